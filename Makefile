@@ -1,0 +1,63 @@
+# Needs Python >= 3.11 and make; everything else goes into virtual environments in this directory.
+#   make demo        build, save, load and run an engine for a LeNet on handwritten digits
+#   make test        all checks and tests (what .ci/run calls)
+#   make lint        the checks alone
+#   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
+#   make format      rewrite the sources in the project's format
+#   make clean       remove environments and caches
+
+.DEFAULT_GOAL := test
+.PHONY: demo test lint test-torch format clean
+
+JOBS ?= 2
+VENV := .venv
+TORCH_VENV := .venv-torch
+BIN := $(VENV)/bin
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+# Choose another interpreter with: make PYTHON=/path/to/python
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$name" -c "$(SUITABLE)" 2>/dev/null && echo "$$name" && break; done)
+
+define create_venv
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv and ensurepip was found: install one or pass PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(1)
+endef
+
+demo: $(VENV)/.installed-test
+	$(BIN)/python demo/demo.py
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+
+test-torch: $(TORCH_VENV)/.installed-torch
+	$(TORCH_VENV)/bin/python -m pytest -m torch
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) $(TORCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The interpreter in an environment is a link to an older file: it must exist, its age means nothing.
+$(VENV)/bin/python:
+	$(call create_venv,$(VENV))
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(TORCH_VENV)/bin/python:
+	$(call create_venv,$(TORCH_VENV))
+
+$(TORCH_VENV)/.installed-torch: pyproject.toml | $(TORCH_VENV)/bin/python
+	$(TORCH_VENV)/bin/python -m pip install --quiet --editable '.[test,torch]'
+	touch $@
