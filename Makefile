@@ -34,7 +34,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 test-torch: $(TORCH_VENV)/.installed-torch
 	$(TORCH_VENV)/bin/python -m pytest -m torch
