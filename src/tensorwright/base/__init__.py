@@ -1,0 +1,1 @@
+"""The ground floor: errors, logging, digests. Imports nothing from the other floors."""

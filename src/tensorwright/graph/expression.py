@@ -1,0 +1,304 @@
+"""The language in which operators state their mathematics: scalar expressions over indices of tensors.
+
+A `Computation` says what one element of the output is: for every assignment of its index variables, the value of its
+body. Bodies are made of constants, loads of input elements, functions applied to scalars, and reductions over further
+variables. Code generation, fusion and the NumPy interpreter all read this one form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from tensorwright.tensor.dim import (
+    Atom,
+    Dim,
+    IntegerExpression,
+    coefficient_of,
+    expression,
+    parts_of,
+    substitute,
+    upper_bound,
+)
+from tensorwright.tensor.dtype import BOOL, INT64, DType
+
+Combine = Literal["add", "mul", "max", "min"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An index that runs from 0 up to, not including, `extent`."""
+
+    name: str
+    extent: Dim
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, max(0, upper_bound(self.extent) - 1)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A scalar known at build time."""
+
+    value: float | int | bool
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class IndexValue:
+    """An integer made of indices and dimensions, used as a scalar of type int64."""
+
+    index: Dim
+    dtype: DType = INT64
+
+
+@dataclass(frozen=True)
+class Load:
+    """The element of input number `operand` at a logical index.
+
+    Where `guard` (a bool scalar) is false nothing is read, and the value is `otherwise`.
+    """
+
+    operand: int
+    index: tuple[Dim, ...]
+    dtype: DType
+    guard: Scalar | None = None
+    otherwise: float | int | bool = 0
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A function of scalars; the names are listed in `tensorwright.graph.functions`."""
+
+    function: str
+    operands: tuple[Scalar, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """The sum, product, largest or smallest of `body` over all values of `variables`."""
+
+    combine: Combine
+    variables: tuple[Variable, ...]
+    body: Scalar
+    dtype: DType
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.combine, self.variables, self.body))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+Scalar = Constant | IndexValue | Load | Apply | Reduce
+
+
+@dataclass(frozen=True)
+class DataIndex:
+    """An integer read from a tensor and used as an index, with the bounds that make it a legal one."""
+
+    scalar: Scalar
+    low: int
+    high: int
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Computation:
+    """One output element as a function of its logical index (`variables`, outermost first)."""
+
+    variables: tuple[Variable, ...]
+    body: Scalar
+
+    @property
+    def index(self) -> tuple[Dim, ...]:
+        return tuple(expression(v) for v in self.variables)
+
+
+def variables_for(shape: tuple[Dim, ...], prefix: str = "i") -> tuple[Variable, ...]:
+    """One variable per axis of a shape."""
+    return tuple(Variable(f"{prefix}{axis}", extent) for axis, extent in enumerate(shape))
+
+
+def data_index(scalar: Scalar, extent: Dim) -> Dim:
+    """A scalar read from data as an index into an axis of `extent` elements."""
+    return expression(DataIndex(scalar, 0, max(0, upper_bound(extent) - 1)))
+
+
+def compare(function: Literal["less", "less_equal", "equal"], left: Dim, right: Dim) -> Scalar:
+    """A condition on indices."""
+    return Apply(function, (IndexValue(left), IndexValue(right)), BOOL)
+
+
+def all_of(conditions: list[Scalar]) -> Scalar | None:
+    """The conjunction of conditions; None for none."""
+    result: Scalar | None = None
+    for condition in conditions:
+        result = condition if result is None else Apply("and", (result, condition), BOOL)
+    return result
+
+
+def inside(index: Dim, extent: Dim) -> list[Scalar]:
+    """The conditions, not already certain, under which ``0 <= index < extent``."""
+    low = index if isinstance(index, int) else index.bounds[0]
+    high = index if isinstance(index, int) else index.bounds[1]
+    conditions: list[Scalar] = []
+    if low < 0:
+        conditions.append(compare("less_equal", 0, index))
+    if not isinstance(extent, int) or high >= extent:
+        conditions.append(compare("less", index, extent))
+    return conditions
+
+
+def children(scalar: Scalar) -> Iterator[Scalar]:
+    """The scalars that a scalar is made of, those inside data-dependent indices included."""
+    match scalar:
+        case Apply(operands=operands):
+            yield from operands
+        case Reduce(body=body):
+            yield body
+        case Load(index=index, guard=guard):
+            if guard is not None:
+                yield guard
+            for position in index:
+                yield from scalars_in(position)
+        case IndexValue(index=index):
+            yield from scalars_in(index)
+        case Constant():
+            return
+
+
+def scalars_in(value: Dim | Atom) -> Iterator[Scalar]:
+    """The scalars that occur as data-dependent indices in an integer."""
+    if isinstance(value, IntegerExpression):
+        for atom in sorted(value.atoms, key=repr):
+            yield from scalars_in(atom)
+    elif isinstance(value, DataIndex):
+        yield value.scalar
+    elif not isinstance(value, int):
+        for part in parts_of(value):
+            yield from scalars_in(part)
+
+
+def walk(scalar: Scalar) -> Iterator[Scalar]:
+    """The scalar and everything below it, parents first."""
+    yield scalar
+    for child in children(scalar):
+        yield from walk(child)
+
+
+def transform(
+    scalar: Scalar, on_index: Callable[[Dim], Dim], on_load: Callable[[Load], Scalar] | None = None
+) -> Scalar:
+    """The scalar with every integer passed through `on_index` and every load, afterwards, through `on_load`."""
+
+    def visit(node: Scalar) -> Scalar:
+        match node:
+            case Constant():
+                return node
+            case IndexValue(index=index):
+                return IndexValue(visit_index(index), node.dtype)
+            case Apply(operands=operands):
+                return replace(node, operands=tuple(visit(operand) for operand in operands))
+            case Reduce(body=body):
+                return replace(node, body=visit(body))
+            case Load(index=index, guard=guard):
+                moved = replace(
+                    node,
+                    index=tuple(visit_index(position) for position in index),
+                    guard=None if guard is None else visit(guard),
+                )
+                return moved if on_load is None else on_load(moved)
+
+    def visit_index(value: Dim) -> Dim:
+        inner: dict[Atom, Dim] = {}
+        _map_data_indices(value, visit, inner)
+        return on_index(substitute(value, inner) if inner else value)
+
+    return visit(scalar)
+
+
+def rename(scalar: Scalar, replacements: Mapping[Atom, Dim]) -> Scalar:
+    """The scalar with index variables replaced by integers."""
+    return transform(scalar, lambda value: substitute(value, replacements)) if replacements else scalar
+
+
+def uniquify(computation: Computation, prefix: str) -> Computation:
+    """The same computation with fresh names for its reduction variables, so that two may be merged."""
+    reductions = [node for node in walk(computation.body) if isinstance(node, Reduce)]
+    fresh: dict[Atom, Dim] = {}
+    names: dict[Variable, Variable] = {}
+    for node in reductions:
+        for variable in node.variables:
+            names.setdefault(variable, Variable(prefix + variable.name, variable.extent))
+    fresh = {old: expression(new) for old, new in names.items()}
+
+    def visit(node: Scalar) -> Scalar:
+        match node:
+            case Reduce():
+                variables = tuple(names[v] for v in node.variables)
+                return replace(node, variables=variables, body=visit(node.body))
+            case Apply():
+                return replace(node, operands=tuple(visit(operand) for operand in node.operands))
+            case _:
+                return node
+
+    return Computation(computation.variables, rename(visit(computation.body), fresh)) if fresh else computation
+
+
+def depends(value: Dim | Atom, atom: Atom) -> bool:
+    """Whether an integer depends on `atom`, also through data-dependent indices."""
+    if isinstance(value, IntegerExpression):
+        return any(depends(other, atom) for other in value.atoms)
+    if isinstance(value, int):
+        return False
+    if isinstance(value, DataIndex):
+        return scalar_depends(value.scalar, atom)
+    return value == atom or any(depends(part, atom) for part in parts_of(value))
+
+
+def scalar_depends(scalar: Scalar, atom: Atom) -> bool:
+    """Whether a scalar depends on `atom`."""
+    match scalar:
+        case Constant():
+            return False
+        case IndexValue(index=index):
+            return depends(index, atom)
+        case Load(index=index, guard=guard):
+            own = any(depends(position, atom) for position in index)
+            return own or (guard is not None and scalar_depends(guard, atom))
+        case Apply(operands=operands):
+            return any(scalar_depends(operand, atom) for operand in operands)
+        case Reduce(body=body):
+            return scalar_depends(body, atom)
+
+
+def stride_along(value: Dim, atom: Atom) -> Dim | None:
+    """The step that an address makes along a variable; None when it is not a constant step."""
+    step = coefficient_of(value, atom)
+    if step is None or not isinstance(value, IntegerExpression):
+        return step
+    data_dependent = any(isinstance(other, DataIndex) and depends(other, atom) for other in value.atoms)
+    return None if data_dependent else step
+
+
+def _map_data_indices(value: Dim | Atom, visit: Callable[[Scalar], Scalar], found: dict[Atom, Dim]) -> None:
+    if isinstance(value, IntegerExpression):
+        for atom in value.atoms:
+            _map_data_indices(atom, visit, found)
+    elif isinstance(value, DataIndex):
+        found[value] = expression(DataIndex(visit(value.scalar), value.low, value.high))
+    elif not isinstance(value, int):
+        for part in parts_of(value):
+            _map_data_indices(part, visit, found)

@@ -1,0 +1,55 @@
+"""The scalar functions that expressions may apply, with their exact meaning in NumPy.
+
+The first table is the vocabulary of `Apply`. Arithmetic works on equal operand types; comparisons and `is_nan` give
+bool; `select(condition, then, otherwise)`; `cast` converts to the type of the `Apply` as ONNX Cast does (float to
+integer truncates toward zero; to bool is ``!= 0``). Integer division truncates toward zero, `floor_mod` takes the sign
+of the divisor, `mod` that of the dividend. `round` rounds halves to even. `max` and `min` propagate NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import erf as scalar_erf
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+_erf = np.vectorize(scalar_erf, otypes=[np.float64])
+
+
+def _truncating_divide(left: Array, right: Array) -> Array:
+    if np.issubdtype(left.dtype, np.integer):
+        safe = np.where(right == 0, 1, right)
+        quotient = np.abs(left) // np.abs(safe)
+        return np.asarray(quotient * np.sign(left) * np.sign(safe), dtype=left.dtype)
+    return np.asarray(np.divide(left, right))
+
+
+def _floor_mod(left: Array, right: Array) -> Array:
+    return np.asarray(np.mod(left, np.where(right == 0, 1, right)))
+
+
+def _trunc_mod(left: Array, right: Array) -> Array:
+    return np.asarray(np.fmod(left, np.where(right == 0, 1, right) if left.dtype.kind in "iu" else right))
+
+
+def _sign(value: Array) -> Array:
+    return np.asarray(np.sign(value))
+
+
+FUNCTIONS: Mapping[str, Callable[..., npt.ArrayLike]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _truncating_divide, "pow": np.power,
+    "mod": _trunc_mod, "floor_mod": _floor_mod, "max": np.maximum, "min": np.minimum,
+    "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "log1p": np.log1p,
+    "tanh": np.tanh, "erf": _erf, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
+    "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh,
+    "atanh": np.arctanh, "floor": np.floor, "ceil": np.ceil, "round": np.round, "trunc": np.trunc, "sign": _sign,
+    "equal": np.equal, "less": np.less, "less_equal": np.less_equal, "is_nan": np.isnan, "is_inf": np.isinf,
+    "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not,
+    "bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "bit_xor": np.bitwise_xor, "bit_not": np.invert,
+    "shift_left": np.left_shift, "shift_right": np.right_shift, "select": np.where,
+}  # fmt: skip
+
+REDUCTIONS: Mapping[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}

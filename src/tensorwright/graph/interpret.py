@@ -1,0 +1,135 @@
+"""Evaluates computations with NumPy: slow, obvious, and independent of code generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.graph.expression import (
+    Apply,
+    Computation,
+    Constant,
+    DataIndex,
+    IndexValue,
+    Load,
+    Reduce,
+    Scalar,
+    Variable,
+)
+from tensorwright.graph.functions import FUNCTIONS, REDUCTIONS
+from tensorwright.tensor.dim import Atom, Dim, Extremum, IntegerExpression, Quotient, Remainder, Symbol, evaluate
+
+Array = npt.NDArray[np.generic]
+Integers = npt.NDArray[np.int64]
+
+
+def interpret(computation: Computation, inputs: Sequence[Array], symbols: Mapping[str, int] | None = None) -> Array:
+    """The whole output of a computation.
+
+    Args:
+        computation: what to evaluate.
+        inputs: one array per operand, of the operand's logical shape.
+        symbols: the value of every symbolic dimension.
+    """
+    environment = dict(symbols or {})
+    extents = [evaluate(v.extent, environment) for v in computation.variables]
+    grids: dict[Variable, Array] = {}
+    for axis, variable in enumerate(computation.variables):
+        grids[variable] = np.arange(extents[axis]).reshape([-1] + [1] * (len(extents) - axis - 1))
+    result = _Interpreter(inputs, environment, grids).scalar(computation.body)
+    return np.array(np.broadcast_to(result, extents), dtype=computation.body.dtype.numpy)
+
+
+@dataclass(frozen=True)
+class _Interpreter:
+    inputs: Sequence[Array]
+    symbols: Mapping[str, int]
+    grids: Mapping[Variable, Array]
+
+    def scalar(self, node: Scalar) -> Array:
+        match node:
+            case Constant(value=value, dtype=dtype):
+                return np.asarray(value, dtype=dtype.numpy)
+            case IndexValue(index=index):
+                return self.integer(index)
+            case Load():
+                return self.load(node)
+            case Apply(function="cast", operands=(operand,), dtype=dtype):
+                return self.scalar(operand).astype(dtype.numpy)
+            case Apply(function=function, operands=operands, dtype=dtype):
+                with np.errstate(all="ignore"):
+                    result = FUNCTIONS[function](*(self.scalar(operand) for operand in operands))
+                return np.asarray(result).astype(dtype.numpy)
+            case Reduce():
+                return self.reduce(node)
+
+    def load(self, node: Load) -> Array:
+        index = [self.integer(position) for position in node.index]
+        source = self.inputs[node.operand]
+        if node.guard is None:
+            return np.asarray(source[tuple(index)])
+        guard = self.scalar(node.guard)
+        clamped = [np.clip(i, 0, max(0, n - 1)) for i, n in zip(index, source.shape, strict=True)]
+        otherwise = np.asarray(node.otherwise, dtype=node.dtype.numpy)
+        if 0 in source.shape:
+            return np.broadcast_to(otherwise, np.broadcast_shapes(guard.shape, *(i.shape for i in index)))
+        return np.asarray(np.where(guard, source[tuple(clamped)], otherwise))
+
+    def reduce(self, node: Reduce) -> Array:
+        extents = [evaluate(v.extent, self.symbols) for v in node.variables]
+        count = len(extents)
+        grids = {v: np.expand_dims(g, tuple(range(-count, 0))) for v, g in self.grids.items()}
+        for axis, variable in enumerate(node.variables):
+            grids[variable] = np.arange(extents[axis]).reshape([-1] + [1] * (count - axis - 1))
+        body = _Interpreter(self.inputs, self.symbols, grids).scalar(node.body)
+        rank = max(max((g.ndim for g in grids.values()), default=count), body.ndim)
+        body = body.reshape([1] * (rank - body.ndim) + list(body.shape))
+        full = np.broadcast_to(body, [*body.shape[: rank - count], *extents])
+        initial = {"add": 0, "mul": 1}.get(node.combine, _extreme(node))
+        axes = tuple(range(rank - count, rank))
+        return np.asarray(REDUCTIONS[node.combine].reduce(full, axis=axes, initial=initial, dtype=node.dtype.numpy))
+
+    def integer(self, value: Dim) -> Integers:
+        if not isinstance(value, IntegerExpression):
+            return np.asarray(value, dtype=np.int64)
+        total = np.asarray(0, dtype=np.int64)
+        for monomial, coefficient in value.terms:
+            term = np.asarray(coefficient, dtype=np.int64)
+            for atom in monomial:
+                term = term * self.atom(atom)
+            total = total + term
+        return np.asarray(total)
+
+    def atom(self, atom: Atom) -> Integers:
+        match atom:
+            case Symbol():
+                return np.asarray(self.symbols[atom.name], dtype=np.int64)
+            case Variable():
+                return np.asarray(self.grids[atom], dtype=np.int64)
+            case Quotient():
+                return self.integer(atom.numerator) // self.integer(atom.denominator)
+            case Remainder():
+                return self.integer(atom.numerator) % self.integer(atom.denominator)
+            case Extremum():
+                pick = np.minimum if atom.function == "min" else np.maximum
+                return np.asarray(pick(self.integer(atom.left), self.integer(atom.right)))
+            case DataIndex():
+                return np.clip(self.scalar(atom.scalar).astype(np.int64), atom.low, atom.high)
+            case _:
+                raise TypeError(f"cannot interpret {atom}")
+
+
+def _extreme(node: Reduce) -> float | int | bool:
+    dtype = node.dtype
+    largest = node.combine == "min"
+    if dtype.is_float:
+        return np.inf if largest else -np.inf
+    if dtype.kind == "bool":
+        return largest
+    bits = 8 * dtype.size
+    if dtype.kind == "unsigned":
+        return 2**bits - 1 if largest else 0
+    return 2 ** (bits - 1) - 1 if largest else -(2 ** (bits - 1))

@@ -1,0 +1,82 @@
+"""What an operator is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.base.errors import ShapeError
+from tensorwright.graph.expression import Computation, Scalar
+from tensorwright.tensor.type import TensorType
+
+Array = npt.NDArray[np.generic]
+Kind = Literal["source", "elementwise", "view", "reduction", "anchor", "opaque"]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A pure function of tensors with one output. Subclasses are frozen dataclasses whose fields are the attributes.
+
+    `kind` drives fusion: *elementwise* (each output element depends on the elements at the same, broadcast, index),
+    *view* (the same elements in the same row-major order under another shape), *reduction*, *anchor* (convolution,
+    matrix product: worth a kernel of their own), *opaque* (not fused), *source* (no computation).
+    """
+
+    kind: ClassVar[Kind] = "opaque"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The type of the output.
+
+        Raises:
+            ShapeError: the inputs do not fit; the message names expectation and finding.
+        """
+        raise NotImplementedError
+
+    def reference(self, *inputs: Array) -> Array:
+        """The output computed with NumPy, in float64 or int64 where that is more exact: oracle and constant folding.
+
+        Floating inputs arrive as float64; the caller converts the result to the inferred type.
+        """
+        raise NotImplementedError
+
+    def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
+        """One element of the output as a scalar expression: what code generation compiles."""
+        raise NotImplementedError
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        """For elementwise operators: the output element as a function of the operands' elements."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def attributes(self) -> tuple[tuple[str, object], ...]:
+        """Names and values of all attributes: with the class, the operator's identity for comparison."""
+        return tuple((f.name, getattr(self, f.name)) for f in fields(self))
+
+    def same(self, other: Op) -> bool:
+        """Whether two operators are the same function."""
+        return type(self) is type(other) and self.attributes == other.attributes
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={value}" for name, value in self.attributes)
+        return f"{self.name}({inner})"
+
+
+def expect(condition: bool, op: Op, message: str) -> None:
+    """Raise a ShapeError that starts with the operator's name unless `condition` holds."""
+    if not condition:
+        raise ShapeError(f"{op.name}: {message}")
+
+
+def expect_inputs(op: Op, inputs: Sequence[TensorType], low: int, high: int | None = None) -> None:
+    """Check the number of inputs: exactly `low`, or from `low` to `high`."""
+    high = low if high is None else high
+    wanted = str(low) if low == high else f"{low} to {high}"
+    expect(low <= len(inputs) <= high, op, f"expected {wanted} inputs, found {len(inputs)}")

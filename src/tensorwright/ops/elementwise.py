@@ -1,0 +1,122 @@
+"""Operators that work on each element alone, with NumPy-style broadcasting of their operands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tensorwright.graph.expression import Apply, Computation, Scalar, variables_for
+from tensorwright.graph.functions import FUNCTIONS
+from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
+from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
+from tensorwright.tensor.dim import expression
+from tensorwright.tensor.dtype import BOOL, DType
+from tensorwright.tensor.type import TensorType
+
+COMPARISONS = ("equal", "less", "less_equal")
+LOGIC = ("and", "or", "xor", "not")
+PREDICATES = ("is_nan", "is_inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise(Op):
+    """Base: subclasses give `scalar` (and `infer` where the output type is not the first operand's)."""
+
+    kind: ClassVar[Kind] = "elementwise"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        return inputs[0]
+
+    def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
+        variables = variables_for(output.shape)
+        index = [expression(variable) for variable in variables]
+        loads = [load_broadcast(number, type, index) for number, type in enumerate(inputs)]
+        return Computation(variables, self.scalar(loads, output))
+
+
+@dataclass(frozen=True, eq=False)
+class Unary(Elementwise):
+    """``y = function(x)`` for a one-operand function of `tensorwright.graph.functions`."""
+
+    function: str
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        return TensorType(BOOL, inputs[0].shape) if self.function in PREDICATES else inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.asarray(FUNCTIONS[self.function](*inputs))
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return Apply(self.function, tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Binary(Elementwise):
+    """``y = function(a, b)`` for a two-operand function of `tensorwright.graph.functions`."""
+
+    function: str
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 2)
+        left, right = inputs
+        expect(left.dtype == right.dtype, self, f"operand types differ: {left.dtype} and {right.dtype}; cast one")
+        shape = broadcast_shapes([left.shape, right.shape])
+        return TensorType(BOOL if self.function in (*COMPARISONS, *LOGIC) else left.dtype, shape)
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.asarray(FUNCTIONS[self.function](*inputs))
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return Apply(self.function, tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Elementwise):
+    """``y = condition ? a : b``; operands: condition (bool), a, b."""
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 3)
+        condition, then, otherwise = inputs
+        expect(condition.dtype == BOOL, self, f"the condition must be bool, found {condition.dtype}")
+        expect(then.dtype == otherwise.dtype, self, f"operand types differ: {then.dtype} and {otherwise.dtype}")
+        return TensorType(then.dtype, broadcast_shapes([t.shape for t in inputs]))
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.where(*inputs)
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return Apply("select", tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Cast(Elementwise):
+    """Conversion to another element type: float to integer truncates toward zero, anything to bool is ``!= 0``."""
+
+    dtype: DType
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        return TensorType(self.dtype, inputs[0].shape)
+
+    def reference(self, *inputs: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return inputs[0].astype(self.dtype.numpy)
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return Apply("cast", tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Elementwise):
+    """``y = x``; with different layouts at its ends it is a reorder."""
+
+    def reference(self, *inputs: Array) -> Array:
+        return inputs[0]
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return operands[0]

@@ -1,0 +1,63 @@
+"""What a plan holds, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.type import TensorType
+
+FORMAT_VERSION = 1
+WEIGHTS_ALIGNMENT = 4096
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class MachineStamp:
+    """For which machine a plan's code was generated, and by which version of the package."""
+
+    package_version: str
+    architecture: str
+    operating_system: str
+    instruction_set: str
+    features: tuple[str, ...]
+    cpu_model: str
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An input or output of the network, in row-major order, bound to memory by the caller."""
+
+    name: str
+    mode: Literal["input", "output"]
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network compiled for one machine.
+
+    code: a flat position-independent image; it refers to nothing outside itself and needs no relocation.
+    entries: offset in `code` of each native function by name (see `tensorwright.devices.cpu.abi`).
+    symbols: the symbolic dimensions, in the order of the native symbol table.
+    batch_symbol: the symbol that stands for the implicit batch dimension of the older interface, if any.
+    arena_bytes: memory for activations at the largest shapes; workspace_bytes: scratch memory per thread.
+    weights: packed constants, to be mapped read-only at an address that is a multiple of `WEIGHTS_ALIGNMENT`.
+    report: what the builder decided and measured, for people and `inspect`; the runtime does not need it.
+    """
+
+    name: str
+    stamp: MachineStamp
+    bindings: tuple[Binding, ...]
+    symbols: tuple[Symbol, ...]
+    batch_symbol: str | None
+    code: bytes = field(repr=False)
+    entries: Mapping[str, int]
+    arena_bytes: int
+    workspace_bytes: int
+    threads: int
+    weights: memoryview = field(repr=False)
+    report: Mapping[str, Json] = field(repr=False)

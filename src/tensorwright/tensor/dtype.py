@@ -1,0 +1,73 @@
+"""Element types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.base.errors import NetworkError
+
+Kind = Literal["float", "signed", "unsigned", "bool"]
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type: its name, its size in bytes and the family it belongs to."""
+
+    name: str
+    size: int
+    kind: Kind
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The NumPy dtype with the same representation."""
+        return np.dtype(ml_dtypes.bfloat16) if self.name == "bfloat16" else np.dtype(self.name)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("signed", "unsigned")
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+FLOAT64 = DType("float64", 8, "float")
+FLOAT32 = DType("float32", 4, "float")
+FLOAT16 = DType("float16", 2, "float")
+BFLOAT16 = DType("bfloat16", 2, "float")
+INT64 = DType("int64", 8, "signed")
+INT32 = DType("int32", 4, "signed")
+INT16 = DType("int16", 2, "signed")
+INT8 = DType("int8", 1, "signed")
+UINT64 = DType("uint64", 8, "unsigned")
+UINT32 = DType("uint32", 4, "unsigned")
+UINT16 = DType("uint16", 2, "unsigned")
+UINT8 = DType("uint8", 1, "unsigned")
+BOOL = DType("bool", 1, "bool")
+
+DTYPES = {
+    dtype.name: dtype
+    for dtype in (
+        FLOAT64, FLOAT32, FLOAT16, BFLOAT16, INT64, INT32, INT16, INT8, UINT64, UINT32, UINT16, UINT8, BOOL,
+    )
+}  # fmt: skip
+
+
+def dtype_of(array_dtype: npt.DTypeLike) -> DType:
+    """The element type of a NumPy dtype.
+
+    Raises:
+        NetworkError: NumPy has the dtype, tensorwright has not (complex, string, object, ...).
+    """
+    name = np.dtype(array_dtype).name
+    if name not in DTYPES:
+        raise NetworkError(f"dtype {name} is not supported; expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]
