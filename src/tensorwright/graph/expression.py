@@ -192,18 +192,32 @@ def scalars_in(value: Dim | Atom) -> Iterator[Scalar]:
 
 
 def walk(scalar: Scalar) -> Iterator[Scalar]:
-    """The scalar and everything below it, parents first."""
-    yield scalar
-    for child in children(scalar):
-        yield from walk(child)
+    """The scalar and everything below it, parents first, each object once."""
+    seen: set[int] = set()
+    stack = [scalar]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            stack.extend(children(node))
 
 
 def transform(
     scalar: Scalar, on_index: Callable[[Dim], Dim], on_load: Callable[[Load], Scalar] | None = None
 ) -> Scalar:
-    """The scalar with every integer passed through `on_index` and every load, afterwards, through `on_load`."""
+    """The scalar with every integer passed through `on_index` and every load, afterwards, through `on_load`.
+
+    Objects that are shared stay shared.
+    """
+    done: dict[int, Scalar] = {}
 
     def visit(node: Scalar) -> Scalar:
+        if id(node) not in done:
+            done[id(node)] = rebuilt(node)
+        return done[id(node)]
+
+    def rebuilt(node: Scalar) -> Scalar:
         match node:
             case Constant():
                 return node
@@ -234,54 +248,72 @@ def rename(scalar: Scalar, replacements: Mapping[Atom, Dim]) -> Scalar:
     return transform(scalar, lambda value: substitute(value, replacements)) if replacements else scalar
 
 
-def uniquify(computation: Computation, prefix: str) -> Computation:
-    """The same computation with fresh names for its reduction variables, so that two may be merged."""
-    reductions = [node for node in walk(computation.body) if isinstance(node, Reduce)]
-    fresh: dict[Atom, Dim] = {}
-    names: dict[Variable, Variable] = {}
-    for node in reductions:
-        for variable in node.variables:
-            names.setdefault(variable, Variable(prefix + variable.name, variable.extent))
-    fresh = {old: expression(new) for old, new in names.items()}
+def rename_reductions(scalar: Scalar, rename_variable: Callable[[Variable], Variable]) -> Scalar:
+    """The scalar with the variables of its reductions renamed, for instance to merge two expressions."""
+    bound = {v for node in walk(scalar) if isinstance(node, Reduce) for v in node.variables}
+    fresh: dict[Atom, Dim] = {old: expression(rename_variable(old)) for old in bound}
+    done: dict[int, Scalar] = {}
 
     def visit(node: Scalar) -> Scalar:
+        if id(node) not in done:
+            done[id(node)] = rebuilt(node)
+        return done[id(node)]
+
+    def rebuilt(node: Scalar) -> Scalar:
         match node:
             case Reduce():
-                variables = tuple(names[v] for v in node.variables)
+                variables = tuple(rename_variable(v) for v in node.variables)
                 return replace(node, variables=variables, body=visit(node.body))
             case Apply():
                 return replace(node, operands=tuple(visit(operand) for operand in node.operands))
             case _:
                 return node
 
-    return Computation(computation.variables, rename(visit(computation.body), fresh)) if fresh else computation
+    return rename(visit(scalar), fresh) if fresh else scalar
 
 
 def depends(value: Dim | Atom, atom: Atom) -> bool:
     """Whether an integer depends on `atom`, also through data-dependent indices."""
+    return atom in free_atoms(value)
+
+
+def free_atoms(value: Dim | Atom) -> frozenset[Atom]:
+    """The symbols and variables that an integer depends on, also through data-dependent indices."""
     if isinstance(value, IntegerExpression):
-        return any(depends(other, atom) for other in value.atoms)
+        return frozenset[Atom]().union(*(free_atoms(atom) for atom in value.atoms))
     if isinstance(value, int):
-        return False
+        return frozenset()
     if isinstance(value, DataIndex):
-        return scalar_depends(value.scalar, atom)
-    return value == atom or any(depends(part, atom) for part in parts_of(value))
+        return scalar_atoms(value.scalar)
+    parts = parts_of(value)
+    return frozenset[Atom]().union(*map(free_atoms, parts)) if parts else frozenset((value,))
 
 
-def scalar_depends(scalar: Scalar, atom: Atom) -> bool:
-    """Whether a scalar depends on `atom`."""
-    match scalar:
-        case Constant():
-            return False
-        case IndexValue(index=index):
-            return depends(index, atom)
-        case Load(index=index, guard=guard):
-            own = any(depends(position, atom) for position in index)
-            return own or (guard is not None and scalar_depends(guard, atom))
-        case Apply(operands=operands):
-            return any(scalar_depends(operand, atom) for operand in operands)
-        case Reduce(body=body):
-            return scalar_depends(body, atom)
+def scalar_atoms(scalar: Scalar) -> frozenset[Atom]:
+    """The symbols and variables that a scalar depends on, without those that its reductions bind."""
+    done: dict[int, frozenset[Atom]] = {}
+
+    def visit(node: Scalar) -> frozenset[Atom]:
+        if id(node) not in done:
+            done[id(node)] = collect(node)
+        return done[id(node)]
+
+    def collect(node: Scalar) -> frozenset[Atom]:
+        match node:
+            case Constant():
+                return frozenset()
+            case IndexValue(index=index):
+                return free_atoms(index)
+            case Load(index=index, guard=guard):
+                own = frozenset[Atom]().union(*map(free_atoms, index))
+                return own if guard is None else own | visit(guard)
+            case Apply(operands=operands):
+                return frozenset[Atom]().union(*map(visit, operands))
+            case Reduce(body=body, variables=variables):
+                extents = frozenset[Atom]().union(*(free_atoms(v.extent) for v in variables))
+                return (visit(body) - frozenset(variables)) | extents
+
+    return visit(scalar)
 
 
 def stride_along(value: Dim, atom: Atom) -> Dim | None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import erf as scalar_erf
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
+
+from tensorwright.tensor.dtype import DType
 
 Array = npt.NDArray[np.generic]
 
@@ -53,3 +56,18 @@ FUNCTIONS: Mapping[str, Callable[..., npt.ArrayLike]] = {
 }  # fmt: skip
 
 REDUCTIONS: Mapping[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def reduction_identity(combine: str, dtype: DType) -> float | int | bool:
+    """The value that a reduction over nothing gives."""
+    if combine in ("add", "mul"):
+        return 0 if combine == "add" else 1
+    largest = combine == "min"
+    if dtype.is_float:
+        return inf if largest else -inf
+    if dtype.kind == "bool":
+        return largest
+    bits = 8 * dtype.size
+    if dtype.kind == "unsigned":
+        return 2**bits - 1 if largest else 0
+    return 2 ** (bits - 1) - 1 if largest else -(2 ** (bits - 1))

@@ -19,7 +19,7 @@ from tensorwright.graph.expression import (
     Scalar,
     Variable,
 )
-from tensorwright.graph.functions import FUNCTIONS, REDUCTIONS
+from tensorwright.graph.functions import FUNCTIONS, REDUCTIONS, reduction_identity
 from tensorwright.tensor.dim import Atom, Dim, Extremum, IntegerExpression, Quotient, Remainder, Symbol, evaluate
 
 Array = npt.NDArray[np.generic]
@@ -88,7 +88,7 @@ class _Interpreter:
         rank = max(max((g.ndim for g in grids.values()), default=count), body.ndim)
         body = body.reshape([1] * (rank - body.ndim) + list(body.shape))
         full = np.broadcast_to(body, [*body.shape[: rank - count], *extents])
-        initial = {"add": 0, "mul": 1}.get(node.combine, _extreme(node))
+        initial = reduction_identity(node.combine, node.dtype)
         axes = tuple(range(rank - count, rank))
         return np.asarray(REDUCTIONS[node.combine].reduce(full, axis=axes, initial=initial, dtype=node.dtype.numpy))
 
@@ -120,16 +120,3 @@ class _Interpreter:
                 return np.clip(self.scalar(atom.scalar).astype(np.int64), atom.low, atom.high)
             case _:
                 raise TypeError(f"cannot interpret {atom}")
-
-
-def _extreme(node: Reduce) -> float | int | bool:
-    dtype = node.dtype
-    largest = node.combine == "min"
-    if dtype.is_float:
-        return np.inf if largest else -np.inf
-    if dtype.kind == "bool":
-        return largest
-    bits = 8 * dtype.size
-    if dtype.kind == "unsigned":
-        return 2**bits - 1 if largest else 0
-    return 2 ** (bits - 1) - 1 if largest else -(2 ** (bits - 1))
