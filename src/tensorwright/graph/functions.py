@@ -69,5 +69,5 @@ def reduction_identity(combine: str, dtype: DType) -> float | int | bool:
         return largest
     bits = 8 * dtype.size
     if dtype.kind == "unsigned":
-        return 2**bits - 1 if largest else 0
-    return 2 ** (bits - 1) - 1 if largest else -(2 ** (bits - 1))
+        return (1 << bits) - 1 if largest else 0
+    return (1 << (bits - 1)) - 1 if largest else -(1 << (bits - 1))
