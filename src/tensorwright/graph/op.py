@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation, Scalar
+from tensorwright.tensor.dim import IntegerExpression, evaluate
 from tensorwright.tensor.type import TensorType
 
 Array = npt.NDArray[np.generic]
@@ -39,7 +40,8 @@ class Op:
     def reference(self, *inputs: Array) -> Array:
         """The output computed with NumPy, in float64 or int64 where that is more exact: oracle and constant folding.
 
-        Floating inputs arrive as float64; the caller converts the result to the inferred type.
+        Floating inputs arrive as float64; the caller converts the result to the inferred type. Symbols in attributes
+        count as their `opt`; `specialised` gives them other values.
         """
         raise NotImplementedError
 
@@ -59,6 +61,10 @@ class Op:
     def attributes(self) -> tuple[tuple[str, object], ...]:
         """Names and values of all attributes: with the class, the operator's identity for comparison."""
         return tuple((f.name, getattr(self, f.name)) for f in fields(self))
+
+    def specialised(self, symbols: Mapping[str, int]) -> Self:
+        """The operator with the symbols in its attributes replaced by their values."""
+        return replace(self, **{name: _specialised(value, symbols) for name, value in self.attributes})
 
     def same(self, other: Op) -> bool:
         """Whether two operators are the same function."""
@@ -80,3 +86,15 @@ def expect_inputs(op: Op, inputs: Sequence[TensorType], low: int, high: int | No
     high = low if high is None else high
     wanted = str(low) if low == high else f"{low} to {high}"
     expect(low <= len(inputs) <= high, op, f"expected {wanted} inputs, found {len(inputs)}")
+
+
+def _specialised(attribute: object, symbols: Mapping[str, int]) -> object:
+    match attribute:
+        case IntegerExpression():
+            return evaluate(attribute, symbols)
+        case tuple():
+            return tuple(_specialised(part, symbols) for part in attribute)
+        case TensorType():
+            return TensorType(attribute.dtype, tuple(evaluate(dim, symbols) for dim in attribute.shape))
+        case _:
+            return attribute

@@ -1,0 +1,66 @@
+"""Short spellings of the scalars that definitions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tensorwright.graph.expression import Apply, Combine, Constant, IndexValue, Reduce, Scalar, Variable
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
+
+_CONDITIONS = ("equal", "less", "less_equal", "is_nan", "is_inf", "and", "or", "xor", "not")
+
+
+def call(function: str, *operands: Scalar) -> Apply:
+    """A function of scalars, of the type of its last operand (bool for conditions)."""
+    return Apply(function, operands, BOOL if function in _CONDITIONS else operands[-1].dtype)
+
+
+def constant(value: float | bool, dtype: DType) -> Constant:
+    """A number as a constant of a type; integers round toward zero."""
+    if dtype == BOOL:
+        return Constant(bool(value), dtype)
+    return Constant(float(value) if dtype.is_float else int(value), dtype)
+
+
+def convert(scalar: Scalar, dtype: DType) -> Scalar:
+    """The scalar as another type; itself when it has that type."""
+    return scalar if scalar.dtype == dtype else Apply("cast", (scalar,), dtype)
+
+
+def accumulator(dtype: DType) -> DType:
+    """The type to sum elements of `dtype` in: float32 for the two-byte floats, else the type itself."""
+    return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
+
+
+def position(variable: Variable) -> Dim:
+    """The variable as an index: 0 where it can have no other value."""
+    return 0 if variable.extent == 1 else expression(variable)
+
+
+def positions(variables: Iterable[Variable]) -> tuple[Dim, ...]:
+    """The variables as an index."""
+    return tuple(position(variable) for variable in variables)
+
+
+def reduce_over(combine: Combine, variables: Sequence[Variable], body: Scalar) -> Scalar:
+    """The reduction of a body over those variables that take more than one value; the body where none does."""
+    moving = tuple(variable for variable in variables if variable.extent != 1)
+    return Reduce(combine, moving, body, body.dtype) if moving else body
+
+
+def number(index: Dim, dtype: DType) -> Scalar:
+    """An integer made of indices and dimensions as a number of a type."""
+    return constant(index, dtype) if isinstance(index, int) else Apply("cast", (IndexValue(index),), dtype)
+
+
+def reciprocal(index: Dim, dtype: DType) -> Scalar:
+    """One divided by an integer made of indices and dimensions."""
+    if isinstance(index, int):
+        return constant(1 / index if index else float("nan"), dtype)
+    return call("div", constant(1, dtype), number(index, dtype))
+
+
+def square(scalar: Scalar) -> Scalar:
+    """The scalar times itself."""
+    return call("mul", scalar, scalar)
