@@ -1,0 +1,178 @@
+"""Compiles any computation to a loop nest over the output.
+
+Order of the loops: first the variables that every reduction depends on, then those over which some reduction can be
+done once (the normalised axis of a softmax). A reduction is emitted where the last variable it depends on is bound. The
+innermost axis of the output in memory runs across the lanes of vector registers. Outer loops, taken together, are the
+parallel tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.flatten import FlatComputation
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Reduce, Scalar, Variable, rename, scalar_atoms, walk
+from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute
+from tensorwright.tensor.dtype import INT64, DType
+
+CHUNK_ELEMENTS = 4096
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Loops in the order in which they are to run.
+
+    parallel: outermost loops, whose product is the number of tasks; sequential: the loops inside one task;
+    lane: the variable across the lanes, among the sequential ones.
+    """
+
+    parallel: tuple[Variable, ...]
+    sequential: tuple[Variable, ...]
+    lane: Variable | None
+    address: Dim
+    body: Scalar
+
+    @property
+    def tasks(self) -> Dim:
+        return product(v.extent for v in self.parallel)
+
+
+def arrange(flat: FlatComputation) -> Nest:
+    """Choose the order of the loops, the lane variable and the parallel tasks."""
+    variables = [v for v in flat.variables if v.extent != 1]
+    flat = _without_unit_loops(flat)
+    reductions = [node for node in walk(flat.body) if isinstance(node, Reduce)]
+    lane = variables[-1] if variables and bounds(variables[-1].extent)[1] > 1 else None
+    shared = {v for v in variables if any(v not in scalar_atoms(node) for node in _outermost(reductions))}
+    outer = [v for v in variables if v not in shared and v != lane]
+    inner = [v for v in variables if v in shared and v != lane]
+    if lane is None:
+        return Nest(tuple(outer), tuple(inner), None, flat.address, flat.body)
+    if lane in shared:
+        return Nest(tuple(outer), (*inner, lane), lane, flat.address, flat.body)
+    if not outer:
+        return _chunked(flat, lane, inner)
+    return Nest(tuple(outer), (lane, *inner), lane, flat.address, flat.body)
+
+
+def _without_unit_loops(flat: FlatComputation) -> FlatComputation:
+    ones: dict[Atom, Dim] = {v: 0 for v in flat.variables if v.extent == 1}
+    return FlatComputation(flat.variables, substitute(flat.address, ones), rename(flat.body, ones)) if ones else flat
+
+
+def _outermost(reductions: Sequence[Reduce]) -> list[Reduce]:
+    inside = {id(below) for node in reductions for below in walk(node.body)}
+    return [node for node in reductions if id(node) not in inside]
+
+
+def _chunked(flat: FlatComputation, lane: Variable, inner: list[Variable]) -> Nest:
+    """Cut a single long loop into equal pieces, so that threads can share it."""
+    size = None if inner or not is_static(lane.extent) else _chunk_size(bounds(lane.extent)[1])
+    if size is None:
+        return Nest((), (lane, *inner), lane, flat.address, flat.body)
+    chunk, part = Variable("chunk", bounds(lane.extent)[1] // size), Variable(lane.name, size)
+    moved: dict[Atom, Dim] = {lane: expression(chunk) * size + expression(part)}
+    return Nest((chunk,), (part,), part, substitute(flat.address, moved), rename(flat.body, moved))
+
+
+def _chunk_size(extent: int) -> int | None:
+    """The divisor of a long extent that is nearest to CHUNK_ELEMENTS, whole cache lines preferred."""
+    if extent <= 2 * CHUNK_ELEMENTS:
+        return None
+    divisors = [d for d in range(CHUNK_ELEMENTS // 2, 2 * CHUNK_ELEMENTS) if extent % d == 0]
+    return min(divisors, key=lambda d: (d % 64 != 0, abs(d - CHUNK_ELEMENTS)), default=None)
+
+
+@dataclass(frozen=True)
+class NestEmitter:
+    """Emits a nest: `run` writes the loop over tasks from `begin` to `end`."""
+
+    nest: Nest
+    emitter: ScalarEmitter
+    output: Pointer
+    dtype: DType
+
+    def run(self, begin: Register, end: Register) -> None:
+        builder = self.emitter.builder
+        loop = builder.begin_loop(begin, end)
+        with self.emitter.scope():
+            self._bind_parallel(loop.index)
+            self._hoist(set(self.nest.parallel))
+            self._sequential(list(self.nest.sequential), set(self.nest.parallel))
+        builder.end_loop(loop)
+
+    def _bind_parallel(self, task: Register) -> None:
+        builder, rest = self.emitter.builder, task
+        for position, variable in reversed(list(enumerate(self.nest.parallel))):
+            if position == 0:
+                self.emitter.values[variable] = rest
+                break
+            extent = self.emitter.integer(variable.extent)
+            self.emitter.values[variable] = builder.binary("urem", rest, extent)
+            rest = builder.binary("udiv", rest, extent)
+
+    def _sequential(self, variables: list[Variable], bound: set[Variable]) -> None:
+        if not variables:
+            value = self.emitter.scalar(self.nest.body)
+            self.emitter.store(value, self.output, self.nest.address, self.dtype)
+            return
+        variable, *rest = variables
+        if variable == self.nest.lane:
+            self._lane_loop(variable, rest, bound)
+        else:
+            self._plain_loop(variable, rest, bound)
+
+    def _plain_loop(self, variable: Variable, rest: list[Variable], bound: set[Variable]) -> None:
+        emitter = self.emitter
+        loop = emitter.builder.begin_loop(literal(0, INT64), emitter.integer(variable.extent))
+        emitter.values[variable] = loop.index
+        with emitter.scope():
+            self._hoist({*bound, variable})
+            self._sequential(rest, {*bound, variable})
+        emitter.builder.end_loop(loop)
+
+    def _lane_loop(self, variable: Variable, rest: list[Variable], bound: set[Variable]) -> None:
+        emitter, builder = self.emitter, self.emitter.builder
+        lanes = lane_count(variable, emitter.target)
+        extent = emitter.integer(variable.extent)
+        whole = emitter.whole_rounds(extent, variable, lanes)
+        if bounds(variable.extent)[1] >= lanes:
+            loop = builder.begin_loop(literal(0, INT64), whole, lanes)
+            self._lane_round(Lane(variable, lanes), loop.index, rest, bound)
+            builder.end_loop(loop)
+        if is_static(variable.extent) and bounds(variable.extent)[1] % lanes == 0:
+            return
+        loop = builder.begin_loop(whole, extent, lanes)
+        mask = emitter.tail_mask(extent, loop.index, lanes)
+        self._lane_round(Lane(variable, lanes, mask), loop.index, rest, bound)
+        builder.end_loop(loop)
+
+    def _lane_round(self, lane: Lane, start: Register, rest: list[Variable], bound: set[Variable]) -> None:
+        emitter = self.emitter
+        emitter.values[lane.variable] = start
+        with emitter.scope(), emitter.in_lanes(lane):
+            self._hoist({*bound, lane.variable})
+            self._sequential(rest, {*bound, lane.variable})
+
+    def _hoist(self, bound: set[Variable]) -> None:
+        """Emit every reduction whose variables are all bound, before the next loop opens."""
+        for node in self._reductions_inside_out():
+            free = {atom for atom in self.emitter.atoms(node) if isinstance(atom, Variable)}
+            if free <= bound and not self.emitter.known(node):
+                self.emitter.scalar(node)
+
+    def _reductions_inside_out(self) -> list[Reduce]:
+        return [node for node in reversed(list(walk(self.nest.body))) if isinstance(node, Reduce)]
+
+
+def lane_count(variable: Variable, target: Target) -> int:
+    """Lanes for a loop: a full register, or the next power of two above a short extent."""
+    longest = bounds(variable.extent)[1]
+    lanes = target.float_lanes
+    while lanes > 1 and lanes >= 2 * longest:
+        lanes //= 2
+    return lanes

@@ -1,0 +1,433 @@
+"""Emits scalar expressions as vector code.
+
+Inside a *lane* loop one variable, the lane variable, takes `lanes` consecutive values at once. Whatever depends on it
+becomes a vector; whatever does not stays scalar and is splatted where the two meet. The last, incomplete round of a
+lane loop runs with a mask: masked-out lanes touch no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tensorwright.codegen.functions import apply_function, convert
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import (
+    Apply,
+    Constant,
+    DataIndex,
+    IndexValue,
+    Load,
+    Reduce,
+    Scalar,
+    Variable,
+    free_atoms,
+    scalar_atoms,
+    stride_along,
+)
+from tensorwright.graph.functions import reduction_identity
+from tensorwright.tensor.dim import (
+    Atom,
+    Dim,
+    Extremum,
+    IntegerExpression,
+    Quotient,
+    Remainder,
+    Symbol,
+    bounds,
+    is_static,
+)
+from tensorwright.tensor.dtype import BOOL, INT64, DType
+
+COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min"}
+REDUCTION_UNROLL = 4
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The variable that runs across the lanes, how many there are, and which of them are active."""
+
+    variable: Variable
+    lanes: int
+    mask: Register | None = None
+
+
+@dataclass
+class ScalarEmitter:
+    """Emits scalars and integers at the current place of a function under construction.
+
+    operands: where the elements of each operand start. symbols and values: the i64 registers of symbolic dimensions
+    and of the loop variables that are open (for the lane variable, its value in lane 0). given: the current element of
+    operands that are not in memory but in a register (the accumulator that an epilogue works on).
+    """
+
+    builder: FunctionBuilder
+    target: Target
+    operands: Sequence[Pointer]
+    symbols: dict[str, Register]
+    values: dict[Atom, Register] = field(default_factory=dict)
+    lane: Lane | None = None
+    given: dict[int, Register] = field(default_factory=dict)
+    _scopes: list[dict[tuple[object, ...], Register]] = field(default_factory=lambda: [{}])
+    _atoms: dict[int, tuple[Scalar, frozenset[Atom]]] = field(default_factory=dict)
+
+    # ---- places
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is emitted inside is forgotten outside: use it around loops and conditional blocks."""
+        self._scopes.append({})
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    @contextmanager
+    def in_lanes(self, lane: Lane | None) -> Iterator[None]:
+        previous, self.lane = self.lane, lane
+        try:
+            yield
+        finally:
+            self.lane = previous
+
+    def atoms(self, scalar: Scalar) -> frozenset[Atom]:
+        """Symbols and variables that a scalar depends on."""
+        known = self._atoms.get(id(scalar))
+        if known is None:
+            known = self._atoms[id(scalar)] = (scalar, scalar_atoms(scalar))
+        return known[1]
+
+    def known(self, scalar: Scalar) -> bool:
+        """Whether the scalar has been emitted at a place that reaches here."""
+        return self._recall(self._key(scalar)) is not None
+
+    def _key(self, scalar: Scalar) -> tuple[object, ...]:
+        return id(scalar), self.lane if self._varies(scalar) else None
+
+    def _varies(self, scalar: Scalar) -> bool:
+        return self.lane is not None and self.lane.variable in self.atoms(scalar)
+
+    def _recall(self, key: tuple[object, ...]) -> Register | None:
+        for scope in reversed(self._scopes):
+            if key in scope:
+                return scope[key]
+        return None
+
+    # ---- scalars
+
+    def scalar(self, node: Scalar) -> Register:
+        """The value of a scalar: one lane if it does not depend on the lane variable."""
+        key = self._key(node)
+        found = self._recall(key)
+        if found is None:
+            if self.lane is not None and not self._varies(node):
+                with self.in_lanes(None):
+                    found = self._emit(node)
+            else:
+                found = self._emit(node)
+            self._scopes[-1][key] = found
+            self.atoms(node)
+        return found
+
+    def _emit(self, node: Scalar) -> Register:
+        match node:
+            case Constant(value=value, dtype=dtype):
+                return literal(value, dtype)
+            case IndexValue(index=index):
+                return self.integers(index)
+            case Load():
+                return self._load(node)
+            case Apply(function="cast", operands=(operand,), dtype=dtype):
+                return convert(self.builder, self.scalar(operand), dtype)
+            case Apply(function=function, operands=operands, dtype=dtype):
+                return apply_function(self.builder, function, self._aligned(operands), dtype)
+            case Reduce():
+                return self._reduce(node)
+
+    def _aligned(self, operands: Sequence[Scalar]) -> list[Register]:
+        values = [self.scalar(operand) for operand in operands]
+        lanes = max((value.lanes for value in values), default=1)
+        return [self._splat(value, lanes) for value in values]
+
+    def _splat(self, value: Register, lanes: int) -> Register:
+        if value.lanes == lanes:
+            return value
+        if value.text[0] != "%":
+            return Register(f"splat ({value.type} {value.text})", value.dtype, lanes)
+        return self.builder.splat(value, lanes)
+
+    # ---- memory
+
+    def _load(self, node: Load) -> Register:
+        if node.operand in self.given:
+            return self.given[node.operand]
+        (address,), base = node.index, self.operands[node.operand]
+        guard = None if node.guard is None else self.scalar(node.guard)
+        if self.lane is None:
+            return self._load_one(node, base, address, guard)
+        step = stride_along(address, self.lane.variable)
+        if step == 0:
+            one = self._load_one(node, base, address, None if guard is None or guard.lanes > 1 else guard)
+            if guard is None or guard.lanes == 1:
+                return one
+            return self.builder.select(guard, self._splat(one, guard.lanes), self._otherwise(node, guard.lanes))
+        mask = self._mask(guard)
+        if step == 1:
+            place = self.builder.offset(base, self.integer(address), node.dtype)
+            if mask is None:
+                return self.builder.load(place, node.dtype, self.lane.lanes)
+            return self.builder.masked_load(place, mask, self._otherwise(node, self.lane.lanes), node.dtype)
+        everywhere = mask or literal(True, BOOL, self.lane.lanes)
+        index, otherwise = self.integers(address), self._otherwise(node, self.lane.lanes)
+        return self.builder.gather(base, index, everywhere, otherwise, node.dtype)
+
+    def _load_one(self, node: Load, base: Pointer, address: Dim, guard: Register | None) -> Register:
+        place = self.builder.offset(base, self.integer(address), node.dtype)
+        if guard is None:
+            return self.builder.load(place, node.dtype)
+        text = f"select {guard.typed}, ptr {place.text}, ptr {base.text}"
+        safe = self.builder.fresh("p")
+        self.builder.emit(f"{safe} = {text}")
+        value = self.builder.load(Pointer(safe), node.dtype)
+        return self.builder.select(guard, value, self._otherwise(node, 1))
+
+    def _otherwise(self, node: Load, lanes: int) -> Register:
+        return literal(node.otherwise, node.dtype, lanes)
+
+    def _mask(self, guard: Register | None) -> Register | None:
+        if self.lane is None:
+            return guard
+        if guard is None:
+            return self.lane.mask
+        guard = self._splat(guard, self.lane.lanes)
+        return guard if self.lane.mask is None else self.builder.binary("and", guard, self.lane.mask)
+
+    def store(self, value: Register, base: Pointer, address: Dim, dtype: DType) -> None:
+        """Write the value of the current element, or of the elements of all active lanes."""
+        if self.lane is None:
+            self.builder.store(value, self.builder.offset(base, self.integer(address), dtype), dtype)
+            return
+        value = self._splat(value, self.lane.lanes)
+        step = stride_along(address, self.lane.variable)
+        if step != 1:
+            raise AssertionError(f"stores step by 1 along the lanes, not by {step}: {address}")
+        place = self.builder.offset(base, self.integer(address), dtype)
+        if self.lane.mask is None:
+            self.builder.store(value, place, dtype)
+        else:
+            self.builder.masked_store(value, place, self.lane.mask, dtype)
+
+    # ---- reductions
+
+    def _reduce(self, node: Reduce) -> Register:
+        across = None if self._varies(node) else self._reduction_lane(node)
+        if across is None:
+            return self._reduce_rounds(node, list(node.variables), 1 if self.lane is None else self.lane.lanes)
+        return self._reduce_across(node, across)
+
+    def _reduce_rounds(self, node: Reduce, variables: list[Variable], lanes: int) -> Register:
+        """One accumulator, sequential loops over all variables."""
+        identity = literal(reduction_identity(node.combine, node.dtype), node.dtype, lanes)
+        return self._nest(node, variables, [identity])[0]
+
+    def _nest(self, node: Reduce, variables: list[Variable], carried: list[Register]) -> list[Register]:
+        if not variables:
+            lanes = carried[0].lanes
+            value = self._splat(self.scalar(node.body), lanes)
+            return [self._combine(node, carried[0], value)]
+        variable, *rest = variables
+        loop = self.builder.begin_loop(literal(0, INT64), self.integer(variable.extent), 1, carried)
+        self.values[variable] = loop.index
+        with self.scope():
+            results = self._nest(node, rest, loop.carried)
+        return self.builder.end_loop(loop, results)
+
+    def _combine(self, node: Reduce, left: Register, right: Register) -> Register:
+        return apply_function(self.builder, COMBINE[node.combine], [left, right], node.dtype)
+
+    def _reduction_lane(self, node: Reduce) -> Variable | None:
+        """The innermost variable of a reduction, if the elements along it are worth loading as vectors."""
+        variable = node.variables[-1]
+        lanes = self.target.float_lanes
+        long_enough = bounds(variable.extent)[1] >= lanes
+        return variable if long_enough and not self._scattered(node.body, variable) else None
+
+    def _scattered(self, body: Scalar, variable: Variable) -> bool:
+        seen: set[int] = set()
+        stack: list[Scalar] = [body]
+        while stack:
+            node = stack.pop()
+            if id(node) in seen or variable not in self.atoms(node):
+                continue
+            seen.add(id(node))
+            match node:
+                case Load(index=(address,), guard=guard):
+                    if stride_along(address, variable) not in (0, 1):
+                        return True
+                    stack.extend([] if guard is None else [guard])
+                case Apply(operands=operands):
+                    stack.extend(operands)
+                case Reduce(body=inner):
+                    stack.append(inner)
+                case _:
+                    pass
+        return False
+
+    def _reduce_across(self, node: Reduce, variable: Variable) -> Register:
+        """Vector accumulators along the innermost variable, combined at the end."""
+        lanes = self.target.float_lanes
+        identity = literal(reduction_identity(node.combine, node.dtype), node.dtype, lanes)
+        totals = self._across_nest(node, list(node.variables[:-1]), variable, [identity] * REDUCTION_UNROLL)
+        while len(totals) > 1:
+            half = len(totals) // 2
+            totals = [self._combine(node, a, b) for a, b in zip(totals[:half], totals[half:], strict=True)]
+        return self.horizontal(node, totals[0])
+
+    def _across_nest(
+        self, node: Reduce, outer: list[Variable], variable: Variable, carried: list[Register]
+    ) -> list[Register]:
+        if outer:
+            loop = self.builder.begin_loop(literal(0, INT64), self.integer(outer[0].extent), 1, carried)
+            self.values[outer[0]] = loop.index
+            with self.scope():
+                results = self._across_nest(node, outer[1:], variable, loop.carried)
+            return self.builder.end_loop(loop, results)
+        lanes, extent = self.target.float_lanes, self.integer(variable.extent)
+        whole = self.whole_rounds(extent, variable, lanes * REDUCTION_UNROLL)
+        loop = self.builder.begin_loop(literal(0, INT64), whole, lanes * REDUCTION_UNROLL, carried)
+        results = []
+        for part, total in enumerate(loop.carried):
+            start = self.builder.add(loop.index, literal(part * lanes, INT64))
+            results.append(self._across_part(node, variable, start, total, None))
+        carried = self.builder.end_loop(loop, results)
+        if is_static(variable.extent) and bounds(variable.extent)[1] % (lanes * REDUCTION_UNROLL) == 0:
+            return carried
+        loop = self.builder.begin_loop(whole, extent, lanes, carried[:1])
+        mask = self.tail_mask(extent, loop.index, lanes)
+        rest = self._across_part(node, variable, loop.index, loop.carried[0], mask)
+        return [*self.builder.end_loop(loop, [rest]), *carried[1:]]
+
+    def _across_part(
+        self, node: Reduce, variable: Variable, start: Register, total: Register, mask: Register | None
+    ) -> Register:
+        self.values[variable] = start
+        with self.scope(), self.in_lanes(Lane(variable, total.lanes, mask)):
+            value = self._splat(self.scalar(node.body), total.lanes)
+        if mask is not None:
+            identity = literal(reduction_identity(node.combine, node.dtype), node.dtype, total.lanes)
+            value = self.builder.select(mask, value, identity)
+        return self._combine(node, total, value)
+
+    def horizontal(self, node: Reduce, vector: Register) -> Register:
+        """All lanes of a vector combined into one."""
+        while vector.lanes > 1:
+            half = vector.lanes // 2
+            low = self.builder.shuffle(vector, vector, range(half))
+            high = self.builder.shuffle(vector, vector, range(half, vector.lanes))
+            if half == 1:
+                low, high = self.builder.extract(vector, 0), self.builder.extract(vector, 1)
+            vector = self._combine(node, low, high)
+        return vector
+
+    def whole_rounds(self, extent: Register, variable: Variable, step: int) -> Register:
+        """The largest multiple of `step` (a power of two) that is not above the extent."""
+        if is_static(variable.extent):
+            return literal(bounds(variable.extent)[1] // step * step, INT64)
+        return self.builder.binary("and", extent, literal(-step, INT64))
+
+    def tail_mask(self, extent: Register, start: Register, lanes: int) -> Register:
+        """Which lanes, counted from `start`, lie below the extent."""
+        left = self.builder.sub(extent, start)
+        numbers = self.builder.lane_numbers(lanes)
+        return self.builder.compare("slt", numbers, self.builder.splat(left, lanes))
+
+    # ---- integers
+
+    def integer(self, value: Dim) -> Register:
+        """An integer as one i64; for what depends on the lane variable, its value in lane 0."""
+        if not isinstance(value, IntegerExpression):
+            return literal(value, INT64)
+        found = self._recall((value,))
+        if found is None:
+            with self.in_lanes(None):
+                found = self._polynomial(value)
+            self._scopes[-1][(value,)] = found
+        return found
+
+    def integers(self, value: Dim) -> Register:
+        """An integer in every lane, or as one i64 if it does not depend on the lane variable."""
+        if self.lane is None or self.lane.variable not in free_atoms(value):
+            return self.integer(value)
+        step = stride_along(value, self.lane.variable)
+        if step is None:
+            return self._polynomial(value)
+        base = self.builder.splat(self.integer(value), self.lane.lanes)
+        numbers = self.builder.lane_numbers(self.lane.lanes)
+        if step != 1:
+            numbers = self.builder.mul(numbers, self._splat(self.integer(step), self.lane.lanes))
+        return self.builder.add(base, numbers)
+
+    def _polynomial(self, value: Dim) -> Register:
+        if not isinstance(value, IntegerExpression):
+            return literal(value, INT64)
+        total: Register | None = None
+        for monomial, coefficient in value.terms:
+            term: Register | None = None if coefficient == 1 and monomial else literal(coefficient, INT64)
+            for atom in monomial:
+                factor = self._atom(atom)
+                term = factor if term is None else self._both("mul", term, factor)
+            assert term is not None
+            total = term if total is None else self._both("add", total, term)
+        return literal(0, INT64) if total is None else total
+
+    def _both(self, opcode: str, left: Register, right: Register) -> Register:
+        lanes = max(left.lanes, right.lanes)
+        return self.builder.binary(opcode, self._splat(left, lanes), self._splat(right, lanes))
+
+    def _atom(self, atom: Atom) -> Register:
+        match atom:
+            case Symbol():
+                return self.symbols[atom.name]
+            case Variable():
+                if self.lane is not None and atom == self.lane.variable:
+                    base = self.builder.splat(self.values[atom], self.lane.lanes)
+                    return self.builder.add(base, self.builder.lane_numbers(self.lane.lanes))
+                return self.values[atom]
+            case Quotient(numerator=numerator, denominator=denominator):
+                return self._divide("div", numerator, denominator)
+            case Remainder(numerator=numerator, denominator=denominator):
+                return self._divide("rem", numerator, denominator)
+            case Extremum(function=function, left=left, right=right):
+                a, b = self.integers(left), self.integers(right)
+                lanes = max(a.lanes, b.lanes)
+                a, b = self._splat(a, lanes), self._splat(b, lanes)
+                return self.builder.select(self.builder.compare("slt" if function == "min" else "sgt", a, b), a, b)
+            case DataIndex(scalar=scalar, low=low, high=high):
+                return self._data_index(scalar, low, high)
+            case _:
+                raise TypeError(f"cannot emit {atom}")
+
+    def _divide(self, operation: str, numerator: Dim, denominator: Dim) -> Register:
+        """Quotient or remainder rounded down."""
+        a, b = self.integers(numerator), self.integers(denominator)
+        lanes = max(a.lanes, b.lanes)
+        a, b = self._splat(a, lanes), self._splat(b, lanes)
+        if bounds(numerator)[0] >= 0:
+            return self.builder.binary("u" + operation, a, b)
+        if isinstance(denominator, int) and denominator & (denominator - 1) == 0:
+            power = literal(denominator.bit_length() - 1, INT64, lanes)
+            if operation == "div":
+                return self.builder.binary("ashr", a, power)
+            return self.builder.binary("and", a, literal(denominator - 1, INT64, lanes))
+        raw = self.builder.binary("srem", a, b)
+        negative = self.builder.compare("slt", raw, literal(0, INT64, lanes))
+        rest = self.builder.add(raw, self.builder.select(negative, b, literal(0, INT64, lanes)))
+        return rest if operation == "rem" else self.builder.binary("sdiv", self.builder.sub(a, rest), b)
+
+    def _data_index(self, scalar: Scalar, low: int, high: int) -> Register:
+        value = convert(self.builder, self.scalar(scalar), INT64)
+        least, most = literal(low, INT64, value.lanes), literal(high, INT64, value.lanes)
+        value = self.builder.select(self.builder.compare("slt", value, least), least, value)
+        return self.builder.select(self.builder.compare("sgt", value, most), most, value)

@@ -1,0 +1,164 @@
+"""Regions: what one kernel will compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tensorwright.graph.expression import (
+    Apply,
+    Computation,
+    Constant,
+    Load,
+    Scalar,
+    Variable,
+    rename,
+    rename_reductions,
+    transform,
+    walk,
+)
+from tensorwright.graph.graph import Value, is_constant, weights_in
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import BOOL
+from tensorwright.tensor.type import TensorType
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A connected piece of a graph with one result.
+
+    values: its operator applications, operands first; the last one is the result.
+    inputs: what they use from outside, constants included.
+    anchor: the convolution, product or reduction that the kernel is built around; None for elementwise regions.
+    """
+
+    values: tuple[Value, ...]
+    inputs: tuple[Value, ...]
+    anchor: Value | None
+
+    @property
+    def output(self) -> Value:
+        return self.values[-1]
+
+    @property
+    def name(self) -> str:
+        """The names of the user's layers that the region computes."""
+        return " + ".join(value.name for value in self.values)
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        return tuple(value.type for value in self.inputs)
+
+    @cached_property
+    def computation(self) -> Computation:
+        """The whole region as one computation whose operands are the region's inputs."""
+        return _Composer(self.inputs, frozenset(self.values)).computation(self.output)
+
+    @cached_property
+    def epilogue(self) -> Scalar:
+        """The result as a function of the anchor's element, at the logical index `epilogue_index`.
+
+        The anchor's element is a Load of operand number ``len(inputs)`` at its own logical index.
+        """
+        assert self.anchor is not None
+        inputs = (*self.inputs, self.anchor)
+        composer = _Composer(inputs, frozenset(self.values) - {self.anchor})
+        return composer.body_at(self.output, self.epilogue_index)
+
+    @cached_property
+    def epilogue_variables(self) -> tuple[Variable, ...]:
+        return tuple(Variable(f"e{axis}", extent) for axis, extent in enumerate(self.output.type.shape))
+
+    @property
+    def epilogue_index(self) -> tuple[Dim, ...]:
+        return tuple(expression(v) for v in self.epilogue_variables)
+
+    def input_number(self, value: Value) -> int:
+        """The position of an input."""
+        return self.inputs.index(value)
+
+    @cached_property
+    def signature(self) -> str:
+        """A text that is equal for regions that need the same kernel: operators, types and wiring, no names."""
+        numbers = {value: f"in{position}" for position, value in enumerate(self.inputs)}
+        lines = [f"{numbers[v]}: {'constant ' if is_constant(v) else ''}{v.type}" for v in self.inputs]
+        for position, value in enumerate(self.values):
+            numbers[value] = f"v{position}"
+            lines.append(f"{numbers[value]}: {value.type} = {value.op}({', '.join(numbers[i] for i in value.inputs)})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Composer:
+    """Substitutes the bodies of operators into the loads of their consumers."""
+
+    inputs: Sequence[Value]
+    inner: frozenset[Value]
+
+    def computation(self, output: Value) -> Computation:
+        variables = tuple(Variable(f"i{axis}", extent) for axis, extent in enumerate(output.type.shape))
+        return Computation(variables, self.body_at(output, tuple(expression(v) for v in variables)))
+
+    def body_at(self, value: Value, index: tuple[Dim, ...]) -> Scalar:
+        """The scalar of one element of a value."""
+        state = _Composition({}, [0])
+        return self._at(value, index, state)
+
+    def _at(self, value: Value, index: tuple[Dim, ...], state: _Composition) -> Scalar:
+        key = (value, index)
+        if key not in state.done:
+            state.done[key] = self._made(value, index, state)
+        return state.done[key]
+
+    def _made(self, value: Value, index: tuple[Dim, ...], state: _Composition) -> Scalar:
+        if value not in self.inner:
+            if is_constant(value) and weights_in(value).is_scalar:
+                return Constant(weights_in(value).array.item(), value.type.dtype)
+            return Load(self.inputs.index(value), index, value.type.dtype)
+        definition = value.op.define([operand.type for operand in value.inputs], value.type)
+        state.count[0] += 1
+        prefix = f"c{state.count[0]}"
+        body = rename_reductions(definition.body, lambda v: Variable(f"{prefix}{v.name}", v.extent))
+        body = rename(body, dict(zip(definition.variables, index, strict=True)))
+        return transform(body, lambda i: i, lambda load: self._loaded(value, load, state))
+
+    def _loaded(self, value: Value, load: Load, state: _Composition) -> Scalar:
+        operand = value.inputs[load.operand]
+        inside = self._at(operand, load.index, state)
+        if load.guard is None:
+            return inside
+        if isinstance(inside, Load) and inside.guard is None:
+            return replace(inside, guard=load.guard, otherwise=load.otherwise)
+        guarded = _guarded(inside, load.guard)
+        return Apply("select", (load.guard, guarded, Constant(load.otherwise, load.dtype)), load.dtype)
+
+
+@dataclass(frozen=True)
+class _Composition:
+    done: dict[tuple[Value, tuple[Dim, ...]], Scalar]
+    count: list[int]
+
+
+def _guarded(scalar: Scalar, guard: Scalar) -> Scalar:
+    """The scalar with every load guarded, so that nothing is read where the guard is false."""
+
+    def guard_load(load: Load) -> Scalar:
+        both = guard if load.guard is None else Apply("and", (guard, load.guard), BOOL)
+        return replace(load, guard=both)
+
+    return transform(scalar, lambda index: index, guard_load)
+
+
+def used_operands(scalar: Scalar) -> frozenset[int]:
+    """The numbers of the operands that a scalar loads."""
+    return frozenset(node.operand for node in walk(scalar) if isinstance(node, Load))
+
+
+def region_of(values: Sequence[Value], anchor: Value | None = None) -> Region:
+    """The region of the given applications, operands first."""
+    inner = frozenset(values)
+    inputs: dict[Value, None] = {}
+    for value in values:
+        inputs.update((operand, None) for operand in value.inputs if operand not in inner)
+    return Region(tuple(values), tuple(inputs), anchor)

@@ -1,0 +1,99 @@
+"""The tactic that computes any region whose operators state their mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.flatten import FlatComputation, flatten
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.nest import NestEmitter, arrange
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.tensor.dim import Symbol, symbols_of
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.type import TensorType
+
+
+class Generic:
+    """Loops over the output, vectorised along its innermost axis. Correct for everything, fast for what is simple."""
+
+    name = "generic"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        plain = Config((PLAIN,) * len(region.inputs), PLAIN)
+        blocked = _blocked_config(region, Layout(target.float_lanes))
+        return [plain] if blocked is None else [plain, blocked]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        operands = list(zip(region.input_types, config.inputs, strict=True))
+        flat = flatten(region.computation, operands, (region.output.type, config.output))
+        nest = arrange(flat)
+        symbols = region_symbols(region)
+        in_place = _in_place(region, config, flat)
+        builder = FunctionBuilder()
+        emitter = ScalarEmitter(
+            builder,
+            target,
+            [Pointer(f"%in{i}") for i in range(len(operands))],
+            {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)},
+        )
+        NestEmitter(nest, emitter, Pointer("%out"), region.output.type.dtype).run(
+            Register("%begin", INT64), Register("%end", INT64)
+        )
+        text = builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES)
+        return Kernel(
+            text=text,
+            inputs=config.inputs,
+            output=config.output,
+            tasks=nest.tasks,
+            packings=(None,) * len(operands),
+            symbols=symbols,
+            in_place=in_place,
+        )
+
+
+def region_symbols(region: Region) -> tuple[Symbol, ...]:
+    """The symbolic dimensions of a region, sorted by name."""
+    dims = {dim for value in (*region.inputs, *region.values) for dim in value.type.shape}
+    found = {symbol for dim in dims for symbol in symbols_of(dim)}
+    return tuple(sorted(found, key=lambda s: s.name))
+
+
+def blockable(type: TensorType) -> bool:
+    """Whether a tensor can lie in the blocked layout."""
+    return type.dtype == FLOAT32 and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+
+
+def _blocked_config(region: Region, blocked: Layout) -> Config | None:
+    """Every input that has the output's rank and is no constant lies in blocked layout, like the output."""
+    if not blockable(region.output.type):
+        return None
+    rank = region.output.type.rank
+    layouts = [
+        blocked if blockable(value.type) and value.type.rank == rank and not is_constant(value) else PLAIN
+        for value in region.inputs
+    ]
+    return Config(tuple(layouts), blocked) if blocked in layouts else None
+
+
+def _in_place(region: Region, config: Config, flat: FlatComputation) -> tuple[int, ...]:
+    """Inputs whose every element is read only where, and as wide as, the output's is written."""
+    output = region.output.type
+    reads: dict[int, bool] = {}
+    for node in walk(flat.body):
+        if isinstance(node, Load):
+            same = node.index == (flat.address,) and node.guard is None
+            reads[node.operand] = reads.get(node.operand, True) and same
+    return tuple(
+        number
+        for number, same in sorted(reads.items())
+        if same
+        and region.inputs[number].type.dtype.size == output.dtype.size
+        and region.inputs[number].type.shape == output.shape
+        and config.inputs[number] == config.output
+    )

@@ -1,0 +1,121 @@
+"""What a tactic and a kernel are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.tensor.dim import Dim, Symbol
+from tensorwright.tensor.layout import PLAIN, Layout
+
+Array = npt.NDArray[np.generic]
+
+NAME = "KERNEL_NAME"
+"""Stands for the function's name in the text of a kernel."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One point in the space of a tactic: the layout of every input and of the output, and its own options."""
+
+    inputs: tuple[Layout, ...]
+    output: Layout
+    options: tuple[tuple[str, int], ...] = ()
+
+    def option(self, name: str) -> int:
+        return dict(self.options)[name]
+
+    def __repr__(self) -> str:
+        options = " ".join(f"{name}={value}" for name, value in self.options)
+        return f"{'·'.join(map(repr, self.inputs))}→{self.output}" + (f" {options}" if options else "")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a constant operand is rearranged, once, at build time.
+
+    `name` identifies the rearrangement: equal names on equal weights give equal bytes.
+    """
+
+    name: str
+    pack: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Code for a region: a function in LLVM IR and what its caller has to provide.
+
+    text: a module that defines ``void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…, i64 begin, i64 end)``,
+    which computes the parallel tasks from `begin` up to, not including, `end`.
+    packings: for every input, how it is packed if it is a constant; None leaves it in row-major order.
+    tasks: how many tasks there are. workspace: scratch bytes that each thread needs.
+    in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments.
+    """
+
+    text: str
+    inputs: tuple[Layout, ...]
+    output: Layout
+    tasks: Dim
+    packings: tuple[Packing | None, ...]
+    symbols: tuple[Symbol, ...] = ()
+    workspace: int = 0
+    in_place: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A name that is equal for equal code."""
+        return "k" + blake2b(self.text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def code(self) -> str:
+        """The module's text with the function's name filled in."""
+        return self.text.replace(NAME, self.name)
+
+
+class Tactic(Protocol):
+    """A way to compute regions. Pure: it neither compiles nor measures."""
+
+    name: str
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        """All points of the tactic's space for a region, the most promising first; empty if it does not apply."""
+        ...
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        """The kernel at one of these points."""
+        ...
+
+
+def signature(inputs: int, symbols: int, in_place: Sequence[int] = ()) -> str:
+    """The signature of a kernel's function. An operand that may share the output's memory is not `noalias`."""
+    arguments = ["ptr %out" if in_place else "ptr noalias %out"]
+    arguments += [f"ptr {'' if i in in_place else 'noalias '}%in{i}" for i in range(inputs)]
+    arguments += ["ptr noalias %workspace"]
+    arguments += [f"i64 %s{i}" for i in range(symbols)]
+    return f"void @{NAME}({', '.join([*arguments, 'i64 %begin', 'i64 %end'])})"
+
+
+def pack_channels(block: int, axis: int) -> Packing:
+    """Split one axis into blocks that lie innermost, the last one padded with zeros."""
+
+    def pack(array: Array) -> Array:
+        extent = array.shape[axis]
+        blocks = -(-extent // block)
+        padding = [(0, 0)] * array.ndim
+        padding[axis] = (0, blocks * block - extent)
+        split = np.pad(array, padding).reshape(*array.shape[:axis], blocks, block, *array.shape[axis + 1 :])
+        return np.ascontiguousarray(np.moveaxis(split, axis + 1, -1))
+
+    return Packing(f"channels axis={axis} block={block}", pack)
+
+
+def plain_inputs(region: Region) -> tuple[Layout, ...]:
+    """The plain layout for every input."""
+    return (PLAIN,) * len(region.inputs)
