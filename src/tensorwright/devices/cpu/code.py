@@ -1,0 +1,63 @@
+"""Generated code in executable memory."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import sys
+from collections.abc import Callable, Mapping
+
+from tensorwright.base.errors import PlanError
+from tensorwright.devices.cpu.memory import mapping_address
+
+_PROT_READ_EXECUTE = 0x1 | 0x4
+
+EntryPoint = Callable[..., None]
+
+
+class CodeImage:
+    """The code of a plan, executable and no longer writable, as long as somebody refers to it.
+
+    run, stop: take the address of a context; worker: takes the address of a context and the number of the thread.
+    The interpreter lock is released while they run.
+    """
+
+    def __init__(self, code: bytes, entries: Mapping[str, int]) -> None:
+        if sys.platform != "linux":
+            raise PlanError(
+                f"running plans needs Linux, found {platform.system()}: executable memory is not implemented there; "
+                "run this plan on Linux"
+            )
+        self._mapping = mmap.mmap(-1, len(code))
+        self._mapping[:] = code
+        address = mapping_address(self._mapping)
+        _flush_instruction_cache(address, len(code))
+        _make_executable(address, len(code))
+        context, thread = ctypes.c_void_p, ctypes.c_int64
+        self.run: EntryPoint = ctypes.CFUNCTYPE(None, context)(address + entries["run"])
+        self.worker: EntryPoint = ctypes.CFUNCTYPE(None, context, thread)(address + entries["worker"])
+        self.stop: EntryPoint = ctypes.CFUNCTYPE(None, context)(address + entries["stop"])
+
+
+def syscall_address() -> int:
+    """The address of the C library's `syscall` on Linux, 0 elsewhere."""
+    if sys.platform != "linux":
+        return 0
+    return ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value or 0
+
+
+def _make_executable(address: int, size: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(pages), _PROT_READ_EXECUTE) != 0:
+        raise PlanError(
+            f"the system refused to make {size} bytes of code executable (errno {ctypes.get_errno()}); "
+            "expected that anonymous memory may become executable: check SELinux and systemd's MemoryDenyWriteExecute"
+        )
+
+
+def _flush_instruction_cache(address: int, size: int) -> None:
+    if platform.machine() == "aarch64":
+        clear = ctypes.CDLL("libgcc_s.so.1").__clear_cache
+        clear(ctypes.c_void_p(address), ctypes.c_void_p(address + size))

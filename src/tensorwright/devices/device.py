@@ -1,0 +1,133 @@
+"""What the runtime asks of a device: memory, streams, events and executors of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableSequence
+from typing import Protocol, runtime_checkable
+
+from tensorwright.plan.plan import Plan
+
+
+@runtime_checkable
+class Allocator(Protocol):
+    """Gives out device memory. It may be called from several threads at once."""
+
+    def allocate(self, size: int, alignment: int, flags: int) -> int | None:
+        """The address of `size` bytes that is a multiple of `alignment` (a power of two); 0 or None on failure."""
+        ...
+
+    def free(self, address: int) -> None:
+        """Take back memory that `allocate` gave out."""
+        ...
+
+
+class Event(Protocol):
+    """A mark in the work of a stream."""
+
+    @property
+    def handle(self) -> int: ...
+
+    def record(self, stream: Stream) -> None:
+        """Put the mark behind all work that the stream holds now."""
+        ...
+
+    def query(self) -> bool:
+        """Whether the work before the latest mark is done; True when there is no mark."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the work before the latest mark is done."""
+        ...
+
+    def elapsed_time(self, end: Event) -> float:
+        """Milliseconds from this mark to the mark of `end`."""
+        ...
+
+
+class Stream(Protocol):
+    """Work that is done in order, while the caller goes on."""
+
+    @property
+    def handle(self) -> int: ...
+
+    def enqueue(self, work: Callable[[], object]) -> None:
+        """Put work behind all work that the stream holds now, and return at once."""
+        ...
+
+    def wait_event(self, event: Event) -> None:
+        """Work enqueued from now on starts after the event's latest mark."""
+        ...
+
+    def query(self) -> bool:
+        """Whether all work is done."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all work is done, and raise the first error since the last call."""
+        ...
+
+
+class Executor(Protocol):
+    """A plan that is ready to run on memory of its own; one inference at a time.
+
+    bindings: one address per binding, in the order of the plan; symbols: one value per symbol.
+    Both are filled by the caller before `run`.
+    """
+
+    bindings: MutableSequence[int]
+    symbols: MutableSequence[int]
+
+    def set_memory(self, address: int) -> None:
+        """Use `memory_bytes` bytes at this address for activations and scratch memory."""
+        ...
+
+    def run(self) -> None:
+        """One inference; returns when it is done."""
+        ...
+
+    def run_profiled(self, steps: int) -> list[int]:
+        """One inference; the device's ticks before, between and after the steps, `steps` + 1 numbers."""
+        ...
+
+    def close(self) -> None:
+        """Give back threads and memory. Twice is once."""
+        ...
+
+
+class Module(Protocol):
+    """The code and weights of a plan on the device, shared by all its executors."""
+
+    plan: Plan
+    memory_bytes: int
+
+    def create_executor(self) -> Executor: ...
+
+    def close(self) -> None:
+        """Give back the memory. All executors must be closed. Twice is once."""
+        ...
+
+
+class Device(Protocol):
+    """A kind of machine that plans run on."""
+
+    name: str
+    memory_alignment: int
+
+    @property
+    def allocator(self) -> Allocator:
+        """The allocator for who brings none."""
+        ...
+
+    def load(self, plan: Plan, allocator: Allocator, threads: int) -> Module: ...
+
+    def create_stream(self) -> Stream: ...
+
+    def create_event(self) -> Event: ...
+
+    def find_stream(self, handle: int) -> Stream:
+        """The living stream with this handle; 0 stands for the default stream."""
+        ...
+
+    def find_event(self, handle: int) -> Event:
+        """The living event with this handle."""
+        ...

@@ -1,0 +1,1 @@
+"""Engines and contexts: run plans. Knows nothing of how plans are made."""

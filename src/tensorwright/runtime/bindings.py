@@ -1,0 +1,275 @@
+"""Inputs and outputs of a plan: names, numbers, and which sizes fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from operator import index
+from typing import SupportsIndex
+
+import numpy as np
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.plan.plan import Binding, Plan
+from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, symbols_of
+
+Extents = tuple[int, ...]
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A binding with its number and what NumPy calls its dtype."""
+
+    number: int
+    name: str
+    dtype: np.dtype[np.generic]
+
+
+@dataclass(frozen=True)
+class OutputSize:
+    """What an output array looks like, in a buffer of `bytes` bytes."""
+
+    slot: Slot
+    shape: Extents
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """All sizes of one inference: one value per symbol, one shape per binding, in the order of the plan."""
+
+    symbols: tuple[int, ...]
+    shapes: tuple[Extents, ...]
+    outputs: tuple[OutputSize, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The value of a symbol and who says so."""
+
+    value: int
+    source: str
+
+
+class BindingTable:
+    """The bindings of a plan. Raises ExecutionError for whatever does not fit them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.bindings = plan.bindings
+        self.numbers = {binding.name: number for number, binding in enumerate(plan.bindings)}
+        slots = tuple(Slot(n, b.name, b.type.dtype.numpy) for n, b in enumerate(plan.bindings))
+        self.inputs = tuple(slot for slot in slots if plan.bindings[slot.number].mode == "input")
+        self.outputs = tuple(slot for slot in slots if plan.bindings[slot.number].mode == "output")
+        self.input_names = tuple(slot.name for slot in self.inputs)
+
+    @cached_property
+    def batch_symbol(self) -> Symbol | None:
+        """The symbol that `batch_size` gives a value to.
+
+        It is the plan's own, or else the only symbol, if every input has it as its first dimension.
+        """
+        if self.plan.batch_symbol is not None:
+            return next(symbol for symbol in self.plan.symbols if symbol.name == self.plan.batch_symbol)
+        if len(self.plan.symbols) != 1 or not self.inputs:
+            return None
+        shapes = [self.bindings[slot.number].type.shape for slot in self.inputs]
+        leads = all(shape and bare_symbol(shape[0]) == self.plan.symbols[0] for shape in shapes)
+        return self.plan.symbols[0] if leads else None
+
+    @cached_property
+    def max_batch_size(self) -> int:
+        """The largest batch; 1 when no dimension is a batch."""
+        return self.batch_symbol.max if self.batch_symbol is not None else 1
+
+    def number(self, binding: int | str) -> int:
+        """The number of a binding that is given by number or name."""
+        if isinstance(binding, str):
+            if binding not in self.numbers:
+                raise ExecutionError(f"{self.where} has no binding '{binding}'; expected one of {self._all_names}")
+            return self.numbers[binding]
+        if not 0 <= binding < len(self.bindings):
+            raise ExecutionError(
+                f"{self.where} has no binding {binding}; expected a number from 0 to {len(self.bindings) - 1} "
+                f"({self._all_names})"
+            )
+        return binding
+
+    @property
+    def where(self) -> str:
+        return f"engine '{self.plan.name}'"
+
+    @property
+    def _all_names(self) -> str:
+        return ", ".join(f"'{binding.name}'" for binding in self.bindings)
+
+    def describe(self, number: int) -> str:
+        """The binding as messages name it."""
+        binding = self.bindings[number]
+        return f"{binding.mode} '{binding.name}' of {self.where}"
+
+    def sizes(self, shapes: Mapping[int, Extents], known: Mapping[str, Evidence]) -> Sizes:
+        """All sizes, from the shapes of some bindings and from values that are known already.
+
+        Raises:
+            ExecutionError: they contradict each other or the plan, or leave a symbol without a value.
+        """
+        evidence = self.evidence(shapes, known)
+        values = {name: found.value for name, found in evidence.items()}
+        self._require_all(values)
+        self._verify(shapes, evidence)
+        full = tuple(self._evaluate(binding, values) for binding in self.bindings)
+        outputs = tuple(
+            OutputSize(slot, full[slot.number], prod(full[slot.number]) * slot.dtype.itemsize) for slot in self.outputs
+        )
+        return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full, outputs)
+
+    def check(self, shapes: Mapping[int, Extents]) -> None:
+        """Refuse shapes that cannot fit the plan, whatever the other shapes are."""
+        self._verify(shapes, self.evidence(shapes, {}))
+
+    def partial_shape(self, number: int, evidence: Mapping[str, Evidence]) -> Extents:
+        """The shape of a binding, -1 for dimensions that are not known yet."""
+        values = {name: found.value for name, found in evidence.items()}
+        return tuple(
+            evaluate(dim, values) if all(symbol.name in values for symbol in symbols_of(dim)) else UNKNOWN
+            for dim in self.bindings[number].type.shape
+        )
+
+    def batch_evidence(self, batch_size: object) -> dict[str, Evidence]:
+        """What `batch_size` says about symbols.
+
+        Raises:
+            ExecutionError: it is no integer from 1 to `max_batch_size`.
+        """
+        symbol = self.batch_symbol
+        if not isinstance(batch_size, int) or not 1 <= batch_size <= self.max_batch_size:
+            advice = (
+                "split the batch or build the plan for a larger one" if symbol else "its batch is part of the shapes"
+            )
+            raise ExecutionError(
+                f"{self.where}: expected a batch size from 1 to {self.max_batch_size}, found {batch_size!r}; {advice}"
+            )
+        return {} if symbol is None else {symbol.name: Evidence(batch_size, f"the batch size is {batch_size}")}
+
+    def addresses(self, bindings: Sequence[int]) -> list[int]:
+        """Raw addresses as plain integers, one per binding.
+
+        Raises:
+            ExecutionError: their number is wrong, or one is null or not aligned to its elements.
+        """
+        if len(bindings) != len(self.bindings):
+            raise ExecutionError(
+                f"{self.where}: expected {len(self.bindings)} addresses ({self._all_names}), found {len(bindings)}"
+            )
+        return [self._address(number, address) for number, address in enumerate(bindings)]
+
+    def _address(self, number: int, value: SupportsIndex) -> int:
+        try:
+            address = index(value)
+        except TypeError:
+            raise ExecutionError(
+                f"{self.describe(number)}: expected an address (an integer), found {type(value).__name__}; "
+                "pass array.ctypes.data"
+            ) from None
+        alignment = self.bindings[number].type.dtype.size
+        if not 0 < address < 1 << 64 or address % alignment:
+            raise ExecutionError(
+                f"{self.describe(number)}: expected an address that is a positive multiple of {alignment}, found "
+                f"{address:#x}; pass memory aligned to its elements"
+            )
+        return address
+
+    def evidence(self, shapes: Mapping[int, Extents], known: Mapping[str, Evidence]) -> dict[str, Evidence]:
+        """The values of symbols that the shapes show, together with those that are known already."""
+        found = {s.name: Evidence(s.min, f"the plan allows only {s.min}") for s in self.plan.symbols if s.min == s.max}
+        for name, evidence in known.items():
+            self._add(found, name, evidence)
+        for number, shape in shapes.items():
+            self._require_rank(number, shape)
+            for axis, (dim, extent) in enumerate(zip(self.bindings[number].type.shape, shape, strict=True)):
+                symbol = bare_symbol(dim)
+                if symbol is not None:
+                    self._add(
+                        found, symbol.name, Evidence(extent, f"axis {axis} of {self.describe(number)} has {extent}")
+                    )
+        return found
+
+    def _add(self, found: dict[str, Evidence], name: str, evidence: Evidence) -> None:
+        symbol = next(symbol for symbol in self.plan.symbols if symbol.name == name)
+        if not symbol.min <= evidence.value <= symbol.max:
+            raise ExecutionError(
+                f"{self.where}: dimension '{name}' is {evidence.value}, because {evidence.source}; expected "
+                f"{symbol.min} to {symbol.max}; build the plan with a wider range or split the input"
+            )
+        other = found.setdefault(name, evidence)
+        if other.value != evidence.value:
+            raise ExecutionError(
+                f"{self.where}: dimension '{name}' cannot be both {other.value} and {evidence.value}: "
+                f"{other.source}, but {evidence.source}; make the two agree"
+            )
+
+    def _require_rank(self, number: int, shape: Extents) -> None:
+        expected = self.bindings[number].type.shape
+        if len(shape) != len(expected):
+            raise ExecutionError(
+                f"{self.describe(number)}: expected {len(expected)} dimensions {format_shape(expected)}, found "
+                f"{len(shape)} dimensions {format_shape(shape)}; reshape the array"
+            )
+
+    def _require_all(self, values: Mapping[str, int]) -> None:
+        missing = [symbol.name for symbol in self.plan.symbols if symbol.name not in values]
+        if missing:
+            raise ExecutionError(
+                f"{self.where}: the size of {', '.join(missing)} is not known; call set_input_shape for the inputs "
+                "that have these dimensions, or pass arrays"
+            )
+
+    def _verify(self, shapes: Mapping[int, Extents], evidence: Mapping[str, Evidence]) -> None:
+        for number, shape in shapes.items():
+            dims = self.bindings[number].type.shape
+            for axis, (dim, wanted) in enumerate(zip(dims, self.partial_shape(number, evidence), strict=True)):
+                if wanted not in (shape[axis], UNKNOWN):
+                    raise ExecutionError(
+                        f"{self.describe(number)}: expected shape {format_shape(dims)}, found {format_shape(shape)}: "
+                        f"axis {axis} must be {_explain(dim, wanted, evidence)}; reshape or crop it"
+                    )
+
+    def _evaluate(self, binding: Binding, values: Mapping[str, int]) -> Extents:
+        shape = tuple(evaluate(dim, values) for dim in binding.type.shape)
+        if any(extent < 0 for extent in shape):
+            raise ExecutionError(
+                f"{self.where}: {binding.mode} '{binding.name}' {format_shape(binding.type.shape)} would have the "
+                f"shape {format_shape(shape)} with {dict(values)}; expected no negative size; use larger inputs"
+            )
+        return shape
+
+
+def bare_symbol(dim: Dim) -> Symbol | None:
+    """The symbol, when the dimension is nothing but a symbol."""
+    if not isinstance(dim, IntegerExpression) or len(dim.terms) != 1:
+        return None
+    monomial, coefficient = dim.terms[0]
+    if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+        return monomial[0]
+    return None
+
+
+def format_shape(shape: Iterable[Dim]) -> str:
+    """A shape as messages show it; symbols with their range."""
+    return f"[{', '.join(_format_dim(dim) for dim in shape)}]"
+
+
+def _format_dim(dim: Dim) -> str:
+    symbol = bare_symbol(dim)
+    return str(dim) if symbol is None else f"{symbol.name} in {symbol.min}..{symbol.max}"
+
+
+def _explain(dim: Dim, wanted: int, evidence: Mapping[str, Evidence]) -> str:
+    if is_static(dim):
+        return str(wanted)
+    reasons = "; ".join(f"{symbol.name}: {evidence[symbol.name].source}" for symbol in symbols_of(dim))
+    return f"{wanted} = {dim} ({reasons})"

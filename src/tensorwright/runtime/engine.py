@@ -1,0 +1,171 @@
+"""A loaded plan."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Self
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.devices.cpu.device import CpuDevice
+from tensorwright.devices.device import Allocator, Device
+from tensorwright.plan.plan import Json, Plan
+from tensorwright.runtime.arrays import Array
+from tensorwright.runtime.bindings import BindingTable, Extents
+from tensorwright.runtime.context import ExecutionContext
+from tensorwright.tensor.dtype import DType
+
+MAX_THREADS = 1024
+
+
+class Engine:
+    """A plan in memory, ready to run on NumPy arrays or, through contexts, on raw addresses.
+
+    plan: made by this version of the package for a machine like this one.
+    allocator: gives all device memory of the engine and its contexts; None for the device's own.
+    threads: how many threads an inference uses; None for the plan's own number.
+    """
+
+    def __init__(
+        self, plan: Plan, allocator: Allocator | None = None, threads: int | None = None, device: Device | None = None
+    ) -> None:
+        self.threads = plan.threads if threads is None else _checked_threads(threads)
+        self._device = _default_device() if device is None else device
+        self._allocator = self._device.allocator if allocator is None else allocator
+        self._module = self._device.load(plan, self._allocator, self.threads)
+        self._plan = self._module.plan
+        self._table = BindingTable(self._plan)
+        self._contexts: weakref.WeakSet[ExecutionContext] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._default: ExecutionContext | None = None
+        self._closed = False
+
+    def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """Run on NumPy arrays; see `ExecutionContext.__call__`. Calls from several threads wait for each other."""
+        return (self._default or self._default_context())(inputs)
+
+    @property
+    def name(self) -> str:
+        return self._plan.name
+
+    @property
+    def plan(self) -> Plan:
+        """The plan; its weights are readable until the engine is closed."""
+        self._require_open()
+        return self._plan
+
+    @property
+    def report(self) -> Mapping[str, Json]:
+        """What the builder decided and measured."""
+        return self._plan.report
+
+    @property
+    def num_layers(self) -> int:
+        """Steps of one inference, after fusion."""
+        steps = self._plan.report.get("steps", [])
+        return len(steps) if isinstance(steps, list) else 0
+
+    @property
+    def num_bindings(self) -> int:
+        return len(self._table.bindings)
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest `batch_size` of `execute` and `enqueue`."""
+        return self._table.max_batch_size
+
+    @property
+    def device_memory_size(self) -> int:
+        """Bytes that each context needs for activations and scratch memory."""
+        return self._module.memory_bytes
+
+    @property
+    def device_memory_alignment(self) -> int:
+        """What the address of a context's memory must be a multiple of."""
+        return self._device.memory_alignment
+
+    def get_binding_index(self, name: str) -> int:
+        return self._table.number(name)
+
+    def get_binding_name(self, index: int) -> str:
+        return self._table.bindings[self._table.number(index)].name
+
+    def get_binding_shape(self, binding: int | str) -> Extents:
+        """The shape of a binding, -1 for dimensions that are only known at run time."""
+        return self._table.partial_shape(self._table.number(binding), self._table.evidence({}, {}))
+
+    def get_binding_dtype(self, binding: int | str) -> DType:
+        return self._table.bindings[self._table.number(binding)].type.dtype
+
+    def binding_is_input(self, binding: int | str) -> bool:
+        return self._table.bindings[self._table.number(binding)].mode == "input"
+
+    def __len__(self) -> int:
+        return self.num_bindings
+
+    def __iter__(self) -> Iterator[str]:
+        return (binding.name for binding in self._table.bindings)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.numbers
+
+    def __getitem__(self, binding: int | str) -> str | int:
+        """The name of a binding by number, the number by name."""
+        return self.get_binding_index(binding) if isinstance(binding, str) else self.get_binding_name(binding)
+
+    def create_execution_context(self) -> ExecutionContext:
+        """A context with memory of its own."""
+        return self._create_context(with_memory=True)
+
+    def create_execution_context_without_device_memory(self) -> ExecutionContext:
+        """A context that runs once `device_memory` is set."""
+        return self._create_context(with_memory=False)
+
+    def close(self) -> None:
+        """Close all contexts and give all memory back, after calls that are running. Twice is once."""
+        with self._lock:
+            self._closed = True
+            for context in list(self._contexts):
+                context.close()
+            self._module.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        bindings = ", ".join(f"{b.mode} {b.name}: {b.type}" for b in self._table.bindings)
+        return f"Engine('{self.name}', {bindings})"
+
+    def _default_context(self) -> ExecutionContext:
+        context = self.create_execution_context()
+        with self._lock:
+            if self._default is None:
+                self._default = context
+            return self._default
+
+    def _create_context(self, *, with_memory: bool) -> ExecutionContext:
+        with self._lock:
+            self._require_open()
+            context = ExecutionContext(
+                self._device, self._module, self._table, self._allocator, with_memory=with_memory
+            )
+            self._contexts.add(context)
+            return context
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ExecutionError(f"{self._table.where} is closed; load its plan again")
+
+
+def _default_device() -> Device:
+    return CpuDevice()
+
+
+def _checked_threads(threads: object) -> int:
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise ExecutionError(f"threads: expected an integer from 1 to {MAX_THREADS}, found {threads!r}")
+    return threads
