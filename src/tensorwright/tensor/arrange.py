@@ -1,0 +1,34 @@
+"""NumPy arrays into layouts and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.tensor.layout import Layout
+
+Array = npt.NDArray[np.generic]
+
+
+def to_layout(array: Array, layout: Layout) -> Array:
+    """The elements of a row-major array in memory order of a layout; padding is filled with zeros."""
+    if layout.is_plain:
+        return np.ascontiguousarray(array)
+    channels, block = array.shape[1], layout.block
+    padding = [(0, 0)] * array.ndim
+    padding[1] = (0, -channels % block)
+    padded = np.pad(array, padding)
+    split = padded.reshape(array.shape[0], -1, block, *array.shape[2:])
+    return np.ascontiguousarray(np.moveaxis(split, 2, -1))
+
+
+def from_layout(memory: Array, layout: Layout, shape: Sequence[int]) -> Array:
+    """The row-major array of a logical shape from elements in memory order of a layout."""
+    if layout.is_plain:
+        return memory.reshape(tuple(shape))
+    blocks = -(-shape[1] // layout.block)
+    split = memory.reshape(shape[0], blocks, *shape[2:], layout.block)
+    joined = np.moveaxis(split, -1, 2).reshape(shape[0], blocks * layout.block, *shape[2:])
+    return np.ascontiguousarray(joined[:, : shape[1]])

@@ -1,0 +1,1 @@
+"""The search for the fastest kernel of every region: timer, cache, selection of layouts and tactics."""
