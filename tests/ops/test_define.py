@@ -1,0 +1,26 @@
+"""The mathematics that every operator states, evaluated, is what its reference computes."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import cases
+import numpy as np
+import pytest
+from cases.case import Case, assert_close
+
+from tensorwright.graph.interpret import interpret
+
+FAMILIES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__) if module.name != "case")
+CASES = [case for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_definition_and_reference_agree(case: Case, rng: np.random.Generator):
+    arrays = case.arrays(rng)
+    expected = case.expected(arrays)
+    assert expected.shape == case.output_shape
+    actual = interpret(case.op.define(case.types, case.output), arrays, case.symbols)
+    assert actual.dtype == case.output.dtype.numpy
+    assert_close(actual, expected, case.scaled_tolerance)
