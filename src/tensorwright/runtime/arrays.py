@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from math import prod
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.runtime.bindings import BindingTable, OutputSize, Slot
+from tensorwright.runtime.bindings import BindingTable, Slot
 
 ARRAY_ALIGNMENT = 64
+SMALL = 4096
 
 Array = npt.NDArray[np.generic]
+
+_address_of = ctypes.addressof
+_view_of = cast(Callable[[object], ctypes.c_char], ctypes.c_char.from_buffer)
+_Array = np.ndarray
 
 
 def array_address(array: Array) -> int:
     """Where the elements of a C-contiguous array start."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # Four times faster, but not for every array.
+        return _address_of(_view_of(array))  # Five times faster than `ctypes.data`, but not possible for every array.
     except (TypeError, ValueError, BufferError):
         return int(array.ctypes.data)
 
 
-def output_array(size: OutputSize) -> tuple[Array, int]:
-    """A new array for an output and the address of its elements, a multiple of 64."""
-    buffer = np.empty(size.bytes + ARRAY_ALIGNMENT, np.uint8)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # type: ignore[arg-type]
-    offset = -address % ARRAY_ALIGNMENT
-    return np.ndarray(size.shape, size.slot.dtype, buffer, offset), address + offset
+def output_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Callable[[], tuple[Array, int]]:
+    """A function that makes new arrays of a shape; it returns array and address, a multiple of 64."""
+    size = prod(shape) * dtype.itemsize + ARRAY_ALIGNMENT
+    small = ctypes.c_char * size
+
+    def make_small() -> tuple[Array, int]:
+        buffer = small()
+        address = _address_of(buffer)
+        offset = -address % ARRAY_ALIGNMENT
+        return _Array(shape, dtype, buffer, offset), address + offset  # type: ignore[arg-type]
+
+    def make_large() -> tuple[Array, int]:
+        buffer = np.empty(size, np.uint8)
+        address = _address_of(_view_of(buffer))
+        offset = -address % ARRAY_ALIGNMENT
+        return _Array(shape, dtype, buffer.data, offset), address + offset
+
+    return make_small if size <= SMALL else make_large
 
 
 def is_acceptable(slot: Slot, value: object) -> bool:
     """Whether an input is right in everything but its shape."""
-    return isinstance(value, np.ndarray) and value.dtype == slot.dtype and value.flags.c_contiguous
+    return isinstance(value, _Array) and value.dtype == slot.dtype and value.flags.c_contiguous
 
 
 def refusal(table: BindingTable, slot: Slot, value: object) -> ExecutionError:

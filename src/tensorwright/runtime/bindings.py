@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from operator import index
 from typing import SupportsIndex
 
@@ -21,20 +20,12 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Slot:
-    """A binding with its number and what NumPy calls its dtype."""
+    """A binding: its number, its place among the inputs or among the outputs, and what NumPy calls its dtype."""
 
     number: int
+    place: int
     name: str
     dtype: np.dtype[np.generic]
-
-
-@dataclass(frozen=True)
-class OutputSize:
-    """What an output array looks like, in a buffer of `bytes` bytes."""
-
-    slot: Slot
-    shape: Extents
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,6 @@ class Sizes:
 
     symbols: tuple[int, ...]
     shapes: tuple[Extents, ...]
-    outputs: tuple[OutputSize, ...]
 
 
 @dataclass(frozen=True)
@@ -61,9 +51,8 @@ class BindingTable:
         self.plan = plan
         self.bindings = plan.bindings
         self.numbers = {binding.name: number for number, binding in enumerate(plan.bindings)}
-        slots = tuple(Slot(n, b.name, b.type.dtype.numpy) for n, b in enumerate(plan.bindings))
-        self.inputs = tuple(slot for slot in slots if plan.bindings[slot.number].mode == "input")
-        self.outputs = tuple(slot for slot in slots if plan.bindings[slot.number].mode == "output")
+        self.inputs = _slots(plan, "input")
+        self.outputs = _slots(plan, "output")
         self.input_names = tuple(slot.name for slot in self.inputs)
 
     @cached_property
@@ -122,10 +111,7 @@ class BindingTable:
         self._require_all(values)
         self._verify(shapes, evidence)
         full = tuple(self._evaluate(binding, values) for binding in self.bindings)
-        outputs = tuple(
-            OutputSize(slot, full[slot.number], prod(full[slot.number]) * slot.dtype.itemsize) for slot in self.outputs
-        )
-        return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full, outputs)
+        return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full)
 
     def check(self, shapes: Mapping[int, Extents]) -> None:
         """Refuse shapes that cannot fit the plan, whatever the other shapes are."""
@@ -246,6 +232,12 @@ class BindingTable:
                 f"shape {format_shape(shape)} with {dict(values)}; expected no negative size; use larger inputs"
             )
         return shape
+
+
+def _slots(plan: Plan, mode: str) -> tuple[Slot, ...]:
+    numbers = [number for number, binding in enumerate(plan.bindings) if binding.mode == mode]
+    found = [(number, plan.bindings[number]) for number in numbers]
+    return tuple(Slot(number, place, b.name, b.type.dtype.numpy) for place, (number, b) in enumerate(found))
 
 
 def bare_symbol(dim: Dim) -> Symbol | None:

@@ -12,10 +12,12 @@ import numpy as np
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
-from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_array, refusal
+from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
 from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
 
 _REMEMBERED_SIZES = 64
+
+_Makers = tuple[tuple[int, str, Callable[[], tuple[Array, int]]], ...]
 
 
 class ExecutionContext:
@@ -34,7 +36,8 @@ class ExecutionContext:
         self._executor = module.create_executor()
         self._bindings = self._executor.bindings
         self._lock = threading.Lock()
-        self._sizes: dict[object, Sizes] = {}
+        self._takes_bare_array = len(table.inputs) == 1
+        self._known: dict[object, tuple[Sizes, _Makers]] = {}
         self._current: Sizes | None = None
         self._shapes: dict[int, Extents] = {}
         self._batches: dict[int | None, Sizes] = {}
@@ -67,27 +70,26 @@ class ExecutionContext:
         return ticks
 
     def _run_arrays(self, inputs: Array | Mapping[str, Array], run: Callable[[], None]) -> dict[str, Array]:
-        slots = self._inputs
-        if len(slots) == 1 and isinstance(inputs, np.ndarray):
-            arrays: Sequence[Array] = (inputs,)
-        else:
-            arrays = self._by_name(inputs)
-        for slot, array in zip(slots, arrays, strict=True):
+        arrays = [inputs] if self._takes_bare_array and isinstance(inputs, np.ndarray) else self._by_name(inputs)
+        addresses = []
+        for slot in self._inputs:
+            array = arrays[slot.place]
             if not is_acceptable(slot, array):
                 raise refusal(self._table, slot, array)
-        key = arrays[0].shape if len(arrays) == 1 else tuple([array.shape for array in arrays])
+            addresses.append(array_address(array))
+        key = arrays[0].shape if self._takes_bare_array else tuple([array.shape for array in arrays])
+        results = {}
         with self._lock:
-            sizes = self._sizes.get(key) or self._learn(key, arrays)
             if self._obstacle is not None:
                 self._refuse()
+            sizes, makers = self._known.get(key) or self._learn(key, arrays)
             if sizes is not self._current:
                 self._use_sizes(sizes)
             bindings = self._bindings
-            for slot, array in zip(slots, arrays, strict=True):
-                bindings[slot.number] = array_address(array)
-            results = {}
-            for output in sizes.outputs:
-                results[output.slot.name], bindings[output.slot.number] = output_array(output)
+            for slot in self._inputs:
+                bindings[slot.number] = addresses[slot.place]
+            for number, name, make in makers:
+                results[name], bindings[number] = make()
             run()
         return results
 
@@ -187,28 +189,32 @@ class ExecutionContext:
 
     def _by_name(self, inputs: object) -> list[Array]:
         names = self._table.input_names
-        expected = ", ".join(f"'{name}'" for name in names)
-        if not isinstance(inputs, Mapping):
-            advice = f"pass {{'{names[0]}': array}}" if len(names) == 1 else "pass a dict of arrays"
-            raise ExecutionError(
-                f"{self._table.where}: expected arrays for the inputs {expected}, found {type(inputs).__name__}; "
-                f"{advice}"
-            )
-        if len(inputs) != len(names) or any(name not in inputs for name in names):
-            missing = ", ".join(f"'{name}'" for name in names if name not in inputs) or "none"
-            unknown = ", ".join(f"'{name}'" for name in inputs if name not in names) or "none"
-            raise ExecutionError(
-                f"{self._table.where}: expected arrays for the inputs {expected}; missing: {missing}; "
-                f"unknown: {unknown}"
-            )
-        return [inputs[name] for name in names]
+        if isinstance(inputs, Mapping) and len(inputs) == len(names):
+            try:
+                return [inputs[name] for name in names]
+            except KeyError:
+                pass
+        raise self._wrong_names(inputs)
 
-    def _learn(self, key: object, arrays: Sequence[Array]) -> Sizes:
-        sizes = self._table.sizes({s.number: a.shape for s, a in zip(self._inputs, arrays, strict=True)}, {})
-        if len(self._sizes) >= _REMEMBERED_SIZES:
-            self._sizes.clear()
-        self._sizes[key] = sizes
-        return sizes
+    def _wrong_names(self, inputs: object) -> ExecutionError:
+        names = self._table.input_names
+        wanted = f"{self._table.where}: expected arrays for the inputs {', '.join(map(repr, names)) or 'none'}"
+        if not isinstance(inputs, Mapping):
+            return ExecutionError(f"{wanted}, found {type(inputs).__name__}; pass a dict of arrays by name")
+        missing = [name for name in names if name not in inputs]
+        unknown = [name for name in inputs if name not in names]
+        return ExecutionError(f"{wanted}; missing: {missing or 'none'}; unknown: {unknown or 'none'}")
+
+    def _learn(self, key: object, arrays: Sequence[Array]) -> tuple[Sizes, _Makers]:
+        sizes = self._table.sizes({slot.number: arrays[slot.place].shape for slot in self._inputs}, {})
+        if len(self._known) >= _REMEMBERED_SIZES:
+            self._known.clear()
+        makers = tuple(
+            (slot.number, slot.name, output_maker(sizes.shapes[slot.number], slot.dtype))
+            for slot in self._table.outputs
+        )
+        self._known[key] = sizes, makers
+        return sizes, makers
 
     def _sizes_of_batch(self, batch_size: int | None) -> Sizes:
         sizes = self._batches.get(batch_size)

@@ -16,14 +16,14 @@ _PROT_READ_EXECUTE = 0x1 | 0x4
 EntryPoint = Callable[..., None]
 
 
-class CodeImage:
-    """The code of a plan, executable and no longer writable, as long as somebody refers to it.
+class ExecutableMemory:
+    """Code in memory that is executable and no longer writable, from `address` on, as long as this object lives.
 
-    run, stop: take the address of a context; worker: takes the address of a context and the number of the thread.
-    The interpreter lock is released while they run.
+    Raises:
+        PlanError: the system does not allow it.
     """
 
-    def __init__(self, code: bytes, entries: Mapping[str, int]) -> None:
+    def __init__(self, code: bytes) -> None:
         if sys.platform != "linux":
             raise PlanError(
                 f"running plans needs Linux, found {platform.system()}: executable memory is not implemented there; "
@@ -31,9 +31,21 @@ class CodeImage:
             )
         self._mapping = mmap.mmap(-1, len(code))
         self._mapping[:] = code
-        address = mapping_address(self._mapping)
-        _flush_instruction_cache(address, len(code))
-        _make_executable(address, len(code))
+        self.address = mapping_address(self._mapping)
+        _flush_instruction_cache(self.address, len(code))
+        _make_executable(self.address, len(code))
+
+
+class CodeImage:
+    """The code of a plan in executable memory.
+
+    run, stop: take the address of a context; worker: takes the address of a context and the number of the thread.
+    The interpreter lock is released while they run.
+    """
+
+    def __init__(self, code: bytes, entries: Mapping[str, int]) -> None:
+        self._memory = ExecutableMemory(code)
+        address = self._memory.address
         context, thread = ctypes.c_void_p, ctypes.c_int64
         self.run: EntryPoint = ctypes.CFUNCTYPE(None, context)(address + entries["run"])
         self.worker: EntryPoint = ctypes.CFUNCTYPE(None, context, thread)(address + entries["worker"])
