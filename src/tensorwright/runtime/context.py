@@ -12,6 +12,7 @@ import numpy as np
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
 from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
 
@@ -123,6 +124,10 @@ class ExecutionContext:
         return True
 
     @property
+    def plan(self) -> Plan:
+        return self._table.plan
+
+    @property
     def device_memory(self) -> int | None:
         """The address of the memory for activations and scratch, None before it is set.
 
@@ -189,7 +194,7 @@ class ExecutionContext:
 
     def _by_name(self, inputs: object) -> list[Array]:
         names = self._table.input_names
-        if isinstance(inputs, Mapping) and len(inputs) == len(names):
+        if isinstance(inputs, (dict, Mapping)) and len(inputs) == len(names):
             try:
                 return [inputs[name] for name in names]
             except KeyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from typing import Self
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.devices.device import Allocator, Device
+from tensorwright.plan import stamp
+from tensorwright.plan.file import parse_plan, read_plan, serialize_plan, write_plan
 from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.bindings import BindingTable, Extents
@@ -25,12 +28,17 @@ class Engine:
     plan: made by this version of the package for a machine like this one.
     allocator: gives all device memory of the engine and its contexts; None for the device's own.
     threads: how many threads an inference uses; None for the plan's own number.
+
+    Raises:
+        PlanError: the plan was made by another version or for a machine that this one cannot stand in for.
+        ExecutionError: there is not enough memory.
     """
 
     def __init__(
         self, plan: Plan, allocator: Allocator | None = None, threads: int | None = None, device: Device | None = None
     ) -> None:
         self.threads = plan.threads if threads is None else _checked_threads(threads)
+        stamp.check(plan.stamp)
         self._device = _default_device() if device is None else device
         self._allocator = self._device.allocator if allocator is None else allocator
         self._module = self._device.load(plan, self._allocator, self.threads)
@@ -114,6 +122,14 @@ class Engine:
         """The name of a binding by number, the number by name."""
         return self.get_binding_index(binding) if isinstance(binding, str) else self.get_binding_name(binding)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file, which appears complete or not at all."""
+        write_plan(self.plan, path)
+
+    def serialize(self) -> bytes:
+        """The bytes that `save` writes."""
+        return serialize_plan(self.plan)
+
     def create_execution_context(self) -> ExecutionContext:
         """A context with memory of its own."""
         return self._create_context(with_memory=True)
@@ -159,6 +175,25 @@ class Engine:
     def _require_open(self) -> None:
         if self._closed:
             raise ExecutionError(f"{self._table.where} is closed; load its plan again")
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    *,
+    threads: int | None = None,
+    allocator: Allocator | None = None,
+) -> Engine:
+    """The engine of a plan that is given as the path of a file or as bytes.
+
+    Weights in a file are mapped: the file may be deleted afterwards, but must not be altered in place.
+
+    Raises:
+        PlanError: it is no plan, damaged, of another version or for another machine.
+        ExecutionError: there is not enough memory.
+        OSError: the file cannot be read.
+    """
+    plan = parse_plan(source) if isinstance(source, bytes | bytearray | memoryview) else read_plan(source)
+    return Engine(plan, allocator, threads)
 
 
 def _default_device() -> Device:

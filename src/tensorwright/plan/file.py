@@ -1,0 +1,212 @@
+"""Plans as bytes. The format is described in docs/plan-format.md."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from tensorwright.base.errors import PlanError
+from tensorwright.plan.manifest import MAX_BYTES, read_manifest, write_manifest
+from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
+
+MAGIC = b"\x89TWPLAN\n"
+CODE_ALIGNMENT = 64
+
+_PREFIX = struct.Struct("<8sIIQ")  # magic, format version, bytes of the header, bytes of the file
+_SECTION = struct.Struct("<QQ32s")  # offset, size, digest
+_SEAL = 32  # SHA-256 of the header before it
+SECTIONS = ("manifest", "code", "weights")
+HEADER_BYTES = _PREFIX.size + len(SECTIONS) * _SECTION.size + _SEAL
+_ALIGNMENTS = (1, CODE_ALIGNMENT, WEIGHTS_ALIGNMENT)
+
+_ADVICE = "the file is damaged: copy it again or build it again"
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Where a part of the file lies."""
+
+    name: str
+    offset: int
+    size: int
+    digest: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
+    """Write a plan; the file appears complete or not at all.
+
+    Raises:
+        PlanError: the report is not plain data.
+        OSError: the folder cannot be written to.
+    """
+    target = Path(path)
+    with _replacing(target) as handle, os.fdopen(handle, "wb", closefd=False) as file:
+        for part in _parts(plan):
+            file.write(part)
+
+
+def serialize_plan(plan: Plan) -> bytes:
+    """The bytes that `write_plan` writes."""
+    return b"".join(_parts(plan))
+
+
+def read_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan and verify it. The weights are mapped, not copied: the file may be deleted but must not be altered.
+
+    Raises:
+        PlanError: the file is no plan, of another version or damaged.
+        OSError: the file cannot be read.
+    """
+    source = Path(path)
+    with source.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise PlanError(f"{source} is empty; {_ADVICE}")
+        content = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+    return _parse(content, str(source))
+
+
+def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
+    """The plan that bytes hold; its weights refer to them.
+
+    Raises:
+        PlanError: the bytes are no plan, of another version or damaged.
+    """
+    return _parse(memoryview(buffer).cast("B").toreadonly(), "the plan")
+
+
+def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
+    """The content of the file in pieces, so that the weights are never copied."""
+    contents: tuple[bytes | memoryview, ...] = (write_manifest(plan), plan.code, plan.weights)
+    sections, offset = [], HEADER_BYTES
+    for name, content, alignment in zip(SECTIONS, contents, _ALIGNMENTS, strict=True):
+        offset = _round_up(offset, alignment)
+        size = memoryview(content).nbytes
+        sections.append(_Section(name, offset, size, _digest(name, content)))
+        offset += size
+    header = _PREFIX.pack(MAGIC, FORMAT_VERSION, HEADER_BYTES, offset)
+    header += b"".join(_SECTION.pack(section.offset, section.size, section.digest) for section in sections)
+    yield header + hashlib.sha256(header).digest()
+    position = HEADER_BYTES
+    for section, content in zip(sections, contents, strict=True):
+        yield bytes(section.offset - position)
+        yield content
+        position = section.end
+
+
+def _parse(content: memoryview, where: str) -> Plan:
+    sections = _read_header(content, where)
+    _require_layout(sections, content.nbytes, where)
+    manifest, code, weights = sections
+    position = HEADER_BYTES
+    for section in sections:
+        _require_zeros(content[position : section.offset], position, where)
+        if _digest(section.name, content[section.offset : section.end]) != section.digest:
+            raise PlanError(
+                f"{where}: the {section.name} (bytes {section.offset} to {section.end}) do not match their digest; "
+                f"{_ADVICE}"
+            )
+        position = section.end
+    facts = read_manifest(content[manifest.offset : manifest.end], code.size)
+    return Plan(
+        name=facts.name,
+        stamp=facts.stamp,
+        bindings=facts.bindings,
+        symbols=facts.symbols,
+        batch_symbol=facts.batch_symbol,
+        code=bytes(content[code.offset : code.end]),
+        entries=facts.entries,
+        arena_bytes=facts.arena_bytes,
+        workspace_bytes=facts.workspace_bytes,
+        threads=facts.threads,
+        weights=content[weights.offset : weights.end],
+        report=facts.report,
+    )
+
+
+def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
+    start = bytes(content[: _PREFIX.size])
+    if start[: len(MAGIC)] != MAGIC[: len(start)]:
+        raise PlanError(f"{where} is no plan: expected it to start with {MAGIC!r}, found {start[: len(MAGIC)]!r}")
+    if len(start) < _PREFIX.size:
+        raise PlanError(f"{where}: expected a header of {HEADER_BYTES} bytes, found {len(start)}; {_ADVICE}")
+    _, version, header_bytes, file_bytes = _PREFIX.unpack(start)
+    if version != FORMAT_VERSION:
+        raise PlanError(
+            f"{where} has format version {version}, this version of tensorwright reads {FORMAT_VERSION}; "
+            "build the plan again, or load it with the version that wrote it"
+        )
+    if header_bytes != HEADER_BYTES:
+        raise PlanError(f"{where}: expected a header of {HEADER_BYTES} bytes, found {header_bytes}; {_ADVICE}")
+    header = bytes(content[:HEADER_BYTES])
+    if len(header) < HEADER_BYTES or hashlib.sha256(header[:-_SEAL]).digest() != header[-_SEAL:]:
+        raise PlanError(f"{where}: the header (bytes 0 to {HEADER_BYTES}) does not match its digest; {_ADVICE}")
+    if file_bytes != content.nbytes:
+        state = "truncated" if content.nbytes < file_bytes else "followed by something else"
+        raise PlanError(f"{where} is {state}: expected {file_bytes} bytes, found {content.nbytes}; {_ADVICE}")
+    table = _SECTION.iter_unpack(header[_PREFIX.size : -_SEAL])
+    return tuple(_Section(name, *fields) for name, fields in zip(SECTIONS, table, strict=True))
+
+
+def _require_layout(sections: tuple[_Section, ...], file_bytes: int, where: str) -> None:
+    position = HEADER_BYTES
+    for section, alignment in zip(sections, _ALIGNMENTS, strict=True):
+        expected = _round_up(position, alignment)
+        if section.offset != expected or section.end > file_bytes:
+            raise PlanError(
+                f"{where}: the {section.name} must start at byte {expected} and end before {file_bytes}, found "
+                f"{section.offset} to {section.end}; {_ADVICE}"
+            )
+        position = section.end
+    if position != file_bytes:
+        raise PlanError(f"{where}: the weights must end with the file at {file_bytes}, found {position}; {_ADVICE}")
+    manifest, code, _ = sections
+    if manifest.size > MAX_BYTES:
+        raise PlanError(f"{where}: expected a manifest of at most {MAX_BYTES} bytes, found {manifest.size}; {_ADVICE}")
+    if code.size == 0:
+        raise PlanError(f"{where} holds no code; {_ADVICE}")
+
+
+def _require_zeros(padding: memoryview, position: int, where: str) -> None:
+    if any(padding):
+        raise PlanError(f"{where}: expected zeros in bytes {position} to {position + padding.nbytes}; {_ADVICE}")
+
+
+def _digest(section: str, content: bytes | memoryview) -> bytes:
+    """32 bytes: SHA-256, or for the weights, which are long, XXH3-128 followed by zeros."""
+    if section == "weights":
+        return xxhash.xxh3_128(content).digest() + bytes(16)
+    return hashlib.sha256(content).digest()
+
+
+def _round_up(value: int, alignment: int) -> int:
+    return -(-value // alignment) * alignment
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[int]:
+    """A new file in the same folder that takes the place of `target` once it is complete and on the disk."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        yield handle
+        os.fsync(handle)
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,78 @@
+"""Where the time of an inference goes, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.plan.plan import Json, Plan
+from tensorwright.runtime.arrays import Array
+from tensorwright.runtime.context import ExecutionContext
+
+CALIBRATION_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """The time of one step: ticks of the device's counter and nanoseconds."""
+
+    name: str
+    ticks: int
+    nanoseconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The times of all steps of one inference, in order."""
+
+    steps: tuple[StepTime, ...]
+    nanoseconds_per_tick: float
+
+    @property
+    def nanoseconds(self) -> float:
+        """The whole inference, without the call."""
+        return sum(step.nanoseconds for step in self.steps)
+
+
+def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs: int = 10) -> Profile:
+    """Run several times and keep the smallest time of each step.
+
+    The rate of the counter is measured against the clock by two runs that lie some time apart.
+
+    Raises:
+        ExecutionError: the plan does not name its steps, or the inputs are wrong.
+    """
+    names = step_names(context.plan)
+    count = len(names)
+    first_clock, first = time.perf_counter_ns(), context.profile(inputs, count)
+    time.sleep(CALIBRATION_SECONDS)
+    last_clock, last = time.perf_counter_ns(), context.profile(inputs, count)
+    rate = (last_clock - first_clock) / max(1, last[0] - first[0])
+    samples = [first, last, *(context.profile(inputs, count) for _ in range(runs - 2))]
+    ticks = [min(times) for times in zip(*([b - a for a, b in pairwise(s)] for s in samples), strict=True)]
+    steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))
+    return Profile(steps, rate)
+
+
+def step_names(plan: Plan) -> tuple[str, ...]:
+    """The names of the steps of a plan, in order.
+
+    Raises:
+        ExecutionError: the plan does not name its steps.
+    """
+    steps = plan.report.get("steps")
+    names = [_name(step) for step in steps] if isinstance(steps, list) else []
+    if not names or None in names:
+        raise ExecutionError(
+            f"plan '{plan.name}' cannot be profiled: expected report['steps'] to be a list of {{'name': ...}}, found "
+            f"{str(steps)[:100]}; build the plan again"
+        )
+    return tuple(name for name in names if name is not None)
+
+
+def _name(step: Json) -> str | None:
+    name = step.get("name") if isinstance(step, dict) else None
+    return name if isinstance(name, str) else None
