@@ -1,0 +1,1 @@
+"""The one page that calls every stage in order."""

@@ -1,0 +1,82 @@
+"""What a user may ask of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tensorwright.base.errors import BuildError
+from tensorwright.devices.device import Allocator
+
+Precision = str
+PRECISIONS = ("float32",)
+LEVELS = range(6)
+
+
+class Progress(Protocol):
+    """Hears how far a build is. Called from the thread that builds."""
+
+    def phase(self, name: str, steps: int) -> None:
+        """A phase of so many steps begins; the one before has ended."""
+        ...
+
+    def step(self, description: str) -> None:
+        """One step of the phase is done."""
+        ...
+
+    def done(self) -> None:
+        """The build has ended."""
+        ...
+
+
+class SilentProgress:
+    """A progress that nobody hears."""
+
+    def phase(self, name: str, steps: int) -> None:
+        pass
+
+    def step(self, description: str) -> None:
+        pass
+
+    def done(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Options of a build.
+
+    precision: element type of the computation, "float32".
+    max_workspace_size: scratch bytes that any one layer may use in all threads together; None for no limit.
+    threads: how many threads the plan is tuned for; None for all cores that this process may use.
+    level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
+    timing_cache: file that remembers timings between builds; None for the user's cache folder, "" for none.
+    instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
+    optimise: whether graph rewrites and fusion run; off for debugging.
+    log: called with (severity name, message).
+    allocator: used for all device memory of the build.
+    """
+
+    precision: Precision = "float32"
+    max_workspace_size: int | None = None
+    threads: int | None = None
+    level: int = 3
+    timing_cache: Path | str | None = None
+    instruction_set: str | None = None
+    optimise: bool = True
+    progress: Progress = SilentProgress()
+    log: Callable[[str, str], None] = lambda severity, message: None
+    allocator: Allocator | None = None
+    batch_symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise BuildError(f"precision '{self.precision}' is not available; expected one of {', '.join(PRECISIONS)}")
+        if self.level not in LEVELS:
+            raise BuildError(f"level is {self.level}; expected 0 (no timing) to 5 (every configuration timed)")
+        if self.threads is not None and self.threads < 1:
+            raise BuildError(f"threads is {self.threads}; expected at least 1, or None for all cores")
+        if self.max_workspace_size is not None and self.max_workspace_size < 0:
+            raise BuildError(f"max_workspace_size is {self.max_workspace_size} bytes; expected at least 0, or None")

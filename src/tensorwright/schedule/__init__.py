@@ -1,0 +1,1 @@
+"""From choices to a program: order, lifetimes, the arena, packed constants."""

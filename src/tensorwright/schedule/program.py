@@ -1,0 +1,51 @@
+"""A program: a straight line of steps over slices of one arena, plus packed constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.codegen.entry import EntryStep
+from tensorwright.graph.graph import Value
+from tensorwright.kernels.tactic import Kernel, Packing
+from tensorwright.tensor.weights import Weights
+from tensorwright.tune.choice import Choice
+
+
+@dataclass(frozen=True)
+class PackedConstant:
+    """A constant as a kernel wants it, and where it starts among the plan's weights."""
+
+    weights: Weights
+    packing: Packing | None
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel and the choice that it carries out."""
+
+    choice: Choice
+    call: EntryStep
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.choice.kernel
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the network does, step by step.
+
+    arena_bytes: the arena that all activations share; arena_lower_bound: the most that is alive at once;
+    weights_bytes: packed constants, padding between them included.
+    """
+
+    inputs: tuple[tuple[str, Value], ...]
+    outputs: tuple[tuple[str, Value], ...]
+    steps: tuple[Step, ...]
+    constants: tuple[PackedConstant, ...]
+    arena_bytes: int
+    arena_lower_bound: int
+    weights_bytes: int
+    workspace_bytes: int

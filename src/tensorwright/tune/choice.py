@@ -1,0 +1,48 @@
+"""A decision of the tuner and its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.layout import Layout
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate that was considered for a region.
+
+    seconds: measured time of one thread's share, None if it was not timed; estimate: the time that the cost model
+    expects; rejected: why it cannot be used, empty otherwise.
+    """
+
+    tactic: str
+    config: Config
+    estimate: float
+    seconds: float | None = None
+    rejected: str = ""
+
+    @property
+    def cost(self) -> float:
+        return self.estimate if self.seconds is None else self.seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The kernel chosen for a region, and all trials that were made for it."""
+
+    region: Region
+    kernel: Kernel
+    trial: Trial
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.region.name
+
+    @property
+    def output(self) -> tuple[Value, Layout]:
+        """The value and layout that the choice produces."""
+        return self.region.output, self.kernel.output
