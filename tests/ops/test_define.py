@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-import cases
 import numpy as np
 import pytest
-from cases.case import Case, assert_close
 
+import cases
+from cases.case import Case, assert_close
 from tensorwright.graph.interpret import interpret
 
 FAMILIES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__) if module.name != "case")

@@ -64,3 +64,17 @@ def reciprocal(index: Dim, dtype: DType) -> Scalar:
 def square(scalar: Scalar) -> Scalar:
     """The scalar times itself."""
     return call("mul", scalar, scalar)
+
+
+def lowest(dtype: DType) -> float:
+    """The smallest value of a type: what a maximum starts from."""
+    if dtype.is_float:
+        return float("-inf")
+    return -(2 ** (8 * dtype.size - 1)) if dtype.kind == "signed" else 0
+
+
+def highest(dtype: DType) -> float:
+    """The largest value of a type: what a minimum starts from."""
+    if dtype.is_float:
+        return float("inf")
+    return 1 if dtype == BOOL else 2 ** (8 * dtype.size - (dtype.kind == "signed")) - 1

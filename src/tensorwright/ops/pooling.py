@@ -11,7 +11,16 @@ import numpy as np
 from tensorwright.graph.expression import Computation, Load, Scalar, all_of, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.checks import expect_extent, expect_float, expect_rank, show
-from tensorwright.ops.mathematics import accumulator, call, constant, convert, positions, reciprocal, reduce_over
+from tensorwright.ops.mathematics import (
+    accumulator,
+    call,
+    constant,
+    convert,
+    lowest,
+    positions,
+    reciprocal,
+    reduce_over,
+)
 from tensorwright.ops.windows import Ints, expect_per_axis, sliding_windows, span, window_count, window_guard
 from tensorwright.tensor.dim import Dim, ceil_divide, is_static, maximum, minimum, upper_bound
 from tensorwright.tensor.dtype import BOOL, DType, dtype_of
@@ -151,13 +160,6 @@ class Pool(Op):
             counts.append(slice(count))
         view = sliding_windows(x, self.window, self.strides, before, tuple(after), self.dilations, fill)
         return view[(*[slice(None)] * (x.ndim - spatial), *counts)]
-
-
-def lowest(dtype: DType) -> float:
-    """The smallest value of a type: the start of a maximum."""
-    if dtype.is_float:
-        return float("-inf")
-    return -(2 ** (8 * dtype.size - 1)) if dtype.kind == "signed" else 0
 
 
 def _power(scalar: Scalar, exponent: int) -> Scalar:
