@@ -11,7 +11,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
+from tensorwright.codegen.target import Target
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT16, INT32, INT64, DType
 
 _MEMORY_NAMES = {"float64": "double", "float32": "float", "float16": "half", "bfloat16": "bfloat", "bool": "i8"}
 
@@ -48,6 +49,11 @@ class Register:
     @property
     def typed(self) -> str:
         return f"{self.type} {self.text}"
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the value is written out rather than the result of an instruction."""
+        return not self.text.startswith("%")
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,15 @@ class Loop:
 
 @dataclass
 class FunctionBuilder:
-    """Appends instructions to the text of one function."""
+    """Appends instructions to the text of one function.
+
+    Without a target, instructions that every vector extension but the x86-64 baseline has are taken for granted.
+    """
 
     lines: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     definitions: dict[str, str] = field(default_factory=dict)
+    target: Target | None = None
     _count: int = 0
     _block: str = "entry"
 
@@ -164,21 +174,24 @@ class FunctionBuilder:
         return self.binary(opcode, left, right)
 
     def fma(self, a: Register, b: Register, c: Register) -> Register:
-        """``a * b + c`` with one rounding; `b` is the operand that may come straight from memory."""
+        """``a * b + c``, with one rounding where the target can; `b` may come straight from memory."""
+        if self.target is not None and not self.target.has_fma:
+            return self.add(self.mul(a, b), c)
         return self.intrinsic("fma", (a, b, c))
 
-    def intrinsic(self, name: str, operands: Sequence[Register]) -> Register:
-        """An overloaded LLVM intrinsic whose operands and result have one floating type."""
+    def intrinsic(self, name: str, operands: Sequence[Register], flags: str = "") -> Register:
+        """An overloaded LLVM intrinsic whose operands and result have one type; `flags` as for fast math."""
         first = operands[0]
         suffix = ("" if first.lanes == 1 else f"v{first.lanes}") + _suffix(first.dtype)
-        return self.call(f"@llvm.{name}.{suffix}", first.dtype, first.lanes, operands)
+        return self.call(f"@llvm.{name}.{suffix}", first.dtype, first.lanes, operands, flags)
 
-    def call(self, name: str, dtype: DType, lanes: int, operands: Sequence[Register]) -> Register:
+    def call(self, name: str, dtype: DType, lanes: int, operands: Sequence[Register], flags: str = "") -> Register:
         """Call a function, declaring it when it is an intrinsic."""
         result = register_name(dtype, lanes)
         if name.startswith("@llvm."):
             self.declare(f"declare {result} {name}({', '.join(o.type for o in operands)})")
-        return self.value(f"call {result} {name}({', '.join(o.typed for o in operands)})", dtype, lanes)
+        opcode = f"call {flags}" if flags else "call"
+        return self.value(f"{opcode} {result} {name}({', '.join(o.typed for o in operands)})", dtype, lanes)
 
     def compare(self, predicate: str, left: Register, right: Register) -> Register:
         """A comparison: ``olt``, ``oeq``, … for floats; ``slt``, ``ult``, ``eq``, … for integers."""
@@ -204,6 +217,8 @@ class FunctionBuilder:
         """A scalar in every lane, in the form that LLVM folds into a broadcasting memory operand."""
         if lanes == value.lanes:
             return value
+        if value.is_literal:
+            return Register(f"splat ({value.typed})", value.dtype, lanes)
         vector = register_name(value.dtype, lanes)
         inserted = self.value(f"insertelement {vector} poison, {value.typed}, i64 0", value.dtype, lanes)
         mask = f"<{lanes} x i32> zeroinitializer"
@@ -284,6 +299,13 @@ class FunctionBuilder:
             return self.value(f"icmp ne {memory_name(dtype, lanes)} {raw}, {zero}", BOOL, lanes)
         if register_dtype(dtype) != dtype:
             target = register_name(dtype, lanes)
+            if dtype == FLOAT16 and self.target is not None and not self.target.has_half:
+                from tensorwright.codegen.halves import widened_float16
+
+                bits = register_name(INT16, lanes)
+                return widened_float16(
+                    self, self.value(f"bitcast {memory_name(dtype, lanes)} {raw} to {bits}", INT16, lanes)
+                )
             return self.value(f"fpext {memory_name(dtype, lanes)} {raw} to {target}", FLOAT32, lanes)
         return Register(raw, dtype, lanes)
 
@@ -292,6 +314,11 @@ class FunctionBuilder:
         stored = memory_name(dtype, value.lanes)
         if dtype == BOOL:
             return f"{stored} {self.value(f'zext {value.typed} to {stored}', dtype, value.lanes).text}"
+        if dtype == BFLOAT16 or (dtype == FLOAT16 and self.target is not None and not self.target.has_half):
+            from tensorwright.codegen.halves import narrowed_bits
+
+            bits = narrowed_bits(self, value, dtype)
+            return f"{stored} {self.value(f'bitcast {bits.typed} to {stored}', dtype, value.lanes).text}"
         if register_dtype(dtype) != dtype:
             return f"{stored} {self.value(f'fptrunc {value.typed} to {stored}', dtype, value.lanes).text}"
         return value.typed

@@ -1,0 +1,45 @@
+"""float16 and bfloat16 where the machine has no instruction for them: rounding to nearest even with integers.
+
+LLVM would call functions of a run-time library, which generated code does not have.
+"""
+
+from __future__ import annotations
+
+from tensorwright.codegen.ir import FunctionBuilder, Register
+from tensorwright.codegen.term import Term
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT16, INT32, DType
+
+
+def narrowed_bits(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
+    """A float32 value rounded to float16 or bfloat16, as the int16 of the same representation."""
+    term = Term(builder, value)
+    bits = _bfloat16_bits(term) if dtype == BFLOAT16 else _float16_bits(term)
+    return bits.converted("trunc", INT16).register
+
+
+def _bfloat16_bits(value: Term) -> Term:
+    bits = value.bits()
+    odd = bits.logical_right(16) & 1
+    rounded = (bits + 0x7FFF + odd).logical_right(16)
+    return value.is_nan().choose(bits.logical_right(16) | 0x40, rounded)
+
+
+def _float16_bits(value: Term) -> Term:
+    bits = value.bits()
+    sign = bits.logical_right(16) & 0x8000
+    size = bits & 0x7FFFFFFF
+    normal = (size - (112 << 23) + 0xFFF + (size.logical_right(13) & 1)).logical_right(13)
+    subnormal = (size.bits(FLOAT32) + 0.5).bits() - 0x3F000000
+    finite = size.less(113 << 23).choose(subnormal, normal)
+    infinite = size.greater(0x7F800000).choose(size.constant(0x7E00), 0x7C00)
+    return sign | size.less(143 << 23).choose(finite, infinite)
+
+
+def widened_float16(builder: FunctionBuilder, bits: Register) -> Register:
+    """The float32 value of the float16 whose representation the int16 has."""
+    half = Term(builder, bits).converted("zext", INT32)
+    size = half & 0x7FFF
+    finite = ((size << 13).bits(FLOAT32) * 2.0**112).bits()
+    infinite = (size << 13) | 0x7F800000
+    value = size.less(0x7C00).choose(finite, infinite)
+    return (value | ((half & 0x8000) << 16)).bits(FLOAT32).register
