@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import native_plans
 import numpy as np
 import pytest
 
+import native_plans
 from tensorwright.runtime.engine import Engine
 
 

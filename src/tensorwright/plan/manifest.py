@@ -7,46 +7,34 @@ A dimension is an integer or ``["sum", [coefficient, atom, ...], ...]``; an atom
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, NoReturn
 
-from tensorwright.base.errors import PlanError, ShapeError
+from tensorwright.base.errors import PlanError
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
 from tensorwright.tensor.dim import (
     Atom,
     Dim,
     Extremum,
     IntegerExpression,
+    Monomial,
     Quotient,
     Remainder,
     Symbol,
     bounds,
-    expression,
-    floor_divide,
-    maximum,
-    minimum,
-    product,
-    remainder,
 )
 from tensorwright.tensor.dtype import DTYPES
 from tensorwright.tensor.type import TensorType
 
 ENTRIES = ("run", "worker", "stop")
-MAX_BYTES = 64 << 20
+MAX_BYTES = 32 << 20
 MAX_SIZE = 1 << 46
 MAX_RANK = 64
 MAX_DEPTH = 16
 MAX_TERMS = 64
 MAX_COUNT = 1 << 16
 MAX_THREADS = 1024
-
-_OPERATORS: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "//": floor_divide,
-    "%": remainder,
-    "min": minimum,
-    "max": maximum,
-}
 
 
 @dataclass(frozen=True)
@@ -185,29 +173,28 @@ class _Reader:
             return _integer(item, where, -MAX_SIZE, MAX_SIZE)
         if depth > MAX_DEPTH or not 1 <= len(item) <= MAX_TERMS or item[0] != "sum":
             _refuse(where, f'an integer or ["sum", ...], at most {MAX_DEPTH} deep', item)
-        total: Dim = 0
-        for term in item[1:]:
-            if not isinstance(term, list) or not 1 <= len(term) <= MAX_DEPTH:
-                _refuse(where, "[coefficient, atom, ...]", term)
-            coefficient = _integer(term[0], where, -MAX_SIZE, MAX_SIZE)
-            total = total + product([coefficient, *(self._atom(atom, where, depth) for atom in term[1:])])
-        if max(map(abs, bounds(total))) > MAX_SIZE:
+        dim = IntegerExpression(tuple(self._term(term, where, depth) for term in item[1:]))
+        if max(map(abs, bounds(dim))) > MAX_SIZE:
             _refuse(where, f"values of at most {MAX_SIZE}", item)
-        return total
+        return dim
 
-    def _atom(self, item: Json, where: str, depth: int) -> Dim:
+    def _term(self, item: Json, where: str, depth: int) -> tuple[Monomial, int]:
+        if not isinstance(item, list) or not 1 <= len(item) <= MAX_DEPTH:
+            _refuse(where, "[coefficient, atom, ...]", item)
+        coefficient = _integer(item[0], where, -MAX_SIZE, MAX_SIZE)
+        return tuple(self._atom(atom, where, depth) for atom in item[1:]), coefficient
+
+    def _atom(self, item: Json, where: str, depth: int) -> Atom:
         if isinstance(item, str) and item in self._symbols:
-            return expression(self._symbols[item])
-        if not isinstance(item, list) or len(item) != 3 or item[0] not in _OPERATORS:
+            return self._symbols[item]
+        if not isinstance(item, list) or len(item) != 3:
             _refuse(where, "a symbol or [operator, left, right]", item)
-        operator, left, right = item[0], *(self._dim(part, where, depth + 1) for part in item[1:])
-        if operator in ("//", "%") and bounds(right)[0] < 1:
-            _refuse(where, "a positive divisor", item)
-        assert isinstance(operator, str)
-        try:
-            return _OPERATORS[operator](left, right)
-        except (ShapeError, ArithmeticError, ValueError) as error:
-            raise PlanError(f"the plan's manifest, {where}: {item} has no value: {error}; {_ADVICE}") from error
+        left, right = (self._dim(part, where, depth + 1) for part in item[1:])
+        if item[0] == "min" or item[0] == "max":
+            return Extremum(item[0], left, right)
+        if item[0] not in ("//", "%") or not isinstance(left, IntegerExpression) or bounds(right)[0] < 1:
+            _refuse(where, "an operator //, %, min or max, and a sum over a positive divisor for the first two", item)
+        return Quotient(left, right) if item[0] == "//" else Remainder(left, right)
 
 
 def _write_dim(dim: Dim) -> Json:

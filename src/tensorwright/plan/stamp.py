@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -11,28 +12,22 @@ import tensorwright
 from tensorwright.base.errors import PlanError
 from tensorwright.plan.plan import MachineStamp
 
-AVX2_FEATURES = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
+AVX2_FEATURES = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "popcnt", "sse4_2")
 AVX512_FEATURES = (*AVX2_FEATURES, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
 
 # What each instruction set needs, in the names of the Linux kernel.
-INSTRUCTION_SETS = {
+INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {
     "baseline": (),
     "avx2": AVX2_FEATURES,
     "avx512": AVX512_FEATURES,
     "aarch64": ("asimd",),
 }
 
-# What code for an instruction set may use beyond that, where the machine has it.
-EXTENSIONS = {
-    "baseline": (),
-    "avx2": ("avx_vnni",),
-    "avx512": ("amx_bf16", "amx_int8", "amx_tile", "avx512_bf16", "avx512_fp16", "avx512_vnni"),
-    "aarch64": ("asimddp", "bf16", "fphp", "i8mm", "sve", "sve2"),
-}
 
-
-def host_stamp(instruction_set: str | None = None) -> MachineStamp:
+def host_stamp(instruction_set: str | None = None, extensions: Sequence[str] = ()) -> MachineStamp:
     """This machine, as far as code for an instruction set uses it; by default the best one that the machine has.
+
+    extensions: features that the code uses beyond the instruction set, in the names of the Linux kernel.
 
     Raises:
         PlanError: the instruction set is unknown, or the machine lacks one of its features.
@@ -40,20 +35,19 @@ def host_stamp(instruction_set: str | None = None) -> MachineStamp:
     name = best_instruction_set() if instruction_set is None else instruction_set
     if name not in INSTRUCTION_SETS:
         raise PlanError(f"instruction set '{name}' is unknown; expected one of {', '.join(INSTRUCTION_SETS)}")
-    required, present = INSTRUCTION_SETS[name], host_features()
-    missing = [feature for feature in required if feature not in present]
+    features = sorted({*INSTRUCTION_SETS[name], *extensions})
+    missing = [feature for feature in features if feature not in host_features()]
     if missing or (name == "aarch64") != (_architecture() == "aarch64"):
         raise PlanError(
-            f"instruction set '{name}' needs {', '.join(required) or 'an x86-64 processor'}; this machine "
+            f"instruction set '{name}' needs {', '.join(features) or 'an x86-64 processor'}; this machine "
             f"({_architecture()}, {_cpu_model()}) lacks {', '.join(missing) or 'it'}; choose '{best_instruction_set()}'"
         )
-    extensions = (feature for feature in EXTENSIONS[name] if feature in present)
     return MachineStamp(
         package_version=tensorwright.__version__,
         architecture=_architecture(),
         operating_system=platform.system().lower(),
         instruction_set=name,
-        features=tuple(sorted({*required, *extensions})),
+        features=tuple(features),
         cpu_model=_cpu_model(),
     )
 
