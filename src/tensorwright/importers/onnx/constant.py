@@ -1,0 +1,79 @@
+"""Constants, and tensors made of shapes alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorwright.graph.graph import Value, constant_value, is_constant, weights_in
+from tensorwright.importers.onnx.compose import counting
+from tensorwright.importers.onnx.contents import contents_of
+from tensorwright.importers.onnx.node import Node
+from tensorwright.importers.onnx.tensors import dtype_from
+from tensorwright.tensor.dim import ceil_divide, maximum
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import Weights
+
+
+def Constant(
+    node: Node,
+    *,
+    value: Weights | None = None,
+    value_float: float | None = None,
+    value_floats: tuple[float, ...] | None = None,
+    value_int: int | None = None,
+    value_ints: tuple[int, ...] | None = None,
+) -> Value:
+    if value is not None:
+        return constant_value(value, node.name)
+    floats = value_floats if value_float is None else value_float
+    if floats is not None:
+        return node.constant(floats, FLOAT32)
+    integers = value_ints if value_int is None else value_int
+    if integers is None:
+        node.unsupported("only tensors, integers and floats are supported as values")
+    return node.constant(integers, INT64)
+
+
+def ConstantOfShape(node: Node, shape: Value, *, value: Weights | None = None) -> Value:
+    dims = node.dims(shape, "the shape")
+    filling = node.constant(0.0, FLOAT32) if value is None else constant_value(value, node.name)
+    element = node.reshape(filling, ())
+    if not all(isinstance(dim, int) for dim in dims):
+        return node.expand(element, dims)
+    type = TensorType(element.type.dtype, dims)
+    number = weights_in(element)
+    return constant_value(Weights(type, lambda: np.broadcast_to(number.array, type.tuning_shape)), node.name)
+
+
+def EyeLike(node: Node, x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    rows, columns = node.static(x.type.shape, "the shape of EyeLike")
+    return node.constant(np.eye(rows, columns, k), x.type.dtype if dtype is None else dtype_from(dtype, "dtype"))
+
+
+def Shape(node: Node, x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    return node.shape_value(x.type.shape[slice(start, end)], INT64)
+
+
+def Size(node: Node, x: Value) -> Value:
+    return node.reshape(node.shape_value((x.type.elements,), INT64), ())
+
+
+def Range(node: Node, start: Value, limit: Value, delta: Value, *, stash_type: int = 1) -> Value:
+    """Fixed numbers give a constant; shape-dependent integers a count that is as long as they say."""
+    if all(is_constant(value) for value in (start, limit, delta)):
+        first, last, step = (node.array(value, "Range").reshape(())[()] for value in (start, limit, delta))
+        count = max(0, int(np.ceil((last - first) / step)))
+        numbers = first.astype(np.float64) + np.arange(count) * step if start.type.dtype.is_float else None
+        return node.constant(first + np.arange(count) * step if numbers is None else numbers, start.type.dtype)
+    if any(contents_of(value) is None for value in (start, limit, delta)):
+        node.unsupported("start, limit and delta have to be known when the model is imported")
+    (first_dim,), (last_dim,), (step_size,) = (
+        node.dims(start, "start"),
+        node.dims(limit, "limit"),
+        node.integers(delta, "delta"),
+    )
+    span = last_dim - first_dim if step_size > 0 else first_dim - last_dim
+    count_dim = maximum(0, ceil_divide(span, abs(step_size)))
+    steps = node.cast(node.multiply(counting(node, count_dim), node.constant(step_size, INT64)), start.type.dtype)
+    return node.add(steps, start)

@@ -1,0 +1,42 @@
+"""Bodies of operators that ONNX defines by other operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import FunctionProto, NodeProto, TypeProto, helper
+
+from tensorwright.graph.graph import Value
+from tensorwright.importers.onnx.node import Term
+
+
+def body_of(proto: NodeProto, domain: str, version: int, inputs: Sequence[Term]) -> FunctionProto | None:
+    """The body that the ONNX standard gives an operator, for inputs of these types; None if it has none."""
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    if schema.has_function:
+        chosen = _newest(schema.function_opset_versions, version)
+        return FunctionProto.FromString(schema.get_function_with_opset_version(chosen))
+    if schema.has_context_dependent_function:
+        types = [_type_of(value).SerializeToString() for value in inputs]
+        chosen = _newest(schema.context_dependent_function_opset_versions, version)
+        body = schema.get_context_dependent_function_with_opset_version(chosen, proto.SerializeToString(), types)
+        return FunctionProto.FromString(body) if body else None
+    return None
+
+
+def _newest(versions: Sequence[int], limit: int) -> int:
+    fitting = [version for version in versions if version <= limit]
+    return max(fitting) if fitting else min(versions)
+
+
+def _type_of(term: Term) -> TypeProto:
+    if not isinstance(term, Value):
+        return TypeProto()
+    element_type = helper.np_dtype_to_tensor_dtype(term.type.dtype.numpy)
+    return helper.make_tensor_type_proto(
+        element_type, [dim if isinstance(dim, int) else str(dim) for dim in term.type.shape]
+    )

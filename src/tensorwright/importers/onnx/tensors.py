@@ -1,0 +1,131 @@
+"""Constant tensors of a model: element types, and values that are read when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+
+from tensorwright.base.errors import ImportFailure, NetworkError
+from tensorwright.importers.onnx.failures import Unsupported
+from tensorwright.tensor.dtype import DType, dtype_of
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import Weights
+
+Bytes = np.memmap[tuple[int], np.dtype[np.uint8]]
+
+
+def dtype_from(element_type: int, what: str) -> DType:
+    """The element type with a number of TensorProto.DataType.
+
+    Raises:
+        Unsupported: ONNX has this type, tensorwright has not.
+        ImportFailure: there is no such number.
+    """
+    if element_type not in TensorProto.DataType.values() or element_type == TensorProto.UNDEFINED:
+        raise ImportFailure(f"{what}: there is no element type number {element_type}")
+    try:
+        return dtype_of(helper.tensor_dtype_to_np_dtype(element_type))
+    except NetworkError:
+        name = TensorProto.DataType.Name(TensorProto.DataType.ValueType(element_type)).lower()
+        raise Unsupported(f"element type {name} of {what} is not supported") from None
+
+
+class ExternalFiles:
+    """The files beside a model that hold its large tensors, each mapped into memory once.
+
+    A mapping stays valid when the file is deleted afterwards.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._mapped: dict[str, Bytes] = {}
+
+    def bytes(self, tensor: TensorProto, size: int) -> Bytes:
+        """The `size` bytes of a tensor.
+
+        Raises:
+            ImportFailure: the file is missing, too short or outside of the model's folder.
+        """
+        fields = {entry.key: entry.value for entry in tensor.external_data}
+        what = f"external data of tensor '{tensor.name}'"
+        if not fields.get("location"):
+            raise ImportFailure(f"{what}: no location is given")
+        content = self._map(fields["location"], what)
+        try:
+            offset, length = int(fields.get("offset", 0)), int(fields.get("length", size))
+        except ValueError:
+            raise ImportFailure(f"{what}: offset and length must be integers, found {fields}") from None
+        if length != size:
+            raise ImportFailure(f"{what}: type and shape need {size} bytes, length says {length}")
+        if offset < 0 or offset + size > len(content):
+            raise ImportFailure(
+                f"{what}: bytes {offset} to {offset + size} of '{fields['location']}' are needed, the file has "
+                f"{len(content)}; it is truncated or belongs to another model"
+            )
+        return content[offset : offset + size]
+
+    def _map(self, location: str, what: str) -> Bytes:
+        if location not in self._mapped:
+            path = self._resolve(location, what)
+            try:
+                empty = path.stat().st_size == 0
+                self._mapped[location] = np.memmap(path, dtype=np.uint8, mode="r", shape=(0,) if empty else None)
+            except OSError as error:
+                raise ImportFailure(
+                    f"{what}: '{path}' cannot be read ({error.strerror}); keep the file beside the model"
+                ) from error
+        return self._mapped[location]
+
+    def _resolve(self, location: str, what: str) -> Path:
+        if not self._folders:
+            raise ImportFailure(
+                f"{what}: the model refers to the file '{location}' beside it; import it by its path, not as bytes "
+                "or a loaded message, or load it with onnx.load, which reads external data"
+            )
+        stated = Path(os.path.normpath(self._folders[0] / location))
+        path = stated.resolve()
+        inside = stated.is_relative_to(self._folders[0])
+        if not inside or not any(path.is_relative_to(folder.resolve()) for folder in self._folders):
+            raise ImportFailure(f"{what}: '{location}' is outside of the model's folder '{self._folders[0]}'; refused")
+        return path
+
+
+def weights_from(tensor: TensorProto, files: ExternalFiles) -> Weights:
+    """The weights of a tensor; their values are read when they are first needed.
+
+    Raises:
+        ImportFailure: the tensor's data do not fit its type and shape.
+        Unsupported: its element type is not supported.
+    """
+    shape = tuple(tensor.dims)
+    if any(extent < 0 for extent in shape):
+        raise ImportFailure(f"tensor '{tensor.name}': shape {list(shape)} has a negative extent")
+    dtype = dtype_from(tensor.data_type, f"tensor '{tensor.name}'")
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    type = TensorType(dtype, shape)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        content = files.bytes(tensor, count * dtype.size)
+        return Weights(type, lambda: _view(content, dtype))
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != count * dtype.size:
+        raise ImportFailure(
+            f"tensor '{tensor.name}': type {type} needs {count * dtype.size} bytes, found {len(tensor.raw_data)}"
+        )
+    if not tensor.HasField("raw_data") and _listed(tensor) != count:
+        raise ImportFailure(f"tensor '{tensor.name}': type {type} needs {count} elements, found {_listed(tensor)}")
+    return Weights(type, lambda: np.asarray(numpy_helper.to_array(tensor)))
+
+
+def _listed(tensor: TensorProto) -> int:
+    return len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
+
+
+def _view(content: Bytes, dtype: DType) -> npt.NDArray[np.generic]:
+    array = np.asarray(content)
+    if array.ctypes.data % dtype.size:
+        array = array.copy()
+    return array.view(dtype.numpy)
