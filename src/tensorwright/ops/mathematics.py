@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tensorwright.graph.expression import Apply, Combine, Constant, IndexValue, Reduce, Scalar, Variable
-from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dim import Dim, expression, floor_divide, remainder
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
 
 _CONDITIONS = ("equal", "less", "less_equal", "is_nan", "is_inf", "and", "or", "xor", "not")
@@ -78,3 +78,12 @@ def highest(dtype: DType) -> float:
     if dtype.is_float:
         return float("inf")
     return 1 if dtype == BOOL else 2 ** (8 * dtype.size - (dtype.kind == "signed")) - 1
+
+
+def unflattened(flat: Dim, extents: Sequence[Dim]) -> list[Dim]:
+    """The index, below `extents`, of the element number `flat` in row-major order."""
+    index: list[Dim] = []
+    for axis, extent in reversed(list(enumerate(extents))):
+        index.append(0 if extent == 1 else flat if axis == 0 else remainder(flat, extent))
+        flat = floor_divide(flat, extent)
+    return index[::-1]
