@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +44,10 @@ class SilentProgress:
         pass
 
 
+def ignore(severity: str, message: str) -> None:
+    """A log that nobody reads."""
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """Options of a build.
@@ -66,8 +70,8 @@ class BuildConfig:
     timing_cache: Path | str | None = None
     instruction_set: str | None = None
     optimise: bool = True
-    progress: Progress = SilentProgress()
-    log: Callable[[str, str], None] = lambda severity, message: None
+    progress: Progress = field(default_factory=SilentProgress)
+    log: Callable[[str, str], None] = ignore
     allocator: Allocator | None = None
     batch_symbol: str | None = None
 

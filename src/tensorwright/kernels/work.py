@@ -1,0 +1,43 @@
+"""How much a region has to compute and to move: the numerator of every rate and of the roofline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region
+from tensorwright.ops.convolution import Convolution, Deconvolution
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dim import Dim, product
+
+
+@dataclass(frozen=True)
+class Work:
+    """flops: floating-point operations, a multiply-add counted as two; bytes: inputs and output, each once."""
+
+    flops: Dim
+    bytes: Dim
+
+
+def work(region: Region) -> Work:
+    """The least that any kernel for a region must do (direct convolution, for convolutions)."""
+    flops: Dim = 0
+    for value in region.values:
+        flops = flops + _flops(value)
+    moved: Dim = region.output.type.elements * region.output.type.dtype.size
+    for operand in region.inputs:
+        moved = moved + operand.type.elements * operand.type.dtype.size
+    return Work(flops, moved)
+
+
+def _flops(value: Value) -> Dim:
+    match value.op:
+        case Convolution():
+            return value.type.elements * product(value.inputs[1].type.shape[1:]) * 2
+        case Deconvolution():
+            return value.inputs[0].type.elements * product(value.inputs[1].type.shape[1:]) * 2
+        case MatMul(transpose_a=transposed):
+            return value.type.elements * value.inputs[0].type.shape[-2 if transposed else -1] * 2
+    if value.op.kind == "reduction":
+        return value.inputs[0].type.elements
+    return value.type.elements if value.op.kind == "elementwise" else 0

@@ -1,0 +1,80 @@
+"""Finds usable kernels for regions: all that the catalogue offers, within the workspace limit, timed if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from tensorwright.base.errors import BuildError, WorkspaceError
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.tensor.layout import Layout
+from tensorwright.tune.choice import Choice, Trial
+from tensorwright.tune.estimate import estimate
+from tensorwright.tune.select import Candidate, Searched
+
+TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
+"""By level: how many configurations of each tactic are timed for each assignment of layouts."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it."""
+
+    workspace: int | None
+    threads: int
+
+
+def untimed(region: Region, target: Target, limits: Limits) -> Searched:
+    """All kernels for a region at their estimated cost.
+
+    Raises:
+        WorkspaceError: every kernel needs more scratch memory than allowed; names layer, need and limit.
+        BuildError: no tactic computes the region.
+    """
+    candidates: list[Candidate] = []
+    trials: list[Trial] = []
+    smallest: int | None = None
+    for tactic in tactics():
+        for rank, config in enumerate(tactic.configs(region, target)):
+            make = cache(_maker(tactic, region, config, target))
+            needed = make().workspace * limits.threads if limits.workspace is not None else 0
+            trial = Trial(tactic.name, config, estimate(region, tactic, config, target, rank))
+            if limits.workspace is not None and needed > limits.workspace:
+                smallest = needed if smallest is None else min(smallest, needed)
+                trials.append(Trial(tactic.name, config, trial.estimate, rejected=f"needs {needed} bytes of workspace"))
+                continue
+            candidates.append(Candidate(trial, make))
+            trials.append(trial)
+    if not candidates and smallest is not None:
+        raise WorkspaceError(
+            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {smallest} bytes, the limit "
+            f"is {limits.workspace}; raise max_workspace_size to at least {smallest}"
+        )
+    if not candidates:
+        raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
+    return Searched(region, tuple(candidates), tuple(trials))
+
+
+def _maker(tactic: Tactic, region: Region, config: Config, target: Target) -> Callable[[], Kernel]:
+    return lambda: tactic.emit(region, config, target)
+
+
+def reorder_choice(region: Region, source: Layout, destination: Layout, target: Target) -> Choice:
+    """The cheapest kernel that copies a tensor from one layout into another."""
+    best: tuple[Trial, Tactic] | None = None
+    for tactic in tactics():
+        configs: Sequence[Config] = tactic.configs(region, target)
+        wanted = [c for c in configs if c.inputs == (source,) and c.output == destination]
+        if not wanted and tactic.name == "generic":
+            wanted = [Config((source,), destination)]
+        for rank, config in enumerate(wanted):
+            trial = Trial(tactic.name, config, estimate(region, tactic, config, target, rank))
+            if best is None or trial.cost < best[0].cost:
+                best = trial, tactic
+    assert best is not None
+    trial, tactic = best
+    return Choice(region, tactic.emit(region, trial.config, target), trial, (trial,))

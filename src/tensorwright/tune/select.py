@@ -1,0 +1,151 @@
+"""Chooses layouts and kernels for the whole network at once.
+
+Every region is a node whose alternatives are its layout assignments, each at the cost of its best kernel; every edge
+costs the reorder between the layouts of producer and consumer. See `tensorwright.tune.pbqp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tensorwright.graph.graph import Graph, Value, apply, is_constant
+from tensorwright.graph.region import Region, region_of
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.ops.elementwise import Identity
+from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tune.choice import Choice, Trial
+from tensorwright.tune.estimate import reorder_seconds
+from tensorwright.tune.pbqp import Costs, solve
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel for a region and its trial."""
+
+    trial: Trial
+    kernel: Callable[[], Kernel]
+
+    @property
+    def layouts(self) -> tuple[tuple[Layout, ...], Layout]:
+        return self.trial.config.inputs, self.trial.config.output
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found for a region: usable candidates, and all trials including the rejected ones."""
+
+    region: Region
+    candidates: tuple[Candidate, ...]
+    trials: tuple[Trial, ...]
+
+    def alternatives(self) -> list[Candidate]:
+        """The cheapest candidate for every assignment of layouts."""
+        best: dict[tuple[tuple[Layout, ...], Layout], Candidate] = {}
+        for candidate in self.candidates:
+            known = best.get(candidate.layouts)
+            if known is None or candidate.trial.cost < known.trial.cost:
+                best[candidate.layouts] = candidate
+        return list(best.values())
+
+
+def select(
+    graph: Graph, searched: Sequence[Searched], reorder: Callable[[Region, Layout, Layout], Choice]
+) -> list[Choice]:
+    """One choice per region, reorders inserted where layouts differ, in an order that respects all reads.
+
+    reorder: makes the choice for an Identity region between two layouts.
+    """
+    alternatives = [item.alternatives() for item in searched]
+    producers = {item.region.output: number for number, item in enumerate(searched)}
+    picks = solve(_node_costs(graph, searched, alternatives, producers), _edge_costs(searched, alternatives, producers))
+    chosen = [options[pick] for options, pick in zip(alternatives, picks, strict=True)]
+    return _with_reorders(graph, searched, chosen, reorder)
+
+
+def storage_root(value: Value) -> Value:
+    """The value whose memory a value is: views are other names for the memory of their operand."""
+    while value.op.kind == "view":
+        value = value.inputs[0]
+    return value
+
+
+def _node_costs(
+    graph: Graph, searched: Sequence[Searched], alternatives: list[list[Candidate]], producers: dict[Value, int]
+) -> list[list[float]]:
+    costs = [[candidate.trial.cost for candidate in options] for options in alternatives]
+    plain_ends = {storage_root(value) for _, value in graph.outputs}
+    for number, item in enumerate(searched):
+        for position, candidate in enumerate(alternatives[number]):
+            for value, layout in zip(item.region.inputs, candidate.layouts[0], strict=True):
+                root = storage_root(value)
+                if root not in producers and not is_constant(root):
+                    costs[number][position] += reorder_seconds(value.type, PLAIN, layout)
+                if value is not root and root in producers:
+                    plain_ends.add(root)
+                    costs[number][position] += reorder_seconds(value.type, PLAIN, layout)
+    for root in plain_ends & set(producers):
+        number = producers[root]
+        for position, candidate in enumerate(alternatives[number]):
+            costs[number][position] += reorder_seconds(root.type, candidate.layouts[1], PLAIN)
+    return costs
+
+
+def _edge_costs(
+    searched: Sequence[Searched], alternatives: list[list[Candidate]], producers: dict[Value, int]
+) -> dict[tuple[int, int], Costs]:
+    edges: dict[tuple[int, int], Costs] = {}
+    for consumer, item in enumerate(searched):
+        for operand, value in enumerate(item.region.inputs):
+            producer = producers.get(value)
+            if producer is None:
+                continue
+            costs = np.array(
+                [
+                    [reorder_seconds(value.type, a.layouts[1], b.layouts[0][operand]) for b in alternatives[consumer]]
+                    for a in alternatives[producer]
+                ]
+            )
+            key = (producer, consumer)
+            edges[key] = edges[key] + costs if key in edges else costs
+    return edges
+
+
+def _with_reorders(
+    graph: Graph,
+    searched: Sequence[Searched],
+    chosen: Sequence[Candidate],
+    reorder: Callable[[Region, Layout, Layout], Choice],
+) -> list[Choice]:
+    choices: list[Choice] = []
+    stored: set[tuple[Value, Layout]] = set()
+
+    def provide(value: Value, layout: Layout) -> None:
+        root = storage_root(value)
+        if is_constant(root) or (value, layout) in stored:
+            return
+        if layout.is_plain and value is not root:
+            provide(root, PLAIN)
+            stored.add((value, PLAIN))
+            return
+        if value.op.kind == "source":
+            stored.add((value, PLAIN))
+        if (value, layout) in stored:
+            return
+        if value is not root:
+            provide(value, PLAIN)
+        source = next((have for known, have in stored if known is value), PLAIN)
+        choices.append(reorder(region_of([apply(Identity(), value, name=f"reorder {value.name}")]), source, layout))
+        stored.add((value, layout))
+
+    for item, candidate in zip(searched, chosen, strict=True):
+        kernel = candidate.kernel()
+        for value, layout in zip(item.region.inputs, kernel.inputs, strict=True):
+            provide(value, layout)
+        choices.append(Choice(item.region, kernel, candidate.trial, item.trials))
+        stored.add((item.region.output, kernel.output))
+    for _, value in graph.outputs:
+        provide(value, PLAIN)
+    return choices
