@@ -112,6 +112,18 @@ def _collapse(flat: FlatComputation) -> FlatComputation:
     return replace(flat, body=_collapse_reductions(flat.body))
 
 
+def collapse_leading(flat: FlatComputation) -> FlatComputation:
+    """Merge neighbouring loops, except the innermost one, wherever every address steps through both evenly."""
+    merged = True
+    while merged:
+        merged = False
+        for outer, inner in zip(flat.variables, flat.variables[1:-1], strict=False):
+            if _steps_evenly([flat.address], flat.body, outer, inner):
+                flat, merged = _merge_outputs(flat, outer, inner), True
+                break
+    return flat
+
+
 def _mergeable_outputs(flat: FlatComputation) -> tuple[Variable, Variable] | None:
     for outer, inner in zip(flat.variables, flat.variables[1:], strict=False):
         if _steps_evenly([flat.address], flat.body, outer, inner) and not _separates(flat.body, outer, inner):

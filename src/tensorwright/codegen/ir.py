@@ -259,6 +259,11 @@ class FunctionBuilder:
         alignment = alignment or dtype.size
         self.emit(f"store {self.narrow(value, dtype)}, ptr {address.text}, align {alignment}")
 
+    def prefetch(self, address: Pointer, locality: int = 2) -> None:
+        """Ask for a cache line that will be read: into all caches (3), from the second level on (2), the third (1)."""
+        self.declare("declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
+        self.emit(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 0, i32 {locality}, i32 1)")
+
     def masked_load(self, address: Pointer, mask: Register, otherwise: Register, dtype: DType) -> Register:
         """Consecutive elements where the mask is set; `otherwise` elsewhere, without touching memory."""
         lanes = mask.lanes

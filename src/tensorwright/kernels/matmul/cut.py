@@ -1,0 +1,125 @@
+"""How rows and columns of a product are cut into tiles, panels and tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.tensor.dim import Dim, bounds, ceil_divide, maximum, minimum
+
+
+@dataclass(frozen=True)
+class EvenCut:
+    """`count` consecutive pieces of `extent` things; their sizes differ by at most one, larger pieces come first."""
+
+    extent: Dim
+    count: Dim
+
+    @property
+    def least(self) -> Dim:
+        """Size of the smaller pieces."""
+        return self.extent // self.count
+
+    @property
+    def longer(self) -> Dim:
+        """How many pieces are larger by one."""
+        return self.extent - self.least * self.count
+
+    def start(self, piece: Dim) -> Dim:
+        """How many things come before a piece."""
+        return piece * self.least + minimum(piece, self.longer)
+
+    def size(self, piece: Dim) -> Dim:
+        return self.least + minimum(maximum(self.longer - piece, 0), 1)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All sizes that may occur, the larger ones first, if they are known; see `row_heights` for others."""
+        assert isinstance(self.extent, int)
+        assert isinstance(self.count, int)
+        least, longer = divmod(self.extent, self.count)
+        return ((least + 1,) if longer else ()) + ((least,) if longer < self.count else ())
+
+
+@dataclass(frozen=True)
+class RowTiles:
+    """The rows of all batches, cut into tiles of at most `most` rows that do not cross from batch to batch."""
+
+    batches: Dim
+    rows: Dim
+    most: int
+
+    @property
+    def cut(self) -> EvenCut:
+        return EvenCut(self.rows, ceil_divide(self.rows, self.most))
+
+    @property
+    def count(self) -> Dim:
+        return self.batches * self.cut.count
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """All heights that tiles may have, the most frequent first."""
+        if isinstance(self.rows, int):
+            return self.cut.sizes
+        low, high = bounds(self.rows)
+        low = max(low, 1)
+        samples = range(low, min(high, max(low, self.most**2) + self.most) + 1)  # From `most`² on only two sizes occur.
+        seen = {height for rows in samples for height in EvenCut(rows, -(-rows // self.most)).sizes}
+        return tuple(sorted(seen, reverse=True))
+
+    def first_row(self, tile: Dim) -> Dim:
+        """The first row of a tile, counted through all batches."""
+        per_batch = self.cut.count
+        return tile // per_batch * self.rows + self.cut.start(tile % per_batch)
+
+    def height(self, tile: Dim) -> Dim:
+        return self.cut.size(tile % self.cut.count)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A kind of panel: so many vectors wide; `masked` lanes of its last vector are columns (0: all of them)."""
+
+    vectors: int
+    masked: int = 0
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The columns, cut into panels of at most `most` vectors of `lanes` columns, the last vector possibly partial."""
+
+    columns: int
+    lanes: int
+    most: int
+
+    @property
+    def vectors(self) -> int:
+        return -(-self.columns // self.lanes)
+
+    @property
+    def count(self) -> int:
+        return -(-self.vectors // self.most)
+
+    @property
+    def cut(self) -> EvenCut:
+        return EvenCut(self.vectors, self.count)
+
+    def first_vector(self, panel: Dim) -> Dim:
+        return self.cut.start(panel)
+
+    @property
+    def kinds(self) -> tuple[tuple[Panel, range], ...]:
+        """The kinds of panels and which panels are of each kind."""
+        least, longer = divmod(self.vectors, self.count)
+        partial = self.columns % self.lanes
+        whole = self.count - 1 if partial else self.count
+        kinds = [(Panel(least + 1), range(min(longer, whole))), (Panel(least), range(longer, whole))]
+        if partial:
+            last = least + 1 if longer == self.count else least
+            kinds.append((Panel(last, partial), range(self.count - 1, self.count)))
+        return tuple((kind, panels) for kind, panels in kinds if len(panels))
+
+
+def part_of(total: Dim, parts: Dim, part: Dim) -> Dim:
+    """Where a part starts when `total` things are dealt out evenly to `parts` parts."""
+    return part * total // parts

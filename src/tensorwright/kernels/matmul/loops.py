@@ -1,0 +1,102 @@
+"""The loop over the tiles of one panel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from tensorwright.codegen.ir import Pointer, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.matmul.cut import Panel, RowTiles
+from tensorwright.kernels.matmul.rows import RowEpilogue, lane_mask
+from tensorwright.kernels.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter
+from tensorwright.tensor.dim import Dim, expression, tuning_value
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+LATENCY = 8
+"""Independent additions that keep the floating-point units busy: four cycles of latency, two units."""
+
+
+@dataclass(frozen=True)
+class LeftMatrix:
+    """The left factor: where it starts and the steps, in elements, from row to row and along the reduction."""
+
+    start: Pointer
+    row_step: Dim
+    column_step: Dim
+
+
+@dataclass(frozen=True)
+class TileLoop:
+    """Computes the tiles of one panel, one after another.
+
+    The emitter has to know the value of the epilogue's column: the first one of the panel. The panel that comes next
+    is fetched, spread over the tiles, if `next_panel` says where it starts.
+    """
+
+    emitter: ScalarEmitter
+    epilogue: RowEpilogue
+    output: Pointer
+    depth: Dim
+    unroll: int
+    next_panel: Pointer | None = None
+
+    def run(
+        self, tiles: RowTiles, piece: tuple[Dim, Dim], left: LeftMatrix, right: Factor, panel: Panel, first_row: Dim = 0
+    ) -> None:
+        """Compute the tiles from ``piece[0]`` up to, not including, ``piece[1]``; `first_row` counts for the output."""
+        emitter, builder = self.emitter, self.emitter.builder
+        tile = Variable("tile", tiles.count)
+        row = Variable("row", tiles.batches * tiles.rows)
+        loop = builder.begin_loop(emitter.integer(piece[0]), emitter.integer(piece[1]))
+        emitter.values[tile] = loop.index
+        with emitter.scope():
+            emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
+            ahead = self._ahead(tiles, expression(tile), panel)
+            heights = tiles.heights
+            height = None if len(heights) == 1 else emitter.integer(tiles.height(expression(tile)))
+            for rows in heights:
+                test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
+                label = None if test is None else builder.begin_if(test)
+                with emitter.scope():
+                    sums = self._reduced(rows, expression(row), left, right, panel, ahead)
+                    self._store(sums, first_row + expression(row), panel)
+                if label is not None:
+                    builder.end_if(label)
+        builder.end_loop(loop)
+
+    def _reduced(
+        self, rows: int, row: Dim, left: LeftMatrix, right: Factor, panel: Panel, ahead: Ahead | None
+    ) -> Accumulators:
+        emitter, builder = self.emitter, self.emitter.builder
+        tile = Tile(rows, panel.vectors, self.epilogue.lanes, self.unroll, self._splits(rows * panel.vectors))
+        place = builder.offset(left.start, emitter.integer(row * left.row_step), FLOAT32)
+        factor = Factor(place, emitter.integer(left.column_step), emitter.integer(left.row_step))
+        known = self.depth if isinstance(self.depth, int) else None
+        last = lane_mask(panel.masked, self.epilogue.lanes) if panel.masked and not right.is_padded else None
+        return TileEmitter(builder, tile, factor, right, last, ahead).reduce(emitter.integer(self.depth), known)
+
+    def _store(self, sums: Accumulators, row: Dim, panel: Panel) -> None:
+        for number, accumulators in enumerate(sums):
+            self.epilogue.store(self.emitter, self.output, accumulators, row + number, panel.masked)
+
+    def _splits(self, accumulators: int) -> int:
+        """Sets of accumulators for a tile, a divisor of the unrolling."""
+        splits = 1
+        while splits < self.unroll and splits * accumulators < LATENCY:
+            splits *= 2
+        return splits
+
+    def _ahead(self, tiles: RowTiles, tile: Dim, panel: Panel) -> Ahead | None:
+        """Every tile's share of the next panel. One tile alone would fetch as fast as it reads, which helps nobody."""
+        count = tuning_value(tiles.count)
+        if self.next_panel is None or count < 2:
+            return None
+        lines_per_round = self.unroll * panel.vectors * self.epilogue.lanes * FLOAT32.size / LINE_BYTES
+        share = max(1, ceil(lines_per_round / count))
+        elements = share * LINE_BYTES // FLOAT32.size // self.unroll
+        place = self.emitter.builder.offset(
+            self.next_panel, self.emitter.integer(tile * elements * self.depth), FLOAT32
+        )
+        return Ahead(place, share)

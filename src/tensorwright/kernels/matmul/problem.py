@@ -1,0 +1,98 @@
+"""A matrix product region in normal form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import Value, is_constant
+from tensorwright.graph.region import Region
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dim import Dim, product
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import Shape
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One factor of a product: which input of the region it is, its shape, and whether it comes transposed."""
+
+    number: int
+    value: Value
+    transposed: bool
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.type.shape
+
+    @property
+    def is_constant(self) -> bool:
+        return is_constant(self.value)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether there is one matrix for all batches."""
+        return all(extent == 1 for extent in self.shape[:-2])
+
+    @property
+    def row_step(self) -> Dim:
+        """Elements between neighbouring rows, as the product sees them."""
+        return 1 if self.transposed else self.shape[-1]
+
+    @property
+    def column_step(self) -> Dim:
+        """Elements between neighbouring columns, as the product sees them."""
+        return self.shape[-1] if self.transposed else 1
+
+    def offset(self, batch: tuple[Dim, ...]) -> Dim:
+        """Elements before the matrix at an index of the product's batch axes."""
+        lead = self.shape[:-2]
+        own = batch[len(batch) - len(lead) :]
+        total: Dim = 0
+        for extent, index in zip(lead, own, strict=True):
+            total = total * extent + (0 if extent == 1 else index)
+        return total * self.shape[-2] * self.shape[-1]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``y[*batch, rows, columns] = epilogue(Σ over depth of a · b)`` in float32."""
+
+    a: Operand
+    b: Operand
+    batch: Shape
+    rows: Dim
+    columns: Dim
+    depth: Dim
+
+    @property
+    def batches(self) -> Dim:
+        return product(self.batch)
+
+
+def problem_of(region: Region) -> Problem | None:
+    """The product that a region is built around, or None if it is none that the kernels here compute."""
+    anchor = region.anchor
+    if anchor is None or not isinstance(anchor.op, MatMul) or not _is_elementwise_around(region, anchor):
+        return None
+    left, right = anchor.inputs
+    if left not in region.inputs or right not in region.inputs or anchor.type.dtype != FLOAT32:
+        return None
+    a = Operand(region.input_number(left), left, anchor.op.transpose_a)
+    b = Operand(region.input_number(right), right, anchor.op.transpose_b)
+    *batch, rows, columns = anchor.type.shape
+    depth = a.shape[-2] if a.transposed else a.shape[-1]
+    return Problem(a, b, tuple(batch), rows, columns, depth)
+
+
+def _is_elementwise_around(region: Region, anchor: Value) -> bool:
+    """Whether every element of the output needs the element of the product at the same index, and no other."""
+    if region.output.type.shape != anchor.type.shape:
+        return False
+    number = len(region.inputs)
+    return all(
+        here == wanted or extent == 1
+        for node in walk(region.epilogue)
+        if isinstance(node, Load) and node.operand == number
+        for here, wanted, extent in zip(node.index, region.epilogue_index, anchor.type.shape, strict=True)
+    )

@@ -1,0 +1,69 @@
+"""The epilogue of a matrix product by row and column, all leading axes taken together as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.flatten import collapse_leading
+from tensorwright.codegen.ir import Pointer, Register
+from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.tensor.dim import Dim, expression, product
+from tensorwright.tensor.dtype import BOOL
+from tensorwright.tensor.layout import PLAIN
+
+
+@dataclass(frozen=True)
+class RowEpilogue:
+    """Finishes accumulators at a row, counted through all leading axes, and a column."""
+
+    epilogue: Epilogue
+    lanes: int
+
+    @property
+    def column(self) -> Variable:
+        """The variable that runs across the lanes; its value is a multiple of the lanes."""
+        return Variable("column", self.epilogue.variables[-1].extent)
+
+    def store(
+        self,
+        emitter: ScalarEmitter,
+        output: Pointer,
+        accumulators: Sequence[Register],
+        row: Dim,
+        masked: int = 0,
+    ) -> None:
+        """Write one row of a tile, vector by vector from `column` on; of the last vector `masked` lanes (0: all)."""
+        lead, column = self._position(row), expression(self.column)
+        for number, accumulator in enumerate(accumulators):
+            mask = lane_mask(masked, self.lanes) if masked and number == len(accumulators) - 1 else None
+            lane = Lane(self.column, self.lanes, mask)
+            self.epilogue.store(emitter, output, accumulator, (*lead, column + number * self.lanes), lane)
+
+    def _position(self, row: Dim) -> tuple[Dim, ...]:
+        extents = [v.extent for v in self.epilogue.variables[:-1]]
+        inside = [product(extents[axis + 1 :]) for axis in range(len(extents))]
+        found: list[Dim] = []
+        for axis, extent in enumerate(extents):
+            if extent == 1:
+                found.append(0)
+                continue
+            index = row // inside[axis]
+            outermost = all(other == 1 for other in extents[:axis])
+            found.append(index if outermost else index % extent)
+        return tuple(found)
+
+
+def lane_mask(count: int, lanes: int) -> Register:
+    """The first `count` lanes of a vector."""
+    bits = ", ".join(f"i1 {'true' if lane < count else 'false'}" for lane in range(lanes))
+    return Register(f"<{bits}>", BOOL, lanes)
+
+
+def row_epilogue(region: Region, lanes: int) -> RowEpilogue:
+    """The epilogue of a product whose output is row-major."""
+    epilogue = epilogue_of(region, (PLAIN,) * len(region.inputs), PLAIN)
+    return RowEpilogue(replace(epilogue, flat=collapse_leading(epilogue.flat)), lanes)

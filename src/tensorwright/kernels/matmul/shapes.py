@@ -1,0 +1,43 @@
+"""Which register tiles and how many tasks are worth trying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tensorwright.codegen.target import Target
+
+THREADS = (2, 4, 8)
+"""Numbers of threads that the tasks are to keep equally busy."""
+WELL_BALANCED = 0.95
+
+
+def tile_shapes(target: Target, vectors: int) -> Iterator[tuple[int, int]]:
+    """Rows × vectors of the register tiles, the most promising first, for a product `vectors` vectors wide.
+
+    Beside its accumulators a tile needs a register for each of its vectors, one for an element of a, and, without
+    fused multiplication and addition, one for the product.
+    """
+    spare = target.registers - 1 - (0 if target.has_fma else 1)
+    widths = (4, 3, 2) if target.registers >= 32 else (2, 3)
+    for width in dict.fromkeys(min(width, vectors) for width in widths):
+        rows = (spare - width) // width
+        yield (rows if rows % 2 == 0 or rows < 8 else rows - 1), width
+
+
+def task_groups(tiles: int, units: int) -> int:
+    """Into how many groups to deal the tiles of every one of `units` panels so that threads get equal work."""
+    choices = range(1, min(tiles, 16) + 1)
+    best = max(_balance(tiles, units, groups) for groups in choices)
+    return next(groups for groups in choices if _balance(tiles, units, groups) >= WELL_BALANCED * best)
+
+
+def _balance(tiles: int, units: int, groups: int) -> float:
+    """The mean load of a thread over the largest one, multiplied over all numbers of threads."""
+    sizes = [tiles * (group + 1) // groups - tiles * group // groups for group in range(groups)] * units
+    product = 1.0
+    for threads in THREADS:
+        edges = [len(sizes) * thread // threads for thread in range(threads + 1)]
+        largest = max(sum(sizes[a:b]) for a, b in pairwise(edges))
+        product *= sum(sizes) / threads / largest
+    return product

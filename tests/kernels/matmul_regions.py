@@ -1,0 +1,107 @@
+"""Regions around a matrix product, their references, and runs of kernels whose tasks are dealt out in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cases.case import Array, Operand, assert_close, reference_of
+from tensorwright.codegen.compile import host_target_name
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant, weights_in
+from tensorwright.graph.region import Region, region_of
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.ops.activation import Gelu, Relu
+from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import Dim, evaluate
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
+from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+
+RUNNABLE = {
+    "avx512": ("avx512", "avx2", "baseline"),
+    "avx2": ("avx2", "baseline"),
+    "baseline": ("baseline",),
+    "aarch64": ("aarch64",),
+}[host_target_name()]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product and what follows it: "bias" (of the columns), "relu", "gelu", "residual" (of the output's shape),
+    "rows" (one number for every row of one batch), "scale" (a scalar constant).
+    """
+
+    a: tuple[Dim, ...]
+    b: tuple[Dim, ...]
+    constant: bool = False
+    transpose_a: bool = False
+    transpose_b: bool = False
+    epilogue: tuple[str, ...] = ()
+    symbols: tuple[Mapping[str, int], ...] = field(default=({},))
+
+    def region(self, rng: np.random.Generator) -> Region:
+        a = input_value("a", TensorType(FLOAT32, self.a))
+        b = _weights(rng, self.b) if self.constant else input_value("b", TensorType(FLOAT32, self.b))
+        anchor = apply(MatMul(self.transpose_a, self.transpose_b), a, b)
+        values = [anchor]
+        for step in self.epilogue:
+            values.append(_followed(step, values[-1], rng))
+        return region_of(values, anchor)
+
+
+def _weights(rng: np.random.Generator, shape: Sequence[Dim]) -> Value:
+    return constant_value(weights_of(rng.uniform(-2, 2, shape).astype(np.float32)))
+
+
+def _followed(step: str, value: Value, rng: np.random.Generator) -> Value:
+    shape = value.type.shape
+    match step:
+        case "relu":
+            return apply(Relu(), value)
+        case "gelu":
+            return apply(Gelu(False), value)
+        case "bias":
+            return apply(Binary("add"), value, _weights(rng, shape[-1:]))
+        case "rows":
+            return apply(Binary("add"), value, _weights(rng, (shape[-2], 1)))
+        case "scale":
+            return apply(Binary("mul"), value, constant_value(weights_of(np.float32(0.125))))
+        case "residual":
+            return apply(Binary("add"), value, input_value("residual", value.type))
+    raise ValueError(step)
+
+
+def arrays_for(region: Region, rng: np.random.Generator, symbols: Mapping[str, int]) -> list[Array]:
+    """One array per input: weights, or fresh numbers."""
+    return [
+        weights_in(value).array if is_constant(value) else Operand(FLOAT32, value.type.shape).draw(rng, symbols)
+        for value in region.inputs
+    ]
+
+
+def reference(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> Array:
+    """The region computed in float64."""
+    known = dict(zip(region.inputs, arrays, strict=True))
+    for value in region.values:
+        known[value] = reference_of(value.op, [known[operand] for operand in value.inputs], symbols)
+    return known[region.output]
+
+
+def check(region: Region, kernel: Kernel, target: Target, rng: np.random.Generator, symbols: Mapping[str, int]) -> None:
+    """Run the tasks in two pieces, the later one first, and compare with the reference."""
+    arrays = arrays_for(region, rng, symbols)
+    operands = prepare(region, kernel, arrays, symbols)
+    *addresses, first, last = operands.arguments
+    middle = int(rng.integers(first, last + 1))
+    loaded = LoadedKernel(kernel, target)
+    loaded.call(*addresses, middle, last)
+    loaded.call(*addresses, first, middle)
+    shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
+    actual = from_layout(operands.output, kernel.output, shape)
+    assert_close(actual, reference(region, arrays, symbols), 1e-5)

@@ -1,0 +1,95 @@
+"""Matrix product kernels equal the reference, for every configuration, instruction set and way to deal out tasks."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from kernels.matmul_regions import RUNNABLE, Product, check
+from tensorwright.codegen.compile import compile_assembly, compile_object
+from tensorwright.codegen.target import TARGETS
+from tensorwright.kernels.cpu.matmul import PackedMatMul
+from tensorwright.kernels.tactic import Tactic
+from tensorwright.tensor.dim import symbol
+
+BATCH = symbol("batch", 1, 3, 40)
+EVERYTHING = ("scale", "bias", "gelu", "residual", "relu")
+BATCHES = ({"batch": 1}, {"batch": 7}, {"batch": 40})
+
+LINEAR = {
+    "smallest": Product((1, 1), (1, 2), constant=True),
+    "one-row": Product((1, 37), (37, 20), constant=True, epilogue=("bias", "relu")),
+    "few-columns": Product((1, 50), (50, 10), constant=True, epilogue=("bias",)),
+    "one-inner": Product((3, 1), (1, 16), constant=True),
+    "rows-and-columns": Product((2, 19, 33), (33, 197), constant=True, epilogue=EVERYTHING),
+    "whole-tiles": Product((48, 64), (64, 192), constant=True, epilogue=("residual", "bias")),
+    "many-rows": Product((600, 5), (5, 40), constant=True, epilogue=("bias",)),
+    "rows-differ": Product((3, 7, 12), (12, 40), constant=True, epilogue=("rows", "bias")),
+    "transposed": Product((1, 19, 24), (70, 24), constant=True, transpose_b=True, epilogue=("bias",)),
+    "both-transposed": Product((1, 24, 19), (1, 70, 24), True, True, True, ("bias",)),
+    "batch": Product((BATCH, 20), (20, 50), constant=True, epilogue=("bias", "relu", "residual"), symbols=BATCHES),
+    "batch-of-rows": Product((BATCH, 17, 20), (20, 50), True, epilogue=("rows", "bias"), symbols=BATCHES),
+    "batch-of-few-rows": Product((BATCH, 2, 20), (20, 50), True, epilogue=("rows", "residual"), symbols=BATCHES),
+}
+
+
+def check_all(tactic: Tactic, product: Product, target_name: str, rng: np.random.Generator) -> None:
+    region, target = product.region(rng), TARGETS[target_name]
+    configs = tactic.configs(region, target)
+    assert configs
+    for config in configs:
+        kernel = tactic.emit(region, config, target)
+        for symbols in product.symbols:
+            check(region, kernel, target, rng, symbols)
+
+
+@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("name", LINEAR)
+def test_packed(name: str, target_name: str, rng: np.random.Generator) -> None:
+    check_all(PackedMatMul(), LINEAR[name], target_name, rng)
+
+
+@pytest.mark.parametrize("name", ["rows-and-columns", "batch"])
+def test_packed_compiles_for_aarch64(name: str, rng: np.random.Generator) -> None:
+    region, target = LINEAR[name].region(rng), TARGETS["aarch64"]
+    for config in PackedMatMul().configs(region, target):
+        assert compile_object(PackedMatMul().emit(region, config, target).code, target)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_inner_loop_keeps_to_registers(number: int, rng: np.random.Generator) -> None:
+    """The loop over the reduction multiplies and adds only what it has to, and spills nothing."""
+    region, target = Product((128, 768), (768, 384), constant=True).region(rng), TARGETS["avx512"]
+    config = PackedMatMul().configs(region, target)[number]
+    loops = vector_loops(compile_assembly(PackedMatMul().emit(region, config, target).code, target))
+    accumulators = {config.option("vectors") * rows for rows in range(1, config.option("rows") + 1)}
+    assert loops
+    for body in loops:
+        assert sum("vfmadd" in line for line in body) in {4 * count for count in accumulators}
+        assert not any("rsp" in line for line in body)
+
+
+def vector_loops(assembly: str) -> list[list[str]]:
+    """The innermost loops that multiply: lines from a label to the branch back to it."""
+    found: list[list[str]] = []
+    label, body = "", []
+    for line in assembly.splitlines():
+        if match := re.match(r"(\.L\w+):", line):
+            label, body = match[1], []
+        else:
+            body.append(line)
+        if label and re.search(rf"\bj\w+\s+{re.escape(label)}$", line) and any("vfmadd" in part for part in body):
+            found.append(body)
+    return found
+
+
+def test_declines_what_it_cannot_do(rng: np.random.Generator) -> None:
+    target = TARGETS["avx512"]
+    variable = Product((4, 5), (5, 6)).region(rng)
+    depth = symbol("depth", 1, 2, 8)
+    unknown = Product((4, depth), (depth, 6)).region(rng)
+    one_column = Product((20, 37), (37, 1), constant=True).region(rng)
+    for region in (variable, unknown, one_column):
+        assert not PackedMatMul().configs(region, target)
