@@ -1,0 +1,1 @@
+"""Equivalences: each pass takes a graph and returns one that computes the same with less."""

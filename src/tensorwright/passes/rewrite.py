@@ -1,0 +1,93 @@
+"""What a rewrite rule is, and the pass that applies rules everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tensorwright.graph.graph import Graph, Value
+from tensorwright.graph.op import Op
+
+Pass = Callable[[Graph], Graph]
+
+AT_ONCE = 16
+"""How often the rules of a pass are tried at one value before the pass moves on."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How often values are used, as operands or outputs."""
+
+    counts: Mapping[Value, int]
+
+    def once(self, value: Value) -> bool:
+        """Whether a value has one user, which is then free to take its place. False for values not counted yet."""
+        return self.counts.get(value) == 1
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A rule for values made by one of some operator classes: an equivalent value of the same type, or None."""
+
+    roots: tuple[type[Op], ...]
+    rule: Callable[[Value, Uses], Value | None]
+    name: str
+
+    def __call__(self, value: Value, uses: Uses) -> Value | None:
+        return self.rule(value, uses) if isinstance(value.op, self.roots) else None
+
+
+def rewrite(*roots: type[Op]) -> Callable[[Callable[[Value], Value | None]], Rewrite]:
+    """Makes a rule of a function of a value whose operator is of one of the classes `roots`."""
+
+    def decorate(function: Callable[[Value], Value | None]) -> Rewrite:
+        return Rewrite(roots, lambda value, _uses: function(value), function.__name__)
+
+    return decorate
+
+
+def rewrite_with_uses(*roots: type[Op]) -> Callable[[Callable[[Value, Uses], Value | None]], Rewrite]:
+    """As `rewrite`, for functions that also ask how often values are used."""
+
+    def decorate(function: Callable[[Value, Uses], Value | None]) -> Rewrite:
+        return Rewrite(roots, function, function.__name__)
+
+    return decorate
+
+
+def rules_pass(rules: Sequence[Rewrite]) -> Pass:
+    """The pass that applies rules to every value, operands first, until none of them fires at that value."""
+
+    def run(graph: Graph) -> Graph:
+        counts = graph.uses()
+        original = iter(graph.order())
+        uses = Uses(counts)
+
+        def visit(value: Value) -> Value:
+            before = next(original)
+            result = rewritten(value, rules, uses)
+            if result is not before:
+                counts[result] += counts[before]
+            return result
+
+        return graph.rebuild(visit)
+
+    return run
+
+
+def rewritten(value: Value, rules: Sequence[Rewrite], uses: Uses) -> Value:
+    """The value after all rules that fire at it."""
+    for _ in range(AT_ONCE):
+        found = next((result for rule in rules if (result := rule(value, uses)) is not None), None)
+        if found is None or found is value:
+            return value
+        if found.type != value.type:
+            raise AssertionError(f"a rewrite changed the type of {value} to {found}")
+        value = found
+    return value
+
+
+def joined_name(*values: Value) -> str:
+    """The names of the user's layers that a merged value stands for, each once, in order."""
+    parts = list(dict.fromkeys(part for value in values for part in value.name.split(" + ")))
+    return " + ".join(parts if len(parts) <= 4 else [parts[0], "…", parts[-1]])
