@@ -12,8 +12,7 @@ import numpy.typing as npt
 from tensorwright.graph.expression import Scalar
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.graph.op import Array, expect, expect_inputs
-from tensorwright.ops.broadcast import broadcast_shapes
-from tensorwright.ops.checks import expect_float, expect_same_dtype, show
+from tensorwright.ops.checks import expect_broadcast_to, expect_float, expect_same_dtype
 from tensorwright.ops.elementwise import Elementwise
 from tensorwright.ops.mathematics import call, constant, square
 from tensorwright.tensor.dtype import BOOL, DType, dtype_of
@@ -317,10 +316,8 @@ class PRelu(Elementwise):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 2)
         expect_same_dtype(self, inputs, ("x", "slope"))
-        x, slope = inputs
-        fits = broadcast_shapes([x.shape, slope.shape]) == x.shape
-        expect(fits, self, f"input slope: expected a shape that broadcasts to {show(x.shape)}, found {slope}")
-        return x
+        expect_broadcast_to(self, inputs[1], inputs[0].shape, "slope")
+        return inputs[0]
 
     def reference(self, *inputs: Array) -> Array:
         x, slope = inputs

@@ -38,6 +38,13 @@ def expect_shape(op: Op, type: TensorType, shape: Shape, input: str) -> None:
     expect(type.shape == shape, op, f"input {input}: expected shape {show(shape)}, found {show(type.shape)}")
 
 
+def expect_broadcast_to(op: Op, type: TensorType, shape: Shape, input: str) -> None:
+    """Ask for a shape that broadcasts, NumPy-style, to `shape`."""
+    own = (1,) * (len(shape) - type.rank) + type.shape
+    fits = len(own) == len(shape) and all(mine in (1, whole) for mine, whole in zip(own, shape, strict=True))
+    expect(fits, op, f"input {input}: expected a shape that broadcasts to {show(shape)}, found {show(type.shape)}")
+
+
 def expect_axis(op: Op, axis: int, rank: int, name: str = "axis") -> None:
     """Ask for a non-negative axis below `rank`."""
     expect(0 <= axis < rank, op, f"{name}: expected 0 <= {name} < {rank}, found {axis}")

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from tensorwright.graph.expression import Computation, Load, Scalar, Variable, all_of, inside, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
-from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
+from tensorwright.ops.broadcast import load_broadcast
 from tensorwright.ops.checks import (
     expect_axis,
+    expect_broadcast_to,
     expect_float,
     expect_rank,
     expect_same_dtype,
     expect_shape,
-    show,
 )
 from tensorwright.ops.elementwise import Elementwise
 from tensorwright.ops.mathematics import (
@@ -339,8 +339,7 @@ def _infer_trailing(op: Op, inputs: Sequence[TensorType], axis: int) -> TensorTy
     expect_same_dtype(op, inputs, ("x", "scale", "bias"))
     expect_axis(op, axis, x.rank)
     for name, type in zip(("scale", "bias"), inputs[1:], strict=False):
-        fits = type.rank <= x.rank and broadcast_shapes([x.shape, type.shape]) == x.shape
-        expect(fits, op, f"input {name}: expected a shape that broadcasts to {show(x.shape)}, found {show(type.shape)}")
+        expect_broadcast_to(op, type, x.shape, name)
     return x
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import (
     Computation,
     Constant,
@@ -272,7 +273,10 @@ class Expand(Op):
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 1)
-        return TensorType(inputs[0].dtype, broadcast_shapes([inputs[0].shape, self.shape]))
+        try:
+            return TensorType(inputs[0].dtype, broadcast_shapes([inputs[0].shape, self.shape]))
+        except ShapeError as error:
+            raise ShapeError(f"{self.name}: {error}") from None
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
