@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tensorwright.base.errors import PlanError
-from tensorwright.devices.cpu.memory import mapping_address
+from tensorwright.devices.cpu.memory import map_pages, mapping_address
 
 _PROT_READ_EXECUTE = 0x1 | 0x4
 
@@ -29,7 +29,7 @@ class ExecutableMemory:
                 f"running plans needs Linux, found {platform.system()}: executable memory is not implemented there; "
                 "run this plan on Linux"
             )
-        self._mapping = mmap.mmap(-1, len(code))
+        self._mapping = map_pages(len(code))
         self._mapping[:] = code
         self.address = mapping_address(self._mapping)
         _flush_instruction_cache(self.address, len(code))

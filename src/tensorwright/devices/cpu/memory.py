@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 import threading
 
 import numpy as np
@@ -24,7 +25,7 @@ class PageAllocator:
         """Raises OSError when the system has no memory left."""
         large = size >= HUGE_PAGE
         granularity = max(alignment, HUGE_PAGE if large else PAGE)
-        mapping = mmap.mmap(-1, size + (granularity - PAGE))
+        mapping = map_pages(size + granularity - PAGE)
         if large and hasattr(mmap, "MADV_HUGEPAGE"):
             _advise_huge_pages(mapping)
         address = _round_up(mapping_address(mapping), granularity)
@@ -36,6 +37,13 @@ class PageAllocator:
         with self._lock:
             mapping = self._mappings.pop(address)
         mapping.close()
+
+
+def map_pages(size: int) -> mmap.mmap:
+    """Zeroed memory of this process alone: a child process gets a copy, not a share."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def mapping_address(mapping: mmap.mmap) -> int:

@@ -52,7 +52,7 @@ class Team:
         ctypes.memset(self._counters, 0, TEAM_BYTES)
         threads = [
             threading.Thread(
-                target=self._image.worker, args=(self._context, number), name=f"tensorwright-{number}", daemon=True
+                target=self._image.worker, args=(self._context, number), name=f"tensorwright-team-{number}", daemon=True
             )
             for number in range(1, self._count + 1)
         ]
