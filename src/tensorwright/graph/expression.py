@@ -204,9 +204,12 @@ def walk(scalar: Scalar) -> Iterator[Scalar]:
 
 
 def transform(
-    scalar: Scalar, on_index: Callable[[Dim], Dim], on_load: Callable[[Load], Scalar] | None = None
+    scalar: Scalar,
+    on_index: Callable[[Dim], Dim],
+    on_load: Callable[[Load], Scalar] | None = None,
+    on_reduce: Callable[[Reduce], Scalar] | None = None,
 ) -> Scalar:
-    """The scalar with every integer passed through `on_index` and every load, afterwards, through `on_load`.
+    """The scalar with every integer passed through `on_index`; afterwards loads and reductions through their function.
 
     Objects that are shared stay shared.
     """
@@ -226,7 +229,8 @@ def transform(
             case Apply(operands=operands):
                 return replace(node, operands=tuple(visit(operand) for operand in operands))
             case Reduce(body=body):
-                return replace(node, body=visit(body))
+                reduced = replace(node, body=visit(body))
+                return reduced if on_reduce is None else on_reduce(reduced)
             case Load(index=index, guard=guard):
                 moved = replace(
                     node,
@@ -252,24 +256,11 @@ def rename_reductions(scalar: Scalar, rename_variable: Callable[[Variable], Vari
     """The scalar with the variables of its reductions renamed, for instance to merge two expressions."""
     bound = {v for node in walk(scalar) if isinstance(node, Reduce) for v in node.variables}
     fresh: dict[Atom, Dim] = {old: expression(rename_variable(old)) for old in bound}
-    done: dict[int, Scalar] = {}
 
-    def visit(node: Scalar) -> Scalar:
-        if id(node) not in done:
-            done[id(node)] = rebuilt(node)
-        return done[id(node)]
+    def renamed(node: Reduce) -> Reduce:
+        return replace(node, variables=tuple(rename_variable(v) for v in node.variables))
 
-    def rebuilt(node: Scalar) -> Scalar:
-        match node:
-            case Reduce():
-                variables = tuple(rename_variable(v) for v in node.variables)
-                return replace(node, variables=variables, body=visit(node.body))
-            case Apply():
-                return replace(node, operands=tuple(visit(operand) for operand in node.operands))
-            case _:
-                return node
-
-    return rename(visit(scalar), fresh) if fresh else scalar
+    return transform(scalar, lambda value: substitute(value, fresh), on_reduce=renamed) if fresh else scalar
 
 
 def depends(value: Dim | Atom, atom: Atom) -> bool:
@@ -318,11 +309,11 @@ def scalar_atoms(scalar: Scalar) -> frozenset[Atom]:
 
 def stride_along(value: Dim, atom: Atom) -> Dim | None:
     """The step that an address makes along a variable; None when it is not a constant step."""
-    step = coefficient_of(value, atom)
-    if step is None or not isinstance(value, IntegerExpression):
-        return step
-    data_dependent = any(isinstance(other, DataIndex) and depends(other, atom) for other in value.atoms)
-    return None if data_dependent else step
+    if not isinstance(value, IntegerExpression):
+        return 0
+    if any(other != atom and depends(other, atom) for other in value.atoms):
+        return None
+    return coefficient_of(value, atom)
 
 
 def _map_data_indices(value: Dim | Atom, visit: Callable[[Scalar], Scalar], found: dict[Atom, Dim]) -> None:

@@ -9,7 +9,7 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointe
 from tensorwright.codegen.nest import NestEmitter, arrange
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.expression import Load, scalar_atoms, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Config, Kernel, signature
@@ -61,6 +61,7 @@ def region_symbols(region: Region) -> tuple[Symbol, ...]:
     """The symbolic dimensions of a region, sorted by name."""
     dims = {dim for value in (*region.inputs, *region.values) for dim in value.type.shape}
     found = {symbol for dim in dims for symbol in symbols_of(dim)}
+    found |= {atom for atom in scalar_atoms(region.computation.body) if isinstance(atom, Symbol)}
     return tuple(sorted(found, key=lambda s: s.name))
 
 

@@ -31,8 +31,11 @@ class LoadedKernel:
         image = link([compiled if compiled is not None else compile_object(kernel.code, target)])
         self._memory = ExecutableMemory(image.code)
         arguments = [ctypes.c_void_p] * (len(kernel.inputs) + 2) + [ctypes.c_int64] * (len(kernel.symbols) + 2)
-        self.call = ctypes.CFUNCTYPE(None, *arguments)(self._memory.address + image.functions[kernel.name])
-        """Takes the addresses of output, inputs and workspace, the symbols' values, the first task and the last + 1."""
+        self._function = ctypes.CFUNCTYPE(None, *arguments)(self._memory.address + image.functions[kernel.name])
+
+    def call(self, *arguments: int) -> None:
+        """Run it on the addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
+        self._function(*arguments)
 
 
 @dataclass(frozen=True)
