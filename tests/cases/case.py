@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,8 +125,3 @@ def f32(*shape: Dim, low: float = -2.0, high: float = 2.0) -> Operand:
 def i64(*shape: Dim, low: int = -5, high: int = 6) -> Operand:
     """An int64 input in [low, high)."""
     return Operand(INT64, shape, low, high)
-
-
-def each(make: Callable[..., Op], **attributes: object) -> Op:
-    """The operator with attributes, by keyword."""
-    return make(**attributes)
