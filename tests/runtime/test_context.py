@@ -1,0 +1,344 @@
+"""Contexts run on raw addresses, on streams, on memory of their own or lent."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+import native_plans
+from tensorwright.base.errors import ExecutionError
+from tensorwright.devices.cpu.device import CpuDevice
+from tensorwright.devices.cpu.memory import PageAllocator
+from tensorwright.runtime.engine import Engine, load
+from tensorwright.runtime.profiler import profile
+from tensorwright.tensor.dtype import FLOAT32
+
+WIDTH = native_plans.WIDTH
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def engine(request):
+    with Engine(native_plans.plan(), threads=request.param) as engine:
+        yield engine
+
+
+class Buffers:
+    """Arrays for x and y of a batch, y poisoned."""
+
+    def __init__(self, rng, batch):
+        self.x = rng.standard_normal((batch, WIDTH), np.float32)
+        self.y = np.full((batch, WIDTH), np.nan, np.float32)
+
+    @property
+    def addresses(self):
+        return [self.x.ctypes.data, self.y.ctypes.data]
+
+    def check(self):
+        np.testing.assert_array_equal(self.y, native_plans.expected(self.x))
+
+
+def test_execute_runs_any_batch_on_raw_addresses(rng, engine):
+    context = engine.create_execution_context()
+    for batch in (1, 64, 7, 7):
+        buffers = Buffers(rng, batch)
+        assert context.execute(batch, buffers.addresses) is True
+        buffers.check()
+
+
+def test_execute_writes_nothing_but_its_batch(rng, engine):
+    buffers = Buffers(rng, 8)
+    engine.create_execution_context().execute(3, buffers.addresses)
+    np.testing.assert_array_equal(buffers.y[:3], native_plans.expected(buffers.x[:3]))
+    assert np.isnan(buffers.y[3:]).all()
+
+
+def test_execute_refuses_before_anything_runs(rng, engine):
+    context, buffers = engine.create_execution_context(), Buffers(rng, 2)
+    x, y = buffers.addresses
+    for batch, addresses, message in (
+        (0, [x, y], "a batch size from 1 to 64, found 0"),
+        (65, [x, y], "a batch size from 1 to 64, found 65"),
+        (2, [x], "expected 2 addresses"),
+        (2, [x, 0], "output 'y'"),
+        (2, [x + 1, y], "input 'x' .* multiple of 4"),
+        (None, [x, y], "the size of N is not known"),
+    ):
+        with pytest.raises(ExecutionError, match=message):
+            context.execute(batch, addresses)
+        with pytest.raises(ExecutionError, match=message):
+            context.enqueue(batch, addresses, 0)
+    assert np.isnan(buffers.y).all()
+
+
+def test_input_shapes_take_the_place_of_a_batch_size(rng, engine):
+    context, buffers = engine.create_execution_context(), Buffers(rng, 5)
+    assert not context.all_binding_shapes_specified
+    assert context.get_binding_shape("y") == (-1, WIDTH)
+    context.set_input_shape("x", (5, WIDTH))
+    assert context.all_binding_shapes_specified
+    assert context.get_binding_shape(1) == (5, WIDTH)
+    context.execute(None, buffers.addresses)
+    buffers.check()
+    context.execute(5, buffers.addresses)
+    with pytest.raises(ExecutionError, match="'N' cannot be both 3 and 5: the batch size is 3, but axis 0 of"):
+        context.execute(3, buffers.addresses)
+    context.set_input_shape("x", (3, WIDTH))
+    context.execute(3, buffers.addresses)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("y", (1, WIDTH), "output 'y' .* is no input"),
+        ("z", (1, WIDTH), "no binding 'z'"),
+        ("x", (65, WIDTH), "dimension 'N' is 65"),
+        ("x", (1,), "expected 2 dimensions"),
+        ("x", (1, 7), "axis 1 must be 4"),
+    ],
+)
+def test_wrong_input_shapes_are_refused(engine, name, shape, message):
+    context = engine.create_execution_context()
+    with pytest.raises(ExecutionError, match=message):
+        context.set_input_shape(name, shape)
+    assert context.get_binding_shape("x") == (-1, WIDTH)
+
+
+def test_enqueue_returns_before_the_work_is_done(rng, engine):
+    device, context, gate = CpuDevice(), engine.create_execution_context(), threading.Event()
+    stream, consumed = device.create_stream(), device.create_event()
+    many = [Buffers(rng, batch) for batch in (3, 1, 64)]
+    stream.enqueue(gate.wait)
+    for buffers in many:
+        assert context.enqueue(len(buffers.x), buffers.addresses, stream.handle, consumed.handle) is True
+    assert not consumed.query()
+    assert all(np.isnan(buffers.y).all() for buffers in many)
+    gate.set()
+    consumed.synchronize()
+    many[-1].check()
+    stream.synchronize()
+    for buffers in many:
+        buffers.check()
+
+
+def test_enqueue_takes_objects_and_handles_alike(rng, engine):
+    device, context = CpuDevice(), engine.create_execution_context()
+    stream, event = device.create_stream(), device.create_event()
+    for chosen, mark in ((stream, event), (stream.handle, event.handle), (0, None)):
+        buffers = Buffers(rng, 4)
+        context.enqueue(4, buffers.addresses, chosen, mark)
+        device.find_stream(chosen if chosen == 0 else stream.handle).synchronize()
+        buffers.check()
+    with pytest.raises(ExecutionError, match="no stream has the handle 123456789"):
+        context.enqueue(4, buffers.addresses, 123456789)
+    with pytest.raises(ExecutionError, match="no event has the handle 123456789"):
+        context.enqueue(4, buffers.addresses, stream, 123456789)
+
+
+def test_a_failure_of_enqueued_work_surfaces_at_synchronize(rng, engine):
+    device, context, gate = CpuDevice(), engine.create_execution_context(), threading.Event()
+    stream, buffers = device.create_stream(), Buffers(rng, 4)
+    stream.enqueue(gate.wait)
+    context.enqueue(4, buffers.addresses, stream)
+    context.close()
+    gate.set()
+    with pytest.raises(ExecutionError, match="closed"):
+        stream.synchronize()
+
+
+def test_one_context_may_serve_two_streams(rng, engine):
+    device, context = CpuDevice(), engine.create_execution_context()
+    streams = [device.create_stream() for _ in range(2)]
+    many = [Buffers(rng, 1 + number % 64) for number in range(100)]
+    for number, buffers in enumerate(many):
+        context.enqueue(len(buffers.x), buffers.addresses, streams[number % 2])
+    for stream in streams:
+        stream.synchronize()
+    for buffers in many:
+        buffers.check()
+
+
+def test_contexts_run_at_the_same_time_from_several_threads(rng, engine):
+    wrong = []
+
+    def work(context, x):
+        for _ in range(50):
+            wrong.extend(np.flatnonzero(context(x)["y"] != native_plans.expected(x)))
+
+    xs = [rng.standard_normal((batch, WIDTH), np.float32) for batch in (1, 30, 64)]
+    workers = [threading.Thread(target=work, args=(engine.create_execution_context(), x)) for x in xs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+def test_a_context_outlives_its_engine(rng):
+    engine = load(Engine(native_plans.plan()).serialize())
+    context = engine.create_execution_context()
+    del engine
+    gc.collect()
+    x = rng.standard_normal((3, WIDTH), np.float32)
+    np.testing.assert_array_equal(context(x)["y"], native_plans.expected(x))
+
+
+def test_a_context_without_memory_runs_once_it_is_lent_some(rng, engine):
+    context, buffers = engine.create_execution_context_without_device_memory(), Buffers(rng, 9)
+    for action in (
+        lambda: context(buffers.x),
+        lambda: context.execute(9, buffers.addresses),
+        lambda: context.enqueue(9, buffers.addresses, 0),
+    ):
+        with pytest.raises(ExecutionError, match=f"no device memory yet; .* {engine.device_memory_size} bytes"):
+            action()
+    assert context.device_memory is None
+    pages = PageAllocator()
+    lent = pages.allocate(engine.device_memory_size, engine.device_memory_alignment, 0)
+    context.device_memory = lent
+    assert context.device_memory == lent
+    context.execute(9, buffers.addresses)
+    buffers.check()
+    np.testing.assert_array_equal(context(buffers.x)["y"], native_plans.expected(buffers.x))
+    context.close()
+    pages.free(lent)
+
+
+@pytest.mark.parametrize("address", [0, -64, 4096 + 32])
+def test_lent_memory_must_be_aligned(engine, address):
+    context = engine.create_execution_context_without_device_memory()
+    with pytest.raises(ExecutionError, match="a positive multiple of 64, found"):
+        context.device_memory = address
+
+
+def test_a_context_with_memory_of_its_own_takes_no_other(engine):
+    context = engine.create_execution_context()
+    assert context.device_memory % 64 == 0
+    with pytest.raises(ExecutionError, match="memory of its own; use create_execution_context_without_device_memory"):
+        context.device_memory = 4096
+
+
+def test_a_closed_context_takes_no_memory(engine):
+    context = engine.create_execution_context_without_device_memory()
+    context.close()
+    with pytest.raises(ExecutionError, match="closed"):
+        context.device_memory = 4096
+
+
+def test_lent_memory_is_all_that_is_written(rng, engine):
+    context, buffers = engine.create_execution_context_without_device_memory(), Buffers(rng, 64)
+    size = engine.device_memory_size
+    memory = np.full(size + 3 * 64, 0xA5, np.uint8)
+    start = -memory.ctypes.data % 64 + 64
+    context.device_memory = memory.ctypes.data + start
+    context.execute(64, buffers.addresses)
+    buffers.check()
+    assert (memory[:start] == 0xA5).all()
+    assert (memory[start + size :] == 0xA5).all()
+    assert (memory[start : start + size] != 0xA5).any()
+
+
+class Accountant:
+    """Remembers what is out and what was asked for."""
+
+    def __init__(self, limit=None):
+        self.pages = PageAllocator()
+        self.living = {}
+        self.total = 0
+        self.limit = limit
+
+    def allocate(self, size, alignment, flags):
+        if self.limit is not None and size > self.limit:
+            return 0
+        address = self.pages.allocate(size, alignment, flags)
+        assert flags == 0
+        self.living[address] = size
+        self.total += size
+        return address
+
+    def free(self, address):
+        del self.living[address]
+        self.pages.free(address)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_device_memory_comes_from_the_users_allocator_and_goes_back(rng, threads, monkeypatch):
+    accountant = Accountant()
+    monkeypatch.setattr(CpuDevice, "allocator", property(lambda _: pytest.fail("allocated behind the user's back")))
+    engine = Engine(native_plans.plan(), allocator=accountant, threads=threads)
+    weights = accountant.total
+    assert weights == native_plans.SCALE.nbytes
+    contexts = [engine.create_execution_context() for _ in range(2)]
+    assert accountant.total >= weights + 2 * engine.device_memory_size
+    x = rng.standard_normal((3, WIDTH), np.float32)
+    before = accountant.total
+    for context in contexts:
+        context(x)
+        assert context.device_memory in accountant.living
+    assert accountant.total == before
+    contexts[0].close()
+    del context, contexts[1]
+    gc.collect()
+    assert accountant.living.keys() == {engine._module.weights}
+    engine(x)
+    engine.close()
+    assert accountant.living == {}
+
+
+def test_memory_goes_back_without_close(rng):
+    accountant = Accountant()
+    engine = Engine(native_plans.plan(), allocator=accountant, threads=2)
+    engine(rng.standard_normal((3, WIDTH), np.float32))
+    context = engine.create_execution_context()
+    assert len(accountant.living) == 5
+    del engine, context
+    gc.collect()
+    assert accountant.living == {}
+
+
+def test_mapped_weights_are_not_copied(tmp_path):
+    Engine(native_plans.plan()).save(tmp_path / "a.plan")
+    accountant = Accountant()
+    with load(tmp_path / "a.plan", allocator=accountant):
+        assert accountant.living == {}
+
+
+def test_too_little_memory_is_an_error_that_leaves_nothing_behind():
+    accountant = Accountant(limit=1500)
+    engine = Engine(native_plans.plan(), allocator=accountant, threads=20)
+    with pytest.raises(ExecutionError, match=r"Accountant could not allocate 2304 bytes .* for activations"):
+        engine.create_execution_context()
+    gc.collect()
+    assert accountant.living.keys() == {engine._module.weights}
+    engine.close()
+    assert accountant.living == {}
+
+
+def test_a_network_without_activations_still_waits_for_its_memory():
+    array = np.ones((2, 2), np.float32)
+    with Engine(native_plans.copy_plan(FLOAT32, (2, 2))) as engine:
+        context = engine.create_execution_context_without_device_memory()
+        with pytest.raises(ExecutionError, match="no device memory yet"):
+            context(array)
+        assert engine.device_memory_size > 0
+
+
+def test_profiled_steps_have_names_and_times(rng, engine):
+    context = engine.create_execution_context()
+    x = rng.standard_normal((64, WIDTH), np.float32)
+    result = profile(context, x, runs=5)
+    assert [step.name for step in result.steps] == ["scale", "reverse"]
+    assert all(step.ticks > 0 for step in result.steps)
+    assert 0 < result.nanoseconds < 1e9
+    assert result.nanoseconds == pytest.approx(sum(s.ticks for s in result.steps) * result.nanoseconds_per_tick)
+    np.testing.assert_array_equal(context(x)["y"], native_plans.expected(x))
+
+
+def test_a_plan_without_step_names_cannot_be_profiled():
+    with (
+        Engine(native_plans.copy_plan(FLOAT32, (2, 2))) as engine,
+        pytest.raises(ExecutionError, match=r"expected report\['steps'\] to be a list"),
+    ):
+        profile(engine.create_execution_context(), np.ones((2, 2), np.float32))

@@ -1,0 +1,49 @@
+"""The runtime runs plans where neither LLVM nor onnx can be imported, and loads nothing that it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+
+import native_plans
+from tensorwright.runtime.engine import Engine
+
+PROGRAM = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("llvmlite", "onnx", "google", "rich", "typer"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import llvmlite
+except ImportError:
+    pass
+else:
+    raise SystemExit("the blocker does not block")
+
+import numpy as np
+import tensorwright
+from tensorwright.runtime.engine import load
+
+plan, x, y = sys.argv[1:]
+np.save(y, load(plan, threads=2)(np.load(x))["y"])
+floors = {name.split(".")[1] for name in sys.modules if name.startswith("tensorwright.")}
+assert floors == {"runtime", "devices", "plan", "tensor", "base"}, floors
+"""
+
+
+def test_a_plan_runs_without_the_compiler(rng, tmp_path):
+    paths = [str(tmp_path / name) for name in ("a.plan", "x.npy", "y.npy")]
+    Engine(native_plans.plan()).save(paths[0])
+    x = rng.standard_normal((5, native_plans.WIDTH), np.float32)
+    np.save(paths[1], x)
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *paths], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(np.load(paths[2]), native_plans.expected(x))
