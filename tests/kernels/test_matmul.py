@@ -11,6 +11,7 @@ from kernels.matmul_regions import RUNNABLE, Product, check
 from tensorwright.codegen.compile import compile_assembly, compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.kernels.cpu.matmul import PackedMatMul
+from tensorwright.kernels.cpu.matmul_batched import BatchedMatMul
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
 
@@ -34,6 +35,22 @@ LINEAR = {
     "batch-of-few-rows": Product((BATCH, 2, 20), (20, 50), True, epilogue=("rows", "residual"), symbols=BATCHES),
 }
 
+BATCHED = {
+    "matrices": Product((19, 33), (33, 40), epilogue=EVERYTHING),
+    "transposed-matrices": Product((19, 33), (197, 33), transpose_b=True, epilogue=EVERYTHING),
+    "both-transposed": Product((33, 19), (37, 33), transpose_a=True, transpose_b=True),
+    "scores": Product((2, 3, 21, 64), (2, 3, 21, 64), transpose_b=True, epilogue=("scale", "rows")),
+    "values": Product((2, 3, 21, 21), (2, 3, 21, 64), epilogue=("residual",)),
+    "values-of-odd-width": Product((3, 21, 21), (3, 21, 20)),
+    "short-depth": Product((3, 5, 3), (3, 9, 3), transpose_b=True),
+    "batches-broadcast": Product((2, 1, 7, 20), (3, 20, 24), epilogue=("residual",)),
+    "one-left": Product((7, 20), (3, 20, 24)),
+    "constant-right-per-batch": Product((3, 7, 20), (3, 20, 24), constant=True),
+    "shared-right": Product((BATCH, 7, 20), (1, 20, 40), epilogue=("rows",), symbols=BATCHES),
+    "batch": Product((BATCH, 3, 9, 20), (BATCH, 3, 17, 20), transpose_b=True, epilogue=("scale",), symbols=BATCHES),
+    "unknown-rows": Product((2, BATCH, 20), (2, 20, 32), epilogue=("residual",), symbols=BATCHES),
+}
+
 
 def check_all(tactic: Tactic, product: Product, target_name: str, rng: np.random.Generator) -> None:
     region, target = product.region(rng), TARGETS[target_name]
@@ -51,11 +68,26 @@ def test_packed(name: str, target_name: str, rng: np.random.Generator) -> None:
     check_all(PackedMatMul(), LINEAR[name], target_name, rng)
 
 
-@pytest.mark.parametrize("name", ["rows-and-columns", "batch"])
-def test_packed_compiles_for_aarch64(name: str, rng: np.random.Generator) -> None:
-    region, target = LINEAR[name].region(rng), TARGETS["aarch64"]
-    for config in PackedMatMul().configs(region, target):
-        assert compile_object(PackedMatMul().emit(region, config, target).code, target)
+@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("name", BATCHED)
+def test_batched(name: str, target_name: str, rng: np.random.Generator) -> None:
+    check_all(BatchedMatMul(), BATCHED[name], target_name, rng)
+
+
+@pytest.mark.parametrize(
+    ("tactic", "product"),
+    [
+        (PackedMatMul(), LINEAR["rows-and-columns"]),
+        (PackedMatMul(), LINEAR["batch"]),
+        (BatchedMatMul(), BATCHED["batch"]),
+    ],
+)
+def test_compiles_for_aarch64(tactic: Tactic, product: Product, rng: np.random.Generator) -> None:
+    region, target = product.region(rng), TARGETS["aarch64"]
+    configs = tactic.configs(region, target)
+    assert configs
+    for config in configs:
+        assert compile_object(tactic.emit(region, config, target).code, target)
 
 
 @pytest.mark.parametrize("number", range(3))

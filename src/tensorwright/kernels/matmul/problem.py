@@ -69,6 +69,28 @@ class Problem:
     def batches(self) -> Dim:
         return product(self.batch)
 
+    @property
+    def shares_right(self) -> bool:
+        """Whether all batches share b and the rows of a lie evenly, so that they are the rows of one product."""
+        return self.b.is_matrix and (self.a.is_matrix or not self.a.transposed)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether b is one constant matrix for all rows."""
+        return self.shares_right and self.b.is_constant and self.a.number != self.b.number
+
+    def all_rows(self, most: int) -> tuple[Dim, Dim]:
+        """The rows of all batches: known numbers of rows in a perhaps unknown number of batches.
+
+        The batches are one if that is needed to fill tiles of `most` rows.
+        """
+        extents = [*self.batch, self.rows]
+        inner = 1
+        while extents and isinstance(extents[-1], int):
+            inner, extents = inner * extents[-1], extents[:-1]
+        outer = product(extents)
+        return (outer, inner) if inner >= most else (1, outer * inner)
+
 
 def problem_of(region: Region) -> Problem | None:
     """The product that a region is built around, or None if it is none that the kernels here compute."""

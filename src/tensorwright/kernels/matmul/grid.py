@@ -1,0 +1,93 @@
+"""The tasks of a matrix product: batches × blocks of rows × panels of columns × groups of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tensorwright.codegen.ir import Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.matmul.cut import Panel, Panels, RowTiles, part_of
+from tensorwright.kernels.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim, ceil_divide, expression, tuning_value
+from tensorwright.tensor.dtype import INT64
+
+BLOCK_ROWS = 256
+"""Rows of a that one pass over all panels shares, so that they stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a task computes: tiles from ``piece[0]`` up to, not including, ``piece[1]`` of a panel of a batch."""
+
+    kind: Panel
+    panel: Dim
+    piece: tuple[Dim, Dim]
+    batch: Dim
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How one product, or each of `batches` products, is cut into tiles of rows, panels of columns, and tasks."""
+
+    batches: Dim
+    tiles: RowTiles
+    panels: Panels
+    groups: int
+
+    @property
+    def blocks(self) -> Dim:
+        return ceil_divide(self.tiles.batches * self.tiles.rows, BLOCK_ROWS)
+
+    @property
+    def tasks(self) -> Dim:
+        return self.batches * self.blocks * self.panels.count * self.groups
+
+    def write(self, emitter: ScalarEmitter, write_panel: Callable[[Place], None]) -> None:
+        """Write the loop over the tasks; `write_panel` writes the work on one kind of panel."""
+        builder, count = emitter.builder, self.panels.count
+        loop = builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
+        task, panel, batch = Variable("task", self.tasks), Variable("panel", count), Variable("batch", self.batches)
+        emitter.values[task] = loop.index
+        with emitter.scope():
+            number = expression(task)
+            emitter.values[panel] = emitter.integer(number // self.groups % count)
+            emitter.values[batch] = emitter.integer(number // (self.blocks * count * self.groups))
+            block = number // (self.groups * count) % self.blocks
+            part, parts = block * self.groups + number % self.groups, self.blocks * self.groups
+            piece = part_of(self.tiles.count, parts, part), part_of(self.tiles.count, parts, part + 1)
+            for kind, which in self.panels.kinds:
+                label = None if len(which) == count else _begin_if_among(emitter, expression(panel), which)
+                with emitter.scope():
+                    write_panel(Place(kind, expression(panel), piece, 0 if self.batches == 1 else expression(batch)))
+                if label is not None:
+                    builder.end_if(label)
+        builder.end_loop(loop)
+
+
+def _begin_if_among(emitter: ScalarEmitter, number: Dim, which: range) -> str:
+    builder, register = emitter.builder, emitter.integer(number)
+    above = builder.compare("sge", register, literal(which.start, INT64))
+    below = builder.compare("slt", register, literal(which.stop, INT64))
+    return builder.begin_if(builder.binary("and", above, below))
+
+
+def grid_options(
+    make: Callable[[int, int, int], Grid], columns: int, target: Target
+) -> Iterator[tuple[tuple[str, int], ...]]:
+    """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
+    whole = Panels(columns, target.float_lanes, 1).vectors
+    for rows, vectors in tile_shapes(target, whole):
+        grid = make(rows, vectors, 1)
+        blocks = max(1, tuning_value(grid.blocks))
+        units = tuning_value(grid.batches) * blocks * grid.panels.count
+        tiles = max(1, tuning_value(grid.tiles.count) // blocks)
+        yield ("rows", rows), ("vectors", vectors), ("groups", task_groups(tiles, units))
+
+
+def grid_at(make: Callable[[int, int, int], Grid], config: Config) -> Grid:
+    """The grid of a configuration."""
+    return make(config.option("rows"), config.option("vectors"), config.option("groups"))
