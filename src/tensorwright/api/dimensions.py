@@ -1,0 +1,146 @@
+"""Dimensions whose range the user has not said yet, and what ranges they get when a build starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tensorwright.base.errors import NetworkError
+from tensorwright.tensor.dim import Atom, Dim, IntegerExpression, Symbol, expression
+from tensorwright.tensor.type import Shape
+
+OPEN_MAX = 1 << 20
+"""The largest value of a dimension whose range is still open."""
+BATCH_RANGE = (1, 1, 16)
+"""The default (min, opt, max) of an unknown first dimension."""
+OTHER_RANGE = (1, 128, 512)
+"""The default (min, opt, max) of an unknown dimension on another axis."""
+
+Range = tuple[int, int, int]
+
+
+def open_dimension(name: str) -> Dim:
+    """A dimension of which nothing is known."""
+    return expression(Symbol(name, 1, 1, OPEN_MAX))
+
+
+def is_open(symbol: Symbol) -> bool:
+    return symbol.max == OPEN_MAX
+
+
+def bare_symbol(dim: Dim) -> Symbol | None:
+    """The symbol, when the dimension is nothing but a symbol."""
+    if isinstance(dim, IntegerExpression) and len(dim.terms) == 1 and dim.terms[0][1] == 1:
+        atoms = dim.terms[0][0]
+        if len(atoms) == 1 and isinstance(atoms[0], Symbol):
+            return atoms[0]
+    return None
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """The smallest, the usual and the largest shape of an input."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+def settled_symbols(
+    inputs: Sequence[tuple[str, Shape]],
+    profile: Mapping[str, InputRange],
+    batch: tuple[str | None, int | None],
+) -> dict[Atom, Dim]:
+    """What to put in place of symbols when a build starts.
+
+    Args:
+        inputs: names and full shapes of the network's inputs.
+        profile: ranges of shapes by input name.
+        batch: the symbol of the implicit batch, if any, and the largest batch size, if the user said one.
+
+    Raises:
+        NetworkError: the profile does not fit the inputs or contradicts itself.
+    """
+    ranges = _profiled(inputs, profile)
+    batch_symbol, max_batch = batch
+    result: dict[Atom, Dim] = {}
+    for name, shape in inputs:
+        for axis, dim in enumerate(shape):
+            symbol = bare_symbol(dim)
+            if symbol is None or symbol in result:
+                continue
+            chosen = ranges.get(symbol)
+            if chosen is None and is_open(symbol):
+                chosen = _default(symbol, axis, batch_symbol, max_batch)
+            if chosen is not None:
+                result[symbol] = _dimension(symbol, chosen, name)
+    return result
+
+
+def _default(symbol: Symbol, axis: int, batch_symbol: str | None, max_batch: int | None) -> Range:
+    if symbol.name == batch_symbol:
+        largest = max_batch or 1
+        return 1, largest, largest
+    if axis == 0:
+        return (1, max_batch, max_batch) if max_batch else BATCH_RANGE
+    return OTHER_RANGE
+
+
+def _dimension(symbol: Symbol, chosen: Range, name: str) -> Dim:
+    low, opt, high = chosen
+    if low < symbol.min or high > symbol.max:
+        raise NetworkError(
+            f"optimization profile, input '{name}': dimension '{symbol.name}' was defined from {symbol.min} to "
+            f"{symbol.max}, the profile asks for {low} to {high}; widen the definition or narrow the profile"
+        )
+    return expression(Symbol(symbol.name, low, opt, high)) if symbol_varies(chosen, symbol) else low
+
+
+def symbol_varies(chosen: Range, symbol: Symbol) -> bool:
+    """Whether a range leaves anything open; an implicit batch of at most 1 stays a dimension of its own."""
+    return chosen[0] != chosen[2] or symbol.name == IMPLICIT_BATCH
+
+
+IMPLICIT_BATCH = "batch"
+"""The name of the leading dimension of all tensors of a network with implicit batch."""
+
+
+def _profiled(inputs: Sequence[tuple[str, Shape]], profile: Mapping[str, InputRange]) -> dict[Symbol, Range]:
+    shapes = dict(inputs)
+    unknown = sorted(set(profile) - set(shapes))
+    if unknown:
+        raise NetworkError(
+            f"optimization profile: the network has no input {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(map(repr, shapes))}"
+        )
+    found: dict[Symbol, Range] = {}
+    for name, wanted in profile.items():
+        for axis, dim in enumerate(_matching(name, shapes[name], wanted)):
+            _merge(found, name, axis, dim, (wanted.min[axis], wanted.opt[axis], wanted.max[axis]))
+    return found
+
+
+def _matching(name: str, shape: Shape, wanted: InputRange) -> Shape:
+    if not len(wanted.min) == len(wanted.opt) == len(wanted.max) == len(shape):
+        raise NetworkError(
+            f"optimization profile, input '{name}': expected {len(shape)} dimensions, found min {wanted.min}, "
+            f"opt {wanted.opt}, max {wanted.max}"
+        )
+    return shape
+
+
+def _merge(found: dict[Symbol, Range], name: str, axis: int, dim: Dim, wanted: Range) -> None:
+    where = f"optimization profile, input '{name}', axis {axis}"
+    if not 0 <= wanted[0] <= wanted[1] <= wanted[2]:
+        raise NetworkError(f"{where}: expected 0 <= min <= opt <= max, found {wanted}")
+    symbol = bare_symbol(dim)
+    if symbol is not None:
+        if found.setdefault(symbol, wanted) != wanted:
+            raise NetworkError(
+                f"{where}: dimension '{symbol.name}' is given twice, as {found[symbol]} and {wanted}; inputs that "
+                "share a dimension need the same range"
+            )
+    elif isinstance(dim, int) and wanted != (dim, dim, dim):
+        raise NetworkError(
+            f"{where}: the network fixes it to {dim}, the profile asks for {wanted}; define the input with -1 there"
+        )

@@ -1,0 +1,1 @@
+"""The layers of network definitions, one file for each family."""
