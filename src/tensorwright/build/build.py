@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tensorwright.build.assemble import assemble
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.report import build_report
 from tensorwright.codegen.compile import host_target_name
+from tensorwright.codegen.pool import CompilerPool
 from tensorwright.codegen.target import target_named
-from tensorwright.graph.graph import Graph
+from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
 from tensorwright.passes.pipeline import optimise
 from tensorwright.plan.plan import Plan
 from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
+from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.search import Limits, reorder_choice, untimed
 from tensorwright.tune.select import select
+from tensorwright.tune.tuner import Tuner
 
 
 def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
@@ -29,21 +33,40 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     """
     config = config or BuildConfig()
     target = target_named(config.instruction_set or host_target_name())
+    stamp = host_stamp(target.name)
     threads = config.threads or len(os.sched_getaffinity(0))
     limits = Limits(config.max_workspace_size, threads)
     symbols = graph.symbols()
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)
-    searched = [untimed(region, target, limits) for region in regions]
-    choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
-    program = lower(graph, choices)
-    return assemble(
-        graph.name,
-        program,
-        symbols,
-        target,
-        host_stamp(target.name),
-        threads,
-        build_report(graph, program, target, threads),
-        batch_symbol=config.batch_symbol,
-    )
+    cache = TimingCache(_cache_path(config))
+    with CompilerPool(target, os.cpu_count() or 1) as pool:
+        searched = [untimed(region, target, limits) for region in regions]
+        if config.level > 0:
+            weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
+            tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights)
+            searched = tuner.tune(searched)
+            cache.save()
+        choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
+        program = lower(graph, choices)
+        config.progress.phase("compiling the network", len(program.steps))
+        pool.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
+        plan = assemble(
+            graph.name,
+            program,
+            symbols,
+            target,
+            stamp,
+            threads,
+            build_report(graph, program, target, threads),
+            batch_symbol=config.batch_symbol,
+            compile_kernel=lambda kernel, _: pool.compile(kernel.name, kernel.code),
+        )
+    config.progress.done()
+    return plan
+
+
+def _cache_path(config: BuildConfig) -> Path | None:
+    if config.timing_cache is None:
+        return default_path()
+    return Path(config.timing_cache) if str(config.timing_cache) else None

@@ -5,43 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from tensorwright.base.errors import BuildError
+from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
 
 Precision = str
 PRECISIONS = ("float32",)
 LEVELS = range(6)
-
-
-class Progress(Protocol):
-    """Hears how far a build is. Called from the thread that builds."""
-
-    def phase(self, name: str, steps: int) -> None:
-        """A phase of so many steps begins; the one before has ended."""
-        ...
-
-    def step(self, description: str) -> None:
-        """One step of the phase is done."""
-        ...
-
-    def done(self) -> None:
-        """The build has ended."""
-        ...
-
-
-class SilentProgress:
-    """A progress that nobody hears."""
-
-    def phase(self, name: str, steps: int) -> None:
-        pass
-
-    def step(self, description: str) -> None:
-        pass
-
-    def done(self) -> None:
-        pass
 
 
 def ignore(severity: str, message: str) -> None:

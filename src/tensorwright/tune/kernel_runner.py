@@ -34,7 +34,7 @@ class LoadedKernel:
         self._function = ctypes.CFUNCTYPE(None, *arguments)(self._memory.address + image.functions[kernel.name])
 
     def call(self, *arguments: int) -> None:
-        """Run it on the addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
+        """Run it on addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
         self._function(*arguments)
 
 

@@ -43,9 +43,7 @@ def _chains(count: int, target: Target) -> str:
     builder, lanes = FunctionBuilder(target=target), target.float_lanes
     factor = builder.load(Pointer("%data"), FLOAT32, lanes)
     zero = literal(0.0, FLOAT32, lanes)
-    loop = builder.begin_loop(
-        literal(0, INT64), Register("%rounds", INT64), 1, [zero] * count, at_least_once=True
-    )
+    loop = builder.begin_loop(literal(0, INT64), Register("%rounds", INT64), 1, [zero] * count, at_least_once=True)
     sums = builder.end_loop(loop, [builder.fma(chain, factor, factor) for chain in loop.carried])
     for number, value in enumerate(sums):
         builder.store(value, builder.offset(Pointer("%data"), number * lanes, FLOAT32), FLOAT32)

@@ -51,8 +51,8 @@ def untimed(region: Region, target: Target, limits: Limits) -> Searched:
             trials.append(trial)
     if not candidates and smallest is not None:
         raise WorkspaceError(
-            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {smallest} bytes, the limit "
-            f"is {limits.workspace}; raise max_workspace_size to at least {smallest}"
+            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {smallest} bytes, "
+            f"the limit is {limits.workspace}; raise max_workspace_size to at least {smallest}"
         )
     if not candidates:
         raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")

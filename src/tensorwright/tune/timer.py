@@ -1,0 +1,97 @@
+"""Measures kernels side by side as they will run in the network: weights cold, activations warm.
+
+Candidates take turns (A B C A B C …), so that a change of the machine's speed hits all alike; those that fall far
+behind after the first turns drop out. The figure is the lower quartile of the times of single calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.kernel_runner import LoadedKernel, Operands, aligned_copy, prepare
+
+Array = npt.NDArray[np.generic]
+
+MAX_COPIES = 48
+FIRST_TURNS, ALL_TURNS = 3, 12
+FAR_BEHIND = 1.35
+SHORT_CALL = 20e-6
+"""Calls shorter than this (seconds) are repeated within one turn."""
+
+
+@dataclass
+class Contestant:
+    """A kernel in the race: its code, its operands with several copies of its constants, its times so far."""
+
+    loaded: LoadedKernel
+    operands: Sequence[Operands]
+    share: int
+    times: list[float] = field(default_factory=list)
+    repeats: int = 1
+    turn: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return float(np.percentile(self.times, 25))
+
+    def run(self) -> None:
+        """One turn: as many calls as `repeats`, each on the next copy of the constants."""
+        arguments = []
+        for _ in range(self.repeats):
+            self.turn += 1
+            arguments.append((*self.operands[self.turn % len(self.operands)].arguments[:-1], self.share))
+        start = time.perf_counter()
+        for each in arguments:
+            self.loaded.call(*each)
+        self.times.append((time.perf_counter() - start) / self.repeats)
+
+
+def contestant(
+    region: Region,
+    kernel: Kernel,
+    loaded: LoadedKernel,
+    arrays: Sequence[Array],
+    symbols: Mapping[str, int],
+    threads: int,
+    cold_bytes: int,
+) -> Contestant:
+    """A kernel prepared for timing one thread's share of its tasks.
+
+    cold_bytes: how much memory the copies of its constants should take together, so that no copy stays in a cache.
+    """
+    first = prepare(region, kernel, arrays, symbols)
+    constants = [number for number, value in enumerate(region.inputs) if is_constant(value)]
+    size = sum(first.inputs[number].nbytes for number in constants)
+    count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
+    copies = [first, *(_with_copies(first, constants) for _ in range(count - 1))]
+    tasks = evaluate(kernel.tasks, symbols)
+    return Contestant(loaded, copies, -(-tasks // threads))
+
+
+def _with_copies(operands: Operands, numbers: Sequence[int]) -> Operands:
+    inputs = tuple(aligned_copy(a) if i in numbers else a for i, a in enumerate(operands.inputs))
+    return Operands(operands.output, inputs, operands.workspace, operands.symbols, operands.tasks)
+
+
+def race(contestants: Sequence[Contestant]) -> None:
+    """Time all contestants; afterwards each has its `seconds`."""
+    for one in contestants:
+        one.run()
+        one.repeats = max(1, min(32, int(SHORT_CALL / max(one.times[0], 1e-7))))
+        one.times.clear()
+    running = list(contestants)
+    for turn in range(ALL_TURNS):
+        for one in running:
+            one.run()
+        if turn + 1 >= FIRST_TURNS:
+            best = min(one.seconds for one in running)
+            running = [one for one in running if one.seconds <= FAR_BEHIND * best]

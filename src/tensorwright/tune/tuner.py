@@ -1,0 +1,133 @@
+"""Times the promising candidates of every region and lets only correct ones win."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tensorwright.base.progress import Progress
+from tensorwright.codegen.pool import CompilerPool
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import is_constant, weights_in
+from tensorwright.graph.region import Region
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.plan.plan import MachineStamp
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.cache import REJECTED, TimingCache, timing_key
+from tensorwright.tune.choice import Trial
+from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.reference import disagreement, random_inputs, reference_output
+from tensorwright.tune.search import TRIALS_PER_LAYOUT
+from tensorwright.tune.select import Candidate, Searched
+from tensorwright.tune.timer import contestant, race
+
+HOPELESS = 12.0
+"""Candidates whose estimate is this many times the best one's are not timed."""
+
+COLD_BYTES = 64 << 20
+"""Memory that evicts the weights of one inference from the caches before the next one."""
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """What timing needs: where to compile, what is known already, for how many threads, how hard to try."""
+
+    pool: CompilerPool
+    target: Target
+    stamp: MachineStamp
+    cache: TimingCache
+    threads: int
+    level: int
+    progress: Progress
+    network_weights: int
+
+    def tune(self, searched: Sequence[Searched]) -> list[Searched]:
+        """The same regions with measured candidates; regions with equal signatures are measured once."""
+        unique: dict[str, Searched] = {}
+        for item in searched:
+            unique.setdefault(item.region.signature, item)
+        shortlists = {key: self._shortlist(item) for key, item in unique.items()}
+        unknown = {
+            key: [candidate for candidate in shortlist if self._known(unique[key].region, candidate) is None]
+            for key, shortlist in shortlists.items()
+        }
+        self._compile([candidate for candidates in unknown.values() for candidate in candidates])
+        self.progress.phase("timing kernels", len(unique))
+        for key, candidates in unknown.items():
+            self._measure(unique[key].region, candidates)
+            self.progress.step(unique[key].region.name)
+        return [self._judged(item, shortlists[item.region.signature], unique) for item in searched]
+
+    def _shortlist(self, item: Searched) -> list[Candidate]:
+        """The candidates to time: the most promising of each tactic for each assignment of layouts."""
+        groups: dict[object, list[Candidate]] = {}
+        for candidate in item.candidates:
+            groups.setdefault((candidate.trial.tactic, candidate.layouts), []).append(candidate)
+        best = min(candidate.trial.estimate for candidate in item.candidates)
+        limit = TRIALS_PER_LAYOUT[self.level]
+        chosen = [c for group in groups.values() for c in sorted(group, key=lambda c: c.trial.estimate)[:limit]]
+        return [c for c in chosen if c.trial.estimate <= HOPELESS * best or self.level == len(TRIALS_PER_LAYOUT) - 1]
+
+    def _key(self, region: Region, candidate: Candidate) -> str:
+        return timing_key(self.stamp, region, region_symbols(region), candidate.trial, self.threads)
+
+    def _known(self, region: Region, candidate: Candidate) -> float | None:
+        return self.cache.get(self._key(region, candidate))
+
+    def _compile(self, candidates: Sequence[Candidate]) -> None:
+        self.progress.phase("generating kernels", len(candidates))
+        modules: dict[str, str] = {}
+        for candidate in candidates:
+            kernel = candidate.kernel()
+            modules[kernel.name] = kernel.code
+            self.progress.step(candidate.trial.tactic)
+        self.progress.phase("compiling kernels", len(modules))
+        self.pool.compile_all(modules, self.progress.step)
+
+    def _measure(self, region: Region, candidates: Sequence[Candidate]) -> None:
+        if not candidates:
+            return
+        symbols = {symbol.name: symbol.opt for symbol in region_symbols(region)}
+        arrays = random_inputs(region, symbols, np.random.default_rng())
+        expected = reference_output(region, arrays, symbols)
+        racing = []
+        for candidate in candidates:
+            kernel = candidate.kernel()
+            loaded = LoadedKernel(kernel, self.target, self.pool.compile(kernel.name, kernel.code))
+            operands = prepare(region, kernel, arrays, symbols)
+            loaded.call(*operands.arguments)
+            shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
+            if disagreement(from_layout(operands.output, kernel.output, shape), expected):
+                self.cache.put(self._key(region, candidate), REJECTED)
+                continue
+            entry = contestant(region, kernel, loaded, arrays, symbols, self.threads, self._cold_bytes(region))
+            racing.append((candidate, entry))
+        race([entry for _, entry in racing])
+        for candidate, entry in racing:
+            self.cache.put(self._key(region, candidate), entry.seconds)
+
+    def _cold_bytes(self, region: Region) -> int:
+        own = sum(weights_in(v).type.max_bytes for v in region.inputs if is_constant(v))
+        return min(COLD_BYTES, self.network_weights + own)
+
+    def _judged(self, item: Searched, shortlist: Sequence[Candidate], unique: dict[str, Searched]) -> Searched:
+        """The item's own candidates with the times of the shortlist; those without a time are left out."""
+        times = {
+            (c.trial.tactic, c.trial.config): self._known(unique[item.region.signature].region, c) for c in shortlist
+        }
+        timed: list[Candidate] = []
+        trials: list[Trial] = [trial for trial in item.trials if trial.rejected]
+        for candidate in item.candidates:
+            seconds = times.get((candidate.trial.tactic, candidate.trial.config))
+            if seconds is None:
+                continue
+            if seconds == REJECTED:
+                trials.append(replace(candidate.trial, rejected="gave wrong results"))
+                continue
+            trial = replace(candidate.trial, seconds=seconds)
+            timed.append(replace(candidate, trial=trial))
+            trials.append(trial)
+        return Searched(item.region, tuple(timed) or item.candidates, tuple(trials))
