@@ -7,42 +7,75 @@ from collections.abc import Sequence
 from tensorwright.graph.graph import Graph
 from tensorwright.graph.verify import verify
 from tensorwright.passes.arithmetic import simplify_arithmetic
+from tensorwright.passes.canonical import canonicalise
 from tensorwright.passes.convolution import fold_into_convolutions
 from tensorwright.passes.cse import merge_common
 from tensorwright.passes.fold import fold_constants
 from tensorwright.passes.identity import remove_identities
+from tensorwright.passes.matmul import simplify_products
+from tensorwright.passes.merge import merge_products
+from tensorwright.passes.recognise import recognise
 from tensorwright.passes.rewrite import Pass
+from tensorwright.passes.scale import move_scales
 
 PASSES: tuple[Pass, ...] = (
     fold_constants,
     remove_identities,
     simplify_arithmetic,
     merge_common,
+    recognise,
     fold_into_convolutions,
+    simplify_products,
+    move_scales,
+    canonicalise,
 )
+"""What always helps; repeated in this order until nothing changes."""
+
+LATE_PASSES: tuple[Pass, ...] = (merge_products,)
+"""What would hide operators from the other passes; run once these are done."""
 
 ROUNDS = 20
 """Every round of a real network does some work; a chain of rewrites longer than this is left half done."""
 
 
-def optimise(graph: Graph, *, passes: Sequence[Pass] = PASSES, check: bool = False) -> Graph:
+def optimise(
+    graph: Graph,
+    *,
+    passes: Sequence[Pass] = PASSES,
+    late_passes: Sequence[Pass] = LATE_PASSES,
+    check: bool = False,
+) -> Graph:
     """An equivalent graph that computes less. Inputs and outputs keep their names, order and types.
 
     What no output needs is dropped. Results differ from the original's by rounding only.
 
     Args:
         graph: what to optimise.
-        passes: which passes to run, again and again, in this order.
+        passes: what to run in this order, again and again.
+        late_passes: what to run after them; then `passes` follow once more.
         check: verify the graph after every pass.
     """
+    graph = _settled(graph, passes, check)
+    for late in late_passes:
+        changed = _checked(late(graph), check)
+        if not _same(changed, graph):
+            graph = _settled(changed, passes, check)
+    return graph
+
+
+def _settled(graph: Graph, passes: Sequence[Pass], check: bool) -> Graph:
     for _ in range(ROUNDS):
         before = graph
         for step in passes:
-            graph = step(graph)
-            if check:
-                verify(graph)
+            graph = _checked(step(graph), check)
         if _same(graph, before):
-            return graph
+            break
+    return graph
+
+
+def _checked(graph: Graph, check: bool) -> Graph:
+    if check:
+        verify(graph)
     return graph
 
 

@@ -24,6 +24,10 @@ class Uses:
         """Whether a value has one user, which is then free to take its place. False for values not counted yet."""
         return self.counts.get(value) == 1
 
+    def only_by(self, user: Value, value: Value) -> bool:
+        """Whether `user`, which may use it several times, is the only user of a value."""
+        return self.counts.get(value) == user.inputs.count(value)
+
 
 @dataclass(frozen=True)
 class Rewrite:
