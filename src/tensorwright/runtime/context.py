@@ -12,7 +12,6 @@ import numpy as np
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
-from tensorwright.plan.plan import Plan
 from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
 from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
 
@@ -124,8 +123,14 @@ class ExecutionContext:
         return True
 
     @property
-    def plan(self) -> Plan:
-        return self._table.plan
+    def step_names(self) -> tuple[str, ...]:
+        """The names of the steps of one inference, in order; none if the plan does not name all of them."""
+        steps = self._table.plan.report.get("steps")
+        found = (
+            [step.get("name") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
+        )
+        names = tuple(name for name in found if isinstance(name, str))
+        return names if len(names) == len(found) else ()
 
     @property
     def device_memory(self) -> int | None:

@@ -13,7 +13,7 @@ from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.devices.device import Allocator, Device
 from tensorwright.plan import stamp
 from tensorwright.plan.file import parse_plan, read_plan, serialize_plan, write_plan
-from tensorwright.plan.plan import Json, Plan
+from tensorwright.plan.plan import Json, MachineStamp, Plan
 from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
@@ -58,10 +58,9 @@ class Engine:
         return self._plan.name
 
     @property
-    def plan(self) -> Plan:
-        """The plan; its weights are readable until the engine is closed."""
-        self._require_open()
-        return self._plan
+    def stamp(self) -> MachineStamp:
+        """For which machine the plan was made."""
+        return self._plan.stamp
 
     @property
     def report(self) -> Mapping[str, Json]:
@@ -124,11 +123,11 @@ class Engine:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to a file, which appears complete or not at all."""
-        write_plan(self.plan, path)
+        write_plan(self._open_plan(), path)
 
     def serialize(self) -> bytes:
         """The bytes that `save` writes."""
-        return serialize_plan(self.plan)
+        return serialize_plan(self._open_plan())
 
     def create_execution_context(self) -> ExecutionContext:
         """A context with memory of its own."""
@@ -171,6 +170,11 @@ class Engine:
             )
             self._contexts.add(context)
             return context
+
+    def _open_plan(self) -> Plan:
+        """The plan, whose weights may lie in memory that goes away when the engine is closed."""
+        self._require_open()
+        return self._plan
 
     def _require_open(self) -> None:
         if self._closed:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.context import ExecutionContext
 
@@ -45,7 +44,9 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     Raises:
         ExecutionError: the plan does not name its steps, or the inputs are wrong.
     """
-    names = step_names(context.plan)
+    names = context.step_names
+    if not names:
+        raise ExecutionError("the plan cannot be profiled: its report does not name its steps; build it again")
     count = len(names)
     first_clock, first = time.perf_counter_ns(), context.profile(inputs, count)
     time.sleep(CALIBRATION_SECONDS)
@@ -55,24 +56,3 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     ticks = [min(times) for times in zip(*([b - a for a, b in pairwise(s)] for s in samples), strict=True)]
     steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))
     return Profile(steps, rate)
-
-
-def step_names(plan: Plan) -> tuple[str, ...]:
-    """The names of the steps of a plan, in order.
-
-    Raises:
-        ExecutionError: the plan does not name its steps.
-    """
-    steps = plan.report.get("steps")
-    names = [_name(step) for step in steps] if isinstance(steps, list) else []
-    if not names or None in names:
-        raise ExecutionError(
-            f"plan '{plan.name}' cannot be profiled: expected report['steps'] to be a list of {{'name': ...}}, found "
-            f"{str(steps)[:100]}; build the plan again"
-        )
-    return tuple(name for name in names if name is not None)
-
-
-def _name(step: Json) -> str | None:
-    name = step.get("name") if isinstance(step, dict) else None
-    return name if isinstance(name, str) else None
