@@ -12,11 +12,14 @@ from tensorwright.graph.expression import Variable
 from tensorwright.kernels.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.tactic import Config
-from tensorwright.tensor.dim import Dim, ceil_divide, expression, tuning_value
+from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, tuning_value
 from tensorwright.tensor.dtype import INT64
 
 BLOCK_ROWS = 256
 """Rows of a that one pass over all panels shares, so that they stay in the second-level cache."""
+
+TALLEST_OF_UNKNOWN = 8
+"""Rows of the tiles of an unknown number of rows: there is code for every height up to it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ def grid_options(
     whole = Panels(columns, target.float_lanes, 1).vectors
     for rows, vectors in tile_shapes(target, whole):
         grid = make(rows, vectors, 1)
+        if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
+            continue
         blocks = max(1, tuning_value(grid.blocks))
         units = tuning_value(grid.batches) * blocks * grid.panels.count
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
