@@ -83,10 +83,11 @@ def grid_options(
 ) -> Iterator[tuple[tuple[str, int], ...]]:
     """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
     whole = Panels(columns, target.float_lanes, 1).vectors
-    for rows, vectors in tile_shapes(target, whole):
-        grid = make(rows, vectors, 1)
+    for tallest, vectors in tile_shapes(target, whole):
+        rows, grid = tallest, make(tallest, vectors, 1)
         if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
-            continue
+            rows = TALLEST_OF_UNKNOWN
+            grid = make(rows, vectors, 1)
         blocks = max(1, tuning_value(grid.blocks))
         units = tuning_value(grid.batches) * blocks * grid.panels.count
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
