@@ -1,4 +1,4 @@
-"""Minimax approximation by polynomials and rational functions, in high precision (Remez' exchange algorithm)."""
+"""Minimax approximation in high precision: polynomials by Remez' exchange, rational functions by Lawson's weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mpmath
 from mpmath import mpf
 
 Real = Callable[[mpf], mpf]
-mpmath.mp.prec = 200
+mpmath.mp.prec = 300
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ def minimax(function: Real, weight: Real, low: float, high: float, degrees: tupl
     of the error in every round.
     """
     count = sum(degrees) + 2
-    grid = [_chebyshev(i, samples, low, high) for i in range(samples)]
+    grid = _grid(low, high, samples)
     values = [function(x) for x in grid]
     weights = [weight(x) for x in grid]
+    if degrees[1]:
+        return _weighted_least_squares(grid, values, weights, degrees)
     reference = [round(i * (samples - 1) / (count - 1)) for i in range(count)]
     fit = Fit((), (), mpf(0))
     for _ in range(40):
-        fit = _levelled([(grid[i], values[i], weights[i]) for i in reference], degrees)
-        errors = [w * (fit(x) - v) for x, v, w in zip(grid, values, weights, strict=True)]
+        fit = _levelled([(grid[i], values[i], weights[i]) for i in reference], degrees[0])
+        errors = _errors(fit, grid, values, weights)
         largest = max(abs(error) for error in errors)
         fit = Fit(fit.numerator, fit.denominator, largest)
         following = _alternating_extremes(errors, count)
@@ -55,32 +57,51 @@ def _horner(coefficients: Sequence[mpf], x: mpf) -> mpf:
     return result
 
 
-def _chebyshev(i: int, count: int, low: float, high: float) -> mpf:
-    return (mpf(low) + mpf(high)) / 2 - (mpf(high) - mpf(low)) / 2 * mpmath.cos(mpmath.pi * i / (count - 1))
+def _grid(low: float, high: float, count: int) -> list[mpf]:
+    """Points that lie close together at the ends; for positive intervals, where their square roots do so."""
+    positive = low > 0
+    first, last = (mpmath.sqrt(low), mpmath.sqrt(high)) if positive else (mpf(low), mpf(high))
+    middle, half = (first + last) / 2, (last - first) / 2
+    points = [middle - half * mpmath.cos(mpmath.pi * i / (count - 1)) for i in range(count)]
+    return [x * x for x in points] if positive else points
 
 
-def _levelled(points: Sequence[tuple[mpf, mpf, mpf]], degrees: tuple[int, int]) -> Fit:
-    """The fit whose weighted errors at the points are equal in size and alternate in sign."""
+def _errors(fit: Fit, grid: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf]) -> list[mpf]:
+    return [w * (fit(x) - v) for x, v, w in zip(grid, values, weights, strict=True)]
+
+
+def _weighted_least_squares(
+    grid: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], degrees: tuple[int, int]
+) -> Fit:
+    """A rational fit whose errors are level within a few percent: Lawson's weights on the linearised problem."""
     above, below = degrees
-    level = mpf(0)
-    solution = mpmath.matrix(1, 1)
-    for _ in range(1 if below == 0 else 60):
+    lawson = [mpf(1)] * len(grid)
+    fit = Fit((mpf(0),), (mpf(1),), mpf(0))
+    for _ in range(25):
         rows, right = [], []
-        for i, (x, value, weight) in enumerate(points):
-            sign = (-1) ** i / weight
-            powers = [x**k for k in range(max(above, below) + 1)]
-            target = value + sign * level
-            # P - target * (Q - 1) - sign * change = target
-            rows.append([*powers[: above + 1], *(-target * p for p in powers[1 : below + 1]), -sign])
-            right.append(target)
+        for x, value, weight, share in zip(grid, values, weights, lawson, strict=True):
+            scale = weight * mpmath.sqrt(share) / abs(_horner(fit.denominator, x))
+            powers = [x**k * scale for k in range(max(degrees) + 1)]
+            rows.append([*powers[: above + 1], *(-value * p for p in powers[1 : below + 1])])
+            right.append(value * scale)
         solution = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(right))
-        change = solution[above + below + 1]
-        level += change
-        if abs(change) < abs(level) * mpf(10) ** -20:
-            break
-    numerator = tuple(solution[i] for i in range(above + 1))
-    denominator = (mpf(1), *(solution[above + 1 + i] for i in range(below)))
-    return Fit(numerator, denominator, abs(level))
+        denominator = (mpf(1), *(solution[above + 1 + i] for i in range(below)))
+        fit = Fit(tuple(solution[i] for i in range(above + 1)), denominator, mpf(0))
+        errors = [abs(error) for error in _errors(fit, grid, values, weights)]
+        largest = max(errors)
+        fit = Fit(fit.numerator, fit.denominator, largest)
+        lawson = [share * (error / largest + mpf(10) ** -3) for share, error in zip(lawson, errors, strict=True)]
+        mean = sum(lawson) / len(lawson)
+        lawson = [share / mean for share in lawson]
+    return fit
+
+
+def _levelled(points: Sequence[tuple[mpf, mpf, mpf]], degree: int) -> Fit:
+    """The polynomial whose weighted errors at the points are equal in size and alternate in sign."""
+    rows = [[*(weight * x**k for k in range(degree + 1)), (-1) ** i] for i, (x, _, weight) in enumerate(points)]
+    right = [weight * value for _, value, weight in points]
+    solution = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(right))
+    return Fit(tuple(solution[i] for i in range(degree + 1)), (mpf(1),), abs(solution[degree + 1]))
 
 
 def _alternating_extremes(errors: Sequence[mpf], count: int) -> list[int]:

@@ -1,0 +1,118 @@
+"""exp and the functions that come from it, as polynomials in vector registers, for float32 and float64.
+
+Accuracies are measured, in units in the last place (ulp) of the result against exact arithmetic.
+"""
+
+from __future__ import annotations
+
+from tensorwright.codegen.format import format_of
+from tensorwright.codegen.polynomials import (
+    ERF,
+    ERF_DENOMINATOR,
+    ERF_REST,
+    ERFC,
+    ERFC_DENOMINATOR,
+    EXP,
+    LN2,
+    SINH,
+    TANH,
+    TANH_DENOMINATOR,
+    TANH_REST,
+    TANH_REST_DENOMINATOR,
+)
+from tensorwright.codegen.term import Term, minimum
+from tensorwright.tensor.dtype import FLOAT32
+
+INVERSE_LN2 = 1.4426950408889634
+TANH_END = 9.02
+ERF_END = 3.85
+
+
+def exp(value: Term) -> Term:
+    """Within 1.2 ulp. 0 and infinity where the result is out of range, with gradual underflow between."""
+    return exp_times_power_of_two(value, 0)
+
+
+def exp_times_power_of_two(value: Term, shift: int, tail: Term | None = None) -> Term:
+    """``exp(value + tail) * 2 ** shift``, where the tail is below the last digit of the value.
+
+    Takes the nearest multiple of ln(2) off the value, a polynomial of the rest, and puts the multiple into the exponent
+    in two steps, as it may be out of the exponent's range.
+    """
+    form = format_of(value)
+    value = value.bounded(form.exp_low, form.exp_high)
+    # In the sum with `anchor` the last digits are the exponent, plus twice the bias.
+    anchor = 1.5 * 2.0**form.digits + 2 * form.bias
+    anchored = value * INVERSE_LN2 + anchor
+    exponent = anchored - anchor
+    ln2, ln2_rest = LN2[value.dtype]
+    rest = (value - exponent * ln2) - exponent * ln2_rest
+    if tail is not None:
+        rest = rest + tail
+    significand = rest.polynomial((1.0, 1.0, *EXP[value.dtype]))
+    if _scales_in_one_instruction(value):
+        return _scaled(significand, exponent + float(shift) if shift else exponent)
+    twice = anchored.bits() + shift if shift else anchored.bits()
+    half = twice.logical_right(1)
+    first, second = half << form.digits, (twice - half) << form.digits
+    return significand * first.bits(value.dtype) * second.bits(value.dtype)
+
+
+def _scales_in_one_instruction(value: Term) -> bool:
+    target = value.builder.target
+    return target is not None and target.has_scale and value.lanes * value.dtype.size in (16, 32, 64)
+
+
+def _scaled(value: Term, exponent: Term) -> Term:
+    """``value * 2 ** exponent`` with the instruction VSCALEFPS or VSCALEFPD."""
+    builder, bits = value.builder, 8 * value.lanes * value.dtype.size
+    kind = "ps" if value.dtype == FLOAT32 else "pd"
+    name = f"@llvm.x86.avx512.mask.scalef.{kind}.{bits}"
+    mask = f"i{max(8, value.lanes)}"
+    vector = value.register.type
+    rounding = (", i32", ", i32 4") if bits == 512 else ("", "")
+    builder.declare(f"declare {vector} {name}({vector}, {vector}, {vector}, {mask}{rounding[0]})")
+    operands = f"{value.register.typed}, {exponent.register.typed}, {vector} zeroinitializer, {mask} -1{rounding[1]}"
+    return Term(builder, builder.value(f"call {vector} {name}({operands})", value.dtype, value.lanes))
+
+
+def sinh(value: Term) -> Term:
+    """Within 2 ulp: a polynomial up to 1, ``(exp(x) - exp(-x)) / 2`` beyond."""
+    size, square = value.magnitude(), value * value
+    near = value + value * (square * square.polynomial(SINH[value.dtype]))
+    half = exp_times_power_of_two(size, -1)
+    far = (half - 0.25 / half).with_sign_of(value)
+    return size.less(1.0).choose(near, far)
+
+
+def cosh(value: Term) -> Term:
+    """Within 2 ulp."""
+    half = exp_times_power_of_two(value.magnitude(), -1)
+    return half + 0.25 / half
+
+
+def tanh(value: Term) -> Term:
+    """Within 3 ulp; exactly 1 and -1 where that is the nearest number."""
+    if value.dtype == FLOAT32:
+        square = minimum(value * value, value.constant(TANH_END**2))
+        slope = square.polynomial(TANH[FLOAT32]) / square.polynomial(TANH_DENOMINATOR[FLOAT32])
+        return (value * slope).bounded(-1.0, 1.0)
+    size, square = value.magnitude(), value * value
+    slope = square.polynomial(TANH_REST[value.dtype]) / square.polynomial(TANH_REST_DENOMINATOR[value.dtype])
+    near = value + value * (square * slope)
+    far = (1.0 - 2.0 / (exp(size + size) + 1.0)).with_sign_of(value)
+    return size.less(0.625).choose(near, far)
+
+
+def erf(value: Term) -> Term:
+    """Within 4 ulp; exactly 1 and -1 where that is the nearest number."""
+    if value.dtype == FLOAT32:
+        square = minimum(value * value, value.constant(ERF_END**2))
+        slope = square.polynomial(ERF[FLOAT32]) / square.polynomial(ERF_DENOMINATOR[FLOAT32])
+        return (value * slope).bounded(-1.0, 1.0)
+    size, square = value.magnitude(), value * value
+    near = value + value * square.polynomial(ERF_REST[value.dtype])
+    bounded = minimum(size, value.constant(6.0))
+    quotient = bounded.polynomial(ERFC[value.dtype]) / bounded.polynomial(ERFC_DENOMINATOR[value.dtype])
+    far = (1.0 - exp(-(bounded * bounded)) * quotient).with_sign_of(value)
+    return size.less(1.0).choose(near, far)
