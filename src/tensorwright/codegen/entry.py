@@ -66,7 +66,7 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
 
 
 def _body(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int, target: Target, team: bool) -> str:
-    builder = FunctionBuilder()
+    builder = FunctionBuilder(target=target)
     fields = {name: _field(builder, name) for name in ("bindings", "arena", "workspace", "weights", "symbols")}
     values = {s.name: _table_entry(builder, fields["symbols"], i) for i, s in enumerate(symbols)}
     emitter = ScalarEmitter(builder, target, (), values)

@@ -35,7 +35,7 @@ class Generic:
         nest = arrange(flat)
         symbols = region_symbols(region)
         in_place = _in_place(region, config, flat)
-        builder = FunctionBuilder()
+        builder = FunctionBuilder(target=target)
         emitter = ScalarEmitter(
             builder,
             target,
