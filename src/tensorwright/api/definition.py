@@ -10,8 +10,8 @@ from tensorwright.api.checks import index as checked_index
 from tensorwright.api.dimensions import (
     IMPLICIT_BATCH,
     InputRange,
+    assumed_symbols,
     bare_symbol,
-    is_open,
     open_dimension,
     settled_symbols,
 )
@@ -175,20 +175,22 @@ class Definition:
             )
         inputs = tuple((layer.name, self.value_of(layer.get_output())) for layer in self._inputs)
         outputs = tuple((tensor.name, self.value_of(tensor)) for tensor in self._marked)
-        shapes = [(layer.name, layer.tensor_type.shape) for layer in self._inputs]
-        settled = settled_symbols(shapes, profile or {}, (self.batch_symbol, max_batch_size))
+        settled = settled_symbols(self._input_shapes(), profile or {}, (self.batch_symbol, max_batch_size))
         return with_dims(Graph(inputs, outputs, self.name), settled)
+
+    def assumed_ranges(
+        self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None
+    ) -> tuple[Symbol, ...]:
+        """The dimensions whose range nobody said, with the ranges that `to_graph` gives them."""
+        return assumed_symbols(self._input_shapes(), profile or {}, (self.batch_symbol, max_batch_size))
+
+    def _input_shapes(self) -> list[tuple[str, Shape]]:
+        return [(layer.name, layer.tensor_type.shape) for layer in self._inputs]
 
     @property
     def batch_symbol(self) -> str | None:
         """The name of the implicit batch dimension, None in networks with explicit batch."""
         return IMPLICIT_BATCH if self.has_implicit_batch_dimension else None
-
-    @property
-    def open_dimensions(self) -> tuple[str, ...]:
-        """The names of the dimensions whose range has not been said."""
-        found = {s.name for i in self._inputs for dim in i.tensor_type.shape for s in symbols_of(dim) if is_open(s)}
-        return tuple(sorted(found - {IMPLICIT_BATCH if self.has_implicit_batch_dimension else None}))
 
     def add(self, layer: AnyLayer) -> AnyLayer:
         """Take a layer in. Layers that nothing set later can repair are checked now."""

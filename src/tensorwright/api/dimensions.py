@@ -77,6 +77,26 @@ def settled_symbols(
     return result
 
 
+def assumed_symbols(
+    inputs: Sequence[tuple[str, Shape]],
+    profile: Mapping[str, InputRange],
+    batch: tuple[str | None, int | None],
+) -> tuple[Symbol, ...]:
+    """The symbols to which `settled_symbols` gives a default range, with that range."""
+    ranges = _profiled(inputs, profile)
+    settled = settled_symbols(inputs, profile, batch)
+    found: dict[str, Symbol] = {}
+    for _, shape in inputs:
+        for axis, symbol in enumerate(map(bare_symbol, shape)):
+            if symbol is None or not is_open(symbol) or symbol in ranges:
+                continue
+            said = symbol.name == batch[0] or (axis == 0 and batch[1] is not None)
+            chosen = bare_symbol(settled[symbol])
+            if not said and chosen is not None:
+                found.setdefault(symbol.name, chosen)
+    return tuple(found.values())
+
+
 def _default(symbol: Symbol, axis: int, batch_symbol: str | None, max_batch: int | None) -> Range:
     if symbol.name == batch_symbol:
         largest = max_batch or 1

@@ -25,9 +25,17 @@ class Finding:
     reason: str = ""
 
 
-def failure(findings: Iterable[Finding], source: str) -> ImportFailure:
+class UnsupportedNodes(ImportFailure):
+    """Everything in a model that is not supported; `findings` has one entry per node."""
+
+    def __init__(self, message: str, findings: Iterable[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+def failure(findings: Iterable[Finding], source: str) -> UnsupportedNodes:
     """All findings as one error: a table with one row per operator, opset and reason."""
-    rows: dict[tuple[str, str, int, str], list[str]] = {}
+    findings, rows = tuple(findings), dict[tuple[str, str, int, str], list[str]]()
     for finding in findings:
         key = (finding.operator, finding.domain or "ai.onnx", finding.version, finding.reason)
         rows.setdefault(key, []).append(finding.node)
@@ -39,11 +47,12 @@ def failure(findings: Iterable[Finding], source: str) -> ImportFailure:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     count = sum(len(nodes) for nodes in rows.values())
-    return ImportFailure(
+    return UnsupportedNodes(
         f"{source}: {count} node{'s are' if count > 1 else ' is'} not supported:\n  "
         + "\n  ".join(lines)
         + "\nExport the model without these operators (fixed shapes and a simplifier often remove them), "
-        "replace them in the model, or cut the graph before them."
+        "replace them in the model, or cut the graph before them.",
+        findings,
     )
 
 

@@ -1,0 +1,140 @@
+"""The builder: network definitions in, engines out."""
+
+from __future__ import annotations
+
+from tensorwright.api.checks import as_integer, integer
+from tensorwright.api.config import BuilderConfig, OptimizationProfile
+from tensorwright.api.definition import Definition
+from tensorwright.api.enums import NetworkDefinitionCreationFlag
+from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
+from tensorwright.api.network import NetworkDefinition
+from tensorwright.base.errors import BuildError, NetworkError
+from tensorwright.devices.device import Allocator
+from tensorwright.plan.file import serialize_plan
+from tensorwright.plan.plan import Plan
+from tensorwright.plan.stamp import host_features
+from tensorwright.runtime.engine import Engine
+
+FAST_FP16 = ("avx512_fp16", "fphp")
+FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+FAST_INT8 = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+class HostMemory(bytes):
+    """The bytes of a plan."""
+
+    @property
+    def nbytes(self) -> int:
+        return len(self)
+
+
+class Builder:
+    """Makes network definitions and compiles them for this machine.
+
+    gpu_allocator: gives all device memory of builds and of the engines they make; None for the package's own.
+    """
+
+    def __init__(self, logger: ILogger | None = None) -> None:
+        self.logger = SHARED_LOGGER.adopt(logger, "Builder")
+        self.gpu_allocator: Allocator | None = None
+        self._max_batch_size: int | None = None
+        self._max_workspace_size: int | None = None
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest batch of networks with implicit batch, and of inputs whose first dimension is -1."""
+        return self._max_batch_size or 1
+
+    @max_batch_size.setter
+    def max_batch_size(self, size: int) -> None:
+        self._max_batch_size = integer(1)("max_batch_size", size)
+
+    @property
+    def max_workspace_size(self) -> int | None:
+        """The workspace limit of builds whose configuration sets none; None for no limit."""
+        return self._max_workspace_size
+
+    @max_workspace_size.setter
+    def max_workspace_size(self, size: int | None) -> None:
+        self._max_workspace_size = None if size is None else integer(0)("max_workspace_size", size)
+
+    @property
+    def platform_has_fast_fp16(self) -> bool:
+        """Whether this machine multiplies float16 faster than float32."""
+        return _has_any(FAST_FP16)
+
+    @property
+    def platform_has_fast_bf16(self) -> bool:
+        """Whether this machine multiplies bfloat16 faster than float32."""
+        return _has_any(FAST_BF16)
+
+    @property
+    def platform_has_fast_int8(self) -> bool:
+        """Whether this machine multiplies int8 faster than float32."""
+        return _has_any(FAST_INT8)
+
+    def create_network(self, flags: int = 0) -> NetworkDefinition:
+        """An empty network.
+
+        Args:
+            flags: ``1 << NetworkDefinitionCreationFlag.EXPLICIT_BATCH`` for complete shapes. Without it every tensor
+                has a batch dimension of 1 to `max_batch_size` that shapes and axes do not mention; a parsed model
+                always has explicit batch.
+        """
+        known = [1 << flag for flag in NetworkDefinitionCreationFlag]
+        bits = as_integer(flags)
+        if bits is None or bits < 0 or bits & ~sum(known):
+            raise NetworkError(
+                f"create_network: expected a combination of 1 << NetworkDefinitionCreationFlag members, found {flags!r}"
+            )
+        return NetworkDefinition(explicit_batch=bool(bits & 1 << NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+
+    def create_builder_config(self) -> BuilderConfig:
+        return BuilderConfig(self.logger)
+
+    def create_optimization_profile(self) -> OptimizationProfile:
+        return OptimizationProfile()
+
+    def build_engine(self, network: NetworkDefinition, config: BuilderConfig | None = None) -> Engine:
+        """The network compiled for this machine, ready to run.
+
+        Raises:
+            NetworkError: the network is wrong; the message names the call that made the layer.
+            BuildError: no plan can be made within the limits.
+        """
+        return Engine(self._plan(network, config), self.gpu_allocator)
+
+    build_cuda_engine = build_engine
+
+    def build_serialized_network(self, network: NetworkDefinition, config: BuilderConfig | None = None) -> HostMemory:
+        """As `build_engine`, as the bytes of a plan."""
+        return HostMemory(serialize_plan(self._plan(network, config)))
+
+    build_engine_with_config = build_engine
+
+    def _plan(self, network: NetworkDefinition, config: BuilderConfig | None) -> Plan:
+        from tensorwright.build.build import build
+
+        if not isinstance(network, Definition):
+            raise BuildError(
+                f"build_engine: expected a network, found {type(network).__name__}; make one with create_network()"
+            )
+        config = config or self.create_builder_config()
+        graph = network.to_graph(config.ranges, self._max_batch_size)
+        self._tell_default_ranges(network, config)
+        with config.build_config(self.gpu_allocator, network.batch_symbol, self._max_workspace_size) as options:
+            return build(graph, options)
+
+    def _tell_default_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> None:
+        assumed = network.assumed_ranges(config.ranges, self._max_batch_size)
+        ranges = [f"'{s.name}' from {s.min} to {s.max}, tuned for {s.opt}" for s in assumed]
+        if ranges:
+            message = (
+                f"network '{network.name}': nobody said the range of some dimensions, assumed are {'; '.join(ranges)}. "
+                "Add an optimization profile to the configuration to say other ones."
+            )
+            self.logger.log(Severity.WARNING, message)
+
+
+def _has_any(features: tuple[str, ...]) -> bool:
+    return not host_features().isdisjoint(features)

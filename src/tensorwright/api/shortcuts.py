@@ -1,0 +1,115 @@
+"""Model to engine in one call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tensorwright.api.config import log_function
+from tensorwright.api.definition import Definition
+from tensorwright.api.logger import SHARED_LOGGER, ILogger
+from tensorwright.api.monitor import ProgressBar
+from tensorwright.api.network import NetworkDefinition
+from tensorwright.base.errors import BuildError
+from tensorwright.base.progress import Progress, SilentProgress
+from tensorwright.build.config import BuildConfig
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.graph import Graph
+from tensorwright.plan.plan import Plan
+from tensorwright.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    from tensorwright.importers.onnx.inputs import Shapes
+    from tensorwright.importers.onnx.ranges import Model
+
+
+def build(
+    source: Model | NetworkDefinition | Graph,
+    *,
+    precision: str = "float32",
+    shapes: Shapes | None = None,
+    max_workspace_size: int | None = None,
+    threads: int | None = None,
+    level: int = 3,
+    timing_cache: str | os.PathLike[str] | None = None,
+    instruction_set: str | None = None,
+    logger: ILogger | None = None,
+    progress: bool | Progress | None = None,
+    allocator: Allocator | None = None,
+) -> Engine:
+    """An engine for this machine.
+
+    Args:
+        source: the path of an ONNX model, its bytes, a loaded model, a network definition or a graph.
+        precision: element type of the computation, "float32".
+        shapes: what unknown dimensions of a model are: ``{"batch": (1, 8, 32)}`` is min, opt (to tune for) and max of a
+            named dimension, ``{"batch": 4}`` fixes it, ``{"x": (("n", 1, 8, 32), 3, 224, 224)}`` says all axes of an
+            input. Without, first dimensions range from 1 to 16, others from 1 to 512.
+        max_workspace_size: scratch bytes that any one layer may use in all threads together; None for no limit.
+        threads: how many threads the engine uses; None for all cores that this process may use.
+        level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
+        timing_cache: file that remembers timings between builds; None for the user's cache folder, "" for none.
+        instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
+        logger: None for the one that is in use, or else warnings on standard error.
+        progress: True for a bar on the terminal, or an object that hears how far the build is.
+        allocator: gives all device memory of the build and the engine; None for the package's own.
+
+    Raises:
+        ImportFailure: the model cannot be read or uses what is not supported (all of it is listed).
+        NetworkError: the network is wrong.
+        BuildError: the options are wrong, or no plan can be made within them.
+    """
+    used = SHARED_LOGGER.adopt(logger, "build")
+    bar = ProgressBar() if progress is True else progress or SilentProgress()
+    config = BuildConfig(
+        precision=precision,
+        max_workspace_size=max_workspace_size,
+        threads=threads,
+        level=level,
+        timing_cache=timing_cache if timing_cache in (None, "") else Path(timing_cache or ""),
+        instruction_set=instruction_set,
+        progress=bar,
+        log=log_function(used),
+        allocator=allocator,
+        batch_symbol=source.batch_symbol if isinstance(source, Definition) else None,
+    )
+    return Engine(make_plan(source, shapes, config), allocator)
+
+
+def make_plan(
+    source: Model | NetworkDefinition | Graph,
+    shapes: Shapes | None,
+    config: BuildConfig,
+) -> Plan:
+    """The plan of anything that `build` takes."""
+    from tensorwright.build.build import build as build_plan
+
+    try:
+        return build_plan(graph_of(source, shapes), config)
+    finally:
+        config.progress.done()
+
+
+def graph_of(source: Model | NetworkDefinition | Graph, shapes: Shapes | None) -> Graph:
+    """The graph of anything that `build` takes.
+
+    Raises:
+        BuildError: it is none of these, or `shapes` is given for what has shapes.
+    """
+    if isinstance(source, Graph | Definition):
+        if shapes is not None:
+            raise BuildError(
+                "build: shapes are for models that do not say them; say the shapes of this network in add_input, with "
+                "tensorwright.symbol(name, min, opt, max)"
+            )
+        return source if isinstance(source, Graph) else source.to_graph()
+    known = isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    if not known and type(source).__name__ != "ModelProto":
+        raise BuildError(
+            "build: expected the path of an ONNX model, its bytes, an onnx.ModelProto, a network or a graph, "
+            f"found {type(source).__name__}"
+        )
+    from tensorwright.importers.onnx import import_onnx
+
+    return import_onnx(source, shapes=shapes)
