@@ -47,3 +47,31 @@ def test_a_plan_runs_without_the_compiler(rng, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(np.load(paths[2]), native_plans.expected(x))
+
+
+PENDING = """
+import sys, threading, time
+import numpy as np
+from tensorwright.devices.cpu.stream import CpuStream
+from tensorwright.runtime.engine import load
+
+context = load(sys.argv[1], threads=2).create_execution_context()
+x, y = np.ones((2, 4), np.float32), np.zeros((2, 4), np.float32)
+context.execute(2, [x.ctypes.data, y.ctypes.data])
+y[:] = 0
+team = [thread for thread in threading.enumerate() if "team" in thread.name]
+stream = CpuStream()
+stream.enqueue(lambda: time.sleep(0.2))
+for _ in range(10):
+    context.enqueue(2, [x.ctypes.data, y.ctypes.data], stream)
+stream.enqueue(lambda: print(y[0], len(team), team[0].is_alive(), flush=True))
+"""
+
+
+def test_a_program_that_ends_finishes_its_streams(tmp_path):
+    path = tmp_path / "a.plan"
+    Engine(native_plans.plan()).save(path)
+    command = [sys.executable, "-c", PENDING, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip() == f"{native_plans.expected(np.ones((2, 4), np.float32))[0]} 1 True"

@@ -233,8 +233,13 @@ def _try(work: Callable[[], object]) -> BaseException | None:
     return None
 
 
-@atexit.register
 def _finish_streams() -> None:
     deadline = time.monotonic() + EXIT_TIMEOUT
     for stream in list(_STREAMS.values()):
         stream.join(deadline - time.monotonic())
+
+
+# At exit, streams finish before teams are stopped. Handlers run last in, first out, and `weakref` registers its own
+# with the first finalizer of the process, so that one has to exist before ours is registered.
+weakref.finalize(CpuStream, _STREAMS.clear)
+atexit.register(_finish_streams)
