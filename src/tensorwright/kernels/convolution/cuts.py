@@ -1,0 +1,86 @@
+"""Which cuts of a direct convolution are worth timing, and which of them look best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import zip_longest
+from math import prod
+
+from tensorwright.codegen.target import Target
+from tensorwright.kernels.convolution.plan import Cut, Plan
+from tensorwright.kernels.convolution.problem import Problem
+from tensorwright.kernels.convolution.tiling import even_sizes
+
+PARALLEL_TASKS = 32
+"""So many tasks, where there is room, keep up to eight threads evenly busy."""
+
+MOST_ROWS = 4
+MOST_CUTS = 16
+LATENCY = 4
+"""Cycles that a multiply-add takes until the next one can use its result."""
+
+TapTile = tuple[int, int, int, bool]
+"""Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
+
+
+def cuts_of(problem: Problem, target: Target) -> list[Cut]:
+    """The cuts, the most promising first: every register tile in the order of its cost, then with other orders."""
+    tiles = sorted(_tiles(problem, target), key=lambda tile: _cost(problem, target, tile))
+    orders = [list(_orders(problem, target, tile)) for tile in tiles]
+    rounds = [cut for cuts in zip_longest(*orders) for cut in cuts if cut is not None]
+    return list(dict.fromkeys(rounds))[:MOST_CUTS]
+
+
+def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
+    """Register tiles: accumulators, weights and a broadcast pixel fit into the registers."""
+    count = -(-problem.outputs // target.float_lanes)
+    height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
+    spare = 2 if target.has_fma else 3
+    for blocks in (1, 2, 3, 4, 6, 8):
+        if blocks > count or (problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.float_lanes)):
+            continue
+        for inside in (True, False) if taps > 1 else (True,):
+            weights = taps * blocks if inside else blocks
+            limit = (target.registers - spare - weights) // blocks
+            limit = min(limit, 28 // blocks)
+            if limit < 1 or (blocks > 4 and min(limit, width) * blocks > 4 * LATENCY):
+                continue
+            columns = even_sizes(width, limit)[0]
+            most = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
+            for rows in {1, even_sizes(height, max(1, most))[0]}:
+                yield rows, columns, blocks, inside
+
+
+def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
+    """Cycles, more or less, for one channel and one tap of all pixels and outputs."""
+    rows, columns, blocks, inside = tile
+    count = -(-problem.all_outputs // target.float_lanes)
+    groups = [blocks] * (count // blocks) + [count % blocks] * (count % blocks > 0)
+    total = 0.0
+    for height in even_sizes(problem.axes[-2].output, rows):
+        for width in even_sizes(problem.axes[-1].output, columns):
+            for width_in_blocks in groups:
+                pixels = height * width
+                loads = pixels + width_in_blocks
+                total += max(pixels * width_in_blocks + 0.5, loads, LATENCY)
+    preferred = not inside if problem.all_channels >= target.float_lanes else inside
+    return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
+
+
+def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
+    """Orders of the tiles: weights stay while pixels pass, or a chunk of pixels stays while weights pass."""
+    rows, columns, blocks, inside = tile
+    unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
+    cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False)
+    plan = Plan(problem, cut, target.float_lanes)
+    units, groups = plan.units, plan.group_count
+    chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))
+    yield replace(cut, pixels=-(-units // chunks))
+    pixels = rows * problem.axes[-1].output if plan.rows_are_units else columns
+    size = pixels * prod(axis.stride for axis in problem.axes) * problem.all_channels * 4
+    for cache in (target.l2_bytes // 4, target.l1_bytes // 2):
+        most = max(1, min(units, cache // size))
+        chunk = -(-units // -(-units // most))
+        parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * plan.outer_positions))))
+        yield replace(cut, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)

@@ -1,0 +1,195 @@
+"""Code for a whole direct convolution: tasks, loops over tiles, epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tensorwright.codegen.epilogue import Epilogue
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.convolution.plan import Plan
+from tensorwright.kernels.convolution.tile import Channels, Memory, Sums, Tile, TileEmitter
+from tensorwright.kernels.convolution.tiling import Run
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of numbers, known at build time or not."""
+
+    low: Register
+    high: Register
+
+
+@dataclass(frozen=True)
+class DirectEmitter:
+    """Writes the loop over tasks.
+
+    Loops inside a task: groups of output blocks, tiles of rows, tiles of columns. Tiles that share code lie in runs;
+    a task takes the part of every run that belongs to it.
+    """
+
+    plan: Plan
+    memory: Memory
+    emitter: ScalarEmitter
+    epilogue: Epilogue
+    output: Pointer
+    x: Pointer
+    weights: Pointer
+    bias: Pointer | None
+
+    @property
+    def builder(self) -> FunctionBuilder:
+        return self.emitter.builder
+
+    def run(self, begin: Register, end: Register) -> None:
+        loop = self.builder.begin_loop(begin, end)
+        self._task(loop.index)
+        self.builder.end_loop(loop)
+
+    # ---- loops
+
+    def _task(self, task: Register) -> None:
+        plan, cut = self.plan, self.plan.cut
+        inner, outer = plan.pixel_tasks, plan.output_tasks
+        if cut.pixels_first:
+            inner, outer = outer, inner
+        task, low = self._split(task, inner)
+        task, high = self._split(task, outer)
+        pixel, group = (high, low) if cut.pixels_first else (low, high)
+        position: list[Register] = []
+        for axis in reversed(plan.outer):
+            task, index = self._split(task, axis.output)
+            position.insert(0, index)
+        image = self.builder.offset(self.x, self._scaled(task, self.memory.image), FLOAT32)
+        units = self._span(pixel, cut.pixels, plan.units)
+        groups = self._span(group, cut.outputs, plan.group_count)
+        for first, count, blocks in plan.output_groups:
+            with self._each(self._shared(groups, first, count)) as number:
+                self._pixels(task, image, number, blocks, position, units)
+
+    def _pixels(
+        self, batch: Register, image: Pointer, group: Register, blocks: int, position: Sequence[Register], units: Span
+    ) -> None:
+        plan = self.plan
+        channels = self._channels(group)
+        elements = plan.cut.blocks * plan.lanes * plan.problem.taps * plan.weight_channels
+        weights = self.builder.offset(self.weights, self._scaled(group, elements), FLOAT32)
+        block = self._scaled(group, plan.cut.blocks)
+        for rows in plan.rows:
+            with self._each(self._part(units, rows, plan.rows_are_units)) as row:
+                for columns in plan.columns:
+                    with self._each(self._part(units, columns, not plan.rows_are_units)) as column:
+                        tile = Tile(rows, columns, blocks, plan.lanes)
+                        places = [*position, self._start(rows, row), self._start(columns, column)]
+                        emitter = TileEmitter(
+                            builder=self.builder,
+                            axes=plan.problem.axes,
+                            memory=self.memory,
+                            tile=tile,
+                            channels=channels,
+                            weight_channels=plan.weight_channels,
+                            taps_inside=plan.cut.taps_inside,
+                            registers=self.emitter.target.registers,
+                        )
+                        sums = emitter.sum(self._initial(tile, block), image, weights, places)
+                        self._finish(sums, batch, block, places)
+
+    def _channels(self, group: Register) -> Channels:
+        """The input channels that a group of output blocks sums over."""
+        builder, plan, problem = self.builder, self.plan, self.plan.problem
+        unroll = plan.unroll(self.memory.block)
+        if problem.groups == 1:
+            return Channels(literal(0, INT64), problem.channels, unroll)
+        outputs = literal(problem.outputs, INT64)
+        first_output = self._scaled(group, plan.cut.blocks * plan.lanes)
+        first = self._scaled(builder.binary("udiv", first_output, outputs), problem.channels)
+        if not plan.spans:
+            return Channels(first, problem.channels, unroll)
+        last_output = builder.add(first_output, literal(plan.lanes - 1, INT64))
+        last_output = builder.intrinsic("smin", (last_output, literal(problem.all_outputs - 1, INT64)))
+        last = self._scaled(builder.binary("udiv", last_output, outputs), problem.channels)
+        count = builder.add(builder.sub(last, first), literal(problem.channels, INT64))
+        return Channels(first, count, unroll)
+
+    # ---- one tile
+
+    def _initial(self, tile: Tile, block: Register) -> Sums:
+        if self.bias is None:
+            start = [literal(0.0, FLOAT32, tile.lanes)] * tile.blocks
+        else:
+            place = self.builder.offset(self.bias, self._scaled(block, tile.lanes), FLOAT32)
+            places = [self.builder.offset(place, number * tile.lanes, FLOAT32) for number in range(tile.blocks)]
+            start = [self.builder.load(place, FLOAT32, tile.lanes) for place in places]
+        return {(row, column, number): start[number] for row, column in tile.pixels for number in range(tile.blocks)}
+
+    def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:
+        """Apply the epilogue to all accumulators, then store them."""
+        emitter, problem = self.emitter, self.plan.problem
+        lane = Lane(Variable("lane", self.plan.lanes), self.plan.lanes)
+        n, first = Variable("n", problem.batch), Variable("block", self.plan.output_blocks)
+        axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
+        registers = [batch, block, *places, literal(0, INT64)]
+        emitter.values.update(zip([n, first, *axes, lane.variable], registers, strict=True))
+        with emitter.scope(), emitter.in_lanes(lane):
+            finished = []
+            for (row, column, number), value in sums.items():
+                shifts = [0] * (len(axes) - 2) + [row, column]
+                spatial: list[Dim] = [expression(axis) + shift for axis, shift in zip(axes, shifts, strict=True)]
+                index = problem.position(expression(n), expression(first) + number, spatial, expression(lane.variable))
+                finished.append(self.epilogue.apply(emitter, value, index, lane))
+            for value, address in finished:
+                emitter.store(value, self.output, address, self.epilogue.dtype)
+
+    # ---- numbers
+
+    def _scaled(self, value: Register, factor: int) -> Register:
+        return self.builder.mul(value, literal(factor, INT64))
+
+    def _split(self, value: Register, extent: int) -> tuple[Register, Register]:
+        """Quotient and remainder."""
+        if extent == 1:
+            return value, literal(0, INT64)
+        divisor = literal(extent, INT64)
+        return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
+
+    def _span(self, number: Register, size: int, total: int) -> Span:
+        """The part of `total` things that belongs to a task: `size` of them, fewer in the last."""
+        if size >= total:
+            return Span(literal(0, INT64), literal(total, INT64))
+        low = self._scaled(number, size)
+        high = self.builder.add(low, literal(size, INT64))
+        return Span(low, high if total % size == 0 else self._extremum("smin", high, total))
+
+    def _shared(self, span: Span, first: int, count: int) -> Span:
+        return Span(self._extremum("smax", span.low, first), self._extremum("smin", span.high, first + count))
+
+    def _part(self, units: Span, run: Run, is_unit: bool) -> Span:
+        if is_unit:
+            return self._shared(units, run.first, run.count)
+        return Span(literal(run.first, INT64), literal(run.first + run.count, INT64))
+
+    def _extremum(self, name: str, value: Register, bound: int) -> Register:
+        if value.is_literal:
+            number = int(value.text)
+            return literal(min(number, bound) if name == "smin" else max(number, bound), INT64)
+        return self.builder.intrinsic(name, (value, literal(bound, INT64)))
+
+    def _start(self, run: Run, tile: Register) -> Register:
+        """The first position of a tile."""
+        return self.builder.add(self._scaled(tile, run.size), literal(run.start - run.first * run.size, INT64))
+
+    @contextmanager
+    def _each(self, span: Span) -> Iterator[Register]:
+        """A loop over a range; none where it is known to be a single number."""
+        if span.low.is_literal and span.high.is_literal and int(span.high.text) - int(span.low.text) == 1:
+            yield span.low
+            return
+        loop = self.builder.begin_loop(span.low, span.high)
+        with self.emitter.scope():
+            yield loop.index
+        self.builder.end_loop(loop)

@@ -1,0 +1,203 @@
+"""A convolution in plain numbers, as its kernels see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from tensorwright.graph.expression import IndexValue, Load, Variable, stride_along, walk
+from tensorwright.graph.graph import Value, is_constant
+from tensorwright.graph.region import Region, used_operands
+from tensorwright.kernels.tactic import Config, Packing, pack_channels, plain_inputs
+from tensorwright.ops.convolution import Convolution
+from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.layout import PLAIN, Layout
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis: extents of input, output and kernel, and how the kernel moves."""
+
+    input: int
+    output: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+
+    def source(self, position: int, tap: int) -> int:
+        """The index into the input that a tap of the kernel reads for an output position."""
+        return position * self.stride + tap * self.dilation - self.before
+
+    def reads(self, position: int, tap: int) -> bool:
+        """Whether that index lies inside the input."""
+        return 0 <= self.source(position, tap) < self.input
+
+    @property
+    def clips(self) -> bool:
+        """Whether some tap reads padding at some position."""
+        return self.source(0, 0) < 0 or self.source(self.output - 1, self.kernel - 1) >= self.input
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every position reads the one element at the same index."""
+        return self == Axis(self.output, self.output, 1)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A convolution: channels and outputs are counted per group; `axes` are the spatial ones, at least two.
+
+    x, weights, bias: which inputs of the region they are. merged: whether all spatial axes are treated as one (the
+    last of `axes`), which a pointwise convolution allows.
+    """
+
+    batch: Dim
+    groups: int
+    channels: int
+    outputs: int
+    axes: tuple[Axis, ...]
+    x: int
+    weights: int
+    bias: int | None
+    rank: int
+    merged: bool = False
+
+    @property
+    def all_channels(self) -> int:
+        return self.groups * self.channels
+
+    @property
+    def all_outputs(self) -> int:
+        return self.groups * self.outputs
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups > 1 and self.channels == self.outputs == 1
+
+    @property
+    def taps(self) -> int:
+        return prod(axis.kernel for axis in self.axes)
+
+    @property
+    def input_pixels(self) -> int:
+        return prod(axis.input for axis in self.axes)
+
+    def position(self, batch: Dim, block: Dim, spatial: Sequence[Dim], lane: Dim | None) -> tuple[Dim, ...]:
+        """The index of an output element along the physical axes of the region's output; no lane in plain layout."""
+        axes: Sequence[Dim] = spatial
+        if self.rank == 1:
+            axes = spatial[-1:]
+        elif self.merged:
+            axes = (*(0 for _ in range(self.rank - 1)), spatial[-1])
+        return (batch, block, *axes) if lane is None else (batch, block, *axes, lane)
+
+
+def problem_of(region: Region) -> Problem | None:
+    """The convolution that a region is built around; None if it is none, or not one for hand-written kernels.
+
+    Those are in float32, have constant weights and bias, and no symbolic dimension but the batch.
+    """
+    anchor = region.anchor
+    if anchor is None or not isinstance(anchor.op, Convolution) or not _suitable(region, anchor):
+        return None
+    op, x, weights = anchor.op, anchor.inputs[0].type, anchor.inputs[1].type
+    spatial = zip(
+        x.shape[2:], anchor.type.shape[2:], weights.shape[2:], op.strides, op.dilations, op.pads_begin, strict=True
+    )
+    axes = tuple(Axis(*(number for number in axis if isinstance(number, int))) for axis in spatial)
+    outputs, channels = weights.shape[:2]
+    assert isinstance(outputs, int)
+    assert isinstance(channels, int)
+    return Problem(
+        batch=x.shape[0],
+        groups=op.groups,
+        channels=channels,
+        outputs=outputs // op.groups,
+        axes=axes if len(axes) > 1 else (Axis(1, 1, 1), *axes),
+        x=region.input_number(anchor.inputs[0]),
+        weights=region.input_number(anchor.inputs[1]),
+        bias=region.input_number(anchor.inputs[2]) if len(anchor.inputs) == 3 else None,
+        rank=len(axes),
+    )
+
+
+def _suitable(region: Region, anchor: Value) -> bool:
+    operands = anchor.inputs
+    if any(operand not in region.inputs for operand in operands) or len(set(operands)) < len(operands):
+        return False
+    types = [region.output.type, anchor.type, *(operand.type for operand in operands)]
+    constants = {region.input_number(operand) for operand in operands[1:]}
+    return (
+        all(type.dtype == FLOAT32 for type in types)
+        and all(is_constant(operand) for operand in operands[1:])
+        and all(isinstance(dim, int) for type in types for dim in type.shape[1:])
+        and all(dim != 0 for type in types for dim in type.shape)
+        and region.output.type.shape == anchor.type.shape
+        and not constants & used_operands(region.epilogue)
+        and _is_elementwise_around(region)
+    )
+
+
+def _is_elementwise_around(region: Region) -> bool:
+    """Whether every element of the output needs the convolution's element at the same index, and no other."""
+    return all(
+        here == wanted or extent == 1
+        for node in walk(region.epilogue)
+        if isinstance(node, Load) and node.operand == len(region.inputs)
+        for here, wanted, extent in zip(node.index, region.epilogue_index, region.output.type.shape, strict=True)
+    )
+
+
+def merged(problem: Problem, region: Region) -> Problem:
+    """The problem with all spatial axes as one, if the convolution is pointwise and its epilogue allows it."""
+    if not all(axis.is_pointwise for axis in problem.axes) or not _epilogue_merges(region):
+        return problem
+    pixels = problem.input_pixels
+    return replace(problem, axes=(Axis(1, 1, 1), Axis(pixels, pixels, 1)), merged=True)
+
+
+def _epilogue_merges(region: Region) -> bool:
+    """Whether every load of the epilogue walks through the spatial axes as evenly as the output does."""
+    spatial = region.epilogue_variables[2:]
+    for node in walk(region.epilogue):
+        if isinstance(node, IndexValue):
+            return False
+        if isinstance(node, Load) and node.operand != len(region.inputs):
+            address = PLAIN.address(region.input_types[node.operand].shape, node.index)
+            if not _even([stride_along(address, variable) for variable in spatial], spatial):
+                return False
+    return True
+
+
+def _even(steps: Sequence[Dim | None], variables: Sequence[Variable]) -> bool:
+    pairs = zip(steps, steps[1:], variables[1:], strict=False)
+    return all(a is not None and b is not None and a == b * variable.extent for a, b, variable in pairs)
+
+
+def layouts(region: Region, problem: Problem, x: Layout, output: Layout) -> tuple[Layout, ...]:
+    """The layouts of a region's inputs: x as given, what the epilogue reads like the output where it can."""
+    found = list(plain_inputs(region))
+    shape = region.output.type.shape
+    for number, type in enumerate(region.input_types):
+        if type.dtype == FLOAT32 and type.rank == len(shape) and type.shape[1] == shape[1] != 1:
+            found[number] = output
+    found[problem.x] = x
+    found[problem.weights] = PLAIN
+    return tuple(found)
+
+
+def packings(
+    region: Region, problem: Problem, config: Config, weights: Packing, bias: Packing
+) -> tuple[Packing | None, ...]:
+    """How every constant input is packed: weights and bias as given, others into the layout of the config."""
+    found: list[Packing | None] = [
+        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
+        for value, layout in zip(region.inputs, config.inputs, strict=True)
+    ]
+    found[problem.weights] = weights
+    if problem.bias is not None:
+        found[problem.bias] = bias
+    return tuple(found)

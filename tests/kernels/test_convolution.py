@@ -1,0 +1,51 @@
+"""Convolution kernels: every tactic with every config gives what the reference gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernels.convolution_regions import Shape, check
+from tensorwright.codegen.target import TARGETS
+from tensorwright.kernels.cpu.convolution import DirectConvolution
+from tensorwright.tensor.dim import symbol
+
+BATCH = symbol("batch", 1, 2, 5)
+ALL_TARGETS = ("avx512", "avx2", "baseline")
+
+SHAPES = (
+    Shape("pointwise", (1, 32, 7, 5), 48, (1, 1), tail="bias relu"),
+    Shape("pointwise-odd-channels", (2, 19, 5, 7), 21, (1, 1), tail="bias add relu"),
+    Shape("pointwise-stride", (1, 17, 9, 7), 33, (1, 1), (2, 2), tail="bias clip"),
+    Shape("pointwise-row-epilogue", (1, 16, 3, 5), 16, (1, 1), tail="row"),
+    Shape("pointwise-padded", (1, 8, 4, 3), 16, (1, 1), (1, 1), (1, 2), (0, 1)),
+    Shape("one-pixel", (BATCH, 40, 1, 1), 70, (1, 1), tail="bias hardswish"),
+    Shape("3x3", (1, 18, 6, 9), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
+    Shape("3x3-small-map", (BATCH, 20, 7, 7), 36, (3, 3), begin=(1, 1), tail="scale"),
+    Shape("3x3-wide", (1, 6, 4, 61), 17, (3, 3), begin=(1, 1), tail=""),
+    Shape("3x3-stride", (1, 16, 9, 11), 32, (3, 3), (2, 2), (1, 1), tail="bias relu"),
+    Shape("3x3-dilated", (1, 7, 8, 9), 16, (3, 3), begin=(2, 3), end=(3, 2), dilations=(2, 3)),
+    Shape("5x5-no-pad", (1, 20, 8, 8), 50, (5, 5)),
+    Shape("lopsided", (2, 9, 6, 5), 20, (4, 2), (2, 1), (0, 1), (3, 2), tail="bias add"),
+    Shape("more-padding-than-kernel", (1, 5, 2, 3), 16, (2, 2), begin=(3, 3), tail="bias relu"),
+    Shape("first-layer-7x7", (1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3), tail="bias relu"),
+    Shape("first-layer-11x11", (1, 3, 27, 31), 16, (11, 11), (4, 4)),
+    Shape("one-channel", (BATCH, 1, 12, 12), 20, (5, 5), tail="bias relu"),
+    Shape("groups-of-blocks", (1, 48, 5, 6), 96, (3, 3), begin=(1, 1), groups=3, tail="bias relu"),
+    Shape("groups-odd", (1, 60, 4, 5), 51, (1, 1), groups=3, tail="bias relu"),
+    Shape("groups-odd-3x3", (2, 24, 5, 4), 40, (3, 3), begin=(1, 1), groups=4, tail="scale add"),
+    Shape("1d", (2, 7, 30), 18, (3,), (2,), (1,), (2,), (1,), tail="bias relu"),
+    Shape("1d-pointwise", (BATCH, 20, 11), 18, (1,), (1,), (0,), (0,), (1,), tail="bias add"),
+    Shape("3d", (1, 5, 4, 5, 6), 17, (3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1), (1, 1, 1)),
+    Shape("3d-pointwise", (1, 18, 3, 2, 4), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1), tail="add"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ALL_TARGETS)
+@pytest.mark.parametrize("shape", SHAPES, ids=repr)
+def test_direct(shape: Shape, target: str, rng: np.random.Generator):
+    region, machine, tactic = shape.region(rng), TARGETS[target], DirectConvolution()
+    configs = tactic.configs(region, machine)
+    assert configs
+    for config in configs:
+        check(region, tactic.emit(region, config, machine), machine, rng, batches=(1, 3))
