@@ -21,8 +21,8 @@ from tensorwright.passes.rewrite import joined_name, rewrite, rules_pass
 from tensorwright.tensor.dtype import BOOL, DType
 
 NOT_NEGATIVE = ("abs", "exp", "sqrt")
-CANCELLING = 1e-3
-"""Constants whose sum is smaller than this share of them are not added up: their order may be meant."""
+ROUNDING = 1e6
+"""Constants this large that cancel are not added up: ``(x + 3·2²²) − 3·2²²`` is a way to round."""
 
 
 def function_of(value: Value) -> str:
@@ -130,7 +130,7 @@ def _harmless(function: str, a: Floats, b: Floats, merged: Floats, dtype: DType)
     if function == "mul":
         return _normal(np.where((a * b) == 0, 1.0, merged), dtype)
     largest = np.maximum(np.abs(a), np.abs(b))
-    return bool(np.all((np.abs(merged) >= CANCELLING * largest) & ~np.isnan(merged)))
+    return bool(np.all((largest < ROUNDING) | (np.abs(merged) >= largest / 2)))
 
 
 @rewrite(Binary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorwright.graph.graph import Value, apply, constant_value, is_constant, weights_in
+from tensorwright.graph.op import Op
 from tensorwright.ops.elementwise import Binary, Elementwise
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.pooling import Pool
@@ -27,7 +28,9 @@ def transpose_later(value: Value, uses: Uses) -> Value | None:
     if first is None or len(value.inputs) > (2 if isinstance(value.op, Binary) else 1):
         return None
     order = permutation_of(first)
-    inputs = [_transposed_back(operand, order, value, uses) for operand in value.inputs]
+    if not _saves_one(value, Transpose, uses):
+        return None
+    inputs = [_transposed_back(operand, order) for operand in value.inputs]
     known = [operand for operand in inputs if operand is not None]
     if len(known) < len(inputs):
         return None
@@ -35,11 +38,15 @@ def transpose_later(value: Value, uses: Uses) -> Value | None:
     return apply(Transpose(order), inner, name=first.name)
 
 
-def _transposed_back(operand: Value, order: tuple[int, ...], user: Value, uses: Uses) -> Value | None:
+def _saves_one(value: Value, move: type[Op], uses: Uses) -> bool:
+    """Whether at least one moved operand is not needed once the move comes after the operator."""
+    return any(isinstance(operand.op, move) and uses.only_by(value, operand) for operand in value.inputs)
+
+
+def _transposed_back(operand: Value, order: tuple[int, ...]) -> Value | None:
     """The value of which an operand is a transpose."""
     if isinstance(operand.op, Transpose):
-        alike = permutation_of(operand) == order and uses.only_by(user, operand)
-        return operand.inputs[0] if alike else None
+        return operand.inputs[0] if permutation_of(operand) == order else None
     if not is_constant(operand) or operand.type.rank > len(order):
         return None
     array = weights_in(operand).array
@@ -56,9 +63,9 @@ def reshape_later(value: Value, uses: Uses) -> Value | None:
     if first is None or len(value.inputs) > (2 if isinstance(value.op, Binary) else 1):
         return None
     source = first.inputs[0]
-    if first.type.shape != value.type.shape or is_constant(source):
+    if first.type.shape != value.type.shape or is_constant(source) or not _saves_one(value, Reshape, uses):
         return None
-    inputs = [_reshaped_back(operand, first, value, uses) for operand in value.inputs]
+    inputs = [_reshaped_back(operand, first) for operand in value.inputs]
     known = [operand for operand in inputs if operand is not None]
     if len(known) < len(inputs):
         return None
@@ -66,11 +73,11 @@ def reshape_later(value: Value, uses: Uses) -> Value | None:
     return apply(Reshape(value.type.shape), inner, name=first.name) if inner.type.shape == source.type.shape else None
 
 
-def _reshaped_back(operand: Value, reshaped: Value, user: Value, uses: Uses) -> Value | None:
+def _reshaped_back(operand: Value, reshaped: Value) -> Value | None:
     """An operand as it has to be when the reshape comes after the operator."""
     before, after = reshaped.inputs[0].type.shape, reshaped.type.shape
     if isinstance(operand.op, Reshape) and operand.type == reshaped.type and operand.inputs[0].type.shape == before:
-        return operand.inputs[0] if uses.only_by(user, operand) else None
+        return operand.inputs[0]
     if not is_constant(operand):
         return None
     shape = operand.type.shape
@@ -87,9 +94,9 @@ def transpose_after_concatenation(value: Value, uses: Uses) -> Value | None:
     if not isinstance(first.op, Transpose) or len(value.inputs) < 2:
         return None
     order = permutation_of(first)
-    for operand in value.inputs:
-        if not isinstance(operand.op, Transpose) or permutation_of(operand) != order or not uses.once(operand):
-            return None
+    alike = all(isinstance(v.op, Transpose) and permutation_of(v) == order for v in value.inputs)
+    if not alike or not _saves_one(value, Transpose, uses):
+        return None
     assert isinstance(value.op, Concatenation)
     joined = apply(Concatenation(order[value.op.axis]), *(v.inputs[0] for v in value.inputs), name=value.name)
     return apply(Transpose(order), joined, name=first.name)
