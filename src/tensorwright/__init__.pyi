@@ -45,6 +45,7 @@ from tensorwright.base.errors import PlanError as PlanError
 from tensorwright.base.errors import ShapeError as ShapeError
 from tensorwright.base.errors import TensorwrightError as TensorwrightError
 from tensorwright.base.errors import WorkspaceError as WorkspaceError
+from tensorwright.devices.cpu.stream import CpuEvent, CpuStream
 from tensorwright.devices.device import Allocator as Allocator
 from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
@@ -55,3 +56,20 @@ from tensorwright.tensor.dim import symbol as symbol
 from tensorwright.tensor.dtype import DType as DType
 
 __version__: str
+
+Event = CpuEvent
+Stream = CpuStream
+
+float64: DType
+float32: DType
+float16: DType
+bfloat16: DType
+int64: DType
+int32: DType
+int16: DType
+int8: DType
+uint64: DType
+uint32: DType
+uint16: DType
+uint8: DType
+bool_: DType
