@@ -27,9 +27,9 @@ def test_the_logger_prints_what_is_serious_enough():
     stream = io.StringIO()
     logger = tw.Logger(tw.Severity.WARNING, stream)
     for severity in tw.Severity:
-        logger.log(severity, "message " + severity.name)
+        logger.log(severity, severity.name)
     lines = stream.getvalue().splitlines()
-    assert [line.split("message ")[1] for line in lines] == ["INTERNAL_ERROR", "ERROR", "WARNING"]
+    assert [line.split(": ")[1] for line in lines] == ["INTERNAL_ERROR", "ERROR", "WARNING"]
 
 
 def test_the_logger_prints_to_standard_error(capsys):
