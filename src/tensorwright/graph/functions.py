@@ -31,7 +31,7 @@ def _truncating_divide(left: Array, right: Array) -> Array:
 
 
 def _floor_mod(left: Array, right: Array) -> Array:
-    return np.asarray(np.mod(left, np.where(right == 0, 1, right)))
+    return np.asarray(np.mod(left, np.where(right == 0, 1, right) if left.dtype.kind in "iu" else right))
 
 
 def _trunc_mod(left: Array, right: Array) -> Array:

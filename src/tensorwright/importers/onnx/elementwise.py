@@ -138,8 +138,6 @@ def Div(node: Node, a: Value, b: Value) -> Value:
 
 
 def Mod(node: Node, a: Value, b: Value, *, fmod: int = 0) -> Value:
-    if not fmod and a.type.dtype.is_float:
-        node.unsupported("Mod of floats needs fmod = 1")
     return node.binary("mod" if fmod else "floor_mod", a, b)
 
 

@@ -250,7 +250,7 @@ class _Translator:
         inner = Surroundings(opsets, scope, used, bound, place.name, around.depth + 1)
         for proto in function.node:
             self._node(proto, inner)
-        return [self._lookup(name, scope) for name in function.output]
+        return [self._lookup(name, scope) if name in scope else None for name in function.output]
 
     def _lookup(self, name: str, scope: Mapping[str, Term | Absent]) -> Term:
         if not name:
