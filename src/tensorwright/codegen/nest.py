@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.ir import Pointer, Register, literal
-from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Reduce, Scalar, Variable, rename, scalar_atoms, walk
-from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute
+from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute, tuning_value
 from tensorwright.tensor.dtype import INT64, DType
 
 CHUNK_ELEMENTS = 4096
+ENOUGH_TASKS = 64
+"""With so many tasks, inner loops stay inside tasks."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,24 @@ def arrange(flat: FlatComputation) -> Nest:
     shared = {v for v in variables if any(v not in scalar_atoms(node) for node in _outermost(reductions))}
     outer = [v for v in variables if v not in shared and v != lane]
     inner = [v for v in variables if v in shared and v != lane]
-    if lane is None:
-        return Nest(tuple(outer), tuple(inner), None, flat.address, flat.body)
-    if lane in shared:
-        return Nest(tuple(outer), (*inner, lane), lane, flat.address, flat.body)
-    if not outer:
+    if lane is not None and lane not in shared and not outer:
         return _chunked(flat, lane, inner)
-    return Nest(tuple(outer), (lane, *inner), lane, flat.address, flat.body)
+    dealt = _parallel_loops(outer)
+    parallel, outer = tuple(outer[:dealt]), outer[dealt:]
+    if lane is None:
+        return Nest(parallel, (*outer, *inner), None, flat.address, flat.body)
+    inner = [*inner, lane] if lane in shared else [lane, *inner]
+    return Nest(parallel, (*outer, *inner), lane, flat.address, flat.body)
+
+
+def _parallel_loops(outer: Sequence[Variable]) -> int:
+    """How many of the outer loops it takes to have enough tasks."""
+    tasks = 1
+    for position, variable in enumerate(outer):
+        tasks *= tuning_value(variable.extent)
+        if tasks >= ENOUGH_TASKS:
+            return position + 1
+    return len(outer)
 
 
 def _without_unit_loops(flat: FlatComputation) -> FlatComputation:
@@ -144,7 +157,10 @@ class NestEmitter:
             loop = builder.begin_loop(literal(0, INT64), whole, lanes)
             self._lane_round(Lane(variable, lanes), loop.index, rest, bound)
             builder.end_loop(loop)
-        if is_static(variable.extent) and bounds(variable.extent)[1] % lanes == 0:
+        if isinstance(variable.extent, int):
+            if variable.extent % lanes:
+                lane = Lane(variable, lanes, lane_mask(variable.extent % lanes, lanes), variable.extent % lanes)
+                self._lane_round(lane, whole, rest, bound)
             return
         loop = builder.begin_loop(whole, extent, lanes)
         mask = emitter.tail_mask(extent, loop.index, lanes)

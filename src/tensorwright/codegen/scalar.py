@@ -38,20 +38,41 @@ from tensorwright.tensor.dim import (
     Symbol,
     bounds,
     is_static,
+    product,
 )
 from tensorwright.tensor.dtype import BOOL, INT64, DType
 
 COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min"}
 REDUCTION_UNROLL = 4
+STRIDED_STEPS = (2, 3, 4)
+"""Distances between the elements of neighbouring lanes for which whole vectors are loaded and shuffled."""
+UNROLLED_STEPS = 16
+"""A reduction of at most so many steps is written out."""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """The variable that runs across the lanes, how many there are, and which of them are active."""
+    """The variable that runs across the lanes, how many there are, and which of them are active.
+
+    active: how many are, from the first one on, if that is known although there is a mask.
+    """
 
     variable: Variable
     lanes: int
     mask: Register | None = None
+    active: int | None = None
+
+    @property
+    def known_active(self) -> int | None:
+        return self.lanes if self.mask is None else self.active
+
+
+def lane_mask(count: int, lanes: int) -> Register:
+    """The first `count` lanes of a vector."""
+    if lanes == 1:
+        return literal(count > 0, BOOL)
+    bits = ", ".join(f"i1 {'true' if lane < count else 'false'}" for lane in range(lanes))
+    return Register(f"<{bits}>", BOOL, lanes)
 
 
 @dataclass
@@ -179,9 +200,42 @@ class ScalarEmitter:
             if mask is None:
                 return self.builder.load(place, node.dtype, self.lane.lanes)
             return self.builder.masked_load(place, mask, self._otherwise(node, self.lane.lanes), node.dtype)
+        if guard is None and step in STRIDED_STEPS and self.lane.known_active is not None:
+            return self._load_strided(
+                self.builder.offset(base, self.integer(address), node.dtype), int(step), node.dtype
+            )
         everywhere = mask or literal(True, BOOL, self.lane.lanes)
         index, otherwise = self.integers(address), self._otherwise(node, self.lane.lanes)
         return self.builder.gather(base, index, everywhere, otherwise, node.dtype)
+
+    def _load_strided(self, place: Pointer, step: int, dtype: DType) -> Register:
+        """Every so many elements from consecutive vectors, which need not touch what lies behind the last element."""
+        assert self.lane is not None
+        assert self.lane.known_active is not None
+        lanes, reach = self.lane.lanes, (self.lane.known_active - 1) * step + 1
+        vectors: list[Register] = []
+        for first in range(0, reach, lanes):
+            start = self.builder.offset(place, first, dtype)
+            if reach - first >= lanes:
+                vectors.append(self.builder.load(start, dtype, lanes))
+            else:
+                mask = lane_mask(reach - first, lanes)
+                vectors.append(self.builder.masked_load(start, mask, literal(0, dtype, lanes), dtype))
+        return self._every(step, vectors, lanes)
+
+    def _every(self, step: int, vectors: list[Register], lanes: int) -> Register:
+        """Every so many lanes of vectors side by side."""
+        result: Register | None = None
+        for number in range(0, len(vectors), 2):
+            pair = vectors[number : number + 2]
+            wanted = [lane * step - number * lanes for lane in range(lanes)]
+            inside = [0 <= position < lanes * len(pair) for position in wanted]
+            picked = [position if ok else 0 for position, ok in zip(wanted, inside, strict=True)]
+            part = self.builder.shuffle(pair[0], pair[-1], picked)
+            merged = [lanes + lane if ok else lane for lane, ok in enumerate(inside)]
+            result = part if result is None else self.builder.shuffle(result, part, merged)
+        assert result is not None
+        return result
 
     def _load_one(self, node: Load, base: Pointer, address: Dim, guard: Register | None) -> Register:
         place = self.builder.offset(base, self.integer(address), node.dtype)
@@ -238,6 +292,13 @@ class ScalarEmitter:
             value = self._splat(self.scalar(node.body), lanes)
             return [self._combine(node, carried[0], value)]
         variable, *rest = variables
+        steps = [v.extent for v in variables]
+        if all(isinstance(extent, int) for extent in steps) and bounds(product(steps))[1] <= UNROLLED_STEPS:
+            for step in range(bounds(variable.extent)[1]):
+                self.values[variable] = literal(step, INT64)
+                with self.scope():
+                    carried = self._nest(node, rest, carried)
+            return carried
         loop = self.builder.begin_loop(literal(0, INT64), self.integer(variable.extent), 1, carried)
         self.values[variable] = loop.index
         with self.scope():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.transpose import transposed
 from tensorwright.kernels.matmul.cut import Panel
-from tensorwright.kernels.matmul.rows import lane_mask
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.flatten import collapse_leading
 from tensorwright.codegen.ir import Pointer, Register
-from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Dim, expression, product
-from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.layout import PLAIN
 
 
@@ -55,12 +54,6 @@ class RowEpilogue:
             outermost = all(other == 1 for other in extents[:axis])
             found.append(index if outermost else index % extent)
         return tuple(found)
-
-
-def lane_mask(count: int, lanes: int) -> Register:
-    """The first `count` lanes of a vector."""
-    bits = ", ".join(f"i1 {'true' if lane < count else 'false'}" for lane in range(lanes))
-    return Register(f"<{bits}>", BOOL, lanes)
 
 
 def row_epilogue(region: Region, lanes: int) -> RowEpilogue:
