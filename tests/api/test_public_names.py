@@ -32,6 +32,17 @@ def test_the_stub_names_what_the_module_has():
     assert tw.float32 == tw.DType("float32", 4, "float")
 
 
+def test_build_is_the_function_though_a_part_of_the_package_has_the_name():
+    check = (
+        "import tensorwright as tw, tensorwright.build.config\n"
+        "print(tw.build.__module__, tensorwright.build.__name__)\n"
+        "from tensorwright.build import build\n"
+        "print(build.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tensorwright.api.shortcuts", "build", "tensorwright.build.build"]
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = tw.nonsense

@@ -51,6 +51,15 @@ class TimingCache:
         """The bytes to keep for later builds."""
         return self._data
 
+    def combine(self, input_cache: TimingCache, ignore_mismatch: bool = False) -> bool:
+        """Take over what another cache knows; this one's own timings stay."""
+        del ignore_mismatch  # Entries name their machine: those of others do no harm.
+        from tensorwright.tune.cache import parse, serialize
+
+        parts = [parse(cache.serialize().decode(), "given") for cache in (input_cache, self) if cache.serialize()]
+        self._data = serialize({key: value for part in parts for key, value in part.items()}).encode()
+        return True
+
     def reset(self) -> None:
         """Forget everything."""
         self._data = b""
