@@ -15,13 +15,15 @@ from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
-from tensorwright.graph.expression import Reduce, Scalar, Variable, rename, scalar_atoms, walk
+from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, rename, scalar_atoms, stride_along, walk
 from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute, tuning_value
 from tensorwright.tensor.dtype import INT64, DType
 
 CHUNK_ELEMENTS = 4096
 ENOUGH_TASKS = 64
 """With so many tasks, inner loops stay inside tasks."""
+LONG_REDUCTION = 16
+"""Steps from which on a reduction is worth vectors of its own."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def arrange(flat: FlatComputation) -> Nest:
     flat = _without_unit_loops(flat)
     reductions = [node for node in walk(flat.body) if isinstance(node, Reduce)]
     lane = variables[-1] if variables and bounds(variables[-1].extent)[1] > 1 else None
+    if lane is not None and any(_runs_along_reduction(node, lane) for node in reductions):
+        lane = None
     shared = {v for v in variables if any(v not in scalar_atoms(node) for node in _outermost(reductions))}
     outer = [v for v in variables if v not in shared and v != lane]
     inner = [v for v in variables if v in shared and v != lane]
@@ -60,6 +64,15 @@ def arrange(flat: FlatComputation) -> Nest:
         return Nest(parallel, (*outer, *inner), None, flat.address, flat.body)
     inner = [*inner, lane] if lane in shared else [lane, *inner]
     return Nest(parallel, (*outer, *inner), lane, flat.address, flat.body)
+
+
+def _runs_along_reduction(node: Reduce, lane: Variable) -> bool:
+    """Whether the elements of a long reduction lie side by side, while those of neighbouring results do not."""
+    inner = node.variables[-1]
+    loads = [part for part in walk(node.body) if isinstance(part, Load)]
+    scattered = any(stride_along(index, lane) not in (0, 1) for load in loads for index in load.index)
+    contiguous = all(stride_along(index, inner) in (0, 1) for load in loads for index in load.index)
+    return scattered and contiguous and bounds(inner.extent)[1] >= LONG_REDUCTION
 
 
 def _parallel_loops(outer: Sequence[Variable]) -> int:
