@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.graph.graph import Value, is_constant
-from tensorwright.importers.onnx.compose import iota
+from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import activation
 from tensorwright.ops.normalization import LogSoftmax as LogSoftmaxOp

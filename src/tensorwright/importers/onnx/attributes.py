@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from onnx import AttributeProto, GraphProto
 
 from tensorwright.base.errors import ImportFailure
-from tensorwright.importers.onnx.failures import Unsupported
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.tensors import ExternalFiles, weights_from
 from tensorwright.tensor.weights import Weights
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tensorwright.graph.graph import Value, constant_value, is_constant, weights_in
-from tensorwright.importers.onnx.compose import counting
-from tensorwright.importers.onnx.contents import contents_of
+from tensorwright.importers.compose import counting
+from tensorwright.importers.contents import contents_of
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.tensor.dim import ceil_divide, maximum

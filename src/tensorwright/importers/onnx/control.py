@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import GraphProto
 
 from tensorwright.graph.graph import Value, is_constant
-from tensorwright.importers.onnx.compose import element, stacked
+from tensorwright.importers.compose import element, stacked
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.tensor.dtype import BOOL, INT64
 
@@ -19,7 +19,9 @@ def If(node: Node, condition: Value, *, then_branch: GraphProto, else_branch: Gr
     return list(node.translate(then_branch if taken else else_branch, {}))
 
 
-def Loop(node: Node, trips: Value | None = None, condition: Value | None = None, *initial: Term, body: GraphProto) -> list[Term]:
+def Loop(
+    node: Node, trips: Value | None = None, condition: Value | None = None, *initial: Term, body: GraphProto
+) -> list[Term]:
     """Unrolled: the number of rounds, and every round's condition to go on, must be known."""
     most = LONGEST_LOOP + 1 if trips is None else node.integers(trips, "the trip count of Loop")[0]
     going = condition is None or bool(node.array(condition, "the condition of Loop").reshape(-1)[0])

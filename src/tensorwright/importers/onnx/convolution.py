@@ -56,7 +56,8 @@ def ConvTranspose(
     before, after = _both(node, pads, rank)
     if output_shape is not None or auto_pad.startswith("SAME"):
         extents = node.static(x.type.shape[2:], "the input of ConvTranspose with output_shape or SAME padding")
-        wanted = tuple(n * s for n, s in zip(extents, strides, strict=True)) if output_shape is None else output_shape[-rank:]
+        grown = tuple(n * s for n, s in zip(extents, strides, strict=True))
+        wanted = grown if output_shape is None else output_shape[-rank:]
         before, after, extra = _cropping(auto_pad, extents, wanted, window, strides, dilations, extra)
     operator = Deconvolution(strides, before, after, dilations, group, extra)
     return node.apply(operator, x, w) if b is None else node.apply(operator, x, w, b)

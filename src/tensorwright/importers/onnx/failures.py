@@ -10,10 +10,6 @@ from tensorwright.base.errors import ImportFailure
 SHOWN_NAMES = 3
 
 
-class Unsupported(Exception):
-    """A node is legal ONNX, but cannot be expressed; collected, to be reported together with the others."""
-
-
 @dataclass(frozen=True)
 class Finding:
     """One node that cannot be imported. `reason` is empty where the operator itself is not known."""

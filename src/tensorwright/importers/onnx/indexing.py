@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import iota
+from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import indexing as ops
 from tensorwright.tensor.dtype import INT64

@@ -96,7 +96,8 @@ class InputShapes:
         if given is None and name in self._named:
             return self._named[name]
         default = BATCH_RANGE if axis == 0 else OTHER_RANGE
-        chosen = given if given is not None else self._shapes.get(name, default) if name not in self._inputs else default
+        ranged = self._shapes.get(name, default) if name not in self._inputs else default
+        chosen = ranged if given is None else given
         dim = _dimension(name, chosen)
         if self._named.setdefault(name, dim) != dim:
             raise ImportFailure(f"shapes: dimension '{name}' is given twice, as {self._named[name]!r} and {dim!r}")

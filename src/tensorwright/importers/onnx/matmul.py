@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import element
+from tensorwright.importers.compose import element
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.matmul import MatMul as MatMulOp
 from tensorwright.tensor.dtype import INT32

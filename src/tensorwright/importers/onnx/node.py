@@ -1,43 +1,25 @@
-"""What a handler of a foreign operator works with: the node, and short ways to say common compositions."""
+"""What a handler of an ONNX operator works with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from tensorwright.base.errors import ImportFailure
-from tensorwright.graph.graph import Value, apply, constant_value, is_constant, weights_in
-from tensorwright.graph.op import Op
-from tensorwright.importers.onnx.contents import Dims, compute, contents_of, value_of
-from tensorwright.importers.onnx.failures import Unsupported
-from tensorwright.ops.elementwise import Binary, Cast, Select, Unary
-from tensorwright.ops.reduction import Reduction
-from tensorwright.ops.shape import Expand, Reshape, Transpose
-from tensorwright.tensor.dim import Dim, bounds, is_static
-from tensorwright.tensor.dtype import INT64, DType
-from tensorwright.tensor.type import Shape, TensorType
-from tensorwright.tensor.weights import Weights, weights_of
+from tensorwright.graph.graph import Value
+from tensorwright.importers.composer import Composer
 
 if TYPE_CHECKING:
     from onnx import GraphProto
 
-Array = npt.NDArray[np.generic]
 Term = Value | tuple["Term", ...] | None
 """What a name of the model stands for: a tensor, a sequence of tensors, or an absent optional."""
 
-FOLDED_AT_ONCE = 1 << 16
-"""Constants up to this many elements are folded while the model is read, larger ones when their values are needed."""
-
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class Node(Composer):
     """A node of the model: what it is called, its opset version, and which of its outputs anybody uses."""
 
-    name: str
     operator: str
     domain: str
     version: int
@@ -45,162 +27,6 @@ class Node:
     translate: Callable[[GraphProto, Mapping[str, Term]], tuple[Term, ...]]
     """Translates a subgraph (a branch or body) whose names may refer to the node's surroundings; gives its outputs."""
 
-    def fail(self, message: str) -> NoReturn:
-        """The model is wrong."""
-        raise ImportFailure(message)
-
-    def unsupported(self, reason: str) -> NoReturn:
-        """The model is legal, but this cannot be expressed."""
-        raise Unsupported(reason)
-
     def wants(self, output: int) -> bool:
         """Whether anything uses the output of this number."""
         return output < len(self.wanted) and self.wanted[output]
-
-    def apply(self, op: Op, *inputs: Value) -> Value:
-        """The operator applied to values; computed at once where all elements are known."""
-        if inputs and all(is_constant(value) for value in inputs):
-            return self._fold(op, inputs)
-        return (compute(op, inputs, self.name) if inputs else None) or apply(op, *inputs, name=self.name)
-
-    def _fold(self, op: Op, inputs: Sequence[Value]) -> Value:
-        value = apply(op, *inputs, name=self.name)
-        size = value.type.elements
-        if not isinstance(size, int):
-            return value
-        operands = [weights_in(operand) for operand in inputs]
-        largest = max((weights.type.elements for weights in operands if isinstance(weights.type.elements, int)), default=0)
-        if size > max(largest, FOLDED_AT_ONCE):
-            return value
-        folded = Weights(value.type, lambda: _evaluate(op, operands, value.type))
-        if max(size, largest) <= FOLDED_AT_ONCE:
-            folded = weights_of(folded.array)
-        return constant_value(folded, self.name)
-
-    def constant(self, array: npt.ArrayLike, dtype: DType | None = None) -> Value:
-        """A constant; `dtype` converts."""
-        converted = np.asarray(array) if dtype is None else np.asarray(array).astype(dtype.numpy)
-        return constant_value(weights_of(converted), self.name)
-
-    def scalar(self, number: float | int | bool, like: Value) -> Value:
-        """A constant of rank 0 with the element type of another value."""
-        return self.constant(number, like.type.dtype)
-
-    def unary(self, function: str, x: Value) -> Value:
-        return self.apply(Unary(function), x)
-
-    def binary(self, function: str, a: Value, b: Value) -> Value:
-        return self.apply(Binary(function), a, b)
-
-    def add(self, a: Value, b: Value) -> Value:
-        return self.binary("add", a, b)
-
-    def subtract(self, a: Value, b: Value) -> Value:
-        return self.binary("sub", a, b)
-
-    def multiply(self, a: Value, b: Value) -> Value:
-        return self.binary("mul", a, b)
-
-    def divide(self, a: Value, b: Value) -> Value:
-        return self.binary("div", a, b)
-
-    def select(self, condition: Value, then: Value, otherwise: Value) -> Value:
-        return self.apply(Select(), condition, then, otherwise)
-
-    def cast(self, x: Value, dtype: DType) -> Value:
-        return x if x.type.dtype == dtype else self.apply(Cast(dtype), x)
-
-    def reshape(self, x: Value, shape: Sequence[Dim]) -> Value:
-        return x if x.type.shape == tuple(shape) else self.apply(Reshape(tuple(shape)), x)
-
-    def transpose(self, x: Value, permutation: Sequence[int]) -> Value:
-        in_order = tuple(permutation) == tuple(range(x.type.rank))
-        return x if in_order else self.apply(Transpose(tuple(permutation)), x)
-
-    def expand(self, x: Value, shape: Shape) -> Value:
-        return x if x.type.shape == shape else self.apply(Expand(shape), x)
-
-    def reduce(self, function: str, x: Value, axes: Sequence[int], keep_dims: bool = True) -> Value:
-        return self.apply(Reduction(function, tuple(axes), keep_dims), x)
-
-    def axis(self, axis: int, rank: int, what: str = "axis") -> int:
-        """An axis counted from the front.
-
-        Raises:
-            ImportFailure: there is no such axis.
-        """
-        if not -rank <= axis < max(rank, 1):
-            self.fail(f"{what} {axis} is outside of a tensor of rank {rank}: expected {-rank} to {rank - 1}")
-        return axis + rank if axis < 0 else axis
-
-    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Axes counted from the front, in ascending order."""
-        found = sorted(self.axis(axis, rank, "axes:") for axis in axes)
-        if len(set(found)) < len(found):
-            self.fail(f"axes {list(axes)} name an axis twice")
-        return tuple(found)
-
-    def contents(self, value: Value, what: str) -> Dims:
-        """The elements of an integer tensor, which have to be known now.
-
-        Raises:
-            Unsupported: they depend on the data of an input.
-        """
-        found = contents_of(value)
-        if found is None:
-            self.unsupported(f"{what} has to be known when the model is imported")
-        return found
-
-    def dims(self, value: Value, what: str) -> tuple[Dim, ...]:
-        """The elements of an integer tensor, flat: ints or symbolic dimensions."""
-        return tuple(int(dim) if isinstance(dim, bool | int) else dim for dim in self.contents(value, what).reshape(-1))
-
-    def integers(self, value: Value, what: str) -> tuple[int, ...]:
-        """The elements of an integer tensor, flat, none of them symbolic."""
-        found = self.dims(value, what)
-        if not all(is_static(dim) for dim in found):
-            self.unsupported(f"{what} has to be a constant, it is {list(found)}")
-        return tuple(int(dim) for dim in found if isinstance(dim, int))
-
-    def array(self, value: Value, what: str) -> Array:
-        """The elements of a constant of any type."""
-        if not is_constant(value):
-            self.unsupported(f"{what} has to be a constant")
-        return weights_in(value).array
-
-    def number(self, value: Value, what: str) -> float:
-        """The only element of a constant, as a float."""
-        array = self.array(value, what)
-        if array.size != 1:
-            self.fail(f"{what} has to be one number, it has shape {array.shape}")
-        return float(array.reshape(-1)[0])
-
-    def shape_value(self, dims: Sequence[Dim], dtype: DType) -> Value:
-        """A vector with the run-time values of dimensions."""
-        elements = np.empty(len(dims), dtype=object)
-        elements[:] = list(dims)
-        return value_of(elements, dtype, self.name)
-
-    def shape_scalar(self, dim: Dim) -> Value:
-        """The run-time value of a dimension, as an int64 of rank 0."""
-        return self.reshape(self.shape_value((dim,), INT64), ())
-
-    def static(self, dims: Sequence[Dim], what: str) -> tuple[int, ...]:
-        """Dimensions that must not be symbolic."""
-        if not all(is_static(dim) for dim in dims):
-            self.unsupported(f"{what} must not be symbolic, found {list(dims)}")
-        return tuple(dim for dim in dims if isinstance(dim, int))
-
-    def is_negative(self, dim: Dim, what: str) -> bool:
-        """Whether a dimension is below zero, which must be certain."""
-        low, high = bounds(dim)
-        if low < 0 <= high:
-            self.unsupported(f"{what} {dim} may be negative or not, depending on the input's shape")
-        return high < 0
-
-
-def _evaluate(op: Op, operands: Sequence[Weights], type: TensorType) -> Array:
-    arrays = [weights.array for weights in operands]
-    with np.errstate(all="ignore"):
-        result = op.reference(*(a.astype(np.float64) if w.type.dtype.is_float else a for a, w in zip(arrays, operands, strict=True)))
-        return np.asarray(np.broadcast_to(result.astype(type.dtype.numpy), type.tuning_shape))

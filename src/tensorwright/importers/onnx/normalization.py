@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import computing_type
+from tensorwright.importers.compose import computing_type
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import normalization
 from tensorwright.tensor.dim import Dim, floor_divide

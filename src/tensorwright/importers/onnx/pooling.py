@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.convolution import Ints, padding, per_axis
 from tensorwright.importers.onnx.node import Node
-from tensorwright.ops.pooling import Pool
+from tensorwright.ops.pooling import Mode, Pool
 
 
 def MaxPool(
@@ -68,7 +68,7 @@ def GlobalMaxPool(node: Node, x: Value) -> Value:
 def GlobalLpPool(node: Node, x: Value, *, p: int = 2) -> Value:
     axes = range(2, x.type.rank)
     if p in (1, 2):
-        return node.reduce(f"l{p}", x, axes)
+        return node.reduce("l1" if p == 1 else "l2", x, axes)
     powers = node.binary("pow", node.unary("abs", x), node.scalar(p, x))
     return node.binary("pow", node.reduce("add", powers, axes), node.scalar(1 / p, x))
 
@@ -76,7 +76,7 @@ def GlobalLpPool(node: Node, x: Value, *, p: int = 2) -> Value:
 def _pool(
     node: Node,
     x: Value,
-    mode: str,
+    mode: Mode,
     auto_pad: str,
     ceil_mode: bool,
     dilations: Ints | None,
@@ -94,6 +94,4 @@ def _pool(
     strides, dilations = per_axis(node, "strides", strides, rank), per_axis(node, "dilations", dilations, rank)
     before, after = padding(node, auto_pad, pads, x.type.shape[2:], window, strides, dilations)
     whole = ceil_mode and auto_pad in ("NOTSET", "")
-    return node.apply(
-        Pool(mode, tuple(window), strides, before, after, dilations, whole, count_include_pad, p), x  # type: ignore[arg-type]
-    )
+    return node.apply(Pool(mode, tuple(window), strides, before, after, dilations, whole, count_include_pad, p), x)

@@ -7,7 +7,7 @@ import os
 from onnx import ModelProto
 
 from tensorwright.base.errors import ImportFailure
-from tensorwright.importers.onnx.failures import Unsupported
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.read import read_model
 from tensorwright.tensor.type import TensorType

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import element, joined, part, stacked
+from tensorwright.importers.compose import element, part, stacked
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import activation
 from tensorwright.ops.matmul import MatMul
@@ -146,9 +146,8 @@ def _unroll(
     last: list[list[Value]] = [[] for _ in initial]
     for number in range(directions(node, direction)):
         own = functions[number * per_direction : (number + 1) * per_direction]
-        picked = [None if value is None else element(node, value, 0, number) for value in (w, r, b, p)]
-        assert picked[0] is not None and picked[1] is not None
-        layer = Layer(node, picked[0], picked[1], picked[2], picked[3], hidden, own, clip)
+        picked = [None if value is None else element(node, value, 0, number) for value in (b, p)]
+        layer = Layer(node, element(node, w, 0, number), element(node, r, 0, number), *picked, hidden, own, clip)
         zeros = node.expand(node.scalar(0, data), (batch, hidden))
         state = tuple(_start(node, value, number, layout, zeros) for value in initial)
         backwards = direction == "reverse" or number == 1
@@ -168,7 +167,7 @@ def _start(node: Node, value: Value | None, number: int, layout: int, zeros: Val
 
 
 def _run(
-    layer: Layer, data: Value, steps: int, state: State, step: Step, lengths: Value | None, backwards: bool, zeros: Value
+    layer: Layer, data: Value, steps: int, state: State, step: Step, lengths: Value | None, backwards: bool, rest: Value
 ) -> tuple[list[Value], State]:
     """All hidden states in the order of time, and the last state; beyond a sequence's end the state stays."""
     node, outputs = layer.node, {}
@@ -179,7 +178,7 @@ def _run(
             column = node.reshape(node.cast(lengths, INT64), (lengths.type.shape[0], 1))
             inside = node.binary("less", node.constant(time, INT64), column)
             new = tuple(node.select(inside, after, before) for after, before in zip(new, state, strict=True))
-            shown = node.select(inside, shown, zeros)
+            shown = node.select(inside, shown, rest)
         state, outputs[time] = new, shown
     return [outputs[time] for time in range(steps)], state
 
@@ -205,19 +204,16 @@ def _bind(node: Node, make: Make, alpha: float | None, beta: float | None) -> Fu
 
 Make = Callable[[Node, Value, float, float], Value]
 FUNCTIONS: Mapping[str, tuple[Make, float | None, float | None]] = {
-    "relu": (lambda node, x, a, b: node.apply(activation.Relu(), x), None, None),
-    "tanh": (lambda node, x, a, b: node.unary("tanh", x), None, None),
-    "sigmoid": (lambda node, x, a, b: node.apply(activation.Sigmoid(), x), None, None),
+    "relu": (lambda node, x, *_: node.apply(activation.Relu(), x), None, None),
+    "tanh": (lambda node, x, *_: node.unary("tanh", x), None, None),
+    "sigmoid": (lambda node, x, *_: node.apply(activation.Sigmoid(), x), None, None),
     "affine": (lambda node, x, a, b: node.add(node.multiply(x, node.scalar(a, x)), node.scalar(b, x)), 1.0, 0.0),
-    "leakyrelu": (lambda node, x, a, b: node.apply(activation.LeakyRelu(a), x), 0.01, None),
-    "thresholdedrelu": (lambda node, x, a, b: node.apply(activation.ThresholdedRelu(a), x), 1.0, None),
+    "leakyrelu": (lambda node, x, a, _: node.apply(activation.LeakyRelu(a), x), 0.01, None),
+    "thresholdedrelu": (lambda node, x, a, _: node.apply(activation.ThresholdedRelu(a), x), 1.0, None),
     "scaledtanh": (lambda node, x, a, b: node.apply(activation.ScaledTanh(a, b), x), 1.0, 1.0),
     "hardsigmoid": (lambda node, x, a, b: node.apply(activation.HardSigmoid(a, b), x), 0.2, 0.5),
-    "elu": (lambda node, x, a, b: node.apply(activation.Elu(a), x), 1.0, None),
-    "softsign": (lambda node, x, a, b: node.apply(activation.Softsign(), x), None, None),
-    "softplus": (lambda node, x, a, b: node.apply(activation.Softplus(), x), None, None),
+    "elu": (lambda node, x, a, _: node.apply(activation.Elu(a), x), 1.0, None),
+    "softsign": (lambda node, x, *_: node.apply(activation.Softsign(), x), None, None),
+    "softplus": (lambda node, x, *_: node.apply(activation.Softplus(), x), None, None),
 }
-
-
-def joined_states(node: Node, values: Sequence[Value]) -> Value:
-    return joined(node, values, 0)
+"""Functions with the defaults of their alpha and beta; None where a function has no such number."""

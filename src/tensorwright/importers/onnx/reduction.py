@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import iota
+from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.indexing import GatherElements, TopKIndices
-from tensorwright.ops.reduction import ArgReduction, CumulativeSum
+from tensorwright.ops.reduction import ArgReduction, CumulativeSum, Function
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import BOOL, UINT8
 
@@ -86,7 +86,7 @@ def ReduceLogSumExp(
 
 
 def _reduce(
-    node: Node, function: str, x: Value, axes_value: Value | None, axes: Ints | None, keepdims: int, noop: int
+    node: Node, function: Function, x: Value, axes_value: Value | None, axes: Ints | None, keepdims: int, noop: int
 ) -> Value:
     given: Sequence[int] | None = axes if axes_value is None else node.integers(axes_value, "axes")
     if not given and noop:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import cast
 
 from tensorwright.base.errors import ImportFailure
-from tensorwright.importers.onnx.failures import Unsupported
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.node import Node, Term
 
 PACKAGE = "tensorwright.importers.onnx"

@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import floor
 
 import numpy as np
+import numpy.typing as npt
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.node import Node
@@ -15,6 +16,7 @@ from tensorwright.ops.resize import Resize as ResizeOp
 from tensorwright.tensor.dim import Dim, floor_divide
 
 Ints = tuple[int, ...]
+Floats = npt.NDArray[np.float64]
 
 
 def Upsample(
@@ -169,23 +171,23 @@ def _antialiased(node: Node, x: Value, operator: ResizeOp) -> Value:
         if operator.shape[axis] == x.type.shape[axis]:
             continue
         extents = node.static((x.type.shape[axis], operator.shape[axis]), "an axis that is resized with antialias")
-        matrix = node.constant(_weights(node, operator, axis, *extents, factor), x.type.dtype)
+        matrix = node.constant(_weights(node, operator, extents, factor), x.type.dtype)
         order = [a for a in range(x.type.rank) if a != axis] + [axis]
         product = node.apply(MatMul(False, True), node.transpose(result, order), matrix)
         result = node.transpose(product, [order.index(a) for a in range(x.type.rank)])
     return result
 
 
-def _weights(node: Node, operator: ResizeOp, axis: int, extent: int, size: int, scale: float) -> np.ndarray:
+def _weights(node: Node, operator: ResizeOp, extents: Ints, scale: float) -> Floats:
     """One row per output index: weights of the input elements, each row adding up to 1.
 
     Outside elements count as the nearest border element, or not at all with exclude_outside.
     """
-    stretch = min(1.0, scale)
+    (extent, size), stretch = extents, min(1.0, scale)
     radius = 1 if operator.mode == "linear" else 2
     rows = np.zeros((size, extent))
     for index in range(size):
-        centre = _centre(node, operator, axis, index, extent, size, scale)
+        centre = _centre(node, operator.coordinate_transformation, index, extents, scale)
         low, high = int(np.floor(centre - radius / stretch)) + 1, int(np.ceil(centre + radius / stretch)) - 1
         taps = np.arange(low, high + 1)
         weights = _kernel(operator, (taps - centre) * stretch)
@@ -195,8 +197,9 @@ def _weights(node: Node, operator: ResizeOp, axis: int, extent: int, size: int, 
     return rows
 
 
-def _centre(node: Node, operator: ResizeOp, axis: int, index: int, extent: int, size: int, scale: float) -> float:
-    match operator.coordinate_transformation:
+def _centre(node: Node, transformation: str, index: int, extents: Ints, scale: float) -> float:
+    extent, size = extents
+    match transformation:
         case "half_pixel":
             return (index + 0.5) / scale - 0.5
         case "pytorch_half_pixel":
@@ -207,15 +210,14 @@ def _centre(node: Node, operator: ResizeOp, axis: int, index: int, extent: int, 
             return index / scale
         case "align_corners":
             return index * (extent - 1) / (size - 1) if size > 1 else 0.0
-        case other:
-            node.unsupported(f"antialias with coordinate_transformation_mode {other}")
+    return node.unsupported(f"antialias with coordinate_transformation_mode {transformation}")
 
 
-def _kernel(operator: ResizeOp, distance: np.ndarray) -> np.ndarray:
+def _kernel(operator: ResizeOp, distance: Floats) -> Floats:
     """The triangle, or the cubic of Keys with coefficient a."""
     away, a = np.abs(distance), operator.cubic_a
     if operator.mode == "linear":
-        return np.maximum(0, 1 - away)
+        return np.asarray(np.maximum(0, 1 - away))
     near = ((a + 2) * away - (a + 3)) * away**2 + 1
     far = a * (((away - 5) * away + 8) * away - 4)
     return np.where(away <= 1, near, np.where(away < 2, far, 0))

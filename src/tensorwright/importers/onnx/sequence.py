@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.onnx.compose import joined, stacked
+from tensorwright.importers.compose import joined, stacked
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.importers.onnx.shape import split_along
 from tensorwright.tensor.dtype import BOOL, INT64

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
-from tensorwright.importers.onnx.failures import Unsupported
+from tensorwright.importers.failures import Unsupported
 from tensorwright.tensor.dtype import DType, dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights

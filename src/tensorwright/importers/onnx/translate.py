@@ -13,8 +13,9 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.attributes import Attribute, attribute_value
-from tensorwright.importers.onnx.failures import Finding, Unsupported, failure
+from tensorwright.importers.onnx.failures import Finding, failure
 from tensorwright.importers.onnx.functions import body_of
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.node import Node, Term
