@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.failures import Unsupported
 
 SHOWN_NAMES = 3
 
@@ -55,3 +56,6 @@ def failure(findings: Iterable[Finding], source: str) -> UnsupportedNodes:
 def _names(nodes: list[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in nodes[:SHOWN_NAMES])
     return shown + (", ..." if len(nodes) > SHOWN_NAMES else "")
+
+
+__all__ = ["Finding", "Unsupported", "UnsupportedNodes", "failure"]

@@ -1,0 +1,113 @@
+"""The network's inputs: which dimensions are symbols, and what range each has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tensorwright.base.errors import ImportFailure, ShapeError
+from tensorwright.tensor.dim import Dim, IntegerExpression, expression, symbol
+from tensorwright.tensor.dim import Symbol as DimSymbol
+
+Range = int | tuple[int, int, int] | DimSymbol
+"""What a named dimension may be: always this, or from min to max with opt to tune for."""
+Entry = Range | str | tuple[str, int, int, int] | IntegerExpression | None
+"""What an axis of an input may be: as `Range`, or a symbol by name; None keeps what the model says."""
+Shapes = Mapping[str, Sequence[Entry] | Range]
+
+BATCH_RANGE = (1, 1, 16)
+"""The default (min, opt, max) of an unknown first dimension."""
+OTHER_RANGE = (1, 128, 512)
+"""The default (min, opt, max) of an unknown dimension on another axis."""
+
+
+class InputShapes:
+    """Decides the dimensions of all inputs; a dimension's name means the same wherever it occurs.
+
+    Args:
+        shapes: ranges by input name (one entry per axis) or by dimension name.
+        inputs: what the model says of each input: extents, names of unknown ones (empty where they have none), or
+            None for an unknown rank.
+    """
+
+    def __init__(self, shapes: Shapes | None, inputs: Mapping[str, Sequence[int | str] | None]) -> None:
+        self._shapes = dict(shapes or {})
+        self._named: dict[str, Dim] = {}
+        self._inputs = inputs
+        known = set(inputs) | {_name(dim, name, a) for name, dims in inputs.items() for a, dim in enumerate(dims or ())}
+        spelled = {e[0] if isinstance(e, tuple) else e for key in self._inputs for e in self._entries(key) or ()}
+        unknown = sorted(set(self._shapes) - known - {name for name in spelled if isinstance(name, str)})
+        if unknown:
+            raise ImportFailure(
+                f"shapes: the model has no input or dimension named {', '.join(map(repr, unknown))}; "
+                f"it has {', '.join(map(repr, sorted(known)))}"
+            )
+        for name in inputs:
+            if self._entries(name) is not None:
+                self.shape_of(name)
+
+    def shape_of(self, name: str) -> tuple[Dim, ...]:
+        """The shape of an input.
+
+        Raises:
+            ImportFailure: its rank is unknown, or `shapes` contradicts the model.
+        """
+        what = f"input '{name}'"
+        dims, entries = self._inputs[name], self._entries(name)
+        if dims is None:
+            if entries is None:
+                raise ImportFailure(f"{what}: its rank is unknown; give its shape with shapes={{'{name}': ...}}")
+            dims = [""] * len(entries)
+        if entries is not None and len(entries) != len(dims):
+            raise ImportFailure(f"{what}: shapes gives {len(entries)} dimensions, the model has {len(dims)}")
+        return tuple(self._dim(name, axis, dims, entries) for axis in range(len(dims)))
+
+    def _entries(self, name: str) -> Sequence[Entry] | None:
+        found = self._shapes.get(name)
+        return None if name not in self._inputs or found is None or isinstance(found, int | DimSymbol) else found
+
+    def _dim(self, name: str, axis: int, dims: Sequence[int | str], entries: Sequence[Entry] | None) -> Dim:
+        found, entry = dims[axis], None if entries is None else entries[axis]
+        if isinstance(found, int):
+            if entry is not None and entry != found:
+                raise ImportFailure(
+                    f"input '{name}' axis {axis}: the model fixes it to {found}, shapes says {entry}; "
+                    "export the model with a dynamic axis"
+                )
+            return found
+        own = _name(found, name, axis)
+        if isinstance(entry, str):
+            return self._symbol(entry, None, axis)
+        if isinstance(entry, IntegerExpression):
+            return entry
+        if isinstance(entry, tuple) and len(entry) == 4:
+            return self._symbol(entry[0], entry[1:], axis)
+        return self._symbol(own, entry, axis)
+
+    def _symbol(self, name: str, given: Range | None, axis: int) -> Dim:
+        if given is None and name in self._named:
+            return self._named[name]
+        default = BATCH_RANGE if axis == 0 else OTHER_RANGE
+        ranged = self._shapes.get(name, default) if name not in self._inputs else default
+        chosen = ranged if given is None else given
+        dim = _dimension(name, chosen)
+        if self._named.setdefault(name, dim) != dim:
+            raise ImportFailure(f"shapes: dimension '{name}' is given twice, as {self._named[name]!r} and {dim!r}")
+        return dim
+
+
+def _dimension(name: str, chosen: object) -> Dim:
+    if isinstance(chosen, DimSymbol):
+        return expression(chosen)
+    if isinstance(chosen, int) and chosen >= 0:
+        return chosen
+    if isinstance(chosen, tuple | list) and len(chosen) == 3 and all(isinstance(n, int) for n in chosen):
+        low, opt, high = chosen
+        try:
+            return low if low == high else symbol(name, low, opt, high)
+        except ShapeError as error:
+            raise ImportFailure(f"shapes: {error}") from None
+    raise ImportFailure(f"shapes: dimension '{name}' has to be an integer or (min, opt, max), found {chosen!r}")
+
+
+def _name(dim: int | str, name: str, axis: int) -> str:
+    return f"{name}_{axis}" if dim == "" or isinstance(dim, int) else dim
