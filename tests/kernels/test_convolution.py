@@ -8,8 +8,10 @@ import pytest
 from kernels.convolution_regions import Shape, check
 from tensorwright.codegen.target import TARGETS
 from tensorwright.kernels.cpu.convolution import DirectConvolution
+from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
 
+TACTICS: tuple[Tactic, ...] = (DirectConvolution(),)
 BATCH = symbol("batch", 1, 2, 5)
 ALL_TARGETS = ("avx512", "avx2", "baseline")
 
@@ -41,11 +43,29 @@ SHAPES = (
 )  # fmt: skip
 
 
+SPREAD = 3
+"""Configs tried of a shape on a target; `test_all_configs` tries all there are of a few shapes."""
+
+
+def _check_some(tactic: Tactic, shape: Shape, target: str, rng: np.random.Generator) -> None:
+    region, machine = shape.region(rng), TARGETS[target]
+    configs = tactic.configs(region, machine)
+    assert configs
+    step = -(-len(configs) // SPREAD)
+    for config in configs[ALL_TARGETS.index(target) % step :: step]:
+        check(region, tactic.emit(region, config, machine), machine, rng, batches=(1, 3))
+
+
 @pytest.mark.parametrize("target", ALL_TARGETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=repr)
 def test_direct(shape: Shape, target: str, rng: np.random.Generator):
-    region, machine, tactic = shape.region(rng), TARGETS[target], DirectConvolution()
-    configs = tactic.configs(region, machine)
-    assert configs
-    for config in configs:
-        check(region, tactic.emit(region, config, machine), machine, rng, batches=(1, 3))
+    _check_some(DirectConvolution(), shape, target, rng)
+
+
+@pytest.mark.parametrize("name", ["pointwise-odd-channels", "3x3-small-map", "groups-odd-3x3"])
+def test_all_configs(name: str, rng: np.random.Generator):
+    shape = next(shape for shape in SHAPES if shape.name == name)
+    region, machine = shape.region(rng), TARGETS["avx512"]
+    for tactic in TACTICS:
+        for config in tactic.configs(region, machine):
+            check(region, tactic.emit(region, config, machine), machine, rng, batches=(2,))

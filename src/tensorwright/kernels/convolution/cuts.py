@@ -55,15 +55,13 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
 def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     """Cycles, more or less, for one channel and one tap of all pixels and outputs."""
     rows, columns, blocks, inside = tile
-    count = -(-problem.all_outputs // target.float_lanes)
-    groups = [blocks] * (count // blocks) + [count % blocks] * (count % blocks > 0)
+    cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False)
     total = 0.0
-    for height in even_sizes(problem.axes[-2].output, rows):
-        for width in even_sizes(problem.axes[-1].output, columns):
-            for width_in_blocks in groups:
-                pixels = height * width
-                loads = pixels + width_in_blocks
-                total += max(pixels * width_in_blocks + 0.5, loads, LATENCY)
+    for run in Plan(problem, cut, target.float_lanes).output_runs:
+        for height in even_sizes(problem.axes[-2].output, rows):
+            for width in even_sizes(problem.axes[-1].output, columns):
+                pixels, vectors = height * width, sum(run.lanes) / target.float_lanes
+                total += run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
     preferred = not inside if problem.all_channels >= target.float_lanes else inside
     return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
 

@@ -10,7 +10,7 @@ from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.graph.expression import Variable
-from tensorwright.kernels.convolution.plan import Plan
+from tensorwright.kernels.convolution.plan import OutputRun, Plan
 from tensorwright.kernels.convolution.tile import Channels, Memory, Sums, Tile, TileEmitter
 from tensorwright.kernels.convolution.tiling import Run
 from tensorwright.tensor.dim import Dim, expression
@@ -68,23 +68,32 @@ class DirectEmitter:
         image = self.builder.offset(self.x, self._scaled(task, self.memory.image), FLOAT32)
         units = self._span(pixel, cut.pixels, plan.units)
         groups = self._span(group, cut.outputs, plan.group_count)
-        for first, count, blocks in plan.output_groups:
-            with self._each(self._shared(groups, first, count)) as number:
-                self._pixels(task, image, number, blocks, position, units)
+        for run in plan.output_runs:
+            with self._each(self._shared(groups, run.first, run.count)) as number:
+                self._pixels(task, image, number, run, position, units)
 
     def _pixels(
-        self, batch: Register, image: Pointer, group: Register, blocks: int, position: Sequence[Register], units: Span
+        self,
+        batch: Register,
+        image: Pointer,
+        group: Register,
+        run: OutputRun,
+        position: Sequence[Register],
+        units: Span,
     ) -> None:
         plan = self.plan
-        channels = self._channels(group)
-        elements = plan.cut.blocks * plan.lanes * plan.problem.taps * plan.weight_channels
-        weights = self.builder.offset(self.weights, self._scaled(group, elements), FLOAT32)
-        block = self._scaled(group, plan.cut.blocks)
+        within = self.builder.sub(group, literal(run.first, INT64))
+        block = self.builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
+        channels = self._channels(block)
+        start = run.block * plan.lanes * plan.weights_per_output
+        weights = self.builder.offset(self.weights, start, FLOAT32)
+        size = sum(run.lanes) * plan.weights_per_output
+        weights = self.builder.offset(weights, self._scaled(within, size), FLOAT32)
         for rows in plan.rows:
             with self._each(self._part(units, rows, plan.rows_are_units)) as row:
                 for columns in plan.columns:
                     with self._each(self._part(units, columns, not plan.rows_are_units)) as column:
-                        tile = Tile(rows, columns, blocks, plan.lanes)
+                        tile = Tile(rows, columns, run.lanes)
                         places = [*position, self._start(rows, row), self._start(columns, column)]
                         emitter = TileEmitter(
                             builder=self.builder,
@@ -99,14 +108,14 @@ class DirectEmitter:
                         sums = emitter.sum(self._initial(tile, block), image, weights, places)
                         self._finish(sums, batch, block, places)
 
-    def _channels(self, group: Register) -> Channels:
+    def _channels(self, block: Register) -> Channels:
         """The input channels that a group of output blocks sums over."""
         builder, plan, problem = self.builder, self.plan, self.plan.problem
         unroll = plan.unroll(self.memory.block)
         if problem.groups == 1:
             return Channels(literal(0, INT64), problem.channels, unroll)
         outputs = literal(problem.outputs, INT64)
-        first_output = self._scaled(group, plan.cut.blocks * plan.lanes)
+        first_output = self._scaled(block, plan.lanes)
         first = self._scaled(builder.binary("udiv", first_output, outputs), problem.channels)
         if not plan.spans:
             return Channels(first, problem.channels, unroll)
@@ -119,31 +128,31 @@ class DirectEmitter:
     # ---- one tile
 
     def _initial(self, tile: Tile, block: Register) -> Sums:
-        if self.bias is None:
-            start = [literal(0.0, FLOAT32, tile.lanes)] * tile.blocks
-        else:
-            place = self.builder.offset(self.bias, self._scaled(block, tile.lanes), FLOAT32)
-            places = [self.builder.offset(place, number * tile.lanes, FLOAT32) for number in range(tile.blocks)]
-            start = [self.builder.load(place, FLOAT32, tile.lanes) for place in places]
+        start = [literal(0.0, FLOAT32, lanes) for lanes in tile.lanes]
+        if self.bias is not None:
+            place = self.builder.offset(self.bias, self._scaled(block, self.plan.lanes), FLOAT32)
+            places = [self.builder.offset(place, number * self.plan.lanes, FLOAT32) for number in range(tile.blocks)]
+            start = [self.builder.load(*each) for each in zip(places, [FLOAT32] * tile.blocks, tile.lanes, strict=True)]
         return {(row, column, number): start[number] for row, column in tile.pixels for number in range(tile.blocks)}
 
     def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:
         """Apply the epilogue to all accumulators, then store them."""
         emitter, problem = self.emitter, self.plan.problem
-        lane = Lane(Variable("lane", self.plan.lanes), self.plan.lanes)
+        lane = Variable("lane", self.plan.lanes)
         n, first = Variable("n", problem.batch), Variable("block", self.plan.output_blocks)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
         registers = [batch, block, *places, literal(0, INT64)]
-        emitter.values.update(zip([n, first, *axes, lane.variable], registers, strict=True))
-        with emitter.scope(), emitter.in_lanes(lane):
+        emitter.values.update(zip([n, first, *axes, lane], registers, strict=True))
+        with emitter.scope():
             finished = []
             for (row, column, number), value in sums.items():
                 shifts = [0] * (len(axes) - 2) + [row, column]
                 spatial: list[Dim] = [expression(axis) + shift for axis, shift in zip(axes, shifts, strict=True)]
-                index = problem.position(expression(n), expression(first) + number, spatial, expression(lane.variable))
-                finished.append(self.epilogue.apply(emitter, value, index, lane))
+                index = problem.position(expression(n), expression(first) + number, spatial, expression(lane))
+                finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes)))
             for value, address in finished:
-                emitter.store(value, self.output, address, self.epilogue.dtype)
+                with emitter.in_lanes(Lane(lane, value.lanes)):
+                    emitter.store(value, self.output, address, self.epilogue.dtype)
 
     # ---- numbers
 

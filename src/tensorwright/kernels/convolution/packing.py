@@ -9,27 +9,25 @@ from tensorwright.kernels.tactic import Array, Packing
 
 
 def pack_outputs(plan: Plan) -> Packing:
-    """``[O, C, *K]`` as ``[O / (blocks lanes), outer K, C, inner K, blocks, lanes]``, outputs padded with zeros.
+    """``[O, C, *K]`` as ``[O / group, outer K, C, inner K, group]``, outputs padded with zeros.
 
-    What remains of the blocks of outputs follows as one narrower group.
+    Groups of outputs are as the plan has them; they may differ in size.
     """
-    taps, lanes, blocks = plan.weight_taps, plan.lanes, plan.cut.blocks
+    taps, lanes, runs = plan.weight_taps, plan.lanes, plan.output_runs
 
     def pack(array: Array) -> Array:
         outputs, channels = array.shape[:2]
-        count = -(-outputs // lanes)
-        padded = np.zeros((count * lanes, channels, *taps), array.dtype)
+        padded = np.zeros((plan.output_blocks * lanes, channels, *taps), array.dtype)
         padded[:outputs] = array.reshape(outputs, channels, *taps)
-        whole = count // blocks * blocks * lanes
-        parts = ((padded[:whole], blocks), (padded[whole:], count % blocks))
-        return np.concatenate([_grouped(part, width, lanes) for part, width in parts if len(part)])
+        parts = []
+        for run in runs:
+            start, size = run.block * lanes, sum(run.lanes)
+            group = padded[start : start + run.count * size].reshape(run.count, size, channels, *taps)
+            parts.append(group.transpose(0, 3, 2, 4, 1).reshape(-1))
+        return np.concatenate(parts)
 
-    return Packing(f"outputs taps={taps} lanes={lanes} blocks={blocks}", pack)
-
-
-def _grouped(part: Array, blocks: int, lanes: int) -> Array:
-    split = part.reshape(-1, blocks, lanes, *part.shape[1:])
-    return np.ascontiguousarray(split.transpose(0, 4, 3, 5, 1, 2)).reshape(-1)
+    groups = [(run.count, sum(run.lanes)) for run in runs]
+    return Packing(f"outputs taps={taps} groups={groups}", pack)
 
 
 def pack_spanning(plan: Plan) -> Packing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import gcd, prod
 
@@ -10,6 +10,9 @@ from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.convolution.tiling import Run, even_sizes, runs_of, tile_count
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim
+
+HALVED_LANES = 16
+"""Vectors of so many lanes may be halved: on some processors half a vector takes half the time."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ def cut_of(config: Config) -> Cut:
 
 
 @dataclass(frozen=True)
+class OutputRun:
+    """Groups of output blocks that share code: first and count say which, `block` is the first block of the first.
+
+    lanes: outputs computed in each block of a group.
+    """
+
+    first: int
+    count: int
+    block: int
+    lanes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A problem and its cut, and what follows from both.
 
@@ -87,16 +103,30 @@ class Plan:
     def output_blocks(self) -> int:
         return -(-self.problem.all_outputs // self.lanes)
 
+    @cached_property
+    def output_runs(self) -> tuple[OutputRun, ...]:
+        """Groups of output blocks, as even as possible; a last block that is at most half full has half the lanes."""
+        runs: list[OutputRun] = []
+        block = 0
+        for size in even_sizes(self.output_blocks, self.cut.blocks):
+            lanes = (self.lanes,) * size
+            if block + size == self.output_blocks and self._last_is_half:
+                lanes = (*lanes[1:], self.lanes // 2)
+            if runs and runs[-1].lanes == lanes:
+                runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
+            else:
+                runs.append(OutputRun(sum(run.count for run in runs), 1, block, lanes))
+            block += size
+        return tuple(runs)
+
     @property
-    def output_groups(self) -> tuple[tuple[int, int, int], ...]:
-        """Groups of output blocks that share code: number of the first, how many, blocks in each."""
-        whole, rest = divmod(self.output_blocks, self.cut.blocks)
-        runs = ((0, whole, self.cut.blocks), (whole, 1, rest))
-        return tuple(run for run in runs if run[1] and run[2])
+    def _last_is_half(self) -> bool:
+        rest = self.problem.all_outputs % self.lanes
+        return self.problem.groups == 1 and self.lanes >= HALVED_LANES and 0 < rest <= self.lanes // 2
 
     @property
     def group_count(self) -> int:
-        return -(-self.output_blocks // self.cut.blocks)
+        return sum(run.count for run in self.output_runs)
 
     @property
     def rows_are_units(self) -> bool:
@@ -126,6 +156,10 @@ class Plan:
         return self.problem.taps // inside, inside
 
     # ---- channels
+
+    @property
+    def weights_per_output(self) -> int:
+        return self.problem.taps * self.weight_channels
 
     @property
     def spans(self) -> bool:

@@ -50,17 +50,24 @@ class Channels:
 
 @dataclass(frozen=True)
 class Tile:
-    """rows, columns: the tiles along the last two axes; blocks: blocks of output channels; lanes: channels in each."""
+    """rows, columns: the tiles along the last two axes; lanes: output channels in each block of them."""
 
     rows: Run
     columns: Run
-    blocks: int
-    lanes: int
+    lanes: tuple[int, ...]
 
     @property
     def pixels(self) -> tuple[tuple[int, int], ...]:
         """Row and column of every pixel within the tile."""
         return tuple((row, column) for row in range(self.rows.size) for column in range(self.columns.size))
+
+    @property
+    def blocks(self) -> int:
+        return len(self.lanes)
+
+    @property
+    def outputs(self) -> int:
+        return sum(self.lanes)
 
     @property
     def accumulators(self) -> int:
@@ -188,7 +195,7 @@ class TileEmitter:
     def _tap_weights(self, number: int) -> int:
         """Weights between one tap of an axis and the next."""
         inner = prod(axis.kernel for axis in self.axes[number + 1 :])
-        return inner * self.weight_channels * self.tile.blocks * self.tile.lanes
+        return inner * self.weight_channels * self.tile.outputs
 
     # ---- channels
 
@@ -219,7 +226,7 @@ class TileEmitter:
         if not count:
             return sums
         builder, tile = self.builder, self.tile
-        step = len(taps) * tile.blocks * tile.lanes
+        step = len(taps) * tile.outputs
         source = self._moved(x, self._channel_offset(builder.add(channel, self.channels.first)))
         place = self._moved(weights, self._scaled(channel, step))
         side = 1 if self.memory.block > 1 else self.memory.channel
@@ -255,18 +262,20 @@ class TileEmitter:
                 (column * axis.stride + tap * step, tap, column) for tap in taps for column in tile.columns.valid[tap]
             ]
             for source, uses in groupby(sorted(reads) if by_source else reads, key=itemgetter(0)):
-                pixel = self.builder.splat(self._pixel(x, row, source), tile.lanes)
+                element = self._pixel(x, row, source)
+                pixels = {lanes: self.builder.splat(element, lanes) for lanes in dict.fromkeys(tile.lanes)}
                 for _, tap, column in uses:
                     for block in range(tile.blocks):
                         if (tap, block) not in factors:
                             factors[tap, block] = self._weight(weights, tap - taps[0], block)
                         key = row, column, block
-                        sums[key] = self.builder.fma(factors[tap, block], pixel, sums[key])
+                        factor = factors[tap, block]
+                        sums[key] = self.builder.fma(factor, pixels[factor.lanes], sums[key])
 
     def _weight(self, weights: Pointer, tap: int, block: int) -> Register:
-        lanes = self.tile.lanes
-        place = self.builder.offset(weights, (tap * self.tile.blocks + block) * lanes, FLOAT32)
-        return self.builder.load(place, FLOAT32, lanes)
+        tile = self.tile
+        place = self.builder.offset(weights, tap * tile.outputs + sum(tile.lanes[:block]), FLOAT32)
+        return self.builder.load(place, FLOAT32, tile.lanes[block])
 
     def _pixel(self, x: Pointer, row: int, source: int) -> Register:
         across, along = self.memory.spatial[-2:]
