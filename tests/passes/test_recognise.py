@@ -11,8 +11,17 @@ import pytest
 from graphs import binary, constant, drawn, given, network, only, operators, optimised, unary
 from tensorwright.graph.graph import Value, apply
 from tensorwright.ops.activation import Clip, HardSigmoid, LeakyRelu, Sigmoid, Softplus
-from tensorwright.ops.normalization import LayerNormalization, LogSoftmax, LpNormalization, RmsNormalization, Softmax
+from tensorwright.ops.normalization import (
+    GroupNormalization,
+    InstanceNormalization,
+    LayerNormalization,
+    LogSoftmax,
+    LpNormalization,
+    RmsNormalization,
+    Softmax,
+)
 from tensorwright.ops.reduction import Reduction
+from tensorwright.ops.shape import Reshape
 from tensorwright.tensor.dim import symbol
 
 BATCH = symbol("batch", 1, 2, 4)
@@ -178,6 +187,24 @@ def test_rms_normalization(rng: np.random.Generator):
     result = optimised(graph, rng, symbols=SYMBOLS)
     assert operators(result) == {"RmsNormalization": 1}
     assert only(result, RmsNormalization).op.axis == 2
+
+
+def test_group_normalization(rng: np.random.Generator):
+    """As exporters write it: an instance normalisation of groups, between reshapes, then a scale for each channel."""
+    x = given("x", BATCH, 6, 2, 4)
+    grouped = apply(Reshape((BATCH, 3, 16)), x)
+    normal = apply(InstanceNormalization(1e-3), grouped, constant(np.ones(3)), drawn(rng, 3))
+    graph = network(add(mul(apply(Reshape(x.type.shape), normal), drawn(rng, 6, 1, 1)), drawn(rng, 6, 1, 1)))
+    result = optimised(graph, rng, symbols=SYMBOLS)
+    assert operators(result) == {"GroupNormalization": 1}
+    assert only(result, GroupNormalization).op.groups == 3
+
+
+def test_groups_that_cross_images_stay(rng: np.random.Generator):
+    grouped = apply(Reshape((1, 6, 16)), given("x", 2, 6, 2, 4))
+    normal = apply(InstanceNormalization(1e-3), grouped, constant(np.ones(6)), drawn(rng, 6))
+    graph = network(apply(Reshape((2, 6, 2, 4)), normal))
+    assert operators(optimised(graph, rng)) == {"Reshape": 2, "InstanceNormalization": 1}
 
 
 def test_l2_normalization(rng: np.random.Generator):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tensorwright.graph.graph import Graph
 from tensorwright.graph.verify import verify
+from tensorwright.passes.activations import recognise_activations
 from tensorwright.passes.arithmetic import simplify_arithmetic
 from tensorwright.passes.canonical import canonicalise
 from tensorwright.passes.convolution import fold_into_convolutions
@@ -14,7 +15,7 @@ from tensorwright.passes.fold import fold_constants
 from tensorwright.passes.identity import remove_identities
 from tensorwright.passes.matmul import simplify_products
 from tensorwright.passes.merge import merge_products
-from tensorwright.passes.recognise import recognise
+from tensorwright.passes.normalizations import recognise_normalizations
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.scale import move_scales
 
@@ -23,7 +24,8 @@ PASSES: tuple[Pass, ...] = (
     remove_identities,
     simplify_arithmetic,
     merge_common,
-    recognise,
+    recognise_activations,
+    recognise_normalizations,
     fold_into_convolutions,
     simplify_products,
     move_scales,

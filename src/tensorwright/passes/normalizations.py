@@ -1,15 +1,14 @@
-"""Finds operators that a model spells out in simpler ones."""
+"""Finds softmax and normalisations that a model spells out in simpler operators."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from tensorwright.graph.graph import Value, apply, is_constant
-from tensorwright.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, Sigmoid, Silu, Softplus
 from tensorwright.ops.elementwise import Binary, Unary
 from tensorwright.ops.normalization import (
+    GroupNormalization,
+    InstanceNormalization,
     LayerNormalization,
     LogSoftmax,
     LpNormalization,
@@ -17,142 +16,10 @@ from tensorwright.ops.normalization import (
     Softmax,
 )
 from tensorwright.ops.reduction import Reduction
-from tensorwright.passes.arithmetic import function_of, limits_of
-from tensorwright.passes.constants import constant_of, exact, is_uniform, nearly, uniform
-from tensorwright.passes.polynomial import is_polynomial, polynomial, product_of
+from tensorwright.ops.shape import Reshape
+from tensorwright.passes.arithmetic import function_of
+from tensorwright.passes.constants import Floats, along, constant_of, exact, is_uniform, uniform
 from tensorwright.passes.rewrite import Uses, joined_name, rewrite, rewrite_with_uses, rules_pass
-from tensorwright.tensor.type import Shape
-
-
-@rewrite(Binary)
-def gelu(value: Value) -> Value | None:
-    """``x/2 (1 + erf(x/√2))`` and ``x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`` are Gelu."""
-    product = product_of(value) if function_of(value) == "mul" else None
-    if product is None or len(product.factors) != 2 or not nearly(product.number, 0.5, value.type.dtype):
-        return None
-    for x, gate in (product.factors, product.factors[::-1]):
-        curve = _plus_one(gate)
-        if curve is None or x.type != value.type:
-            continue
-        slope = math.sqrt(2 / math.pi)
-        if function_of(curve) == "erf" and is_polynomial(curve.inputs[0], x, {1: math.sqrt(0.5)}):
-            return apply(Gelu(approximate=False), x, name=value.name)
-        if function_of(curve) == "tanh" and is_polynomial(curve.inputs[0], x, {1: slope, 3: slope * 0.044715}):
-            return apply(Gelu(approximate=True), x, name=value.name)
-    return None
-
-
-def _plus_one(value: Value) -> Value | None:
-    """x of ``x + 1``."""
-    if function_of(value) != "add":
-        return None
-    left, right = value.inputs
-    if is_uniform(right, 1):
-        return left
-    return right if is_uniform(left, 1) else None
-
-
-@rewrite(Binary)
-def gated(value: Value) -> Value | None:
-    """``x σ(x)`` is Silu, ``x tanh(softplus(x))`` Mish, ``x clip(x + 3, 0, 6) / 6`` HardSwish."""
-    if function_of(value) != "mul" or not value.type.dtype.is_float:
-        return None
-    product = product_of(value)
-    if len(product.factors) != 2:
-        return None
-    for x, gate in (product.factors, product.factors[::-1]):
-        if x.type != value.type:
-            continue
-        if product.number == 1 and gate.inputs == (x,) and isinstance(gate.op, Sigmoid):
-            return apply(Silu(), x, name=value.name)
-        if product.number == 1 and _is_mish_gate(gate, x):
-            return apply(Mish(), x, name=value.name)
-        if _is_hard_swish_gate(gate, x, product.number):
-            return apply(HardSwish(), x, name=value.name)
-    return None
-
-
-def _is_mish_gate(gate: Value, x: Value) -> bool:
-    return function_of(gate) == "tanh" and isinstance(gate.inputs[0].op, Softplus) and gate.inputs[0].inputs == (x,)
-
-
-def _is_hard_swish_gate(gate: Value, x: Value, factor: float) -> bool:
-    dtype = gate.type.dtype
-    if isinstance(gate.op, HardSigmoid):
-        alike = gate.inputs == (x,) and factor == 1 and nearly(gate.op.alpha, 1 / 6, dtype)
-        return alike and nearly(gate.op.beta, 0.5, dtype)
-    if not isinstance(gate.op, Clip) or limits_of(gate) != (0, 6):
-        return False
-    return nearly(factor, 1 / 6, dtype) and is_polynomial(gate.inputs[0], x, {1: 1, 0: 3})
-
-
-@rewrite(Clip)
-def hard_sigmoid(value: Value) -> Value | None:
-    """``clip(a x + b, 0, 1)`` is HardSigmoid."""
-    (line,) = value.inputs
-    if not value.type.dtype.is_float or limits_of(value) != (0, 1) or function_of(line) != "add":
-        return None
-    product = product_of(line.inputs[0])
-    beta = uniform(line.inputs[1])
-    if len(product.factors) != 1 or beta is None or product.factors[0].type != value.type:
-        return None
-    return apply(HardSigmoid(product.number, beta), product.factors[0], name=value.name)
-
-
-@rewrite(Binary)
-def scaled_hard_sigmoid(value: Value) -> Value | None:
-    """``clip(x + b, 0, c) / c`` is HardSigmoid with slope 1/c."""
-    clipped, constant = value.inputs
-    factor = uniform(constant) if function_of(value) == "mul" else None
-    if factor is None or not isinstance(clipped.op, Clip) or clipped.type != value.type:
-        return None
-    low, high = limits_of(clipped)
-    line = clipped.inputs[0]
-    if low != 0 or not nearly(factor * high, 1.0, value.type.dtype) or function_of(line) != "add":
-        return None
-    beta = uniform(line.inputs[1])
-    if beta is None or line.inputs[0].type != value.type:
-        return None
-    return apply(HardSigmoid(factor, beta * factor), line.inputs[0], name=value.name)
-
-
-@rewrite(Binary)
-def sigmoid(value: Value) -> Value | None:
-    """``1 / (1 + exp(−x))`` is Sigmoid, ``x / (1 + exp(−x))`` Silu."""
-    if function_of(value) != "div":
-        return None
-    above, below = value.inputs
-    power = _plus_one(below)
-    if power is None or function_of(power) != "exp" or function_of(power.inputs[0]) != "neg":
-        return None
-    x = power.inputs[0].inputs[0]
-    if x.type != value.type:
-        return None
-    if above is x:
-        return apply(Silu(), x, name=value.name)
-    return apply(Sigmoid(), x, name=value.name) if is_uniform(above, 1) else None
-
-
-@rewrite(Unary)
-def softplus(value: Value) -> Value | None:
-    """``log(1 + exp(x))`` is Softplus."""
-    (inside,) = value.inputs
-    power = _plus_one(inside) if function_of(value) == "log" else None
-    if power is None or function_of(power) != "exp" or power.type != value.type:
-        return None
-    return apply(Softplus(), power.inputs[0], name=value.name)
-
-
-@rewrite(Binary)
-def leaky_relu(value: Value) -> Value | None:
-    """``max(x, a x)`` with 0 < a < 1 is LeakyRelu."""
-    if function_of(value) != "max" or not value.type.dtype.is_float:
-        return None
-    for x, scaled in (value.inputs, value.inputs[::-1]):
-        found = polynomial(scaled, x)
-        if scaled is not x and found is not None and set(found) == {1} and 0 < found[1] < 1 and x.type == value.type:
-            return apply(LeakyRelu(found[1]), x, name=value.name)
-    return None
 
 
 @rewrite(Binary)
@@ -299,13 +166,13 @@ def _is_normalization(value: Value, uses: Uses, operands: int) -> bool:
     return kinds and len(value.inputs) == operands and uses.once(value)
 
 
-def _fitted(constant: Value, normal: Value) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None:
+def _fitted(constant: Value, normal: Value) -> Floats | None:
     """A constant broadcast to the normalised axes; None where it varies along others."""
     assert isinstance(normal.op, LayerNormalization | RmsNormalization)
     tail = _tail(normal, normal.op.axis)
     if tail is None or not is_constant(constant):
         return None
-    shape: Shape = constant.type.shape
+    shape = constant.type.shape
     extra = max(0, len(shape) - len(tail))
     if any(extent != 1 for extent in shape[:extra]):
         return None
@@ -333,8 +200,53 @@ def _norm_axis(norm: Value, x: Value) -> int | None:
     return _only_axis(total, "add") if _is_square(source, x) else None
 
 
+@rewrite(Reshape)
+def group_normalization(value: Value) -> Value | None:
+    """``Reshape(InstanceNormalization(Reshape(x, [N, G, …])), shape of x)`` is GroupNormalization of G groups."""
+    (normal,) = value.inputs
+    if not isinstance(normal.op, InstanceNormalization) or not isinstance(normal.inputs[0].op, Reshape):
+        return None
+    grouped, *parameters = normal.inputs
+    (x,) = grouped.inputs
+    groups, channels = grouped.type.shape[1], x.type.shape[1] if x.type.rank > 1 else 0
+    if x.type != value.type or x.type.shape[0] != grouped.type.shape[0] or not all(map(is_constant, parameters)):
+        return None
+    if not isinstance(groups, int) or not isinstance(channels, int) or not groups or not channels or channels % groups:
+        return None
+    wide = [
+        constant_of(np.repeat(exact(parameter), channels // groups), value.type.dtype, parameter.name)
+        for parameter in parameters
+    ]
+    op = GroupNormalization(groups, normal.op.epsilon)
+    return apply(op, x, *wide, name=joined_name(normal, value))
+
+
+@rewrite_with_uses(Binary)
+def channel_scale_and_bias(value: Value, uses: Uses) -> Value | None:
+    """``Normalization(x, s, b) · c + d = Normalization(x, s c, b c + d)`` for one constant c and d per channel."""
+    normal, constant = value.inputs
+    channelwise = isinstance(normal.op, GroupNormalization | InstanceNormalization)
+    if (
+        not channelwise
+        or not uses.once(normal)
+        or normal.type != value.type
+        or function_of(value) not in ("add", "mul")
+    ):
+        return None
+    x, scale, bias = normal.inputs
+    vector = along(constant, value.type.shape, 1)
+    if vector is None or not is_constant(scale) or not is_constant(bias):
+        return None
+    if function_of(value) == "mul":
+        pairs = ((exact(scale) * vector, scale.name), (exact(bias) * vector, bias.name))
+    else:
+        pairs = ((exact(scale), scale.name), (exact(bias) + vector, constant.name))
+    parameters = [constant_of(array, value.type.dtype, name) for array, name in pairs]
+    return apply(normal.op, x, *parameters, name=joined_name(normal, value))
+
+
 RULES = (
-    gelu, gated, hard_sigmoid, scaled_hard_sigmoid, sigmoid, softplus, leaky_relu, softmax, log_softmax,
-    layer_normalization, rms_normalization, normalization_scale, normalization_bias, l2_normalization,
+    softmax, log_softmax, layer_normalization, rms_normalization, normalization_scale, normalization_bias,
+    l2_normalization, group_normalization, channel_scale_and_bias,
 )  # fmt: skip
-recognise = rules_pass(RULES)
+recognise_normalizations = rules_pass(RULES)
