@@ -1,0 +1,149 @@
+"""Protocol buffers in text form: errors with their place, unknown fields tolerated and reported, nesting bounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_format
+
+from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.protobuf import AnyMessage
+
+if TYPE_CHECKING:
+    from google._upb._message import Descriptor as NativeDescriptor
+    from google.protobuf.descriptor import Descriptor as PythonDescriptor
+
+    Descriptor = PythonDescriptor | NativeDescriptor
+
+LARGEST_TEXT = 1 << 22
+"""Bytes of the longest text that is parsed: some seconds of work. Definitions of networks have a tenth of that."""
+DEEPEST = 64
+"""Messages in messages."""
+LONGEST_REASON = 200
+"""Characters of the parser's own message, which quotes the text."""
+
+_TOKEN = re.compile(
+    r"""
+    (?P<skip> \# [^\n]* | [^\S\n]+ )
+  | (?P<newline> \n )
+  | (?P<string> " (?: \\. | [^"\\\n] )* " | ' (?: \\. | [^'\\\n] )* ' )
+  | (?P<word> [\w.+-]+ )
+  | (?P<mark> . )
+    """,
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class UnknownField:
+    """A field that the description of its message lacks."""
+
+    line: int
+    message: str
+    name: str
+
+
+def parse_text(
+    kind: type[AnyMessage],
+    data: bytes | str,
+    label: str,
+    what: str,
+    without_effect: Mapping[str, frozenset[str]] | None = None,
+) -> tuple[AnyMessage, tuple[UnknownField, ...]]:
+    """The message in a text, and the fields in it that are not known.
+
+    Args:
+        kind: the class of the message.
+        data: the text; bytes are read as UTF-8, what is not UTF-8 (in comments) as anything.
+        label: where it comes from, as messages call it.
+        what: what it should be ("a Caffe network definition").
+        without_effect: fields by message that are accepted without being described.
+
+    Raises:
+        ImportFailure: it is not such a message; the error says in which line.
+    """
+    if len(data) > LARGEST_TEXT:
+        raise ImportFailure(f"{label}: expected {what} of at most {LARGEST_TEXT} bytes, found {len(data)}")
+    if isinstance(data, bytes) and b"\0" in data:
+        raise ImportFailure(f"{label}: expected {what}, a text, found binary data; is it the file with the weights?")
+    text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
+    unknown = tuple(_unknown_fields(text, kind.DESCRIPTOR, label, without_effect or {}))
+    message = kind()
+    try:
+        text_format.Parse(text, message, allow_unknown_field=True)
+    except text_format.ParseError as error:
+        place = "" if error.GetLine() is None else f" line {error.GetLine()}, column {error.GetColumn()}:"
+        reason = re.sub(r"^\d+:\d+ : ", "", str(error))
+        raise ImportFailure(f"{label}:{place} not {what}, or damaged: {_short(reason)}") from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ImportFailure(f"{label}: not {what}, or damaged: {_short(str(error))}") from None
+    return message, unknown
+
+
+@dataclass
+class _Level:
+    """A message that is open while the text is followed; what is wrong otherwise is left for the parser to report."""
+
+    message: Descriptor | None
+    inside: Descriptor | None = None
+    """What the next opening brace opens."""
+    is_value: bool = False
+    lists: int = 0
+
+    def take(self, kind: str, part: str) -> str | None:
+        """Go on by one part; the name of a field where one starts."""
+        if part == "[":
+            self.lists += 1
+        elif part == "]":
+            self.lists, self.is_value = max(0, self.lists - 1), False
+        elif part == ":":
+            self.is_value = True
+        elif kind == "word" and not self.is_value and not self.lists:
+            field = None if self.message is None else self.message.fields_by_name.get(part)
+            self.inside = None if field is None else field.message_type
+            return part
+        elif kind != "mark":
+            self.is_value = self.is_value and self.lists > 0
+        return None
+
+
+def _unknown_fields(
+    text: str, root: Descriptor, label: str, without_effect: Mapping[str, frozenset[str]]
+) -> Iterator[UnknownField]:
+    levels = [_Level(root)]
+    for line, kind, part in _tokens(text):
+        level = levels[-1]
+        if part in ("{", "<"):
+            level.is_value = False
+            levels.append(_Level(level.inside))
+            if len(levels) > DEEPEST:
+                raise ImportFailure(f"{label}: line {line}: messages are nested more than {DEEPEST} deep")
+        elif part in ("}", ">"):
+            levels = levels[:-1] or levels
+        else:
+            name, message = level.take(kind, part), level.message
+            if name is None or message is None or name in message.fields_by_name:
+                continue
+            if name not in without_effect.get(message.name, ()):
+                yield UnknownField(line, message.name, name)
+
+
+def _tokens(text: str) -> Iterator[tuple[int, str, str]]:
+    line = 1
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or ""
+        if kind == "newline":
+            line += 1
+        elif kind != "skip":
+            yield line, kind, match.group()
+
+
+def _short(reason: str) -> str:
+    return (
+        reason
+        if len(reason) <= LONGEST_REASON
+        else f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
+    )
