@@ -95,5 +95,5 @@ def _write_panel(problem: Problem, grid: Grid, emitter: ScalarEmitter, epilogue:
     following = builder.offset(packed, emitter.integer(problem.depth * width), FLOAT32)
     left = LeftMatrix(emitter.operands[problem.a.number], problem.a.row_step, problem.a.column_step)
     right = Factor(packed, literal(width, INT64), is_padded=True)
-    loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.depth, UNROLL, following)
+    loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.depth, UNROLL, grid.panels.widest, following)
     loop.run(grid.tiles, place.piece, left, right, place.kind)

@@ -102,7 +102,7 @@ def _write_panel(
         (packer.transpose if problem.b.transposed else packer.copy)()
         right = Factor(workspace, literal(packer.width, INT64), is_padded=True)
     left = LeftMatrix(_matrix(problem, problem.a, emitter, place.batch), problem.a.row_step, problem.a.column_step)
-    loop = TileLoop(emitter, epilogue, Pointer("%out"), depth, UNROLL)
+    loop = TileLoop(emitter, epilogue, Pointer("%out"), depth, UNROLL, grid.panels.widest)
     loop.run(grid.tiles, place.piece, left, right, place.kind, place.batch * problem.rows)
 
 

@@ -104,6 +104,11 @@ class Panels:
     def cut(self) -> EvenCut:
         return EvenCut(self.vectors, self.count)
 
+    @property
+    def widest(self) -> int:
+        """Vectors in the largest panel."""
+        return -(-self.vectors // self.count)
+
     def first_vector(self, panel: Dim) -> Dim:
         return self.cut.start(panel)
 

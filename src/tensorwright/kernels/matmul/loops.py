@@ -32,7 +32,8 @@ class TileLoop:
     """Computes the tiles of one panel, one after another.
 
     The emitter has to know the value of the epilogue's column: the first one of the panel. The panel that comes next
-    is fetched, spread over the tiles, if `next_panel` says where it starts.
+    is fetched, spread over the tiles, if `next_panel` says where it starts. `widest` is the largest panel of the
+    product, in vectors: all tiles add up in the same order, so that equal rows and columns give equal results.
     """
 
     emitter: ScalarEmitter
@@ -40,6 +41,7 @@ class TileLoop:
     output: Pointer
     depth: Dim
     unroll: int
+    widest: int
     next_panel: Pointer | None = None
 
     def run(
@@ -60,17 +62,17 @@ class TileLoop:
                 test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
                 label = None if test is None else builder.begin_if(test)
                 with emitter.scope():
-                    sums = self._reduced(rows, expression(row), left, right, panel, ahead)
+                    sums = self._reduced(rows, max(heights), expression(row), left, right, panel, ahead)
                     self._store(sums, first_row + expression(row), panel)
                 if label is not None:
                     builder.end_if(label)
         builder.end_loop(loop)
 
     def _reduced(
-        self, rows: int, row: Dim, left: LeftMatrix, right: Factor, panel: Panel, ahead: Ahead | None
+        self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, panel: Panel, ahead: Ahead | None
     ) -> Accumulators:
         emitter, builder = self.emitter, self.emitter.builder
-        tile = Tile(rows, panel.vectors, self.epilogue.lanes, self.unroll, self._splits(rows * panel.vectors))
+        tile = Tile(rows, panel.vectors, self.epilogue.lanes, self.unroll, self._splits(highest * self.widest))
         place = builder.offset(left.start, emitter.integer(row * left.row_step), FLOAT32)
         factor = Factor(place, emitter.integer(left.column_step), emitter.integer(left.row_step))
         known = self.depth if isinstance(self.depth, int) else None
@@ -82,7 +84,7 @@ class TileLoop:
             self.epilogue.store(self.emitter, self.output, accumulators, row + number, panel.masked)
 
     def _splits(self, accumulators: int) -> int:
-        """Sets of accumulators for a tile, a divisor of the unrolling."""
+        """Sets of accumulators for tiles, the largest of so many accumulators: a divisor of the unrolling."""
         splits = 1
         while splits < self.unroll and splits * accumulators < LATENCY:
             splits *= 2
