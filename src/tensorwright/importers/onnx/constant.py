@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from tensorwright.graph.graph import Value, constant_value, is_constant, weights_in
@@ -62,10 +64,9 @@ def Size(node: Node, x: Value) -> Value:
 def Range(node: Node, start: Value, limit: Value, delta: Value, *, stash_type: int = 1) -> Value:
     """Fixed numbers give a constant; shape-dependent integers a count that is as long as they say."""
     if all(is_constant(value) for value in (start, limit, delta)):
-        first, last, step = (node.array(value, "Range").reshape(())[()] for value in (start, limit, delta))
-        count = max(0, int(np.ceil((last - first) / step)))
-        numbers = first.astype(np.float64) + np.arange(count) * step if start.type.dtype.is_float else None
-        return node.constant(first + np.arange(count) * step if numbers is None else numbers, start.type.dtype)
+        first, last, step = (node.array(value, "Range").reshape(()).item() for value in (start, limit, delta))
+        count = max(0, ceil((last - first) / step))
+        return node.constant(first + np.arange(count) * step, start.type.dtype)
     if any(contents_of(value) is None for value in (start, limit, delta)):
         node.unsupported("start, limit and delta have to be known when the model is imported")
     (first_dim,), (last_dim,), (step_size,) = (

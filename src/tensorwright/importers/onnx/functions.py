@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, cast
 
 import onnx
-from onnx import FunctionProto, NodeProto, TypeProto, helper
+from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, helper
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.node import Term
 
 
+class _Schema(Protocol):
+    """What the stubs of onnx.defs.OpSchema leave out."""
+
+    has_function: bool
+    has_context_dependent_function: bool
+    function_opset_versions: Sequence[int]
+    context_dependent_function_opset_versions: Sequence[int]
+
+    def get_function_with_opset_version(self, version: int, /) -> bytes: ...
+    def get_context_dependent_function_with_opset_version(
+        self, version: int, node: bytes, types: Sequence[bytes], /
+    ) -> bytes: ...
+
+
 def body_of(proto: NodeProto, domain: str, version: int, inputs: Sequence[Term]) -> FunctionProto | None:
-    """The body that the ONNX standard gives an operator, for inputs of these types; None if it has none."""
+    """The body that the ONNX standard gives an operator, for inputs of these types; None if it has none.
+
+    Its `attribute_proto` holds the defaults of the operator's attributes.
+    """
     try:
         schema = onnx.defs.get_schema(proto.op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
+    body = _body(cast("_Schema", schema), proto, version, inputs)
+    if body is not None:
+        stated = {attribute.name for attribute in body.attribute_proto}
+        defaults = [a.default_value for a in schema.attributes.values() if a.name not in stated]
+        body.attribute_proto.extend(d for d in defaults if d.type != AttributeProto.UNDEFINED)
+    return body
+
+
+def _body(schema: _Schema, proto: NodeProto, version: int, inputs: Sequence[Term]) -> FunctionProto | None:
     if schema.has_function:
         chosen = _newest(schema.function_opset_versions, version)
         return FunctionProto.FromString(schema.get_function_with_opset_version(chosen))
@@ -37,6 +64,5 @@ def _type_of(term: Term) -> TypeProto:
     if not isinstance(term, Value):
         return TypeProto()
     element_type = helper.np_dtype_to_tensor_dtype(term.type.dtype.numpy)
-    return helper.make_tensor_type_proto(
-        element_type, [dim if isinstance(dim, int) else str(dim) for dim in term.type.shape]
-    )
+    dims = [dim if isinstance(dim, int) else str(dim) for dim in term.type.shape]
+    return helper.make_tensor_type_proto(element_type, dims)

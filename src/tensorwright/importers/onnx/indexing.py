@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tensorwright.graph.graph import Value
@@ -50,10 +52,19 @@ def Scatter(node: Node, x: Value, indices: Value, updates: Value, *, axis: int =
     return ScatterElements(node, x, indices, updates, axis=axis)
 
 
-def _reduction(node: Node, reduction: str) -> str:
-    if reduction not in ("none", "add", "mul", "max", "min"):
-        node.fail(f"reduction must be none, add, mul, max or min, found {reduction}")
-    return reduction
+def _reduction(node: Node, reduction: str) -> ops.ScatterReduction:
+    if reduction not in REDUCTIONS:
+        node.fail(f"reduction must be one of {', '.join(REDUCTIONS)}, found {reduction}")
+    return REDUCTIONS[reduction]
+
+
+REDUCTIONS: Mapping[str, ops.ScatterReduction] = {
+    "none": "none",
+    "add": "add",
+    "mul": "mul",
+    "max": "max",
+    "min": "min",
+}
 
 
 def Compress(node: Node, x: Value, condition: Value, *, axis: int | None = None) -> Value:

@@ -23,9 +23,10 @@ def DequantizeLinear(
     output_dtype: int = 0,
 ) -> Value:
     dtype = dtype_from(output_dtype, "output_dtype") if output_dtype else scale.type.dtype
-    wide = node.cast(x, INT32)
+    exact = FLOAT32 if x.type.dtype.is_float else INT32
+    wide = node.cast(x, exact)
     if zero is not None:
-        wide = node.subtract(wide, _aligned(node, node.cast(zero, INT32), x, axis, block_size))
+        wide = node.subtract(wide, _aligned(node, node.cast(zero, exact), x, axis, block_size))
     factor = _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size)
     return node.cast(node.multiply(node.cast(wide, FLOAT32), factor), dtype)
 

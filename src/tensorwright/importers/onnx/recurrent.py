@@ -146,8 +146,9 @@ def _unroll(
     last: list[list[Value]] = [[] for _ in initial]
     for number in range(directions(node, direction)):
         own = functions[number * per_direction : (number + 1) * per_direction]
-        picked = [None if value is None else element(node, value, 0, number) for value in (b, p)]
-        layer = Layer(node, element(node, w, 0, number), element(node, r, 0, number), *picked, hidden, own, clip)
+        bias, peepholes = (None if value is None else element(node, value, 0, number) for value in (b, p))
+        weights, recurrence = (element(node, value, 0, number) for value in (w, r))
+        layer = Layer(node, weights, recurrence, bias, peepholes, hidden, own, clip)
         zeros = node.expand(node.scalar(0, data), (batch, hidden))
         state = tuple(_start(node, value, number, layout, zeros) for value in initial)
         backwards = direction == "reverse" or number == 1

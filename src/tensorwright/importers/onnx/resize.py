@@ -190,7 +190,7 @@ def _weights(node: Node, operator: ResizeOp, extents: Ints, scale: float) -> Flo
         centre = _centre(node, operator.coordinate_transformation, index, extents, scale)
         low, high = int(np.floor(centre - radius / stretch)) + 1, int(np.ceil(centre + radius / stretch)) - 1
         taps = np.arange(low, high + 1)
-        weights = _kernel(operator, (taps - centre) * stretch)
+        weights = _kernel(operator, np.asarray((taps - centre) * stretch, dtype=np.float64))
         if operator.exclude_outside:
             weights = np.where((taps >= 0) & (taps < extent), weights, 0)
         np.add.at(rows[index], np.clip(taps, 0, extent - 1), weights / weights.sum())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.node import Node
@@ -12,6 +13,8 @@ from tensorwright.tensor.dim import Dim, bounds, ceil_divide, floor_divide, maxi
 from tensorwright.tensor.dtype import BOOL
 
 Ints = tuple[int, ...]
+
+PAD_MODES: Mapping[str, ops.PadMode] = {mode: mode for mode in get_args(ops.PadMode)}
 
 
 def Reshape(node: Node, x: Value, shape: Value, *, allowzero: int = 0) -> Value:
@@ -38,7 +41,9 @@ def _remaining(node: Node, x: Value, given: Sequence[Dim]) -> Dim:
             targets.append(dim)
     divisor = product(targets)
     if divisor == 0:
-        return 0 if 0 in x.type.shape else node.fail(f"{x.type} cannot be reshaped: the given extents are {list(given)}")
+        return (
+            0 if 0 in x.type.shape else node.fail(f"{x.type} cannot be reshaped: the given extents are {list(given)}")
+        )
     quotient = floor_divide(product(sources), divisor)
     if isinstance(quotient, int) and quotient * divisor != product(sources):
         node.fail(f"the elements of {x.type} cannot be divided among the extents {list(given)}")
@@ -201,7 +206,7 @@ def Pad(
     chosen = [node.axis(axis, x.type.rank) for axis in axes]
     if given is None or len(given) != 2 * len(chosen):
         node.fail(f"pads must have two numbers for each of {len(chosen)} axes, found {given}")
-    if mode not in ("constant", "reflect", "edge", "wrap"):
+    if mode not in PAD_MODES:
         node.fail(f"mode must be constant, reflect, edge or wrap, found {mode}")
     before, after = [0] * x.type.rank, [0] * x.type.rank
     amounts = node.static(given, "pads")
@@ -212,7 +217,7 @@ def Pad(
     filling = value if constant is None else node.array(constant, "the constant_value").reshape(-1)[0].item()
     if x.type.dtype.is_integer or x.type.dtype == BOOL:
         filling = int(filling)
-    return node.apply(ops.Pad(tuple(before), tuple(after), mode, filling), x)  # type: ignore[arg-type]
+    return node.apply(ops.Pad(tuple(before), tuple(after), PAD_MODES[mode], filling), x)
 
 
 def DepthToSpace(node: Node, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:

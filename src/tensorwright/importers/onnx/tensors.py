@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.importers.failures import Unsupported
-from tensorwright.tensor.dtype import DType, dtype_of
+from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8, DType, dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
 
-Bytes = np.memmap[tuple[int], np.dtype[np.uint8]]
+Bytes = npt.NDArray[np.uint8]
 
 
 def dtype_from(element_type: int, what: str) -> DType:
@@ -67,7 +67,7 @@ class ExternalFiles:
                 f"{what}: bytes {offset} to {offset + size} of '{fields['location']}' are needed, the file has "
                 f"{len(content)}; it is truncated or belongs to another model"
             )
-        return content[offset : offset + size]
+        return np.asarray(content)[offset : offset + size]
 
     def _map(self, location: str, what: str) -> Bytes:
         if location not in self._mapped:
@@ -120,12 +120,39 @@ def weights_from(tensor: TensorProto, files: ExternalFiles) -> Weights:
     return Weights(type, lambda: np.asarray(numpy_helper.to_array(tensor)))
 
 
+def widened_weights(tensor: TensorProto, files: ExternalFiles) -> Weights | None:
+    """Integers of 2 and 4 bits as int8 or uint8, floats of 4 and 8 bits as float32; None for other types."""
+    dtype = WIDENED.get(tensor.data_type)
+    if dtype is None:
+        return None
+    if tensor.data_location == TensorProto.EXTERNAL:
+        per_byte = PER_BYTE.get(tensor.data_type, 1)
+        content = files.bytes(tensor, -(-int(np.prod(tensor.dims, dtype=object)) // per_byte))
+        inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=content.tobytes())
+    else:
+        inside = tensor
+    return Weights(TensorType(dtype, tuple(tensor.dims)), lambda: numpy_helper.to_array(inside).astype(dtype.numpy))
+
+
 def _listed(tensor: TensorProto) -> int:
     return len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
 
 
 def _view(content: Bytes, dtype: DType) -> npt.NDArray[np.generic]:
-    array = np.asarray(content)
-    if array.ctypes.data % dtype.size:
-        array = array.copy()
-    return array.view(dtype.numpy)
+    aligned = content.copy() if content.ctypes.data % dtype.size else content
+    return aligned.view(dtype.numpy)
+
+
+def _types(*names: str) -> list[int]:
+    known = set(TensorProto.DataType.keys())
+    return [TensorProto.DataType.Value(name) for name in names if name in known]
+
+
+WIDENED: Mapping[int, DType] = (
+    dict.fromkeys(_types("INT2", "INT4"), INT8)
+    | dict.fromkeys(_types("UINT2", "UINT4"), UINT8)
+    | dict.fromkeys(_types("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1"), FLOAT32)
+)
+PER_BYTE: Mapping[int, int] = dict.fromkeys(_types("INT4", "UINT4", "FLOAT4E2M1"), 2) | dict.fromkeys(
+    _types("INT2", "UINT2"), 4
+)

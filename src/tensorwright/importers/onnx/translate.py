@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NoReturn
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
 from tensorwright.importers.failures import Unsupported
-from tensorwright.importers.onnx.attributes import Attribute, attribute_value
+from tensorwright.importers.onnx.attributes import attribute_value
 from tensorwright.importers.onnx.failures import Finding, failure
 from tensorwright.importers.onnx.functions import body_of
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.importers.onnx.read import STANDARD_DOMAINS, Source, opsets_of, read_model
 from tensorwright.importers.onnx.registry import handler_of
-from tensorwright.importers.onnx.tensors import ExternalFiles, weights_from
+from tensorwright.importers.onnx.scope import (
+    Absent,
+    Meaning,
+    Skipped,
+    Surroundings,
+    Widened,
+    bound_attributes,
+    used_names,
+)
+from tensorwright.importers.onnx.tensors import ExternalFiles, weights_from, widened_weights
 
 DEEPEST = 64
+CONVERTING = ("DequantizeLinear",)
+"""Operators that accept constants of types that exist here only in a wider form."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +41,6 @@ class Import:
 
     graph: Graph
     names: Mapping[str, Value]
-
-
-@dataclass(frozen=True)
-class Absent:
-    """Stands for a tensor that could not be made. `reason` is empty where the cause has been reported already."""
-
-    reason: str = ""
-
-
-class Skipped(Exception):
-    """A node needs what another, already reported, node should have made."""
-
-
-Scope = MutableMapping[str, Term | Absent]
 
 
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: Shapes | None = None) -> Graph:
@@ -75,15 +70,20 @@ def read_network(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the nodes of one graph or function body have in common."""
+class Place:
+    """Where a node is: its full name, its operator, the operator's domain and the imported version of that."""
 
-    opsets: Mapping[str, int]
-    scope: Scope
-    used: frozenset[str]
-    attributes: Mapping[str, AttributeProto]
-    path: str = ""
-    depth: int = 0
+    name: str
+    operator: str
+    domain: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"node '{self.name}' ({self.domain or 'ai.onnx'}.{self.operator}, opset {self.version})"
+
+
+class LocatedFailure(ImportFailure):
+    """A failure whose message already names the node."""
 
 
 class _Translator:
@@ -103,70 +103,63 @@ class _Translator:
             inputs = [(value.name, input_value(value.name, resolver.type_of(value))) for value in declared]
         except (ImportFailure, Unsupported) as error:
             raise ImportFailure(f"{label}: {error}") from None
-        scope: dict[str, Term | Absent] = dict(inputs)
-        surroundings = Surroundings(self._source.opsets, scope, _used(graph.node, graph.output), {})
-        self._run(graph, surroundings)
+        scope: dict[str, Meaning] = dict(inputs)
+        self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), {}))
         if self._findings:
             raise failure(self._findings, label)
         outputs = [(value.name, self._output(value.name, scope)) for value in graph.output]
         names = {name: term for name, term in scope.items() if isinstance(term, Value)}
         return Import(Graph(tuple(inputs), tuple(outputs), graph.name or "network"), MappingProxyType(names))
 
-    def _output(self, name: str, scope: Mapping[str, Term | Absent]) -> Value:
+    def _output(self, name: str, scope: Mapping[str, Meaning]) -> Value:
         term = scope.get(name)
         if isinstance(term, Value):
             return term
         found = "is a sequence; only tensors are supported" if isinstance(term, tuple) else "is made by no node"
         raise ImportFailure(f"{self._source.label}: output '{name}' {found}")
 
-    def _run(self, graph: GraphProto, surroundings: Surroundings) -> None:
+    def _run(self, graph: GraphProto, around: Surroundings) -> None:
         for tensor in graph.initializer:
             try:
-                surroundings.scope[tensor.name] = constant_value(weights_from(tensor, self._files), tensor.name)
-            except Unsupported as error:
-                surroundings.scope[tensor.name] = Absent(str(error))
+                around.scope[tensor.name] = constant_meaning(tensor, self._files)
             except ImportFailure as error:
                 raise ImportFailure(f"{self._source.label}: {error}") from error
         for sparse in graph.sparse_initializer:
-            surroundings.scope[sparse.values.name] = Absent("sparse tensors are not supported")
+            around.scope[sparse.values.name] = Absent("sparse tensors are not supported")
         for proto in graph.node:
-            self._node(proto, surroundings)
+            self._node(proto, around)
 
     def _node(self, proto: NodeProto, around: Surroundings) -> None:
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
         own = proto.name or next((name for name in proto.output if name), proto.op_type)
         name = f"{around.path}/{own}" if around.path else own
-        version = around.opsets.get(domain, 0)
-        for output in proto.output:
-            if output and output in around.scope and (output not in _parents(around.scope)):
-                raise ImportFailure(f"{self._source.label}: node '{name}': tensor '{output}' is made twice")
-        results: Sequence[Term | Absent]
+        place = Place(name, proto.op_type, domain, around.opsets.get(domain, 0))
+        results: Sequence[Meaning]
         try:
-            results = self._results(proto, Place(name, domain, version), around)
+            results = self._results(proto, place, around)
         except Unsupported as error:
-            self._findings.append(Finding(proto.op_type, domain, version, name, str(error)))
+            self._findings.append(Finding(proto.op_type, domain, place.version, name, str(error)))
             results = [Absent()] * len(proto.output)
         except Skipped:
             results = [Absent()] * len(proto.output)
-        except ImportFailure as error:
-            self._raise(proto, Place(name, domain, version), error)
-        except (NetworkError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._raise(proto, Place(name, domain, version), error)
-        around.scope.update({output: term for output, term in zip(proto.output, results, strict=False) if output})
-
-    def _raise(self, proto: NodeProto, place: Place, error: Exception) -> NoReturn:
-        if isinstance(error, LocatedFailure):
-            raise error
-        what = f"{self._source.label}: node '{place.name}' ({place.domain or 'ai.onnx'}.{proto.op_type}, opset {place.version})"
-        detail = str(error) if isinstance(error, ImportFailure | NetworkError) else f"{type(error).__name__}: {error}"
-        raise LocatedFailure(f"{what}: {detail}") from error
+        except LocatedFailure:
+            raise
+        except (ImportFailure, NetworkError) as error:
+            raise LocatedFailure(f"{self._source.label}: {place}: {error}") from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise LocatedFailure(f"{self._source.label}: {place}: {type(error).__name__}: {error}") from error
+        for output, term in zip(proto.output, results, strict=False):
+            if output in around.own:
+                raise ImportFailure(f"{self._source.label}: {place}: tensor '{output}' is made twice")
+            if output:
+                around.scope[output] = term
 
     def _results(self, proto: NodeProto, place: Place, around: Surroundings) -> Sequence[Term]:
-        attributes = _bound_attributes(proto, around.attributes)
+        attributes = bound_attributes(proto, around.attributes)
         function = self._functions.get((proto.domain, proto.op_type))
         handler = None if function else handler_of(place.domain, proto.op_type)
         try:
-            inputs = [self._lookup(name, around.scope) for name in proto.input]
+            inputs = [around.lookup(name, proto.op_type in CONVERTING) for name in proto.input]
         except Skipped:
             if function is None and handler is None and not _has_body(proto, place):
                 raise Unsupported("") from None
@@ -174,16 +167,25 @@ class _Translator:
         if function is not None:
             return self._call(function, inputs, attributes, place, around)
         node = self._handle(proto, place, around)
-        if handler is not None:
+        if handler is None:
+            return self._by_definition(proto, node, inputs, attributes, around)
+        try:
+            values = {name: attribute_value(attribute, self._files) for name, attribute in attributes.items()}
+            return checked(handler(node, inputs, values), node)
+        except Unsupported as error:
             try:
-                values = {name: attribute_value(a, self._files) for name, a in attributes.items()}
-                return self._checked(handler(node, inputs, values), node)
-            except Unsupported as error:
-                try:
-                    return self._by_definition(proto, node, inputs, attributes, around)
-                except (Unsupported, LocatedFailure):
-                    raise error from None
-        return self._by_definition(proto, node, inputs, attributes, around)
+                return self._by_definition(proto, node, inputs, attributes, around)
+            except (Unsupported, LocatedFailure):
+                raise error from None
+
+    def _handle(self, proto: NodeProto, place: Place, around: Surroundings) -> Node:
+        def translate(graph: GraphProto, given: Mapping[str, Term]) -> tuple[Term, ...]:
+            inner = around.branch(graph, given, place.name)
+            self._run(graph, inner)
+            return tuple(inner.lookup(value.name) for value in graph.output)
+
+        wanted = tuple(bool(output) and output in around.used for output in proto.output)
+        return Node(place.name, proto.op_type, place.domain, place.version, wanted, translate)
 
     def _by_definition(
         self,
@@ -194,44 +196,22 @@ class _Translator:
         around: Surroundings,
     ) -> Sequence[Term]:
         """The outputs by the body that the ONNX standard gives the operator."""
-        place = Place(node.name, node.domain, node.version)
-        body = self._standard_body(proto, place, inputs, attributes)
+        place = Place(node.name, node.operator, node.domain, node.version)
+        plain = NodeProto()
+        plain.CopyFrom(proto)
+        del plain.attribute[:]
+        plain.attribute.extend(attributes.values())
+        body = body_of(plain, place.domain, place.version, inputs)
         if body is None:
             raise Unsupported("")
         reported = len(self._findings)
         try:
-            return self._checked(self._call(body, inputs, attributes, place, around), node)
+            return checked(self._call(body, inputs, attributes, place, around), node)
         except Skipped:
             causes = self._findings[reported:]
             del self._findings[reported:]
             parts = sorted({f"{f.operator}{f' ({f.reason})' if f.reason else ''}" for f in causes})
             raise Unsupported(f"its definition uses {', '.join(parts)}" if parts else "") from None
-
-    def _handle(self, proto: NodeProto, place: Place, around: Surroundings) -> Node:
-        def translate(graph: GraphProto, given: Mapping[str, Term]) -> tuple[Term, ...]:
-            scope: Scope = ChainMap(dict(given), *_maps(around.scope))
-            used = _used(graph.node, graph.output)
-            inner = Surroundings(around.opsets, scope, used, around.attributes, place.name, around.depth + 1)
-            self._run(graph, inner)
-            return tuple(self._lookup(value.name, scope) for value in graph.output)
-
-        wanted = tuple(bool(output) and output in around.used for output in proto.output)
-        return Node(place.name, proto.op_type, place.domain, place.version, wanted, translate)
-
-    def _checked(self, results: Sequence[Term], node: Node) -> Sequence[Term]:
-        for number, wanted in enumerate(node.wanted):
-            if wanted and (number >= len(results) or results[number] is None):
-                raise Unsupported(f"output {number} is not supported")
-        return results
-
-    def _standard_body(
-        self, proto: NodeProto, place: Place, inputs: Sequence[Term], attributes: Mapping[str, AttributeProto]
-    ) -> FunctionProto | None:
-        plain = NodeProto()
-        plain.CopyFrom(proto)
-        del plain.attribute[:]
-        plain.attribute.extend(attributes.values())
-        return body_of(plain, place.domain, place.version, inputs)
 
     def _call(
         self,
@@ -242,41 +222,32 @@ class _Translator:
         around: Surroundings,
     ) -> Sequence[Term]:
         if around.depth >= DEEPEST:
-            raise ImportFailure(f"functions call each other more than {DEEPEST} deep; does '{function.name}' call itself?")
+            raise ImportFailure(f"functions are nested more than {DEEPEST} deep; does '{function.name}' call itself?")
         given = list(inputs) + [None] * (len(function.input) - len(inputs))
-        scope: Scope = dict(zip(function.input, given, strict=False))
+        scope: dict[str, Meaning] = dict(zip(function.input, given, strict=False))
         bound = {a.name: a for a in function.attribute_proto} | dict(attributes)
-        used = frozenset(function.output) | _names_in(function.node)
         opsets = {**around.opsets, **opsets_of(function)}
-        inner = Surroundings(opsets, scope, used, bound, place.name, around.depth + 1)
+        inner = Surroundings(opsets, scope, used_names(function), bound, place.name, around.depth + 1)
         for proto in function.node:
             self._node(proto, inner)
-        return [self._lookup(name, scope) if name in scope else None for name in function.output]
-
-    def _lookup(self, name: str, scope: Mapping[str, Term | Absent]) -> Term:
-        if not name:
-            return None
-        if name not in scope:
-            raise ImportFailure(f"tensor '{name}' is made by no earlier node; nodes must be in topological order")
-        term = scope[name]
-        if isinstance(term, Absent):
-            if term.reason:
-                raise Unsupported(term.reason)
-            raise Skipped
-        return term
+        return [inner.lookup(name) if name in scope else None for name in function.output]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a node is: its full name, its domain and the imported version of that."""
+def constant_meaning(tensor: TensorProto, files: ExternalFiles) -> Meaning:
+    """What the name of an initializer stands for."""
+    try:
+        return constant_value(weights_from(tensor, files), tensor.name)
+    except Unsupported as error:
+        wide = widened_weights(tensor, files)
+        return Absent(str(error)) if wide is None else Widened(constant_value(wide, tensor.name), str(error))
 
-    name: str
-    domain: str
-    version: int
 
-
-class LocatedFailure(ImportFailure):
-    """A failure whose message already names the node."""
+def checked(results: Sequence[Term], node: Node) -> Sequence[Term]:
+    """The outputs, none of those missing that something uses."""
+    for number, wanted in enumerate(node.wanted):
+        if wanted and (number >= len(results) or results[number] is None):
+            raise Unsupported(f"output {number} is not supported")
+    return results
 
 
 def _has_body(proto: NodeProto, place: Place) -> bool:
@@ -284,47 +255,3 @@ def _has_body(proto: NodeProto, place: Place) -> bool:
         return body_of(proto, place.domain, place.version, [None] * len(proto.input)) is not None
     except (RuntimeError, ValueError):
         return True
-
-
-def _bound_attributes(proto: NodeProto, outer: Mapping[str, AttributeProto]) -> dict[str, AttributeProto]:
-    """The node's attributes; those that refer to an attribute of the enclosing function take its value."""
-    bound: dict[str, AttributeProto] = {}
-    for attribute in proto.attribute:
-        if not attribute.ref_attr_name:
-            bound[attribute.name] = attribute
-        elif attribute.ref_attr_name in outer:
-            bound[attribute.name] = AttributeProto()
-            bound[attribute.name].CopyFrom(outer[attribute.ref_attr_name])
-            bound[attribute.name].name = attribute.name
-    return bound
-
-
-def _used(nodes: Iterable[NodeProto], outputs: Iterable[object]) -> frozenset[str]:
-    return _names_in(nodes) | {str(getattr(value, "name", "")) for value in outputs}
-
-
-def _names_in(nodes: Iterable[NodeProto]) -> frozenset[str]:
-    return frozenset(_walk(nodes))
-
-
-def _walk(nodes: Iterable[NodeProto]) -> Iterator[str]:
-    for node in nodes:
-        yield from node.input
-        for attribute in node.attribute:
-            for graph in [attribute.g, *attribute.graphs] if attribute.type in GRAPHS else ():
-                yield from _walk(graph.node)
-                yield from (value.name for value in graph.output)
-
-
-GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-
-
-def _maps(scope: Scope) -> list[MutableMapping[str, Term | Absent]]:
-    return list(scope.maps) if isinstance(scope, ChainMap) else [scope]
-
-
-def _parents(scope: Scope) -> Mapping[str, Term | Absent]:
-    return scope.parents if isinstance(scope, ChainMap) else {}
-
-
-__all__ = ["Attribute", "Import", "import_onnx", "read_network"]

@@ -1,0 +1,117 @@
+"""What the names of a graph stand for while it is read."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
+
+from tensorwright.base.errors import ImportFailure
+from tensorwright.graph.graph import Value
+from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.onnx.node import Term
+
+GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Stands for a tensor that could not be made. `reason` is empty where the cause has been reported already."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A constant whose element type has no equal here, held in a wider one; `reason` says so.
+
+    Only operators that convert their input anyway may use it.
+    """
+
+    value: Value
+    reason: str
+
+
+Meaning = Term | Absent | Widened
+Scope = MutableMapping[str, Meaning]
+
+
+class Skipped(Exception):
+    """A node needs what another, already reported, node should have made."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the nodes of one graph or function body have in common."""
+
+    opsets: Mapping[str, int]
+    scope: Scope
+    used: frozenset[str]
+    attributes: Mapping[str, AttributeProto]
+    path: str = ""
+    depth: int = 0
+
+    def branch(self, graph: GraphProto, given: Mapping[str, Term], path: str) -> Surroundings:
+        """The surroundings of a subgraph: names it does not define mean what they mean here."""
+        outer = list(self.scope.maps) if isinstance(self.scope, ChainMap) else [self.scope]
+        scope: Scope = ChainMap(dict(given), *outer)
+        return Surroundings(self.opsets, scope, used_names(graph), self.attributes, path, self.depth + 1)
+
+    @property
+    def own(self) -> Mapping[str, Meaning]:
+        """The names that were defined here and not further out."""
+        return self.scope.maps[0] if isinstance(self.scope, ChainMap) else self.scope
+
+    def lookup(self, name: str, accepts_widened: bool = False) -> Term:
+        """What a name means; None for the empty name.
+
+        Raises:
+            ImportFailure: nothing of this name has been made.
+            Unsupported: it could not be made.
+            Skipped: it could not be made, and that has been reported.
+        """
+        if not name:
+            return None
+        if name not in self.scope:
+            raise ImportFailure(f"tensor '{name}' is made by no earlier node; nodes must be in topological order")
+        match self.scope[name]:
+            case Absent(reason=reason):
+                if reason:
+                    raise Unsupported(reason)
+                raise Skipped
+            case Widened(value=value, reason=reason):
+                if not accepts_widened:
+                    raise Unsupported(reason)
+                return value
+            case term:
+                return term
+
+
+def used_names(graph: GraphProto | FunctionProto) -> frozenset[str]:
+    """All names that the nodes of a graph, those of its subgraphs, or its outputs refer to."""
+    outputs = graph.output if isinstance(graph, FunctionProto) else [value.name for value in graph.output]
+    return frozenset(_names(graph.node)) | set(outputs)
+
+
+def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            for graph in [attribute.g, *attribute.graphs] if attribute.type in GRAPHS else ():
+                yield from used_names(graph)
+
+
+def bound_attributes(proto: NodeProto, outer: Mapping[str, AttributeProto]) -> dict[str, AttributeProto]:
+    """The node's attributes; those that refer to an attribute of the enclosing function take its value."""
+    bound: dict[str, AttributeProto] = {}
+    for attribute in proto.attribute:
+        if not attribute.ref_attr_name:
+            bound[attribute.name] = attribute
+        elif attribute.ref_attr_name in outer:
+            copied = AttributeProto()
+            copied.CopyFrom(outer[attribute.ref_attr_name])
+            copied.name = attribute.name
+            bound[attribute.name] = copied
+    return bound
