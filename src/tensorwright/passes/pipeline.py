@@ -33,8 +33,11 @@ PASSES: tuple[Pass, ...] = (
 )
 """What always helps; repeated in this order until nothing changes."""
 
-LATE_PASSES: tuple[Pass, ...] = (merge_products,)
-"""What would hide operators from the other passes; run once these are done."""
+OPTIONAL_PASSES: tuple[Pass, ...] = (merge_products,)
+"""What pays only where the later stages make the most of it, and hides operators from the other passes.
+
+Merged products are as fast as separate ones as long as cutting out their slices is a step of its own.
+"""
 
 ROUNDS = 20
 """Every round of a real network does some work; a chain of rewrites longer than this is left half done."""
@@ -44,7 +47,7 @@ def optimise(
     graph: Graph,
     *,
     passes: Sequence[Pass] = PASSES,
-    late_passes: Sequence[Pass] = LATE_PASSES,
+    late_passes: Sequence[Pass] = (),
     check: bool = False,
 ) -> Graph:
     """An equivalent graph that computes less. Inputs and outputs keep their names, order and types.
@@ -54,7 +57,7 @@ def optimise(
     Args:
         graph: what to optimise.
         passes: what to run in this order, again and again.
-        late_passes: what to run after them; then `passes` follow once more.
+        late_passes: what to run after them, for instance `OPTIONAL_PASSES`; then `passes` follow once more.
         check: verify the graph after every pass.
     """
     graph = _settled(graph, passes, check)
