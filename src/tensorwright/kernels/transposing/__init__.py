@@ -1,0 +1,1 @@
+"""What the transposing kernels are made of."""

@@ -1,0 +1,152 @@
+"""How an elementwise computation is cut into square blocks that are transposed in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.flatten import FlatComputation
+from tensorwright.graph.expression import (
+    Apply,
+    IndexValue,
+    Load,
+    Reduce,
+    Scalar,
+    Variable,
+    rename,
+    stride_along,
+    walk,
+)
+from tensorwright.tensor.dim import Atom, Dim, ceil_divide, expression, substitute, tuning_value
+
+ENOUGH_TASKS = 64
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis cut into pieces of `size`, the last of which may be shorter: ``index = size · piece + inner``."""
+
+    extent: int
+    size: int
+    piece: Variable
+    inner: Variable
+
+    @property
+    def rest(self) -> int:
+        """Elements of a last, shorter piece; 0 if there is none."""
+        return self.extent % self.size
+
+    @property
+    def whole(self) -> int:
+        return self.extent // self.size
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An operand that is read along the turned axis. `channels`: rows from there on are padding and not in memory."""
+
+    operand: int
+    address: Dim
+    load: Load
+    channel: Dim = 0
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class TransposingPlan:
+    """Loops over `variables`, pieces of both axes among them, around blocks of `turned` × `lane` elements."""
+
+    variables: tuple[Variable, ...]
+    tasks: int
+    lane: Axis
+    turned: Axis
+    loads: tuple[Turned, ...]
+    address: Dim
+    body: Scalar
+
+
+def transposing_plan(flat: FlatComputation, lanes: int, padded_from: int | None) -> TransposingPlan | None:
+    """The plan for a computation whose loads run along two axes, one of which the stores run along.
+
+    padded_from: the number of channels if the output's last block of channels has lanes beyond them.
+    """
+    if any(isinstance(node, Reduce) for node in walk(flat.body)) or not flat.variables:
+        return None
+    *others, last = flat.variables
+    lane = _axis(last, lanes, "lane")
+    if lane is None:
+        return None
+    loads = [node for node in walk(flat.body) if isinstance(node, Load)]
+    for candidate in reversed(others):
+        axis = _axis(candidate, lanes, "turned")
+        if axis is None:
+            continue
+        moved: dict[Atom, Dim] = {last: _cut(lane), candidate: _cut(axis)}
+        turned = _turned(loads, moved, lane, axis, padded_from)
+        if turned or (turned is not None and _scattered(loads, last)):
+            variables = tuple(v for v in others if v != candidate and v.extent != 1)
+            variables = (*variables, axis.piece, lane.piece)
+            address = substitute(flat.address, moved)
+            return TransposingPlan(variables, _tasks(variables), lane, axis, turned, address, rename(flat.body, moved))
+    return None
+
+
+def _axis(variable: Variable, size: int, name: str) -> Axis | None:
+    if not isinstance(variable.extent, int) or variable.extent < 2:
+        return None
+    pieces = Variable(f"{name}_piece", ceil_divide(variable.extent, size))
+    return Axis(variable.extent, size, pieces, Variable(f"{name}_inner", size))
+
+
+def _cut(axis: Axis) -> Dim:
+    return expression(axis.piece) * axis.size + expression(axis.inner)
+
+
+def _turned(
+    loads: Sequence[Load], moved: dict[Atom, Dim], lane: Axis, axis: Axis, padded_from: int | None
+) -> tuple[Turned, ...] | None:
+    """The loads that have to be turned; None if one can be read along neither axis."""
+    found: list[Turned] = []
+    for load in loads:
+        address = substitute(load.index[0], moved)
+        if stride_along(address, lane.inner) in (0, 1):
+            continue
+        padding = None if load.guard is None else _padding(load.guard, padded_from)
+        once = sum(other.operand == load.operand for other in loads) == 1
+        if stride_along(address, axis.inner) != 1 or not once or (load.guard is not None and padding is None):
+            return None
+        if stride_along(address, lane.inner) is None or load.dtype.size != 4:
+            return None
+        channel = 0 if padding is None else substitute(padding, moved)
+        found.append(Turned(load.operand, address, load, channel, None if padding is None else padded_from))
+    return tuple(found)
+
+
+def _scattered(loads: Sequence[Load], lane: Variable) -> bool:
+    """Whether a load is only contiguous within pieces of the axis that the stores run along."""
+    return any(stride_along(load.index[0], lane) not in (0, 1) for load in loads)
+
+
+def _padding(guard: Scalar, channels: int | None) -> Dim | None:
+    """The channel in the condition that a channel is none of the padding, if that is all that the guard says."""
+    match guard:
+        case Apply(function="less", operands=(IndexValue(index=channel), IndexValue(index=limit))) if limit == channels:
+            return channel
+    return None
+
+
+def _tasks(variables: Sequence[Variable]) -> int:
+    """How many of the outermost loops are dealt out as tasks."""
+    tasks = 1
+    for count, tasks_here in enumerate(_running_products(variables), 1):
+        tasks = count
+        if tasks_here >= ENOUGH_TASKS:
+            break
+    return tasks
+
+
+def _running_products(variables: Sequence[Variable]) -> Iterator[int]:
+    total = 1
+    for variable in variables:
+        total *= tuning_value(variable.extent)
+        yield total

@@ -1,0 +1,77 @@
+"""Reorders between layouts and transposes, with what is fused to them, equal the reference in all layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from kernels.matmul_regions import RUNNABLE, check
+from tensorwright.codegen.compile import compile_object
+from tensorwright.codegen.target import TARGETS
+from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from tensorwright.graph.op import Op
+from tensorwright.graph.region import Region, region_of
+from tensorwright.kernels.cpu.transposing import Transposing
+from tensorwright.ops.activation import Relu
+from tensorwright.ops.elementwise import Binary, Identity
+from tensorwright.ops.shape import Transpose
+from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
+
+BATCH = symbol("batch", 1, 2, 8)
+
+
+def region(shape: Sequence[Dim], *ops: Op, bias: bool = False) -> Region:
+    values: list[Value] = []
+    value = input_value("x", TensorType(FLOAT32, tuple(shape)))
+    for op in ops:
+        value = apply(op, value)
+        values.append(value)
+    if bias:
+        numbers = np.linspace(-1, 1, int(shape[1]), dtype=np.float32)  # type: ignore[arg-type]
+        constant = constant_value(weights_of(numbers.reshape(-1, *[1] * (len(shape) - 2))))
+        values.append(apply(Binary("add"), value, constant))
+    return region_of(values)
+
+
+REGIONS = {
+    "whole-blocks": region((2, 32, 8, 4), Identity()),
+    "three-channels": region((1, 3, 9, 11), Identity()),
+    "odd-channels": region((2, 20, 5, 7), Identity(), bias=True),
+    "few-pixels": region((1, 33, 1, 2), Relu()),
+    "line": region((3, 17, 19), Identity(), Relu()),
+    "volume": region((1, 18, 2, 3, 5), Identity()),
+    "batch": region((BATCH, 20, 6, 7), Relu(), bias=True),
+    "channels-last": region((2, 20, 5, 7), Transpose((0, 2, 3, 1)), Relu()),
+    "channels-first": region((2, 5, 7, 32), Transpose((0, 3, 1, 2)), Relu()),
+    "matrix": region((33, 18), Transpose((1, 0))),
+    "middle": region((3, 19, 4, 17), Transpose((0, 3, 2, 1))),
+}
+
+
+@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("name", REGIONS)
+def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
+    target = TARGETS[target_name]
+    configs = Transposing().configs(REGIONS[name], target)
+    assert configs
+    for config in configs:
+        kernel = Transposing().emit(REGIONS[name], config, target)
+        for symbols in [{"batch": 1}, {"batch": 5}] if name == "batch" else [{}]:
+            check(REGIONS[name], kernel, target, rng, symbols)
+
+
+@pytest.mark.parametrize("name", ["odd-channels", "channels-last"])
+def test_compiles_for_aarch64(name: str) -> None:
+    target = TARGETS["aarch64"]
+    for config in Transposing().configs(REGIONS[name], target):
+        assert compile_object(Transposing().emit(REGIONS[name], config, target).code, target)
+
+
+def test_reorders_both_ways() -> None:
+    layouts = {(c.inputs[0].block, c.output.block) for c in Transposing().configs(REGIONS["batch"], TARGETS["avx512"])}
+    assert layouts == {(1, 16), (16, 1)}
