@@ -11,7 +11,6 @@ from tensorwright.api.dimensions import (
     IMPLICIT_BATCH,
     InputRange,
     assumed_symbols,
-    bare_symbol,
     open_dimension,
     settled_symbols,
 )
@@ -21,6 +20,7 @@ from tensorwright.api.tensor import UNKNOWN, Tensor
 from tensorwright.base.errors import NetworkError, ShapeError
 from tensorwright.graph.graph import Graph, Value, input_value
 from tensorwright.graph.substitute import with_dims
+from tensorwright.runtime.bindings import bare_symbol
 from tensorwright.tensor.dim import Atom, Dim, Symbol, substitute, symbols_of
 from tensorwright.tensor.type import Shape, TensorType
 

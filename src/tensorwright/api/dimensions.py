@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorwright.base.errors import NetworkError
-from tensorwright.tensor.dim import Atom, Dim, IntegerExpression, Symbol, expression
+from tensorwright.runtime.bindings import bare_symbol
+from tensorwright.tensor.dim import Atom, Dim, Symbol, expression
 from tensorwright.tensor.type import Shape
 
 OPEN_MAX = 1 << 20
@@ -26,15 +27,6 @@ def open_dimension(name: str) -> Dim:
 
 def is_open(symbol: Symbol) -> bool:
     return symbol.max == OPEN_MAX
-
-
-def bare_symbol(dim: Dim) -> Symbol | None:
-    """The symbol, when the dimension is nothing but a symbol."""
-    if isinstance(dim, IntegerExpression) and len(dim.terms) == 1 and dim.terms[0][1] == 1:
-        atoms = dim.terms[0][0]
-        if len(atoms) == 1 and isinstance(atoms[0], Symbol):
-            return atoms[0]
-    return None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import BuildError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class IProgressMonitor:
-    """Hears how far a build is; subclass it. Called from the thread that builds."""
+    """Hears how far a build is; subclass it. It may be called from several threads, but never at once."""
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
         """A phase of so many steps begins."""
@@ -25,39 +26,51 @@ class IProgressMonitor:
 
 
 class MonitoredProgress:
-    """Hands the progress of a build to a monitor."""
+    """Hands the progress of a build to a monitor, and cancels the build on the thread that started the phase."""
 
     def __init__(self, monitor: IProgressMonitor) -> None:
         self._monitor = monitor
+        self._lock = threading.Lock()
         self._phase: str | None = None
+        self._thread = threading.get_ident()
         self._step = 0
+        self._cancelled = ""
 
     def phase(self, name: str, steps: int) -> None:
-        """A phase of so many steps begins; the one before has ended."""
+        """A phase of so many steps begins; the one before has ended.
+
+        Raises:
+            BuildError: the monitor has cancelled the build.
+        """
         self.done()
-        self._phase, self._step = name, 0
+        self._raise_if_cancelled()
+        self._phase, self._step, self._thread = name, 0, threading.get_ident()
         self._monitor.phase_start(name, None, steps)
 
     def step(self, description: str) -> None:
         """One step of the phase is done.
 
         Raises:
-            BuildError: the monitor cancels the build.
+            BuildError: the monitor has cancelled the build.
         """
-        phase = self._phase or ""
-        going_on = self._monitor.step_complete(phase, self._step)
-        if going_on is False:
+        with self._lock:
+            phase = self._phase or ""
+            if not self._cancelled and self._monitor.step_complete(phase, self._step) is False:
+                self._cancelled = f"in phase '{phase}', after step {self._step} ({description})"
+            self._step += 1
+        if self._cancelled and threading.get_ident() == self._thread:
             self.done()
-            raise BuildError(
-                f"the progress monitor cancelled the build in phase '{phase}', after step {self._step} ({description})"
-            )
-        self._step += 1
+            self._raise_if_cancelled()
 
     def done(self) -> None:
         """The phase has ended."""
         if self._phase is not None:
             phase, self._phase = self._phase, None
             self._monitor.phase_finish(phase)
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled:
+            raise BuildError(f"the progress monitor cancelled the build {self._cancelled}")
 
 
 class ProgressBar:

@@ -44,7 +44,7 @@ class Region:
     @property
     def name(self) -> str:
         """The names of the user's layers that the region computes."""
-        return " + ".join(value.name for value in self.values)
+        return " + ".join(dict.fromkeys(value.name for value in self.values))
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:

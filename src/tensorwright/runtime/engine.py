@@ -13,7 +13,7 @@ from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.devices.device import Allocator, Device
 from tensorwright.plan import stamp
 from tensorwright.plan.file import parse_plan, read_plan, serialize_plan, write_plan
-from tensorwright.plan.plan import Json, MachineStamp, Plan
+from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
 from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
@@ -72,6 +72,11 @@ class Engine:
         """Steps of one inference, after fusion."""
         steps = self._plan.report.get("steps", [])
         return len(steps) if isinstance(steps, list) else 0
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """Inputs and outputs in order, with their types; dimensions may be symbolic."""
+        return self._plan.bindings
 
     @property
     def num_bindings(self) -> int:

@@ -1,0 +1,91 @@
+"""What all commands share: errors in one line, and options in users' spelling."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tensorwright.base.errors import TensorwrightError
+
+Entry = int | tuple[int, int, int]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class UsageError(TensorwrightError):
+    """An option is wrong."""
+
+
+def reported(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option --debug, without which errors are one line on standard error and exit code 1."""
+
+    @functools.wraps(function)
+    def command(*args: object, debug: bool, **options: object) -> None:
+        try:
+            function(*args, **options)
+        except (TensorwrightError, OSError) as error:
+            if debug:
+                raise
+            Console(stderr=True, soft_wrap=True).print(
+                f"[bold red]error:[/] {escape(_message(error))}", highlight=False
+            )
+            raise typer.Exit(1) from None
+
+    parameter = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+    signature = inspect.signature(function, eval_str=True)
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    command.__annotations__ = {**inspect.get_annotations(function, eval_str=True), "debug": Debug}
+    return command
+
+
+def size(text: str | None) -> int | None:
+    """Bytes, from a number with K, M or G for powers of 1024; None from nothing."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"size '{text}': expected a number of bytes, with K, M or G for powers of 1024, such as 64M")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def named(text: str) -> tuple[str, str]:
+    """Both sides of the last equals sign."""
+    name, equals, value = text.rpartition("=")
+    if not equals or not name or not value:
+        raise UsageError(f"'{text}': expected NAME=VALUE")
+    return name, value
+
+
+def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
+    """A name and its extents: ``x=1,3,224,224`` or ``x=1x3x224x224``; ``1:8:32`` is min, opt and max."""
+    name, value = named(text)
+    found = [_entry(part) for part in re.split(r"[x×,]", value)]
+    if any(entry is None for entry in found):
+        raise UsageError(
+            f"shape '{text}': expected NAME=D1xD2x..., each an integer or MIN:OPT:MAX, such as x=1:8:32x3x224x224"
+        )
+    return name, tuple(entry for entry in found if entry is not None)
+
+
+def _entry(text: str) -> Entry | None:
+    parts = text.strip().split(":")
+    if not all(part.isdigit() for part in parts) or len(parts) not in (1, 3):
+        return None
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

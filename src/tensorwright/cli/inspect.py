@@ -1,0 +1,159 @@
+"""`tensorwright inspect`: what is in a model or a plan."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.markup import escape
+from rich.table import Table
+from typer import Argument, Option
+
+from tensorwright.api.shortcuts import graph_of
+from tensorwright.cli.arrays import complete_inputs
+from tensorwright.cli.build import Shape
+from tensorwright.cli.models import is_plan, model_shapes
+from tensorwright.cli.tables import (
+    console,
+    format_bytes,
+    measured,
+    peak_of,
+    plan_header,
+    rate,
+    steps_of,
+    steps_table,
+    trials_table,
+)
+from tensorwright.graph.graph import Graph, Value, is_constant
+from tensorwright.graph.region import region_of
+from tensorwright.kernels.work import work
+from tensorwright.plan.file import read_plan
+from tensorwright.plan.plan import Json, Plan
+from tensorwright.plan.stamp import host_stamp
+from tensorwright.runtime.bindings import format_shape
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.profiler import Profile
+from tensorwright.runtime.profiler import profile as profile_of
+from tensorwright.tensor.dim import tuning_value
+
+
+def inspect(
+    source: Annotated[Path, Argument(help="An ONNX model or a plan.")],
+    shape: Shape = None,
+    profile: Annotated[bool, Option(help="Run the plan and show the time of each step.")] = False,
+    threads: Annotated[int | None, Option(min=1, help="Threads for --profile; the plan's own by default.")] = None,
+    verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried, too.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show the layers of a model, or the machine, memory, steps and kernels of a plan."""
+    if is_plan(source):
+        _inspect_plan(read_plan(source), profile, threads, verbose, as_json)
+    else:
+        _inspect_model(graph_of(source, model_shapes(source, shape or ())), as_json)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One operator of a model: its work is that at the sizes to tune for."""
+
+    name: str
+    operator: str
+    output: str
+    parameters: int
+    flops: int
+
+
+def _inspect_model(graph: Graph, as_json: bool) -> None:
+    rows = [_row(value) for value in graph.order() if value.op.kind != "source"]
+    constants = [value for value in graph.order() if is_constant(value)]
+    parameters = sum(tuning_value(value.type.elements) for value in constants)
+    size = sum(value.type.max_bytes for value in constants)
+    flops = sum(row.flops for row in rows)
+    if as_json:
+        print(
+            json.dumps({**_model_json(graph, rows), "parameters": parameters, "bytes": size, "flops": flops}, indent=2)
+        )
+        return
+    table = Table("layer", "operator", "output", header_style="bold")
+    table.add_column("parameters", justify="right")
+    table.add_column("MFLOP", justify="right")
+    for row in rows:
+        cells = map(escape, (row.name, row.operator, row.output))
+        table.add_row(*cells, f"{row.parameters:,}" if row.parameters else "", f"{row.flops / 1e6:,.2f}")
+    out = console()
+    out.print(f"[bold]{escape(graph.name)}[/]")
+    for mode, bindings in (("input", graph.inputs), ("output", graph.outputs)):
+        for name, value in bindings:
+            out.print(f"{mode} {escape(f'{name}: {value.type.dtype.name} {format_shape(value.type.shape)}')}")
+    out.print(table)
+    counts = Counter(row.operator for row in rows)
+    out.print(f"{len(rows)} operators: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
+    out.print(f"{parameters:,} parameters in {format_bytes(size)}, {flops / 1e9:.3f} GFLOP an inference")
+
+
+def _row(value: Value) -> _Row:
+    flops = tuning_value(work(region_of([value])).flops)
+    constants = sum(tuning_value(operand.type.elements) for operand in value.inputs if is_constant(operand))
+    return _Row(value.name, value.op.name, repr(value.type), constants, flops)
+
+
+def _model_json(graph: Graph, rows: list[_Row]) -> dict[str, object]:
+    return {
+        "network": graph.name,
+        "inputs": {name: repr(value.type) for name, value in graph.inputs},
+        "outputs": {name: repr(value.type) for name, value in graph.outputs},
+        "layers": [vars(row) for row in rows],
+    }
+
+
+def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool, as_json: bool) -> None:
+    found = _profiled(plan, threads) if profile else None
+    peak = peak_of(plan.report) or peak_here(plan)
+    if as_json:
+        print(json.dumps(_plan_json(plan, peak, found), indent=2))
+        return
+    out = console()
+    out.print(plan_header(plan))
+    if verbose:
+        out.print(trials_table(plan.report))
+    out.print(steps_table(plan.report, peak, found))
+    if found is not None:
+        out.print(f"measured now: {found.nanoseconds * 1e-6:.4f} ms an inference, without the call")
+    if peak is not None:
+        out.print(f"measured peak of float32: {peak:.1f} GFLOP/s with {plan.threads} thread(s)")
+
+
+def peak_here(plan: Plan) -> float | None:
+    """GFLOP/s that the plan's threads can reach on this machine, measured now; None for a plan of another machine."""
+    from tensorwright.codegen.target import target_named
+    from tensorwright.tune.peak import measured_peak
+
+    here = host_stamp()
+    if plan.stamp.cpu_model != here.cpu_model or not set(plan.stamp.features) <= set(here.features):
+        return None
+    return measured_peak(target_named(plan.stamp.instruction_set)) * plan.threads
+
+
+def _profiled(plan: Plan, threads: int | None) -> Profile:
+    with Engine(plan, threads=threads) as engine, engine.create_execution_context() as context:
+        return profile_of(context, complete_inputs(engine, {}, None, 0), runs=50)
+
+
+def _plan_json(plan: Plan, peak: float | None, profile: Profile | None) -> dict[str, object]:
+    steps: list[dict[str, Json]] = []
+    for number, step in enumerate(steps_of(plan.report)):
+        time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
+        found = rate(step, time, peak)
+        steps.append({**step, "milliseconds": time, "gflops": found.gflops, "peak_share": found.share})
+    return {
+        **plan.report,
+        "stamp": {**vars(plan.stamp), "features": list(plan.stamp.features)},
+        "bindings": [{"name": b.name, "mode": b.mode, "type": repr(b.type)} for b in plan.bindings],
+        "symbols": {s.name: [s.min, s.opt, s.max] for s in plan.symbols},
+        "threads": plan.threads,
+        "code_bytes": len(plan.code),
+        "steps": steps,
+    }

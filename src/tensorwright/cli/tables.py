@@ -1,0 +1,156 @@
+"""Reports of plans and graphs as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tensorwright.plan.plan import Json, Plan
+from tensorwright.runtime.bindings import format_shape
+from tensorwright.runtime.profiler import Profile
+
+JsonObject = Mapping[str, Json]
+SHOWN_TRIALS = 8
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast a step is: its flops in a time, and the share of what the machine could do in it."""
+
+    milliseconds: float | None
+    gflops: float | None
+    share: float | None
+
+
+def steps_of(report: JsonObject) -> list[JsonObject]:
+    """The steps of a report."""
+    steps = report.get("steps")
+    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+
+
+def peak_of(report: JsonObject) -> float | None:
+    """GFLOP/s of all threads together that the builder measured on its machine; None if it did not."""
+    machine = report.get("machine")
+    peak = machine.get("peak_gflops") if isinstance(machine, dict) else None
+    return float(peak) if isinstance(peak, int | float) else None
+
+
+def rate(step: JsonObject, milliseconds: float | None, peak: float | None) -> Rate:
+    """The rate of a step that takes so long; `peak` in GFLOP/s."""
+    flops = step.get("flops")
+    if milliseconds is None or not isinstance(flops, int) or milliseconds <= 0:
+        return Rate(milliseconds, None, None)
+    gflops = flops / milliseconds / 1e6
+    return Rate(milliseconds, gflops, None if peak is None else gflops / peak)
+
+
+def measured(step: JsonObject) -> float | None:
+    """The milliseconds that the tuner measured for a step."""
+    found = step.get("milliseconds")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def plan_header(plan: Plan) -> Table:
+    """Who made a plan, for which machine, and its inputs and outputs."""
+    table = Table.grid(padding=(0, 2))
+    stamp = plan.stamp
+    rows = [
+        ("network", plan.name),
+        ("built by", f"tensorwright {stamp.package_version}"),
+        ("machine", f"{stamp.cpu_model}, {stamp.architecture} {stamp.operating_system}, {stamp.instruction_set}"),
+        ("threads", str(plan.threads)),
+        ("code", format_bytes(len(plan.code))),
+        ("weights", format_bytes(plan.weights.nbytes)),
+        ("arena", _arena(plan)),
+        ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),
+    ]
+    rows += [(b.mode, f"{b.name}: {b.type.dtype.name} {format_shape(b.type.shape)}") for b in plan.bindings]
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/]", escape(value))
+    return table
+
+
+def _arena(plan: Plan) -> str:
+    arena = plan.report.get("arena")
+    if not isinstance(arena, dict) or not isinstance(arena.get("lower_bound"), int):
+        return format_bytes(plan.arena_bytes)
+    bound = cast("int", arena["lower_bound"])
+    ratio = plan.arena_bytes / bound if bound else 1.0
+    return f"{format_bytes(plan.arena_bytes)}, lower bound {format_bytes(bound)}, ratio {ratio:.3f}"
+
+
+def steps_table(report: JsonObject, peak: float | None, profile: Profile | None = None) -> Table:
+    """One row per step: layers, chosen tactic and config, time, rate and share of the machine's peak."""
+    table = Table(title="Steps", title_justify="left", header_style="bold")
+    for name in ("layers", "tactic", "config", "output"):
+        table.add_column(name, overflow="fold")
+    for name in ("tasks", "ms", "GFLOP/s", "% of peak"):
+        table.add_column(name, justify="right")
+    total = 0.0
+    for number, step in enumerate(steps_of(report)):
+        time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
+        found = rate(step, time, peak)
+        total += time or 0.0
+        cells = [str(step.get(key, "")) for key in ("name", "tactic", "config", "output", "tasks")]
+        table.add_row(*map(escape, cells), *_rate_cells(found))
+    table.add_section()
+    table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.4f}[/]", "", "")
+    return table
+
+
+def _rate_cells(found: Rate) -> tuple[str, str, str]:
+    time = "–" if found.milliseconds is None else f"{found.milliseconds:.4f}"
+    gflops = "–" if found.gflops is None else f"{found.gflops:.1f}"
+    return time, gflops, "–" if found.share is None else f"{100 * found.share:.0f}"
+
+
+def trials_table(report: JsonObject) -> Table:
+    """Every step's tactics that were tried, the fastest first, and which one was chosen."""
+    table = Table(title="Tactics tried and chosen", title_justify="left", header_style="bold")
+    for name in ("layers", "", "tactic", "config"):
+        table.add_column(name, overflow="fold")
+    table.add_column("ms", justify="right")
+    table.add_column("rejected because")
+    for step in steps_of(report):
+        chosen = (step.get("tactic"), step.get("config"))
+        trials = step.get("trials")
+        for number, trial in enumerate(_shown(trials if isinstance(trials, list) else [], chosen)):
+            is_chosen = (trial.get("tactic"), trial.get("config")) == chosen
+            layer = str(step.get("name")) if number == 0 else ""
+            cells = (layer, "*" if is_chosen else "", str(trial.get("tactic")), str(trial.get("config")))
+            time = "–" if (found := measured(trial)) is None else f"{found:.4f}"
+            table.add_row(*map(escape, cells), time, escape(str(trial.get("rejected", ""))), style=_style(is_chosen))
+        table.add_section()
+    return table
+
+
+def _shown(trials: Sequence[Json], chosen: tuple[Json, Json]) -> Iterable[JsonObject]:
+    rows = [trial for trial in trials if isinstance(trial, dict)]
+    for number, trial in enumerate(rows):
+        if number < SHOWN_TRIALS or (trial.get("tactic"), trial.get("config")) == chosen:
+            yield trial
+
+
+def _style(is_chosen: bool) -> str | None:
+    return "bold green" if is_chosen else None
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes in the unit that fits."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.2f} {unit}"
+
+
+def console() -> Console:
+    """Where results are printed: as wide as needed when it is not a terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=200)
