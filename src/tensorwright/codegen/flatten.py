@@ -22,7 +22,7 @@ from tensorwright.graph.expression import (
     transform,
     walk,
 )
-from tensorwright.tensor.dim import Atom, Dim, coefficient_of, expression, substitute
+from tensorwright.tensor.dim import Atom, Dim, Remainder, coefficient_of, expression, substitute
 from tensorwright.tensor.layout import Layout
 from tensorwright.tensor.type import TensorType
 
@@ -57,7 +57,7 @@ def flatten(
     body = transform(body, lambda index: index, _flat_load(operands, output_type, logical, output_layout))
     address = output_layout.address(output_type.shape, logical)
     flat = FlatComputation(variables, address, body)
-    return _collapse(flat) if collapse else flat
+    return _collapse(_blocks_apart(flat)) if collapse else flat
 
 
 def unique_names(computation: Computation) -> Computation:
@@ -110,6 +110,35 @@ def _collapse(flat: FlatComputation) -> FlatComputation:
     while (pair := _mergeable_outputs(flat)) is not None:
         flat = _merge_outputs(flat, *pair)
     return replace(flat, body=_collapse_reductions(flat.body))
+
+
+def _blocks_apart(flat: FlatComputation) -> FlatComputation:
+    """Two loops, over blocks and inside them, for a variable that is a channel of a blocked operand."""
+    for variable in flat.variables:
+        for node in walk(flat.body):
+            address = node.index[0] if isinstance(node, Load) else 0
+            sizes = [_block_size(atom, variable) for atom in address.atoms] if not isinstance(address, int) else []
+            size = next((found for found in sizes if found is not None), None)
+            if size is not None:
+                return _blocks_apart(_cut(flat, variable, size))
+    return flat
+
+
+def _block_size(atom: Atom, variable: Variable) -> int | None:
+    """The size of the blocks of a variable, a multiple of them, if the atom is its position in one."""
+    match atom:
+        case Remainder(numerator=numerator, denominator=int(size)) if numerator == expression(variable):
+            whole = isinstance(variable.extent, int) and variable.extent % size == 0 and variable.extent > size
+            return size if whole else None
+    return None
+
+
+def _cut(flat: FlatComputation, variable: Variable, size: int) -> FlatComputation:
+    block, inside = Variable(f"{variable.name}b", variable.extent // size), Variable(f"{variable.name}i", size)
+    moved: dict[Atom, Dim] = {variable: expression(block) * size + expression(inside)}
+    position = flat.variables.index(variable)
+    variables = (*flat.variables[:position], block, inside, *flat.variables[position + 1 :])
+    return FlatComputation(variables, substitute(flat.address, moved), rename(flat.body, moved))
 
 
 def collapse_leading(flat: FlatComputation) -> FlatComputation:

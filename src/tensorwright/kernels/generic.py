@@ -13,7 +13,7 @@ from tensorwright.graph.expression import Load, scalar_atoms, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Config, Kernel, signature
-from tensorwright.tensor.dim import Symbol, symbols_of
+from tensorwright.tensor.dim import Symbol, symbols_of, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
@@ -27,7 +27,8 @@ class Generic:
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         plain = Config((PLAIN,) * len(region.inputs), PLAIN)
         blocked = _blocked_config(region, Layout(target.float_lanes))
-        return [plain] if blocked is None else [plain, blocked]
+        pooled = _pooled_config(region, Layout(target.float_lanes))
+        return [plain, *(config for config in (blocked, pooled) if config is not None)]
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         operands = list(zip(region.input_types, config.inputs, strict=True))
@@ -80,6 +81,20 @@ def _blocked_config(region: Region, blocked: Layout) -> Config | None:
         for value in region.inputs
     ]
     return Config(tuple(layouts), blocked) if blocked in layouts else None
+
+
+def _pooled_config(region: Region, blocked: Layout) -> Config | None:
+    """A reduction of one blocked input over all positions, whose result is as good as plain."""
+    anchor, output = region.anchor, region.output.type
+    if anchor is None or anchor.op.kind != "reduction" or any(extent != 1 for extent in output.shape[2:]):
+        return None
+    moving = [number for number, value in enumerate(region.inputs) if not is_constant(value)]
+    if len(moving) != 1 or not blockable(region.inputs[moving[0]].type):
+        return None
+    channels = region.inputs[moving[0]].type.shape[1]
+    if output.rank < 2 or output.shape[1] != channels or upper_bound(channels) % blocked.block:
+        return None
+    return Config(tuple(blocked if n in moving else PLAIN for n in range(len(region.inputs))), PLAIN)
 
 
 def _in_place(region: Region, config: Config, flat: FlatComputation) -> tuple[int, ...]:
