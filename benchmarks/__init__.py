@@ -1,0 +1,1 @@
+"""Comparisons with other engines on real architectures; see `benchmarks.compare`."""
