@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from tensorwright.cli.command import UsageError, size
 from tensorwright.cli.models import engine_of, is_plan
-from tensorwright.cli.tables import console, format_bytes, peak_of, steps_of, steps_table, trials_table
+from tensorwright.cli.tables import console, format_bytes, steps_of, trials_table
 
 Model = Annotated[Path, Argument(help="An ONNX model.")]
 Output = Annotated[Path | None, Option("-o", "--output", help="The plan to write; beside the model by default.")]
@@ -56,7 +56,7 @@ def build(
     seconds = time.perf_counter() - start
     out = console()
     if verbose:
-        out.print(trials_table(engine.report), steps_table(engine.report, peak_of(engine.report)))
+        out.print(trials_table(engine.report))
     out.print(
         f"{target}: {format_bytes(target.stat().st_size)}, {len(steps_of(engine.report))} steps, "
         f"built in {seconds:.1f} s",

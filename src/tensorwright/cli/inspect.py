@@ -16,6 +16,7 @@ from tensorwright.api.shortcuts import graph_of
 from tensorwright.cli.arrays import complete_inputs
 from tensorwright.cli.build import Shape
 from tensorwright.cli.models import is_plan, model_shapes
+from tensorwright.cli.peak import peak_here
 from tensorwright.cli.tables import (
     console,
     format_bytes,
@@ -32,7 +33,6 @@ from tensorwright.graph.region import region_of
 from tensorwright.kernels.work import work
 from tensorwright.plan.file import read_plan
 from tensorwright.plan.plan import Json, Plan
-from tensorwright.plan.stamp import host_stamp
 from tensorwright.runtime.bindings import format_shape
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.profiler import Profile
@@ -111,7 +111,7 @@ def _model_json(graph: Graph, rows: list[_Row]) -> dict[str, object]:
 
 def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool, as_json: bool) -> None:
     found = _profiled(plan, threads) if profile else None
-    peak = peak_of(plan.report) or peak_here(plan)
+    peak = peak_of(plan.report) or peak_here(plan.stamp, plan.threads)
     if as_json:
         print(json.dumps(_plan_json(plan, peak, found), indent=2))
         return
@@ -124,17 +124,6 @@ def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool,
         out.print(f"measured now: {found.nanoseconds * 1e-6:.4f} ms an inference, without the call")
     if peak is not None:
         out.print(f"measured peak of float32: {peak:.1f} GFLOP/s with {plan.threads} thread(s)")
-
-
-def peak_here(plan: Plan) -> float | None:
-    """GFLOP/s that the plan's threads can reach on this machine, measured now; None for a plan of another machine."""
-    from tensorwright.codegen.target import target_named
-    from tensorwright.tune.peak import measured_peak
-
-    here = host_stamp()
-    if plan.stamp.cpu_model != here.cpu_model or not set(plan.stamp.features) <= set(here.features):
-        return None
-    return measured_peak(target_named(plan.stamp.instruction_set)) * plan.threads
 
 
 def _profiled(plan: Plan, threads: int | None) -> Profile:

@@ -1,0 +1,201 @@
+"""The commands, run in this process on the demo's model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+import tensorwright as tw
+from tensorwright.cli.main import app
+
+DEMO = Path(__file__).parents[2] / "demo"
+LENET = str(DEMO / "lenet.onnx")
+QUICK = ["--level", "0", "--threads", "1", "--quiet"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fail(*arguments):
+    """What a command that fails prints, on one line, to standard error."""
+    result = invoke(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "lenet.plan"
+    printed = succeed("build", LENET, "-o", path, *QUICK)
+    assert "steps, built in" in printed
+    return path
+
+
+@pytest.fixture(scope="module")
+def digit():
+    data = (DEMO / "digits" / "digit-07-label-2.pgm").read_bytes()[-784:]
+    return np.frombuffer(data, np.uint8).reshape(1, 1, 28, 28).astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture
+def two_inputs(tmp_path):
+    """z = x @ y; x float32[rows, 4], y float32[4, 2]."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "y"], ["z"])],
+        "product",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 4]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 2]),
+        ],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "product.onnx")
+    return tmp_path / "product.onnx"
+
+
+def test_build_writes_a_plan_and_shows_the_tactics(tmp_path, two_inputs):
+    printed = succeed("build", two_inputs, "--shape", "rows=2:3:5", "-v", "--level", "1", "--timing-cache",
+                      tmp_path / "cache", "--workspace", "64M", "--threads", "1")  # fmt: skip
+    assert "Tactics tried and chosen" in printed
+    assert "product.plan" in printed
+    assert (tmp_path / "cache").exists()
+    engine = tw.load(tmp_path / "product.plan")
+    assert engine.bindings[0].type.shape == (tw.symbol("rows", 2, 3, 5), 4)
+    succeed(
+        "build", two_inputs, "-o", tmp_path / "fixed.plan", "--shape", "x=6x4", *QUICK, "--instruction-set", "baseline"
+    )
+    fixed = tw.load(tmp_path / "fixed.plan")
+    assert fixed.get_binding_shape("x") == (6, 4)
+    assert fixed.stamp.instruction_set == "baseline"
+
+
+def test_run_takes_files_and_writes_files(plan, digit, tmp_path, two_inputs, rng):
+    np.save(tmp_path / "digit.npy", digit)
+    printed = succeed("run", plan, "-i", tmp_path / "digit.npy", "-o", tmp_path / "out.npz")
+    assert "probabilities" in printed
+    with np.load(tmp_path / "out.npz") as outputs:
+        assert outputs["probabilities"].argmax() == 2
+    x, y = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+    np.savez(tmp_path / "both.npz", x=x, y=y)
+    succeed("run", two_inputs, "-i", tmp_path / "both.npz", "-o", tmp_path / "z.npz", *QUICK)
+    with np.load(tmp_path / "z.npz") as outputs:
+        np.testing.assert_allclose(outputs["z"], x @ y, rtol=1e-4, atol=1e-5)
+    np.save(tmp_path / "x.npy", x)
+    succeed("run", two_inputs, "-i", f"x={tmp_path / 'x.npy'}", "-o", tmp_path / "z.npz", *QUICK)
+    with np.load(tmp_path / "z.npz") as outputs:
+        assert outputs["z"].shape == (3, 2)
+
+
+def test_random_inputs_depend_on_the_seed_alone(plan, tmp_path):
+    found = []
+    for number, seed in enumerate([1, 1, 2]):
+        succeed("run", plan, "--batch", 3, "--seed", seed, "-o", tmp_path / f"{number}.npz")
+        with np.load(tmp_path / f"{number}.npz") as outputs:
+            found.append(outputs["probabilities"])
+    assert found[0].shape == (3, 10)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_bench_alone_and_against_a_peer(plan):
+    quick = ["--duration", "0.05", "--rounds", "2", "--warm-up", "0"]
+    assert "tensorwright" in succeed("bench", plan, *quick)
+    alone = json.loads(succeed("bench", plan, *quick, "--json", "--batch", "2"))
+    results = alone["results"]["tensorwright"]
+    assert 0 < results["min"] <= results["median"] <= results["p90"] <= results["p99"]
+    both = json.loads(
+        succeed("bench", plan, "--model", LENET, "--against", "onnxruntime", "--batch", "2", *quick, "--json")
+    )
+    assert set(both["results"]) == {"tensorwright", "onnxruntime"}
+    ours, theirs = both["results"].values()
+    assert both["ratio"]["median"] == pytest.approx(ours["median"] / theirs["median"])
+    assert both["difference"] < 1e-4
+    assert both["threads"] == 1
+
+
+def test_bench_fails_when_the_outputs_differ(plan, tmp_path):
+    model = onnx.load(LENET)
+    model.graph.node[-1].op_type = "LogSoftmax"
+    onnx.save(model, tmp_path / "other.onnx")
+    result = invoke("bench", plan, "--model", tmp_path / "other.onnx", "--against", "onnxruntime", "--duration", "0.02")
+    assert result.exit_code == 1
+    assert "the outputs differ from those of onnxruntime" in result.stderr
+
+
+def test_inspect_shows_a_model():
+    printed = succeed("inspect", LENET)
+    assert "conv2" in printed
+    assert "431,080 parameters" in printed
+    found = json.loads(succeed("inspect", LENET, "--json"))
+    assert found["parameters"] == 431080
+    by_name = {layer["name"]: layer for layer in found["layers"] if layer["operator"] == "Convolution"}
+    assert by_name["conv2"]["flops"] == 2 * 50 * 8 * 8 * 20 * 5 * 5
+    assert by_name["conv2"]["parameters"] == 50 * 20 * 25 + 50
+
+
+def test_inspect_shows_a_plan(plan):
+    printed = succeed("inspect", plan, "-v")
+    for expected in ("built by", "lower bound", "conv1", "% of peak", "Tactics tried", "probabilities"):
+        assert expected in printed
+    found = json.loads(succeed("inspect", plan, "--json"))
+    assert found["arena"]["ratio"] >= 1
+    assert found["stamp"]["package_version"] == tw.__version__
+    assert found["symbols"] == {"batch": [1, 1, 16]}
+    assert {binding["name"] for binding in found["bindings"]} == {"image", "probabilities"}
+    profiled = json.loads(succeed("inspect", plan, "--profile", "--json"))
+    assert [step["name"] for step in profiled["steps"]] == [step["name"] for step in found["steps"]]
+    assert sum(step["milliseconds"] for step in profiled["steps"]) > 0
+    assert "measured now" in succeed("inspect", plan, "--profile")
+
+
+def test_errors_are_one_line_without_a_traceback(plan, tmp_path, two_inputs):
+    assert "missing.onnx: No such file" in fail("build", tmp_path / "missing.onnx")
+    assert "is a plan already" in fail("build", plan)
+    assert "expected NAME=D1xD2x" in fail("build", two_inputs, "--shape", "x=ax4")
+    assert "no input 'q'; it has x, y" in fail("build", two_inputs, "--shape", "q=3x4")
+    assert "expected a number of bytes" in fail("build", two_inputs, "--workspace", "lots")
+    assert "is a plan: its shapes" in fail("run", plan, "--shape", "image=1x1x28x28")
+    assert "expected one of onnxruntime" in fail("bench", plan, "--against", "nobody", "--duration", "0.01")
+    assert "give the model it was built from with --model" in fail("bench", plan, "--against", "onnxruntime")
+    assert "the engine has no input nothing" in fail("run", plan, "-i", f"nothing={_saved(tmp_path)}")
+    assert "batch" in fail("run", plan, "--batch", "17")
+    (tmp_path / "text.npy").write_text("no array")
+    assert "expected arrays as numpy.save" in fail("run", plan, "-i", tmp_path / "text.npy")
+    damaged = tmp_path / "damaged.plan"
+    damaged.write_bytes(plan.read_bytes()[:-5])
+    for command in ("run", "inspect", "bench"):
+        assert "damaged.plan" in fail(command, damaged)
+
+
+def _saved(folder):
+    np.save(folder / "some.npy", np.ones(3, np.float32))
+    return folder / "some.npy"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = invoke("inspect", tmp_path / "missing.onnx", "--debug")
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_the_command_is_installed():
+    done = subprocess.run(
+        [sys.executable, "-m", "tensorwright", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == tw.__version__
