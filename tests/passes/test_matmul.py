@@ -67,6 +67,12 @@ def test_a_transpose_that_also_splits_heads_keeps_rows_together(rng: np.random.G
     assert only(result, MatMul).op.transpose_b is True
 
 
+def test_a_transpose_that_others_read_is_not_made_twice(rng: np.random.Generator):
+    k = transposed(given("k", 2, 3, 2, 4), 0, 2, 3, 1)
+    graph = network(matmul(given("q", 2, 2, 3, 4), k), k)
+    assert operators(optimised(graph, rng)) == {"MatMul": 1, "Transpose": 1}
+
+
 def test_reshapes_around_a_linear_layer_go(rng: np.random.Generator):
     x = given("x", BATCH, LENGTH, 4)
     rows = reshaped(x, BATCH * LENGTH, 4)

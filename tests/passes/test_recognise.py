@@ -177,6 +177,13 @@ def test_statistics_over_other_axes_stay(rng: np.random.Generator):
     assert "LayerNormalization" not in operators(optimised(network(mixed), rng, symbols=SYMBOLS))
 
 
+def test_deviations_from_another_mean_stay(rng: np.random.Generator):
+    for other in (mean(Y, 2), mean(X, 1, 2), mean(X, 2, function="max")):
+        d = binary("sub", X, other)
+        graph = network(div(d, root(mean(mul(d, d), 2))))
+        assert "LayerNormalization" not in operators(optimised(graph, rng, symbols=SYMBOLS))
+
+
 def test_a_scale_over_other_axes_stays(rng: np.random.Generator):
     graph = network(mul(as_exported(X, 2), drawn(rng, 3, 1)))
     assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {"LayerNormalization": 1, "Binary": 1}

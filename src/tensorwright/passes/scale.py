@@ -54,8 +54,6 @@ def _scaled_inputs(value: Value, number: float, uses: Uses, depth: int) -> Seque
         case Binary(function="mul"):
             return _one_of(inputs, number, uses, depth)
         case Binary(function="add" | "sub"):
-            if inputs[0] is inputs[1]:
-                return None
             return _all([_scaled(operand, number, uses, depth) for operand in inputs])
         case _:
             return None
