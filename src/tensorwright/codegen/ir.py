@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from tensorwright.codegen.target import Target
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT16, INT32, INT64, DType
 
-_MEMORY_NAMES = {"float64": "double", "float32": "float", "float16": "half", "bfloat16": "bfloat", "bool": "i8"}
+# bfloat16 is an i16: on the type bfloat LLVM computes where it sees a chance, and then calls functions nobody has.
+_MEMORY_NAMES = {"float64": "double", "float32": "float", "float16": "half", "bool": "i8"}
 
 
 def register_dtype(dtype: DType) -> DType:
@@ -302,6 +303,9 @@ class FunctionBuilder:
         if dtype == BOOL:
             zero = "0" if lanes == 1 else "zeroinitializer"
             return self.value(f"icmp ne {memory_name(dtype, lanes)} {raw}, {zero}", BOOL, lanes)
+        if dtype == BFLOAT16:
+            high = self.convert("zext", Register(raw, INT16, lanes), INT32)
+            return self.bitcast(self.binary("shl", high, literal(16, INT32, lanes)), FLOAT32)
         if register_dtype(dtype) != dtype:
             target = register_name(dtype, lanes)
             if dtype == FLOAT16 and self.target is not None and not self.target.has_half:
@@ -413,7 +417,7 @@ def _suffix(dtype: DType) -> str:
 
 
 def _memory_suffix(dtype: DType) -> str:
-    return {FLOAT32: "f32", FLOAT64: "f64", FLOAT16: "f16", BFLOAT16: "bf16"}.get(dtype, f"i{8 * dtype.size}")
+    return {FLOAT32: "f32", FLOAT64: "f64", FLOAT16: "f16"}.get(dtype, f"i{8 * dtype.size}")
 
 
 FUNCTION_ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
