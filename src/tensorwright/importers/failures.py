@@ -2,6 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tensorwright.base.errors import ImportFailure
+
+SHOWN_NAMES = 3
+
 
 class Unsupported(Exception):
     """A node is legal, but cannot be expressed; collected, to be reported together with the others."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One node that cannot be imported. `reason` is empty where the operator itself is not known."""
+
+    operator: str
+    node: str
+    reason: str = ""
+
+
+class UnsupportedNodes(ImportFailure):
+    """Everything in a model that is not supported; `findings` has one entry per node."""
+
+    def __init__(self, message: str, findings: Iterable[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class LocatedFailure(ImportFailure):
+    """A failure whose message already names the file and the node."""
+
+
+def failure(findings: Iterable[Finding], source: str, advice: str) -> UnsupportedNodes:
+    """All findings as one error: a table with one row per operator and reason.
+
+    Args:
+        findings: what was found.
+        source: the file, as messages call it.
+        advice: what to do.
+    """
+    findings, rows = tuple(findings), dict[tuple[str, str], list[str]]()
+    for finding in findings:
+        rows.setdefault((finding.operator, finding.reason), []).append(finding.node)
+    table = [("operator", "count", "nodes", "reason")]
+    table += [
+        (operator, str(len(nodes)), _names(nodes), reason or "no such operator is supported")
+        for (operator, reason), nodes in sorted(rows.items())
+    ]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    count = len(findings)
+    head = f"{source}: {count} node{'s are' if count > 1 else ' is'} not supported:"
+    return UnsupportedNodes("\n  ".join([head, *lines]) + f"\n{advice}", findings)
+
+
+def _names(nodes: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in nodes[:SHOWN_NAMES])
+    return shown + (", ..." if len(nodes) > SHOWN_NAMES else "")

@@ -1,0 +1,156 @@
+"""Reads frozen graphs: from a path, from bytes or from a message that is already loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.names import nearest
+from tensorwright.importers.protobuf import parse_bytes, read_bytes
+from tensorwright.importers.prototext import parse_text
+from tensorwright.importers.tensorflow.messages import GraphDef, NodeDef, as_graph, graph_class
+
+WHAT = "a frozen TensorFlow graph"
+FREEZE = (
+    "freeze the graph first: tf.compat.v1.graph_util.convert_variables_to_constants, or "
+    "convert_variables_to_constants_v2 for TensorFlow 2"
+)
+
+
+class Serializable(Protocol):
+    """A loaded message, of whatever library: a GraphDef of TensorFlow is one."""
+
+    def SerializeToString(self) -> bytes: ...  # The name that the protobuf library gives it.
+
+
+Source = str | os.PathLike[str] | bytes | Serializable
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenGraph:
+    """The nodes of a graph by name, in the order of the file, and what to call the graph in messages."""
+
+    nodes: Mapping[str, NodeDef]
+    label: str
+    producer: int
+
+    def require(self, name: str) -> NodeDef:
+        """The node of a name.
+
+        Raises:
+            ImportFailure: there is none; the message says which names come near.
+        """
+        if name not in self.nodes:
+            raise ImportFailure(f"{self.label}: there is no node '{name}'; {nearest(name, self.nodes)}")
+        return self.nodes[name]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Output number `output` of a node."""
+
+    node: str
+    output: int = 0
+
+
+def read_graph(source: Source) -> FrozenGraph:
+    """Load a graph and check that it is one.
+
+    Raises:
+        ImportFailure: there is no such file, it is no graph, it is damaged, or two nodes have one name.
+    """
+    graph, label = _load(source)
+    nodes: dict[str, NodeDef] = {}
+    for number, node in enumerate(graph.node):
+        if not node.name or not node.op:
+            raise ImportFailure(f"{label}: node number {number} has no {'operator' if node.name else 'name'}; damaged?")
+        if node.name in nodes:
+            raise ImportFailure(f"{label}: two nodes are called '{node.name}', a {nodes[node.name].op} and a {node.op}")
+        nodes[node.name] = node
+    if not nodes:
+        raise ImportFailure(
+            f"{label}: not {WHAT}: it has no nodes. A SavedModel or a checkpoint is no frozen graph; {FREEZE}"
+        )
+    return FrozenGraph(nodes, label, graph.versions.producer)
+
+
+def data_inputs(node: NodeDef) -> tuple[Reference, ...]:
+    """Where the tensors that a node takes come from; that it waits for others is left out.
+
+    Raises:
+        ImportFailure: an input is not of the form ``name`` or ``name:number``.
+    """
+    return tuple(reference(text, f"node '{node.name}'") for text in node.input if not text.startswith("^"))
+
+
+def reference(text: str, what: str) -> Reference:
+    """The output of a node that a text names."""
+    name, colon, number = text.rpartition(":")
+    if not colon:
+        return Reference(text)
+    if not number.isascii() or not number.isdigit() or len(number) > 6 or not name:
+        raise ImportFailure(f"{what}: expected an input of the form name or name:number, found '{text}'")
+    return Reference(name, int(number))
+
+
+def order_of(graph: FrozenGraph, roots: Sequence[str]) -> list[NodeDef]:
+    """The nodes that some nodes need and these, each behind all whose tensors it takes.
+
+    Raises:
+        ImportFailure: a node takes a tensor of one that is missing, or there is a cycle.
+    """
+    order: list[NodeDef] = []
+    is_done: dict[str, bool] = {}
+    for root in roots:
+        stack = [(graph.require(root), iter(data_inputs(graph.require(root))))] if root not in is_done else []
+        is_done.setdefault(root, False)
+        while stack:
+            node, rest = stack[-1]
+            source = next(rest, None)
+            if source is None:
+                stack.pop()
+                is_done[node.name] = True
+                order.append(node)
+            elif source.node not in is_done:
+                below = _source(graph, node, source.node)
+                is_done[source.node] = False
+                stack.append((below, iter(data_inputs(below))))
+            elif not is_done[source.node]:
+                raise ImportFailure(f"{graph.label}: {_cycle([entry for entry, _ in stack], source.node)}")
+    return order
+
+
+def _source(graph: FrozenGraph, node: NodeDef, name: str) -> NodeDef:
+    if name not in graph.nodes:
+        raise ImportFailure(
+            f"{graph.label}: node '{node.name}' ({node.op}) takes '{name}', which the graph lacks; "
+            f"{nearest(name, graph.nodes)}"
+        )
+    return graph.nodes[name]
+
+
+def _cycle(path: Sequence[NodeDef], start: str) -> str:
+    first = next(index for index, node in enumerate(path) if node.name == start)
+    loop = path[first:]
+    names = " -> ".join(f"'{node.name}' ({node.op})" for node in [*loop[:8], loop[0]])
+    if any(node.op in ("NextIteration", "RefNextIteration") for node in loop):
+        return f"while loops are not supported; this one runs through {names}"
+    return f"the nodes form a cycle: {names}; a frozen graph has none, the file is damaged"
+
+
+def _load(source: Source) -> tuple[GraphDef, str]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return as_graph(parse_bytes(graph_class(), bytes(source), "the given bytes", WHAT)), "the graph"
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        data = read_bytes(path, WHAT)
+        if path.suffix == ".pbtxt":
+            return as_graph(parse_text(graph_class(), data, str(path), WHAT)[0]), str(path)
+        return as_graph(parse_bytes(graph_class(), data, str(path), WHAT)), str(path)
+    if not hasattr(source, "SerializeToString"):
+        raise ImportFailure(f"expected the path of {WHAT}, its bytes or a GraphDef, found {type(source).__name__}")
+    return as_graph(parse_bytes(graph_class(), source.SerializeToString(), "the given graph", WHAT)), "the graph"
