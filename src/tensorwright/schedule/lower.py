@@ -9,7 +9,6 @@ from tensorwright.codegen.entry import Address, EntryStep
 from tensorwright.graph.graph import Graph, Value, is_constant, weights_in
 from tensorwright.graph.op import Array
 from tensorwright.kernels.tactic import Packing
-from tensorwright.ops.elementwise import Identity
 from tensorwright.ops.shape import Concatenation
 from tensorwright.schedule.arena import Block, place
 from tensorwright.schedule.program import PackedConstant, Program, Step
@@ -65,7 +64,7 @@ def lower(graph: Graph, choices: Sequence[Choice]) -> Program:
     constants = _Constants()
     steps: list[Step] = []
     for choice in _executed(choices, memory):
-        operands = [_address(memory.find(*result_of(choice)), offsets)]
+        operands = [_address(memory.find(*choice.result), offsets)]
         for number, value in enumerate(choice.region.inputs):
             if is_constant(value):
                 operands.append(Address("weights", constants.place(value, choice.kernel.packings[number])))
@@ -86,13 +85,6 @@ def lower(graph: Graph, choices: Sequence[Choice]) -> Program:
     )
 
 
-def result_of(choice: Choice) -> tuple[Value, Layout]:
-    """The value and layout that a choice puts into memory; a reorder provides its operand in another layout."""
-    output = choice.region.output
-    reorder = isinstance(output.op, Identity) and choice.kernel.inputs[0] != choice.kernel.output
-    return (output.inputs[0] if reorder and len(choice.region.values) == 1 else output), choice.kernel.output
-
-
 def _assign_buffers(graph: Graph, choices: Sequence[Choice]) -> _Memory:
     memory = _Memory()
     for number, (_, value) in enumerate(graph.inputs):
@@ -100,7 +92,7 @@ def _assign_buffers(graph: Graph, choices: Sequence[Choice]) -> _Memory:
     targets = {storage_root(v): len(graph.inputs) + number for number, (_, v) in enumerate(graph.outputs)}
     readers = _last_reads(graph, choices)
     for step, choice in enumerate(choices):
-        value, layout = result_of(choice)
+        value, layout = choice.result
         binding = targets.get(value) if layout.is_plain else None
         buffer = _shared(memory, choice, step, readers) if binding is None else None
         if buffer is None:
@@ -143,7 +135,7 @@ def _adopt_operands(memory: _Memory, choice: Choice) -> None:
     """Let the operands of a concatenation be produced where the concatenation wants them, if that is possible."""
     if not concatenates_views(choice):
         return
-    value, layout = result_of(choice)
+    value, layout = choice.result
     parent, offset = memory.buffers[value, layout], 0
     buffers = [memory.find(operand, layout) for operand in choice.region.inputs if not is_constant(operand)]
     roots = [storage_root(operand) for operand in choice.region.inputs]
@@ -184,7 +176,7 @@ def _executed(choices: Sequence[Choice], memory: _Memory) -> list[Choice]:
 def _in_place_already(choice: Choice, memory: _Memory) -> bool:
     if not concatenates_views(choice) or any(is_constant(value) for value in choice.region.inputs):
         return False
-    value, layout = result_of(choice)
+    value, layout = choice.result
     parent = memory.buffers[value, layout]
     return all(memory.find(operand, layout).parent is parent for operand in choice.region.inputs)
 

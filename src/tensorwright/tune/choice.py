@@ -31,18 +31,23 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The kernel chosen for a region, and all trials that were made for it."""
+    """The kernel chosen for a region, and all trials that were made for it.
+
+    is_reorder: the region only brings its operand into another layout; nothing else in the network names its result.
+    """
 
     region: Region
     kernel: Kernel
     trial: Trial
     trials: tuple[Trial, ...] = ()
+    is_reorder: bool = False
 
     @property
     def name(self) -> str:
         return self.region.name
 
     @property
-    def output(self) -> tuple[Value, Layout]:
-        """The value and layout that the choice produces."""
-        return self.region.output, self.kernel.output
+    def result(self) -> tuple[Value, Layout]:
+        """The value, and its layout, that the choice puts into memory."""
+        output = self.region.output
+        return (output.inputs[0] if self.is_reorder else output), self.kernel.output

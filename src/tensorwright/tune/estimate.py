@@ -15,8 +15,9 @@ from tensorwright.tensor.type import TensorType
 CLOCK = 3.0e9
 BYTES_PER_SECOND = 15e9
 CALL_SECONDS = 0.3e-6
-TUNED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.3, 0.03
-"""Assumed share of the roofline: hand-written kernels, generic loops, generic loops around an anchor."""
+TUNED, STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.8, 0.3, 0.03
+"""Assumed share of the roofline: hand-written kernels; generic loops that stream through memory, that reduce or change
+the layout, that compute an anchor."""
 
 
 def estimate(region: Region, tactic: Tactic, config: Config, target: Target, rank: int) -> float:
@@ -33,7 +34,9 @@ def _efficiency(region: Region, tactic: Tactic, config: Config) -> float:
     if region.anchor is not None and region.anchor.op.kind == "anchor":
         return UNTUNED_ANCHOR
     mixed = len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1
-    return UNTUNED / 3 if mixed else UNTUNED
+    if mixed:
+        return UNTUNED / 3
+    return STREAMED if region.anchor is None else UNTUNED
 
 
 def reorder_seconds(type: TensorType, source: Layout, destination: Layout) -> float:

@@ -77,4 +77,4 @@ def reorder_choice(region: Region, source: Layout, destination: Layout, target: 
                 best = trial, tactic
     assert best is not None
     trial, tactic = best
-    return Choice(region, tactic.emit(region, trial.config, target), trial, (trial,))
+    return Choice(region, tactic.emit(region, trial.config, target), trial, (trial,), is_reorder=True)
