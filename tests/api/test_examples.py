@@ -26,9 +26,10 @@ def test_every_example_is_expected_and_listed():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_example(name, tmp_path):
+def test_example(name, tmp_path_factory):
+    cache = tmp_path_factory.getbasetemp().parent / "examples"  # One for all: each builds the same network.
     command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py"]
-    environment = {"XDG_CACHE_HOME": str(tmp_path), "PATH": ""}
+    environment = {"XDG_CACHE_HOME": str(cache), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert EXPECTED[name] in done.stdout

@@ -154,6 +154,28 @@ def test_shapes_that_depend_on_unknown_dimensions_follow_the_profile(network, rn
     assert network.get_output(0).shape == (12, 2)
 
 
+def test_a_table_cut_to_a_dimension_bounds_the_dimension(network, rng):
+    """x + positions[:length], as models with position embeddings do."""
+    table = rng.normal(size=(600, 2)).astype(np.float32)
+    tiny = model(
+        helper.make_node("Shape", ["x"], ["length"], start=1, end=2),
+        helper.make_node("Slice", ["table", "zero", "length"], ["positions"]),
+        helper.make_node("Add", ["x", "positions"], ["y"]),
+        shape=("batch", "length", 2),
+        initializers=[("zero", np.array([0])), ("table", table)],
+    )
+    assert tw.OnnxParser(network).parse(tiny.SerializeToString())
+    assert {s.name: s.max for s in network.to_graph().symbols()} == {"batch": 16, "length": 512}
+    profile = tw.OptimizationProfile()
+    profile.set_shape("x", (1, 1, 2), (1, 8, 2), (1000, 300, 2))
+    x = rng.normal(size=(700, 250, 2)).astype(np.float32)
+    (y,) = evaluate_graph(network.to_graph(profile.ranges), {"x": x}).values()
+    np.testing.assert_allclose(y, x + table[:250], rtol=1e-5, atol=1e-6)
+    profile.set_shape("x", (1, 1, 2), (1, 8, 2), (1, 700, 2))
+    with pytest.raises(tw.NetworkError, match=r"'length' can be from 1 to 512 by .*, 1 to 700 is asked for"):
+        network.to_graph(profile.ranges)
+
+
 @pytest.mark.parametrize("form", ["path", "text", "bytes", "model", "network", "graph"])
 def test_build_takes_a_model_in_any_form(form, rng, tmp_path, network):
     weights = rng.normal(size=(4, 3)).astype(np.float32)

@@ -11,7 +11,7 @@ from tensorwright.api.dimensions import (
     IMPLICIT_BATCH,
     InputRange,
     assumed_symbols,
-    open_dimension,
+    open_symbol,
     settled_symbols,
 )
 from tensorwright.api.enums import LayerType
@@ -21,7 +21,7 @@ from tensorwright.base.errors import NetworkError, ShapeError
 from tensorwright.graph.graph import Graph, Value, input_value
 from tensorwright.graph.substitute import with_dims
 from tensorwright.runtime.bindings import bare_symbol
-from tensorwright.tensor.dim import Atom, Dim, Symbol, substitute, symbols_of
+from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, substitute, symbols_of
 from tensorwright.tensor.type import Shape, TensorType
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
@@ -309,12 +309,12 @@ class Definition:
             raise NetworkError(f"shape: expected a sequence of dimensions, found {shape!r}")
         shift = 1 if self.has_implicit_batch_dimension else 0
         return tuple(
-            open_dimension(f"{name}_{axis + shift}") if as_integer(one) == UNKNOWN else dimension("shape", one)
+            expression(open_symbol(f"{name}_{axis + shift}")) if as_integer(one) == UNKNOWN else dimension("shape", one)
             for axis, one in enumerate(shape)
         )
 
     def _full_shape(self, shape: Shape) -> Shape:
-        return (open_dimension(IMPLICIT_BATCH), *shape) if self.has_implicit_batch_dimension else shape
+        return (expression(open_symbol(IMPLICIT_BATCH)), *shape) if self.has_implicit_batch_dimension else shape
 
     def _require_one_range(self, where: str, shape: Shape) -> None:
         known = {s.name: s for i in self._inputs for dim in i.tensor_type.shape for s in symbols_of(dim)}

@@ -11,7 +11,7 @@ from tensorwright.tensor.dim import Atom, Dim, Symbol, expression
 from tensorwright.tensor.type import Shape
 
 OPEN_MAX = 1 << 20
-"""The largest value of a dimension whose range is still open."""
+"""The largest value of a dimension of which nothing is known."""
 BATCH_RANGE = (1, 1, 16)
 """The default (min, opt, max) of an unknown first dimension."""
 OTHER_RANGE = (1, 128, 512)
@@ -20,13 +20,18 @@ OTHER_RANGE = (1, 128, 512)
 Range = tuple[int, int, int]
 
 
-def open_dimension(name: str) -> Dim:
-    """A dimension of which nothing is known."""
-    return expression(Symbol(name, 1, 1, OPEN_MAX))
+@dataclass(frozen=True, repr=False)
+class OpenSymbol(Symbol):
+    """A dimension whose range is said when a build starts: within these bounds, and not by them."""
+
+
+def open_symbol(name: str, largest: int = OPEN_MAX) -> OpenSymbol:
+    """A dimension from 1 to `largest`, whose range is open."""
+    return OpenSymbol(name, 1, 1, largest)
 
 
 def is_open(symbol: Symbol) -> bool:
-    return symbol.max == OPEN_MAX
+    return isinstance(symbol, OpenSymbol)
 
 
 @dataclass(frozen=True)
@@ -93,17 +98,18 @@ def _default(symbol: Symbol, axis: int, batch_symbol: str | None, max_batch: int
     if symbol.name == batch_symbol:
         largest = max_batch or 1
         return 1, largest, largest
-    if axis == 0:
-        return (1, max_batch, max_batch) if max_batch else BATCH_RANGE
-    return OTHER_RANGE
+    if axis == 0 and max_batch:
+        return 1, max_batch, max_batch
+    low, opt, high = BATCH_RANGE if axis == 0 else OTHER_RANGE
+    return low, min(opt, symbol.max), min(high, symbol.max)
 
 
 def _dimension(symbol: Symbol, chosen: Range, name: str) -> Dim:
     low, opt, high = chosen
     if low < symbol.min or high > symbol.max:
         raise NetworkError(
-            f"optimization profile, input '{name}': dimension '{symbol.name}' was defined from {symbol.min} to "
-            f"{symbol.max}, the profile asks for {low} to {high}; widen the definition or narrow the profile"
+            f"input '{name}': dimension '{symbol.name}' can be from {symbol.min} to {symbol.max} by the definition of "
+            f"the network, {low} to {high} is asked for; widen the definition or ask for less"
         )
     return expression(Symbol(symbol.name, low, opt, high)) if symbol_varies(chosen, symbol) else low
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tensorwright.api.definition import Definition
-from tensorwright.api.dimensions import OPEN_MAX
+from tensorwright.api.dimensions import OPEN_MAX, open_symbol
 from tensorwright.api.enums import ErrorCode
 from tensorwright.api.layers.matmul import ConstantLayer, OperatorLayer
 from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
@@ -15,9 +16,15 @@ from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Input, Value, is_constant, weights_in
-from tensorwright.tensor.dim import Symbol, symbols_of
+from tensorwright.tensor.dim import symbols_of
+
+if TYPE_CHECKING:
+    from tensorwright.importers.onnx.translate import Import
 
 Source = bytes | str | os.PathLike[str]
+
+LARGEST_TRIED = (OPEN_MAX, 4096, 2048, 1024, 512)
+"""Upper bounds of unknown dimensions that are tried, one after the other, until the model can be read."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,9 @@ class OnnxParser:
         return handler_of("", name) is not None
 
     def _parse(self, source: Source) -> bool:
-        from tensorwright.importers.onnx.translate import read_network
-
         try:
             _require_explicit_batch(self.network)
-            imported = read_network(source, shapes=_open_shapes(source))
+            imported = _read(source)
             _fill(self.network, imported.graph, imported.names)
         except (ImportFailure, NetworkError) as error:
             self._errors += _errors_of(error)
@@ -111,12 +116,34 @@ def _require_explicit_batch(network: NetworkDefinition) -> None:
     network.has_implicit_batch_dimension = False
 
 
-def _open_shapes(source: Source) -> dict[str, Symbol]:
-    """Every unknown dimension of the model's inputs by name, with an open range."""
+def _read(source: Source) -> Import:
+    """The model with the widest ranges of its unknown dimensions with which it can be read.
+
+    Where a table is cut to a dimension (position embeddings, say), the dimension must not exceed the table.
+    """
+    from tensorwright.importers.onnx.failures import UnsupportedNodes
+    from tensorwright.importers.onnx.translate import read_network
+
+    leading, others = _unknown_dimensions(source)
+    for largest in LARGEST_TRIED:
+        symbols = {name: open_symbol(name) for name in leading} | {name: open_symbol(name, largest) for name in others}
+        try:
+            return read_network(source, shapes=symbols)
+        except UnsupportedNodes:
+            raise
+        except (ImportFailure, NetworkError):
+            if not others or largest == LARGEST_TRIED[-1]:
+                raise
+    raise AssertionError(LARGEST_TRIED)
+
+
+def _unknown_dimensions(source: Source) -> tuple[set[str], set[str]]:
+    """The names of unknown dimensions of the model's inputs: first ones, and those that occur on other axes."""
     from tensorwright.importers.onnx.ranges import input_types
 
-    dims = {s.name for _, type in input_types(source) for dim in type.shape for s in symbols_of(dim)}
-    return {name: Symbol(name, 1, 1, OPEN_MAX) for name in dims}
+    shapes = [type.shape for _, type in input_types(source)]
+    others = {s.name for shape in shapes for dim in shape[1:] for s in symbols_of(dim)}
+    return {s.name for shape in shapes for dim in shape[:1] for s in symbols_of(dim)} - others, others
 
 
 def _fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> None:
