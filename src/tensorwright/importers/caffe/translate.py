@@ -1,0 +1,252 @@
+"""Walks the layers of a network in order and builds the graph."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tensorwright.base.errors import ImportFailure, NetworkError
+from tensorwright.graph.graph import Graph, Value, apply
+from tensorwright.importers.caffe.blobs import Model, Source, read_model
+from tensorwright.importers.caffe.definition import Definition, LayerDefinition, read_definition
+from tensorwright.importers.caffe.failures import Finding, names, unsupported
+from tensorwright.importers.caffe.inputs import InputShapes, Shapes
+from tensorwright.importers.caffe.layer import Layer
+from tensorwright.importers.caffe.registry import handler_of
+from tensorwright.importers.caffe.rules import NetState, Phase
+from tensorwright.importers.caffe.weights import LayerWeights, ModelWeights, NoWeights, RandomSource
+from tensorwright.importers.failures import Unsupported
+from tensorwright.ops.elementwise import Identity
+from tensorwright.tensor.dim import Dim, tuning_value
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
+
+LARGEST_TENSOR = 1 << 36
+"""Elements of the largest tensor, for the usual sizes of symbolic dimensions, that a network can mean to have."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """A network as a graph, the last value of every blob by its name, and what its author should know."""
+
+    graph: Graph
+    names: Mapping[str, Value]
+    warnings: tuple[str, ...]
+
+
+class _Absent:
+    """Stands for a blob whose layer could not be imported, which has been reported already."""
+
+
+class _Skipped(Exception):
+    """A layer reads a blob that another, already reported, layer should have made."""
+
+
+def import_caffe(
+    definition: Source,
+    model: Source | None = None,
+    *,
+    dtype: DType = FLOAT32,
+    batch: Dim | None = None,
+    shapes: Shapes | None = None,
+) -> Graph:
+    """The graph of a Caffe network. Its outputs are the blobs that no layer reads.
+
+    Args:
+        definition: the path of a prototxt file, or its text as bytes.
+        model: the path of a caffemodel file, or its bytes; None for random weights, with a warning.
+        dtype: float32, or float16 for weights of that type (computation stays float32).
+        batch: takes the place of the first extent of every input; None keeps what the definition says.
+        shapes: shapes of inputs by name, with the batch, in place of those in the definition.
+
+    Raises:
+        ImportFailure: a file cannot be read, is wrong, or uses what is not supported (all of it is listed).
+    """
+    imported = read_network(definition, model, dtype=dtype, batch=batch, shapes=shapes)
+    for message in imported.warnings:
+        warnings.warn(message, stacklevel=2)
+    return imported.graph
+
+
+def read_network(
+    definition: Source,
+    model: Source | None = None,
+    *,
+    dtype: DType = FLOAT32,
+    batch: Dim | None = None,
+    shapes: Shapes | None = None,
+    phase: Phase = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+) -> Import:
+    """As `import_caffe`, with the values of all blobs, and for any phase, level and stages; warnings are returned."""
+    if dtype not in (FLOAT32, FLOAT16):
+        raise ImportFailure(f"dtype: expected float32 or float16, found {dtype}")
+    read = read_definition(definition, NetState(phase, level, tuple(stages)))
+    weights = None if model is None else read_model(model)
+    return _Translator(read, weights, dtype, InputShapes(shapes or {}, batch)).network()
+
+
+class _Translator:
+    def __init__(self, definition: Definition, model: Model | None, dtype: DType, shapes: InputShapes) -> None:
+        self._definition = definition
+        self._model = model
+        self._dtype = dtype
+        self._shapes = shapes
+        self._random = RandomSource(dtype)
+        self._inputs: dict[str, Value] = {}
+        self._blobs: dict[str, Value | _Absent] = {}
+        self._unread: dict[str, Value | _Absent] = {}
+        self._named: set[Value] = set()
+        self._findings: list[Finding] = []
+        self._without_weights: list[str] = []
+        self._warnings = list(definition.warnings)
+        self.declared_batch: int | None = None
+
+    def network(self) -> Import:
+        """The whole network."""
+        read = self._definition
+        try:
+            for name, shape in read.inputs:
+                self._blobs[name] = self.input(name, shape)
+        except ImportFailure as error:
+            raise ImportFailure(f"{read.label}: {error}") from None
+        for layer in read.layers:
+            self._layer(layer)
+        self._report()
+        for name in sorted(set(self._shapes.given) - set(self._inputs)):
+            raise ImportFailure(f"shapes: the network has no input '{name}'; it has {_listed(self._inputs)}")
+        blobs = {name: value for name, value in self._blobs.items() if isinstance(value, Value)}
+        outputs = tuple((name, value) for name, value in self._unread.items() if isinstance(value, Value))
+        outputs = tuple((name, value) for name, value in outputs if value is not self._inputs.get(name))
+        graph = Graph(tuple(self._inputs.items()), outputs, read.name)
+        return Import(graph, MappingProxyType(blobs), tuple(self._warnings))
+
+    def _report(self) -> None:
+        label = self._definition.label
+        if self._findings:
+            raise unsupported(self._findings, label)
+        if self._without_weights and self._model is not None:
+            missing, has = self._without_weights, sorted(self._model.blobs)
+            raise ImportFailure(
+                f"{self._model.label}: has no weights for {len(missing)} layer{'s' if len(missing) > 1 else ''} of "
+                f"{label}: {names(missing)}; it has {names(has) or 'none'}{_nearest(missing[0], has)}. Weights are "
+                "found by the names of layers: give the model that belongs to it, or none for random weights"
+            )
+        if self._model is None and self._random.elements:
+            self._warnings.insert(
+                0, f"{label}: no model file is given: all weights are random, {self._random.elements} values"
+            )
+
+    def warn(self, message: str) -> None:
+        """Keep what the author of the network should know."""
+        self._warnings.append(f"{self._definition.label}: {message}")
+
+    def has_shape(self, name: str) -> bool:
+        """Whether the user says the shape of an input."""
+        return name in self._shapes.given
+
+    def input(self, name: str, declared: tuple[int, ...] | None) -> Value:
+        """A new input of the network."""
+        if name in self._inputs:
+            raise ImportFailure(f"input '{name}' is declared twice")
+        value = self._shapes.value(name, declared)
+        if declared and value.type.shape and value.type.shape[0] != declared[0] and self.declared_batch is None:
+            self.declared_batch = declared[0]
+        self._inputs[name] = value
+        self._named.add(value)
+        return value
+
+    def _layer(self, definition: LayerDefinition) -> None:
+        results: Sequence[Value | _Absent] = [_Absent()] * len(definition.top)
+        try:
+            results = self._results(definition)
+        except Unsupported as error:
+            self._findings.append(Finding(definition.type, definition.name, str(error)))
+        except NoWeights:
+            self._without_weights.append(definition.name)
+        except _Skipped:
+            pass
+        except (ImportFailure, NetworkError) as error:
+            raise ImportFailure(f"{self._where(definition)}: {error}") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
+            raise ImportFailure(f"{self._where(definition)}: {type(error).__name__}: {error}") from error
+        for name, value in zip(definition.top, results, strict=True):
+            self._make(name, value)
+
+    def _where(self, definition: LayerDefinition) -> str:
+        return f"{self._definition.label}: layer '{definition.name}' ({definition.type or 'without a type'})"
+
+    def _results(self, definition: LayerDefinition) -> Sequence[Value]:
+        handler = handler_of(definition.type)
+        try:
+            bottoms = [self._read(name) for name in definition.bottom]
+        except _Skipped:
+            if handler is None:
+                raise Unsupported("") from None
+            raise
+        if handler is None:
+            raise Unsupported("")
+        stored = self._stored(definition.name)
+        layer = Layer(
+            definition.name or definition.type,
+            definition.type,
+            definition.top,
+            stored,
+            self,
+        )
+        results = handler(layer, bottoms, definition.parameters)
+        stored.finish()
+        if len(results) != len(definition.top):
+            raise ImportFailure(f"expected {len(results)} tops, found {len(definition.top)}")
+        for value in results:
+            _check_size(value)
+        return results
+
+    def _stored(self, layer: str) -> LayerWeights:
+        if self._model is None:
+            return self._random.of(layer)
+        return ModelWeights(self._model, layer, self._dtype)
+
+    def _read(self, name: str) -> Value:
+        if name not in self._blobs:
+            later = [layer.name for layer in self._definition.layers if name in layer.top]
+            if later:
+                raise ImportFailure(
+                    f"bottom '{name}' is made only later, by layer '{later[0]}'; layers must come in the order in "
+                    "which they compute, without cycles"
+                )
+            raise ImportFailure(f"bottom '{name}' is made by no layer{_nearest(name, self._blobs)}")
+        self._unread.pop(name, None)
+        value = self._blobs[name]
+        if isinstance(value, _Absent):
+            raise _Skipped
+        return value
+
+    def _make(self, name: str, value: Value | _Absent) -> None:
+        """Let a blob be a value from now on; a value that has a name already gets an identity."""
+        if isinstance(value, Value):
+            if value in self._named and self._blobs.get(name) is not value and self._inputs.get(name) is not value:
+                value = apply(Identity(), value, name=name)
+            self._named.add(value)
+        self._blobs[name] = value
+        self._unread[name] = value
+
+
+def _check_size(value: Value) -> None:
+    elements = tuning_value(value.type.elements)
+    if elements > LARGEST_TENSOR:
+        raise ImportFailure(
+            f"its output {value.type} would have {elements} elements, more than {LARGEST_TENSOR}; check its parameters"
+        )
+
+
+def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
+    close = difflib.get_close_matches(name[:100], list(known)[:10_000], 3)
+    return f"; did you mean {_listed(close)}?" if close else ""
+
+
+def _listed(found: Mapping[str, object] | Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in found) or "none"
