@@ -9,15 +9,16 @@ parallel tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.codegen.flatten import FlatComputation
+from tensorwright.codegen.interior import Range, inside, interior_of
 from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, rename, scalar_atoms, stride_along, walk
 from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute, tuning_value
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import BOOL, INT64, DType
 
 CHUNK_ELEMENTS = 4096
 ENOUGH_TASKS = 64
@@ -127,9 +128,39 @@ class NestEmitter:
         loop = builder.begin_loop(begin, end)
         with self.emitter.scope():
             self._bind_parallel(loop.index)
-            self._hoist(set(self.nest.parallel))
-            self._sequential(list(self.nest.sequential), set(self.nest.parallel))
+            self._task(list(self.nest.parallel))
         builder.end_loop(loop)
+
+    def _task(self, unsplit: list[Variable]) -> None:
+        """Write the work of a task, apart for the interior and the border of the variables in `unsplit`."""
+        for position, variable in enumerate(unsplit):
+            place = interior_of(self.nest.body, variable)
+            if place is not None:
+                self._task_apart(place, unsplit[position + 1 :])
+                return
+        self._hoist(set(self.nest.parallel))
+        self._sequential(list(self.nest.sequential), set(self.nest.parallel))
+
+    def _task_apart(self, place: Range, unsplit: list[Variable]) -> None:
+        builder, index = self.emitter.builder, self.emitter.values[place.variable]
+        start, stop = literal(place.start, INT64), literal(place.stop, INT64)
+        below, above = builder.compare("slt", index, start), builder.compare("sge", index, stop)
+        on_border = builder.binary("or", below, above)
+        label = builder.begin_if(on_border)
+        with self.emitter.scope():
+            self._task([])
+        builder.end_if(label)
+        label = builder.begin_if(builder.binary("xor", on_border, literal(True, BOOL)))
+        with self.emitter.scope():
+            self.emitter.values[place.inner] = builder.sub(index, start)
+            self._within(place, self.nest.parallel)._task(unsplit)
+        builder.end_if(label)
+
+    def _within(self, place: Range, parallel: tuple[Variable, ...]) -> NestEmitter:
+        """The emitter of the same nest for one variable in its range only."""
+        parallel = tuple(place.inner if v == place.variable else v for v in parallel)
+        body, address = inside(self.nest.body, place), substitute(self.nest.address, place.replacement)
+        return replace(self, nest=replace(self.nest, parallel=parallel, address=address, body=body))
 
     def _bind_parallel(self, task: Register) -> None:
         builder, rest = self.emitter.builder, task
@@ -153,8 +184,23 @@ class NestEmitter:
             self._plain_loop(variable, rest, bound)
 
     def _plain_loop(self, variable: Variable, rest: list[Variable], bound: set[Variable]) -> None:
+        place = interior_of(self.nest.body, variable)
+        if place is None:
+            self._rounds(variable, literal(0, INT64), self.emitter.integer(variable.extent), rest, bound)
+            return
+        start, stop = literal(place.start, INT64), literal(place.stop, INT64)
+        if place.start:
+            self._rounds(variable, literal(0, INT64), start, rest, bound)
+        within = self._within(place, self.nest.parallel)
+        within._rounds(place.inner, literal(0, INT64), literal(place.stop - place.start, INT64), rest, bound)
+        if place.stop != variable.extent:
+            self._rounds(variable, stop, self.emitter.integer(variable.extent), rest, bound)
+
+    def _rounds(
+        self, variable: Variable, start: Register, stop: Register, rest: list[Variable], bound: set[Variable]
+    ) -> None:
         emitter = self.emitter
-        loop = emitter.builder.begin_loop(literal(0, INT64), emitter.integer(variable.extent))
+        loop = emitter.builder.begin_loop(start, stop)
         emitter.values[variable] = loop.index
         with emitter.scope():
             self._hoist({*bound, variable})
