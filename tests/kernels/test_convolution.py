@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from kernels.convolution_regions import Shape, check
+from tensorwright.codegen.compile import compile_assembly, compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.kernels.cpu.convolution import DirectConvolution
+from tensorwright.kernels.cpu.convolution_lanewise import LanewiseConvolution
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
 
-TACTICS: tuple[Tactic, ...] = (DirectConvolution(),)
+TACTICS: tuple[Tactic, ...] = (DirectConvolution(), LanewiseConvolution())
 BATCH = symbol("batch", 1, 2, 5)
 ALL_TARGETS = ("avx512", "avx2", "baseline")
 
@@ -43,6 +47,17 @@ SHAPES = (
 )  # fmt: skip
 
 
+LANEWISE_SHAPES = (
+    Shape("depthwise", (BATCH, 33, 9, 11), 33, (3, 3), begin=(1, 1), groups=33, tail="bias clip"),
+    Shape("depthwise-stride", (1, 20, 8, 9), 20, (3, 3), (2, 2), (0, 0), (1, 1), groups=20, tail="bias hardswish"),
+    Shape("depthwise-5x5-dilated", (2, 16, 10, 13), 16, (5, 5), begin=(4, 4), dilations=(2, 2), groups=16, tail="add"),
+    Shape("depthwise-7x7", (1, 19, 7, 7), 19, (7, 7), begin=(3, 3), groups=19),
+    Shape("depthwise-1d", (1, 18, 40), 18, (4,), (2,), (1,), (2,), (1,), groups=18),
+    Shape("depthwise-3d", (1, 17, 3, 4, 5), 17, (3, 3, 3), (1,) * 3, (1,) * 3, None, (1,) * 3, groups=17),
+    Shape("groups-of-2", (1, 36, 5, 6), 36, (3, 3), begin=(1, 1), groups=18, tail="bias relu"),
+    Shape("groups-of-4", (1, 32, 6, 9), 32, (3, 3), (2, 2), (1, 1), groups=8, tail="bias add relu"),
+)  # fmt: skip
+
 SPREAD = 3
 """Configs tried of a shape on a target; `test_all_configs` tries all there are of a few shapes."""
 
@@ -62,10 +77,63 @@ def test_direct(shape: Shape, target: str, rng: np.random.Generator):
     _check_some(DirectConvolution(), shape, target, rng)
 
 
-@pytest.mark.parametrize("name", ["pointwise-odd-channels", "3x3-small-map", "groups-odd-3x3"])
+@pytest.mark.parametrize("target", ALL_TARGETS)
+@pytest.mark.parametrize("shape", LANEWISE_SHAPES, ids=repr)
+def test_lanewise(shape: Shape, target: str, rng: np.random.Generator):
+    if LanewiseConvolution().configs(shape.region(rng), TARGETS[target]):
+        _check_some(LanewiseConvolution(), shape, target, rng)
+    else:
+        assert "groups-of-4" in shape.name  # A whole block at four lanes.
+        assert TARGETS[target].float_lanes == 4
+
+
+@pytest.mark.parametrize("name", ["pointwise-odd-channels", "3x3-small-map", "groups-of-2"])
 def test_all_configs(name: str, rng: np.random.Generator):
-    shape = next(shape for shape in SHAPES if shape.name == name)
+    shape = next(shape for shape in (*SHAPES, *LANEWISE_SHAPES) if shape.name == name)
     region, machine = shape.region(rng), TARGETS["avx512"]
     for tactic in TACTICS:
         for config in tactic.configs(region, machine):
             check(region, tactic.emit(region, config, machine), machine, rng, batches=(2,))
+
+
+def test_arm_code_compiles(rng: np.random.Generator):
+    for shape in (*SHAPES[::4], *LANEWISE_SHAPES[::3]):
+        region = shape.region(rng)
+        for tactic in TACTICS:
+            for config in tactic.configs(region, TARGETS["aarch64"])[:1]:
+                compile_object(tactic.emit(region, config, TARGETS["aarch64"]).code, TARGETS["aarch64"])
+
+
+TIGHT = (
+    Shape("pointwise", (1, 64, 14, 14), 128, (1, 1), tail="bias"),
+    Shape("pointwise-stride", (1, 64, 14, 14), 128, (1, 1), (2, 2), tail="bias"),
+    Shape("3x3", (1, 64, 14, 14), 96, (3, 3), begin=(1, 1), tail="bias"),
+    Shape("first-layer", (1, 3, 56, 56), 64, (7, 7), (2, 2), (3, 3), tail="bias"),
+)
+
+
+@pytest.mark.parametrize("shape", TIGHT, ids=repr)
+def test_inner_loops_keep_to_registers(shape: Shape, rng: np.random.Generator):
+    """Innermost loops multiply just as often as they must, and hardly touch a vector on the stack."""
+    region, target, tactic = shape.region(rng), TARGETS["avx512"], DirectConvolution()
+    for config in tactic.configs(region, target)[:3]:
+        assembly = compile_assembly(tactic.emit(region, config, target).code, target)
+        loops = [loop for loop in _innermost_loops(assembly) if "vfmadd" in loop]
+        assert loops
+        for loop in loops:
+            on_stack = re.findall(r"zmm.*\(%rsp\)|\(%rsp\).*zmm", loop)
+            assert len(on_stack) <= 0.1 * loop.count("vfmadd"), config
+            assert not re.search(r"vmulps|vaddps", loop), config
+        accumulators = config.option("rows") * config.option("columns") * config.option("blocks")
+        assert max(loop.count("vfmadd") for loop in loops) % accumulators == 0, config
+
+
+def _innermost_loops(assembly: str) -> list[str]:
+    """The text between every label and the first jump back to it, if no other label lies between."""
+    pieces = re.split(r"^(\.\w+):", assembly, flags=re.MULTILINE)
+    loops = []
+    for label, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        back = re.search(rf"\tj\w+\s+{re.escape(label)}\n", text)
+        if back:
+            loops.append(text[: back.start()])
+    return loops

@@ -247,6 +247,16 @@ class FunctionBuilder:
         self.emit(f"{name} = getelementptr {memory_name(dtype)}, ptr {base.text}, {text}")
         return Pointer(name)
 
+    def opaque(self, address: Pointer) -> Pointer:
+        """The same address, of whose origin the optimiser knows nothing.
+
+        What is loaded at fixed distances from it is then addressed in just this way; without it, hundreds of such loads
+        in a loop keep LLVM's loop strength reduction busy for seconds.
+        """
+        name = self.fresh("p")
+        self.emit(f'{name} = call ptr asm "", "=r,0"(ptr {address.text}) memory(none) nounwind')
+        return Pointer(name)
+
     def load(self, address: Pointer, dtype: DType, lanes: int = 1, alignment: int | None = None) -> Register:
         """Elements from memory, in register type."""
         alignment = alignment or dtype.size

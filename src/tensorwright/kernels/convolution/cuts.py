@@ -37,13 +37,14 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
     count = -(-problem.outputs // target.float_lanes)
     height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
     spare = 2 if target.has_fma else 3
+    most_sums = 28 if target.registers >= 32 else 12
     for blocks in (1, 2, 3, 4, 6, 8):
         if blocks > count or (problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.float_lanes)):
             continue
         for inside in (True, False) if taps > 1 else (True,):
             weights = taps * blocks if inside else blocks
-            limit = (target.registers - spare - weights) // blocks
-            limit = min(limit, 28 // blocks)
+            limit = min(target.registers - spare - weights, most_sums) // blocks
+            limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
             if limit < 1 or (blocks > 4 and min(limit, width) * blocks > 4 * LATENCY):
                 continue
             columns = even_sizes(width, limit)[0]

@@ -1,4 +1,4 @@
-"""Code for a whole direct convolution: tasks, loops over tiles, epilogue."""
+"""Code around the tiles of a convolution: tasks, loops, first values, epilogue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.plan import OutputRun, Plan
-from tensorwright.kernels.convolution.tile import Channels, Memory, Sums, Tile, TileEmitter
+from tensorwright.kernels.convolution.tile import Memory, Sums, Tile
 from tensorwright.kernels.convolution.tiling import Run
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -26,8 +26,8 @@ class Span:
 
 
 @dataclass(frozen=True)
-class DirectEmitter:
-    """Writes the loop over tasks.
+class TaskEmitter:
+    """Writes the loop over tasks; how a tile is summed is up to subclasses.
 
     Loops inside a task: groups of output blocks, tiles of rows, tiles of columns. Tiles that share code lie in runs;
     a task takes the part of every run that belongs to it.
@@ -84,7 +84,6 @@ class DirectEmitter:
         plan = self.plan
         within = self.builder.sub(group, literal(run.first, INT64))
         block = self.builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
-        channels = self._channels(block)
         start = run.block * plan.lanes * plan.weights_per_output
         weights = self.builder.offset(self.weights, start, FLOAT32)
         size = sum(run.lanes) * plan.weights_per_output
@@ -95,35 +94,12 @@ class DirectEmitter:
                     with self._each(self._part(units, columns, not plan.rows_are_units)) as column:
                         tile = Tile(rows, columns, run.lanes)
                         places = [*position, self._start(rows, row), self._start(columns, column)]
-                        emitter = TileEmitter(
-                            builder=self.builder,
-                            axes=plan.problem.axes,
-                            memory=self.memory,
-                            tile=tile,
-                            channels=channels,
-                            weight_channels=plan.weight_channels,
-                            taps_inside=plan.cut.taps_inside,
-                            registers=self.emitter.target.registers,
-                        )
-                        sums = emitter.sum(self._initial(tile, block), image, weights, places)
+                        sums = self._sum(tile, block, image, weights, places)
                         self._finish(sums, batch, block, places)
 
-    def _channels(self, block: Register) -> Channels:
-        """The input channels that a group of output blocks sums over."""
-        builder, plan, problem = self.builder, self.plan, self.plan.problem
-        unroll = plan.unroll(self.memory.block)
-        if problem.groups == 1:
-            return Channels(literal(0, INT64), problem.channels, unroll)
-        outputs = literal(problem.outputs, INT64)
-        first_output = self._scaled(block, plan.lanes)
-        first = self._scaled(builder.binary("udiv", first_output, outputs), problem.channels)
-        if not plan.spans:
-            return Channels(first, problem.channels, unroll)
-        last_output = builder.add(first_output, literal(plan.lanes - 1, INT64))
-        last_output = builder.intrinsic("smin", (last_output, literal(problem.all_outputs - 1, INT64)))
-        last = self._scaled(builder.binary("udiv", last_output, outputs), problem.channels)
-        count = builder.add(builder.sub(last, first), literal(problem.channels, INT64))
-        return Channels(first, count, unroll)
+    def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
+        """The sums of a tile, whose first block of outputs is `block`, before the epilogue."""
+        raise NotImplementedError
 
     # ---- one tile
 
