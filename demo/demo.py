@@ -35,7 +35,7 @@ def title(text: str) -> None:
 
 
 def tensorwright(*arguments: str | Path) -> None:
-    run(["-m", "tensorwright", *arguments])
+    run(["-m", "tensorwright.cli", *arguments])
 
 
 def run(arguments: list[str | Path]) -> None:

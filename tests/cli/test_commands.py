@@ -196,6 +196,6 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_the_command_is_installed():
     done = subprocess.run(
-        [sys.executable, "-m", "tensorwright", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tensorwright.cli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == tw.__version__

@@ -1,4 +1,4 @@
-"""`python -m tensorwright` is the command line."""
+"""`python -m tensorwright.cli` is the command line."""
 
 from tensorwright.cli.main import app
 
