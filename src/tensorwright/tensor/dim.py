@@ -368,10 +368,10 @@ def _divide_exactly(numerator: Dim, denominator: IntegerExpression) -> Dim | Non
 def _extremum(function: str, left: Dim, right: Dim) -> Dim:
     if left == right:
         return left
-    (left_low, left_high), (right_low, right_high) = bounds(left), bounds(right)
-    if left_high <= right_low:
+    low, high = bounds(left - right)
+    if high <= 0:
         return left if function == "min" else right
-    if right_high <= left_low:
+    if low >= 0:
         return right if function == "min" else left
     return expression(Extremum(function, left, right))
 

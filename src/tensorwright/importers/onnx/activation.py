@@ -156,5 +156,5 @@ def Dropout(
     if training_mode is not None and node.number(training_mode, "training_mode"):
         share = ratio if ratio_value is None else node.number(ratio_value, "ratio")
         if share:
-            node.unsupported("training mode is not supported")
+            node.unsupported("it is in training mode; export the model in evaluation mode")
     return [x, node.expand(node.constant(True, BOOL), x.type.shape)] if node.wants(1) else [x]
