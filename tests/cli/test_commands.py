@@ -194,6 +194,11 @@ def test_debug_shows_the_traceback(tmp_path):
     assert isinstance(result.exception, FileNotFoundError)
 
 
+def test_a_defect_is_one_line_too(plan, monkeypatch):
+    monkeypatch.setattr("tensorwright.cli.run.complete_inputs", lambda *_: 1 / 0)
+    assert "this should not happen: ZeroDivisionError" in fail("run", plan)
+
+
 def test_the_command_is_installed():
     done = subprocess.run(
         [sys.executable, "-m", "tensorwright.cli", "--version"], capture_output=True, text=True, check=True

@@ -31,12 +31,13 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
     def command(*args: object, debug: bool, **options: object) -> None:
         try:
             function(*args, **options)
-        except (TensorwrightError, OSError) as error:
+        except typer.Exit:
+            raise
+        except Exception as error:
             if debug:
                 raise
-            Console(stderr=True, soft_wrap=True).print(
-                f"[bold red]error:[/] {escape(_message(error))}", highlight=False
-            )
+            text = f"[bold red]error:[/] {escape(_message(error))}"
+            Console(stderr=True, soft_wrap=True).print(text, highlight=False)
             raise typer.Exit(1) from None
 
     parameter = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
@@ -85,7 +86,9 @@ def _entry(text: str) -> Entry | None:
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
 
 
-def _message(error: BaseException) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    if isinstance(error, TensorwrightError | OSError):
+        return str(error)
+    return f"this should not happen: {type(error).__name__}: {error}; --debug shows where, please report it"
