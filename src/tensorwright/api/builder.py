@@ -78,8 +78,8 @@ class Builder:
 
         Args:
             flags: ``1 << NetworkDefinitionCreationFlag.EXPLICIT_BATCH`` for complete shapes. Without it every tensor
-                has a batch dimension of 1 to `max_batch_size` that shapes and axes do not mention; a parsed model
-                always has explicit batch.
+                has a batch dimension of 1 to `max_batch_size` that shapes and axes do not mention; a parsed ONNX
+                model always has explicit batch.
         """
         known = [1 << flag for flag in NetworkDefinitionCreationFlag]
         bits = as_integer(flags)

@@ -228,5 +228,5 @@ class NetworkDefinition(Definition):
         return self.add(ConstantLayer(self, name, shape, weights))
 
     def add_operator(self, op: Op, inputs: Sequence[Tensor], *, name: str | None = None) -> OperatorLayer:
-        """Any operator of `tensorwright.ops`, in networks with explicit batch."""
+        """Any operator of `tensorwright.ops`; its attributes count all axes, the one of an implicit batch too."""
         return self.add(OperatorLayer(self, name, op, inputs))

@@ -44,6 +44,14 @@ class ConstantLayer(Layer):
         return (self.constant(shaped(self.weights, (*batch, *self.shape), self.weights.type.dtype)),)
 
 
+class ParameterLayer(ConstantLayer):
+    """Weights of an operator of a parsed model: of just the shape that is said, also with implicit batch."""
+
+    @property
+    def batch_axes(self) -> int:
+        return 0
+
+
 def matrix_operation(name: str, value: object) -> MatrixOperation:
     """A MatrixOperation; True and False of the older interface mean TRANSPOSE and NONE."""
     if isinstance(value, bool):
@@ -107,7 +115,10 @@ def _operator(name: str, value: object) -> Op:
 
 
 class OperatorLayer(Layer):
-    """Any operator of `tensorwright.ops`: what parsers make. `op` can be set, as can single attributes."""
+    """Any operator of `tensorwright.ops`: what parsers make. `op` can be set, as can single attributes.
+
+    Attributes count all axes, the one of an implicit batch too.
+    """
 
     type = LayerType.OPERATOR
     call = "add_operator"
@@ -140,6 +151,4 @@ class OperatorLayer(Layer):
         self.op = substituted(self.op, replacements)
 
     def lower(self, *inputs: Value) -> Sequence[Value]:
-        if self.batch_axes:
-            raise NetworkError("operators need a network with explicit batch; create it with EXPLICIT_BATCH")
         return (self.node(self.op, *inputs),)
