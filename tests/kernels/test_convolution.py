@@ -7,13 +7,16 @@ import re
 import numpy as np
 import pytest
 
-from kernels.convolution_regions import Shape, check
+from cases.case import assert_close
+from kernels.convolution_regions import Shape, check, expected_of, inputs_of
 from tensorwright.codegen.compile import compile_assembly, compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.kernels.cpu.convolution import DirectConvolution
 from tensorwright.kernels.cpu.convolution_lanewise import LanewiseConvolution
 from tensorwright.kernels.tactic import Tactic
+from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import symbol
+from tensorwright.tune.kernel_runner import LoadedKernel, prepare
 
 TACTICS: tuple[Tactic, ...] = (DirectConvolution(), LanewiseConvolution())
 BATCH = symbol("batch", 1, 2, 5)
@@ -94,6 +97,20 @@ def test_all_configs(name: str, rng: np.random.Generator):
     for tactic in TACTICS:
         for config in tactic.configs(region, machine):
             check(region, tactic.emit(region, config, machine), machine, rng, batches=(2,))
+
+
+def test_residual_in_place(rng: np.random.Generator):
+    """The output may lie where the residual input was."""
+    region, target, tactic = SHAPES[1].region(rng), TARGETS["avx512"], DirectConvolution()
+    residual = next(n for n, value in enumerate(region.inputs) if value.name == "residual")
+    kernel = tactic.emit(region, tactic.configs(region, target)[0], target)
+    assert kernel.in_place == (residual,)
+    arrays = inputs_of(region, rng, {})
+    operands = prepare(region, kernel, arrays, {})
+    _, *rest = operands.arguments
+    LoadedKernel(kernel, target).call(rest[residual], *rest)
+    shape = [int(dim) for dim in region.output.type.shape]
+    assert_close(from_layout(operands.inputs[residual], kernel.output, shape), expected_of(region, arrays), 1e-5)
 
 
 def test_arm_code_compiles(rng: np.random.Generator):

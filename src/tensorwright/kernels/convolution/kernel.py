@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.packing import pack_bias
 from tensorwright.kernels.convolution.plan import Plan
-from tensorwright.kernels.convolution.problem import packings
+from tensorwright.kernels.convolution.problem import Problem, packings
 from tensorwright.kernels.convolution.tasks import TaskEmitter
 from tensorwright.kernels.convolution.tile import input_memory
 from tensorwright.kernels.generic import region_symbols
@@ -25,21 +27,42 @@ def kernel_of(
     builder = FunctionBuilder(target=target)
     operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
     values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+    epilogue = epilogue_of(region, config.inputs, config.output)
+    in_place = _in_place(region, config, plan.problem, epilogue)
     tasks(
         plan=plan,
         memory=input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block),
         emitter=ScalarEmitter(builder, target, operands, values),
-        epilogue=epilogue_of(region, config.inputs, config.output),
+        epilogue=epilogue,
         output=Pointer("%out"),
         x=operands[problem.x],
         weights=operands[problem.weights],
         bias=None if problem.bias is None else operands[problem.bias],
     ).run(Register("%begin", INT64), Register("%end", INT64))
     return Kernel(
-        text=builder.module(signature(len(operands), len(symbols)), FUNCTION_ATTRIBUTES),
+        text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
         inputs=config.inputs,
         output=config.output,
         tasks=plan.tasks,
         packings=packings(region, problem, config, weights, pack_bias(plan.lanes)),
         symbols=symbols,
+        in_place=in_place,
+    )
+
+
+def _in_place(region: Region, config: Config, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
+    """Inputs that the epilogue alone reads, every element just before the output's at the same place is written."""
+    reads: dict[int, bool] = {}
+    for node in walk(epilogue.flat.body):
+        if isinstance(node, Load) and node.operand != epilogue.anchor:
+            same = node.index == (epilogue.flat.address,) and node.guard is None
+            reads[node.operand] = reads.get(node.operand, True) and same
+    return tuple(
+        number
+        for number, same in sorted(reads.items())
+        if same
+        and number != problem.x
+        and not is_constant(region.inputs[number])
+        and region.input_types[number] == region.output.type
+        and config.inputs[number] == config.output
     )
