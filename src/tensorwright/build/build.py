@@ -19,7 +19,7 @@ from tensorwright.plan.plan import Plan
 from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
 from tensorwright.tune.cache import TimingCache, default_path
-from tensorwright.tune.search import Limits, reorder_choice, untimed
+from tensorwright.tune.search import Limits, reorder_choice, search
 from tensorwright.tune.select import select
 from tensorwright.tune.tuner import Tuner
 
@@ -41,10 +41,10 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     regions = partition(graph, fuse=config.optimise)
     cache = TimingCache(_cache_path(config))
     with CompilerPool(target, os.cpu_count() or 1) as pool:
-        searched = [untimed(region, target, limits) for region in regions]
+        searched = search(regions, target, limits)
         if config.level > 0:
             weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
-            tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights)
+            tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights, config.allocator)
             searched = tuner.tune(searched)
             cache.save()
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))

@@ -80,9 +80,12 @@ class Region:
 
     @cached_property
     def signature(self) -> str:
-        """A text that is equal for regions that need the same kernel: operators, types and wiring, no names."""
+        """A text that is equal for regions that need the same kernel: operators, types and wiring, no names.
+
+        Constants of one element are part of the code, others are data.
+        """
         numbers = {value: f"in{position}" for position, value in enumerate(self.inputs)}
-        lines = [f"{numbers[v]}: {'constant ' if is_constant(v) else ''}{v.type}" for v in self.inputs]
+        lines = [f"{numbers[v]}: {_constant_text(v)}{v.type}" for v in self.inputs]
         for position, value in enumerate(self.values):
             numbers[value] = f"v{position}"
             lines.append(f"{numbers[value]}: {value.type} = {value.op}({', '.join(numbers[i] for i in value.inputs)})")
@@ -148,6 +151,13 @@ def _guarded(scalar: Scalar, guard: Scalar) -> Scalar:
         return replace(load, guard=both)
 
     return transform(scalar, lambda index: index, guard_load)
+
+
+def _constant_text(value: Value) -> str:
+    if not is_constant(value):
+        return ""
+    weights = weights_in(value)
+    return f"constant {weights.array.item()!r} " if weights.is_scalar else "constant "
 
 
 def used_operands(scalar: Scalar) -> frozenset[int]:

@@ -12,13 +12,16 @@ import numpy.typing as npt
 from tensorwright.codegen.compile import compile_object
 from tensorwright.codegen.link import link
 from tensorwright.codegen.target import Target
+from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cpu.abi import ALIGNMENT
 from tensorwright.devices.cpu.code import ExecutableMemory
+from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.arrange import from_layout, to_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tensor.dtype import DType
+from tensorwright.tensor.dtype import UINT8, DType
 
 Array = npt.NDArray[np.generic]
 POISON = 0xA5
@@ -54,19 +57,28 @@ class Operands:
         return (*addresses, *self.symbols, 0, self.tasks)
 
 
-def prepare(region: Region, kernel: Kernel, arrays: Sequence[Array], symbols: Mapping[str, int]) -> Operands:
-    """Lay out row-major input arrays as the kernel wants them; the output is poisoned."""
+def prepare(
+    region: Region,
+    kernel: Kernel,
+    arrays: Sequence[Array],
+    symbols: Mapping[str, int],
+    allocator: Allocator | None = None,
+) -> Operands:
+    """Lay out row-major input arrays as the kernel wants them; the output is poisoned.
+
+    The memory comes from `allocator`, NumPy's if there is none.
+    """
     inputs = []
     for number, array in enumerate(arrays):
         packing = kernel.packings[number] if is_constant(region.inputs[number]) else None
         moved = to_layout(array, kernel.inputs[number]) if packing is None else packing.pack(array)
-        inputs.append(aligned_copy(moved))
+        inputs.append(aligned_copy(moved, allocator))
     shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
     elements = evaluate(kernel.output.elements(shape), symbols)
     return Operands(
-        output=poisoned(elements, region.output.type.dtype),
+        output=poisoned(elements, region.output.type.dtype, allocator),
         inputs=tuple(inputs),
-        workspace=poisoned(kernel.workspace, DType("uint8", 1, "unsigned")),
+        workspace=poisoned(kernel.workspace, UINT8, allocator),
         symbols=tuple(symbols[symbol.name] for symbol in kernel.symbols),
         tasks=evaluate(kernel.tasks, symbols),
     )
@@ -83,26 +95,38 @@ def run_kernel(
     return from_layout(operands.output, kernel.output, shape)
 
 
-def aligned_empty(elements: int, dtype: DType) -> Array:
-    """Uninitialised memory that starts at a multiple of 64 bytes, with 64 spare bytes behind it."""
-    raw = np.empty(elements * dtype.size + 128, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + elements * dtype.size].view(dtype.numpy)
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """Lets NumPy use a buffer, which lives as long as some array does."""
+
+    buffer: Buffer
+
+    @property
+    def __array_interface__(self) -> dict[str, object]:
+        return {"version": 3, "shape": (self.buffer.size,), "typestr": "|u1", "data": (self.buffer.address, False)}
 
 
-def aligned_copy(array: Array) -> Array:
+def aligned_bytes(size: int, allocator: Allocator | None = None) -> npt.NDArray[np.uint8]:
+    """Uninitialised memory that starts at a multiple of 64 bytes and is freed with its last array."""
+    if allocator is not None:
+        return np.asarray(_Memory(Buffer(allocator, max(size, 1), ALIGNMENT, "timing a kernel")))[:size]
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+def aligned_copy(array: Array, allocator: Allocator | None = None) -> Array:
     """The elements of an array, in order, in memory that starts at a multiple of 64 bytes."""
-    raw = np.empty(array.nbytes + 128, np.uint8)
-    start = -raw.ctypes.data % 64
-    copy = raw[start : start + array.nbytes].view(array.dtype)
+    copy = aligned_bytes(array.nbytes, allocator).view(array.dtype)
     copy[:] = array.reshape(-1)
     return copy
 
 
-def poisoned(elements: int, dtype: DType) -> Array:
+def poisoned(elements: int, dtype: DType, allocator: Allocator | None = None) -> Array:
     """Memory filled with a pattern that no kernel computes: NaN for floats."""
-    memory = aligned_empty(elements, dtype)
-    memory.view(np.uint8)[:] = POISON
+    raw = aligned_bytes(elements * dtype.size, allocator)
+    raw[:] = POISON
+    memory = raw.view(dtype.numpy)
     if dtype.is_float:
         memory[:] = np.nan
     return memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from tensorwright.base.errors import BuildError, WorkspaceError
@@ -26,6 +26,15 @@ class Limits:
 
     workspace: int | None
     threads: int
+
+
+def search(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
+    """All kernels for every region, not timed yet; regions with equal signatures are looked up once."""
+    known: dict[str, Searched] = {}
+    for region in regions:
+        if region.signature not in known:
+            known[region.signature] = untimed(region, target, limits)
+    return [replace(known[region.signature], region=region) for region in regions]
 
 
 def untimed(region: Region, target: Target, limits: Limits) -> Searched:

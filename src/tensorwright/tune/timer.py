@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
@@ -63,22 +64,23 @@ def contestant(
     symbols: Mapping[str, int],
     threads: int,
     cold_bytes: int,
+    allocator: Allocator | None = None,
 ) -> Contestant:
     """A kernel prepared for timing one thread's share of its tasks.
 
     cold_bytes: how much memory the copies of its constants should take together, so that no copy stays in a cache.
     """
-    first = prepare(region, kernel, arrays, symbols)
+    first = prepare(region, kernel, arrays, symbols, allocator)
     constants = [number for number, value in enumerate(region.inputs) if is_constant(value)]
     size = sum(first.inputs[number].nbytes for number in constants)
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
-    copies = [first, *(_with_copies(first, constants) for _ in range(count - 1))]
+    copies = [first, *(_with_copies(first, constants, allocator) for _ in range(count - 1))]
     tasks = evaluate(kernel.tasks, symbols)
     return Contestant(loaded, copies, -(-tasks // threads))
 
 
-def _with_copies(operands: Operands, numbers: Sequence[int]) -> Operands:
-    inputs = tuple(aligned_copy(a) if i in numbers else a for i, a in enumerate(operands.inputs))
+def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None) -> Operands:
+    inputs = tuple(aligned_copy(a, allocator) if i in numbers else a for i, a in enumerate(operands.inputs))
     return Operands(operands.output, inputs, operands.workspace, operands.symbols, operands.tasks)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tensorwright.base.progress import Progress
 from tensorwright.codegen.pool import CompilerPool
 from tensorwright.codegen.target import Target
+from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import region_symbols
@@ -43,6 +44,7 @@ class Tuner:
     level: int
     progress: Progress
     network_weights: int
+    allocator: Allocator | None = None
 
     def tune(self, searched: Sequence[Searched]) -> list[Searched]:
         """The same regions with measured candidates; regions with equal signatures are measured once."""
@@ -97,13 +99,14 @@ class Tuner:
         for candidate in candidates:
             kernel = candidate.kernel()
             loaded = LoadedKernel(kernel, self.target, self.pool.compile(kernel.name, kernel.code))
-            operands = prepare(region, kernel, arrays, symbols)
+            operands = prepare(region, kernel, arrays, symbols, self.allocator)
             loaded.call(*operands.arguments)
             shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
             if disagreement(from_layout(operands.output, kernel.output, shape), expected):
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
-            entry = contestant(region, kernel, loaded, arrays, symbols, self.threads, self._cold_bytes(region))
+            cold = self._cold_bytes(region)
+            entry = contestant(region, kernel, loaded, arrays, symbols, self.threads, cold, self.allocator)
             racing.append((candidate, entry))
         race([entry for _, entry in racing])
         for candidate, entry in racing:

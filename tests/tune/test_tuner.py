@@ -1,0 +1,91 @@
+"""Tuning lets only correct kernels win, remembers what it measured, and takes its memory from the user's allocator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import binary, given, network, unary
+
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
+from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu.memory import PageAllocator
+from tensorwright.graph.region import Region
+from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.runtime.engine import Engine
+from tensorwright.tune import search, tuner
+from tensorwright.tune.cache import TimingCache
+
+GRAPH = network(binary("add", unary("exp", given("x", 3, 50)), 1.0))
+
+
+class Wrong:
+    """A tactic that is quick and computes something else: it leaves out the last task."""
+
+    name = "wrong"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        return Generic().configs(region, target)
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        return replace(Generic().emit(region, config, target), tasks=0)
+
+
+def test_wrong_kernels_never_win(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    catalogue: tuple[Tactic, ...] = (Wrong(), Generic())
+    monkeypatch.setattr(search, "tactics", lambda: catalogue)
+    plan = build(GRAPH, BuildConfig(level=3, threads=1, timing_cache=""))
+    (step,) = plan.report["steps"]  # type: ignore[misc, union-attr]
+    assert step["tactic"] == "generic"  # type: ignore[index, call-overload]
+    assert "wrong" in str(step["trials"])  # type: ignore[index, call-overload]
+    x = rng.standard_normal((3, 50), dtype=np.float32)
+    np.testing.assert_allclose(Engine(plan)(x)["out0"], np.exp(x) + 1, rtol=1e-5)
+
+
+def test_second_build_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = BuildConfig(level=3, threads=1, timing_cache=tmp_path / "timings.json")
+    first = build(GRAPH, options)
+    assert TimingCache(tmp_path / "timings.json").entries
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("a kernel was timed again")
+
+    monkeypatch.setattr(tuner, "race", lambda contestants: fail() if contestants else None)
+    second = build(GRAPH, options)
+    assert (first.code, bytes(first.weights), first.report) == (second.code, bytes(second.weights), second.report)
+
+
+def test_level_zero_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tuner.Tuner, "tune", None)
+    plan = build(GRAPH, BuildConfig(level=0, threads=1, timing_cache=tmp_path / "timings.json"))
+    assert not list(tmp_path.iterdir())
+    assert "'milliseconds': None" in str(plan.report["steps"])
+
+
+class Counting:
+    """An allocator that knows what is not freed yet."""
+
+    def __init__(self) -> None:
+        self.inner, self.alive, self.total = PageAllocator(), set[int](), 0
+
+    def allocate(self, size: int, alignment: int, flags: int) -> int:
+        address = self.inner.allocate(size, alignment, flags)
+        self.alive.add(address)
+        self.total += 1
+        return address
+
+    def free(self, address: int) -> None:
+        self.alive.remove(address)
+        self.inner.free(address)
+
+
+def test_timing_uses_and_returns_the_users_memory() -> None:
+    allocator = Counting()
+    build(GRAPH, BuildConfig(level=3, threads=1, timing_cache="", allocator=allocator))
+    assert allocator.total > 0
+    assert not allocator.alive
