@@ -15,8 +15,8 @@ from tensorwright.kernels.matmul.grid import Grid, Place, grid_at, grid_options
 from tensorwright.kernels.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.matmul.pack import PanelPacker
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
-from tensorwright.kernels.matmul.rows import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.tile import Factor
+from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
 from tensorwright.tensor.dim import Dim, is_static
 from tensorwright.tensor.dtype import FLOAT32, INT64

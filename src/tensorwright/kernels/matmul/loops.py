@@ -9,8 +9,8 @@ from tensorwright.codegen.ir import Pointer, literal
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.matmul.cut import Panel, RowTiles
-from tensorwright.kernels.matmul.rows import RowEpilogue
 from tensorwright.kernels.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter
+from tensorwright.kernels.rows.epilogue import RowEpilogue
 from tensorwright.tensor.dim import Dim, expression, tuning_value
 from tensorwright.tensor.dtype import FLOAT32, INT64
 

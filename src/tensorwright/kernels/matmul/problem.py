@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.rows.epilogue import is_elementwise_around
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
 from tensorwright.tensor.dtype import FLOAT32
@@ -95,7 +95,7 @@ class Problem:
 def problem_of(region: Region) -> Problem | None:
     """The product that a region is built around, or None if it is none that the kernels here compute."""
     anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, MatMul) or not _is_elementwise_around(region, anchor):
+    if anchor is None or not isinstance(anchor.op, MatMul) or not is_elementwise_around(region):
         return None
     left, right = anchor.inputs
     if left not in region.inputs or right not in region.inputs or anchor.type.dtype != FLOAT32:
@@ -105,16 +105,3 @@ def problem_of(region: Region) -> Problem | None:
     *batch, rows, columns = anchor.type.shape
     depth = a.shape[-2] if a.transposed else a.shape[-1]
     return Problem(a, b, tuple(batch), rows, columns, depth)
-
-
-def _is_elementwise_around(region: Region, anchor: Value) -> bool:
-    """Whether every element of the output needs the element of the product at the same index, and no other."""
-    if region.output.type.shape != anchor.type.shape:
-        return False
-    number = len(region.inputs)
-    return all(
-        here == wanted or extent == 1
-        for node in walk(region.epilogue)
-        if isinstance(node, Load) and node.operand == number
-        for here, wanted, extent in zip(node.index, region.epilogue_index, anchor.type.shape, strict=True)
-    )

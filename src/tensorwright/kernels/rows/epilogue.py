@@ -1,4 +1,4 @@
-"""The epilogue of a matrix product by row and column, all leading axes taken together as rows."""
+"""The epilogue of a row-major output by row and column, all leading axes taken together as rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.flatten import collapse_leading
 from tensorwright.codegen.ir import Pointer, Register
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
-from tensorwright.graph.expression import Variable
+from tensorwright.graph.expression import Load, Variable, walk
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Dim, expression, product
 from tensorwright.tensor.layout import PLAIN
@@ -57,6 +57,20 @@ class RowEpilogue:
 
 
 def row_epilogue(region: Region, lanes: int) -> RowEpilogue:
-    """The epilogue of a product whose output is row-major."""
+    """The epilogue of a region whose output is row-major."""
     epilogue = epilogue_of(region, (PLAIN,) * len(region.inputs), PLAIN)
     return RowEpilogue(replace(epilogue, flat=collapse_leading(epilogue.flat)), lanes)
+
+
+def is_elementwise_around(region: Region) -> bool:
+    """Whether every element of the output needs the anchor's element at the same index, and no other."""
+    anchor = region.anchor
+    if anchor is None or region.output.type.shape != anchor.type.shape:
+        return False
+    number = len(region.inputs)
+    return all(
+        here == wanted or extent == 1
+        for node in walk(region.epilogue)
+        if isinstance(node, Load) and node.operand == number
+        for here, wanted, extent in zip(node.index, region.epilogue_index, anchor.type.shape, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Kernels whose output is finished row by row: the epilogue by row and column, normalisations of rows."""
