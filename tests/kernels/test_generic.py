@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-import cases
 import numpy as np
 import pytest
-from cases.case import Case, Fixed, assert_close
 
+import cases
+from cases.case import Case, Fixed, assert_close
 from tensorwright.codegen.compile import compile_object, host_target_name
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.graph import apply, input_value
