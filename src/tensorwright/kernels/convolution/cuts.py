@@ -45,7 +45,7 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
             weights = taps * blocks if inside else blocks
             limit = min(target.registers - spare - weights, most_sums) // blocks
             limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
-            if limit < 1 or (blocks > 4 and min(limit, width) * blocks > 4 * LATENCY):
+            if limit < 1 or (blocks > 4 and height * width > LATENCY):
                 continue
             columns = even_sizes(width, limit)[0]
             most = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
