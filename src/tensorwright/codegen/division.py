@@ -71,8 +71,7 @@ def float_mod(left: Term, right: Term) -> Term:
 
 
 def float_floor_mod(left: Term, right: Term) -> Term:
-    """The remainder with the sign of the divisor; a divisor of 0 counts as 1."""
-    right = right.equals(0.0).choose(right.constant(1.0), right)
+    """The remainder with the sign of the divisor, exact where `float_mod` is."""
     rest = float_mod(left, right)
-    opposite = (rest * right).less(0.0)
+    opposite = rest.less(0.0) ^ right.less(0.0)
     return rest.equals(0.0).choose(rest.magnitude().with_sign_of(right), opposite.choose(rest + right, rest))

@@ -8,10 +8,9 @@ from __future__ import annotations
 from tensorwright.codegen.format import format_of
 from tensorwright.codegen.polynomials import (
     ERF,
-    ERF_DENOMINATOR,
-    ERF_REST,
     ERFC,
     ERFC_DENOMINATOR,
+    ERFC_ROOT,
     EXP,
     LN2,
     SINH,
@@ -21,11 +20,11 @@ from tensorwright.codegen.polynomials import (
     TANH_REST_DENOMINATOR,
 )
 from tensorwright.codegen.term import Term, minimum
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 
 INVERSE_LN2 = 1.4426950408889634
 TANH_END = 9.02
-ERF_END = 3.85
+ERF_MIDDLE = 1.1
 
 
 def exp(value: Term) -> Term:
@@ -99,20 +98,29 @@ def tanh(value: Term) -> Term:
         return (value * slope).bounded(-1.0, 1.0)
     size, square = value.magnitude(), value * value
     slope = square.polynomial(TANH_REST[value.dtype]) / square.polynomial(TANH_REST_DENOMINATOR[value.dtype])
-    near = value + value * (square * slope)
-    far = (1.0 - 2.0 / (exp(size + size) + 1.0)).with_sign_of(value)
-    return size.less(0.625).choose(near, far)
+    near = size + size * (square * slope)
+    far = 1.0 - 2.0 / (exp(size + size) + 1.0)
+    return size.less(0.625).choose(near, far).with_sign_of(value)
 
 
 def erf(value: Term) -> Term:
-    """Within 4 ulp; exactly 1 and -1 where that is the nearest number."""
-    if value.dtype == FLOAT32:
-        square = minimum(value * value, value.constant(ERF_END**2))
-        slope = square.polynomial(ERF[FLOAT32]) / square.polynomial(ERF_DENOMINATOR[FLOAT32])
-        return (value * slope).bounded(-1.0, 1.0)
+    """Within 3.6 ulp; exactly 1 and -1 where that is the nearest number."""
     size, square = value.magnitude(), value * value
-    near = value + value * square.polynomial(ERF_REST[value.dtype])
-    bounded = minimum(size, value.constant(6.0))
-    quotient = bounded.polynomial(ERFC[value.dtype]) / bounded.polynomial(ERFC_DENOMINATOR[value.dtype])
-    far = (1.0 - exp(-(bounded * bounded)) * quotient).with_sign_of(value)
-    return size.less(1.0).choose(near, far)
+    near = size + size * square.polynomial(ERF[value.dtype])
+    far = 1.0 - (_erfc_float32(size) if value.dtype == FLOAT32 else _erfc_float64(size))
+    return size.less(ERF_MIDDLE).choose(near, far).with_sign_of(value)
+
+
+def _erfc_float32(value: Term) -> Term:
+    """``1 - erf(value)`` from `ERF_MIDDLE` on."""
+    power = minimum(value, value.constant(4.0)).polynomial(ERFC_ROOT[FLOAT32])
+    for _ in range(4):
+        power = power * power
+    return 1.0 / power
+
+
+def _erfc_float64(value: Term) -> Term:
+    """``1 - erf(value)`` from `ERF_MIDDLE` on."""
+    value = minimum(value, value.constant(6.0))
+    quotient = value.polynomial(ERFC[FLOAT64]) / value.polynomial(ERFC_DENOMINATOR[FLOAT64])
+    return exp(-(value * value)) * quotient

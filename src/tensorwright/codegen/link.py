@@ -116,7 +116,7 @@ def _functions(objects: Sequence[_Object], placed: Mapping[tuple[int, int], int]
     found: dict[str, int] = {}
     for number, item in enumerate(objects):
         for symbol in item.symbols:
-            if symbol.name and (number, symbol.section) in placed and not symbol.name.startswith(".L"):
+            if symbol.name and (number, symbol.section) in placed and not symbol.name.startswith((".L", "$")):
                 if symbol.name in found:
                     raise BuildError(f"function {symbol.name} is defined twice")
                 found[symbol.name] = placed[number, symbol.section] + symbol.value

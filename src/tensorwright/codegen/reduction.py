@@ -100,9 +100,9 @@ def _far_function() -> str:
     words = _inverse_digits(20)
     table = ", ".join(f"i64 {word - 2**64 if word >> 63 else word}" for word in words)
     return f"""
-{FAR_FUNCTION}.digits = internal constant [{len(words)} x i64] [{table}]
+{FAR_FUNCTION}.digits = private constant [{len(words)} x i64] [{table}]
 
-define internal {{ double, i64 }} {FAR_FUNCTION}(double %x) noinline nounwind "no-builtins" {{
+define private {{ double, i64 }} {FAR_FUNCTION}(double %x) noinline nounwind "no-builtins" {{
   %bits = bitcast double %x to i64
   %shifted = lshr i64 %bits, 52
   %biased = and i64 %shifted, 2047

@@ -35,7 +35,7 @@ def tan(value: Term) -> Term:
 
 def _sine(angle: Term) -> Term:
     square = angle * angle
-    return angle + angle * (square * square.polynomial(SIN[angle.dtype]))
+    return (angle + angle * (square * square.polynomial(SIN[angle.dtype]))).with_sign_of(angle)
 
 
 def _cosine(angle: Term) -> Term:
