@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from kernels.matmul_regions import RUNNABLE, Product, check
+from kernels.regions import RUNNABLE, Product, check
 from tensorwright.codegen.compile import compile_assembly, compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.kernels.cpu.matmul import PackedMatMul
@@ -57,9 +57,7 @@ def check_all(tactic: Tactic, product: Product, target_name: str, rng: np.random
     configs = tactic.configs(region, target)
     assert configs
     for config in configs:
-        kernel = tactic.emit(region, config, target)
-        for symbols in product.symbols:
-            check(region, kernel, target, rng, symbols)
+        check(region, tactic.emit(region, config, target), target, rng, *product.symbols)
 
 
 @pytest.mark.parametrize("target_name", RUNNABLE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.matmul_regions import RUNNABLE, check
+from kernels.regions import RUNNABLE, check
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.op import Op
@@ -53,8 +53,8 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
     target = TARGETS[target_name]
     for config in Generic().configs(REGIONS[name], target):
         kernel = Generic().emit(REGIONS[name], config, target)
-        for symbols in [{"batch": 1}, {"batch": 3}] if kernel.symbols else [{}]:
-            check(REGIONS[name], kernel, target, rng, symbols)
+        symbols = [{"batch": 1}, {"batch": 3}] if kernel.symbols else [{}]
+        check(REGIONS[name], kernel, target, rng, *symbols)
 
 
 @pytest.mark.parametrize(("name", "pools"), [("mean-of-maps", True), ("mean-of-odd-maps", False)])

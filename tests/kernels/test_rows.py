@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.matmul_regions import RUNNABLE, check
+from kernels.regions import RUNNABLE, check
 from tensorwright.codegen.compile import compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
@@ -68,8 +68,8 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
     assert configs or (name in ("layer-norm", "layer-norm-partial") and target_name == "baseline")
     for config in configs:
         kernel = Rows().emit(REGIONS[name], config, target)
-        for symbols in [{"batch": 1}, {"batch": 3}] if kernel.symbols else [{}]:
-            check(REGIONS[name], kernel, target, rng, symbols)
+        symbols = [{"batch": 1}, {"batch": 3}] if kernel.symbols else [{}]
+        check(REGIONS[name], kernel, target, rng, *symbols)
 
 
 @pytest.mark.parametrize("extent", [37, 1000])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from kernels.matmul_regions import RUNNABLE, check
+from kernels.regions import RUNNABLE, check
 from tensorwright.codegen.compile import compile_object
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
@@ -61,8 +61,8 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
     assert configs
     for config in configs:
         kernel = Transposing().emit(REGIONS[name], config, target)
-        for symbols in [{"batch": 1}, {"batch": 5}] if name == "batch" else [{}]:
-            check(REGIONS[name], kernel, target, rng, symbols)
+        symbols = [{"batch": 1}, {"batch": 5}] if name == "batch" else [{}]
+        check(REGIONS[name], kernel, target, rng, *symbols)
 
 
 @pytest.mark.parametrize("name", ["odd-channels", "channels-last"])

@@ -93,15 +93,22 @@ def reference(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int
     return known[region.output]
 
 
-def check(region: Region, kernel: Kernel, target: Target, rng: np.random.Generator, symbols: Mapping[str, int]) -> None:
-    """Run the tasks in two pieces, the later one first, and compare with the reference."""
-    arrays = arrays_for(region, rng, symbols)
-    operands = prepare(region, kernel, arrays, symbols)
-    *addresses, first, last = operands.arguments
-    middle = int(rng.integers(first, last + 1))
+def check(
+    region: Region,
+    kernel: Kernel,
+    target: Target,
+    rng: np.random.Generator,
+    *symbols: Mapping[str, int],
+) -> None:
+    """For all values of the symbols run the tasks in two pieces, the later one first, and compare results."""
     loaded = LoadedKernel(kernel, target)
-    loaded.call(*addresses, middle, last)
-    loaded.call(*addresses, first, middle)
-    shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
-    actual = from_layout(operands.output, kernel.output, shape)
-    assert_close(actual, reference(region, arrays, symbols), 1e-5)
+    for values in symbols:
+        arrays = arrays_for(region, rng, values)
+        operands = prepare(region, kernel, arrays, values)
+        *addresses, first, last = operands.arguments
+        middle = int(rng.integers(first, last + 1))
+        loaded.call(*addresses, middle, last)
+        loaded.call(*addresses, first, middle)
+        shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
+        actual = from_layout(operands.output, kernel.output, shape)
+        assert_close(actual, reference(region, arrays, values), 1e-5)
