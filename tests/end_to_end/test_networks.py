@@ -69,6 +69,11 @@ def uneven_concatenation(rng: np.random.Generator) -> Graph:
     return network(convolution(concatenation(convolution(x, 20, 3, rng), convolution(x, 7, 1, rng), x), 24, 3, rng))
 
 
+def doubled(rng: np.random.Generator) -> Graph:
+    x = given("x", 1, 16, 6, 6)
+    return network(convolution(concatenation(x, x), 16, 3, rng), concatenation(convolution(x, 16, 1, rng), x))
+
+
 def several_outputs(rng: np.random.Generator) -> Graph:
     x = given("x", 2, 6)
     middle = unary("exp", x)
@@ -103,7 +108,7 @@ def shared_input(rng: np.random.Generator) -> Graph:
     return network(binary("mul", total, unary("tanh", total)), binary("sub", unary("neg", total), y))
 
 
-GRAPHS = [residual, dense, uneven_concatenation, several_outputs, classifier, attention, shared_input]
+GRAPHS = [residual, dense, doubled, uneven_concatenation, several_outputs, classifier, attention, shared_input]
 
 
 def check(graph: Graph, engine: Engine, rng: np.random.Generator, batch: int = 3) -> None:

@@ -165,3 +165,10 @@ def weights_in(value: Value) -> Weights:
     if not isinstance(value.op, ConstantTensor):
         raise TypeError(f"{value} is not a constant")
     return value.op.weights
+
+
+def storage_root(value: Value) -> Value:
+    """The value whose memory a value is: views are other names for the memory of their operand."""
+    while value.op.kind == "view":
+        value = value.inputs[0]
+    return value

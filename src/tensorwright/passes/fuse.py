@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tensorwright.graph.graph import Graph, Value, is_constant
+from tensorwright.graph.graph import Graph, Value, storage_root
 from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.normalization import LayerNormalization, LogSoftmax, Softmax
 
@@ -123,10 +123,5 @@ def _ordered(regions: Iterable[Region]) -> tuple[Region, ...]:
 
 
 def _read(region: Region, by_output: dict[Value, Region]) -> list[Region]:
-    found = []
-    for value in region.inputs:
-        while value.op.kind == "view":
-            value = value.inputs[0]
-        if value in by_output and not is_constant(value):
-            found.append(by_output[value])
-    return found
+    roots = [storage_root(value) for value in region.inputs]
+    return [by_output[root] for root in roots if root in by_output]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorwright.graph.graph import Graph, Value, apply, is_constant
+from tensorwright.graph.graph import Graph, Value, apply, storage_root
 from tensorwright.ops.elementwise import Identity
 
 
@@ -16,16 +16,8 @@ def separate_outputs(graph: Graph) -> Graph:
     taken: set[Value] = set()
     outputs = []
     for name, value in graph.outputs:
-        root = _root(value)
-        if root.op.kind == "source" or root in taken or is_constant(root):
-            value = apply(Identity(), value, name=name)
-            root = value
-        taken.add(root)
-        outputs.append((name, value))
+        root = storage_root(value)
+        copied = apply(Identity(), value, name=name) if root.op.kind == "source" or root in taken else value
+        taken.add(storage_root(copied))
+        outputs.append((name, copied))
     return replace(graph, outputs=tuple(outputs))
-
-
-def _root(value: Value) -> Value:
-    while value.op.kind == "view":
-        value = value.inputs[0]
-    return value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tensorwright.codegen.entry import Address, EntryStep
-from tensorwright.graph.graph import Graph, Value, is_constant, weights_in
+from tensorwright.graph.graph import Graph, Value, is_constant, storage_root, weights_in
 from tensorwright.graph.op import Array
 from tensorwright.kernels.tactic import Packing
 from tensorwright.ops.shape import Concatenation
@@ -15,7 +15,6 @@ from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.tensor.dim import is_static, upper_bound
 from tensorwright.tensor.layout import PLAIN, Layout, physical_bytes
 from tensorwright.tune.choice import Choice
-from tensorwright.tune.select import storage_root
 
 ALIGNMENT = 64
 
@@ -138,13 +137,11 @@ def _adopt_operands(memory: _Memory, choice: Choice) -> None:
     value, layout = choice.result
     parent, offset = memory.buffers[value, layout], 0
     buffers = [memory.find(operand, layout) for operand in choice.region.inputs if not is_constant(operand)]
-    roots = [storage_root(operand) for operand in choice.region.inputs]
     free = all(b.binding is None and b.parent is None and b is not parent for b in buffers)
     sizes = [upper_bound(physical_bytes(operand.type, layout)) for operand in choice.region.inputs]
     whole = all(b.size == s for b, s in zip(buffers, sizes, strict=False))
-    if len(buffers) < len(roots) or not free or not whole or len(set(map(id, buffers))) < len(buffers):
-        return
-    if parent.binding is not None:
+    distinct = len(set(map(id, buffers))) == len(choice.region.inputs)
+    if parent.binding is not None or not (free and whole and distinct):
         return
     for buffer, size in zip(buffers, sizes, strict=True):
         buffer.parent, buffer.offset = parent, offset
@@ -157,7 +154,8 @@ def concatenates_views(choice: Choice) -> bool:
     if len(choice.region.values) != 1 or not isinstance(op, Concatenation):
         return False
     layout = choice.kernel.output
-    if any(other != layout for other in choice.kernel.inputs):
+    repeated = choice.region.inputs != choice.region.output.inputs
+    if repeated or any(other != layout for other in choice.kernel.inputs):
         return False
     leading = choice.region.output.type.shape[: op.axis]
     if any(not is_static(extent) or extent != 1 for extent in leading):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensorwright.graph.graph import Graph, Value, apply, is_constant
+from tensorwright.graph.graph import Graph, Value, apply, is_constant, storage_root
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.ops.elementwise import Identity
@@ -63,13 +63,6 @@ def select(
     picks = solve(_node_costs(graph, searched, alternatives, producers), _edge_costs(searched, alternatives, producers))
     chosen = [options[pick] for options, pick in zip(alternatives, picks, strict=True)]
     return _with_reorders(graph, searched, chosen, reorder)
-
-
-def storage_root(value: Value) -> Value:
-    """The value whose memory a value is: views are other names for the memory of their operand."""
-    while value.op.kind == "view":
-        value = value.inputs[0]
-    return value
 
 
 def _node_costs(
