@@ -56,7 +56,7 @@ def integer_power(base: Term, exponent: Term) -> Term:
 
 
 def float_mod(left: Term, right: Term) -> Term:
-    """The remainder with the sign of the dividend, exact while the quotient has fewer digits than a float64."""
+    """The remainder with the sign of the dividend, exact while the quotient is below 2**52; arbitrary beyond."""
     if left.dtype == FLOAT32:
         wide = float_mod(left.converted("fpext", FLOAT64), right.converted("fpext", FLOAT64))
         return wide.converted("fptrunc", FLOAT32)

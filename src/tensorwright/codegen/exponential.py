@@ -91,7 +91,10 @@ def cosh(value: Term) -> Term:
 
 
 def tanh(value: Term) -> Term:
-    """Within 3 ulp; exactly 1 and -1 where that is the nearest number."""
+    """Within 1.5 ulp in float64, in float32 5 with and 6 without fused multiply-add.
+
+    1 and -1 from where they are nearest.
+    """
     if value.dtype == FLOAT32:
         square = minimum(value * value, value.constant(TANH_END**2))
         slope = square.polynomial(TANH[FLOAT32]) / square.polynomial(TANH_DENOMINATOR[FLOAT32])
@@ -104,7 +107,7 @@ def tanh(value: Term) -> Term:
 
 
 def erf(value: Term) -> Term:
-    """Within 3.6 ulp; exactly 1 and -1 where that is the nearest number."""
+    """Within 3.6 ulp; 1 and -1 from where they are nearest."""
     size, square = value.magnitude(), value * value
     near = size + size * square.polynomial(ERF[value.dtype])
     far = 1.0 - (_erfc_float32(size) if value.dtype == FLOAT32 else _erfc_float64(size))

@@ -16,7 +16,7 @@ from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 
 
 def power(base: Term, exponent: Term) -> Term:
-    """Within 1 ulp; small integers and halves as constant exponents by multiplication and square root."""
+    """Within 1.5 ulp; small integers and halves as constant exponents by multiplication and square root."""
     known = literal_value(exponent.register)
     if known is not None and abs(known) in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
         result = _simple_power(base, abs(known))

@@ -14,19 +14,19 @@ from tensorwright.codegen.term import Term
 
 
 def sin(value: Term) -> Term:
-    """Within 1.5 ulp, for all finite numbers."""
+    """Within 1.75 ulp, for float64 beyond 2**27 quarter turns within 3.5."""
     rest, quarters = reduced_angle(value)
     return _signed(_odd(quarters).choose(_cosine(rest), _sine(rest)), quarters)
 
 
 def cos(value: Term) -> Term:
-    """Within 1.5 ulp, for all finite numbers."""
+    """Within 1.75 ulp, for float64 beyond 2**27 quarter turns within 3.5."""
     rest, quarters = reduced_angle(value)
     return _signed(_odd(quarters).choose(_sine(rest), _cosine(rest)), quarters + 1)
 
 
 def tan(value: Term) -> Term:
-    """Within 3 ulp, for all finite numbers."""
+    """Within 3.75 ulp, for float64 beyond 2**27 quarter turns within 4.5."""
     rest, quarters = reduced_angle(value)
     sine, cosine, odd = _sine(rest), _cosine(rest), _odd(quarters)
     ratio = odd.choose(cosine, sine) / odd.choose(sine, cosine)
@@ -54,7 +54,7 @@ def _signed(value: Term, quarters: Term) -> Term:
 
 
 def asin(value: Term) -> Term:
-    """Within 3 ulp, NaN beyond 1. Where x > 1/2, pi / 2 less twice the arcsine of ``sqrt((1 - x) / 2)``."""
+    """Within 2.5 ulp, NaN beyond 1. Where x > 1/2, pi / 2 less twice the arcsine of ``sqrt((1 - x) / 2)``."""
     size = value.magnitude()
     large = size.greater(0.5)
     arc = _arcsine_of_half(size, large)
@@ -63,7 +63,7 @@ def asin(value: Term) -> Term:
 
 
 def acos(value: Term) -> Term:
-    """Within 3 ulp. NaN beyond 1 and -1."""
+    """Within 1.5 ulp. NaN beyond 1 and -1."""
     size = value.magnitude()
     large = size.greater(0.5)
     arc = _arcsine_of_half(size, large)
