@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+
+import numpy as np
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.convolution import Convolution, Deconvolution
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, floor_divide
 from tensorwright.tensor.dtype import INT32
 
 Ints = tuple[int, ...]
@@ -88,6 +91,35 @@ def ConvInteger(
         node, data, weights, auto_pad=auto_pad, dilations=dilations, group=group,
         kernel_shape=kernel_shape, pads=pads, strides=strides,
     )  # fmt: skip
+
+
+def Col2Im(
+    node: Node,
+    x: Value,
+    image_shape: Value,
+    block_shape: Value,
+    *,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Value:
+    """Adds blocks up to images: the transpose of a convolution that copies each tap to a channel of its own."""
+    image, window = node.integers(image_shape, "image_shape"), node.integers(block_shape, "block_shape")
+    rank, taps = len(window), prod(window)
+    strides, dilations = per_axis(node, "strides", strides, rank), per_axis(node, "dilations", dilations, rank)
+    before, after = _both(node, pads, rank)
+    blocks, extra = [], []
+    for extent, size, stride, dilation, low, high in zip(image, window, strides, dilations, before, after, strict=True):
+        room = extent + low + high - (size - 1) * dilation - 1
+        blocks.append(room // stride + 1)
+        extra.append(room % stride)
+    channels = floor_divide(x.type.shape[1], taps)
+    copies = node.constant(np.eye(taps).reshape(1, taps, 1, *window), x.type.dtype)
+    weights = node.reshape(node.expand(copies, (channels, taps, 1, *window)), (channels * taps, 1, *window))
+    images = node.reshape(x, (x.type.shape[0], channels * taps, *blocks))
+    (groups,) = node.static([channels], "the number of channels")
+    operator = Deconvolution(strides, before, after, dilations, groups, tuple(extra))
+    return node.apply(operator, images, weights)
 
 
 def per_axis(node: Node, what: str, given: Sequence[int] | None, rank: int, default: int = 1) -> Ints:
