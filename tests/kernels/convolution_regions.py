@@ -25,7 +25,7 @@ from tensorwright.tune.kernel_runner import LoadedKernel, prepare
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution. `tail` names what follows it: any of bias, add, scale, relu, clip, hardswish, in that order."""
+    """A convolution. `tail` names what follows it: bias, add (a residual), scale, row, relu, clip, hardswish."""
 
     name: str
     x: tuple[Dim, ...]

@@ -75,7 +75,7 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
     plan = Plan(problem, cut, target.float_lanes)
     units, groups = plan.units, plan.group_count
     chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))
-    yield replace(cut, pixels=-(-units // chunks))
+    yield replace(cut, pixels=_largest_divisor(units, -(-units // chunks)))
     pixels = rows * problem.axes[-1].output if plan.rows_are_units else columns
     size = pixels * prod(axis.stride for axis in problem.axes) * problem.all_channels * 4
     for cache in (target.l2_bytes // 4, target.l1_bytes // 2):
@@ -83,3 +83,8 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
         chunk = -(-units // -(-units // most))
         parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * plan.outer_positions))))
         yield replace(cut, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor up to a limit: tasks of equal size."""
+    return next(divisor for divisor in range(limit, 0, -1) if number % divisor == 0)
