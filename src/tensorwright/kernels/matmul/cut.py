@@ -67,6 +67,10 @@ class RowTiles:
         seen = {height for rows in samples for height in EvenCut(rows, -(-rows // self.most)).sizes}
         return tuple(sorted(seen, reverse=True))
 
+    def is_alone(self, height: int) -> bool:
+        """Whether a tile of this height occurs only as the single tile of few rows."""
+        return height < (self.most + 1) // 2
+
     def first_row(self, tile: Dim) -> Dim:
         """The first row of a tile, counted through all batches."""
         per_batch = self.cut.count

@@ -62,7 +62,8 @@ class TileLoop:
                 test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
                 label = None if test is None else builder.begin_if(test)
                 with emitter.scope():
-                    sums = self._reduced(rows, max(heights), expression(row), left, right, panel, ahead)
+                    highest = rows if tiles.is_alone(rows) else max(heights)
+                    sums = self._reduced(rows, highest, expression(row), left, right, panel, ahead)
                     self._store(sums, first_row + expression(row), panel)
                 if label is not None:
                     builder.end_if(label)
