@@ -155,6 +155,7 @@ class _Translator:
         value = self._shapes.value(name, declared)
         if declared and value.type.shape and value.type.shape[0] != declared[0] and self.declared_batch is None:
             self.declared_batch = declared[0]
+        _check_size(value)
         self._inputs[name] = value
         self._named.add(value)
         return value
@@ -239,7 +240,7 @@ def _check_size(value: Value) -> None:
     elements = tuning_value(value.type.elements)
     if elements > LARGEST_TENSOR:
         raise ImportFailure(
-            f"its output {value.type} would have {elements} elements, more than {LARGEST_TENSOR}; check its parameters"
+            f"{value.type} would have {elements} elements, more than {LARGEST_TENSOR}; check the definition"
         )
 
 
