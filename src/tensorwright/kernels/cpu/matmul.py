@@ -20,7 +20,7 @@ from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.matmul.tile import Factor
 from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs, signature
-from tensorwright.tensor.dim import is_static
+from tensorwright.tensor.dim import is_static, tuning_value
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -95,5 +95,14 @@ def _write_panel(problem: Problem, grid: Grid, emitter: ScalarEmitter, epilogue:
     following = builder.offset(packed, emitter.integer(problem.depth * width), FLOAT32)
     left = LeftMatrix(emitter.operands[problem.a.number], problem.a.row_step, problem.a.column_step)
     right = Factor(packed, literal(width, INT64), is_padded=True)
-    loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.depth, UNROLL, grid.panels.widest, following)
+    loop = TileLoop(
+        emitter,
+        epilogue,
+        Pointer("%out"),
+        problem.depth,
+        UNROLL,
+        grid.panels.widest,
+        following,
+        tuning_value(grid.blocks) > 1,
+    )
     loop.run(grid.tiles, place.piece, left, right, place.kind)

@@ -34,6 +34,7 @@ class TileLoop:
     The emitter has to know the value of the epilogue's column: the first one of the panel. The panel that comes next
     is fetched, spread over the tiles, if `next_panel` says where it starts. `widest` is the largest panel of the
     product, in vectors: all tiles add up in the same order, so that equal rows and columns give equal results.
+    `fetches_rows`: each tile fetches the rows of the next one, for a left factor too large for the second-level cache.
     """
 
     emitter: ScalarEmitter
@@ -43,6 +44,7 @@ class TileLoop:
     unroll: int
     widest: int
     next_panel: Pointer | None = None
+    fetches_rows: bool = False
 
     def run(
         self, tiles: RowTiles, piece: tuple[Dim, Dim], left: LeftMatrix, right: Factor, panel: Panel, first_row: Dim = 0
@@ -78,7 +80,8 @@ class TileLoop:
         factor = Factor(place, emitter.integer(left.column_step), emitter.integer(left.row_step))
         known = self.depth if isinstance(self.depth, int) else None
         last = lane_mask(panel.masked, self.epilogue.lanes) if panel.masked and not right.is_padded else None
-        return TileEmitter(builder, tile, factor, right, last, ahead).reduce(emitter.integer(self.depth), known)
+        coming = [part for part in (ahead, self._next_rows(rows, place, left)) if part is not None]
+        return TileEmitter(builder, tile, factor, right, last, coming).reduce(emitter.integer(self.depth), known)
 
     def _store(self, sums: Accumulators, row: Dim, panel: Panel) -> None:
         for number, accumulators in enumerate(sums):
@@ -90,6 +93,13 @@ class TileLoop:
         while splits < self.unroll and splits * accumulators < LATENCY:
             splits *= 2
         return splits
+
+    def _next_rows(self, rows: int, place: Pointer, left: LeftMatrix) -> Ahead | None:
+        """The rows of the next tile, if they follow in memory."""
+        if not self.fetches_rows or left.row_step != self.depth or not isinstance(self.depth, int):
+            return None
+        following = self.emitter.builder.offset(place, rows * self.depth, FLOAT32)
+        return Ahead(following, ceil(rows * self.unroll * FLOAT32.size / LINE_BYTES))
 
     def _ahead(self, tiles: RowTiles, tile: Dim, panel: Panel) -> Ahead | None:
         """Every tile's share of the next panel. One tile alone would fetch as fast as it reads, which helps nobody."""

@@ -60,7 +60,7 @@ class TileEmitter:
     a: Factor
     b: Factor
     last: Register | None = None
-    ahead: Ahead | None = None
+    ahead: Sequence[Ahead] = ()
 
     def reduce(self, depth: Register, known_depth: int | None = None) -> Accumulators:
         """The sums over all steps of the reduction, from zero."""
@@ -91,13 +91,12 @@ class TileEmitter:
         return sums
 
     def _prefetch(self, first: Register) -> None:
-        if self.ahead is None:
-            return
         builder, elements = self.builder, LINE_BYTES // FLOAT32.size
-        round_start = builder.mul(first, literal(self.ahead.lines * elements // self.tile.unroll, INT64))
-        place = builder.offset(self.ahead.start, round_start, FLOAT32)
-        for line in range(self.ahead.lines):
-            builder.prefetch(builder.offset(place, line * elements, FLOAT32))
+        for part in self.ahead:
+            round_start = builder.mul(first, literal(part.lines * elements // self.tile.unroll, INT64))
+            place = builder.offset(part.start, round_start, FLOAT32)
+            for line in range(part.lines):
+                builder.prefetch(builder.offset(place, line * elements, FLOAT32))
 
     def _step(self, first: Register, step: int, sums: list[Register]) -> None:
         tile, builder = self.tile, self.builder
