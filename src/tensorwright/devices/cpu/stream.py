@@ -52,12 +52,16 @@ class CpuStream:
         Raises:
             ExecutionError: called by the stream's own work, which would wait for itself.
         """
-        if threading.current_thread() is self._thread:
+        if self.is_caller():
             raise ExecutionError("a stream cannot wait for itself: its own work called synchronize")
         self.join()
         error = self._queue.take_error()
         if error is not None:
             raise error
+
+    def is_caller(self) -> bool:
+        """Whether the stream's own work is calling."""
+        return threading.current_thread() is self._thread
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until all work is done, at most `timeout` seconds."""
@@ -200,6 +204,28 @@ def find_event(handle: int) -> CpuEvent:
             f"no event has the handle {handle}: expected the `handle` of an event that is still referred to"
         )
     return event
+
+
+def synchronize_all() -> None:
+    """Wait until the work of all streams is done, and raise the first error of each in turn.
+
+    A stream whose own work calls is left out: it could not wait for itself.
+    """
+    for stream in list(_STREAMS.values()):
+        if not stream.is_caller():
+            stream.synchronize()
+
+
+def join_all() -> None:
+    """As `synchronize_all`, without raising errors."""
+    for stream in list(_STREAMS.values()):
+        if not stream.is_caller():
+            stream.join()
+
+
+def is_called_by_stream() -> bool:
+    """Whether it is the work of a stream that calls."""
+    return any(stream.is_caller() for stream in list(_STREAMS.values()))
 
 
 # A raw handle must lead back to its stream from anywhere in the process; the tables keep nothing alive.

@@ -1,0 +1,6 @@
+"""`import pycuda.autoinit`: the device and its context. The CPU is always ready."""
+
+from tensorwright.compat.pycuda.driver import Context, Device
+
+device = Device(0)
+context: Context = device.make_context()
