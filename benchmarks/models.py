@@ -78,6 +78,50 @@ MODELS: Mapping[str, Model] = {
 }
 
 
+@dataclass(frozen=True)
+class LeNet:
+    """20@5×5, pool, 50@5×5, pool, 500, ReLU, 10, softmax on 28×28 pixels, with random weights."""
+
+    shape: tuple[int, ...] = (1, 1, 28, 28)
+
+    def write(self, path: Path) -> None:
+        """Write the ONNX file."""
+        import numpy as np
+        from onnx import TensorProto, helper, numpy_helper, save
+
+        rng = np.random.default_rng(SEED)
+        shapes = {"w1": (20, 1, 5, 5), "b1": (20,), "w2": (50, 20, 5, 5), "b2": (50,)}
+        shapes |= {"w3": (500, 800), "b3": (500,), "w4": (10, 500), "b4": (10,)}
+        weights = [
+            numpy_helper.from_array((rng.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(np.float32), name)
+            for name, s in shapes.items()
+        ]
+        pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        nodes = [
+            helper.make_node("Conv", ["image", "w1", "b1"], ["c1"]),
+            helper.make_node("MaxPool", ["c1"], ["p1"], **pool),
+            helper.make_node("Conv", ["p1", "w2", "b2"], ["c2"]),
+            helper.make_node("MaxPool", ["c2"], ["p2"], **pool),
+            helper.make_node("Flatten", ["p2"], ["f"]),
+            helper.make_node("Gemm", ["f", "w3", "b3"], ["g1"], transB=1),
+            helper.make_node("Relu", ["g1"], ["r"]),
+            helper.make_node("Gemm", ["r", "w4", "b4"], ["g2"], transB=1),
+            helper.make_node("Softmax", ["g2"], ["output"], axis=1),
+        ]
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, self.shape)
+        output = helper.make_tensor_value_info("output", TensorProto.FLOAT, (1, 10))
+        graph = helper.make_graph(nodes, "lenet", [image], [output], weights)
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10), str(path))
+
+
+LENET = LeNet()
+
+
+def input_shape(name: str) -> tuple[int, ...]:
+    """The shape of the only input of a network."""
+    return LENET.shape if name == "lenet" else MODELS[name].shape
+
+
 def export(model: Model, path: Path, *, dynamic_batch: bool = False) -> Path:
     """Write the ONNX file of a model, if it is not there yet."""
     if path.exists():

@@ -1,0 +1,51 @@
+"""Draws the chart of the README: ``python -m benchmarks.chart ROWS.json docs/performance.png``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+COLOURS = {
+    "tensorwright": "#c8442c",
+    "onnxruntime": "#6b7a8f",
+    "openvino": "#97a3b3",
+    "ncnn": "#bcc5d0",
+    "mnn": "#d9dfe6",
+}
+
+
+def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: int = 1) -> None:
+    """Bars of median latency relative to tensorwright's, one group for each model."""
+    chosen = [row for row in rows if row["threads"] == threads]
+    models = list(dict.fromkeys(str(row["model"]) for row in chosen))
+    engines = [engine for engine in COLOURS if any(row["engine"] == engine for row in chosen)]
+    medians = {(row["model"], row["engine"]): float(row["median_ms"]) for row in chosen}
+    figure, axes = plt.subplots(figsize=(10, 4))
+    width = 0.8 / len(engines)
+    for number, engine in enumerate(engines):
+        places = np.arange(len(models)) + (number - (len(engines) - 1) / 2) * width
+        heights = [medians.get((m, engine), np.nan) / medians[m, "tensorwright"] for m in models]
+        bars = axes.bar(places, heights, width * 0.92, label=engine, color=COLOURS[engine])
+        if engine == "tensorwright":
+            labels = [f"{medians[m, engine]:.3g} ms" for m in models]
+            axes.bar_label(bars, labels, rotation=90, padding=-44, fontsize=8, color="white")
+    axes.set_xticks(range(len(models)), models)
+    axes.set_ylabel("median latency ÷ tensorwright's")
+    axes.axhline(1, color=COLOURS["tensorwright"], linewidth=0.8)
+    axes.set_ylim(0, 2.6)
+    axes.set_title(f"Batch 1, float32, {threads} thread{'s' if threads > 1 else ''}; lower is better", fontsize=11)
+    axes.legend(ncol=len(engines), frameon=False, loc="upper right", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(destination, dpi=150)
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

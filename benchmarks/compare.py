@@ -1,0 +1,192 @@
+"""Compares engines side by side: ``python -m benchmarks.compare --models resnet18,lenet --threads 1,2 --json FILE``.
+
+Every engine runs in a process of its own, pinned to the cores it may use. Engines take turns (A B C A B C …) for
+several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime. Engines
+whose requirements clash with ours live in other environments: ``--python mnn=/path/to/python`` names the interpreter.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.engines import DISTRIBUTIONS, ENGINES, convert
+from benchmarks.models import LENET, MODELS, export, input_shape
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
+ROUNDS = 10
+ROUND_SECONDS = 0.25
+MOST_RUNS = 400
+console = Console()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement. Times are milliseconds; `error` is the largest difference to ONNX Runtime's output, relative."""
+
+    model: str
+    precision: str
+    threads: int
+    engine: str
+    median_ms: float
+    min_ms: float
+    p90_ms: float
+    error: float
+    load_seconds: float
+    peak_bytes: int
+
+
+class Worker:
+    """The process of one engine."""
+
+    def __init__(self, engine: str, model: Path, threads: int, array: Path, output: Path, python: str) -> None:
+        command = [python, "-m", "benchmarks.engines", engine, str(model), str(threads), str(array), str(output)]
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": str(threads)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        ready = self._read().split()
+        if ready[:1] != ["ready"]:
+            self._process.kill()
+            raise RuntimeError((self._process.communicate()[1] or "ended").strip().splitlines()[-1])
+        self.load_seconds = float(ready[1])
+        self.output = np.load(output)
+        self.times: list[int] = []
+        self._count = 1
+
+    def turn(self) -> None:
+        """Run for about ROUND_SECONDS."""
+        times = [int(word) for word in self._ask(f"run {self._count}").split()]
+        self.times.extend(times)
+        self._count = max(1, min(MOST_RUNS, int(ROUND_SECONDS * 1e9 / statistics.median(times))))
+
+    def finish(self) -> int:
+        """End the process; returns its peak memory in bytes."""
+        peak = int(self._ask("memory"))
+        self._process.communicate()
+        return peak
+
+    def _ask(self, command: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+def available(engine: str, pythons: dict[str, str]) -> bool:
+    module = DISTRIBUTIONS.get(engine, engine)
+    return engine in pythons or importlib.util.find_spec(module) is not None
+
+
+def measure(name: str, threads: int, engines: list[str], pythons: dict[str, str], folder: Path) -> list[Row]:
+    """All engines on one network, side by side."""
+    model, shape = model_file(name, folder), input_shape(name)
+    workers: dict[str, Worker] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        array = Path(scratch) / "input.npy"
+        rng = np.random.default_rng(0)
+        tokens = name in MODELS and MODELS[name].takes_tokens
+        np.save(array, rng.integers(0, 1000, shape) if tokens else rng.standard_normal(shape, dtype=np.float32))
+        for engine in engines:
+            python = pythons.get(engine, sys.executable)
+            problem = convert(engine, model, shape, python)
+            try:
+                if problem:
+                    raise RuntimeError(problem)
+                workers[engine] = Worker(engine, model, threads, array, Path(scratch) / f"{engine}.npy", python)
+            except (RuntimeError, IndexError, FileNotFoundError) as error:
+                console.print(f"[yellow]{name}: {engine} is left out: {error}")
+        for turn in range(ROUNDS + 1):
+            for worker in workers.values():
+                worker.turn()
+                if turn == 0:
+                    worker.times.clear()
+    judge = workers["onnxruntime"].output
+    return [_row(name, threads, engine, worker, judge) for engine, worker in workers.items()]
+
+
+def model_file(name: str, folder: Path) -> Path:
+    if name == "lenet":
+        folder.mkdir(parents=True, exist_ok=True)
+        copy = folder / "lenet.onnx"
+        LENET.write(copy)
+        return copy
+    return export(MODELS[name], folder / f"{name}.onnx")
+
+
+def _row(name: str, threads: int, engine: str, worker: Worker, judge: np.ndarray) -> Row:
+    times = np.array(worker.times) / 1e6
+    output = worker.output.reshape(judge.shape) if worker.output.size == judge.size else np.full(judge.shape, np.nan)
+    return Row(
+        model=name,
+        precision="float32",
+        threads=threads,
+        engine=engine,
+        median_ms=float(np.median(times)),
+        min_ms=float(times.min()),
+        p90_ms=float(np.percentile(times, 90)),
+        error=float(np.abs(output - judge).max() / np.abs(judge).max()),
+        load_seconds=worker.load_seconds,
+        peak_bytes=worker.finish(),
+    )
+
+
+def show(rows: list[Row], engines: list[str]) -> None:
+    """A table of medians, and the ratio of the best peer to tensorwright."""
+    table = Table(
+        "model", "threads", *engines, "best peer ÷ tensorwright", title="median latency, ms (90th percentile)"
+    )
+    ratios = []
+    for model, threads in dict.fromkeys((row.model, row.threads) for row in rows):
+        mine = {row.engine: row for row in rows if (row.model, row.threads) == (model, threads)}
+        peers = [row.median_ms for engine, row in mine.items() if engine != "tensorwright"]
+        ratio = min(peers) / mine["tensorwright"].median_ms if peers and "tensorwright" in mine else float("nan")
+        ratios.append(ratio)
+        cells = [f"{mine[e].median_ms:.3f} ({mine[e].p90_ms:.3f})" if e in mine else "–" for e in engines]
+        table.add_row(model, str(threads), *cells, f"{ratio:.2f}")
+    console.print(table)
+    console.print(f"geometric mean of best peer ÷ tensorwright: {float(np.exp(np.mean(np.log(ratios)))):.3f}")
+
+
+def main(
+    models: Annotated[str, typer.Option(help="Comma-separated names.")] = ",".join(["lenet", *MODELS]),
+    threads: Annotated[str, typer.Option(help="Comma-separated thread counts.")] = "1,2",
+    engines: Annotated[str, typer.Option(help="Comma-separated engines.")] = ",".join(ENGINES),
+    precision: Annotated[str, typer.Option(help="Only float32 (f32) so far.")] = "f32",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    python: Annotated[list[str] | None, typer.Option(help="engine=interpreter of its own environment.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
+) -> None:
+    """Compare engines on the same networks in one run."""
+    if precision not in ("f32", "float32"):
+        raise typer.BadParameter(f"precision '{precision}' is not measured yet; use f32")
+    pythons = dict(item.split("=", 1) for item in python or [])
+    wanted = [engine for engine in engines.split(",") if available(engine, pythons)]
+    rows: list[Row] = []
+    for name in models.split(","):
+        for count in threads.split(","):
+            rows += measure(name, int(count), wanted, pythons, folder)
+            if json_file is not None:
+                json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    show(rows, wanted)
+
+
+if __name__ == "__main__":
+    typer.run(main)
