@@ -179,6 +179,7 @@ class GraphDef(Protocol):
     def node(self) -> Sequence[NodeDef]: ...
     @property
     def versions(self) -> VersionDef: ...
+    def SerializeToString(self) -> bytes: ...  # The name that the protobuf library gives it.
 
 
 @cache

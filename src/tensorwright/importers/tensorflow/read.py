@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,7 @@ class FrozenGraph:
     nodes: Mapping[str, NodeDef]
     label: str
     producer: int
+    serialized: Callable[[], bytes]
 
     def require(self, name: str) -> NodeDef:
         """The node of a name.
@@ -63,7 +64,15 @@ def read_graph(source: Source) -> FrozenGraph:
     Raises:
         ImportFailure: there is no such file, it is no graph, it is damaged, or two nodes have one name.
     """
-    graph, label = _load(source)
+    return as_frozen(*_load(source))
+
+
+def as_frozen(graph: GraphDef, label: str) -> FrozenGraph:
+    """A loaded graph, checked.
+
+    Raises:
+        ImportFailure: it has no nodes, or two of one name.
+    """
     nodes: dict[str, NodeDef] = {}
     for number, node in enumerate(graph.node):
         if not node.name or not node.op:
@@ -75,7 +84,7 @@ def read_graph(source: Source) -> FrozenGraph:
         raise ImportFailure(
             f"{label}: not {WHAT}: it has no nodes. A SavedModel or a checkpoint is no frozen graph; {FREEZE}"
         )
-    return FrozenGraph(nodes, label, graph.versions.producer)
+    return FrozenGraph(nodes, label, graph.versions.producer, graph.SerializeToString)
 
 
 def data_inputs(node: NodeDef) -> tuple[Reference, ...]:
