@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.onnx import import_onnx
@@ -26,7 +26,7 @@ def model_of(
     """A model; inputs are given by example arrays or as (element type, shape)."""
     declared = [_declared(name, given) for name, given in inputs.items()]
     initializers = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
-    unknown = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs]
+    unknown = [ValueInfoProto(name=name) for name in outputs]
     graph = helper.make_graph(list(nodes), "test", declared, unknown, initializers)
     imports = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **(domains or {})}.items()]
     return helper.make_model(graph, opset_imports=imports, ir_version=8, **fields)
