@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-
 from benchmarks.models import MODELS, export
+
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.importers.onnx import import_onnx

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from graphs import binary, drawn, given, network, unary
 from hypothesis import given as hypothesis_given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from graphs import binary, drawn, given, network, unary
 from tensorwright.base.errors import WorkspaceError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.codegen.target import Target
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, Value, apply
+from tensorwright.graph.region import Region
+from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.tactic import Config, Kernel
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
@@ -25,6 +30,7 @@ from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Reshape, Transpose
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
+from tensorwright.tune import search
 
 SYMBOLS = {"batch": 3}
 
@@ -179,7 +185,9 @@ def test_random_graphs(data: st.DataObject) -> None:
         a, b = (values[data.draw(st.integers(0, len(values) - 1))] for _ in range(2))
         kind = data.draw(st.sampled_from(["convolution", "relu", "tanh", "concat", "add", "softmax"]))
         if kind == "convolution":
-            values.append(convolution(a, data.draw(st.sampled_from([5, 16, 32])), data.draw(st.sampled_from([1, 3])), rng))
+            values.append(
+                convolution(a, data.draw(st.sampled_from([5, 16, 32])), data.draw(st.sampled_from([1, 3])), rng)
+            )
         elif kind == "concat":
             values.append(concatenation(a, b))
         elif kind == "add" and a.type.shape == b.type.shape:
@@ -188,40 +196,26 @@ def test_random_graphs(data: st.DataObject) -> None:
             values.append(apply(Softmax(1), a))
         else:
             values.append(relu(a) if kind == "relu" else unary("tanh", a))
-    outputs = [values[-1], *(v for v in values[2:-1] if data.draw(st.booleans()))]
-    graph = network(*outputs)
+    graph = network(values[-1], *(v for v in values[2:-1] if data.draw(st.booleans())))
     check(graph, Engine(build(graph, BuildConfig(level=0, threads=2))), rng)
 
 
-def test_workspace_limit_names_layer_need_and_limit(rng: np.random.Generator) -> None:
+def test_layers_without_workspace_stand_in(rng: np.random.Generator) -> None:
     graph = attention(rng)
     check(graph, Engine(build(graph, BuildConfig(level=0, threads=2, max_workspace_size=0))), rng)
 
 
-def test_an_impossible_limit_is_an_error(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorwright.kernels import catalogue
-    from tensorwright.kernels.cpu.matmul_batched import BatchedMatMul
-    from tensorwright.tune import search
-
-    monkeypatch.setattr(search, "tactics", lambda: (_NeedsWorkspace(), *catalogue.tactics()[-1:][:0]))
-    assert BatchedMatMul.name
-    with pytest.raises(WorkspaceError, match=r"layer 'exp'.*needs 4096 bytes, the limit is 1024.*raise"):
-        build(network(unary("exp", given("x", 2, 3), name="exp")), BuildConfig(level=0, threads=1, max_workspace_size=1024))
+def test_an_impossible_limit_names_layer_need_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "tactics", lambda: (Hungry(),))
+    graph = network(unary("exp", given("x", 2, 3), name="exp"))
+    with pytest.raises(WorkspaceError, match=r"layer 'exp'.*needs 8192 bytes, the limit is 1024.*raise"):
+        build(graph, BuildConfig(level=0, threads=2, max_workspace_size=1024))
 
 
-class _NeedsWorkspace:
-    """The generic tactic, pretending to need scratch memory."""
+class Hungry(Generic):
+    """The generic tactic, as if it needed scratch memory."""
 
     name = "hungry"
 
-    def configs(self, region: object, target: object) -> object:
-        from tensorwright.kernels.generic import Generic
-
-        return Generic().configs(region, target)  # type: ignore[arg-type]
-
-    def emit(self, region: object, config: object, target: object) -> object:
-        from dataclasses import replace
-
-        from tensorwright.kernels.generic import Generic
-
-        return replace(Generic().emit(region, config, target), workspace=4096)  # type: ignore[arg-type]
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        return replace(super().emit(region, config, target), workspace=4096)

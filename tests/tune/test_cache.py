@@ -41,7 +41,7 @@ def test_damaged_files_are_ignored_with_a_warning(text: str, tmp_path: Path) -> 
 
 
 def test_entries_that_are_no_times_are_dropped() -> None:
-    assert parse(serialize({"good": 1.0}).replace("1.0", "1.0, \"bad\": NaN"), "text") == {"good": 1.0}
+    assert parse(serialize({"good": 1.0}).replace("1.0", '1.0, "bad": NaN'), "text") == {"good": 1.0}
 
 
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

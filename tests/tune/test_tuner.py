@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import binary, given, network, unary
 
+from graphs import binary, given, network, unary
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.target import Target
