@@ -45,6 +45,7 @@ _ORIGINS = {
     "tensorwright.api.runtime": ("Runtime",),
     "tensorwright.api.shortcuts": ("build",),
     "tensorwright.api.tensor": ("Tensor",),
+    "tensorwright.api.uff_parser": ("UffInputOrder", "UffParser"),
     "tensorwright.api.weights": ("Weights",),
     "tensorwright.base.errors": (
         "BuildError",

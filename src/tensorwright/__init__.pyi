@@ -39,6 +39,8 @@ from tensorwright.api.onnx_parser import ParserError as ParserError
 from tensorwright.api.runtime import Runtime as Runtime
 from tensorwright.api.shortcuts import build as build
 from tensorwright.api.tensor import Tensor as Tensor
+from tensorwright.api.uff_parser import UffInputOrder as UffInputOrder
+from tensorwright.api.uff_parser import UffParser as UffParser
 from tensorwright.api.weights import Weights as Weights
 from tensorwright.base.errors import BuildError as BuildError
 from tensorwright.base.errors import ExecutionError as ExecutionError

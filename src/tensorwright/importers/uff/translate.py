@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NoReturn, cast
 
+import numpy as np
+
 from tensorwright.base.errors import ImportFailure, NetworkError
-from tensorwright.graph.graph import Graph, Value, input_value
+from tensorwright.graph.graph import Graph, Value, apply, constant_value, input_value, weights_in
 from tensorwright.importers.composer import Composer
 from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported, failure
 from tensorwright.importers.images import channels_first
@@ -20,13 +22,14 @@ from tensorwright.importers.uff.fields import dtype_from, field_value
 from tensorwright.importers.uff.inputs import Registered, as_computed, channels_are_last, declared_extents
 from tensorwright.importers.uff.node import Custom, CustomNode, Node
 from tensorwright.importers.uff.read import Source, UffModel, order_of, read_model
-from tensorwright.ops.elementwise import Elementwise
+from tensorwright.ops.elementwise import Cast, Elementwise
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.resize import Resize
 from tensorwright.ops.shape import Concatenation, Pad, Slice, Transpose
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 
 OPERATORS = "tensorwright.importers.uff.operators"
 ADVICE = (
@@ -50,6 +53,7 @@ def import_uff(
     *,
     batch: Dim | None = None,
     custom: Custom | None = None,
+    weights: DType = FLOAT32,
 ) -> Graph:
     """The network of a UFF model.
 
@@ -62,11 +66,12 @@ def import_uff(
         outputs: nodes to compute; none for those that the file marks.
         batch: the batch, an int or a symbol; None for a symbol ``batch`` from 1 to 16.
         custom: makes the values of custom nodes; it returns None for those that it does not know.
+        weights: float32, or float16 for weights of that type (computation stays float32).
 
     Raises:
         ImportFailure: the model cannot be read, is wrong, or uses what is not supported (all of it is listed).
     """
-    return read_network(source, inputs, outputs, batch=batch, custom=custom).graph
+    return read_network(source, inputs, outputs, batch=batch, custom=custom, weights=weights).graph
 
 
 def read_network(
@@ -76,18 +81,22 @@ def read_network(
     *,
     batch: Dim | None = None,
     custom: Custom | None = None,
+    weights: DType = FLOAT32,
 ) -> Import:
     """As `import_uff`, with the values of all nodes by name."""
+    if weights not in (FLOAT32, FLOAT16):
+        raise ImportFailure(f"weights: expected float32 or float16, found {weights}")
     size = symbol("batch", *BATCH_RANGE) if batch is None else batch
-    return _Translator(read_model(source), inputs, size, custom).network(outputs)
+    return _Translator(read_model(source), inputs, size, custom, weights).network(outputs)
 
 
 class _Translator:
-    def __init__(self, model: UffModel, inputs: Registered, batch: Dim, custom: Custom | None) -> None:
+    def __init__(self, model: UffModel, inputs: Registered, batch: Dim, custom: Custom | None, weights: DType) -> None:
         self._model = model
         self._registered = inputs
         self._batch = batch
         self._custom = custom
+        self._weights = weights
         self._values: dict[str, Value | None] = {}
         self._findings: list[Finding] = []
 
@@ -167,7 +176,19 @@ class _Translator:
         if unknown:
             raise Unsupported(f"field {', '.join(unknown)} is not supported")
         fields = {name: field_value(name, data, self._model.referenced) for name, data in node.fields.items()}
-        return cast("Value", handler(Node(node.id, node.operation), inputs, fields))
+        value = cast("Value", handler(Node(node.id, node.operation), inputs, fields))
+        return self._narrowed(value) if node.operation == "Const" else value
+
+    def _narrowed(self, value: Value) -> Value:
+        """A constant in the type that weights shall have, converted back for the computation."""
+        array = weights_in(value).array
+        if self._weights == FLOAT32 or value.type.dtype != FLOAT32:
+            return value
+        limit = float(np.finfo(np.float16).max)
+        if (np.isfinite(array) & (np.abs(array) > limit)).any():
+            raise ImportFailure(f"a weight is outside the range of float16, ±{limit:g}; parse with dtype float32")
+        stored = constant_value(weights_of(array.astype(np.float16)), value.name)
+        return apply(Cast(FLOAT32), stored, name=value.name)
 
     def _own(self, node: messages.Node, inputs: Sequence[Value]) -> Value | None:
         """The value of a custom node."""

@@ -9,7 +9,6 @@ import numpy as np
 from tensorwright.compat.uff.custom import custom
 from tensorwright.compat.uff.model import FieldValue, Orders
 from tensorwright.compat.uff.source import TensorFlowNode, passed_on, uff_name
-from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.tensorflow.messages import NodeDef
 from tensorwright.importers.tensorflow.read import Reference, data_inputs
 
@@ -67,7 +66,7 @@ def LRN(node: TensorFlowNode) -> Sources:
 
 def FusedBatchNorm(node: TensorFlowNode) -> Sources:
     if node.flag("is_training", True):
-        raise Unsupported("it takes the statistics of the batch (is_training); freeze the graph for inference")
+        return custom(node)
     epsilon = node.number("epsilon", 1e-4)
     return node.write("BatchNorm", 0, 1, 2, 3, 4, epsilon=epsilon, inputs_orders=Orders((_data_order(node),)))
 

@@ -1,0 +1,212 @@
+"""The parser of UFF models: fills a network definition, which stays editable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from tensorwright.api.checks import as_integer, data_type, text
+from tensorwright.api.definition import Definition
+from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
+from tensorwright.api.enums import ErrorCode
+from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
+from tensorwright.api.network import NetworkDefinition
+from tensorwright.api.onnx_parser import ParserError
+from tensorwright.api.parsed import fill
+from tensorwright.base.errors import ImportFailure, NetworkError
+from tensorwright.graph.graph import Graph, Value
+from tensorwright.tensor.dim import expression
+from tensorwright.tensor.dtype import DTYPES, FLOAT32
+
+if TYPE_CHECKING:
+    from tensorwright.importers.uff.inputs import InputOrder, RegisteredInput
+    from tensorwright.importers.uff.node import CustomNode
+
+Plugin = Callable[["CustomNode"], Value]
+"""Makes the output of a custom node, from `node.inputs` and `node.fields`, with ``node.apply(op, *inputs)``."""
+
+
+class UffInputOrder(IntEnum):
+    """In which order the dimensions of an input, and its elements, are."""
+
+    NCHW = 0
+    NHWC = 1
+    NC = 2
+
+
+class UffParser:
+    """Reads UFF models into an empty network.
+
+    Register every input, with its dimensions but without the batch, and the outputs; then parse. Registered outputs
+    become outputs of the network under their names; without any, those that the file marks. Every operator becomes a
+    layer that can be edited.
+
+    An image that is registered as CHW comes in as CHW, whatever layout the model was trained with, and outputs that are
+    images come out so.
+    """
+
+    def __init__(self, logger: ILogger | None = None) -> None:
+        self.logger = SHARED_LOGGER.adopt(logger, "UffParser")
+        self._inputs: dict[str, RegisteredInput] = {}
+        self._outputs: list[str] = []
+        self._plugins: dict[str, Plugin] = {}
+        self._errors: list[ParserError] = []
+
+    def register_input(self, name: str, dims: Iterable[object], order: object = UffInputOrder.NCHW) -> bool:
+        """Say the dimensions of an input, without the batch. False if they are wrong: see `get_error`.
+
+        Args:
+            name: the name of the node.
+            dims: ``(C, H, W)``, ``(H, W, C)`` or ``(C,)``.
+            order: a `UffInputOrder` or its number: how dimensions and elements are ordered.
+        """
+        from tensorwright.importers.uff.inputs import RegisteredInput
+
+        try:
+            extents = tuple(_extent(extent) for extent in dims)
+            self._inputs[text("name", name)] = RegisteredInput(extents, self._order(name, order, len(extents)))
+        except (ImportFailure, NetworkError, TypeError) as error:
+            self._fail(ImportFailure(f"register_input '{name}': {error}"))
+            return False
+        return True
+
+    def register_output(self, name: str) -> bool:
+        """Make a node an output of the network."""
+        if name not in self._outputs:
+            self._outputs.append(text("name", name))
+        return True
+
+    def register_plugin(self, name: str, plugin: Plugin) -> None:
+        """Give custom nodes ``_name`` a function that makes their output."""
+        self._plugins[name.removeprefix("_")] = plugin
+
+    def parse(self, file: str | os.PathLike[str], network: NetworkDefinition, dtype: object = FLOAT32) -> bool:
+        """Read a model from a file. False if it fails, for reasons that are logged; see `get_error`.
+
+        Args:
+            file: the path of the model.
+            network: an empty network, which is filled.
+            dtype: float32, or float16 for weights of that type; inputs and computation are float32.
+        """
+        return self._parse(file, network, dtype)
+
+    def parse_buffer(self, buffer: bytes, network: NetworkDefinition, dtype: object = FLOAT32) -> bool:
+        """As `parse`, from the bytes of a file."""
+        return self._parse(bytes(buffer), network, dtype)
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._errors)
+
+    def get_error(self, index: int) -> ParserError:
+        return self._errors[index]
+
+    def clear_errors(self) -> None:
+        self._errors.clear()
+
+    def _parse(self, source: str | os.PathLike[str] | bytes, network: NetworkDefinition, dtype: object) -> bool:
+        from tensorwright.importers.uff import read_network
+
+        try:
+            _require_empty(network)
+            batch = expression(open_symbol(IMPLICIT_BATCH))
+            weights = data_type("dtype", dtype)
+            imported = read_network(
+                source, self._inputs, self._outputs, batch=batch, custom=self._custom, weights=weights
+            )
+            _fill(network, imported.graph, imported.names)
+        except (ImportFailure, NetworkError) as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _custom(self, node: CustomNode) -> Value | None:
+        plugin = self._plugins.get(node.operation)
+        return _operator_of_tensorflow(node) if plugin is None else plugin(node)
+
+    def _order(self, name: str, order: object, rank: int) -> InputOrder:
+        number = as_integer(order)
+        if number is None or number < 0:
+            raise NetworkError(f"order: expected a UffInputOrder, found {order!r}")
+        if number > UffInputOrder.NC or (number == UffInputOrder.NC and rank == 3):
+            message = (
+                f"register_input '{name}': order {number} does not go with {rank} dimensions, NCHW is taken; the third "
+                "argument is the order, not the number of the input"
+            )
+            self.logger.log(Severity.WARNING, message)
+            return "NCHW"
+        return UffInputOrder(number).name  # type: ignore[return-value]
+
+    def _fail(self, error: ImportFailure | NetworkError) -> None:
+        self._errors += _errors_of(error)
+        self.logger.log(Severity.ERROR, str(error))
+
+
+def _operator_of_tensorflow(node: CustomNode) -> Value | None:
+    """The value of a node that the converter could only write as custom, but that TensorFlow's importer knows."""
+    from tensorwright.importers.registry import handlers_in
+    from tensorwright.importers.tensorflow.node import Node
+    from tensorwright.importers.tensorflow.translate import OPERATORS
+
+    handler = handlers_in(OPERATORS).get(node.operation)
+    if handler is None:
+        return None
+    attributes = {name: _attribute(node.fields[name]) for name in handler.attributes & set(node.fields)}
+    made = handler(Node(node.name, node.operation, (None,) * len(node.inputs)), node.inputs, attributes)
+    first = made[0] if isinstance(made, list) else made
+    return first if isinstance(first, Value) else None
+
+
+def _attribute(field: object) -> object:
+    """A field as an attribute: element types that UFF lacks are written by name."""
+    return DTYPES[field] if isinstance(field, str) and field in DTYPES else field
+
+
+def _extent(value: object) -> int:
+    found = as_integer(value)
+    if found is None:
+        raise NetworkError(f"dims: expected integers, found {value!r}")
+    return found
+
+
+def _require_empty(network: NetworkDefinition) -> None:
+    if not isinstance(network, Definition):
+        raise NetworkError(f"UffParser: expected a network, found {type(network).__name__}")
+    if network.num_inputs or network.num_layers:
+        raise NetworkError(
+            f"UffParser: expected an empty network, found one with {network.num_layers} layers; parse first, then add "
+            "further layers"
+        )
+
+
+def _fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> None:
+    """Add a graph to the network and mark its outputs."""
+    outputs = dict(graph.outputs)
+    inner = {name: value for name, value in names.items() if name not in outputs}
+    tensors = fill(network, graph, inner | outputs)
+    for name in outputs:
+        tensor = tensors[name]
+        if tensor.is_network_input or tensor.is_network_output:
+            tensor = network.add_identity(tensor, name=name).get_output()
+        tensor.name = name
+        network.mark_output(tensor)
+    if network.name == "network":
+        network.name = graph.name
+
+
+def _errors_of(error: ImportFailure | NetworkError) -> list[ParserError]:
+    findings = getattr(error, "findings", ())
+    if findings:
+        return [
+            ParserError(
+                ErrorCode.UNSUPPORTED_NODE,
+                f"node '{f.node}' ({f.operator}): {f.reason or 'no such operator is supported'}",
+                f.node,
+                f.operator,
+            )
+            for f in findings
+        ]
+    about_node = "node '" in str(error)
+    return [ParserError(ErrorCode.INVALID_NODE if about_node else ErrorCode.MODEL_DESERIALIZE_FAILED, str(error))]
