@@ -17,6 +17,8 @@ from tensorwright.tensor.dim import symbol
 
 BATCH = symbol("batch", 1, 3, 40)
 EVERYTHING = ("scale", "bias", "gelu", "residual", "relu")
+LENGTH = symbol("length", 1, 24, 200)
+LENGTHS = tuple({"batch": 2, "length": length} for length in (1, 7, 64, 133))
 BATCHES = ({"batch": 1}, {"batch": 7}, {"batch": 40})
 
 LINEAR = {
@@ -48,6 +50,11 @@ BATCHED = {
     "constant-right-per-batch": Product((3, 7, 20), (3, 20, 24), constant=True),
     "shared-right": Product((BATCH, 7, 20), (1, 20, 40), epilogue=("rows",), symbols=BATCHES),
     "batch": Product((BATCH, 3, 9, 20), (BATCH, 3, 17, 20), transpose_b=True, epilogue=("scale",), symbols=BATCHES),
+    "unknown-scores": Product(
+        (BATCH, 2, LENGTH, 20), (BATCH, 2, LENGTH, 20), transpose_b=True, epilogue=("scale",), symbols=LENGTHS
+    ),
+    "unknown-values": Product((BATCH, 2, LENGTH, LENGTH), (BATCH, 2, LENGTH, 32), symbols=LENGTHS),
+    "unknown-columns": Product((2, 7, 20), (2, 20, LENGTH), symbols=LENGTHS, epilogue=("residual",)),
     "unknown-rows": Product((2, BATCH, 20), (2, 20, 32), epilogue=("residual",), symbols=BATCHES),
 }
 

@@ -20,7 +20,7 @@ from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.matmul.tile import Factor
 from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs, signature
-from tensorwright.tensor.dim import is_static, tuning_value
+from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -74,13 +74,13 @@ def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: in
 
 
 def _packing(problem: Problem, panels: Panels) -> Packing:
-    transposed = problem.b.transposed
+    transposed, count = problem.b.transposed, upper_bound(panels.count)
 
     def pack(array: Array) -> Array:
         matrix = array.reshape(array.shape[-2:])
         matrix = matrix.T if transposed else matrix
-        padded = np.pad(matrix, ((0, 0), (0, panels.vectors * panels.lanes - panels.columns)))
-        edges = [panels.first_vector(panel) * panels.lanes for panel in range(panels.count + 1)]
+        padded = np.pad(matrix, ((0, 0), (0, -upper_bound(panels.columns) % panels.lanes)))
+        edges = [upper_bound(panels.first_vector(panel)) * panels.lanes for panel in range(count + 1)]
         return np.concatenate([padded[:, a:b].reshape(-1) for a, b in pairwise(edges)])
 
     name = f"panels of {panels.most}×{panels.lanes} columns{', transposed' if transposed else ''}"

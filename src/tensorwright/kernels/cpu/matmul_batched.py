@@ -10,15 +10,15 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.matmul.cut import Panel, Panels, RowTiles
 from tensorwright.kernels.matmul.grid import Grid, Place, grid_at, grid_options
-from tensorwright.kernels.matmul.loops import LeftMatrix, TileLoop
+from tensorwright.kernels.matmul.loops import LeftMatrix, TileLoop, panel_masks
 from tensorwright.kernels.matmul.pack import PanelPacker
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
 from tensorwright.kernels.matmul.tile import Factor
 from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
-from tensorwright.tensor.dim import Dim, is_static
+from tensorwright.tensor.dim import Dim, expression, is_static, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -32,30 +32,26 @@ class BatchedMatMul:
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         problem = problem_of(region)
-        if problem is None or problem.is_linear or not is_static(problem.depth):
+        if problem is None or problem.is_linear or problem.columns == 1:
             return []
-        if not isinstance(problem.columns, int) or problem.columns == 1:
-            return []
-        plain, make = plain_inputs(region), partial(_grid, problem, problem.columns, target)
+        plain, make = plain_inputs(region), partial(_grid, problem, target)
         return [
             Config(plain, PLAIN, (*options, ("pack", pack)))
             for options in grid_options(make, problem.columns, target)
-            for pack in _packs(problem, problem.columns, target)
+            for pack in _packs(problem, target)
         ]
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        assert isinstance(problem.columns, int)
-        assert isinstance(problem.depth, int)
-        grid = grid_at(partial(_grid, problem, problem.columns, target), config)
+        grid = grid_at(partial(_grid, problem, target), config)
         symbols = region_symbols(region)
         builder = FunctionBuilder(target=target)
         inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
         values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
         emitter = ScalarEmitter(builder, target, inputs, values)
         epilogue, pack = row_epilogue(region, target.float_lanes), bool(config.option("pack"))
-        grid.write(emitter, partial(_write_panel, problem, problem.depth, grid, emitter, epilogue, pack))
+        grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, pack))
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
@@ -63,47 +59,65 @@ class BatchedMatMul:
             tasks=grid.tasks,
             packings=(None,) * len(inputs),
             symbols=symbols,
-            workspace=problem.depth * grid.panels.most * target.vector_bytes if pack else 0,
+            workspace=upper_bound(problem.depth) * grid.panels.most * target.vector_bytes if pack else 0,
         )
 
 
 TACTICS = (BatchedMatMul(),)
 
 
-def _packs(problem: Problem, columns: int, target: Target) -> Sequence[int]:
-    """Whether to read b in place (0) or to pack it (1)."""
+def _packs(problem: Problem, target: Target) -> Sequence[int]:
+    """Whether to read b in place (0) or to pack it (1); nothing if neither is possible."""
+    packable = (1,) if is_static(problem.depth) else ()
     if problem.b.transposed:
-        return (1,)
+        return packable
+    columns = problem.columns
     has_masks = target.vector_bytes > 16
-    return (0, 1) if has_masks or columns % target.float_lanes == 0 else (1,)
+    whole = isinstance(columns, int) and columns % target.float_lanes == 0
+    return (0, *packable) if has_masks or whole else packable
 
 
-def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: int, groups: int) -> Grid:
-    panels = Panels(columns, target.float_lanes, vectors)
+def _grid(problem: Problem, target: Target, rows: int, vectors: int, groups: int) -> Grid:
+    panels = Panels(problem.columns, target.float_lanes, vectors)
     if problem.shares_right:
         return Grid(1, RowTiles(*problem.all_rows(rows), rows), panels, groups)
     return Grid(problem.batches, RowTiles(1, problem.rows, rows), panels, groups)
 
 
 def _write_panel(
-    problem: Problem, depth: int, grid: Grid, emitter: ScalarEmitter, epilogue: RowEpilogue, pack: bool, place: Place
+    problem: Problem, grid: Grid, emitter: ScalarEmitter, epilogue: RowEpilogue, pack: bool, place: Place
 ) -> None:
     builder, lanes = emitter.builder, grid.panels.lanes
     column = grid.panels.first_vector(place.panel) * lanes
     emitter.values[epilogue.column] = emitter.integer(column)
     source = _matrix(problem, problem.b, emitter, place.batch)
     source = builder.offset(source, emitter.integer(column * problem.b.column_step), FLOAT32)
-    step = problem.b.shape[-1]
-    assert isinstance(step, int)
-    right = Factor(source, literal(step, INT64))
+    right = Factor(source, emitter.integer(problem.b.shape[-1]))
     if pack:
-        workspace = Pointer("%workspace")
-        packer = PanelPacker(builder, source, step, depth, place.kind, lanes, workspace)
-        (packer.transpose if problem.b.transposed else packer.copy)()
-        right = Factor(workspace, literal(packer.width, INT64), is_padded=True)
+        right = _packed(problem, emitter, epilogue, source, place.kind)
     left = LeftMatrix(_matrix(problem, problem.a, emitter, place.batch), problem.a.row_step, problem.a.column_step)
-    loop = TileLoop(emitter, epilogue, Pointer("%out"), depth, UNROLL, grid.panels.widest)
+    loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.depth, UNROLL, grid.panels.widest)
     loop.run(grid.tiles, place.piece, left, right, place.kind, place.batch * problem.rows)
+
+
+def _packed(problem: Problem, emitter: ScalarEmitter, epilogue: RowEpilogue, source: Pointer, panel: Panel) -> Factor:
+    """Pack a panel that starts at `source` into workspace."""
+    assert isinstance(problem.depth, int)
+    builder, workspace = emitter.builder, Pointer("%workspace")
+    left = emitter.integer(problem.columns - expression(epilogue.column)) if panel.is_open else None
+    packer = PanelPacker(
+        builder,
+        source,
+        emitter.integer(problem.b.shape[-1]),
+        problem.depth,
+        panel,
+        epilogue.lanes,
+        workspace,
+        panel_masks(emitter, epilogue, panel),
+        left,
+    )
+    (packer.transpose if problem.b.transposed else packer.copy)()
+    return Factor(workspace, literal(packer.width, INT64), is_padded=True)
 
 
 def _matrix(problem: Problem, operand: Operand, emitter: ScalarEmitter, batch: Dim) -> Pointer:

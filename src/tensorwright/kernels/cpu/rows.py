@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.graph import Value
@@ -109,8 +109,10 @@ def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> 
     def finish(column: Register, found: Sequence[Register], ends: bool) -> None:
         with emitter.scope():
             emitter.values[epilogue.column] = column
-            masked = vectors.masked if ends else 0
-            epilogue.store(emitter, Pointer("%out"), found, expression(number), masked)
+            masks: list[Register | None] = [None] * len(found)
+            if ends and vectors.masked:
+                masks[-1] = lane_mask(vectors.masked, target.float_lanes)
+            epilogue.store(emitter, Pointer("%out"), found, expression(number), masks)
 
     with emitter.scope():
         x, *parameters = [emitter.operands[i] for i in problem.inputs]

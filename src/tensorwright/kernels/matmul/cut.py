@@ -82,51 +82,66 @@ class RowTiles:
 
 @dataclass(frozen=True)
 class Panel:
-    """A kind of panel: so many vectors wide; `masked` lanes of its last vector are columns (0: all of them)."""
+    """A kind of panel: so many vectors wide; `masked` lanes of its last vector are columns (0: all of them).
+
+    is_open: the columns end somewhere in it; where, is known at run time only.
+    """
 
     vectors: int
     masked: int = 0
+    is_open: bool = False
+
+    @property
+    def is_partial(self) -> bool:
+        return self.is_open or self.masked > 0
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The columns, cut into panels of at most `most` vectors of `lanes` columns, the last vector possibly partial."""
+    """The columns, cut into panels of at most `most` vectors of `lanes` columns, the last vector possibly partial.
 
-    columns: int
+    Of an unknown number of columns all panels but the last one have `most` vectors.
+    """
+
+    columns: Dim
     lanes: int
     most: int
 
     @property
-    def vectors(self) -> int:
-        return -(-self.columns // self.lanes)
+    def vectors(self) -> Dim:
+        return ceil_divide(self.columns, self.lanes)
 
     @property
-    def count(self) -> int:
-        return -(-self.vectors // self.most)
-
-    @property
-    def cut(self) -> EvenCut:
-        return EvenCut(self.vectors, self.count)
+    def count(self) -> Dim:
+        return ceil_divide(self.vectors, self.most)
 
     @property
     def widest(self) -> int:
         """Vectors in the largest panel."""
-        return -(-self.vectors // self.count)
+        if isinstance(self.vectors, int) and isinstance(self.count, int):
+            return -(-self.vectors // self.count)
+        return self.most
 
     def first_vector(self, panel: Dim) -> Dim:
-        return self.cut.start(panel)
+        """How many vectors come before a panel."""
+        if isinstance(self.columns, int):
+            return EvenCut(self.vectors, self.count).start(panel)
+        return panel * self.most
 
     @property
-    def kinds(self) -> tuple[tuple[Panel, range], ...]:
-        """The kinds of panels and which panels are of each kind."""
+    def kinds(self) -> tuple[tuple[Panel, Dim, Dim], ...]:
+        """The kinds of panels, and from and up to which number panels are of each kind."""
+        if not isinstance(self.vectors, int) or not isinstance(self.count, int) or not isinstance(self.columns, int):
+            whole = self.columns // (self.most * self.lanes)
+            return (Panel(self.most), 0, whole), (Panel(self.most, is_open=True), whole, self.count)
         least, longer = divmod(self.vectors, self.count)
         partial = self.columns % self.lanes
-        whole = self.count - 1 if partial else self.count
-        kinds = [(Panel(least + 1), range(min(longer, whole))), (Panel(least), range(longer, whole))]
+        end = self.count - 1 if partial else self.count
+        kinds = [(Panel(least + 1), 0, min(longer, end)), (Panel(least), longer, end)]
         if partial:
             last = least + 1 if longer == self.count else least
-            kinds.append((Panel(last, partial), range(self.count - 1, self.count)))
-        return tuple((kind, panels) for kind, panels in kinds if len(panels))
+            kinds.append((Panel(last, partial), end, self.count))
+        return tuple((kind, start, stop) for kind, start, stop in kinds if start < stop)
 
 
 def part_of(total: Dim, parts: Dim, part: Dim) -> Dim:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import Register, literal
+from tensorwright.codegen.ir import Register
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Variable
@@ -62,8 +62,9 @@ class Grid:
             block = number // (self.groups * count) % self.blocks
             part, parts = block * self.groups + number % self.groups, self.blocks * self.groups
             piece = part_of(self.tiles.count, parts, part), part_of(self.tiles.count, parts, part + 1)
-            for kind, which in self.panels.kinds:
-                label = None if len(which) == count else _begin_if_among(emitter, expression(panel), which)
+            for kind, start, stop in self.panels.kinds:
+                everything = start == 0 and stop == count
+                label = None if everything else _begin_if_between(emitter, start, expression(panel), stop)
                 with emitter.scope():
                     write_panel(Place(kind, expression(panel), piece, 0 if self.batches == 1 else expression(batch)))
                 if label is not None:
@@ -71,25 +72,25 @@ class Grid:
         builder.end_loop(loop)
 
 
-def _begin_if_among(emitter: ScalarEmitter, number: Dim, which: range) -> str:
+def _begin_if_between(emitter: ScalarEmitter, start: Dim, number: Dim, stop: Dim) -> str:
     builder, register = emitter.builder, emitter.integer(number)
-    above = builder.compare("sge", register, literal(which.start, INT64))
-    below = builder.compare("slt", register, literal(which.stop, INT64))
+    above = builder.compare("sge", register, emitter.integer(start))
+    below = builder.compare("slt", register, emitter.integer(stop))
     return builder.begin_if(builder.binary("and", above, below))
 
 
 def grid_options(
-    make: Callable[[int, int, int], Grid], columns: int, target: Target
+    make: Callable[[int, int, int], Grid], columns: Dim, target: Target
 ) -> Iterator[tuple[tuple[str, int], ...]]:
     """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
-    whole = Panels(columns, target.float_lanes, 1).vectors
+    whole = tuning_value(Panels(columns, target.float_lanes, 1).vectors)
     for tallest, vectors in tile_shapes(target, whole):
         rows, grid = tallest, make(tallest, vectors, 1)
         if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
             rows = TALLEST_OF_UNKNOWN
             grid = make(rows, vectors, 1)
         blocks = max(1, tuning_value(grid.blocks))
-        units = tuning_value(grid.batches) * blocks * grid.panels.count
+        units = tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count)
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
         yield ("rows", rows), ("vectors", vectors), ("groups", task_groups(tiles, units))
 

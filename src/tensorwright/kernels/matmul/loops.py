@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from tensorwright.codegen.ir import Pointer, literal
+from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.matmul.cut import Panel, RowTiles
@@ -25,6 +26,24 @@ class LeftMatrix:
     start: Pointer
     row_step: Dim
     column_step: Dim
+
+
+Masks = Sequence[Register | None]
+"""For every vector of a panel the lanes that are columns, None for all of them."""
+
+
+def panel_masks(emitter: ScalarEmitter, epilogue: RowEpilogue, panel: Panel) -> Masks:
+    """The masks of a panel that starts at the column that the emitter knows."""
+    lanes = epilogue.lanes
+    masks: list[Register | None] = [None] * panel.vectors
+    if panel.is_open:
+        extent = emitter.integer(epilogue.column.extent)
+        for number in range(panel.vectors):
+            first = emitter.integer(expression(epilogue.column) + number * lanes)
+            masks[number] = emitter.tail_mask(extent, first, lanes)
+    elif panel.masked:
+        masks[-1] = lane_mask(panel.masked, lanes)
+    return masks
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class TileLoop:
         emitter, builder = self.emitter, self.emitter.builder
         tile = Variable("tile", tiles.count)
         row = Variable("row", tiles.batches * tiles.rows)
+        masks = panel_masks(emitter, self.epilogue, panel)
         loop = builder.begin_loop(emitter.integer(piece[0]), emitter.integer(piece[1]))
         emitter.values[tile] = loop.index
         with emitter.scope():
@@ -65,27 +85,27 @@ class TileLoop:
                 label = None if test is None else builder.begin_if(test)
                 with emitter.scope():
                     highest = rows if tiles.is_alone(rows) else max(heights)
-                    sums = self._reduced(rows, highest, expression(row), left, right, panel, ahead)
-                    self._store(sums, first_row + expression(row), panel)
+                    sums = self._reduced(rows, highest, expression(row), left, right, masks, ahead)
+                    self._store(sums, first_row + expression(row), masks)
                 if label is not None:
                     builder.end_if(label)
         builder.end_loop(loop)
 
     def _reduced(
-        self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, panel: Panel, ahead: Ahead | None
+        self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, masks: Masks, ahead: Ahead | None
     ) -> Accumulators:
         emitter, builder = self.emitter, self.emitter.builder
-        tile = Tile(rows, panel.vectors, self.epilogue.lanes, self.unroll, self._splits(highest * self.widest))
+        tile = Tile(rows, len(masks), self.epilogue.lanes, self.unroll, self._splits(highest * self.widest))
         place = builder.offset(left.start, emitter.integer(row * left.row_step), FLOAT32)
         factor = Factor(place, emitter.integer(left.column_step), emitter.integer(left.row_step))
         known = self.depth if isinstance(self.depth, int) else None
-        last = lane_mask(panel.masked, self.epilogue.lanes) if panel.masked and not right.is_padded else None
+        reads: Masks = [None] * len(masks) if right.is_padded else masks
         coming = [part for part in (ahead, self._next_rows(rows, place, left)) if part is not None]
-        return TileEmitter(builder, tile, factor, right, last, coming).reduce(emitter.integer(self.depth), known)
+        return TileEmitter(builder, tile, factor, right, reads, coming).reduce(emitter.integer(self.depth), known)
 
-    def _store(self, sums: Accumulators, row: Dim, panel: Panel) -> None:
+    def _store(self, sums: Accumulators, row: Dim, masks: Masks) -> None:
         for number, accumulators in enumerate(sums):
-            self.epilogue.store(self.emitter, self.output, accumulators, row + number, panel.masked)
+            self.epilogue.store(self.emitter, self.output, accumulators, row + number, masks)
 
     def _splits(self, accumulators: int) -> int:
         """Sets of accumulators for tiles, the largest of so many accumulators: a divisor of the unrolling."""

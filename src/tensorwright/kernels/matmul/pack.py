@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
@@ -16,15 +17,19 @@ class PanelPacker:
     """Copies columns of a matrix with `depth` rows; what lies beyond the columns is left undefined.
 
     source: the panel's first element. step: elements from row to row, or from column to column of a transposed matrix.
+    masks: for every vector the lanes that are columns. columns: how many there are from the panel's first one on, if
+    the panel is open.
     """
 
     builder: FunctionBuilder
     source: Pointer
-    step: int
+    step: Register
     depth: int
     panel: Panel
     lanes: int
     destination: Pointer
+    masks: Sequence[Register | None]
+    columns: Register | None = None
 
     @property
     def width(self) -> int:
@@ -34,11 +39,10 @@ class PanelPacker:
         """Pack a row-major matrix."""
         builder = self.builder
         loop = builder.begin_loop(literal(0, INT64), literal(self.depth, INT64))
-        row = builder.offset(self.source, builder.mul(loop.index, literal(self.step, INT64)), FLOAT32)
+        row = builder.offset(self.source, builder.mul(loop.index, self.step), FLOAT32)
         place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
         for vector in range(self.panel.vectors):
-            count = self.panel.masked if self.panel.masked and vector == self.panel.vectors - 1 else self.lanes
-            value = self._load(builder.offset(row, vector * self.lanes, FLOAT32), count)
+            value = self._load(builder.offset(row, vector * self.lanes, FLOAT32), self.masks[vector])
             builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
         builder.end_loop(loop)
 
@@ -56,27 +60,36 @@ class PanelPacker:
         """Pack `columns` neighbouring columns, the panel's vector number `vector`."""
         builder, lanes = self.builder, self.lanes
         first = builder.mul(vector, literal(lanes, INT64))
-        source = builder.offset(self.source, builder.mul(first, literal(self.step, INT64)), FLOAT32)
+        sources = [self._column(first, number) for number in range(columns)]
         destination = builder.offset(self.destination, first, FLOAT32)
         if self.depth >= lanes:
             loop = builder.begin_loop(literal(0, INT64), literal(self.depth // lanes * lanes, INT64), lanes)
-            self._block(source, destination, loop.index, columns, lanes)
+            self._block(sources, destination, loop.index, lanes)
             builder.end_loop(loop)
         if self.depth % lanes:
             start = literal(self.depth // lanes * lanes, INT64)
-            self._block(source, destination, start, columns, self.depth % lanes)
+            self._block(sources, destination, start, self.depth % lanes)
 
-    def _block(self, source: Pointer, destination: Pointer, start: Register, columns: int, rows: int) -> None:
+    def _column(self, first: Register, number: int) -> Pointer:
+        """Where a column starts; of an open panel the last one stands for those behind it."""
+        builder = self.builder
+        column = builder.add(first, literal(number, INT64))
+        if self.columns is not None:
+            last = builder.sub(self.columns, literal(1, INT64))
+            column = builder.select(builder.compare("slt", column, last), column, last)
+        return builder.offset(self.source, builder.mul(column, self.step), FLOAT32)
+
+    def _block(self, sources: Sequence[Pointer], destination: Pointer, start: Register, rows: int) -> None:
         builder, lanes = self.builder, self.lanes
-        place = builder.offset(source, start, FLOAT32)
-        vectors = [self._load(builder.offset(place, c * self.step, FLOAT32), rows) for c in range(columns)]
-        vectors += [literal(0.0, FLOAT32, lanes)] * (lanes - columns)
+        mask = None if rows == lanes else lane_mask(rows, lanes)
+        vectors = [self._load(builder.offset(source, start, FLOAT32), mask) for source in sources]
+        vectors += [literal(0.0, FLOAT32, lanes)] * (lanes - len(sources))
         out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), FLOAT32)
         for row, value in enumerate(transposed(builder, vectors)[:rows]):
             builder.store(value, builder.offset(out, row * self.width, FLOAT32), FLOAT32)
 
-    def _load(self, place: Pointer, count: int) -> Register:
-        if count == self.lanes:
+    def _load(self, place: Pointer, mask: Register | None) -> Register:
+        if mask is None:
             return self.builder.load(place, FLOAT32, self.lanes)
         zero = literal(0.0, FLOAT32, self.lanes)
-        return self.builder.masked_load(place, lane_mask(count, self.lanes), zero, FLOAT32)
+        return self.builder.masked_load(place, mask, zero, FLOAT32)

@@ -53,13 +53,13 @@ class Ahead:
 
 @dataclass(frozen=True)
 class TileEmitter:
-    """Writes the reduction of one tile. `last` masks the lanes of the last vector when b is read in place."""
+    """Writes the reduction of one tile. `masks`: for every vector of b the lanes to read, None for all of them."""
 
     builder: FunctionBuilder
     tile: Tile
     a: Factor
     b: Factor
-    last: Register | None = None
+    masks: Sequence[Register | None]
     ahead: Sequence[Ahead] = ()
 
     def reduce(self, depth: Register, known_depth: int | None = None) -> Accumulators:
@@ -118,8 +118,9 @@ class TileEmitter:
     def _right(self, first: Register, step: int, vector: int) -> Register:
         builder, lanes = self.builder, self.tile.lanes
         place = builder.offset(self._at_depth(self.b, first, step), vector * lanes, FLOAT32)
-        if self.last is not None and vector == self.tile.vectors - 1:
-            return builder.masked_load(place, self.last, literal(0.0, FLOAT32, lanes), FLOAT32)
+        mask = self.masks[vector]
+        if mask is not None:
+            return builder.masked_load(place, mask, literal(0.0, FLOAT32, lanes), FLOAT32)
         return builder.load(place, FLOAT32, lanes)
 
     def _at_depth(self, factor: Factor, first: Register, step: int) -> Pointer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.flatten import collapse_leading
 from tensorwright.codegen.ir import Pointer, Register
-from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
+from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.graph.expression import Load, Variable, walk
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Dim, expression, product
@@ -33,12 +33,11 @@ class RowEpilogue:
         output: Pointer,
         accumulators: Sequence[Register],
         row: Dim,
-        masked: int = 0,
+        masks: Sequence[Register | None],
     ) -> None:
-        """Write one row of a tile, vector by vector from `column` on; of the last vector `masked` lanes (0: all)."""
+        """Write vectors of a row, side by side from `column` on; of each only the lanes in its mask."""
         lead, column = self._position(row), expression(self.column)
-        for number, accumulator in enumerate(accumulators):
-            mask = lane_mask(masked, self.lanes) if masked and number == len(accumulators) - 1 else None
+        for number, (accumulator, mask) in enumerate(zip(accumulators, masks, strict=True)):
             lane = Lane(self.column, self.lanes, mask)
             self.epilogue.store(emitter, output, accumulator, (*lead, column + number * self.lanes), lane)
 
