@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,7 +74,9 @@ def parse_text(
     unknown = tuple(_unknown_fields(text, kind.DESCRIPTOR, label, without_effect or {}))
     message = kind()
     try:
-        text_format.Parse(text, message, allow_unknown_field=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Of escapes in strings that Python would not write.
+            text_format.Parse(text, message, allow_unknown_field=True)
     except text_format.ParseError as error:
         place = "" if error.GetLine() is None else f" line {error.GetLine()}, column {error.GetColumn()}:"
         reason = re.sub(r"^\d+:\d+ : ", "", str(error))

@@ -32,9 +32,10 @@ def BatchNorm(layer: Layer, x: Value, *, use_global_stats: bool = True, eps: flo
     (total,) = layer.numbers(2, (1,), "moving average factor", spread="positive")
     if total == 0:
         layer.warn("its moving average factor is 0, the layer was never trained: mean and variance count as 0")
-    share = 1 / total if total else 0.0
-    factor = 1 / np.sqrt(variance * share + eps)
-    shift = -mean * share * factor
+    with np.errstate(all="ignore"):
+        share = 1 / total if total else 0.0
+        factor = 1 / np.sqrt(variance * share + eps)
+        shift = -mean * share * factor
     if layer.stored.count == NVCAFFE_BLOBS:
         scale = layer.numbers(3, channels, "scale", spread="positive")
         factor, shift = factor * scale, shift * scale + layer.numbers(4, channels, "bias", spread="bias")

@@ -35,6 +35,8 @@ def Silence(layer: Layer, *inputs: Value) -> list[Value]:
 @reads("parameter_param")
 def Parameter(layer: Layer, *, shape: BlobShape) -> Value:
     """Trained weights as a blob."""
+    if any(extent < 1 for extent in shape.dim):
+        layer.fail(f"shape: expected extents of at least 1, found {list(shape.dim)}")
     return layer.weights(0, shape.dim)
 
 
