@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tensorwright.importers.tensorflow.messages import graph_class
-from tensorwright.importers.tensorflow.tensors import NUMBERS
+from tensorwright.importers.tensorflow.tensors import LISTS, NUMBERS
 from tensorwright.tensor.dtype import DTYPES, DType, dtype_of
 
 
@@ -33,7 +33,10 @@ class GraphMaker:
         return node.name
 
     def constant(self, array: object, name: str | None = None, *, listed: bool = False) -> str:
-        """A constant: floats are float32, integers int32 unless the array says otherwise."""
+        """A constant: floats are float32, integers int32 unless the array says otherwise.
+
+        As TensorFlow does, one element is listed, and more are bytes unless `listed` says otherwise.
+        """
         values = np.asarray(array)
         if not isinstance(array, np.ndarray | np.generic):
             values = values.astype({"f": np.float32, "i": np.int32}.get(values.dtype.kind, values.dtype))
@@ -44,8 +47,9 @@ class GraphMaker:
         tensor.tensor_shape.SetInParent()
         for extent in values.shape:
             tensor.tensor_shape.dim.add(size=extent)
-        if listed and dtype.name == "float32":
-            tensor.float_val.extend(values.reshape(-1).tolist())
+        kind = LISTS.get(dtype, "int_val")
+        if kind != "half_val" and (listed or values.size == 1):
+            getattr(tensor, kind).extend(values.reshape(-1).tolist())
         else:
             tensor.tensor_content = values.tobytes()
         return made
