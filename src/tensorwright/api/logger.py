@@ -80,7 +80,8 @@ class SharedLogger:
             used = None if self._used is None else self._used()
             if used is None:
                 used = Logger() if logger is None else logger
-                self._used = weakref.ref(used)
+                if logger is not None:
+                    self._used = weakref.ref(logger)
         if logger is not None and logger is not used:
             message = (
                 f"{user} was given a second logger, {logger!r}. A process has one: {used!r} came first and stays in "

@@ -88,6 +88,11 @@ class Engine:
         return self._table.max_batch_size
 
     @property
+    def has_implicit_batch_dimension(self) -> bool:
+        """Whether the network was defined without the batch dimension, which all bindings have in front."""
+        return self._plan.batch_symbol is not None
+
+    @property
     def device_memory_size(self) -> int:
         """Bytes that each context needs for activations and scratch memory."""
         return self._module.memory_bytes

@@ -1,0 +1,281 @@
+"""Engines, their contexts and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import SupportsIndex
+
+from tensorwright.api.builder import HostMemory as ApiHostMemory
+from tensorwright.base.errors import ExecutionError
+from tensorwright.compat.tensorrt.dims import Dims
+from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
+from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
+from tensorwright.compat.tensorrt.profilers import IProfiler
+from tensorwright.devices.cpu.memory import bytes_at
+from tensorwright.devices.cpu.stream import join_all
+from tensorwright.runtime.context import ExecutionContext as RuntimeContext
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.profiler import profile
+from tensorwright.tensor.dtype import DType
+
+Key = int | str
+UNKNOWN = -1
+
+
+@faces(ApiHostMemory)
+class HostMemory(ApiHostMemory):
+    """The bytes of a plan."""
+
+    def data(self) -> memoryview:
+        """The bytes."""
+        return memoryview(self)
+
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self)
+
+    def type(self) -> DType:
+        """Bytes."""
+        return DataType.INT8
+
+    def destroy(self) -> None:
+        """Nothing: the memory goes when nobody refers to it."""
+
+
+@faces(Engine)
+class CudaEngine(Facade[Engine]):
+    """An engine. Dimensions of bindings do not count an implicit batch."""
+
+    get_nb_bindings = getter("num_bindings")
+    get_binding_index = forward("get_binding_index")
+    get_binding_name = forward("get_binding_name")
+    get_binding_data_type = forward("get_binding_dtype")
+    get_tensor_dtype = forward("get_binding_dtype")
+    get_tensor_name = forward("get_binding_name")
+    binding_is_input = forward("binding_is_input")
+    get_max_batch_size = getter("max_batch_size")
+    get_nb_layers = getter("num_layers")
+    get_workspace_size = getter("device_memory_size")
+    get_device_memory_size = getter("device_memory_size")
+    get_name = getter("name")
+    num_io_tensors = property(getter("num_bindings"))
+    num_optimization_profiles = 1
+    refittable = False
+
+    def get_binding_dimensions(self, index: Key) -> Dims:
+        """The extents without the batch.
+
+        Where a network has explicit batch, the first extent is taken for the batch if it is variable or 1.
+        """
+        shape = self.inner.get_binding_shape(index)
+        has_batch = self.inner.has_implicit_batch_dimension or shape[:1] in ((UNKNOWN,), (1,))
+        return Dims(shape[1:] if has_batch else shape)
+
+    def get_binding_shape(self, binding: Key) -> Dims:
+        """The extents, -1 for what is only known at run time; without the batch if that is implicit."""
+        shape = self.inner.get_binding_shape(binding)
+        return Dims(shape[1:] if self.inner.has_implicit_batch_dimension else shape)
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        """As `get_binding_shape`."""
+        return self.get_binding_shape(name)
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        """Whether it is an input or an output."""
+        return TensorIOMode.INPUT if self.inner.binding_is_input(name) else TensorIOMode.OUTPUT
+
+    def get_location(self, index: Key) -> TensorLocation:
+        """Where a binding lies: memory of host and device is the same."""
+        self.inner.get_binding_dtype(index)
+        return TensorLocation.DEVICE
+
+    def is_refittable(self) -> bool:
+        """False: weights are packed into the plan."""
+        return False
+
+    def serialize(self) -> HostMemory:
+        """The bytes of the plan."""
+        return HostMemory(self.inner.serialize())
+
+    def create_execution_context(self) -> ExecutionContext:
+        """A context with memory of its own."""
+        return ExecutionContext(self.inner.create_execution_context(), self)
+
+    def create_execution_context_without_device_memory(self) -> ExecutionContext:
+        """A context that runs once `set_device_memory` is called."""
+        return ExecutionContext(self.inner.create_execution_context_without_device_memory(), self)
+
+    def destroy(self) -> None:
+        """Close the engine and its contexts, after the work of all streams."""
+        join_all()
+        self.inner.close()
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.inner)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.inner
+
+    def __getitem__(self, binding: Key) -> Key:
+        return self.inner[binding]
+
+
+class ExecutionContext(Facade[RuntimeContext]):
+    """The execution of an engine on addresses."""
+
+    name = ""
+    debug_sync = False
+    active_optimization_profile = 0
+
+    def __init__(self, inner: RuntimeContext, engine: CudaEngine) -> None:
+        super().__init__(inner)
+        self.engine = engine
+        self.profiler: IProfiler | None = None
+        self._addresses: dict[str, int] = {}
+
+    def get_engine(self) -> CudaEngine:
+        """The engine of the context."""
+        return self.engine
+
+    def execute(self, batch_size: int = 1, bindings: Sequence[SupportsIndex] = ()) -> bool:
+        """Run and wait for the end. The times of the layers are then reported to the profiler, if there is one."""
+        return self._execute(batch_size, bindings)
+
+    def enqueue(
+        self, batch_size: int, bindings: Sequence[SupportsIndex], stream_handle: object, event: object = None
+    ) -> bool:
+        """Have a stream run. `event` is recorded when the inputs may be overwritten. Nothing is profiled."""
+        return self._enqueue(batch_size, bindings, stream_handle, event)
+
+    def execute_async(
+        self,
+        batch_size: int = 1,
+        bindings: Sequence[SupportsIndex] = (),
+        stream_handle: object = 0,
+        input_consumed: object = None,
+    ) -> bool:
+        """As `enqueue`."""
+        return self._enqueue(batch_size, bindings, stream_handle, input_consumed)
+
+    def execute_v2(self, bindings: Sequence[SupportsIndex]) -> bool:
+        """As `execute`, for networks with explicit batch."""
+        return self._execute(None, bindings)
+
+    def execute_async_v2(
+        self, bindings: Sequence[SupportsIndex], stream_handle: object, input_consumed: object = None
+    ) -> bool:
+        """As `enqueue`, for networks with explicit batch."""
+        return self._enqueue(None, bindings, stream_handle, input_consumed)
+
+    def execute_async_v3(self, stream_handle: object) -> bool:
+        """As `execute_async_v2`, with the addresses that `set_tensor_address` said."""
+        missing = [name for name in self.engine if name not in self._addresses]
+        if missing:
+            raise ExecutionError(f"execute_async_v3: call set_tensor_address for {', '.join(map(repr, missing))}")
+        return self._enqueue(None, [self._addresses[name] for name in self.engine], stream_handle, None)
+
+    def set_tensor_address(self, name: str, memory: SupportsIndex) -> bool:
+        """Say where an input or output lies."""
+        self.engine.inner.get_binding_index(name)
+        self._addresses[name] = memory.__index__()
+        return True
+
+    def get_tensor_address(self, name: str) -> int:
+        """Where an input or output lies; 0 before it is said."""
+        return self._addresses.get(name, 0)
+
+    def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+        """Say the shape of an input."""
+        self.inner.set_input_shape(name, tuple(shape))
+        return True
+
+    def set_binding_shape(self, binding: int, shape: Sequence[int]) -> bool:
+        """Say the shape of an input."""
+        return self.set_input_shape(self.engine.inner.get_binding_name(binding), shape)
+
+    def get_binding_shape(self, binding: Key) -> Dims:
+        """The extents with the input shapes said so far, -1 for what is not known yet."""
+        return Dims(self.inner.get_binding_shape(binding))
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        """As `get_binding_shape`."""
+        return self.get_binding_shape(name)
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: object) -> bool:
+        """Nothing: all profiles of a build are one range."""
+        del stream_handle
+        return profile_index == 0
+
+    def set_profiler(self, profiler: IProfiler | None) -> None:
+        """Whom `execute` tells the times of the layers."""
+        self.profiler = profiler
+
+    def get_profiler(self) -> IProfiler | None:
+        """Whom `execute` tells the times of the layers."""
+        return self.profiler
+
+    def set_debug_sync(self, sync: bool) -> None:
+        """Accepted without effect: layers never overlap."""
+        self.debug_sync = bool(sync)
+
+    def get_debug_sync(self) -> bool:
+        """What was set."""
+        return self.debug_sync
+
+    def set_name(self, name: str) -> None:
+        """What the context is called."""
+        self.name = name
+
+    def get_name(self) -> str:
+        """What the context is called."""
+        return self.name
+
+    def set_device_memory(self, memory: SupportsIndex) -> None:
+        """Where the context keeps activations: `engine.get_device_memory_size()` bytes."""
+        self.inner.device_memory = memory.__index__()
+
+    def destroy(self) -> None:
+        """Close the context, after the work of all streams."""
+        join_all()
+        self.inner.close()
+
+    def _execute(self, batch_size: int | None, bindings: Sequence[SupportsIndex]) -> bool:
+        addresses = [address.__index__() for address in bindings]
+        done = self.inner.execute(batch_size, addresses)
+        if self.profiler is not None:
+            self._report_times(self.profiler, batch_size, addresses)
+        return done
+
+    def _enqueue(
+        self, batch_size: int | None, bindings: Sequence[SupportsIndex], stream: object, event: object
+    ) -> bool:
+        addresses = [address.__index__() for address in bindings]
+        return self.inner.enqueue(batch_size, addresses, _handle(stream) or 0, _handle(event))
+
+    def _report_times(self, profiler: IProfiler, batch_size: int | None, addresses: Sequence[int]) -> None:
+        """Run twice more on the same inputs, into other outputs, and report the smaller time of each layer."""
+        inputs = {}
+        for number, binding in enumerate(self.engine.inner.bindings):
+            if binding.mode == "input":
+                dtype = binding.type.dtype
+                known = self.inner.get_binding_shape(number)
+                extents = tuple(batch_size if extent == UNKNOWN and batch_size else extent for extent in known)
+                values = bytes_at(addresses[number], prod(extents) * dtype.size)
+                inputs[binding.name] = values.view(dtype.numpy).reshape(extents)
+        for step in profile(self.inner, inputs, runs=2).steps:
+            profiler.report_layer_time(step.name, step.nanoseconds * 1e-6)
+
+
+def _handle(owner: object) -> int | None:
+    """The handle of a stream or event, which may be given itself."""
+    handle = getattr(owner, "handle", owner)
+    if handle is not None and not isinstance(handle, int):
+        raise ExecutionError(f"expected a stream or event, or the handle of one, found {type(owner).__name__}")
+    return handle

@@ -1,0 +1,296 @@
+"""Networks, their tensors and their layers: every call of the older interface beside those of the later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tensorwright.api.layer import Layer as ApiLayer
+from tensorwright.api.layers import convolution, elementwise, matmul, pooling, reduction, shape
+from tensorwright.api.network import NetworkDefinition as ApiNetwork
+from tensorwright.api.tensor import Tensor as ApiTensor
+from tensorwright.base.errors import NetworkError
+from tensorwright.compat.tensorrt.dims import Dims
+from tensorwright.compat.tensorrt.enums import MatrixOperation, TensorLocation
+from tensorwright.compat.tensorrt.facade import FACADES, Answer, Facade, accessors, faces, forward, getter, wrapped
+from tensorwright.tensor.weights import Weights as Constant
+
+
+@faces(ApiTensor)
+@accessors(name="name", type="dtype")
+class Tensor(Facade[ApiTensor]):
+    """A tensor of a network; its dimensions do not count an implicit batch."""
+
+    @property
+    def shape(self) -> Dims:
+        """The extents, -1 for what is only known at run time."""
+        return Dims(self.inner.shape)
+
+    @shape.setter
+    def shape(self, shape: object) -> None:
+        self.inner.shape = shape
+
+    def get_dimensions(self) -> Dims:
+        """As `shape`."""
+        return self.shape
+
+    def set_dimensions(self, dims: object) -> None:
+        """Give an input another shape."""
+        self.shape = dims
+
+    @property
+    def is_network_input(self) -> Answer:
+        """Whether it is an input; can be called."""
+        return Answer(self.inner.is_network_input)
+
+    @property
+    def is_network_output(self) -> Answer:
+        """Whether it is an output; can be called."""
+        return Answer(self.inner.is_network_output)
+
+    @property
+    def location(self) -> TensorLocation:
+        """Where it lies: memory of host and device is the same."""
+        return TensorLocation.DEVICE
+
+    def get_location(self) -> TensorLocation:
+        """As `location`."""
+        return TensorLocation.DEVICE
+
+
+FACADES[Constant] = lambda weights: weights.array if isinstance(weights, Constant) else weights
+
+
+@faces(ApiLayer)
+@accessors(name="name")
+class Layer(Facade[ApiLayer]):
+    """A layer; properties can be read and set by name or, as in the older interface, by methods."""
+
+    get_type = getter("type")
+    get_nb_inputs = getter("num_inputs")
+    get_nb_outputs = getter("num_outputs")
+    get_input = forward("get_input")
+    get_output = forward("get_output")
+    set_input = forward("set_input")
+
+
+@accessors(
+    stride="stride",
+    padding="padding",
+    pre_padding="pre_padding",
+    post_padding="post_padding",
+    padding_mode="padding_mode",
+)
+class WindowLayer(Layer):
+    """What convolutions and pooling share."""
+
+
+@faces(convolution.ConvolutionLayer)
+@accessors(
+    kernel_size="kernel_size",
+    nb_output_maps="num_output_maps",
+    nb_groups="num_groups",
+    kernel_weights="kernel",
+    bias_weights="bias",
+    dilation="dilation",
+)
+class ConvolutionLayer(WindowLayer):
+    """See `tensorwright.api.layers.convolution.ConvolutionLayer`."""
+
+
+@faces(convolution.DeconvolutionLayer)
+class DeconvolutionLayer(ConvolutionLayer):
+    """See `tensorwright.api.layers.convolution.DeconvolutionLayer`."""
+
+
+@faces(convolution.FullyConnectedLayer)
+@accessors(nb_output_channels="num_output_channels", kernel_weights="kernel", bias_weights="bias")
+class FullyConnectedLayer(Layer):
+    """See `tensorwright.api.layers.convolution.FullyConnectedLayer`."""
+
+
+@faces(elementwise.ActivationLayer)
+@accessors(activation_type="activation_type", alpha="alpha", beta="beta")
+class ActivationLayer(Layer):
+    """See `tensorwright.api.layers.elementwise.ActivationLayer`."""
+
+
+@faces(pooling.PoolingLayer)
+@accessors(
+    pooling_type="pooling_type",
+    window_size="window_size",
+    blend_factor="blend_factor",
+    average_count_excludes_padding="average_count_excludes_padding",
+)
+class PoolingLayer(WindowLayer):
+    """See `tensorwright.api.layers.pooling.PoolingLayer`."""
+
+
+@faces(pooling.LRNLayer)
+@accessors(window_size="window_size", alpha="alpha", beta="beta", k="k")
+class LRNLayer(Layer):
+    """See `tensorwright.api.layers.pooling.LRNLayer`."""
+
+
+@faces(elementwise.ScaleLayer)
+@accessors(mode="mode", shift="shift", scale="scale", power="power")
+class ScaleLayer(Layer):
+    """See `tensorwright.api.layers.elementwise.ScaleLayer`."""
+
+
+@faces(reduction.SoftMaxLayer)
+@accessors(axes="axes")
+class SoftMaxLayer(Layer):
+    """See `tensorwright.api.layers.reduction.SoftMaxLayer`."""
+
+
+@faces(shape.ConcatenationLayer)
+@accessors(axis="axis")
+class ConcatenationLayer(Layer):
+    """See `tensorwright.api.layers.shape.ConcatenationLayer`."""
+
+
+@faces(elementwise.ElementWiseLayer)
+@accessors(operation="op")
+class ElementWiseLayer(Layer):
+    """See `tensorwright.api.layers.elementwise.ElementWiseLayer`."""
+
+
+@faces(elementwise.UnaryLayer)
+@accessors(operation="op")
+class UnaryLayer(Layer):
+    """See `tensorwright.api.layers.elementwise.UnaryLayer`."""
+
+
+@faces(reduction.ReduceLayer)
+@accessors(operation="op", reduce_axes="axes", keep_dimensions="keep_dims")
+class ReduceLayer(Layer):
+    """See `tensorwright.api.layers.reduction.ReduceLayer`."""
+
+
+@faces(reduction.TopKLayer)
+@accessors(operation="op", k="k", reduce_axes="axes")
+class TopKLayer(Layer):
+    """See `tensorwright.api.layers.reduction.TopKLayer`."""
+
+
+@faces(shape.GatherLayer)
+@accessors(gather_axis="axis")
+class GatherLayer(Layer):
+    """See `tensorwright.api.layers.shape.GatherLayer`."""
+
+
+@faces(shape.PaddingLayer)
+@accessors(pre_padding="pre_padding", post_padding="post_padding")
+class PaddingLayer(Layer):
+    """See `tensorwright.api.layers.shape.PaddingLayer`."""
+
+
+@faces(shape.ShuffleLayer)
+@accessors(
+    first_transpose="first_transpose",
+    reshape_dimensions="reshape_dims",
+    second_transpose="second_transpose",
+)
+class ShuffleLayer(Layer):
+    """See `tensorwright.api.layers.shape.ShuffleLayer`."""
+
+
+@faces(shape.SliceLayer)
+@accessors(start="start", size="shape", stride="stride")
+class SliceLayer(Layer):
+    """See `tensorwright.api.layers.shape.SliceLayer`."""
+
+
+@faces(matmul.MatrixMultiplyLayer)
+class MatrixMultiplyLayer(Layer):
+    """See `tensorwright.api.layers.matmul.MatrixMultiplyLayer`."""
+
+    def get_transpose(self, index: int) -> bool:
+        """Whether an operand is transposed."""
+        return getattr(self.inner, f"op{index}") is MatrixOperation.TRANSPOSE
+
+    def set_transpose(self, index: int, value: bool) -> None:
+        """Transpose an operand, or do not."""
+        setattr(self.inner, f"op{index}", bool(value))
+
+
+@faces(matmul.ConstantLayer)
+@accessors(weights="weights", dimensions="shape")
+class ConstantLayer(Layer):
+    """See `tensorwright.api.layers.matmul.ConstantLayer`."""
+
+
+def _missing(call: str, advice: str) -> Callable[..., object]:
+    def method(*_arguments: object, **_named: object) -> object:
+        raise NetworkError(f"{call} is not available: {advice}")
+
+    return method
+
+
+_NO_PLUGINS = "there are no plugins in machine code yet; build what they compute from other layers"
+_NO_RECURRENCE = "import the recurrent network from ONNX, whose LSTM, GRU and RNN operators are supported"
+_NO_FORMULAS = "set padding_mode, pre_padding and post_padding of the layers instead"
+
+
+@faces(ApiNetwork)
+class NetworkDefinition(Facade[ApiNetwork]):
+    """A network under construction."""
+
+    add_input = forward("add_input")
+    mark_output = forward("mark_output")
+    unmark_output = forward("unmark_output")
+    remove_tensor = forward("remove_tensor")
+    get_nb_inputs = getter("num_inputs")
+    get_nb_outputs = getter("num_outputs")
+    get_nb_layers = getter("num_layers")
+    get_input = forward("get_input")
+    get_output = forward("get_output")
+    get_layer = forward("get_layer")
+
+    add_activation = forward("add_activation")
+    add_concatenation = forward("add_concatenation")
+    add_constant = forward("add_constant")
+    add_convolution = forward("add_convolution")
+    add_deconvolution = forward("add_deconvolution")
+    add_element_wise = add_elementwise = forward("add_elementwise")
+    add_fully_connected = forward("add_fully_connected")
+    add_gather = forward("add_gather")
+    add_identity = forward("add_identity")
+    add_lrn = forward("add_lrn")
+    add_matrix_multiply = forward("add_matrix_multiply")
+    add_padding = forward("add_padding")
+    add_parametric_relu = forward("add_parametric_relu")
+    add_pooling = forward("add_pooling")
+    add_reduce = forward("add_reduce")
+    add_resize = forward("add_resize")
+    add_scale = forward("add_scale")
+    add_shuffle = forward("add_shuffle")
+    add_slice = forward("add_slice")
+    add_softmax = add_soft_max = forward("add_softmax")
+    add_topk = add_top_k = forward("add_topk")
+    add_unary = forward("add_unary")
+
+    add_plugin = _missing("add_plugin", _NO_PLUGINS)
+    add_plugin_ext = _missing("add_plugin_ext", _NO_PLUGINS)
+    add_plugin_v2 = _missing("add_plugin_v2", _NO_PLUGINS)
+    add_rnn = _missing("add_rnn", _NO_RECURRENCE)
+    add_rnnv2 = add_rnn_v2 = _missing("add_rnnv2", _NO_RECURRENCE)
+    add_ragged_softmax = add_ragged_soft_max = _missing("add_ragged_softmax", "mask the scores and use add_softmax")
+    set_pooling_output_dimensions_formula = _missing("set_pooling_output_dimensions_formula", _NO_FORMULAS)
+    set_convolution_output_dimensions_formula = _missing("set_convolution_output_dimensions_formula", _NO_FORMULAS)
+    set_deconvolution_output_dimensions_formula = _missing("set_deconvolution_output_dimensions_formula", _NO_FORMULAS)
+    get_pooling_output_dimensions_formula = _missing("get_pooling_output_dimensions_formula", _NO_FORMULAS)
+    get_convolution_output_dimensions_formula = _missing("get_convolution_output_dimensions_formula", _NO_FORMULAS)
+    get_deconvolution_output_dimensions_formula = _missing("get_deconvolution_output_dimensions_formula", _NO_FORMULAS)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[object]:
+        return map(wrapped, self.inner)
+
+    def __getitem__(self, index: int) -> object:
+        return wrapped(self.inner[index])
