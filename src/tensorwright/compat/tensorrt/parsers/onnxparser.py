@@ -76,9 +76,8 @@ class LegacyOnnxParser(Facade[ApiOnnxParser]):
     """Reads the model of a configuration into a network of its own, with explicit batch."""
 
     def __init__(self, config: OnnxConfig) -> None:
-        self._network = ApiNetwork(explicit_batch=True)
+        super().__init__(ApiOnnxParser(ApiNetwork(explicit_batch=True)))
         self._config = config
-        super().__init__(ApiOnnxParser(self._network))
 
     def parse(self, onnx_filename: str | os.PathLike[str] | None = None, data_type: object = FLOAT32) -> bool:
         """Read a file, that of the configuration without a name. False if it fails, for reasons that are logged."""
@@ -88,19 +87,22 @@ class LegacyOnnxParser(Facade[ApiOnnxParser]):
 
     def convert_to_trtnetwork(self) -> bool:
         """Whether there is a network: `parse` has made it."""
-        return self._network.num_outputs > 0
+        return self.inner.network.num_outputs > 0
 
     def get_trtnetwork(self) -> NetworkDefinition:
         """The network."""
-        return NetworkDefinition(self._network)
+        return NetworkDefinition(self.inner.network)
 
     convert_to_trt_network = convert_to_trtnetwork
     get_trt_network = get_trtnetwork
 
     def report_parsing_info(self) -> None:
         """Log what the network has become."""
-        layers = list(self._network) if self._config.get_print_layer_info() else []
-        lines = [f"{self._network.num_layers} layers", *(f"  {layer.type.name} '{layer.name}'" for layer in layers)]
+        layers = list(self.inner.network) if self._config.get_print_layer_info() else []
+        lines = [
+            f"{self.inner.network.num_layers} layers",
+            *(f"  {layer.type.name} '{layer.name}'" for layer in layers),
+        ]
         self.inner.logger.log(Severity.INFO, "\n".join(lines))
 
 

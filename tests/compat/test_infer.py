@@ -1,0 +1,329 @@
+"""The older interface on networks made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tensorwright.base.errors import NetworkError, ShapeError, TensorwrightError
+from tensorwright.compat.pycuda import driver as cuda
+from tensorwright.compat.tensorrt import infer, utils
+
+
+class Recorder(infer.Logger):
+    def __init__(self):
+        self.messages = []
+
+    def log(self, severity, msg):
+        self.messages.append((severity, msg))
+
+    def said(self, severity, text):
+        return any(found == severity and text in message for found, message in self.messages)
+
+
+@pytest.fixture
+def logger():
+    return Recorder()
+
+
+@pytest.fixture
+def builder(logger):
+    found = infer.create_infer_builder(logger)
+    found.set_max_batch_size(3)
+    found.set_max_workspace_size(1 << 20)
+    return found
+
+
+def small(builder, rng):
+    """y = relu(3×3 convolution, stride 2, padding 1 of x [2, 5, 5]), as [4, 3, 3]; and the weights."""
+    weights = rng.standard_normal((4, 2, 3, 3)).astype(np.float32)
+    bias = rng.standard_normal(4).astype(np.float32)
+    network = builder.create_network()
+    x = network.add_input("x", infer.DataType_kFLOAT, infer.DimsCHW(2, 5, 5))
+    convolution = network.add_convolution(x, 4, infer.DimsHW(3, 3), infer.Weights(weights), infer.Weights(bias))
+    convolution.set_stride(infer.DimsHW(2, 2))
+    convolution.set_padding((1, 1))
+    convolution.set_name("conv")
+    relu = network.add_activation(convolution.get_output(0), infer.ActivationType.RELU)
+    relu.get_output(0).set_name("y")
+    network.mark_output(relu.get_output(0))
+    return network, weights, bias
+
+
+def expected(x, weights, bias):
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))[:, :, ::2, ::2]
+    return np.maximum(np.einsum("nchwij,ocij->nohw", windows, weights) + bias[:, None, None], 0)
+
+
+def run(engine, context, x, batch, *, asynchronous=False):
+    shape = (batch, *engine.get_binding_dimensions(1))
+    y = np.full(shape, np.nan, np.float32)
+    d_x, d_y = cuda.to_device(x), cuda.mem_alloc(y.nbytes)
+    if asynchronous:
+        stream, event = cuda.Stream(), cuda.Event()
+        assert context.enqueue(batch, [int(d_x), int(d_y)], stream.handle, event)
+        event.synchronize()
+        cuda.memcpy_dtoh_async(y, d_y, stream)
+    else:
+        assert context.execute(batch, [d_x, d_y])
+        cuda.memcpy_dtoh(y, d_y)
+    return y
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_network_by_hand(builder, rng, asynchronous):
+    network, weights, bias = small(builder, rng)
+    engine = builder.build_cuda_engine(network)
+    assert engine
+    assert engine.get_nb_bindings() == 2
+    assert [engine.get_binding_name(index) for index in range(2)] == ["x", "y"]
+    assert engine.get_binding_index("y") == 1
+    assert engine.binding_is_input(0)
+    assert not engine.binding_is_input(1)
+    assert engine.get_binding_dimensions(1) == (4, 3, 3)
+    assert engine.get_binding_dimensions(0).to_DimsCHW().C() == 2
+    assert engine.get_binding_data_type(0) is infer.DataType.FLOAT
+    assert engine.get_max_batch_size() == 3
+    assert engine.get_nb_layers() >= 1
+    context = engine.create_execution_context()
+    assert context.get_engine() is engine
+    for batch in (3, 1):
+        x = rng.standard_normal((batch, 2, 5, 5)).astype(np.float32)
+        found = run(engine, context, x, batch, asynchronous=asynchronous)
+        np.testing.assert_allclose(found, expected(x, weights, bias), rtol=1e-4, atol=1e-5)
+    context.destroy()
+    engine.destroy()
+    engine.destroy()
+
+
+def test_an_engine_goes_through_its_bytes(builder, logger, rng, tmp_path):
+    network, weights, bias = small(builder, rng)
+    engine = builder.build_cuda_engine(network)
+    memory = engine.serialize()
+    assert memory.size() == len(memory.data()) == len(memory)
+    assert memory.type() is infer.DataType.INT8
+    assert utils.write_engine_to_file(tmp_path / "e.plan", memory)
+    memory.destroy()
+    loaded = utils.load_engine(logger, tmp_path / "e.plan")
+    padded = np.frombuffer(bytes(memory) + bytes(99), np.uint8)
+    again = infer.create_infer_runtime(logger).deserialize_cuda_engine(padded, memory.size(), None)
+    x = rng.standard_normal((2, 2, 5, 5)).astype(np.float32)
+    for one in (loaded, again):
+        found = run(one, one.create_execution_context(), x, 2)
+        np.testing.assert_allclose(found, expected(x, weights, bias), rtol=1e-4, atol=1e-5)
+
+
+def test_a_damaged_engine_gives_none_and_a_reason(logger, tmp_path):
+    runtime = infer.create_infer_runtime(logger)
+    assert runtime.deserialize_cuda_engine(b"no plan at all", 14, None) is None
+    assert logger.said(infer.LogSeverity.ERROR, "plan")
+    (tmp_path / "e.plan").write_bytes(b"no plan at all")
+    with pytest.raises(AssertionError, match=r"e\.plan cannot be loaded"):
+        utils.load_engine(logger, tmp_path / "e.plan")
+
+
+def test_a_build_that_fails_gives_none_and_a_reason(builder, logger):
+    assert builder.build_cuda_engine(builder.create_network()) is None
+    assert logger.said(infer.LogSeverity.ERROR, "no outputs")
+
+
+def test_memory_of_ones_own(builder, rng):
+    network, weights, bias = small(builder, rng)
+    engine = builder.build_cuda_engine(network)
+    context = engine.create_execution_context_without_device_memory()
+    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
+    with pytest.raises(TensorwrightError, match="no device memory yet"):
+        run(engine, context, x, 1)
+    memory = cuda.mem_alloc(engine.get_device_memory_size() + 1)
+    context.set_device_memory(memory)
+    np.testing.assert_allclose(run(engine, context, x, 1), expected(x, weights, bias), rtol=1e-4, atol=1e-5)
+
+
+def test_an_allocator_of_ones_own(builder, rng):
+    class Counting(infer.GpuAllocator):
+        def __init__(self):
+            self.held = {}
+
+        def allocate(self, size, alignment, flags):
+            memory = np.empty(size + alignment, np.uint8)
+            address = -(-memory.ctypes.data // alignment) * alignment
+            self.held[address] = memory
+            return address
+
+        def free(self, memory):
+            del self.held[memory]
+
+    allocator = Counting()
+    builder.set_gpu_allocator(allocator)
+    engine = builder.build_cuda_engine(small(builder, rng)[0])
+    context = engine.create_execution_context()
+    assert allocator.held
+    context.destroy()
+    engine.destroy()
+    assert not allocator.held
+
+
+def test_a_profiler_hears_every_layer_of_a_synchronous_execution(builder, rng, capsys):
+    class Times(infer.Profiler):
+        calls = 0
+
+        def report_layer_time(self, layerName, ms):  # noqa: N803
+            self.calls += 1
+            super().report_layer_time(layerName, ms)
+
+    engine = builder.build_cuda_engine(small(builder, rng)[0])
+    context = engine.create_execution_context()
+    profiler = Times(2)
+    context.set_profiler(profiler)
+    assert context.get_profiler() is profiler
+    x = rng.standard_normal((2, 2, 5, 5)).astype(np.float32)
+    with_profiler = [run(engine, context, x, 2) for _ in range(2)]
+    assert profiler.calls == 2 * engine.get_nb_layers()
+    assert list(profiler.times) == list(context.inner.step_names)
+    assert all(time >= 0 for time in profiler.times.values())
+    profiler.print_layer_times()
+    assert len(capsys.readouterr().out.splitlines()) == len(profiler.times) + 1
+    context.set_profiler(None)
+    assert np.array_equal(run(engine, context, x, 2), with_profiler[0])
+    run(engine, context, x, 2, asynchronous=True)
+    assert profiler.calls == 2 * engine.get_nb_layers()
+
+
+def test_lower_precisions_are_accepted_with_a_warning(builder, logger, rng):
+    class Calibrator(infer.EntropyCalibrator):
+        def get_batch_size(self):
+            return 1
+
+        def get_batch(self, bindings, names):
+            raise AssertionError("not called")
+
+    builder.set_half2_mode(True)
+    builder.set_int8_mode(True)
+    builder.set_int8_calibrator(Calibrator())
+    assert builder.build_cuda_engine(small(builder, rng)[0])
+    assert logger.said(infer.LogSeverity.WARNING, "int8 is not available yet")
+    assert logger.said(infer.LogSeverity.WARNING, "FP16 is not available yet")
+
+
+def test_settings_of_the_builder(builder):
+    for name, value in {
+        "max_batch_size": 7, "max_workspace_size": 5, "half2_mode": True, "fp16_mode": True, "int8_mode": True,
+        "debug_sync": True, "min_find_iterations": 3, "average_find_iterations": 2,
+    }.items():  # fmt: skip
+        getattr(builder, f"set_{name}")(value)
+        assert getattr(builder, f"get_{name}")() == value == getattr(builder, name)
+    assert builder.platform_has_fast_fp16() is bool(builder.platform_has_fast_fp16)
+    assert builder.platform_has_fast_int8() in (True, False)
+
+
+def test_layers_keep_what_is_set(builder, rng):
+    network, weights, bias = small(builder, rng)
+    assert (network.get_nb_inputs(), network.get_nb_outputs(), network.get_nb_layers()) == (1, 1, 2)
+    x, y, layer = network.get_input(0), network.get_output(0), network.get_layer(0)
+    assert isinstance(layer, infer.ConvolutionLayer)
+    assert layer.get_type() is infer.LayerType.CONVOLUTION
+    assert layer.get_name() == "conv"
+    assert layer.get_stride() == (2, 2)
+    assert layer.get_nb_output_maps() == 4
+    assert np.array_equal(layer.get_kernel_weights().reshape(weights.shape), weights)
+    assert np.array_equal(layer.get_bias_weights(), bias)
+    assert layer.get_input(0) == x
+    assert hash(layer.get_input(0)) == hash(x)
+    assert x.get_dimensions().H() == 5
+    assert y.get_name() == "y"
+    assert y.get_type() is infer.DataType.FLOAT
+    assert y.is_network_output()
+    assert not y.is_network_input
+    layer.set_dilation(infer.DimsHW((2, 2)))
+    layer.stride = (1, 1)
+    assert layer.get_dilation() == layer.dilation == (2, 2)
+    assert y.get_dimensions() == (4, 3, 3)
+    x.set_dimensions(infer.DimsCHW(2, 9, 9))
+    assert y.shape == (4, 7, 7)
+
+
+def test_every_kind_of_layer_can_be_added(builder, rng):
+    network = builder.create_network()
+    x = network.add_input("x", infer.DataType.FLOAT, (4, 6, 6))
+    pool = network.add_pooling(x, infer.PoolingType_kMAX, infer.DimsHW(2, 2))
+    pool.set_stride((2, 2))
+    pool.set_average_count_excludes_padding(False)
+    lrn = network.add_lrn(pool.get_output(0), 3, 1e-4, 0.75, 1.0)
+    scale = network.add_scale(lrn.get_output(0), infer.ScaleMode.UNIFORM, np.float32(1), np.float32(2), None)
+    kernel = rng.standard_normal((4, 2, 2, 2)).astype(np.float32)
+    up = network.add_deconvolution(scale.get_output(0), 2, (2, 2), kernel, infer.Weights.empty)
+    up.set_stride((2, 2))
+    pair = network.add_concatenation([up.get_output(0), x])
+    pair.set_axis(0)
+    total = network.add_element_wise(pair.get_output(0), pair.get_output(0), infer.ElementWiseOperation_kSUM)
+    root = network.add_unary(total.get_output(0), infer.UnaryOperation.ABS)
+    padded = network.add_padding(root.get_output(0), infer.DimsHW(1, 0), infer.DimsHW(0, 1))
+    shuffle = network.add_shuffle(padded.get_output(0))
+    shuffle.set_first_transpose(infer.Permutation(1, 2, 0))
+    shuffle.set_reshape_dimensions(infer.Dims(7, 42))
+    mean = network.add_reduce(shuffle.get_output(0), infer.ReduceOperation.AVG, 1 << 1, False)
+    assert (mean.get_reduce_axes(), mean.get_keep_dimensions()) == (1 << 1, False)
+    matrix = network.add_constant(infer.Dims(7, 42), rng.random((7, 42), np.float32))
+    product = network.add_matrix_multiply(shuffle.get_output(0), False, matrix.get_output(0), True)
+    assert (product.get_transpose(0), product.get_transpose(1)) == (False, True)
+    best = network.add_topk(product.get_output(0), infer.TopKOperation_kMAX, 2, 1 << 1)
+    indices = network.add_constant((2,), np.array([3, 0], np.int32))
+    rows = network.add_gather(shuffle.get_output(0), indices.get_output(0), 0)
+    assert rows.get_gather_axis() == 0
+    dense = network.add_fully_connected(
+        x, 10, rng.random((10, 144), np.float32), infer.Weights.empty(infer.DataType.FLOAT)
+    )
+    soft = network.add_softmax(dense.get_output(0))
+    shapes = [layer.get_output(0).get_dimensions() for layer in (up, pair, padded, mean, best, rows, soft)]
+    assert shapes == [(2, 6, 6), (6, 6, 6), (6, 7, 7), (7,), (7, 2), (2, 42), (10, 1, 1)]
+
+
+@pytest.mark.parametrize("call", ["add_rnn", "add_rnnv2", "add_plugin", "add_plugin_ext", "add_ragged_softmax"])
+def test_what_is_not_available_says_what_to_do(builder, call):
+    with pytest.raises(NetworkError, match=rf"{call} is not available: .{{20}}"):
+        getattr(builder.create_network(), call)(1, 2)
+
+
+def test_engines_cannot_be_refitted():
+    with pytest.raises(TensorwrightError, match="build the network again"):
+        infer.create_infer_refitter(None, None)
+
+
+def test_dimensions():
+    assert infer.DimsHW(2, 3) == infer.DimsHW((2, 3)) == (2, 3)
+    assert infer.DimsCHW(1, 28, 29).W() == 29
+    dims = infer.DimsNCHW(5, 4, 3, 2)
+    assert (dims.N(), dims.C(), dims.H(), dims.W(), dims.nbDims) == (5, 4, 3, 2, 4)
+    vector = infer.Dims(10).to_DimsCHW()
+    assert (vector.C(), vector.H(), vector.W()) == (10, 1, 1)
+    assert infer.Dims(1, 3, 4, 5).to_DimsCHW() == (3, 4, 5)
+    assert infer.Dims([3, 4, 5]).to_DimsNCHW() == (1, 3, 4, 5)
+    assert infer.Dims(3, 4, 5).C() == 3
+    assert repr(infer.Dims()) == "Dims()"
+    for wrong in (
+        lambda: infer.DimsHW(1, 2, 3),
+        lambda: infer.DimsHW(1, 2).C(),
+        lambda: infer.Dims(2, 3, 4, 5).to_DimsCHW(),
+    ):
+        with pytest.raises(ShapeError):
+            wrong()
+
+
+def test_loggers(capsys):
+    for kind in (infer.ConsoleLogger, infer.ColorLogger):
+        logger = kind(infer.LogSeverity.WARNING)
+        logger.log(infer.LogSeverity.ERROR, "heard")
+        logger.log(infer.LogSeverity.INFO, "unheard")
+        assert capsys.readouterr().err == "[tensorwright] ERROR: heard\n"
+        assert repr(logger) == f"{kind.__name__}(WARNING)"
+    assert infer.ConsoleLogger(2).severity is infer.LogSeverity.WARNING
+
+
+def test_facades_have_the_attributes_of_what_is_behind_them(builder):
+    network = builder.create_network()
+    assert network.has_implicit_batch_dimension
+    network.name = "mine"
+    assert network.inner.name == "mine"
+    with pytest.raises(AttributeError, match="NetworkDefinition has no attribute 'nonsense'"):
+        _ = network.nonsense
