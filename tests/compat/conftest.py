@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import tensorwright.compat
-
 
 @pytest.fixture(autouse=True)
 def timings(monkeypatch, tmp_path_factory):
@@ -13,13 +11,3 @@ def timings(monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp().parent / "compat"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
-
-
-@pytest.fixture
-def trt():
-    """`tensorrt`, as a script imports it."""
-    tensorwright.compat.activate(force=True)
-    import tensorrt
-
-    yield tensorrt
-    tensorwright.compat.deactivate()
