@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tensorwright.base.errors import NetworkError, ShapeError, TensorwrightError
+from tensorwright.base.errors import ExecutionError, NetworkError, ShapeError, TensorwrightError
 from tensorwright.compat.pycuda import driver as cuda
 from tensorwright.compat.tensorrt import infer, utils
 
@@ -138,6 +138,22 @@ def test_memory_of_ones_own(builder, rng):
     memory = cuda.mem_alloc(engine.get_device_memory_size() + 1)
     context.set_device_memory(memory)
     np.testing.assert_allclose(run(engine, context, x, 1), expected(x, weights, bias), rtol=1e-4, atol=1e-5)
+
+
+def test_device_memory_that_is_too_small_is_refused(builder, rng):
+    context = builder.build_cuda_engine(small(builder, rng)[0]).create_execution_context()
+    x, y, short = (cuda.mem_alloc(size) for size in (2 * 50 * 4, 2 * 36 * 4, 2 * 36 * 4 - 1))
+    stream = cuda.Stream()
+    assert context.execute(np.int64(2), [x, y])
+    with pytest.raises(ExecutionError, match=r"input 'x': 600 bytes are needed for a batch of 3, .* has 400"):
+        context.execute(3, [x, y])
+    with pytest.raises(ExecutionError, match="output 'y': 288 bytes are needed"):
+        context.enqueue(2, [int(x), int(short)], stream.handle, None)
+    with pytest.raises(ExecutionError, match=r"memory at its address has 0"):
+        context.enqueue(2, [int(x), int(cuda.mem_alloc(1 << 16))], stream.handle, None)
+    y.free()
+    with pytest.raises(cuda.LogicError, match="freed already"):
+        context.execute(1, [x, y])
 
 
 def test_an_allocator_of_ones_own(builder, rng):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tensorwright.compat.pycuda import autoinit
+from tensorwright.compat.pycuda import autoinit, gpuarray, tools
 from tensorwright.compat.pycuda import driver as cuda
 
 
@@ -165,6 +165,9 @@ def test_freed_memory_is_not_used():
         cuda.memcpy_htod(memory, np.zeros(1))
     with pytest.raises(cuda.LogicError, match="freed already"):
         memory.free()
+    address = int(cuda.mem_alloc(8))
+    with pytest.raises(cuda.LogicError, match="keep the object that owns it"):
+        cuda.memcpy_htod(address, np.zeros(1))
 
 
 def test_the_device_is_the_cpu():
@@ -176,3 +179,19 @@ def test_the_device_is_the_cpu():
     autoinit.context.push()
     cuda.Context.synchronize()
     cuda.Context.pop()
+
+
+def test_arrays_on_the_device(rng):
+    values = rng.random((2, 3))
+    array = gpuarray.to_gpu(values)
+    assert np.array_equal(array.get(), values)
+    assert int(array.gpudata) == array.ptr
+    array.set(np.asfortranarray(values * 2))
+    assert np.array_equal(array.get(np.zeros((2, 3))), values * 2)
+    array.set_async(values)
+    nothing = gpuarray.zeros((2, 3), np.float64)
+    cuda.memcpy_dtod(array.gpudata, nothing.ptr, 24)
+    assert np.array_equal(array.get(), values * [[0], [1]])
+    assert (gpuarray.empty(5, np.int8).nbytes, len(array)) == (5, 2)
+    tools.make_default_context().pop()
+    tools.clear_context_caches()

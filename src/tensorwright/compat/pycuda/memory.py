@@ -40,10 +40,17 @@ class DeviceAllocation:
         self._address = address
         self._finalizer = weakref.finalize(self, _free, allocator, address)
         self._finalizer.atexit = False  # Streams may still be at work in it.
+        _FREED.pop(address, None)
+        _ALLOCATIONS[address] = self
+
+    @property
+    def is_freed(self) -> bool:
+        """Whether `free` was called."""
+        return not self._finalizer.alive
 
     def free(self) -> None:
         """Give the memory back, after all work."""
-        if not self._finalizer.alive:
+        if self.is_freed:
             raise LogicError("free: the memory is freed already")
         self._finalizer()
 
@@ -61,9 +68,24 @@ class DeviceAllocation:
         return f"DeviceAllocation({self.size} bytes at {self._address:#x})"
 
     def _checked_address(self) -> int:
-        if not self._finalizer.alive:
+        if self.is_freed:
             raise LogicError("the address of memory that is freed already was asked for")
         return self._address
+
+
+_ALLOCATIONS: weakref.WeakValueDictionary[int, DeviceAllocation] = weakref.WeakValueDictionary()
+"""The memory that starts at an address; keeps nothing alive."""
+_FREED: dict[int, None] = {}
+"""Where the latest memory started that was freed: an address may outlive what it was taken from."""
+_REMEMBERED = 4096
+
+
+def room_at(address: int) -> int | None:
+    """How many bytes of device memory start at an address: 0 if it was freed, None if it is not the start of any."""
+    if address in _FREED:
+        return 0
+    allocation = _ALLOCATIONS.get(address)
+    return None if allocation is None else allocation.size
 
 
 class PagelockedHostAllocation(mmap.mmap):
@@ -162,6 +184,8 @@ def _device_bytes(memory: DeviceAllocation | int | np.integer, size: int | None)
     address = int(memory)
     if address <= 0:
         raise LogicError(f"expected the address of device memory, found {address:#x}")
+    if room_at(address) == 0:
+        raise LogicError(f"the device memory at {address:#x} is freed already; keep the object that owns it")
     return bytes_at(address, size)
 
 
@@ -177,4 +201,7 @@ def _free(allocator: Allocator, address: int) -> None:
         threading.Thread(target=_free, args=(allocator, address), daemon=True).start()
         return
     join_all()
+    _FREED[address] = None
+    while len(_FREED) > _REMEMBERED:
+        _FREED.pop(next(iter(_FREED)), None)
     allocator.free(address)

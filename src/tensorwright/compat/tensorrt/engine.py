@@ -8,6 +8,7 @@ from typing import SupportsIndex
 
 from tensorwright.api.builder import HostMemory as ApiHostMemory
 from tensorwright.base.errors import ExecutionError
+from tensorwright.compat.pycuda.memory import room_at
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
@@ -139,6 +140,7 @@ class ExecutionContext(Facade[RuntimeContext]):
         self.engine = engine
         self.profiler: IProfiler | None = None
         self._addresses: dict[str, int] = {}
+        self._sizes: dict[int | None, tuple[int, ...]] = {}
 
     def get_engine(self) -> CudaEngine:
         """The engine of the context."""
@@ -194,6 +196,7 @@ class ExecutionContext(Facade[RuntimeContext]):
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         """Say the shape of an input."""
         self.inner.set_input_shape(name, tuple(shape))
+        self._sizes.clear()
         return True
 
     def set_binding_shape(self, binding: int, shape: Sequence[int]) -> bool:
@@ -247,7 +250,7 @@ class ExecutionContext(Facade[RuntimeContext]):
         self.inner.close()
 
     def _execute(self, batch_size: int | None, bindings: Sequence[SupportsIndex]) -> bool:
-        addresses = [address.__index__() for address in bindings]
+        batch_size, addresses = self._checked(batch_size, bindings)
         done = self.inner.execute(batch_size, addresses)
         if self.profiler is not None:
             self._report_times(self.profiler, batch_size, addresses)
@@ -256,17 +259,44 @@ class ExecutionContext(Facade[RuntimeContext]):
     def _enqueue(
         self, batch_size: int | None, bindings: Sequence[SupportsIndex], stream: object, event: object
     ) -> bool:
-        addresses = [address.__index__() for address in bindings]
+        batch_size, addresses = self._checked(batch_size, bindings)
         return self.inner.enqueue(batch_size, addresses, _handle(stream) or 0, _handle(event))
+
+    def _checked(
+        self, batch_size: SupportsIndex | None, bindings: Sequence[SupportsIndex]
+    ) -> tuple[int | None, list[int]]:
+        """Batch and addresses as plain integers. Device memory that is too small is refused, not overrun."""
+        batch = None if batch_size is None else batch_size.__index__()
+        addresses = [address.__index__() for address in bindings]
+        sizes = self._sizes.get(batch)
+        if sizes is None:
+            sizes = self._sizes[batch] = self._needed(batch)
+        for number, (needed, address) in enumerate(zip(sizes, addresses, strict=False)):
+            room = room_at(address)
+            if room is not None and room < needed:
+                binding = self.engine.inner.bindings[number]
+                raise ExecutionError(
+                    f"{binding.mode} '{binding.name}': {needed} bytes are needed for a batch of {batch}, the device "
+                    f"memory at its address has {room}; allocate more, keep what owns it, check the order of bindings"
+                )
+        return batch, addresses
+
+    def _needed(self, batch: int | None) -> tuple[int, ...]:
+        """Bytes of each binding; 0 where that is not known."""
+        bindings = self.engine.inner.bindings
+        return tuple(max(0, prod(self._extents(i, batch))) * b.type.dtype.size for i, b in enumerate(bindings))
+
+    def _extents(self, number: int, batch: int | None) -> tuple[int, ...]:
+        """The shape of a binding: what is unknown in front is the batch."""
+        known = self.inner.get_binding_shape(number)
+        return (batch, *known[1:]) if known[:1] == (UNKNOWN,) and batch else known
 
     def _report_times(self, profiler: IProfiler, batch_size: int | None, addresses: Sequence[int]) -> None:
         """Run twice more on the same inputs, into other outputs, and report the smaller time of each layer."""
         inputs = {}
         for number, binding in enumerate(self.engine.inner.bindings):
             if binding.mode == "input":
-                dtype = binding.type.dtype
-                known = self.inner.get_binding_shape(number)
-                extents = tuple(batch_size if extent == UNKNOWN and batch_size else extent for extent in known)
+                dtype, extents = binding.type.dtype, self._extents(number, batch_size)
                 values = bytes_at(addresses[number], prod(extents) * dtype.size)
                 inputs[binding.name] = values.view(dtype.numpy).reshape(extents)
         for step in profile(self.inner, inputs, runs=2).steps:
