@@ -1,4 +1,4 @@
-"""Products by Strassen's algorithm equal the reference, for every configuration, instruction set and dealing of tasks."""
+"""Products by Strassen's algorithm equal the reference, for every configuration, instruction set and share of tasks."""
 
 from __future__ import annotations
 

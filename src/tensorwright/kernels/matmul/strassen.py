@@ -281,10 +281,8 @@ class Strassen:
         emitter, builder, lanes = self.emitter, self.builder, self.quarters.lanes
         with emitter.scope():
             emitter.values[self.epilogue.column] = emitter.integer(column)
-            values = [
-                builder.load(builder.offset(place, number * lanes, FLOAT32), FLOAT32, lanes)
-                for number in range(vectors)
-            ]
+            places = [builder.offset(place, number * lanes, FLOAT32) for number in range(vectors)]
+            values = [builder.load(each, FLOAT32, lanes) for each in places]
             self.epilogue.store(emitter, self.output, values, row, self._masks(column, vectors))
 
     def _masks(self, column: Dim, vectors: int) -> list[Register | None]:
