@@ -5,6 +5,7 @@ An engine's library is imported when the engine is made, so that each can live i
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ class OpenVino:
 
 
 class Ncnn:
-    """float32 throughout (no f16 or bf16 storage), Winograd and packed layouts on; converted by pnnx."""
+    """float32 throughout (no f16 or bf16 storage), Winograd and packed layouts on; converted by pnnx (needs PyTorch)."""
 
     def __init__(self, model: Path, threads: int) -> None:
         import ncnn
@@ -141,11 +142,11 @@ def convert(engine: str, model: Path, shape: tuple[int, ...], python: str) -> st
     """Convert a model for an engine that does not read ONNX; returns why it cannot, empty if it can."""
     if engine == "ncnn" and not model.with_suffix(".ncnn.param").exists():
         sizes = "[" + ",".join(map(str, shape)) + "]f32"
-        command = [str(Path(python).parent / "pnnx"), str(model), f"inputshape={sizes}", "fp16=0"]
+        command = [_tool("pnnx", python), str(model), f"inputshape={sizes}", "fp16=0"]
         made = [model.with_suffix(".ncnn.param"), model.with_suffix(".ncnn.bin")]
     elif engine == "mnn" and not model.with_suffix(".mnn").exists():
         output = str(model.with_suffix(".mnn"))
-        command = [str(Path(python).parent / "mnnconvert"), "-f", "ONNX", "--modelFile", str(model)]
+        command = [_tool("mnnconvert", python), "-f", "ONNX", "--modelFile", str(model)]
         command += ["--MNNModel", output, "--bizCode", "benchmark"]
         made = [Path(output)]
     else:
@@ -157,6 +158,12 @@ def convert(engine: str, model: Path, shape: tuple[int, ...], python: str) -> st
     if result.returncode or not all(path.exists() for path in made):
         return f"conversion failed: {(result.stderr or result.stdout).strip()[-200:]}"
     return ""
+
+
+def _tool(name: str, python: str) -> str:
+    """A converter beside the engine's interpreter, or else on the search path."""
+    beside = Path(python).parent / name
+    return str(beside) if beside.exists() else shutil.which(name) or name
 
 
 def main() -> None:

@@ -27,9 +27,11 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if importlib.util.find_spec("torch") is not None:
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if not missing:
         return
-    skip = pytest.mark.skip(reason="PyTorch is not installed; `make test-torch` sets it up and runs this")
+    reason = f"{' and '.join(missing)} not installed; `make test-torch` sets it up and runs this"
+    skip = pytest.mark.skip(reason=reason)
     for item in items:
         if "torch" in item.keywords:
             item.add_marker(skip)

@@ -48,7 +48,7 @@ def _complete(graph) -> None:
 
 def write() -> None:
     """Write the answers to all cases that the installed TensorFlow still has."""
-    from cases.tensorflow import CASES, REMOVED
+    from tensorflow_cases import CASES, REMOVED
 
     answers = {}
     for case in CASES:

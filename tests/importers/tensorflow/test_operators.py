@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tensorflow_oracle
-from cases.tensorflow import CASES, REMOVED, Case
+from tensorflow_cases import CASES, REMOVED, Case
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.registry import handlers_in
 from tensorwright.importers.tensorflow import import_tensorflow
