@@ -77,7 +77,7 @@ class OpenVino:
 
 
 class Ncnn:
-    """float32 throughout (no f16 or bf16 storage), Winograd and packed layouts on; converted by pnnx (needs PyTorch)."""
+    """float32 throughout (no f16 or bf16 storage), Winograd and packed layouts on; converted by pnnx."""
 
     def __init__(self, model: Path, threads: int) -> None:
         import ncnn
