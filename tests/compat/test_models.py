@@ -224,9 +224,12 @@ class TestLite:
             np.testing.assert_allclose(found, expected[:1], rtol=1e-4, atol=1e-5)
         assert profiler.times
 
-    def test_a_uff_model_in_memory(self, uff_model):
+    def test_two_models_in_memory_share_a_logger(self, uff_model, capsys):
         nodes = {"input_nodes": {"Placeholder": (1, 28, 28)}, "output_nodes": ["fc2/Relu"]}
+        other = lite.Engine(framework="uff", stream=uff_model, **nodes)
         engine = lite.Engine(framework="uff", stream=uff_model, **nodes)
+        assert engine.logger is other.logger
+        assert "second logger" not in capsys.readouterr().err
         assert engine.infer(image(DIGITS[0]))[0].argmax() == label(DIGITS[0])
 
     @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ class SharedLogger:
         self._lock = threading.Lock()
         self._used: weakref.ref[ILogger] | None = None
 
+    @property
+    def in_use(self) -> ILogger | None:
+        """The logger that somebody has given and that still lives."""
+        with self._lock:
+            return None if self._used is None else self._used()
+
     def adopt(self, logger: ILogger | None, user: str) -> ILogger:
         """The logger that `user` has to use. A second, different one gets a warning through both.
 

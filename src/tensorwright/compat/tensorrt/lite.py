@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.api.logger import ILogger, Severity
+from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.base.errors import ExecutionError, ImportFailure
 from tensorwright.compat.pycuda.copies import memcpy_dtoh, memcpy_htod
 from tensorwright.compat.pycuda.memory import DeviceAllocation, mem_alloc
@@ -49,7 +49,7 @@ class Engine:
         max_batch_size: the largest batch at once; larger ones are split.
         max_workspace_size: scratch bytes that any one layer may use.
         data_type: of the weights; see `utils.uff_to_trt_engine`.
-        logger: hears of problems; None for one that prints those of `logger_severity`.
+        logger: hears of problems; None for the one in use, or else one that prints those of `logger_severity`.
         logger_severity: what is printed.
         device: 0, the only device.
         calibrator: for INT8, which is not available yet.
@@ -88,7 +88,7 @@ class Engine:
         postprocessors: Mapping[str, Process] | None = None,
     ) -> None:
         del device
-        self.logger = ColorLogger(logger_severity) if logger is None else logger
+        self.logger = logger or SHARED_LOGGER.in_use or ColorLogger(logger_severity)
         self.log_sev = logger_severity
         self.max_workspace_size = max_workspace_size
         self.data_type = data_type
