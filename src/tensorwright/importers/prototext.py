@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     Descriptor = PythonDescriptor | NativeDescriptor
 
-LARGEST_TEXT = 1 << 22
-"""Bytes of the longest text that is parsed: some seconds of work. Definitions of networks have a tenth of that."""
+LARGEST_TEXT = 1 << 21
+"""Bytes of the longest text that is parsed: seconds of work at worst. Definitions of networks have a tenth of that."""
+LONGEST_LINE = 1 << 16
+"""Characters of the longest line that is parsed: the parser copies the line for each field that it does not know."""
 DEEPEST = 64
 """Messages in messages."""
 LONGEST_REASON = 200
@@ -30,7 +32,7 @@ _TOKEN = re.compile(
     r"""
     (?P<skip> \# [^\n]* | [^\S\n]+ )
   | (?P<newline> \n )
-  | (?P<string> " (?: \\. | [^"\\\n] )* " | ' (?: \\. | [^'\\\n] )* ' )
+  | (?P<string> " (?: \\. | [^"\\\n] )* "? | ' (?: \\. | [^'\\\n] )* '? )
   | (?P<word> [\w.+-]+ )
   | (?P<mark> . )
     """,
@@ -71,6 +73,11 @@ def parse_text(
     if isinstance(data, bytes) and b"\0" in data:
         raise ImportFailure(f"{label}: expected {what}, a text, found binary data; is it the file with the weights?")
     text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
+    longest = max(map(len, text.split("\n")))
+    if longest > LONGEST_LINE:
+        raise ImportFailure(
+            f"{label}: expected {what} of lines up to {LONGEST_LINE} characters, found one of {longest}"
+        )
     unknown = tuple(_unknown_fields(text, kind.DESCRIPTOR, label, without_effect or {}))
     message = kind()
     try:

@@ -183,8 +183,9 @@ def test_a_definition_that_is_none(tmp_path: Path):
     assert "found no layers in it" in failure(b"")
     assert "found no layers in it" in failure(b'name: "empty"')
     assert "cannot be read" in failure(tmp_path / "none.prototxt")
-    (tmp_path / "large.prototxt").write_bytes(b" " * (1 << 22) + b"x")
-    assert "of at most 4194304 bytes, found 4194305" in failure(tmp_path / "large.prototxt")
+    assert "of lines up to 65536 characters, found one of 65537" in failure(b"a" * 65537)
+    (tmp_path / "large.prototxt").write_bytes(b" " * (1 << 21) + b"x")
+    assert "of at most 2097152 bytes, found 2097153" in failure(tmp_path / "large.prototxt")
 
 
 def blob_failure(**fields) -> str:

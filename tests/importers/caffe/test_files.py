@@ -264,6 +264,12 @@ def test_unknown_fields_are_named_and_have_no_effect():
     assert "layer 'r' (ReLU): pooling_param has no effect" in found[2]
 
 
+def test_many_unknown_fields_are_counted():
+    found = read_network(definition(layer("ReLU", "a: 1\n" * 25), data=(1,))).warnings
+    assert len(found) == 21
+    assert found[-1] == "definition: 5 more fields are not known and have no effect"
+
+
 def test_blobs_are_read_without_copies(blobs):
     found = read_model(model(blobs)).blobs["ip"]
     assert [blob.shape for blob in found] == [(2, 3), (2,)]

@@ -17,6 +17,7 @@ from tensorwright.importers.protobuf import message_classes, read_bytes
 from tensorwright.importers.prototext import LARGEST_TEXT, UnknownField, parse_text
 
 WHAT = "a Caffe network definition (prototxt)"
+SHOWN_WARNINGS = 20
 Source = str | os.PathLike[str] | bytes
 
 # The types of the previous generation, with the names that they have now, in the order of the labels.
@@ -130,7 +131,7 @@ def read_definition(source: Source, state: NetState) -> Definition:
         raise ImportFailure(f"{label}: expected {WHAT}, found no layers in it; is it the right file?")
     own = NetState(state.phase, state.level or net.state.level, (*state.stage, *net.state.stage))
     kept = tuple(layer for rules, layer in layers if is_included(rules.include, rules.exclude, own))
-    return Definition(label, net.name, _inputs(net, label), kept, tuple(_warning(label, field) for field in unknown))
+    return Definition(label, net.name, _inputs(net, label), kept, _warnings(unknown, label))
 
 
 @cache
@@ -200,9 +201,14 @@ def _inputs(net: _Net, label: str) -> tuple[tuple[str, tuple[int, ...] | None], 
     return tuple(zip(net.input, shapes, strict=True))
 
 
-def _warning(label: str, field: UnknownField) -> str:
-    kind = field.message.removesuffix("Parameter")
-    return f"{label}: line {field.line}: field '{field.name}' of {kind} is not known and has no effect"
+def _warnings(unknown: Sequence[UnknownField], label: str) -> tuple[str, ...]:
+    messages = [
+        f"{label}: line {f.line}: field '{f.name[:100]}' of {f.message.removesuffix('Parameter')} is not known and "
+        "has no effect"
+        for f in unknown[:SHOWN_WARNINGS]
+    ]
+    more = len(unknown) - len(messages)
+    return (*messages, f"{label}: {more} more fields are not known and have no effect") if more else tuple(messages)
 
 
 def _without_effect() -> Mapping[str, frozenset[str]]:

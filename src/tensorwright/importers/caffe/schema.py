@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import Message
@@ -55,6 +56,11 @@ def describe(messages: Mapping[str, Hints]) -> str:
 
 def hints_of(record: type) -> Hints:
     """The types of the fields of a dataclass."""
+    return _hints(record)
+
+
+@cache
+def _hints(record: type[object]) -> Hints:
     return get_type_hints(record, include_extras=True)
 
 
