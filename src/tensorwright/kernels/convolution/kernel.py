@@ -28,7 +28,7 @@ def kernel_of(
     operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
     values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
     epilogue = epilogue_of(region, config.inputs, config.output)
-    in_place = _in_place(region, config, plan.problem, epilogue)
+    in_place = in_place_inputs(region, config, plan.problem, epilogue)
     tasks(
         plan=plan,
         memory=input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block),
@@ -50,7 +50,7 @@ def kernel_of(
     )
 
 
-def _in_place(region: Region, config: Config, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
+def in_place_inputs(region: Region, config: Config, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
     """Inputs that the epilogue alone reads, every element just before the output's at the same place is written."""
     reads: dict[int, bool] = {}
     for node in walk(epilogue.flat.body):

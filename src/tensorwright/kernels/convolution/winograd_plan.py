@@ -1,0 +1,203 @@
+"""How a Winograd convolution is cut: sizes of tiles, blocks of tiles, register tiles, parallel tasks, packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+
+from tensorwright.codegen.target import Target
+from tensorwright.kernels.convolution.problem import Axis, Problem
+from tensorwright.kernels.convolution.tiling import even_sizes
+from tensorwright.kernels.convolution.winograd_transform import transformed_weights
+from tensorwright.kernels.tactic import Array, Config, Packing
+from tensorwright.tensor.dim import Dim
+
+PARALLEL_TASKS = 8
+
+
+@dataclass(frozen=True)
+class WinogradCut:
+    """rows, columns: outputs of a tile, 2 or 4 each; tiles: how many in a block; pixels, blocks: the register tile of
+    the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task.
+    """
+
+    rows: int
+    columns: int
+    tiles: int
+    pixels: int
+    blocks: int
+    splits: int
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
+
+
+def winograd_cut_of(config: Config) -> WinogradCut:
+    return WinogradCut(**dict(config.options))
+
+
+@dataclass(frozen=True)
+class TileRun:
+    """Neighbouring tiles along one axis with the same code.
+
+    valid: which of a tile's inputs lie in the image; outputs: how many of its outputs do.
+    """
+
+    first: int
+    count: int
+    valid: tuple[int, ...]
+    outputs: int
+
+
+def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
+    tiles = [
+        (
+            tuple(tap for tap in range(size + 2) if axis.reads(start, tap)),
+            min(size, axis.output - start),
+        )
+        for start in range(0, axis.output, size)
+    ]
+    runs, first = [], 0
+    for (valid, outputs), group in groupby(tiles):
+        count = len(list(group))
+        runs.append(TileRun(first, count, valid, outputs))
+        first += count
+    return tuple(runs)
+
+
+@dataclass(frozen=True)
+class WinogradPlan:
+    """A problem and its cut, and what follows from both."""
+
+    problem: Problem
+    cut: WinogradCut
+    lanes: int
+
+    @cached_property
+    def rows(self) -> tuple[TileRun, ...]:
+        return tile_runs(self.problem.axes[0], self.cut.rows)
+
+    @cached_property
+    def columns(self) -> tuple[TileRun, ...]:
+        return tile_runs(self.problem.axes[1], self.cut.columns)
+
+    @property
+    def tiles_across(self) -> int:
+        return sum(run.count for run in self.columns)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of an image."""
+        return sum(run.count for run in self.rows) * self.tiles_across
+
+    @property
+    def tile_blocks(self) -> int:
+        return -(-self.tiles // self.cut.tiles)
+
+    @property
+    def points(self) -> int:
+        return (self.cut.rows + 2) * (self.cut.columns + 2)
+
+    @property
+    def channel_blocks(self) -> int:
+        return -(-self.problem.channels // self.lanes)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-self.problem.outputs // self.lanes)
+
+    @property
+    def groups(self) -> int:
+        """Groups of output blocks in one task."""
+        return -(-self.output_blocks // self.cut.blocks) // self.cut.splits
+
+    @property
+    def split_blocks(self) -> int:
+        """Blocks of outputs in one task, of which the last task may need fewer."""
+        return self.groups * self.cut.blocks
+
+    @property
+    def tasks(self) -> Dim:
+        return self.problem.batch * (self.tile_blocks * self.cut.splits)
+
+    @property
+    def input_step(self) -> int:
+        """Elements from one point of the transformed input to the next: not a power of two, which caches dislike."""
+        return (self.channel_blocks * self.cut.tiles + 1) * self.lanes
+
+    @property
+    def product_step(self) -> int:
+        """Elements from one point of the products to the next."""
+        return (self.split_blocks * self.cut.tiles + 1) * self.lanes
+
+    @property
+    def workspace(self) -> int:
+        """Bytes for one thread."""
+        return 4 * self.points * (self.input_step + self.product_step)
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.points * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
+        outputs = self.split_blocks * self.cut.splits * self.lanes
+        products = self.points * self.tiles * self.problem.channels * outputs
+        transforms = 10 * self.points * self.tiles * (self.channel_blocks * self.lanes + outputs)
+        return products + transforms
+
+
+def pack_winograd(plan: WinogradPlan) -> Packing:
+    """``[O, C, 3, 3]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros."""
+    cut, size = plan.cut, plan.cut.blocks * plan.lanes
+
+    def pack(array: Array) -> Array:
+        points = transformed_weights(array, cut.rows, cut.columns)
+        outputs = plan.split_blocks * cut.splits * plan.lanes
+        padded = np.pad(points, ((0, 0), (0, outputs - points.shape[1]), (0, 0)))
+        split = padded.reshape(plan.points, cut.splits, plan.groups, size, plan.problem.channels)
+        return np.ascontiguousarray(split.transpose(1, 0, 2, 4, 3)).reshape(-1)
+
+    return Packing(f"winograd {cut.rows}x{cut.columns} splits={cut.splits} group={size}", pack)
+
+
+def winograd_plans(problem: Problem, target: Target) -> list[WinogradPlan]:
+    """The cuts worth timing, those with the least work first."""
+    found = dict.fromkeys(_plans(problem, target))
+    return sorted(found, key=lambda plan: plan_cost(plan, target))
+
+
+def plan_cost(plan: WinogradPlan, target: Target) -> float:
+    """Cycles, about: multiply-adds, weights from memory, and blocks that leave the second cache."""
+    sums = plan.cut.pixels * plan.cut.blocks
+    compute = plan.multiply_adds / plan.lanes * (1 + 2 / sums) * (1.0 if plan.workspace <= target.l2_bytes else 1.1)
+    return max(compute, plan.weight_bytes / 5)
+
+
+def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:
+    lanes = target.float_lanes
+    most = target.registers - (4 if target.has_fma else 5)
+    blocks_out = -(-problem.outputs // lanes)
+    for rows, columns in ((4, 4), (4, 2), (2, 2)):
+        tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
+        for blocks in (1, 2, 4):
+            if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
+                continue
+            for pixels in sorted({even_sizes(tiles, most // blocks)[0], even_sizes(tiles, max(1, most // blocks // 2))[0]}):
+                for multiple in (1, 2):
+                    size = even_sizes(tiles, pixels * multiple)[0]
+                    splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
+                    cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
+                    yield WinogradPlan(problem, cut, lanes)
+
+
+def _splits(groups: int, tile_blocks: int) -> int:
+    """The fewest equal parts of the output channels that give enough tasks."""
+    fitting = [parts for parts in range(1, groups + 1) if groups % parts == 0]
+    return next((parts for parts in fitting if parts * tile_blocks >= PARALLEL_TASKS), fitting[-1])

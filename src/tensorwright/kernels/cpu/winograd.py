@@ -1,0 +1,103 @@
+"""Winograd convolution of 3×3 kernels at stride 1, from the blocked layout into the blocked layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.kernel import in_place_inputs
+from tensorwright.kernels.convolution.packing import pack_bias
+from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
+from tensorwright.kernels.convolution.tile import input_memory
+from tensorwright.kernels.convolution.winograd import WinogradEmitter
+from tensorwright.kernels.convolution.winograd_plan import (
+    WinogradPlan,
+    pack_winograd,
+    winograd_cut_of,
+    winograd_plans,
+)
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.kernels.work import Work, work
+from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.layout import Layout
+
+FEWEST_CHANNELS = 16
+"""With fewer channels, the transforms cost more than the products save."""
+
+
+class WinogradConvolution:
+    """F(4×4, 3×3), F(4×2, 3×3) and F(2×2, 3×3): 4, 3 and 2.25 times fewer multiplications than direct convolution.
+
+    Rounds differently: for normally distributed input and weights the largest error, relative to the largest output,
+    is about 2e-5 at most with tiles of 4, 2e-6 with tiles of 2.
+    """
+
+    name = "winograd convolution"
+    exact = False
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None or not _applies(problem):
+            return ()
+        blocked = Layout(target.float_lanes)
+        inputs = layouts(region, problem, blocked, blocked)
+        return [Config(inputs, blocked, plan.cut.options) for plan in winograd_plans(problem, target)]
+
+    def work(self, region: Region, config: Config, target: Target) -> Work:
+        """Floating-point operations with the transforms, bytes with the transformed weights."""
+        plan, direct = _plan(region, config, target), work(region)
+        weights = region.input_types[plan.problem.weights].max_bytes
+        return Work(plan.problem.batch * (2 * plan.multiply_adds), direct.bytes - weights + plan.weight_bytes)
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        plan, symbols = _plan(region, config, target), region_symbols(region)
+        problem = plan.problem
+        builder = FunctionBuilder(target=target)
+        operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
+        values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+        epilogue = epilogue_of(region, config.inputs, config.output)
+        in_place = in_place_inputs(region, config, problem, epilogue)
+        WinogradEmitter(
+            plan=plan,
+            memory=input_memory(problem.axes, problem.channels, plan.lanes),
+            emitter=ScalarEmitter(builder, target, operands, values),
+            epilogue=epilogue,
+            output=Pointer("%out"),
+            x=operands[problem.x],
+            weights=operands[problem.weights],
+            bias=None if problem.bias is None else operands[problem.bias],
+            workspace=Pointer("%workspace"),
+        ).run(Register("%begin", INT64), Register("%end", INT64))
+        return Kernel(
+            text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=plan.tasks,
+            packings=packings(region, problem, config, pack_winograd(plan), pack_bias(plan.lanes)),
+            symbols=symbols,
+            workspace=plan.workspace,
+            in_place=in_place,
+        )
+
+
+TACTICS = (WinogradConvolution(),)
+
+
+def _plan(region: Region, config: Config, target: Target) -> WinogradPlan:
+    problem = problem_of(region)
+    assert problem is not None
+    return WinogradPlan(problem, winograd_cut_of(config), target.float_lanes)
+
+
+def _applies(problem: Problem) -> bool:
+    return (
+        problem.groups == 1
+        and problem.rank == 2
+        and min(problem.channels, problem.outputs) >= FEWEST_CHANNELS
+        and all((axis.kernel, axis.stride, axis.dilation) == (3, 1, 1) for axis in problem.axes)
+    )
