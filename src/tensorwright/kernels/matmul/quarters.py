@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.kernels.matmul.cut import EvenCut, Panels
+from tensorwright.kernels.matmul.tile import LINE_BYTES
 from tensorwright.kernels.tactic import Array
 from tensorwright.tensor.dim import Dim, bounds, ceil_divide, is_static, tuning_value, upper_bound
+from tensorwright.tensor.dtype import FLOAT32
 
 PRODUCTS = 7
 
@@ -104,7 +106,7 @@ class Quarters:
     @property
     def row_step(self) -> int:
         """Elements between the rows of a combination of quarters of a: whole vectors."""
-        return -(-self.half_depth // self.lanes) * self.lanes
+        return _spaced(-(-self.half_depth // self.lanes) * self.lanes)
 
     @property
     def panels(self) -> Panels:
@@ -139,11 +141,11 @@ class Quarters:
     @property
     def factor_elements(self) -> int:
         """Elements of the left factor of one of the products."""
-        return self.half_rows * self.row_step
+        return _spaced(self.half_rows * self.row_step)
 
     @property
     def buffer_elements(self) -> int:
-        return self.half_rows * self.panels.widest * self.lanes
+        return _spaced(self.half_rows * self.panels.widest * self.lanes)
 
     def pack(self, b: Array) -> Array:
         """The right factors, [panel][product][half the depth][columns of the panel], combined in float64."""
@@ -153,3 +155,9 @@ class Quarters:
         edges = [upper_bound(panels.first_vector(n)) * self.lanes for n in range(upper_bound(panels.count) + 1)]
         parts = [factor[:, start:stop].reshape(-1) for start, stop in pairwise(edges) for factor in factors]
         return np.concatenate(parts).astype(b.dtype)
+
+
+def _spaced(elements: int) -> int:
+    """At least so many elements: an odd number of cache lines, so that several such pieces do not share cache sets."""
+    line = LINE_BYTES // FLOAT32.size
+    return (-(-elements // line) | 1) * line

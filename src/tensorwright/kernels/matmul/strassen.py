@@ -184,8 +184,8 @@ class Strassen:
             for count in heights:
                 test = None if height is None else builder.compare("eq", height, literal(count, INT64))
                 label = None if test is None else builder.begin_if(test)
-                sums = self._reduced(count, vectors, a, right, ahead)
                 source, destination = (builder.offset(buffer, place, FLOAT32) for buffer in (added, written))
+                sums = self._reduced(count, vectors, a, right, ahead)
                 for number, value in enumerate(sums):
                     distance = number * quarters.lanes
                     before = builder.load(builder.offset(source, distance, FLOAT32), FLOAT32, quarters.lanes)
