@@ -12,7 +12,7 @@ from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
-from tensorwright.ops.shape import Concatenation, Reshape, Slice, Transpose
+from tensorwright.ops.shape import Concatenation, Pad, Reshape, Slice, Transpose
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import INT64
 
@@ -109,6 +109,24 @@ def test_transposes_pass_reductions(rng: np.random.Generator):
     assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {"Reduction": 1, "Reshape": 1}
     graph = network(reduced(turned, "add", 1, keep=False))
     assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {"Reduction": 1, "Transpose": 1}
+
+
+def test_reductions_of_a_shared_transpose_need_it_no_more(rng: np.random.Generator):
+    turned = transposed(unary("exp", X), *TO_LAST)
+    scale = transposed(unary("tanh", transposed(reduced(turned, "mean", 1, 2), *TO_FIRST)), *TO_LAST)
+    graph = network(transposed(binary("mul", turned, scale), *TO_FIRST))
+    assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {"Unary": 2, "Reduction": 1, "Binary": 1}
+
+
+def test_transposes_pass_pads_and_slices(rng: np.random.Generator):
+    turned = transposed(X, *TO_LAST)
+    for op in (
+        Pad((0, 1, 0, 2), (0, 0, 3, 0), "constant", 0.5),
+        Pad((0, 1, 2, 0), (0, 1, 1, 0), "reflect"),
+        Slice((0, 1, 2, 3), (BATCH, 2, 3, 2), (1, 2, 1, -2)),
+    ):
+        graph = network(transposed(apply(op, turned), *TO_FIRST))
+        assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {op.name: 1}
 
 
 def test_transposes_pass_concatenations(rng: np.random.Generator):

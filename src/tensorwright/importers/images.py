@@ -13,6 +13,7 @@ from tensorwright.importers.composer import Composer
 from tensorwright.ops import normalization
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.pooling import Mode, Pool
+from tensorwright.ops.shape import Pad
 from tensorwright.tensor.dim import Dim, ceil_divide, floor_divide, maximum
 
 Ints = tuple[int, ...]
@@ -70,6 +71,7 @@ def convolution(
     node: Composer, x: Value, weights: Value, strides: Ints, padding: Padding, dilations: Ints, last: bool
 ) -> Value:
     """A convolution with kernels ``[*window, channels / groups, outputs]``."""
+    x, padding = _without_pad(x, padding, last)
 
     def convolve(image: Value) -> Value:
         _expect_kernel(node, image, weights)
@@ -86,6 +88,7 @@ def depthwise_convolution(
     node: Composer, x: Value, weights: Value, strides: Ints, padding: Padding, dilations: Ints, last: bool
 ) -> Value:
     """A convolution of each channel for itself with kernels ``[*window, channels, multiplier]``."""
+    x, padding = _without_pad(x, padding, last)
 
     def convolve(image: Value) -> Value:
         _expect_kernel(node, image, weights)
@@ -207,6 +210,18 @@ def explicit_padding(node: Composer, padding: str, explicit: Sequence[int], last
     if others != ((0, 0), (0, 0)):
         node.unsupported(f"explicit_paddings {list(explicit)} over batch or channels")
     return tuple(pairs[1:-1] if last else pairs[2:])
+
+
+def _without_pad(x: Value, padding: Padding, last: bool) -> tuple[Value, Padding]:
+    """The image before a Pad with zeros around it, whose margins become those of the convolution."""
+    match x.op:
+        case Pad(before=before, after=after, mode="constant", value=0) if padding == "VALID" and x.type.rank > 2:
+            pairs = tuple(zip(before, after, strict=True))
+            margins, others = (pairs[1:-1], (pairs[0], pairs[-1])) if last else (pairs[2:], pairs[:2])
+            fits = others == ((0, 0), (0, 0)) and all(number >= 0 for pair in margins for number in pair)
+            return (x.inputs[0], margins) if fits else (x, padding)
+        case _:
+            return x, padding
 
 
 def _convolved(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tensorwright.graph.graph import Value, apply, constant_value, is_constant, weights_in
@@ -10,7 +12,7 @@ from tensorwright.ops.elementwise import Binary, Elementwise
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction, reduced_shape
-from tensorwright.ops.shape import Concatenation, Reshape, Slice, Transpose
+from tensorwright.ops.shape import Concatenation, Pad, Reshape, Slice, Transpose
 from tensorwright.passes.identity import permutation_of
 from tensorwright.passes.rewrite import Uses, joined_name, rewrite, rewrite_with_uses, rules_pass
 from tensorwright.tensor.dim import Dim, bounds
@@ -44,9 +46,14 @@ def _saves_one(value: Value, move: type[Op], uses: Uses) -> bool:
 
 
 def _transposed_back(operand: Value, order: tuple[int, ...]) -> Value | None:
-    """The value of which an operand is a transpose."""
+    """The value of which an operand is a transpose; a reshape will do where axes of extent 1 are all that moves."""
     if isinstance(operand.op, Transpose):
         return operand.inputs[0] if permutation_of(operand) == order else None
+    if not is_constant(operand) and operand.type.rank == len(order):
+        back = tuple(order.index(axis) for axis in range(len(order)))
+        wide = [axis for axis in back if operand.type.shape[axis] != 1]
+        shape = tuple(operand.type.shape[axis] for axis in back)
+        return apply(Reshape(shape), operand, name=operand.name) if wide == sorted(wide) else None
     if not is_constant(operand) or operand.type.rank > len(order):
         return None
     array = weights_in(operand).array
@@ -102,14 +109,47 @@ def transpose_after_concatenation(value: Value, uses: Uses) -> Value | None:
     return apply(Transpose(order), joined, name=first.name)
 
 
-@rewrite_with_uses(Reduction)
-def transpose_after_reduction(value: Value, uses: Uses) -> Value | None:
-    """``Reduction(Transpose(x)) = Transpose(Reduction(x))``: fewer elements to move, often none."""
+@rewrite(Pad)
+def transpose_after_pad(value: Value) -> Value | None:
+    """``Pad(Transpose(x)) = Transpose(Pad(x))``: a pad of an image stands before a convolution, which has one too."""
     (operand,) = value.inputs
     op = value.op
+    assert isinstance(op, Pad)
+    if not isinstance(operand.op, Transpose):
+        return None
+    order = permutation_of(operand)
+    places = [order.index(axis) for axis in range(len(order))]
+    before, after = (tuple(amounts[place] for place in places) for amounts in (op.before, op.after))
+    inner = apply(replace(op, before=before, after=after), operand.inputs[0], name=value.name)
+    return apply(Transpose(order), inner, name=operand.name)
+
+
+@rewrite_with_uses(Slice)
+def transpose_after_slice(value: Value, uses: Uses) -> Value | None:
+    """``Slice(Transpose(x)) = Transpose(Slice(x))``: fewer elements to move."""
+    (operand,) = value.inputs
+    op = value.op
+    assert isinstance(op, Slice)
     if not isinstance(operand.op, Transpose) or not uses.once(operand):
         return None
+    order = permutation_of(operand)
+    places = [order.index(axis) for axis in range(len(order))]
+    starts, extents = (tuple(dims[place] for place in places) for dims in (op.starts, op.extents))
+    part = Slice(starts, extents, tuple(op.steps[place] for place in places))
+    return apply(Transpose(order), apply(part, operand.inputs[0], name=value.name), name=operand.name)
+
+
+@rewrite(Reduction)
+def transpose_after_reduction(value: Value) -> Value | None:
+    """``Reduction(Transpose(x)) = Transpose(Reduction(x))``: fewer elements to move, often none.
+
+    A transpose with other users stays for them.
+    """
+    (operand,) = value.inputs
+    op = value.op
     assert isinstance(op, Reduction)
+    if not isinstance(operand.op, Transpose) or not op.axes:
+        return None
     order = permutation_of(operand)
     axes = tuple(sorted(order[axis] for axis in op.axes))
     inner = apply(Reduction(op.function, axes, op.keep_dims), operand.inputs[0], name=value.name)
@@ -265,7 +305,8 @@ def gather_range(value: Value) -> Value | None:
 
 
 RULES = (
-    transpose_later, reshape_later, transpose_after_concatenation, transpose_after_reduction, nested_reduction,
+    transpose_later, reshape_later, transpose_after_concatenation, transpose_after_pad,
+    transpose_after_slice, transpose_after_reduction, nested_reduction,
     reduction_without_axes, global_pool, concatenation, nested_concatenation, slice_of_concatenation, gather_range,
 )  # fmt: skip
 canonicalise = rules_pass(RULES)

@@ -188,6 +188,26 @@ def test_a_strided_convolution_of_blocks_stays_one_of_blocks(rng: np.random.Gene
     assert evaluate_graph(network, {"x": rng.normal(size=(1, 9, 8, 3)).astype(np.float32)})["y"].shape == (1, 10, 9, 4)
 
 
+def test_a_pad_with_zeros_before_a_convolution_is_part_of_it(rng: np.random.Generator) -> None:
+    def convolved(operator: str, *more: object, pads=((0, 0), (2, 1), (0, 3), (0, 0)), padding: str = "VALID") -> Graph:
+        graph = GraphMaker()
+        wide = graph.add(operator, graph.placeholder((1, 5, 6, 3)), graph.constant(pads), *map(graph.constant, more))
+        kernel = graph.constant(np.ones((3, 3, 3, 4), np.float32))
+        graph.add("Conv2D", wide, kernel, name="y", padding=padding, strides=[1, 1, 1, 1])
+        return import_tensorflow(graph.bytes())
+
+    fused = convolved("Pad")
+    assert operators(fused)["Pad"] == 0
+    assert only(fused, Convolution).op.pads_begin == (2, 0)
+    assert only(fused, Convolution).op.pads_end == (1, 3)
+    x = rng.normal(size=(1, 5, 6, 3)).astype(np.float32)
+    wide = np.pad(x, [(0, 0), (2, 1), (0, 3), (0, 0)])
+    sums = np.lib.stride_tricks.sliding_window_view(wide.sum(-1), (3, 3), (1, 2)).sum((-1, -2))
+    np.testing.assert_allclose(evaluate_graph(fused, {"x": x})["y"], np.stack([sums] * 4, -1), atol=1e-4)
+    assert operators(convolved("PadV2", np.float32(1)))["Pad"] == 1
+    assert operators(convolved("Pad", padding="SAME"))["Pad"] == 1
+
+
 def test_channels_first_and_last_give_the_same(rng: np.random.Generator) -> None:
     kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
     x = rng.normal(size=(2, 7, 9, 3)).astype(np.float32)
