@@ -35,7 +35,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     target = target_named(config.instruction_set or host_target_name())
     stamp = host_stamp(target.name)
     threads = config.threads or len(os.sched_getaffinity(0))
-    limits = Limits(config.max_workspace_size, threads)
+    limits = Limits(config.max_workspace_size, threads, config.fast_algorithms)
     symbols = graph.symbols()
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)
@@ -58,7 +58,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
             target,
             stamp,
             threads,
-            build_report(graph, program, target, threads),
+            build_report(graph, program, target, threads, config.fast_algorithms),
             batch_symbol=config.batch_symbol,
             compile_kernel=lambda kernel, _: pool.compile(kernel.name, kernel.code),
         )

@@ -11,19 +11,24 @@ from tensorwright.plan.plan import Json
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tune.choice import Choice, Trial
+from tensorwright.tune.reference import FAST_ALGORITHM_BOUND
 
 MAX_TRIALS = 40
 
 
-def build_report(graph: Graph, program: Program, target: Target, threads: int) -> Mapping[str, Json]:
+def build_report(
+    graph: Graph, program: Program, target: Target, threads: int, fast_algorithms: bool = True
+) -> Mapping[str, Json]:
     """The report of a finished program.
 
-    `steps` has one entry per step, in order; times are milliseconds of one thread's share, sizes are bytes.
+    `steps` has one entry per step, in order; times are milliseconds of one thread's share, sizes are bytes, errors
+    are relative to the largest output.
     """
     bound = program.arena_lower_bound
     return {
         "network": graph.name,
         "threads": threads,
+        "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
         "machine": {"instruction_set": target.name},
         "steps": [_step(step) for step in program.steps],
         "arena": {
@@ -46,6 +51,7 @@ def _step(step: Step) -> Json:
         "tactic": choice.trial.tactic,
         "config": repr(choice.trial.config),
         "milliseconds": None if choice.trial.seconds is None else choice.trial.seconds * 1e3,
+        "error": choice.trial.error,
         "flops": tuning_value(needed.flops),
         "bytes": tuning_value(needed.bytes),
         "tasks": tuning_value(step.call.tasks),
@@ -58,5 +64,6 @@ def _trial(trial: Trial) -> Json:
         "tactic": trial.tactic,
         "config": repr(trial.config),
         "milliseconds": None if trial.seconds is None else trial.seconds * 1e3,
+        "error": trial.error,
         "rejected": trial.rejected,
     }

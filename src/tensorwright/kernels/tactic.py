@@ -93,6 +93,13 @@ class Tactic(Protocol):
         ...
 
 
+def is_exact(tactic: Tactic) -> bool:
+    """Whether a tactic adds the products of the definition. False for algorithms that need fewer operations and round
+    differently, such as Winograd's and Strassen's: those have an attribute `exact` that is False.
+    """
+    return bool(getattr(tactic, "exact", True))
+
+
 def signature(inputs: int, symbols: int, in_place: Sequence[int] = ()) -> str:
     """The signature of a kernel's function. An operand that may share the output's memory is not `noalias`."""
     arguments = ["ptr %out" if in_place else "ptr noalias %out"]

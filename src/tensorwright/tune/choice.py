@@ -15,7 +15,8 @@ class Trial:
     """One candidate that was considered for a region.
 
     seconds: measured time of one thread's share, None if it was not timed; estimate: the time that the cost model
-    expects; rejected: why it cannot be used, empty otherwise.
+    expects; rejected: why it cannot be used, empty otherwise; error: largest error of its output relative to the
+    largest magnitude in it, None if it was not measured.
     """
 
     tactic: str
@@ -23,6 +24,7 @@ class Trial:
     estimate: float
     seconds: float | None = None
     rejected: str = ""
+    error: float | None = None
 
     @property
     def cost(self) -> float:

@@ -6,7 +6,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import Generic
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.kernels.work import work
+from tensorwright.kernels.work import OwnWork, work
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import Layout
@@ -22,7 +22,7 @@ the layout, that compute an anchor."""
 
 def estimate(region: Region, tactic: Tactic, config: Config, target: Target, rank: int) -> float:
     """Seconds on one core; `rank` is the place of the configuration in the tactic's order of promise."""
-    needed = work(region)
+    needed = tactic.work(region, config, target) if isinstance(tactic, OwnWork) else work(region)
     flops_per_second = CLOCK * target.float_lanes * (2 if target.has_fma else 1)
     busy = max(tuning_value(needed.flops) / flops_per_second, tuning_value(needed.bytes) / BYTES_PER_SECOND)
     return CALL_SECONDS + busy / _efficiency(region, tactic, config) * (1 + 0.02 * rank)

@@ -16,6 +16,10 @@ TOLERANCE = 1e-4
 """Allowed error of a float32 kernel relative to the largest magnitude of the expected output."""
 
 
+FAST_ALGORITHM_BOUND = 1e-4
+"""Allowed measured error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
+
+
 def random_inputs(region: Region, symbols: Mapping[str, int], rng: np.random.Generator) -> list[Array]:
     """An array for every input: the constants themselves, random values for the others."""
     return [_draw(value, symbols, rng) for value in region.inputs]
@@ -44,6 +48,14 @@ def _widened(array: Array) -> Array:
     return array if array.dtype.kind in "iub" else array.astype(np.float64)
 
 
+def relative_error(actual: Array, expected: Array) -> float:
+    """The largest error of the finite elements relative to the largest magnitude expected."""
+    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    finite = np.isfinite(wanted)
+    scale = max(float(np.abs(wanted[finite]).max(initial=0.0)), 1e-6)
+    return float(np.abs(np.subtract(wide, wanted)[finite]).max(initial=0.0)) / scale
+
+
 def disagreement(actual: Array, expected: Array) -> str:
     """Why an output is not the expected one; empty if it is."""
     if expected.dtype.kind in "iub":
@@ -53,6 +65,5 @@ def disagreement(actual: Array, expected: Array) -> str:
     finite = np.isfinite(expected)
     if not np.array_equal(np.isfinite(wide), finite):
         return f"{int(np.count_nonzero(np.isfinite(wide) != finite))} elements are infinite or not a number"
-    scale = max(float(np.abs(expected[finite]).max(initial=0.0)), 1e-6)
-    error = float(np.abs(np.subtract(wide, expected)[finite]).max(initial=0.0)) / scale
+    error = relative_error(wide, expected)
     return f"relative error {error:.1e} is above {TOLERANCE:.0e}" if error > TOLERANCE else ""

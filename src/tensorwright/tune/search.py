@@ -10,7 +10,7 @@ from tensorwright.base.errors import BuildError, WorkspaceError
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, Trial
 from tensorwright.tune.estimate import estimate
@@ -22,10 +22,13 @@ TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
 
 @dataclass(frozen=True)
 class Limits:
-    """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it."""
+    """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it;
+    fast_algorithms: whether tactics that need fewer operations and round differently may be used.
+    """
 
     workspace: int | None
     threads: int
+    fast_algorithms: bool = True
 
 
 def search(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
@@ -48,6 +51,8 @@ def untimed(region: Region, target: Target, limits: Limits) -> Searched:
     trials: list[Trial] = []
     smallest: int | None = None
     for tactic in tactics():
+        if not limits.fast_algorithms and not is_exact(tactic):
+            continue
         for rank, config in enumerate(tactic.configs(region, target)):
             make = cache(_maker(tactic, region, config, target))
             needed = make().workspace * limits.threads if limits.workspace is not None else 0

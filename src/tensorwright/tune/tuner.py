@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 
@@ -20,7 +21,13 @@ from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.cache import REJECTED, TimingCache, timing_key
 from tensorwright.tune.choice import Trial
 from tensorwright.tune.kernel_runner import LoadedKernel, prepare
-from tensorwright.tune.reference import disagreement, random_inputs, reference_output
+from tensorwright.tune.reference import (
+    FAST_ALGORITHM_BOUND,
+    disagreement,
+    random_inputs,
+    reference_output,
+    relative_error,
+)
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
 from tensorwright.tune.timer import contestant, race
@@ -79,6 +86,13 @@ class Tuner:
     def _known(self, region: Region, candidate: Candidate) -> float | None:
         return self.cache.get(self._key(region, candidate))
 
+    def _error_key(self, region: Region, candidate: Candidate) -> str:
+        return self._key(region, candidate) + " error"
+
+    def _error(self, region: Region, candidate: Candidate) -> float | None:
+        error = self.cache.get(self._error_key(region, candidate))
+        return None if error == REJECTED else error
+
     def _compile(self, candidates: Sequence[Candidate]) -> None:
         self.progress.phase("generating kernels", len(candidates))
         modules: dict[str, str] = {}
@@ -102,7 +116,10 @@ class Tuner:
             operands = prepare(region, kernel, arrays, symbols, self.allocator)
             loaded.call(*operands.arguments)
             shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
-            if disagreement(from_layout(operands.output, kernel.output, shape), expected):
+            actual = from_layout(operands.output, kernel.output, shape)
+            error = relative_error(actual, expected)
+            self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
+            if disagreement(actual, expected) or error > FAST_ALGORITHM_BOUND:
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             cold = self._cold_bytes(region)
@@ -128,9 +145,11 @@ class Tuner:
             if seconds is None:
                 continue
             if seconds == REJECTED:
-                trials.append(replace(candidate.trial, rejected="gave wrong results"))
+                error = self._error(unique[item.region.signature].region, candidate)
+                trials.append(replace(candidate.trial, rejected="gave wrong results", error=error))
                 continue
-            trial = replace(candidate.trial, seconds=seconds)
+            error = self._error(unique[item.region.signature].region, candidate)
+            trial = replace(candidate.trial, seconds=seconds, error=error)
             timed.append(replace(candidate, trial=trial))
             trials.append(trial)
         return Searched(item.region, tuple(timed) or item.candidates, tuple(trials))

@@ -1,4 +1,4 @@
-"""How a Winograd convolution is cut: sizes of tiles, blocks of tiles, register tiles, parallel tasks, packed weights."""
+"""How a Winograd convolution is cut: tiles, blocks of them, register tiles, parallel tasks, packed weights."""
 
 from __future__ import annotations
 
@@ -189,7 +189,9 @@ def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:
         for blocks in (1, 2, 4):
             if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
                 continue
-            for pixels in sorted({even_sizes(tiles, most // blocks)[0], even_sizes(tiles, max(1, most // blocks // 2))[0]}):
+            for pixels in sorted(
+                {even_sizes(tiles, most // blocks)[0], even_sizes(tiles, max(1, most // blocks // 2))[0]}
+            ):
                 for multiple in (1, 2):
                     size = even_sizes(tiles, pixels * multiple)[0]
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))

@@ -33,7 +33,7 @@ def transformed_weights(weights: Array, rows: int, columns: int) -> Array:
     """``[O, C, 3, 3]`` as ``[points, O, C]`` in float32, computed in float64."""
     along_rows, along_columns = np.array(WEIGHTS[rows]), np.array(WEIGHTS[columns])
     wide = weights.astype(np.float64)
-    result = np.einsum("ai,ocij,bj->aboc", along_rows, wide, along_columns, optimize=True)
+    result: Array = np.einsum("ai,ocij,bj->aboc", along_rows, wide, along_columns, optimize=True)
     return result.reshape(-1, *weights.shape[:2]).astype(np.float32)
 
 

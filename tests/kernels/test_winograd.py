@@ -1,0 +1,109 @@
+"""Winograd convolution: every config gives what the reference gives, within the error its rounding allows."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from kernels.convolution_regions import Shape, expected_of, inputs_of
+from tensorwright.codegen.compile import compile_assembly, compile_object
+from tensorwright.codegen.target import TARGETS, Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.winograd import WinogradConvolution
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import evaluate, symbol, symbols_of
+from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.search import Limits, untimed
+
+BATCH = symbol("batch", 1, 2, 5)
+TOLERANCE = {2: 5e-6, 4: 2e-5}
+"""Largest error relative to the largest output, by the size of the tiles."""
+
+SHAPES = (
+    Shape("7x7", (BATCH, 20, 7, 7), 24, (3, 3), begin=(1, 1), tail="bias add relu"),
+    Shape("13x9", (1, 33, 13, 9), 40, (3, 3), begin=(1, 1), tail="bias relu"),
+    Shape("no-padding", (2, 16, 10, 18), 64, (3, 3), tail=""),
+    Shape("lopsided-padding", (1, 18, 6, 11), 48, (3, 3), begin=(0, 1), end=(1, 0), tail="scale add"),
+    Shape("tiny", (1, 16, 2, 3), 16, (3, 3), begin=(1, 1), tail="bias clip"),
+    Shape("wide-padding", (1, 17, 5, 4), 16, (3, 3), begin=(2, 2), tail="bias"),
+)  # fmt: skip
+
+
+def _check(region: Region, config: Config, target: Target, rng: np.random.Generator, batch: int) -> None:
+    kernel = WinogradConvolution().emit(region, config, target)
+    loaded = LoadedKernel(kernel, target)
+    names = {name.name for value in region.inputs for dim in value.type.shape for name in symbols_of(dim)}
+    symbols = dict.fromkeys(names, batch)
+    arrays = inputs_of(region, rng, symbols)
+    operands = prepare(region, kernel, arrays, symbols)
+    operands.workspace[:] = 0xFF
+    *arguments, begin, end = operands.arguments
+    middle = int(rng.integers(begin, end + 1))
+    loaded.call(*arguments, middle, end)
+    loaded.call(*arguments, begin, middle)
+    shape = [evaluate(dim, symbols) for dim in region.output.type.shape]
+    actual, expected = from_layout(operands.output, kernel.output, shape), expected_of(region, arrays)
+    error = np.abs(actual - expected).max() / np.abs(expected).max()
+    assert error < TOLERANCE[config.option("rows")], (config, error)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("shape", SHAPES, ids=repr)
+def test_configs(shape: Shape, target: str, rng: np.random.Generator):
+    region, machine = shape.region(rng), TARGETS[target]
+    configs = WinogradConvolution().configs(region, machine)
+    assert {(c.option("rows"), c.option("columns")) for c in configs} == {(4, 4), (4, 2), (2, 2)}
+    for number, config in enumerate(configs[:: 1 if target == "avx512" and shape.name == "7x7" else 4]):
+        _check(region, config, machine, rng, 1 + number % 3)
+
+
+def test_what_does_not_apply(rng: np.random.Generator):
+    for shape in (
+        Shape("few-channels", (1, 8, 7, 7), 32, (3, 3)),
+        Shape("stride", (1, 32, 7, 7), 32, (3, 3), (2, 2)),
+        Shape("dilated", (1, 32, 7, 7), 32, (3, 3), dilations=(2, 2)),
+        Shape("5x5", (1, 32, 7, 7), 32, (5, 5)),
+        Shape("groups", (1, 64, 7, 7), 64, (3, 3), groups=2),
+        Shape("1d", (1, 32, 9), 32, (3,), (1,), (0,), (0,), (1,)),
+    ):
+        assert not WinogradConvolution().configs(shape.region(rng), TARGETS["avx512"])
+
+
+def test_arm_code_compiles(rng: np.random.Generator):
+    region, target = SHAPES[1].region(rng), TARGETS["aarch64"]
+    compile_object(
+        WinogradConvolution().emit(region, WinogradConvolution().configs(region, target)[0], target).code, target
+    )
+
+
+def test_products_keep_to_registers(rng: np.random.Generator):
+    """The loops over channels hold nothing but multiply-adds and loads."""
+    shape = Shape("28x28", (1, 64, 28, 28), 64, (3, 3), begin=(1, 1))
+    region, target = shape.region(rng), TARGETS["avx512"]
+    config = WinogradConvolution().configs(region, target)[0]
+    assembly = compile_assembly(WinogradConvolution().emit(region, config, target).code, target)
+    pieces = re.split(r"^(\.\w+):", assembly, flags=re.MULTILINE)
+    loops = [
+        text[: back.start()]
+        for label, text in zip(pieces[1::2], pieces[2::2], strict=True)
+        if (back := re.search(rf"\tj\w+\s+{re.escape(label)}\n", text)) and "vmovaps\t%zmm" not in text
+    ]
+    products = [loop for loop in loops if loop.count("vfmadd") >= 4 * config.option("blocks")]
+    assert products
+    assert all(not re.search(r"zmm.*\(%rsp\)|\(%rsp\).*zmm", loop) for loop in products)
+    sums = config.option("pixels") * config.option("blocks")
+    assert max(loop.count("vfmadd") for loop in products) == 4 * sums
+
+
+def test_switch(rng: np.random.Generator):
+    """Without fast algorithms the search offers exact tactics only; with them, Winograd is expected to be fastest."""
+    shape = Shape("14x14", (1, 128, 14, 14), 128, (3, 3), begin=(1, 1), tail="bias relu")
+    region, target = shape.region(rng), TARGETS["avx512"]
+    offered = untimed(region, target, Limits(None, 1)).candidates
+    assert min(offered, key=lambda c: c.trial.estimate).trial.tactic == WinogradConvolution.name
+    allowed = untimed(region, target, Limits(None, 1, fast_algorithms=False)).candidates
+    assert allowed
+    assert WinogradConvolution.name not in {candidate.trial.tactic for candidate in allowed}
