@@ -158,6 +158,13 @@ def test_wrong_models_name_the_node(nodes: list[onnx.NodeProto], message: str) -
         import_onnx(model)
 
 
+def test_constants_larger_than_memory_name_the_node() -> None:
+    constants = {"zero": np.int64(0), "end": np.int64(2**50), "one": np.int64(1)}
+    model = model_of([node("Range", "zero end one", "y")], {}, ["y"], constants=constants)
+    with pytest.raises(ImportFailure, match=r"node 'y' \(ai.onnx.Range"):
+        import_onnx(model)
+
+
 def test_tensors_of_the_wrong_size_are_named() -> None:
     model = model_of(
         [node("Add", "x w", "y")], {"x": (TensorProto.FLOAT, [3])}, ["y"], constants={"w": np.float32([1, 2, 3])}

@@ -146,7 +146,15 @@ class _Translator:
             raise
         except (ImportFailure, NetworkError) as error:
             raise LocatedFailure(f"{self._source.label}: {place}: {error}") from error
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            MemoryError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise LocatedFailure(f"{self._source.label}: {place}: {type(error).__name__}: {error}") from error
         for output, term in zip(proto.output, results, strict=False):
             if output in around.own:
