@@ -31,8 +31,9 @@ class BuildConfig:
     instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
     optimise: whether graph rewrites and fusion run; off for debugging.
     fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
-        Strassen). Each is admitted only while its measured relative error stays under
-        FAST_ALGORITHM_BOUND = 1e-4, as the plan's report states. At level 0 nothing is measured; for normally distributed data their errors are below 2e-5.
+        Strassen). Each is admitted only while its measured relative error stays under FAST_ALGORITHM_BOUND = 1e-4,
+        stated in the plan's report. At level 0 nothing is measured; for normally distributed data their errors are
+        below 2e-5.
     log: called with (severity name, message).
     allocator: used for all device memory of the build.
     """

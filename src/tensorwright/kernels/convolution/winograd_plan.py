@@ -18,6 +18,9 @@ from tensorwright.tensor.dim import Dim
 
 PARALLEL_TASKS = 8
 
+BEST_BLOCKS = 2
+"""With so many blocks of outputs in a register tile, products were measured to be fastest."""
+
 
 @dataclass(frozen=True)
 class WinogradCut:
@@ -176,27 +179,32 @@ def winograd_plans(problem: Problem, target: Target) -> list[WinogradPlan]:
 def plan_cost(plan: WinogradPlan, target: Target) -> float:
     """Cycles, about: multiply-adds, weights from memory, and blocks that leave the second cache."""
     sums = plan.cut.pixels * plan.cut.blocks
-    compute = plan.multiply_adds / plan.lanes * (1 + 2 / sums) * (1.0 if plan.workspace <= target.l2_bytes else 1.1)
+    compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / sums) * (1.0 if plan.workspace <= target.l2_bytes else 1.1)
+    compute *= 1.0 if plan.cut.blocks == BEST_BLOCKS else 1.08
     return max(compute, plan.weight_bytes / 5)
 
 
 def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:
     lanes = target.float_lanes
-    most = target.registers - (4 if target.has_fma else 5)
     blocks_out = -(-problem.outputs // lanes)
     for rows, columns in ((4, 4), (4, 2), (2, 2)):
         tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
         for blocks in (1, 2, 4):
             if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
                 continue
-            for pixels in sorted(
-                {even_sizes(tiles, most // blocks)[0], even_sizes(tiles, max(1, most // blocks // 2))[0]}
-            ):
+            most = _most_pixels(target, blocks)
+            for pixels in sorted({even_sizes(tiles, most)[0], even_sizes(tiles, -(-most // 2))[0]}):
                 for multiple in (1, 2):
                     size = even_sizes(tiles, pixels * multiple)[0]
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
                     cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
                     yield WinogradPlan(problem, cut, lanes)
+
+
+def _most_pixels(target: Target, blocks: int) -> int:
+    """So many sums for each block of outputs fit into the registers beside the weights and one input."""
+    others = blocks + (2 if target.has_fma else 3)
+    return min((target.registers - others) // blocks, target.registers - 4)
 
 
 def _splits(groups: int, tile_blocks: int) -> int:
