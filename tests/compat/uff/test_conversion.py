@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tensorflow_oracle
-from cases.tensorflow import CASES, REMOVED, Case
+from tensorflow_cases import CASES, REMOVED, Case
 from tensorflow_graphs import GraphMaker, Shape
 from tensorwright.api.uff_parser import _operator_of_tensorflow
 from tensorwright.base.errors import ImportFailure
@@ -194,6 +194,18 @@ def test_depthwise_transposed_and_channels_first() -> None:
     )  # fmt: skip
     bias = node(model, node(model, "bias")[1][1])[2]
     assert (bias["shape"], bias["values"]) == ((8, 1, 1), np.arange(8, dtype=np.float32).tobytes())
+
+
+def test_groups_that_only_the_channels_say_are_written(rng: np.random.Generator) -> None:
+    graph = GraphMaker()
+    kernel = rng.normal(size=(1, 1, 2, 6)).astype(np.float32)
+    graph.add("Conv2D", graph.placeholder((-1, 5, 5, 4)), graph.constant(kernel, "w"), name="y", padding="VALID",
+              strides=[1, 1, 1, 1])  # fmt: skip
+    assert node(converted(graph, "y"), "y")[2]["number_groups"] == 2
+    x = rng.normal(size=(2, 5, 5, 4)).astype(np.float32)
+    read = import_uff(uff.from_tensorflow(graph.message, quiet=True), {"x": RegisteredInput((5, 5, 4), "NHWC")})
+    expected = np.concatenate([x[..., :2] @ kernel[0, 0, :, :3], x[..., 2:] @ kernel[0, 0, :, 3:]], -1)
+    np.testing.assert_allclose(evaluate_graph(read, {"x": x})["y"], expected, atol=1e-5)
 
 
 def test_computed_permutations_and_axes_are_no_obstacle() -> None:

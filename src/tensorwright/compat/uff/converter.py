@@ -42,13 +42,13 @@ def convert(graph: FrozenGraph, outputs: Sequence[str]) -> Converted:
         ImportFailure: an output does not exist (the nearest names are listed), or the graph is wrong or uses what UFF
             cannot say, not even as a custom operator (all of it is listed).
     """
-    return _Converter(graph).converted(outputs)
+    return _Converter(graph, outputs).converted(outputs)
 
 
 class _Converter:
-    def __init__(self, graph: FrozenGraph) -> None:
+    def __init__(self, graph: FrozenGraph, outputs: Sequence[str]) -> None:
         self._graph = graph
-        self._constants, self._types = Constants(graph), Types(graph)
+        self._constants, self._types = Constants(graph), Types(graph, outputs)
         self._model = UffWriter()
         self._done: set[str] = set()
         self._findings: list[Finding] = []
@@ -75,6 +75,11 @@ class _Converter:
                 self._require_output(source)
                 continue
             node = self._graph.require(source.node)
+            if node.op in PASSED_ON:
+                below = passed_on(self._graph, source)
+                self._model.add("Identity", uff_name(source), [uff_name(below)])
+                waiting.append(below)
+                continue
             try:
                 waiting += self._written(node)
             except Unsupported as error:
@@ -91,10 +96,6 @@ class _Converter:
     def _written(self, node: NodeDef) -> list[Reference]:
         if node.op in VARIABLES:
             raise Unsupported(f"a variable; {FREEZE}")
-        if node.op in PASSED_ON:
-            below = passed_on(self._graph, Reference(node.name))
-            self._model.add("Identity", node.name, [uff_name(below)])
-            return [below]
         handler = handlers_in(OPERATORS).get(node.op)
         own = TensorFlowNode(
             node.name,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.compat.uff.model import FieldValue, UffWriter
-from tensorwright.graph.graph import is_constant, weights_in
+from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.tensorflow.attributes import Attribute
 from tensorwright.importers.tensorflow.messages import NodeDef
@@ -20,7 +21,9 @@ from tensorwright.tensor.type import TensorType
 
 Array = npt.NDArray[np.generic]
 
-PASSED_ON = frozenset({"Identity", "CheckNumerics", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape"})
+PASSED_ON = frozenset(
+    {"Identity", "IdentityN", "CheckNumerics", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape"}
+)
 
 
 class Constants:
@@ -54,18 +57,32 @@ class Constants:
 
 
 class Types:
-    """The types of tensors as the importer of frozen graphs infers them."""
+    """The types of tensors as the importer of frozen graphs infers them.
 
-    def __init__(self, graph: FrozenGraph) -> None:
+    Args:
+        graph: the graph.
+        outputs: the tensors that are converted; with all that they need they are imported at once.
+    """
+
+    def __init__(self, graph: FrozenGraph, outputs: Sequence[str]) -> None:
         self._graph = graph
+        self._outputs = outputs
+
+    @cached_property
+    def _values(self) -> Mapping[str, Value]:
+        return self._imported(self._outputs)
 
     def of(self, source: Reference) -> TensorType | None:
         """The type of a tensor; None where it cannot be inferred."""
+        name = uff_name(source)
+        found = self._values.get(name) or self._imported([f"{source.node}:{source.output}"]).get(name)
+        return None if found is None else found.type
+
+    def _imported(self, outputs: Sequence[str]) -> Mapping[str, Value]:
         try:
-            network = read_network(self._graph, outputs=[f"{source.node}:{source.output}"]).graph
+            return read_network(self._graph, outputs=outputs).names
         except (ImportFailure, NetworkError):
-            return None
-        return network.outputs[0][1].type
+            return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +179,10 @@ def passed_on(graph: FrozenGraph, source: Reference) -> Reference:
     seen = {source.node}
     while True:
         node = graph.require(source.node)
-        if node.op not in PASSED_ON or source.output:
+        if node.op not in PASSED_ON or (source.output and node.op != "IdentityN"):
             return source
         inputs = data_inputs(node)
-        if not inputs or inputs[0].node in seen:
+        if source.output >= len(inputs) or inputs[source.output].node in seen:
             return source
-        source = inputs[0]
+        source = inputs[source.output]
         seen.add(source.node)

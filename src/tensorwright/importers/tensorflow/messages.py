@@ -6,7 +6,7 @@ and types.proto of TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, MutableSequence, Sequence
+from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from typing import Protocol, cast
 
@@ -28,7 +28,13 @@ FunctionDefLibrary
     1 function FunctionDef repeated
 FunctionDef
     1 signature OpDef
+    3 node_def NodeDef repeated
+    4 ret map<string>
 OpDef
+    1 name string
+    2 input_arg ArgDef repeated
+    3 output_arg ArgDef repeated
+ArgDef
     1 name string
 NodeDef
     1 name string
@@ -144,12 +150,21 @@ class ListValue(Protocol):
     def shape(self) -> Sequence[TensorShapeProto]: ...
 
 
+class NameAttrList(Protocol):
+    name: str
+
+
 class AttrValue(Protocol):
     s: bytes
     i: int
     f: float
     b: bool
     type: int
+    placeholder: str
+
+    def CopyFrom(self, other: AttrValue, /) -> None: ...  # The name that the protobuf library gives it.
+    @property
+    def func(self) -> NameAttrList: ...
 
     @property
     def list(self) -> ListValue: ...
@@ -164,10 +179,39 @@ class NodeDef(Protocol):
     name: str
     op: str
 
+    def CopyFrom(self, other: NodeDef, /) -> None: ...  # The name that the protobuf library gives it.
+
     @property
     def input(self) -> MutableSequence[str]: ...
     @property
     def attr(self) -> MutableMapping[str, AttrValue]: ...
+
+
+class ArgDef(Protocol):
+    name: str
+
+
+class OpDef(Protocol):
+    name: str
+
+    @property
+    def input_arg(self) -> Sequence[ArgDef]: ...
+    @property
+    def output_arg(self) -> Sequence[ArgDef]: ...
+
+
+class FunctionDef(Protocol):
+    @property
+    def signature(self) -> OpDef: ...
+    @property
+    def node_def(self) -> Sequence[NodeDef]: ...
+    @property
+    def ret(self) -> Mapping[str, str]: ...
+
+
+class FunctionDefLibrary(Protocol):
+    @property
+    def function(self) -> Sequence[FunctionDef]: ...
 
 
 class VersionDef(Protocol):
@@ -178,14 +222,25 @@ class GraphDef(Protocol):
     @property
     def node(self) -> Sequence[NodeDef]: ...
     @property
+    def library(self) -> FunctionDefLibrary: ...
+    @property
     def versions(self) -> VersionDef: ...
     def SerializeToString(self) -> bytes: ...  # The name that the protobuf library gives it.
 
 
 @cache
+def _classes() -> Mapping[str, type[Message]]:
+    return message_classes("tensorwright.tensorflow", DESCRIPTION, syntax="proto3")
+
+
 def graph_class() -> type[Message]:
     """The class of the message GraphDef."""
-    return message_classes("tensorwright.tensorflow", DESCRIPTION, syntax="proto3")["GraphDef"]
+    return _classes()["GraphDef"]
+
+
+def new_node() -> NodeDef:
+    """An empty message NodeDef."""
+    return cast("NodeDef", _classes()["NodeDef"]())
 
 
 def as_graph(message: Message) -> GraphDef:

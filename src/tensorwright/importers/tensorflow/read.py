@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.names import nearest
 from tensorwright.importers.protobuf import parse_bytes, read_bytes
 from tensorwright.importers.prototext import parse_text
+from tensorwright.importers.tensorflow.functions import nodes_of
 from tensorwright.importers.tensorflow.messages import GraphDef, NodeDef, as_graph, graph_class
 
 WHAT = "a frozen TensorFlow graph"
@@ -74,7 +75,7 @@ def as_frozen(graph: GraphDef, label: str) -> FrozenGraph:
         ImportFailure: it has no nodes, or two of one name.
     """
     nodes: dict[str, NodeDef] = {}
-    for number, node in enumerate(graph.node):
+    for number, node in enumerate(_nodes(graph, label)):
         if not node.name or not node.op:
             raise ImportFailure(f"{label}: node number {number} has no {'operator' if node.name else 'name'}; damaged?")
         if node.name in nodes:
@@ -85,6 +86,13 @@ def as_frozen(graph: GraphDef, label: str) -> FrozenGraph:
             f"{label}: not {WHAT}: it has no nodes. A SavedModel or a checkpoint is no frozen graph; {FREEZE}"
         )
     return FrozenGraph(nodes, label, graph.versions.producer, graph.SerializeToString)
+
+
+def _nodes(graph: GraphDef, label: str) -> Iterator[NodeDef]:
+    try:
+        yield from nodes_of(graph)
+    except ImportFailure as error:
+        raise ImportFailure(f"{label}: {error}") from None
 
 
 def data_inputs(node: NodeDef) -> tuple[Reference, ...]:

@@ -17,11 +17,11 @@ Pairs = list[tuple[int, int]]
 
 
 def Conv2D(node: TensorFlowNode) -> Sources:
-    return _convolution(node, {})
+    return _convolution(node, _groups(node))
 
 
 def Conv3D(node: TensorFlowNode) -> Sources:
-    return _convolution(node, {})
+    return _convolution(node, _groups(node))
 
 
 def DepthwiseConv2dNative(node: TensorFlowNode) -> Sources:
@@ -119,6 +119,16 @@ def _convolution(node: TensorFlowNode, fields: dict[str, FieldValue]) -> Sources
     fields |= margins
     node.uff.add("Conv", node.name, [uff_name(image), node.name_of(1)], fields)
     return [image, node.source(1)] if image.node in node.graph.nodes else [node.source(0), node.source(1)]
+
+
+def _groups(node: TensorFlowNode) -> dict[str, FieldValue]:
+    """As many groups as the kernel's channels go into those of the image; TensorFlow does not say so otherwise."""
+    kernel, image = node.array(1), node.types.of(node.source(0))
+    if kernel is None or image is None or image.rank < 3:
+        return {}
+    channels, own = image.shape[-1 if _data_order(node) == "N+C" else 1], int(kernel.shape[-2])
+    several = isinstance(channels, int) and own and channels % own == 0 and channels != own
+    return {"number_groups": channels // own} if several and isinstance(channels, int) else {}
 
 
 def _pool(node: TensorFlowNode, func: str) -> Sources:
