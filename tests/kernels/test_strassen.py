@@ -1,4 +1,4 @@
-"""Products by Strassen's algorithm equal the reference, in all configurations, for all instruction sets and shares of tasks."""
+"""Products by Strassen's algorithm equal the reference: all configurations, instruction sets and shares of tasks."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ class StrassenMatMul:
     The error is about twice that of the plain product. Measured for factors drawn evenly from around zero, relative to
     the largest element of the result: 2e-6 at a depth of 768, 4e-6 at 3072.
 
-    shorter, longer: the least extents of b for which this pays, by measurement with 128 to 784 rows: it won 5 to 11 per
-    cent at 192 × 768, 384 × 1536, 768 × 768, 768 × 3072 and 3072 × 768, and lost 1 to 6 at 256 × 256, 384 × 384 and
-    96 × 384.
+    shorter, longer: the least extents of b for which this pays, by measurement with 128 to 784 rows on one core: it won
+    4 to 11 per cent at 192 × 768, 384 × 1536, 768 × 768, 768 × 3072 and 3072 × 768, and lost up to 7 at 256 × 256,
+    384 × 384 and 96 × 384.
     """
 
     shorter: int = 192
