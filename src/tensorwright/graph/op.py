@@ -28,6 +28,9 @@ class Op:
     """
 
     kind: ClassVar[Kind] = "opaque"
+    is_sequential: ClassVar[bool] = False
+    """Whether elements of the output follow from one another, so that `define` cannot state one alone. Such operators
+    are opaque and have a tactic of their own."""
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The type of the output.

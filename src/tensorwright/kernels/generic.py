@@ -20,11 +20,13 @@ from tensorwright.tensor.type import TensorType
 
 
 class Generic:
-    """Loops over the output, vectorised along its innermost axis. Correct for everything, fast for what is simple."""
+    """Loops over the output, vectorised along its innermost axis. Correct for all definitions, fast for simple ones."""
 
     name = "generic"
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        if any(value.op.is_sequential for value in region.values):
+            return []
         plain = Config((PLAIN,) * len(region.inputs), PLAIN)
         blocked = _blocked_config(region, Layout(target.float_lanes))
         pooled = _pooled_config(region, Layout(target.float_lanes))

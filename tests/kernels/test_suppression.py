@@ -1,0 +1,119 @@
+"""Boxes that overlap better ones: the kernel against the reference, the reference against numbers by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tensorwright.base.errors import ShapeError
+from tensorwright.codegen.compile import compile_object, host_target_name
+from tensorwright.codegen.target import TARGETS
+from tensorwright.graph.graph import apply, input_value
+from tensorwright.graph.region import Region, region_of
+from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.cpu.suppression import Suppression
+from tensorwright.kernels.generic import Generic
+from tensorwright.ops.detection import BoxSuppression, overlaps
+from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64
+from tensorwright.tensor.type import TensorType
+from tensorwright.tune.kernel_runner import run_kernel
+
+RUNNABLE = [name for name in (host_target_name(), "baseline") if name in TARGETS]
+
+
+def region_for(op: BoxSuppression, scores: tuple[Dim, ...], boxes: tuple[Dim, ...]) -> Region:
+    inputs = [input_value("scores", TensorType(FLOAT32, scores)), input_value("boxes", TensorType(FLOAT32, boxes))]
+    return region_of([apply(op, *inputs)])
+
+
+def drawn_boxes(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    corner, size = rng.uniform(0, 1, (*shape, 2)), rng.uniform(0.05, 0.4, (*shape, 2))
+    return np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
+
+
+def test_boxes_by_hand():
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [0, 0, 2, 2.1], [5, 5, 6, 6], [2, 2, 1, 1]], np.float32)
+    found = overlaps(boxes[0].astype(float), boxes.astype(float))
+    np.testing.assert_allclose(found, [1, 1 / 3, 4 / 4.2, 0, 0], rtol=1e-6)
+    scores = np.array([[[0.5, 0.9, 0.6, 0.1, 0.2]]], np.float32)
+
+    def kept(**options) -> list[int]:
+        op = BoxSuppression(**{"limit": 4, "overlap": 0.5, "score": 0.15} | options)
+        return op.reference(scores, boxes[None, None])[0, 0].tolist()
+
+    assert kept() == [1, 2, 4, -1]
+    assert kept(overlap=0.3) == [1, 4, -1, -1]
+    assert kept(overlap=1.0) == [1, 2, 0, 4]
+    assert kept(score=0.05) == [1, 2, 4, 3]
+    assert kept(limit=1) == [1]
+    assert kept(candidates=2) == [1, 2, -1, -1]
+    assert kept(overlap=0.97, decay=0.5) == [1, 2, 4, -1]
+    tied = BoxSuppression(3, 0.5, 0.0).reference(np.ones((1, 1, 3)), boxes[None, None, 1:4])
+    assert tied[0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize(
+    ("op", "classes", "shared", "places"),
+    [
+        (BoxSuppression(5, 0.45, 0.3), 3, True, 40),
+        (BoxSuppression(30, 0.3, 0.0), 2, False, 37),
+        (BoxSuppression(10, 0.6, 0.5, candidates=7), 4, True, 64),
+        (BoxSuppression(50, 0.9, 0.1, decay=0.8), 2, False, 50),
+        (BoxSuppression(3, 0.5, 2.0), 1, True, 9),
+        (BoxSuppression(1, 0.5, 0.0), 1, True, 1),
+    ],
+    ids=repr,
+)
+def test_the_kernel_equals_the_reference(
+    op: BoxSuppression, classes: int, shared: bool, places: int, target_name: str, rng: np.random.Generator
+):
+    batch, target = symbol("batch", 1, 2, 4), TARGETS[target_name]
+    region = region_for(op, (batch, classes, places), (batch, 1 if shared else classes, places, 4))
+    for images in (1, 3):
+        scores = rng.uniform(0, 1, (images, classes, places)).astype(np.float32)
+        scores[..., ::4] = scores[..., :1]  # Ties.
+        boxes = drawn_boxes(rng, images, 1 if shared else classes, places)
+        (config,) = Suppression().configs(region, target)
+        kernel = Suppression().emit(region, config, target)
+        actual = run_kernel(region, kernel, target, [scores, boxes], {"batch": images})
+        np.testing.assert_array_equal(actual, op.reference(scores, boxes))
+
+
+def test_scores_that_are_not_numbers_are_left_out(rng: np.random.Generator):
+    op, target = BoxSuppression(4, 0.5, 0.0), TARGETS[host_target_name()]
+    region = region_for(op, (1, 1, 8), (1, 1, 8, 4))
+    scores = np.full((1, 1, 8), np.nan, np.float32)
+    scores[0, 0, 5] = 1
+    (config,) = Suppression().configs(region, target)
+    kernel = Suppression().emit(region, config, target)
+    found = run_kernel(region, kernel, target, [scores, drawn_boxes(rng, 1, 1, 8)])
+    assert found.tolist() == [[[5, -1, -1, -1]]]
+
+
+def test_only_its_own_tactic_computes_it():
+    op = BoxSuppression(4, 0.5, 0.0)
+    region = region_for(op, (1, 2, 8), (1, 1, 8, 4))
+    for name in TARGETS:
+        usable = [tactic.name for tactic in tactics() if tactic.configs(region, TARGETS[name])]
+        assert usable == ["suppression"]
+        assert not Generic().configs(region, TARGETS[name])
+        (config,) = Suppression().configs(region, TARGETS[name])
+        assert compile_object(Suppression().emit(region, config, TARGETS[name]).code, TARGETS[name])
+
+
+@pytest.mark.parametrize(
+    ("op", "scores", "boxes", "message"),
+    [
+        (BoxSuppression(1, 0.5, 0.0), (1, 2, 3), (1, 3, 3, 4), r"expected \[1, 2 or 1, 3, 4\]"),
+        (BoxSuppression(0, 0.5, 0.0), (1, 2, 3), (1, 1, 3, 4), "limit: expected at least 1"),
+        (BoxSuppression(1, 0.5, 0.0, 0), (1, 2, 3), (1, 1, 3, 4), "candidates: expected at least 1"),
+        (BoxSuppression(1, 0.5, 0.0), (1, 2, symbol("p", 1, 2, 3)), (1, 1, symbol("p", 1, 2, 3), 4), "to be fixed"),
+    ],
+)
+def test_what_does_not_fit(op: BoxSuppression, scores, boxes, message: str):
+    with pytest.raises(ShapeError, match=message):
+        op.infer([TensorType(FLOAT32, scores), TensorType(FLOAT32, boxes)])
+    with pytest.raises(ShapeError, match="expected float32"):
+        op.infer([TensorType(FLOAT64, scores), TensorType(FLOAT32, boxes)])
