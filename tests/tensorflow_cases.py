@@ -262,6 +262,9 @@ MATMUL = (
     case("BatchMatMul", Fed((2, 3, 4)), Fed((2, 4, 5))),
     case("BatchMatMulV2", Fed((2, 1, 3, 4)), Fed((5, 4, 2)), label="broadcast"),
     case("BatchMatMulV2", Fed((2, 4, 3)), Fed((2, 5, 4)), label="adjoint", adj_x=True, adj_y=True),
+    case("Einsum", Fed((2, 3, 4)), Drawn((4, 2, 5)), label="heads", equation="abc,cde->abde", N=2),
+    case("Einsum", Fed((2, 3, 4)), Fed((2, 5, 4)), label="scores", equation="bqd,bkd->bqk", N=2),
+    case("Einsum", Fed((2, 3, 4)), Drawn((4, 5)), label="dots", equation="...c,cd->...d", N=2),
     case("BatchMatMulV3", Fed((2, 3, 4)), Fed((2, 4, 5)), Tout=FLOAT32),
 )
 
@@ -336,6 +339,8 @@ INDEXING = (
     case("GatherNd", A, Fed((5, 2), 0, 2, "int32")),
     case("OneHot", Fed((2, 3), -1, 5, "int32"), np.int32(4), np.float32(2), np.float32(-1)),
     case("OneHot", Fed((2, 3), 0, 4, "int32"), np.int32(4), np.float32(1), np.float32(0), label="axis", axis=1),
+    case("MatrixBandPart", Fed((2, 5, 6)), np.int32(1), np.int32(2)),
+    case("MatrixBandPart", Fed((2, 5, 6)), np.int32(-1), np.int32(0), label="lower"),
     case("ScatterNd", [[1], [3], [1]], Fed((3, 2)), [4, 2]),
     case("TensorScatterUpdate", Fed((4, 2)), [[1], [3]], Fed((2, 2))),
     case("TensorScatterAdd", Fed((4, 2)), [[1], [1]], Fed((2, 2))),

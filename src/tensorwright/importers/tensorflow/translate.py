@@ -40,7 +40,7 @@ UNKNOWN_SCALARS_UP_TO = 23
 
 NEUTRAL = frozenset(
     {
-        "T", "Tidx", "Tshape", "Tdim", "Tperm", "Tmultiples", "Tpaddings", "Tblock_shape", "Tcrops", "Tindices",
+        "T", "Tidx", "Tshape", "Tdim", "Tperm", "Tmultiples", "Tpaddings", "Tblock_shape", "Tcrops", "Tindices", "Tindex",
         "Tparams", "Taxis", "TI", "Tlen", "Tk", "U", "N", "SrcT", "dtype", "index_type", "Index", "type", "key_dtype",
         "Targmax", "Tsize", "Treduction_indices", "Tnum", "Tlabel", "Tinput", "Tb", "Ta", "Tx", "Ty", "Tin", "Tout",
         "tensor_type", "use_cudnn_on_gpu", "validate_indices", "validate_shape", "_output_shapes", "container",

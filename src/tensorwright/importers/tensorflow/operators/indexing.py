@@ -60,3 +60,10 @@ def TensorScatterUpdate(node: Node, x: Value, indices: Value, updates: Value) ->
 
 def TensorScatterAdd(node: Node, x: Value, indices: Value, updates: Value) -> Value:
     return node.apply(ops.ScatterNd("add"), x, indices, updates)
+
+
+def MatrixBandPart(node: Node, x: Value, lower: Value, upper: Value) -> Value:
+    """So many diagonals below and above the main one, all of them if negative; elsewhere 0."""
+    below, above = int(node.number(lower, "num_lower")), int(node.number(upper, "num_upper"))
+    x = x if below < 0 else node.apply(ops.Trilu(True, -below), x)
+    return x if above < 0 else node.apply(ops.Trilu(False, above), x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.einsum import einsum
 from tensorwright.importers.tensorflow.node import Node
 from tensorwright.ops import matmul
 
@@ -23,3 +24,7 @@ def BatchMatMulV2(node: Node, a: Value, b: Value, *, adj_x: bool = False, adj_y:
 
 def BatchMatMulV3(node: Node, a: Value, b: Value, *, adj_x: bool = False, adj_y: bool = False) -> Value:
     return node.apply(matmul.MatMul(adj_x, adj_y), a, b)
+
+
+def Einsum(node: Node, first: Value, *others: Value, equation: str) -> Value:
+    return einsum(node, (first, *others), equation)
