@@ -107,11 +107,6 @@ class Layer(Composer):
         if prod(shape) > LARGEST_CONSTANT:
             self.fail(f"{what} would have {prod(shape)} elements, more than {LARGEST_CONSTANT}; check the parameters")
 
-    def one_top(self) -> None:
-        """Check that there is just one top."""
-        if len(self.tops) != 1:
-            self.fail(f"expected 1 top, found {len(self.tops)}")
-
     def _constant(self, weights: Weights) -> Value:
         """Weights of a smaller type stay that in the network; what computes with them is float32."""
         value = constant_value(weights, self.name)
