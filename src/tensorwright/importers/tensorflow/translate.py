@@ -40,12 +40,12 @@ UNKNOWN_SCALARS_UP_TO = 23
 
 NEUTRAL = frozenset(
     {
-        "T", "Tidx", "Tshape", "Tdim", "Tperm", "Tmultiples", "Tpaddings", "Tblock_shape", "Tcrops", "Tindices", "Tindex",
-        "Tparams", "Taxis", "TI", "Tlen", "Tk", "U", "N", "SrcT", "dtype", "index_type", "Index", "type", "key_dtype",
-        "Targmax", "Tsize", "Treduction_indices", "Tnum", "Tlabel", "Tinput", "Tb", "Ta", "Tx", "Ty", "Tin", "Tout",
-        "tensor_type", "use_cudnn_on_gpu", "validate_indices", "validate_shape", "_output_shapes", "container",
-        "shared_name", "incompatible_shape_error", "message", "first_n", "summarize", "element_shape", "num",
-        "grad_a", "grad_b", "grad_x", "grad_y", "bad_indices_policy", "shape",
+        "T", "Tidx", "Tshape", "Tdim", "Tperm", "Tmultiples", "Tpaddings", "Tblock_shape", "Tcrops", "Tindices",
+        "Tindex", "Tparams", "Taxis", "TI", "Tlen", "Tk", "U", "N", "SrcT", "dtype", "index_type", "Index", "type",
+        "key_dtype", "Targmax", "Tsize", "Treduction_indices", "Tnum", "Tlabel", "Tinput", "Tb", "Ta", "Tx", "Ty",
+        "Tin", "Tout", "tensor_type", "use_cudnn_on_gpu", "validate_indices", "validate_shape", "_output_shapes",
+        "container", "shared_name", "incompatible_shape_error", "message", "first_n", "summarize", "element_shape",
+        "num", "grad_a", "grad_b", "grad_x", "grad_y", "bad_indices_policy", "shape",
     }
 )  # fmt: skip
 """Attributes that a handler need not know: they say types, counts and names that the inputs say too."""
