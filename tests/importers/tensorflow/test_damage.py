@@ -30,7 +30,13 @@ def network() -> bytes:
     x = graph.placeholder((-1, 6, 6, 2))
     kernel = graph.constant(np.ones((3, 3, 2, 4), np.float32), listed=True)
     y = graph.add("Conv2D", x, kernel, padding="SAME", strides=[1, 2, 2, 1], T=FLOAT32)
-    y = graph.add("Relu", graph.add("BiasAdd", y, graph.constant(np.ones(4, np.float32))))
+    made = graph.message.library.function.add()
+    made.signature.name = "activation"
+    made.signature.input_arg.add(name="x")
+    made.signature.output_arg.add(name="y")
+    made.ret["y"] = "relu:activations:0"
+    made.node_def.add(name="relu", op="Relu", input=["x"])
+    y = graph.add("activation", graph.add("BiasAdd", y, graph.constant(np.ones(4, np.float32))))
     y = graph.add("MaxPool", y, padding="VALID", ksize=[1, 2, 2, 1], strides=[1, 1, 1, 1])
     y = graph.add(
         "Reshape", graph.add("Pad", y, graph.constant([[0, 0], [1, 1], [0, 1], [0, 0]])), graph.constant([-1, 48])
