@@ -218,9 +218,10 @@ def _elements(proto: _Blob, where: str) -> Array:
 def _numbers(chunks: Sequence[bytes] | Sequence[float], dtype: str, where: str) -> Array:
     if not chunks:
         return np.empty(0, np.float32)
-    if not isinstance(chunks[0], bytes):
+    first = chunks[0]
+    if not isinstance(first, bytes):
         return np.array(chunks, dtype=dtype)
-    data = chunks[0] if len(chunks) == 1 else b"".join(cast("Sequence[bytes]", chunks))
+    data = first if len(chunks) == 1 else b"".join(cast("Sequence[bytes]", chunks))
     if len(data) % np.dtype(dtype).itemsize:
         raise ImportFailure(f"{where}: {len(data)} bytes are no whole number of {np.dtype(dtype).name}; it is damaged")
     return np.frombuffer(data, dtype=dtype)

@@ -90,7 +90,7 @@ class ModelWeights:
                 f"{what}: expected {_show(shape)} = {prod(shape)} values, {self._label} has {_show(blob.extents)} = "
                 f"{blob.elements.size}; the definition and the model belong to different networks"
             )
-        return Weights(TensorType(FLOAT32, shape), lambda: blob.elements.reshape(shape).astype(np.float32))
+        return Weights(TensorType(FLOAT32, shape), lambda: blob.elements.reshape(shape).astype(np.float32, copy=False))
 
 
 class RandomSource:
