@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import tensorwright as tw
+from tensorflow_graphs import GraphMaker
 from tensorwright.cli.main import app
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -163,6 +164,22 @@ def test_inspect_shows_a_plan(plan):
     assert [step["name"] for step in profiled["steps"]] == [step["name"] for step in found["steps"]]
     assert sum(step["milliseconds"] for step in profiled["steps"]) > 0
     assert "measured now" in succeed("inspect", plan, "--profile")
+
+
+def test_frozen_graphs_are_built_and_inspected(tmp_path):
+    frozen, target = tmp_path / "frozen.pb", tmp_path / "frozen.plan"
+    graph = GraphMaker()
+    graph.add("Softmax", graph.add("Relu", graph.placeholder((-1, 4)), name="scores"), name="probabilities")
+    frozen.write_bytes(graph.bytes())
+    succeed("build", frozen, *QUICK, "-O", "scores", "--shape", "x_0=1:2:3")
+    engine = tw.load(target)
+    x = np.array([[1, -2, 3, -4]], np.float32)
+    np.testing.assert_array_equal(engine({"x": x})["scores"], np.maximum(x, 0))
+    assert engine.max_batch_size == 3
+    assert "probabilities" in succeed("inspect", frozen)
+    assert "probabilities" not in succeed("inspect", frozen, "-O", "scores")
+    assert "no input 'y'; it has x" in fail("build", frozen, "--shape", "y=3x4")
+    assert "no node 'score'" in fail("build", frozen, "-O", "score")
 
 
 def test_errors_are_one_line_without_a_traceback(plan, tmp_path, two_inputs):

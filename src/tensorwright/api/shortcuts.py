@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tensorwright.api.config import log_function
 from tensorwright.api.definition import Definition
@@ -22,13 +23,20 @@ from tensorwright.runtime.engine import Engine
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.inputs import Shapes
     from tensorwright.importers.onnx.ranges import Model
+    from tensorwright.importers.tensorflow.read import Source as FrozenGraph
+
+    Source = Model | FrozenGraph | NetworkDefinition | Graph
+
+PARSERS: Mapping[str, str] = {".uff": "UffParser", ".caffemodel": "CaffeParser", ".prototxt": "CaffeParser"}
+"""What reads the files of formats that do not say all that a build needs, by their ending."""
 
 
 def build(
-    source: Model | NetworkDefinition | Graph,
+    source: Source,
     *,
     precision: str = "float32",
     shapes: Shapes | None = None,
+    outputs: Sequence[str] | None = None,
     max_workspace_size: int | None = None,
     threads: int | None = None,
     level: int = 3,
@@ -41,11 +49,15 @@ def build(
     """An engine for this machine.
 
     Args:
-        source: the path of an ONNX model, its bytes, a loaded model, a network definition or a graph.
+        source: the path of an ONNX model or of a frozen TensorFlow graph, its bytes, a loaded model (a ModelProto, a
+            GraphDef, a tf.Graph), a network definition or a graph.
         precision: element type of the computation, "float32".
         shapes: what unknown dimensions of a model are: ``{"batch": (1, 8, 32)}`` is min, opt (to tune for) and max of a
             named dimension, ``{"batch": 4}`` fixes it, ``{"x": (("n", 1, 8, 32), 3, 224, 224)}`` says all axes of an
-            input. Without, first dimensions range from 1 to 16, others from 1 to 512.
+            input. Without, first dimensions range from 1 to 16, others from 1 to 512. Unknown dimensions of a
+            TensorFlow graph are named ``<input>_<axis>``.
+        outputs: nodes (``name``) or tensors (``name:number``) of a TensorFlow graph to compute; None for all that no
+            other node takes.
         max_workspace_size: scratch bytes that any one layer may use in all threads together; None for no limit.
         threads: how many threads the engine uses; None for all cores that this process may use.
         level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
@@ -74,42 +86,64 @@ def build(
         allocator=allocator,
         batch_symbol=source.batch_symbol if isinstance(source, Definition) else None,
     )
-    return Engine(make_plan(source, shapes, config), allocator)
+    return Engine(make_plan(source, shapes, config, outputs), allocator)
 
 
-def make_plan(
-    source: Model | NetworkDefinition | Graph,
-    shapes: Shapes | None,
-    config: BuildConfig,
-) -> Plan:
+def make_plan(source: Source, shapes: Shapes | None, config: BuildConfig, outputs: Sequence[str] | None = None) -> Plan:
     """The plan of anything that `build` takes."""
     from tensorwright.build.build import build as build_plan
 
     try:
-        return build_plan(graph_of(source, shapes), config)
+        return build_plan(graph_of(source, shapes, outputs), config)
     finally:
         config.progress.done()
 
 
-def graph_of(source: Model | NetworkDefinition | Graph, shapes: Shapes | None) -> Graph:
+def graph_of(source: Source, shapes: Shapes | None, outputs: Sequence[str] | None = None) -> Graph:
     """The graph of anything that `build` takes.
 
     Raises:
-        BuildError: it is none of these, or `shapes` is given for what has shapes.
+        BuildError: it is none of these, or `shapes` or `outputs` are given for what has them.
     """
+    from tensorwright.importers.formats import is_frozen_graph
+
     if isinstance(source, Graph | Definition):
         if shapes is not None:
             raise BuildError(
                 "build: shapes are for models that do not say them; say the shapes of this network in add_input, with "
                 "tensorwright.symbol(name, min, opt, max)"
             )
+        _refuse(outputs)
         return source if isinstance(source, Graph) else source.to_graph()
+    if is_frozen_graph(source):
+        from tensorwright.importers.tensorflow import import_tensorflow
+
+        return import_tensorflow(source, shapes=shapes, outputs=outputs)
+    _refuse(outputs)
     known = isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
     if not known and type(source).__name__ != "ModelProto":
         raise BuildError(
-            "build: expected the path of an ONNX model, its bytes, an onnx.ModelProto, a network or a graph, "
-            f"found {type(source).__name__}"
+            "build: expected the path of an ONNX model or of a frozen TensorFlow graph, its bytes, a ModelProto, a "
+            f"GraphDef, a network or a graph, found {type(source).__name__}"
         )
+    _refuse_other_formats(source)
     from tensorwright.importers.onnx import import_onnx
 
-    return import_onnx(source, shapes=shapes)
+    return import_onnx(cast("Model", source), shapes=shapes)
+
+
+def _refuse(outputs: Sequence[str] | None) -> None:
+    if outputs is not None:
+        raise BuildError(
+            "build: outputs are for frozen TensorFlow graphs, which do not say them; an ONNX model says its own, and a "
+            "network has those of mark_output"
+        )
+
+
+def _refuse_other_formats(source: object) -> None:
+    if isinstance(source, str | os.PathLike) and Path(source).suffix in PARSERS:
+        path = Path(source)
+        raise BuildError(
+            f"build: '{path}' is no file of ONNX or TensorFlow; parse it with tensorwright.{PARSERS[path.suffix]} into "
+            "builder.create_network(), and build that network"
+        )

@@ -52,7 +52,7 @@ class Timing:
 
 
 def bench(
-    source: Annotated[Path, Argument(help="A plan or an ONNX model.")],
+    source: Annotated[Path, Argument(help="A plan or a model.")],
     against: Annotated[str | None, Option(help=f"A peer to measure in the same run: {', '.join(PEERS)}.")] = None,
     model: Annotated[Path | None, Option(help="The model of a plan, for the peer.")] = None,
     input: Inputs = None,

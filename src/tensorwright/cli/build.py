@@ -12,11 +12,15 @@ from tensorwright.cli.command import UsageError, size
 from tensorwright.cli.models import engine_of, is_plan
 from tensorwright.cli.tables import console, format_bytes, steps_of, trials_table
 
-Model = Annotated[Path, Argument(help="An ONNX model.")]
+Model = Annotated[Path, Argument(help="An ONNX model or a frozen TensorFlow graph.")]
 Output = Annotated[Path | None, Option("-o", "--output", help="The plan to write; beside the model by default.")]
 Shape = Annotated[
     list[str] | None,
     Option(help="NAME=D1xD2x... for an input, NAME=D for a named dimension; MIN:OPT:MAX for a range. May be repeated."),
+]
+OutputNode = Annotated[
+    list[str] | None,
+    Option("-O", "--output-node", help="A node of a TensorFlow graph to compute; by default all that no other takes."),
 ]
 Threads = Annotated[int | None, Option(min=1, help="Threads of an inference; all cores by default.")]
 Level = Annotated[int, Option(min=0, max=5, help="Tuning effort: 0 times nothing, 5 every configuration.")]
@@ -29,6 +33,7 @@ def build(
     model: Model,
     output: Output = None,
     shape: Shape = None,
+    output_node: OutputNode = None,
     level: Level = 3,
     threads: Threads = None,
     workspace: Workspace = None,
@@ -37,13 +42,14 @@ def build(
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried and chosen.")] = False,
 ) -> None:
-    """Build a plan from an ONNX model: choose the fastest kernels by timing them on this machine."""
+    """Build a plan from a model: choose the fastest kernels by timing them on this machine."""
     if is_plan(model):
-        raise UsageError(f"{model} is a plan already; expected an ONNX model")
+        raise UsageError(f"{model} is a plan already; expected a model")
     start = time.perf_counter()
     engine = engine_of(
         model,
         shapes=shape or (),
+        outputs=output_node,
         threads=threads,
         level=level,
         timing_cache=timing_cache,

@@ -14,7 +14,7 @@ from typer import Argument, Option
 
 from tensorwright.api.shortcuts import graph_of
 from tensorwright.cli.arrays import complete_inputs
-from tensorwright.cli.build import Shape
+from tensorwright.cli.build import OutputNode, Shape
 from tensorwright.cli.models import is_plan, model_shapes
 from tensorwright.cli.peak import peak_here
 from tensorwright.cli.tables import (
@@ -41,8 +41,9 @@ from tensorwright.tensor.dim import tuning_value
 
 
 def inspect(
-    source: Annotated[Path, Argument(help="An ONNX model or a plan.")],
+    source: Annotated[Path, Argument(help="A model or a plan.")],
     shape: Shape = None,
+    output_node: OutputNode = None,
     profile: Annotated[bool, Option(help="Run the plan and show the time of each step.")] = False,
     threads: Annotated[int | None, Option(min=1, help="Threads for --profile; the plan's own by default.")] = None,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried, too.")] = False,
@@ -52,7 +53,7 @@ def inspect(
     if is_plan(source):
         _inspect_plan(read_plan(source), profile, threads, verbose, as_json)
     else:
-        _inspect_model(graph_of(source, model_shapes(source, shape or ())), as_json)
+        _inspect_model(graph_of(source, model_shapes(source, shape or ()), output_node or None), as_json)
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,7 @@ def model_shapes(path: Path, options: Sequence[str]) -> Shapes | None:
     """
     if not options:
         return None
-    from tensorwright.importers.onnx.ranges import input_types
-
-    inputs = {name for name, _ in input_types(path)}
+    inputs = set(_input_names(path))
     result: dict[str, Sequence[Entry] | Entry] = {}
     for name, found in map(entries, options):
         if name not in inputs and len(found) > 1:
@@ -47,10 +45,23 @@ def model_shapes(path: Path, options: Sequence[str]) -> Shapes | None:
     return result
 
 
+def _input_names(path: Path) -> list[str]:
+    from tensorwright.importers.formats import is_frozen_graph
+
+    if is_frozen_graph(path):
+        from tensorwright.importers.tensorflow import input_names
+
+        return input_names(path)
+    from tensorwright.importers.onnx.ranges import input_types
+
+    return [name for name, _ in input_types(path)]
+
+
 def engine_of(
     path: Path,
     *,
     shapes: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
     threads: int | None = None,
     level: int = 3,
     timing_cache: Path | None = None,
@@ -71,6 +82,7 @@ def engine_of(
     return build(
         path,
         shapes=model_shapes(path, shapes),
+        outputs=outputs or None,
         max_workspace_size=workspace,
         threads=threads,
         level=level,

@@ -14,7 +14,7 @@ from tensorwright.cli.build import Level, Shape, Threads
 from tensorwright.cli.models import engine_of
 from tensorwright.cli.tables import console
 
-Source = Annotated[Path, Argument(help="A plan or an ONNX model.")]
+Source = Annotated[Path, Argument(help="A plan or a model.")]
 Batch = Annotated[int | None, Option(min=1, help="Batch size of random inputs; by default the one tuned for.")]
 Seed = Annotated[int, Option(help="Seed of random inputs.")]
 Inputs = Annotated[

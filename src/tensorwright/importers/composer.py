@@ -185,7 +185,7 @@ class Composer:
 
 
 def _evaluate(op: Op, operands: Sequence[Weights], type: TensorType) -> Array:
-    arrays = [w.array.astype(np.float64) if w.type.dtype.is_float else w.array for w in operands]
     with np.errstate(all="ignore"):
+        arrays = [w.array.astype(np.float64) if w.type.dtype.is_float else w.array for w in operands]
         result = op.reference(*arrays)
         return np.asarray(np.broadcast_to(result.astype(type.dtype.numpy), type.tuning_shape))

@@ -28,7 +28,13 @@ class Serializable(Protocol):
     def SerializeToString(self) -> bytes: ...  # The name that the protobuf library gives it.
 
 
-Source = str | os.PathLike[str] | bytes | Serializable
+class LiveGraph(Protocol):
+    """A graph in a program, such as ``tf.Graph``; its variables must be frozen."""
+
+    def as_graph_def(self) -> Serializable: ...
+
+
+Source = str | os.PathLike[str] | bytes | Serializable | LiveGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +174,9 @@ def _load(source: Source) -> tuple[GraphDef, str]:
         if path.suffix == ".pbtxt":
             return as_graph(parse_text(graph_class(), data, str(path), WHAT)[0]), str(path)
         return as_graph(parse_bytes(graph_class(), data, str(path), WHAT)), str(path)
-    if not hasattr(source, "SerializeToString"):
-        raise ImportFailure(f"expected the path of {WHAT}, its bytes or a GraphDef, found {type(source).__name__}")
-    return as_graph(parse_bytes(graph_class(), source.SerializeToString(), "the given graph", WHAT)), "the graph"
+    message = source.as_graph_def() if hasattr(source, "as_graph_def") else source
+    if not hasattr(message, "SerializeToString"):
+        raise ImportFailure(
+            f"expected the path of {WHAT}, its bytes, a GraphDef or a tf.Graph, found {type(source).__name__}"
+        )
+    return as_graph(parse_bytes(graph_class(), message.SerializeToString(), "the given graph", WHAT)), "the graph"

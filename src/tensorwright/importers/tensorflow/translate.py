@@ -97,6 +97,15 @@ def result_names(graph: FrozenGraph) -> list[str]:
     return [n for n, node in graph.nodes.items() if n not in taken and node.op not in (*WITHOUT_RESULT, "Const")]
 
 
+def input_names(source: Source) -> list[str]:
+    """The names of the inputs of a graph.
+
+    Raises:
+        ImportFailure: the graph cannot be read.
+    """
+    return [name for name, node in read_graph(source).nodes.items() if is_input(node)]
+
+
 def is_input(node: NodeDef, shapes: Shapes | None = None) -> bool:
     """Whether a node is an input of the network."""
     return node.op in ("Placeholder", "PlaceholderV2") or (
