@@ -13,13 +13,15 @@ from tensorwright.codegen.pool import CompilerPool
 from tensorwright.codegen.target import target_named
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.passes.fuse import partition
+from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import separate_outputs
 from tensorwright.passes.pipeline import optimise
 from tensorwright.plan.plan import Plan
 from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
 from tensorwright.tune.cache import TimingCache, default_path
-from tensorwright.tune.search import Limits, reorder_choice, search
+from tensorwright.tune.join import prefer_joined
+from tensorwright.tune.search import Limits, reorder_choice, search, search_joined
 from tensorwright.tune.select import select
 from tensorwright.tune.tuner import Tuner
 
@@ -45,7 +47,9 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
         if config.level > 0:
             weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
             tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights, config.allocator)
-            searched = tuner.tune(searched)
+            joined = search_joined(joins(graph, regions), target, limits) if config.optimise else []
+            tuned = tuner.tune([*searched, *joined])
+            searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :])
             cache.save()
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
         program = lower(graph, choices)

@@ -31,11 +31,14 @@ class Region:
     values: its operator applications, operands first; the last one is the result.
     inputs: what they use from outside, constants included.
     anchor: the convolution, product or reduction that the kernel is built around; None for elementwise regions.
+    stages: the regions that were joined into this one, each reading the result of the one before; empty for a region
+        with one anchor. The anchor is then the last stage's.
     """
 
     values: tuple[Value, ...]
     inputs: tuple[Value, ...]
     anchor: Value | None
+    stages: tuple[Region, ...] = ()
 
     @property
     def output(self) -> Value:
@@ -89,6 +92,7 @@ class Region:
         for position, value in enumerate(self.values):
             numbers[value] = f"v{position}"
             lines.append(f"{numbers[value]}: {value.type} = {value.op}({', '.join(numbers[i] for i in value.inputs)})")
+        lines.extend(f"stage: {numbers[stage.output]}" for stage in self.stages)
         return "\n".join(lines)
 
 
@@ -172,3 +176,9 @@ def region_of(values: Sequence[Value], anchor: Value | None = None) -> Region:
     for value in values:
         inputs.update((operand, None) for operand in value.inputs if operand not in inner)
     return Region(tuple(values), tuple(inputs), anchor)
+
+
+def joined(stages: Sequence[Region]) -> Region:
+    """One region that computes what a chain of regions computes, each of which reads the result of the one before."""
+    whole = region_of([value for stage in stages for value in stage.values], stages[-1].anchor)
+    return replace(whole, stages=tuple(stages))

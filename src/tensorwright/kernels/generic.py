@@ -62,6 +62,8 @@ class Generic:
 
 def region_symbols(region: Region) -> tuple[Symbol, ...]:
     """The symbolic dimensions of a region, sorted by name."""
+    if region.stages:
+        return tuple(sorted({s for stage in region.stages for s in region_symbols(stage)}, key=lambda s: s.name))
     dims = {dim for value in (*region.inputs, *region.values) for dim in value.type.shape}
     found = {symbol for dim in dims for symbol in symbols_of(dim)}
     found |= {atom for atom in scalar_atoms(region.computation.body) if isinstance(atom, Symbol)}

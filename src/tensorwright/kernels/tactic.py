@@ -100,6 +100,13 @@ def is_exact(tactic: Tactic) -> bool:
     return bool(getattr(tactic, "exact", True))
 
 
+def is_joining(tactic: Tactic) -> bool:
+    """Whether a tactic computes joined regions (`Region.stages`), and no others. Such tactics have an attribute `joins`
+    that is True.
+    """
+    return bool(getattr(tactic, "joins", False))
+
+
 def signature(inputs: int, symbols: int, in_place: Sequence[int] = ()) -> str:
     """The signature of a kernel's function. An operand that may share the output's memory is not `noalias`."""
     arguments = ["ptr %out" if in_place else "ptr noalias %out"]

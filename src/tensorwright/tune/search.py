@@ -10,7 +10,7 @@ from tensorwright.base.errors import BuildError, WorkspaceError
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact, is_joining
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, Trial
 from tensorwright.tune.estimate import estimate
@@ -40,6 +40,21 @@ def search(regions: Sequence[Region], target: Target, limits: Limits) -> list[Se
     return [replace(known[region.signature], region=region) for region in regions]
 
 
+def search_joined(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
+    """All kernels, not timed yet, for those of the joined regions that have any."""
+    known: dict[str, Searched] = {}
+    for region in regions:
+        if region.signature not in known:
+            found = _kernels(region, target, limits)
+            known[region.signature] = Searched(region, found.candidates, found.trials)
+    return [replace(known[region.signature], region=region) for region in regions if known[region.signature].candidates]
+
+
+def tactics_for(region: Region) -> list[Tactic]:
+    """The part of the catalogue that may apply to a region."""
+    return [tactic for tactic in tactics() if is_joining(tactic) == bool(region.stages)]
+
+
 def untimed(region: Region, target: Target, limits: Limits) -> Searched:
     """All kernels for a region at their estimated cost.
 
@@ -47,10 +62,31 @@ def untimed(region: Region, target: Target, limits: Limits) -> Searched:
         WorkspaceError: every kernel needs more scratch memory than allowed; names layer, need and limit.
         BuildError: no tactic computes the region.
     """
+    found = _kernels(region, target, limits)
+    if not found.candidates and found.least_workspace is not None:
+        raise WorkspaceError(
+            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {found.least_workspace} "
+            f"bytes, the limit is {limits.workspace}; raise max_workspace_size to at least {found.least_workspace}"
+        )
+    if not found.candidates:
+        raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
+    return Searched(region, found.candidates, found.trials)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """least_workspace: the bytes that the most modest of the kernels over the limit needs; None if none is over it."""
+
+    candidates: tuple[Candidate, ...]
+    trials: tuple[Trial, ...]
+    least_workspace: int | None
+
+
+def _kernels(region: Region, target: Target, limits: Limits) -> _Found:
     candidates: list[Candidate] = []
     trials: list[Trial] = []
-    smallest: int | None = None
-    for tactic in tactics():
+    excessive: list[int] = []
+    for tactic in tactics_for(region):
         if not limits.fast_algorithms and not is_exact(tactic):
             continue
         for rank, config in enumerate(tactic.configs(region, target)):
@@ -58,19 +94,12 @@ def untimed(region: Region, target: Target, limits: Limits) -> Searched:
             needed = make().workspace * limits.threads if limits.workspace is not None else 0
             trial = Trial(tactic.name, config, estimate(region, tactic, config, target, rank))
             if limits.workspace is not None and needed > limits.workspace:
-                smallest = needed if smallest is None else min(smallest, needed)
-                trials.append(Trial(tactic.name, config, trial.estimate, rejected=f"needs {needed} bytes of workspace"))
+                excessive.append(needed)
+                trials.append(replace(trial, rejected=f"needs {needed} bytes of workspace"))
                 continue
             candidates.append(Candidate(trial, make))
             trials.append(trial)
-    if not candidates and smallest is not None:
-        raise WorkspaceError(
-            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {smallest} bytes, "
-            f"the limit is {limits.workspace}; raise max_workspace_size to at least {smallest}"
-        )
-    if not candidates:
-        raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
-    return Searched(region, tuple(candidates), tuple(trials))
+    return _Found(tuple(candidates), tuple(trials), min(excessive, default=None))
 
 
 def _maker(tactic: Tactic, region: Region, config: Config, target: Target) -> Callable[[], Kernel]:
@@ -80,7 +109,7 @@ def _maker(tactic: Tactic, region: Region, config: Config, target: Target) -> Ca
 def reorder_choice(region: Region, source: Layout, destination: Layout, target: Target) -> Choice:
     """The cheapest kernel that copies a tensor from one layout into another."""
     best: tuple[Trial, Tactic] | None = None
-    for tactic in tactics():
+    for tactic in tactics_for(region):
         configs: Sequence[Config] = tactic.configs(region, target)
         wanted = [c for c in configs if c.inputs == (source,) and c.output == destination]
         if not wanted and tactic.name == "generic":

@@ -1,0 +1,61 @@
+"""Chains of regions that may become one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphs import constant, given, network
+from tensorwright.graph.graph import Graph, Value, apply
+from tensorwright.ops.activation import Relu
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.normalization import Softmax
+from tensorwright.passes.fuse import partition
+from tensorwright.passes.join import joins
+
+RNG = np.random.default_rng(7)
+
+
+def convolution(x: Value, outputs: int, groups: int = 1) -> Value:
+    channels = x.type.shape[1]
+    assert isinstance(channels, int)
+    weights = constant(RNG.standard_normal((outputs, channels // groups, 1, 1), dtype=np.float32))
+    return apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1), groups), x, weights)
+
+
+def proposed(graph: Graph) -> list[tuple[str, ...]]:
+    return [tuple(stage.output.op.name for stage in region.stages) for region in joins(graph, partition(graph))]
+
+
+def test_a_chain_is_proposed_in_all_its_parts() -> None:
+    x = given("x", 1, 4, 5, 6)
+    first = convolution(x, 8, 1)
+    second = convolution(apply(Relu(), first), 8, 8)
+    third = apply(Softmax(1), second)
+    assert proposed(network(third)) == [
+        ("Relu", "Convolution"),
+        ("Relu", "Convolution", "Softmax"),
+        ("Convolution", "Softmax"),
+    ]
+
+
+def test_a_joined_region_reads_what_its_stages_read_from_outside() -> None:
+    x = given("x", 1, 4, 5, 6)
+    first = convolution(x, 8)
+    graph = network(convolution(first, 2))
+    (region,) = joins(graph, partition(graph))
+    assert region.inputs == (x, first.inputs[1], region.output.inputs[1])
+    assert region.anchor is region.output
+    assert region.signature not in {stage.signature for stage in region.stages}
+
+
+def test_a_result_that_others_need_is_not_joined() -> None:
+    x = given("x", 1, 4, 5, 6)
+    first = convolution(x, 8)
+    both = apply(Softmax(1), first), convolution(first, 2)
+    assert proposed(network(*both)) == []
+
+
+def test_an_output_of_the_network_is_not_joined() -> None:
+    x = given("x", 1, 4, 5, 6)
+    first = convolution(x, 8)
+    assert proposed(network(first, convolution(first, 2))) == []

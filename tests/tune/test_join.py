@@ -1,0 +1,90 @@
+"""Joined regions take the place of their stages where they are faster, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from graphs import given, network
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import apply
+from tensorwright.graph.region import Region
+from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.reduction import Reduction
+from tensorwright.passes.fuse import partition
+from tensorwright.passes.join import joins
+from tensorwright.runtime.engine import Engine
+from tensorwright.tensor.layout import PLAIN
+from tensorwright.tune import search
+from tensorwright.tune.choice import Trial
+from tensorwright.tune.join import prefer_joined
+from tensorwright.tune.select import Candidate, Searched
+
+CHAIN = network(apply(Softmax(1), apply(Reduction("max", (2,)), apply(Softmax(2), given("x", 3, 5, 40)))))
+FIRST, SECOND, THIRD = partition(CHAIN)
+PAIR, ALL, LATER = joins(CHAIN, (FIRST, SECOND, THIRD))
+
+
+class Whole:
+    """Computes joined regions from their composed definitions."""
+
+    name = "whole"
+    joins = True
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        return [Config(plain_inputs(region), PLAIN)]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        return Generic().emit(replace(region, stages=()), config, target)
+
+
+def timed(region: Region, seconds: float | None) -> Searched:
+    trial = Trial("some", Config(plain_inputs(region), PLAIN), 1e-9, seconds)
+
+    def kernel() -> Kernel:
+        raise AssertionError("nothing is generated here")
+
+    return Searched(region, (Candidate(trial, kernel),), (trial,))
+
+
+STAGES = [timed(FIRST, 3.0), timed(SECOND, 2.0), timed(THIRD, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("pair", "all_three", "later", "expected"),
+    [
+        (5.5, 6.5, 3.5, [FIRST, SECOND, THIRD]),
+        (4.0, 6.5, 3.5, [PAIR, THIRD]),
+        (4.5, 6.5, 2.0, [FIRST, LATER]),
+        (4.0, 4.5, 2.5, [ALL]),
+        (None, 7.0, 2.9, [FIRST, LATER]),
+    ],
+)
+def test_the_largest_saving_wins(
+    pair: float | None, all_three: float, later: float, expected: Sequence[Region]
+) -> None:
+    candidates = [timed(PAIR, pair), timed(ALL, all_three), timed(LATER, later)]
+    assert [item.region for item in prefer_joined(STAGES, candidates)] == list(expected)
+
+
+def test_a_build_joins_and_computes_the_same(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    catalogue: tuple[Tactic, ...] = (Whole(), Generic())
+    monkeypatch.setattr(search, "tactics", lambda: catalogue)
+    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, known: float(item.region.output is ALL.output))
+    plan = build(CHAIN, BuildConfig(level=1, threads=1, timing_cache=""))
+    steps = plan.report["steps"]
+    assert isinstance(steps, list)
+    assert "whole" in [step["tactic"] for step in steps if isinstance(step, dict)]
+    x = rng.standard_normal((3, 5, 40), dtype=np.float32)
+    first = np.exp(x) / np.exp(x).sum(2, keepdims=True)
+    most = first.max(2)
+    expected = np.exp(most) / np.exp(most).sum(1, keepdims=True)
+    (output,) = Engine(plan)(x).values()
+    np.testing.assert_allclose(output.reshape(expected.shape), expected, rtol=1e-5)
