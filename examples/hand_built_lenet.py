@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import numpy_helper
 
 import tensorwright as tw
+from lenet_files import Floats, digits, report, trained_weights
 
-DEMO = Path(__file__).parents[1] / "demo"
 MAX_BATCH = 32
 
-Array = npt.NDArray[np.generic]
 
-
-def define(network: tw.NetworkDefinition, weights: dict[str, Array]) -> None:
+def define(network: tw.NetworkDefinition, weights: dict[str, Floats]) -> None:
     """Convolution, pooling, convolution, pooling, two fully connected layers, softmax."""
     tensor = network.add_input("image", tw.float32, (1, 28, 28))
     for number, maps in ((1, 20), (2, 50)):
@@ -36,27 +29,21 @@ def define(network: tw.NetworkDefinition, weights: dict[str, Array]) -> None:
 
 
 def main() -> None:
-    model = onnx.load(DEMO / "lenet.onnx")
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     builder = tw.Builder(tw.Logger(tw.Severity.INFO))
     builder.max_batch_size = MAX_BATCH
     network = builder.create_network()
-    define(network, weights)
+    define(network, trained_weights())
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tw.MemoryPoolType.WORKSPACE, 16 << 20)
     config.builder_optimization_level = 1
     engine = builder.build_engine(network, config)
 
-    files = sorted((DEMO / "digits").glob("*.pgm"))
-    pixels = [np.frombuffer(file.read_bytes()[-784:], np.uint8).reshape(1, 28, 28) for file in files]
-    images = np.ascontiguousarray(np.stack(pixels).astype(np.float32) / np.float32(255))
-    probabilities = np.empty((len(files), 10, 1, 1), np.float32)
+    images, labels = digits()
+    probabilities = np.empty((len(labels), 10, 1, 1), np.float32)
     addresses = {"image": images.ctypes.data, "probabilities": probabilities.ctypes.data}
     bindings = [addresses[engine.get_binding_name(number)] for number in range(engine.num_bindings)]
-    engine.create_execution_context().execute(len(files), bindings)
-    found = probabilities.reshape(len(files), 10).argmax(1)
-    right = sum(int(file.stem[-1]) == digit for file, digit in zip(files, found, strict=True))
-    print(f"{right} of {len(files)} right")
+    engine.create_execution_context().execute(len(labels), bindings)
+    report(probabilities)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+RIGHT = "digits 7 7 1 4 2 4 0 2 3 6 6 1 0 1 7 8 0 1 5 0\n20 of 20 right\n"
+ROUTES = ("lenet_from_caffe", "lenet_from_uff", "lenet_from_frozen_graph", "lenet_from_onnx", "hand_built_lenet")
+FLOWS = ("tensorflow_to_predictions", "caffe_to_predictions")
 EXPECTED = {
-    "hand_built_lenet": "20 of 20 right",
+    **dict.fromkeys((*ROUTES, *FLOWS), RIGHT),
+    "lenet_files": "lenet.caffemodel     1724465 bytes",
     "build_save_load": "16 (16, 10)",
     "edit_parsed_model": "digit 2 with probability 1.000",
     "streams": "320 images",
@@ -25,14 +30,34 @@ def test_every_example_is_expected_and_listed():
     assert all(f"`{path.name}`" in listed for path in PROGRAMS)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_example(name, tmp_path_factory):
-    cache = tmp_path_factory.getbasetemp().parent / "examples"  # One for all: each builds the same network.
-    command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py"]
-    environment = {"XDG_CACHE_HOME": str(cache), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def run(name, folder, *arguments):
+    command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *arguments]
+    environment = {"XDG_CACHE_HOME": str(folder), "PATH": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture
+def cache(tmp_path_factory):
+    """One timing cache for all: most of the examples build the same network."""
+    return tmp_path_factory.getbasetemp().parent / "examples"
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {*ROUTES, *FLOWS}))
+def test_example(name, cache):
+    done = run(name, cache)
     assert done.returncode == 0, done.stdout + done.stderr
     assert EXPECTED[name] in done.stdout
+
+
+def test_every_route_to_an_engine_gives_the_same_predictions_and_probabilities(cache, tmp_path):
+    found = []
+    for name in (*ROUTES, *FLOWS):
+        done = run(name, cache, tmp_path / f"{name}.npy")
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        assert done.stdout.endswith(RIGHT), name
+        found.append(np.load(tmp_path / f"{name}.npy"))
+    np.testing.assert_allclose(np.stack(found), np.broadcast_to(found[0], (len(found), 20, 10)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[0].sum(1), 1, atol=1e-5)
 
 
 def test_the_types_of_the_examples_are_right():

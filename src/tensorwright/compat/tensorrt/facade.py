@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 Inner = TypeVar("Inner")
 Class = TypeVar("Class", bound=type)
@@ -113,7 +113,7 @@ def forward(name: str) -> Callable[..., object]:
     return method
 
 
-def getter(name: str) -> Callable[[Facade[object]], object]:
+def getter(name: str) -> Callable[[Any], object]:
     """A method without arguments that returns a property."""
     return lambda self: wrapped(getattr(self.inner, name))
 
