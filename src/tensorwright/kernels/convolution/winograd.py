@@ -91,7 +91,7 @@ class WinogradEmitter:
         with self._each(literal(0, INT64), literal(plan.channel_blocks, INT64)) as block:
             source = builder.opaque(self._moved(x, self._scaled(block, memory.channel)))
             place = builder.opaque(self._moved(target, self._scaled(block, plan.cut.tiles * plan.lanes)))
-            height, width = plan.cut.rows + 2, plan.cut.columns + 2
+            height, width = plan.height, plan.width
             by_column: list[list[Value]] = []
             for j in range(width):
                 values: list[Value] = [
@@ -193,7 +193,7 @@ class WinogradEmitter:
 
     def _transform_output(self, source: Pointer, place: Sequence[Register], rows: int, columns: int) -> None:
         builder, plan = self.builder, self.plan
-        height, width = plan.cut.rows + 2, plan.cut.columns + 2
+        height, width = plan.height, plan.width
         source = builder.opaque(source)
         by_column: list[list[Value]] = []
         for j in range(width):
@@ -202,10 +202,10 @@ class WinogradEmitter:
                 # What is added to the product at the point (1, 1) appears in every output.
                 bias = self._vector(self._moved(self.bias, self._scaled(place[1], plan.lanes)), 0)
                 values[1] = combination(builder, (1, values[1]), (1, bias))
-            by_column.append(transform_output(builder, values))
+            by_column.append(transform_output(builder, values, plan.cut.rows))
         results: dict[tuple[int, int], Register] = {}
         for row in range(rows):
-            finished = transform_output(builder, [values[row] for values in by_column])
+            finished = transform_output(builder, [values[row] for values in by_column], plan.cut.columns)
             results |= {(row, column): value for column, value in enumerate(finished[:columns]) if value is not None}
         self._finish(results, place)
 

@@ -60,7 +60,7 @@ class TileRun:
 def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
     tiles = [
         (
-            tuple(tap for tap in range(size + 2) if axis.reads(start, tap)),
+            tuple(tap for tap in range(size + axis.kernel - 1) if axis.reads(start, tap)),
             min(size, axis.output - start),
         )
         for start in range(0, axis.output, size)
@@ -104,7 +104,16 @@ class WinogradPlan:
 
     @property
     def points(self) -> int:
-        return (self.cut.rows + 2) * (self.cut.columns + 2)
+        return self.height * self.width
+
+    @property
+    def height(self) -> int:
+        """Points along the rows of a tile, as many as inputs."""
+        return self.cut.rows + self.problem.axes[0].kernel - 1
+
+    @property
+    def width(self) -> int:
+        return self.cut.columns + self.problem.axes[1].kernel - 1
 
     @property
     def channel_blocks(self) -> int:
@@ -157,7 +166,7 @@ class WinogradPlan:
 
 
 def pack_winograd(plan: WinogradPlan) -> Packing:
-    """``[O, C, 3, 3]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros."""
+    """``[O, C, *K]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros."""
     cut, size = plan.cut, plan.cut.blocks * plan.lanes
 
     def pack(array: Array) -> Array:

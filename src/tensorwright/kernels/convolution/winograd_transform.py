@@ -1,13 +1,21 @@
-"""The one-dimensional transforms of Winograd's F(2, 3) and F(4, 3), at the points 0, 1, -1, (2, -2,) infinity.
+"""The one-dimensional transforms of Winograd's F(m, r), at the points 0, 1, -1, 2, -2, … and infinity.
 
-Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016. Values that are known to be zero are None.
+With n = m + r - 1 points, m outputs of a kernel of r taps take n multiplications instead of m·r. The input's transform
+depends on n alone: a finite point p stands for the coefficients of the product of (x - q) over the other finite points
+q, infinity for that over all of them. The weights' transform evaluates the kernel at every point, divided by that
+product at p; the output's evaluates its transpose. Values that are known to be zero are None.
+
+Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016; Winograd, Arithmetic Complexity of
+Computations, 1980.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from tensorwright.codegen.ir import FunctionBuilder, Register, literal
 from tensorwright.kernels.tactic import Array
@@ -15,32 +23,29 @@ from tensorwright.tensor.dtype import FLOAT32
 
 Value = Register | None
 
-WEIGHTS = {
-    2: ((1.0, 0.0, 0.0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0.0, 0.0, 1.0)),
-    4: (
-        (1 / 4, 0.0, 0.0),
-        (-1 / 6, -1 / 6, -1 / 6),
-        (-1 / 6, 1 / 6, -1 / 6),
-        (1 / 24, 1 / 12, 1 / 6),
-        (1 / 24, -1 / 12, 1 / 6),
-        (0.0, 0.0, 1.0),
-    ),
-}
-"""The transform of the three taps, by the number of outputs."""
+PAIRS = {4: (1.0,), 6: (1.0, 2.0), 8: (1.0, 2.0, 0.5)}
+"""The points but 0 and infinity by the number of all of them: each stands for itself and its negative."""
 
 
 def transformed_weights(weights: Array, rows: int, columns: int) -> Array:
-    """``[O, C, 3, 3]`` as ``[points, O, C]`` in float32, computed in float64."""
-    along_rows, along_columns = np.array(WEIGHTS[rows]), np.array(WEIGHTS[columns])
+    """``[O, C, height, width]`` as ``[points, O, C]`` in float32, computed in float64, for tiles of rows × columns."""
+    across, along = (_weight_transform(*pair) for pair in zip((rows, columns), weights.shape[2:], strict=True))
     wide = weights.astype(np.float64)
-    result: Array = np.einsum("ai,ocij,bj->aboc", along_rows, wide, along_columns, optimize=True)
+    result: Array = np.einsum("ai,ocij,bj->aboc", across, wide, along, optimize=True)
     return result.reshape(-1, *weights.shape[:2]).astype(np.float32)
+
+
+def _weight_transform(outputs: int, taps: int) -> npt.NDArray[np.float64]:
+    points = [0.0, *(sign * point for point in PAIRS[outputs + taps - 1] for sign in (1, -1))]
+    norms = [prod(point - other for other in points if other != point) for point in points]
+    finite = [[point**tap / norm for tap in range(taps)] for point, norm in zip(points, norms, strict=True)]
+    return np.array([*finite, [0.0] * (taps - 1) + [1.0]], np.float64)
 
 
 def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
     """The sum of multiples of vectors."""
     total: Value = None
-    for factor, value in sorted(terms, key=lambda term: abs(term[0]) != 1):
+    for factor, value in sorted(terms, key=lambda term: (abs(term[0]) != 1, term[0] != 1)):
         if value is None:
             continue
         scale = literal(factor, FLOAT32, value.lanes)
@@ -56,38 +61,41 @@ def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
 
 
 def transform_input(builder: FunctionBuilder, d: Sequence[Value]) -> list[Value]:
-    """Four or six neighbouring inputs to as many points."""
-    if len(d) == 4:
-        return [
-            combination(builder, (1, d[0]), (-1, d[2])),
-            combination(builder, (1, d[1]), (1, d[2])),
-            combination(builder, (1, d[2]), (-1, d[1])),
-            combination(builder, (1, d[1]), (-1, d[3])),
-        ]
-    even, odd = combination(builder, (1, d[4]), (-4, d[2])), combination(builder, (1, d[3]), (-4, d[1]))
-    near, far = combination(builder, (1, d[4]), (-1, d[2])), combination(builder, (1, d[3]), (-1, d[1]))
-    return [
-        combination(builder, (1, d[4]), (4, d[0]), (-5, d[2])),
-        combination(builder, (1, even), (1, odd)),
-        combination(builder, (1, even), (-1, odd)),
-        combination(builder, (1, near), (2, far)),
-        combination(builder, (1, near), (-2, far)),
-        combination(builder, (1, d[5]), (4, d[1]), (-5, d[3])),
-    ]
+    """Neighbouring inputs to as many points."""
+    pairs = PAIRS[len(d)]
+    everything = _coefficients(pairs)
+    result = [_weighted(builder, everything, d[::2])]
+    for point in pairs:
+        others = _coefficients([other for other in pairs if other != point])
+        even, odd = _weighted(builder, others, d[2::2]), _weighted(builder, others, d[1:-1:2])
+        result += [combination(builder, (1, even), (sign * point, odd)) for sign in (1, -1)]
+    return [*result, _weighted(builder, everything, d[1::2])]
 
 
-def transform_output(builder: FunctionBuilder, m: Sequence[Value]) -> list[Value]:
-    """The products at four or six points to two or four neighbouring outputs."""
-    if len(m) == 4:
-        return [
-            combination(builder, (1, m[0]), (1, m[1]), (1, m[2])),
-            combination(builder, (1, m[1]), (-1, m[2]), (-1, m[3])),
-        ]
-    even, odd = combination(builder, (1, m[1]), (1, m[2])), combination(builder, (1, m[1]), (-1, m[2]))
-    even2, odd2 = combination(builder, (1, m[3]), (1, m[4])), combination(builder, (1, m[3]), (-1, m[4]))
-    return [
-        combination(builder, (1, m[0]), (1, even), (1, even2)),
-        combination(builder, (1, odd), (2, odd2)),
-        combination(builder, (1, even), (4, even2)),
-        combination(builder, (1, odd), (8, odd2), (1, m[5])),
-    ]
+def transform_output(builder: FunctionBuilder, m: Sequence[Value], outputs: int) -> list[Value]:
+    """The products at all points to neighbouring outputs."""
+    pairs = PAIRS[len(m)]
+    neighbours = list(zip(m[1:-1:2], m[2:-1:2], strict=True))
+    sums, differences = (
+        [combination(builder, (1, plus), (sign, minus)) for plus, minus in neighbours] for sign in (1, -1)
+    )
+    result = []
+    for output in range(outputs):
+        parts = differences if output % 2 else sums
+        terms = [(point**output, part) for point, part in zip(pairs, parts, strict=True)]
+        terms += [(1.0, m[0])] * (output == 0) + [(1.0, m[-1])] * (output == outputs - 1)
+        result.append(combination(builder, *terms))
+    return result
+
+
+def _coefficients(points: Sequence[float]) -> tuple[float, ...]:
+    """Those of the product of (x² - p²), from the lowest power of x² to the highest."""
+    result: tuple[float, ...] = (1.0,)
+    for point in points:
+        shifted, scaled = (0.0, *result), (*(-point * point * number for number in result), 0.0)
+        result = tuple(a + b for a, b in zip(shifted, scaled, strict=True))
+    return result
+
+
+def _weighted(builder: FunctionBuilder, factors: Sequence[float], values: Sequence[Value]) -> Value:
+    return combination(builder, *zip(factors, values, strict=True))
