@@ -87,6 +87,15 @@ def test_build_writes_a_plan_and_shows_the_tactics(tmp_path, two_inputs):
     assert fixed.stamp.instruction_set == "baseline"
 
 
+def test_build_leaves_out_what_it_is_told_to(tmp_path, two_inputs):
+    options = ("-o", tmp_path / "out.plan", "--shape", "x=6x4", *QUICK)
+    succeed("build", two_inputs, *options, "--no-fast-algorithms", "--exclude-tactic", "matmul_batched")
+    report = tw.load(tmp_path / "out.plan").report
+    assert report["fast_algorithms"]["allowed"] is False
+    assert {step["tactic"] for step in report["steps"]} == {"generic"}
+    assert "expected names of" in fail("build", two_inputs, *options, "--exclude-tactic", "generic")
+
+
 def test_run_takes_files_and_writes_files(plan, digit, tmp_path, two_inputs, rng):
     np.save(tmp_path / "digit.npy", digit)
     printed = succeed("run", plan, "-i", tmp_path / "digit.npy", "-o", tmp_path / "out.npz")
@@ -171,7 +180,7 @@ def test_frozen_graphs_are_built_and_inspected(tmp_path):
     graph = GraphMaker()
     graph.add("Softmax", graph.add("Relu", graph.placeholder((-1, 4)), name="scores"), name="probabilities")
     frozen.write_bytes(graph.bytes())
-    succeed("build", frozen, *QUICK, "-O", "scores", "--shape", "x_0=1:2:3")
+    succeed("build", frozen, *QUICK, "-O", "scores", "--shape", "batch=1:2:3")
     engine = tw.load(target)
     x = np.array([[1, -2, 3, -4]], np.float32)
     np.testing.assert_array_equal(engine({"x": x})["scores"], np.maximum(x, 0))

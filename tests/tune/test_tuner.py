@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from graphs import binary, given, network, unary
+from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.memory import PageAllocator
+from tensorwright.graph.graph import Graph, apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine
 from tensorwright.tune import search, tuner
 from tensorwright.tune.cache import TimingCache
@@ -89,3 +92,17 @@ def test_timing_uses_and_returns_the_users_memory() -> None:
     build(GRAPH, BuildConfig(level=3, threads=1, timing_cache="", allocator=allocator))
     assert allocator.total > 0
     assert not allocator.alive
+
+
+def test_excluded_tactics_are_not_used() -> None:
+    graph = network(apply(Softmax(1), given("x", 3, 50)))
+    tactics = [_only_tactic(graph, frozenset(excluded)) for excluded in ((), ("rows",))]
+    assert tactics == ["rows", "generic"]
+    with pytest.raises(BuildError, match=r"exclude_tactics: expected names of .*winograd convolution.*; found row"):
+        build(graph, BuildConfig(level=0, exclude_tactics=frozenset({"row"})))
+
+
+def _only_tactic(graph: Graph, excluded: frozenset[str]) -> str:
+    plan = build(graph, BuildConfig(level=0, threads=1, exclude_tactics=excluded))
+    (step,) = plan.report["steps"]  # type: ignore[misc, union-attr]
+    return str(step["tactic"])  # type: ignore[index, call-overload]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +81,9 @@ class BuilderConfig:
 
     threads: how many threads the engine uses; None for all cores that this process may use.
     instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
+    fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
+        Strassen).
+    exclude_tactics: names of tactics, as `tensorwright inspect` shows them, that are not to be used.
     progress_monitor: hears how far the build is, and may cancel it.
     """
 
@@ -93,6 +96,8 @@ class BuilderConfig:
         self._profiles: list[OptimizationProfile] = []
         self.threads: int | None = None
         self.instruction_set: str | None = None
+        self.fast_algorithms = True
+        self.exclude_tactics: Collection[str] = ()
         self.progress_monitor: IProgressMonitor | Progress | None = None
 
     @property
@@ -191,6 +196,8 @@ class BuilderConfig:
             threads=self.threads,
             level=self._level,
             instruction_set=self.instruction_set,
+            fast_algorithms=self.fast_algorithms,
+            exclude_tactics=frozenset(self.exclude_tactics),
             progress=_progress(self.progress_monitor),
             log=log_function(self._logger),
             allocator=allocator,

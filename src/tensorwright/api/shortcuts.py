@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -42,6 +42,8 @@ def build(
     level: int = 3,
     timing_cache: str | os.PathLike[str] | None = None,
     instruction_set: str | None = None,
+    fast_algorithms: bool = True,
+    exclude_tactics: Iterable[str] = (),
     logger: ILogger | None = None,
     progress: bool | Progress | None = None,
     allocator: Allocator | None = None,
@@ -54,8 +56,8 @@ def build(
         precision: element type of the computation, "float32".
         shapes: what unknown dimensions of a model are: ``{"batch": (1, 8, 32)}`` is min, opt (to tune for) and max of a
             named dimension, ``{"batch": 4}`` fixes it, ``{"x": (("n", 1, 8, 32), 3, 224, 224)}`` says all axes of an
-            input. Without, first dimensions range from 1 to 16, others from 1 to 512. Unknown dimensions of a
-            TensorFlow graph are named ``<input>_<axis>``.
+            input. Without, first dimensions range from 1 to 16, others from 1 to 512. A TensorFlow graph does not name
+            unknown dimensions: first ones are called ``batch``, others ``<input>_<axis>``.
         outputs: nodes (``name``) or tensors (``name:number``) of a TensorFlow graph to compute; None for all that no
             other node takes.
         max_workspace_size: scratch bytes that any one layer may use in all threads together; None for no limit.
@@ -63,6 +65,9 @@ def build(
         level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
         timing_cache: file that remembers timings between builds; None for the user's cache folder, "" for none.
         instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
+        fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
+            Strassen); each is used only while its measured relative error is below 1e-4.
+        exclude_tactics: names of tactics, as `tensorwright inspect` shows them, that are not to be used.
         logger: None for the one that is in use, or else warnings on standard error.
         progress: True for a bar on the terminal, or an object that hears how far the build is.
         allocator: gives all device memory of the build and the engine; None for the package's own.
@@ -81,6 +86,8 @@ def build(
         level=level,
         timing_cache=timing_cache if timing_cache in (None, "") else Path(timing_cache or ""),
         instruction_set=instruction_set,
+        fast_algorithms=fast_algorithms,
+        exclude_tactics=frozenset(exclude_tactics),
         progress=bar,
         log=log_function(used),
         allocator=allocator,

@@ -37,7 +37,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     target = target_named(config.instruction_set or host_target_name())
     stamp = host_stamp(target.name)
     threads = config.threads or len(os.sched_getaffinity(0))
-    limits = Limits(config.max_workspace_size, threads, config.fast_algorithms)
+    limits = Limits(config.max_workspace_size, threads, config.fast_algorithms, config.exclude_tactics)
     symbols = graph.symbols()
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)

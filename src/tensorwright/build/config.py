@@ -34,6 +34,8 @@ class BuildConfig:
         Strassen). Each is admitted only while its measured relative error stays under FAST_ALGORITHM_BOUND = 1e-4,
         stated in the plan's report. At level 0 nothing is measured; for normally distributed data their errors are
         below 2e-5.
+    exclude_tactics: names of tactics, as `inspect` shows them, that are not to be used: to find out what one brings, or
+        which one causes a difference. All but "generic" may be excluded.
     log: called with (severity name, message).
     allocator: used for all device memory of the build.
     """
@@ -46,6 +48,7 @@ class BuildConfig:
     instruction_set: str | None = None
     optimise: bool = True
     fast_algorithms: bool = True
+    exclude_tactics: frozenset[str] = frozenset()
     progress: Progress = field(default_factory=SilentProgress)
     log: Callable[[str, str], None] = ignore
     allocator: Allocator | None = None

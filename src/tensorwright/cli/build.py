@@ -28,6 +28,9 @@ Workspace = Annotated[str | None, Option(help="Scratch memory that any layer may
 TimingCache = Annotated[Path | None, Option(help="File that remembers timings; in the user's cache folder by default.")]
 InstructionSet = Annotated[str | None, Option(help="avx512, avx2, baseline or aarch64; the best here by default.")]
 
+FastAlgorithms = Annotated[bool, Option(help="Algorithms that need fewer operations and round differently.")]
+ExcludeTactic = Annotated[list[str] | None, Option(help="A tactic not to be used, by name. May be repeated.")]
+
 
 def build(
     model: Model,
@@ -39,6 +42,8 @@ def build(
     workspace: Workspace = None,
     timing_cache: TimingCache = None,
     instruction_set: InstructionSet = None,
+    fast_algorithms: FastAlgorithms = True,
+    exclude_tactic: ExcludeTactic = None,
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried and chosen.")] = False,
 ) -> None:
@@ -55,6 +60,8 @@ def build(
         timing_cache=timing_cache,
         instruction_set=instruction_set,
         workspace=size(workspace),
+        fast_algorithms=fast_algorithms,
+        exclude_tactics=exclude_tactic or (),
         quiet=quiet,
     )
     target = model.with_suffix(".plan") if output is None else output

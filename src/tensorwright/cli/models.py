@@ -67,6 +67,8 @@ def engine_of(
     timing_cache: Path | None = None,
     instruction_set: str | None = None,
     workspace: int | None = None,
+    fast_algorithms: bool = True,
+    exclude_tactics: Sequence[str] = (),
     quiet: bool = False,
 ) -> Engine:
     """The engine of a plan, or of a model, which is built first.
@@ -88,5 +90,7 @@ def engine_of(
         level=level,
         timing_cache=timing_cache,
         instruction_set=instruction_set,
+        fast_algorithms=fast_algorithms,
+        exclude_tactics=exclude_tactics,
         progress=progress,
     )

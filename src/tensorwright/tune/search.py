@@ -10,6 +10,7 @@ from tensorwright.base.errors import BuildError, WorkspaceError
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact, is_joining
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, Trial
@@ -23,12 +24,24 @@ TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
 @dataclass(frozen=True)
 class Limits:
     """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it;
-    fast_algorithms: whether tactics that need fewer operations and round differently may be used.
+    fast_algorithms: whether tactics that need fewer operations and round differently may be used; excluded: names of
+    tactics that are not to be used.
     """
 
     workspace: int | None
     threads: int
     fast_algorithms: bool = True
+    excluded: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        known = {tactic.name for tactic in tactics()} - {Generic.name}
+        unknown = sorted(self.excluded - known)
+        if unknown:
+            expected = ", ".join(sorted(known))
+            raise BuildError(f"exclude_tactics: expected names of {expected}; found {', '.join(unknown)}")
+
+    def admit(self, tactic: Tactic) -> bool:
+        return tactic.name not in self.excluded and (self.fast_algorithms or is_exact(tactic))
 
 
 def search(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
@@ -87,7 +100,7 @@ def _kernels(region: Region, target: Target, limits: Limits) -> _Found:
     trials: list[Trial] = []
     excessive: list[int] = []
     for tactic in tactics_for(region):
-        if not limits.fast_algorithms and not is_exact(tactic):
+        if not limits.admit(tactic):
             continue
         for rank, config in enumerate(tactic.configs(region, target)):
             make = cache(_maker(tactic, region, config, target))
