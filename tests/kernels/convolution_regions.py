@@ -52,11 +52,11 @@ class Shape:
         anchor = apply(op, *operands)
         values = [anchor]
         for word in self.tail.split():
-            values += _following(word, values[-1], rng)
+            values += following(word, values[-1], rng)
         return region_of(values, anchor)
 
 
-def _following(word: str, value: Value, rng: np.random.Generator) -> list[Value]:
+def following(word: str, value: Value, rng: np.random.Generator) -> list[Value]:
     match word:
         case "add":
             return [apply(Binary("add"), value, input_value("residual", value.type))]

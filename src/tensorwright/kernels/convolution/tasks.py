@@ -31,6 +31,9 @@ class TaskEmitter:
 
     Loops inside a task: groups of output blocks, tiles of rows, tiles of columns. Tiles that share code lie in runs;
     a task takes the part of every run that belongs to it.
+
+    stored: how the results lie behind `output`, if not as the region's output in its layout: `output` is then where
+    the element at position 0 along all axes would be.
     """
 
     plan: Plan
@@ -41,6 +44,7 @@ class TaskEmitter:
     x: Pointer
     weights: Pointer
     bias: Pointer | None
+    stored: Memory | None = None
 
     @property
     def builder(self) -> FunctionBuilder:
@@ -68,11 +72,15 @@ class TaskEmitter:
         image = self.builder.offset(self.x, self._scaled(task, self.memory.image), FLOAT32)
         units = self._span(pixel, cut.pixels, plan.units)
         groups = self._span(group, cut.outputs, plan.group_count)
-        for run in plan.output_runs:
-            with self._each(self._shared(groups, run.first, run.count)) as number:
-                self._pixels(task, image, number, run, position, units)
+        self.part(task, image, groups, position, units)
 
-    def _pixels(
+    def part(self, batch: Register, image: Pointer, groups: Span, position: Sequence[Register], units: Span) -> None:
+        """Some groups of output blocks for some units of pixels of one image."""
+        for run in self.plan.output_runs:
+            with self._each(self._shared(groups, run.first, run.count)) as number:
+                self.tiles(batch, image, number, run, position, units)
+
+    def tiles(
         self,
         batch: Register,
         image: Pointer,
@@ -81,6 +89,7 @@ class TaskEmitter:
         position: Sequence[Register],
         units: Span,
     ) -> None:
+        """One group of output blocks, a member of `run`, for some units of pixels of one image."""
         plan = self.plan
         within = self.builder.sub(group, literal(run.first, INT64))
         block = self.builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
@@ -125,7 +134,8 @@ class TaskEmitter:
                 shifts = [0] * (len(axes) - 2) + [row, column]
                 spatial: list[Dim] = [expression(axis) + shift for axis, shift in zip(axes, shifts, strict=True)]
                 index = problem.position(expression(n), expression(first) + number, spatial, expression(lane))
-                finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes)))
+                result, address = self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes))
+                finished.append((result, address if self.stored is None else self.stored.address(index)))
             for value, address in finished:
                 with emitter.in_lanes(Lane(lane, value.lanes)):
                     emitter.store(value, self.output, address, self.epilogue.dtype)

@@ -9,6 +9,7 @@ from math import prod
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.convolution.tiling import Run
+from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 
@@ -23,6 +24,13 @@ class Memory:
     spatial: tuple[int, ...]
     channel: int
     block: int
+
+    def address(self, position: Sequence[Dim]) -> Dim:
+        """The place of an element in blocked layout within its image: ``(batch, block, *spatial, lane)``."""
+        _, block, *spatial, lane = position
+        return sum(
+            (index * step for index, step in zip(spatial, self.spatial, strict=True)), block * self.channel + lane
+        )
 
 
 def input_memory(axes: Sequence[Axis], channels: int, block: int) -> Memory:
