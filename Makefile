@@ -3,15 +3,17 @@
 #   make test        all checks and tests (what .ci/run calls)
 #   make lint        the checks alone
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
+#   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-torch format clean
+.PHONY: demo test lint test-torch test-tensorflow format clean
 
 JOBS ?= 2
 VENV := .venv
 TORCH_VENV := .venv-torch
+TENSORFLOW_VENV := .venv-tensorflow
 BIN := $(VENV)/bin
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
@@ -39,12 +41,15 @@ lint: $(VENV)/.installed-test
 test-torch: $(TORCH_VENV)/.installed-torch
 	$(TORCH_VENV)/bin/python -m pytest -m torch
 
+test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
+	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
+
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(TORCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The interpreter in an environment is a link to an older file: it must exist, its age means nothing.
@@ -60,4 +65,11 @@ $(TORCH_VENV)/bin/python:
 
 $(TORCH_VENV)/.installed-torch: pyproject.toml | $(TORCH_VENV)/bin/python
 	$(TORCH_VENV)/bin/python -m pip install --quiet --editable '.[test,torch]'
+	touch $@
+
+$(TENSORFLOW_VENV)/bin/python:
+	$(call create_venv,$(TENSORFLOW_VENV))
+
+$(TENSORFLOW_VENV)/.installed-tensorflow: pyproject.toml | $(TENSORFLOW_VENV)/bin/python
+	$(TENSORFLOW_VENV)/bin/python -m pip install --quiet --editable '.[test,tensorflow]'
 	touch $@

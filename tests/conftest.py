@@ -1,4 +1,4 @@
-"""What every test may use: the hypothesis profile, seeded random numbers, and the marker for what needs PyTorch."""
+"""What every test may use: the hypothesis profile, seeded random numbers, and markers for what needs more packages."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ settings.register_profile(
 settings.load_profile("tensorwright")
 
 
+NEEDED = {"torch": ("torch", "transformers"), "tensorflow": ("tensorflow",)}
+"""The packages that the tests of a marker need."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of the rng fixture; every test draws its own numbers")
 
@@ -27,14 +31,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if not missing:
-        return
-    reason = f"{' and '.join(missing)} not installed; `make test-torch` sets it up and runs this"
-    skip = pytest.mark.skip(reason=reason)
-    for item in items:
-        if "torch" in item.keywords:
-            item.add_marker(skip)
+    for marker, packages in NEEDED.items():
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        reason = f"{' and '.join(missing)} not installed; `make test-{marker}` sets it up and runs this"
+        for item in items if missing else ():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_frozen_graph_is_built(kind: str, x: np.ndarray, tmp_path: Path) -> No
 
 
 def test_outputs_and_shapes_can_be_named(x: np.ndarray) -> None:
-    engine = tw.build(classifier().bytes(), outputs=["scores"], shapes={"x_0": (1, 5, 5)}, level=0, threads=1)
+    engine = tw.build(classifier().bytes(), outputs=["scores"], shapes={"batch": (1, 5, 5)}, level=0, threads=1)
     assert engine.max_batch_size == 5
     np.testing.assert_allclose(engine(x)["scores"], x @ WEIGHTS, atol=1e-5)
     with pytest.raises(tw.ImportFailure, match="no node 'score'; the nodes with the nearest names are 'scores'"):

@@ -76,14 +76,26 @@ def test_every_tensor_has_its_name() -> None:
 
 def test_unknown_extents_are_symbols_with_the_given_ranges() -> None:
     network = import_tensorflow(small().bytes())
-    assert str(network.inputs[0][1].type) == "float32[x_0×3]"
+    assert str(network.inputs[0][1].type) == "float32[batch×3]"
     (batch,) = network.symbols()
+    assert batch.name == "batch"
     assert (batch.min, batch.opt, batch.max) == (1, 1, 16)
     (batch,) = import_tensorflow(small().bytes(), shapes={"x": (("n", 2, 4, 8), None)}).symbols()
     assert (batch.name, batch.min, batch.opt, batch.max) == ("n", 2, 4, 8)
     assert import_tensorflow(small().bytes(), shapes={"x": (5, 3)}).inputs[0][1].type.shape == (5, 3)
     with pytest.raises(ImportFailure, match=r"input 'x' axis 1: the model fixes it to 3, shapes says 4"):
         import_tensorflow(small().bytes(), shapes={"x": (1, 4)})
+
+
+def test_one_batch_goes_through_all_inputs() -> None:
+    graph = GraphMaker()
+    graph.add("Add", graph.placeholder((-1, 3)), graph.placeholder((-1, 1), "z"), name="y")
+    assert str(import_tensorflow(graph.bytes()).outputs[0][1].type) == "float32[batch×3]"
+    shapes = {"x": (("rows", 1, 2, 4), 3), "z": (1, 1)}
+    assert str(import_tensorflow(graph.bytes(), shapes=shapes).outputs[0][1].type) == "float32[rows×3]"
+    graph = GraphMaker()
+    graph.add("Neg", graph.placeholder((-1, -1)), name="y")
+    assert [dim.name for dim in import_tensorflow(graph.bytes()).symbols()] == ["batch", "x_1"]
 
 
 def test_a_placeholder_of_unknown_shape_needs_one() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 
 import numpy as np
@@ -21,8 +20,6 @@ WITHOUT_CASE = {
     "Switch", "Where",
 }  # fmt: skip
 """Tested in test_graphs.py, or pure aliases."""
-
-tensorflow = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.operator not in REMOVED], ids=lambda case: case.name)
@@ -58,7 +55,8 @@ def test_case_names_differ() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@tensorflow
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
 def test_operators_give_what_tensorflow_gives() -> None:
     for case in CASES:
         if case.operator not in REMOVED:
@@ -68,7 +66,8 @@ def test_operators_give_what_tensorflow_gives() -> None:
                 assert_same(found[name], np.asarray(expected), case.tolerance)
 
 
-@tensorflow
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
 def test_attributes_and_their_defaults_are_those_of_tensorflow() -> None:
     from tensorflow.python.framework import op_def_registry
 

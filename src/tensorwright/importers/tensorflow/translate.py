@@ -35,6 +35,8 @@ ADVICE = (
 )
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "ReadVariableOp"})
 WITHOUT_RESULT = frozenset({"NoOp", "Assert", "SaveV2", "RestoreV2"})
+BATCH = "batch"
+"""What the first dimension of every input is called, if it is unknown: one batch goes through the whole network."""
 UNKNOWN_SCALARS_UP_TO = 23
 """Versions of graphs in which a placeholder without extents has an unknown shape; later it is a scalar."""
 
@@ -74,8 +76,9 @@ def import_tensorflow(source: Source, *, outputs: Sequence[str] | None = None, s
         source: a path, the bytes of a file, or a loaded GraphDef.
         outputs: nodes (``name``) or tensors (``name:number``) to compute; None for all that nothing takes.
         shapes: what unknown dimensions are, by input name (one entry per axis) or by dimension name, as for
-            `import_onnx`. A dimension is called ``<input>_<axis>``. Without an entry the first dimension of an input
-            ranges from 1 to 16 (tuned for 1), every other one from 1 to 512 (tuned for 128).
+            `import_onnx`. The first dimensions of all inputs are one, called ``batch``; say them by input where they
+            differ. Others are called ``<input>_<axis>``. Without an entry ``batch`` ranges from 1 to 16 (tuned for 1),
+            every other one from 1 to 512 (tuned for 128).
 
     Raises:
         ImportFailure: the graph cannot be read, is wrong, or uses what is not supported (all of it is listed).
@@ -159,7 +162,7 @@ class _Translator:
         vague = node.name in (self._shapes or {}) or self._graph.producer <= UNKNOWN_SCALARS_UP_TO
         if extents is None or (not extents and vague):
             return None
-        return ["" if extent < 0 else extent for extent in extents]
+        return [extent if extent >= 0 else "" if axis else BATCH for axis, extent in enumerate(extents)]
 
     def _translated(self, node: NodeDef) -> Result:
         try:
