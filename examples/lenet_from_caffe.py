@@ -19,7 +19,7 @@ def main() -> None:
         deploy, model = write_caffe(Path(folder))
         blobs = parser.parse(deploy, model, network, tw.float32)
     if blobs is None:
-        raise SystemExit(parser.get_error(0).desc)
+        raise SystemExit(parser.get_error(0).desc())
     # The ReLU works in place: its blob, `fc1`, stands for what it wrote.
     network.mark_output(blobs[OUTPUT])
     config = builder.create_builder_config()

@@ -21,7 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         parsed = parser.parse(write_uff(Path(folder)), network, tw.float32)
     if not parsed:
-        raise SystemExit(parser.get_error(0).desc)
+        raise SystemExit(parser.get_error(0).desc())
     config = builder.create_builder_config()
     config.builder_optimization_level = 1  # Tune little: LeNet is small.
     engine = builder.build_engine(network, config)

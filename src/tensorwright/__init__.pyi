@@ -36,6 +36,8 @@ from tensorwright.api.monitor import ProgressBar as ProgressBar
 from tensorwright.api.network import NetworkDefinition as NetworkDefinition
 from tensorwright.api.onnx_parser import OnnxParser as OnnxParser
 from tensorwright.api.onnx_parser import ParserError as ParserError
+from tensorwright.api.plugin import Plugin as Plugin
+from tensorwright.api.plugin import PluginFactory as PluginFactory
 from tensorwright.api.runtime import Runtime as Runtime
 from tensorwright.api.shortcuts import build as build
 from tensorwright.api.tensor import Tensor as Tensor
@@ -54,7 +56,7 @@ from tensorwright.devices.cpu.stream import CpuEvent, CpuStream
 from tensorwright.devices.device import Allocator as Allocator
 from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
-from tensorwright.runtime.engine import load as load
+from tensorwright.runtime.load import load as load
 from tensorwright.runtime.profiler import profile as profile
 from tensorwright.tensor.dim import Symbol as Symbol
 from tensorwright.tensor.dim import symbol as symbol

@@ -295,7 +295,7 @@ def test_every_kind_of_layer_can_be_added(builder, rng):
     assert shapes == [(2, 6, 6), (6, 6, 6), (6, 7, 7), (7,), (7, 2), (2, 42), (10, 1, 1)]
 
 
-@pytest.mark.parametrize("call", ["add_rnn", "add_rnnv2", "add_plugin", "add_plugin_ext", "add_ragged_softmax"])
+@pytest.mark.parametrize("call", ["add_rnn", "add_rnnv2", "add_ragged_softmax"])
 def test_what_is_not_available_says_what_to_do(builder, call):
     with pytest.raises(NetworkError, match=rf"{call} is not available: .{{20}}"):
         getattr(builder.create_network(), call)(1, 2)

@@ -14,6 +14,7 @@ from tensorwright.base.errors import ExecutionError, ImportFailure
 from tensorwright.compat import uff
 from tensorwright.compat.pycuda import driver as cuda
 from tensorwright.compat.tensorrt import infer, lite, parsers, utils
+from uff_models import ModelMaker
 
 BATCH = 4
 
@@ -144,12 +145,64 @@ class TestErrors:
         with pytest.raises(AssertionError, match="cannot be built"):
             utils.trt_network_to_trt_engine(logger, empty, 1, 1 << 20)
 
-    def test_plugin_factories_are_accepted_with_a_warning(self, capsys):
-        kept = infer.ConsoleLogger(infer.LogSeverity.WARNING)
-        for parser in (parsers.uffparser.create_uff_parser(), parsers.caffeparser.create_caffe_parser()):
-            parser.inner.logger = kept
-            parser.set_plugin_factory(infer.PluginFactory())
-        assert capsys.readouterr().err.count("plugins are not available yet") == 2
+
+class DenseTwice(infer.Plugin):
+    def __init__(self, weights):
+        self.kernel, self.bias = weights
+
+    def add_layers(self, network, inputs, node):
+        dense = network.add_fully_connected(inputs[0], 4, self.kernel, self.bias)
+        return network.add_element_wise(
+            dense.get_output(0), dense.get_output(0), infer.ElementWiseOperation_kSUM
+        ).get_output(0)
+
+
+class Factory(infer.PluginFactory):
+    def is_plugin(self, layer_name):
+        return layer_name == "ip"
+
+    def create_plugin(self, layer_name, weights):
+        assert layer_name == "ip"
+        return DenseTwice(weights)
+
+
+class TestPlugins:
+    def test_a_factory_replaces_a_layer_and_is_not_needed_again(self, tmp_path, rng, capsys):
+        text = caffe_models.definition(
+            caffe_models.layer("InnerProduct", "inner_product_param { num_output: 4 }", name="ip"), data=(1, 2, 3, 1)
+        )
+        kernel, bias = rng.random((4, 6), np.float32), rng.random(4, np.float32)
+        (tmp_path / "d").write_bytes(text)
+        (tmp_path / "m").write_bytes(caffe_models.model({"ip": [kernel, bias]}))
+        heard = infer.ConsoleLogger(infer.LogSeverity.INFO)
+        engine = utils.caffe_to_trt_engine(
+            heard, tmp_path / "d", tmp_path / "m", 1, 1 << 20, ["out"], plugin_factory=Factory()
+        )
+        x = rng.random((1, 2, 3, 1), np.float32)
+        expected = 2 * (kernel @ x.ravel() + bias)
+        runtime = infer.create_infer_runtime(heard)
+        for one in (engine, runtime.deserialize_cuda_engine(engine.serialize(), None, Factory())):
+            np.testing.assert_allclose(one.inner(x)["out"].ravel(), expected, rtol=1e-5)
+
+    def test_a_plugin_is_a_layer_of_a_network(self, logger, rng):
+        network = infer.create_infer_builder(logger).create_network()
+        x = network.add_input("x", infer.DataType.FLOAT, (2, 3, 1))
+        layer = network.add_plugin([x], DenseTwice([rng.random((4, 6), np.float32), infer.Weights.empty]))
+        assert layer.get_output(0).get_dimensions() == (4, 1, 1)
+        assert layer.get_type() is infer.LayerType.PLUGIN
+        assert network.add_plugin_ext([layer.get_output(0)], lambda node: node.inputs[0]).get_nb_outputs() == 1
+
+    def test_custom_nodes_without_a_plugin_are_reported(self, logger, capsys):
+        model = ModelMaker()
+        model.input((-1, 2))
+        model.node("_Unheard", "x", name="y")
+        parser = parsers.uffparser.create_uff_parser()
+        parser.register_input("x", (2,), 2)
+        parser.register_output("y")
+        parser.set_plugin_factory(Factory())
+        with pytest.raises(AssertionError, match="UFF model cannot be parsed"):
+            utils.uff_to_trt_engine(logger, model.serialized(), parser, 1, 1 << 20)
+        assert "there is no plugin of this name" in capsys.readouterr().err
 
 
 class TestWeightsFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,15 @@ from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.onnx_parser import ParserError
 from tensorwright.api.parsed import fill
+from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32
+
+if TYPE_CHECKING:
+    from tensorwright.graph.graph import Value
+    from tensorwright.importers.custom import CustomNode
 
 File = str | os.PathLike[str]
 
@@ -73,11 +79,20 @@ class CaffeParser:
 
     In a network with implicit batch, the first extent that the definition gives its inputs is replaced by the batch; in
     one with explicit batch it stays.
+
+    plugin_factory: is asked for the plugin of every layer, by its name, before the type is looked up; see `Plugin`.
     """
+
+    plugin_factory: PluginFactory | None = None
 
     def __init__(self, logger: ILogger | None = None) -> None:
         self.logger = SHARED_LOGGER.adopt(logger, "CaffeParser")
         self._errors: list[ParserError] = []
+        self._plugins: dict[str, PluginFunction] = {}
+
+    def register_plugin(self, type: str, plugin: PluginFunction) -> None:
+        """Give layers of a type a plugin that makes their tops; see `Plugin`."""
+        self._plugins[type] = require_plugin("register_plugin", plugin)
 
     def parse(
         self,
@@ -147,7 +162,9 @@ class CaffeParser:
             _require_empty(network)
             batch = expression(open_symbol(IMPLICIT_BATCH)) if network.has_implicit_batch_dimension else None
             given = {name: _shape(name, shape, batch) for name, shape in (shapes or {}).items()}
-            imported = read_network(deploy, model, dtype=data_type("dtype", dtype), batch=batch, shapes=given)
+            imported = read_network(
+                deploy, model, dtype=data_type("dtype", dtype), batch=batch, shapes=given, custom=self._custom
+            )
             tensors = fill(network, imported.graph, imported.names)
         except (ImportFailure, NetworkError) as error:
             self._fail(error)
@@ -157,6 +174,11 @@ class CaffeParser:
         if network.name == "network":
             network.name = imported.graph.name
         return BlobNameToTensor(tensors)
+
+    def _custom(self, layer: CustomNode) -> Sequence[Value] | None:
+        plugin = None if self.plugin_factory is None else plugin_from(self.plugin_factory, layer)
+        plugin = plugin or self._plugins.get(layer.operation)
+        return None if plugin is None else values_of(plugin, layer)
 
     def _fail(self, error: ImportFailure | NetworkError) -> None:
         self._errors += _errors_of(error)

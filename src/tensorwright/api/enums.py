@@ -35,6 +35,10 @@ class LayerType(Enum):
     CONSTANT = auto()
     INPUT = auto()
     OPERATOR = auto()
+    PLUGIN = auto()
+    RAGGED_SOFTMAX = auto()
+    RNN = auto()
+    RNN_V2 = auto()
 
 
 class ActivationType(Enum):

@@ -7,7 +7,7 @@ floating type of the input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tensorwright.api.definition import Definition
 from tensorwright.api.enums import (
@@ -43,6 +43,7 @@ from tensorwright.api.layers.shape import (
     ShuffleLayer,
     SliceLayer,
 )
+from tensorwright.api.plugin import PluginFunction, PluginLayer
 from tensorwright.api.tensor import Tensor
 from tensorwright.graph.op import Op
 from tensorwright.tensor.dim import Dim
@@ -226,6 +227,18 @@ class NetworkDefinition(Definition):
 
     def add_constant(self, shape: Sequence[int], weights: object, *, name: str | None = None) -> ConstantLayer:
         return self.add(ConstantLayer(self, name, shape, weights))
+
+    def add_plugin(
+        self,
+        inputs: Sequence[Tensor],
+        plugin: PluginFunction,
+        *,
+        weights: Sequence[object] = (),
+        fields: Mapping[str, object] | None = None,
+        name: str | None = None,
+    ) -> PluginLayer:
+        """What a `Plugin`, or a function of a node, makes of tensors; `weights` and `fields` are handed to it."""
+        return self.add(PluginLayer(self, name, inputs, plugin, weights, fields))
 
     def add_operator(self, op: Op, inputs: Sequence[Tensor], *, name: str | None = None) -> OperatorLayer:
         """Any operator of `tensorwright.ops`; its attributes count all axes, the one of an implicit batch too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,15 @@ from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.onnx_parser import ParserError
 from tensorwright.api.parsed import fill
+from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.tensor.dim import expression
 from tensorwright.tensor.dtype import DTYPES, FLOAT32
 
 if TYPE_CHECKING:
+    from tensorwright.importers.custom import CustomNode
     from tensorwright.importers.uff.inputs import InputOrder, RegisteredInput
-    from tensorwright.importers.uff.node import CustomNode
-
-Plugin = Callable[["CustomNode"], Value]
-"""Makes the output of a custom node, from `node.inputs` and `node.fields`, with ``node.apply(op, *inputs)``."""
 
 
 class UffInputOrder(IntEnum):
@@ -45,13 +43,17 @@ class UffParser:
 
     An image that is registered as CHW comes in as CHW, whatever layout the model was trained with, and outputs that are
     images come out so.
+
+    plugin_factory: is asked for the plugin of every custom node, by the node's name; see `Plugin`.
     """
+
+    plugin_factory: PluginFactory | None = None
 
     def __init__(self, logger: ILogger | None = None) -> None:
         self.logger = SHARED_LOGGER.adopt(logger, "UffParser")
         self._inputs: dict[str, RegisteredInput] = {}
         self._outputs: list[str] = []
-        self._plugins: dict[str, Plugin] = {}
+        self._plugins: dict[str, PluginFunction] = {}
         self._errors: list[ParserError] = []
 
     def register_input(self, name: str, dims: Iterable[object], order: object = UffInputOrder.NCHW) -> bool:
@@ -78,9 +80,9 @@ class UffParser:
             self._outputs.append(text("name", name))
         return True
 
-    def register_plugin(self, name: str, plugin: Plugin) -> None:
-        """Give custom nodes ``_name`` a function that makes their output."""
-        self._plugins[name.removeprefix("_")] = plugin
+    def register_plugin(self, name: str, plugin: PluginFunction) -> None:
+        """Give custom nodes ``_name`` a plugin, or a function of the node, that makes their output; see `Plugin`."""
+        self._plugins[name.removeprefix("_")] = require_plugin("register_plugin", plugin)
 
     def parse(self, file: str | os.PathLike[str], network: NetworkDefinition, dtype: object = FLOAT32) -> bool:
         """Read a model from a file. False if it fails, for reasons that are logged; see `get_error`.
@@ -123,8 +125,14 @@ class UffParser:
         return True
 
     def _custom(self, node: CustomNode) -> Value | None:
-        plugin = self._plugins.get(node.operation)
-        return _operator_of_tensorflow(node) if plugin is None else plugin(node)
+        plugin = None if self.plugin_factory is None else plugin_from(self.plugin_factory, node)
+        plugin = plugin or self._plugins.get(node.operation)
+        if plugin is None:
+            return _operator_of_tensorflow(node)
+        values = values_of(plugin, node)
+        if len(values) > 1:
+            raise NetworkError(f"the plugin made {len(values)} outputs; a node of UFF has one")
+        return values[0]
 
     def _order(self, name: str, order: object, rank: int) -> InputOrder:
         number = as_integer(order)

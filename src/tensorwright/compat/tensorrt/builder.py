@@ -12,6 +12,7 @@ from tensorwright.compat.tensorrt.calibrators import Calibrator
 from tensorwright.compat.tensorrt.engine import CudaEngine, HostMemory
 from tensorwright.compat.tensorrt.facade import Answer, Facade, accessors
 from tensorwright.compat.tensorrt.network import NetworkDefinition
+from tensorwright.compat.tensorrt.plugins import PluginFactory, tell_not_asked
 from tensorwright.devices.device import Allocator
 
 NO_INT8 = "int8 is not available yet: the calibrator is kept but not called, and the network is built in float32"
@@ -125,10 +126,10 @@ class Runtime(Facade[ApiRuntime]):
         super().__init__(ApiRuntime(logger))
 
     def deserialize_cuda_engine(
-        self, data: bytes | bytearray | memoryview, size: int | None = None, plugin_factory: object = None
+        self, data: bytes | bytearray | memoryview, size: int | None = None, plugin_factory: PluginFactory | None = None
     ) -> CudaEngine | None:
         """The engine of the first `size` bytes, all of them without a size."""
-        del plugin_factory
+        tell_not_asked(plugin_factory, self.inner.logger)
         try:
             return CudaEngine(self.inner.deserialize_engine(memoryview(data).cast("B")[:size]))
         except TensorwrightError as error:

@@ -227,7 +227,6 @@ def _missing(call: str, advice: str) -> Callable[..., object]:
     return method
 
 
-_NO_PLUGINS = "there are no plugins in machine code yet; build what they compute from other layers"
 _NO_RECURRENCE = "import the recurrent network from ONNX, whose LSTM, GRU and RNN operators are supported"
 _NO_FORMULAS = "set padding_mode, pre_padding and post_padding of the layers instead"
 
@@ -270,9 +269,7 @@ class NetworkDefinition(Facade[ApiNetwork]):
     add_topk = add_top_k = forward("add_topk")
     add_unary = forward("add_unary")
 
-    add_plugin = _missing("add_plugin", _NO_PLUGINS)
-    add_plugin_ext = _missing("add_plugin_ext", _NO_PLUGINS)
-    add_plugin_v2 = _missing("add_plugin_v2", _NO_PLUGINS)
+    add_plugin = add_plugin_ext = add_plugin_v2 = forward("add_plugin")
     add_rnn = _missing("add_rnn", _NO_RECURRENCE)
     add_rnnv2 = add_rnn_v2 = _missing("add_rnnv2", _NO_RECURRENCE)
     add_ragged_softmax = add_ragged_soft_max = _missing("add_ragged_softmax", "mask the scores and use add_softmax")

@@ -18,7 +18,7 @@ from tensorwright.compat.tensorrt.network import NetworkDefinition
 from tensorwright.compat.tensorrt.parsers.caffeparser import create_caffe_parser
 from tensorwright.compat.tensorrt.parsers.onnxparser import OnnxParser
 from tensorwright.compat.tensorrt.parsers.uffparser import UffParser
-from tensorwright.compat.tensorrt.plugins import PluginFactory
+from tensorwright.compat.tensorrt.plugins import PluginFactory, tell_not_asked
 from tensorwright.compat.tensorrt.weights import Weights
 
 File = str | os.PathLike[str]
@@ -136,7 +136,7 @@ def trt_network_to_trt_engine(
     calibrator: Calibrator | None = None,
 ) -> CudaEngine:
     """The engine of a network definition, whose outputs are marked. Errors as in `uff_to_trt_engine`."""
-    del plugin_factory
+    tell_not_asked(plugin_factory, logger)
     builder = _builder(logger, max_batch_size, max_workspace_size, datatype, calibrator)
     return _built(builder, network)
 

@@ -43,7 +43,7 @@ def unsupported(findings: Iterable[Finding], source: str) -> UnsupportedLayers:
     return UnsupportedLayers(
         f"{source}: {count} layer{'s are' if count > 1 else ' is'} not supported:\n  "
         + "\n  ".join(lines)
-        + "\nReplace these layers in the definition, or cut the network before them.",
+        + "\nReplace these layers in the definition, give plugins for them, or cut the network before them.",
         findings,
     )
 

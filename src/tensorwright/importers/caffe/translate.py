@@ -11,13 +11,15 @@ from types import MappingProxyType
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.importers.caffe.blobs import Model, Source, read_model
+from tensorwright.importers.caffe.custom import custom_node
 from tensorwright.importers.caffe.definition import Definition, LayerDefinition, read_definition
 from tensorwright.importers.caffe.failures import Finding, names, unsupported
 from tensorwright.importers.caffe.inputs import InputShapes, Shapes
 from tensorwright.importers.caffe.layer import Layer
-from tensorwright.importers.caffe.registry import handler_of
+from tensorwright.importers.caffe.registry import Handler, handler_of
 from tensorwright.importers.caffe.rules import NetState, Phase
 from tensorwright.importers.caffe.weights import LayerWeights, ModelWeights, NoWeights, RandomSource
+from tensorwright.importers.custom import CustomLayers
 from tensorwright.importers.failures import Unsupported
 from tensorwright.ops.elementwise import Identity
 from tensorwright.tensor.dim import Dim, tuning_value
@@ -80,17 +82,29 @@ def read_network(
     phase: Phase = "TEST",
     level: int = 0,
     stages: Sequence[str] = (),
+    custom: CustomLayers | None = None,
 ) -> Import:
-    """As `import_caffe`, with the values of all blobs, and for any phase, level and stages; warnings are returned."""
+    """As `import_caffe`, with the values of all blobs, and for any phase, level and stages; warnings are returned.
+
+    `custom` is asked for the tops of every layer first; it returns None for those that it leaves to the importer.
+    """
     if dtype not in (FLOAT32, FLOAT16):
         raise ImportFailure(f"dtype: expected float32 or float16, found {dtype}")
     read = read_definition(definition, NetState(phase, level, tuple(stages)))
     weights = None if model is None else read_model(model)
-    return _Translator(read, weights, dtype, InputShapes(shapes or {}, batch)).network()
+    return _Translator(read, weights, dtype, InputShapes(shapes or {}, batch), custom).network()
 
 
 class _Translator:
-    def __init__(self, definition: Definition, model: Model | None, dtype: DType, shapes: InputShapes) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        model: Model | None,
+        dtype: DType,
+        shapes: InputShapes,
+        custom: CustomLayers | None,
+    ) -> None:
+        self._custom = custom
         self._definition = definition
         self._model = model
         self._dtype = dtype
@@ -188,8 +202,26 @@ class _Translator:
             if handler is None:
                 raise Unsupported("") from None
             raise
-        if handler is None:
+        results = self._own(definition, bottoms)
+        if results is None and handler is None:
             raise Unsupported("")
+        if results is None and handler is not None:
+            results = self._known(definition, handler, bottoms)
+        assert results is not None
+        if len(results) != len(definition.top):
+            raise ImportFailure(f"expected {len(results)} tops, found {len(definition.top)}")
+        for value in results:
+            _check_size(value)
+        return results
+
+    def _own(self, definition: LayerDefinition, bottoms: Sequence[Value]) -> Sequence[Value] | None:
+        """The tops of a layer that the user says how to compute."""
+        if self._custom is None:
+            return None
+        blobs = () if self._model is None else self._model.blobs.get(definition.name, ())
+        return self._custom(custom_node(definition, bottoms, blobs))
+
+    def _known(self, definition: LayerDefinition, handler: Handler, bottoms: Sequence[Value]) -> Sequence[Value]:
         stored = self._stored(definition.name)
         layer = Layer(
             definition.name or definition.type,
@@ -200,10 +232,6 @@ class _Translator:
         )
         results = handler(layer, bottoms, definition.parameters)
         stored.finish()
-        if len(results) != len(definition.top):
-            raise ImportFailure(f"expected {len(results)} tops, found {len(definition.top)}")
-        for value in results:
-            _check_size(value)
         return results
 
     def _stored(self, layer: str) -> LayerWeights:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tensorwright.graph.graph import Value
 from tensorwright.importers.composer import Composer
+from tensorwright.importers.custom import Custom, CustomNode
+
+__all__ = ["Custom", "CustomNode", "Node"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,16 +15,3 @@ class Node(Composer):
     """A node of the file."""
 
     operation: str
-
-
-@dataclass(frozen=True, eq=False)
-class CustomNode(Composer):
-    """A node with an operator of its user: ``_Name`` in the file, here without the underscore."""
-
-    operation: str
-    inputs: tuple[Value, ...]
-    fields: Mapping[str, object]
-
-
-Custom = Callable[[CustomNode], Value | None]
-"""Makes the value of a custom node; None where there is nothing of that name."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from tensorwright.api.caffe_parser import BinaryProtoBlob as ApiBlob
 from tensorwright.api.caffe_parser import BlobNameToTensor as ApiBlobNameToTensor
 from tensorwright.api.caffe_parser import CaffeParser as ApiCaffeParser
-from tensorwright.api.logger import SHARED_LOGGER, Severity
+from tensorwright.api.logger import SHARED_LOGGER
 from tensorwright.compat.tensorrt.dims import DimsNCHW
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward
 from tensorwright.compat.tensorrt.network import NetworkDefinition
-from tensorwright.compat.tensorrt.plugins import PluginFactory
+from tensorwright.compat.tensorrt.plugins import PluginFactory, given_factory
 from tensorwright.tensor.dtype import FLOAT32
 
 File = str | os.PathLike[str]
@@ -74,12 +74,10 @@ class CaffeParser(Facade[ApiCaffeParser]):
         del size
 
     def set_plugin_factory(self, factory: PluginFactory | None) -> None:
-        """Accepted with a warning: layers that the parser does not know are reported."""
-        if factory is not None:
-            message = (
-                "set_plugin_factory: plugins are not available yet; layers of unknown types are reported as errors"
-            )
-            self.inner.logger.log(Severity.WARNING, message)
+        """Ask a factory for the plugin of every layer, before the parser looks up its type."""
+        self.inner.plugin_factory = given_factory(factory)
+
+    set_plugin_factory_ext = set_plugin_factory
 
 
 def create_caffe_parser() -> CaffeParser:

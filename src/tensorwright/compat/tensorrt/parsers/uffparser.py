@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from tensorwright.api.logger import SHARED_LOGGER, Severity
+from tensorwright.api.logger import SHARED_LOGGER
 from tensorwright.api.uff_parser import UffInputOrder
 from tensorwright.api.uff_parser import UffParser as ApiUffParser
 from tensorwright.compat.tensorrt.facade import Facade, forward
 from tensorwright.compat.tensorrt.network import NetworkDefinition
-from tensorwright.compat.tensorrt.plugins import PluginFactory
+from tensorwright.compat.tensorrt.plugins import PluginFactory, given_factory
 from tensorwright.tensor.dtype import FLOAT32
 
 UffInputOrder_kNCHW = UffInputOrder.NCHW
@@ -47,13 +47,8 @@ class UffParser(Facade[ApiUffParser]):
         return self.inner.parse(file, network.inner, dtype)
 
     def set_plugin_factory(self, factory: PluginFactory | None) -> None:
-        """Accepted with a warning: `register_plugin` says what a custom node computes."""
-        if factory is not None:
-            message = (
-                "set_plugin_factory: plugins are not available yet; custom nodes are reported as errors unless "
-                "register_plugin(name, function) says what they compute"
-            )
-            self.inner.logger.log(Severity.WARNING, message)
+        """Ask a factory for the plugin of every custom node, by the node's name."""
+        self.inner.plugin_factory = given_factory(factory)
 
     set_plugin_factory_ext = set_plugin_factory
 
