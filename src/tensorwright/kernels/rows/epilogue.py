@@ -36,12 +36,13 @@ class RowEpilogue:
         masks: Sequence[Register | None],
     ) -> None:
         """Write vectors of a row, side by side from `column` on; of each only the lanes in its mask."""
-        lead, column = self._position(row), expression(self.column)
+        lead, column = self.position(row), expression(self.column)
         for number, (accumulator, mask) in enumerate(zip(accumulators, masks, strict=True)):
             lane = Lane(self.column, self.lanes, mask)
             self.epilogue.store(emitter, output, accumulator, (*lead, column + number * self.lanes), lane)
 
-    def _position(self, row: Dim) -> tuple[Dim, ...]:
+    def position(self, row: Dim) -> tuple[Dim, ...]:
+        """The index along each leading axis of a row counted through all of them."""
         extents = [v.extent for v in self.epilogue.variables[:-1]]
         inside = [product(extents[axis + 1 :]) for axis in range(len(extents))]
         found: list[Dim] = []
@@ -55,10 +56,16 @@ class RowEpilogue:
         return tuple(found)
 
 
-def row_epilogue(region: Region, lanes: int) -> RowEpilogue:
-    """The epilogue of a region whose output is row-major."""
+def row_epilogue(region: Region, lanes: int, steps: Sequence[Dim] | None = None) -> RowEpilogue:
+    """The epilogue of a region whose output is row-major, or lies with the given steps along its axes."""
     epilogue = epilogue_of(region, (PLAIN,) * len(region.inputs), PLAIN)
-    return RowEpilogue(replace(epilogue, flat=collapse_leading(epilogue.flat)), lanes)
+    flat = epilogue.flat
+    if steps is not None:
+        address: Dim = 0
+        for variable, step in zip(flat.variables, steps, strict=True):
+            address = address if variable.extent == 1 else address + step * expression(variable)
+        flat = replace(flat, address=address)
+    return RowEpilogue(replace(epilogue, flat=collapse_leading(flat)), lanes)
 
 
 def is_elementwise_around(region: Region) -> bool:

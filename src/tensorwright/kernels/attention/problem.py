@@ -1,0 +1,166 @@
+"""An attention region in normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region
+from tensorwright.kernels.rows.epilogue import is_elementwise_around
+from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.shape import Transpose
+from tensorwright.tensor.dim import Dim, product
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import Shape
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An operand of a product: which input of the region holds it, its axes as the product sees them, and the steps, in
+    elements of the input, along each of them.
+    """
+
+    number: int
+    shape: Shape
+    steps: tuple[Dim, ...]
+
+    @property
+    def row_step(self) -> Dim:
+        return self.steps[-2]
+
+    @property
+    def column_step(self) -> Dim:
+        return self.steps[-1]
+
+    def offset(self, batch: Sequence[Dim]) -> Dim:
+        """Elements before the matrix at an index of the product's batch axes."""
+        own = batch[len(batch) - len(self.shape) + 2 :]
+        total: Dim = 0
+        for extent, step, index in zip(self.shape[:-2], self.steps[:-2], own, strict=True):
+            total = total if extent == 1 else total + index * step
+        return total
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``y[*batch, rows, width] = f₂(softmax(f₁(q · k)) · v)`` in float32, the softmax over the columns of ``q · k``.
+
+    q: ``[*batch, rows, depth]``; k: ``[*batch, depth, columns]``; v: ``[*batch, columns, width]``; f₁, f₂: the
+    epilogues of the stages `scores` and `result`. output_steps: elements of the output between neighbours along each
+    axis of y.
+    """
+
+    q: Factor
+    k: Factor
+    v: Factor
+    scores: Region
+    result: Region
+    batch: Shape
+    rows: int
+    depth: int
+    columns: int
+    width: int
+    output_steps: tuple[Dim, ...]
+
+    @property
+    def batches(self) -> Dim:
+        return product(self.batch)
+
+
+def problem_of(region: Region) -> Problem | None:
+    """The attention that a joined region computes, or None if it computes something else."""
+    stages = [stage for stage in region.stages if stage.anchor is not None]
+    if len(stages) != 3 or not all(_is_transposition(s) for s in region.stages if s.anchor is None):
+        return None
+    scores, softmax, result = stages
+    if not _is_product(scores) or not _is_product(result) or not _is_softmax_of(softmax, scores):
+        return None
+    assert result.anchor is not None
+    assert scores.anchor is not None
+    weights, values = result.anchor.inputs
+    queries, keys = scores.anchor.inputs
+    first, last = scores.anchor.op, result.anchor.op
+    assert isinstance(first, MatMul)
+    assert isinstance(last, MatMul)
+    if weights is not softmax.output or last.transpose_a or scores.output.type.shape[:-2] != result.output.type.shape[:-2]:
+        return None
+    q, k = _factor(region, queries, first.transpose_a), _factor(region, keys, first.transpose_b)
+    v = _factor(region, values, last.transpose_b)
+    steps = _output_steps(region.output, result.output)
+    *batch, rows, columns = scores.output.type.shape
+    width = result.output.type.shape[-1]
+    if q is None or k is None or v is None or steps is None or steps[-1] != 1 or not (_packable(k) and _packable(v)):
+        return None
+    depth = q.shape[-1]
+    if not (isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int) and isinstance(width, int)):
+        return None
+    around = tuple(Region(s.values, region.inputs, s.anchor) for s in (scores, result))
+    return Problem(q, k, v, *around, tuple(batch), rows, depth, columns, width, steps)
+
+
+def _is_transposition(stage: Region) -> bool:
+    return all(isinstance(value.op, Transpose) for value in stage.values)
+
+
+def _is_product(stage: Region) -> bool:
+    anchor = stage.anchor
+    return (
+        anchor is not None
+        and isinstance(anchor.op, MatMul)
+        and anchor.type.dtype == FLOAT32
+        and stage.output.type.dtype == FLOAT32
+        and is_elementwise_around(stage)
+    )
+
+
+def _is_softmax_of(stage: Region, scores: Region) -> bool:
+    op = stage.output.op
+    if len(stage.values) != 1 or not isinstance(op, Softmax) or stage.inputs != (scores.output,):
+        return False
+    return op.axis == stage.output.type.rank - 1
+
+
+def _packable(factor: Factor) -> bool:
+    return 1 in (factor.row_step, factor.column_step)
+
+
+def _factor(region: Region, value: Value, transposed: bool) -> Factor | None:
+    found = _seen(region, value)
+    if found is None or not transposed:
+        return found
+    *batch, rows, columns = range(len(found.shape))
+    return _permuted(found, (*batch, columns, rows))
+
+
+def _seen(region: Region, value: Value) -> Factor | None:
+    """A value that is an input of the region or a transposition of one."""
+    if value in region.inputs:
+        return Factor(region.input_number(value), value.type.shape, _row_major(value.type.shape))
+    if not isinstance(value.op, Transpose):
+        return None
+    source = _seen(region, value.inputs[0])
+    return None if source is None else _permuted(source, value.op.permutation)
+
+
+def _permuted(factor: Factor, permutation: Sequence[int]) -> Factor:
+    shape, steps = ([sequence[axis] for axis in permutation] for sequence in (factor.shape, factor.steps))
+    return Factor(factor.number, tuple(shape), tuple(steps))
+
+
+def _output_steps(output: Value, result: Value) -> tuple[Dim, ...] | None:
+    """Along the axes of `result`, of which `output` is a transposition, the steps in the memory of `output`."""
+    if output is result:
+        return _row_major(output.type.shape)
+    if not isinstance(output.op, Transpose):
+        return None
+    (source,), permutation = output.inputs, output.op.permutation
+    outer = _row_major(output.type.shape)
+    if source is not result:
+        return None
+    return tuple(outer[permutation.index(axis)] for axis in range(len(outer)))
+
+
+def _row_major(shape: Shape) -> tuple[Dim, ...]:
+    return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -1,0 +1,75 @@
+"""Attention: softmax of scores times values, the scores of a few rows at a time in the caches and never in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.attention.problem import Problem, problem_of
+from tensorwright.kernels.attention.write import AttentionWriter, Cut
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.kernels.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
+from tensorwright.tensor.dim import tuning_value
+from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.layout import PLAIN
+
+BLOCK_ROWS = (14, 28)
+"""About how many rows have their scores in workspace at a time."""
+
+
+class Attention:
+    """k and v are packed once for each batch; then, for a block of rows, scores, their softmax, and its product with v.
+
+    Columns, depth and width have to be known, and k, v and the scores of a block have to fit the second-level cache.
+    """
+
+    name = "attention"
+    joins = True
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None:
+            return []
+        vectors = -(-problem.columns // target.float_lanes)
+        shapes = sorted(tile_shapes(target, vectors), reverse=True)
+        plain, found = plain_inputs(region), dict[Config, None]()
+        for rows in BLOCK_ROWS:
+            for tallest, wide in shapes:
+                tiles = RowTiles(1, problem.rows, tallest)
+                groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
+                options = ("rows", tallest), ("vectors", wide), ("block", max(1, rows // tallest)), ("groups", groups)
+                found[Config(plain, PLAIN, options)] = None
+        return [c for c in found if _cut(problem, c, target).workspace <= target.l2_bytes]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        cut, symbols = _cut(problem, config, target), region_symbols(region)
+        builder = FunctionBuilder(target=target)
+        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
+        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
+        AttentionWriter(cut, ScalarEmitter(builder, target, inputs, values)).write()
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=cut.tasks,
+            packings=(None,) * len(inputs),
+            symbols=symbols,
+            workspace=cut.workspace,
+        )
+
+
+TACTICS = (Attention(),)
+
+
+def _cut(problem: Problem, config: Config, target: Target) -> Cut:
+    lanes, most = target.float_lanes, config.option("vectors")
+    tiles = RowTiles(1, problem.rows, config.option("rows"))
+    scores, result = Panels(problem.columns, lanes, most), Panels(problem.width, lanes, most)
+    return Cut(problem, lanes, tiles, config.option("block"), scores, result, config.option("groups"))
