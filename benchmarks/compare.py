@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.engines import DISTRIBUTIONS, ENGINES, convert
-from benchmarks.models import LENET, MODELS, export, input_shape
+from benchmarks.inputs import example
+from benchmarks.models import MODELS, input_shape, model_file
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
 ROUNDS = 10
@@ -101,9 +102,7 @@ def measure(name: str, threads: int, engines: list[str], pythons: dict[str, str]
     workers: dict[str, Worker] = {}
     with tempfile.TemporaryDirectory() as scratch:
         array = Path(scratch) / "input.npy"
-        rng = np.random.default_rng(0)
-        tokens = name in MODELS and MODELS[name].takes_tokens
-        np.save(array, rng.integers(0, 1000, shape) if tokens else rng.standard_normal(shape, dtype=np.float32))
+        np.save(array, example(name))
         for engine in engines:
             python = pythons.get(engine, sys.executable)
             problem = convert(engine, model, shape, python)
@@ -120,15 +119,6 @@ def measure(name: str, threads: int, engines: list[str], pythons: dict[str, str]
                     worker.times.clear()
     judge = workers["onnxruntime"].output
     return [_row(name, threads, engine, worker, judge) for engine, worker in workers.items()]
-
-
-def model_file(name: str, folder: Path) -> Path:
-    if name == "lenet":
-        folder.mkdir(parents=True, exist_ok=True)
-        copy = folder / "lenet.onnx"
-        LENET.write(copy)
-        return copy
-    return export(MODELS[name], folder / f"{name}.onnx")
 
 
 def _row(name: str, threads: int, engine: str, worker: Worker, judge: np.ndarray) -> Row:

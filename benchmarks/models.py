@@ -122,6 +122,17 @@ def input_shape(name: str) -> tuple[int, ...]:
     return LENET.shape if name == "lenet" else MODELS[name].shape
 
 
+def model_file(name: str, folder: Path) -> Path:
+    """The ONNX file of a network, made if it is not there yet."""
+    if name != "lenet":
+        return export(MODELS[name], folder / f"{name}.onnx")
+    path = folder / "lenet.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        LENET.write(path)
+    return path
+
+
 def export(model: Model, path: Path, *, dynamic_batch: bool = False) -> Path:
     """Write the ONNX file of a model, if it is not there yet."""
     if path.exists():

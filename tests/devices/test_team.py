@@ -110,7 +110,7 @@ def test_a_program_ends_while_threads_wait(ending, tmp_path):
     Engine(native_plans.plan()).save(path)
     program = f"""
 import numpy as np
-from tensorwright.runtime.engine import load
+from tensorwright.runtime.load import load
 engine = load({str(path)!r}, threads=2)
 engine(np.ones((2, 4), np.float32))
 {ending}

@@ -12,7 +12,8 @@ import native_plans
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.devices.cpu.memory import PageAllocator
-from tensorwright.runtime.engine import Engine, load
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
 from tensorwright.runtime.profiler import profile
 from tensorwright.tensor.dtype import FLOAT32
 

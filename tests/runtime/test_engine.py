@@ -11,7 +11,8 @@ import pytest
 
 import native_plans
 from tensorwright.base.errors import ExecutionError, PlanError
-from tensorwright.runtime.engine import Engine, load
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import DTYPES, FLOAT32
 

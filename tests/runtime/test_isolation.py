@@ -28,7 +28,7 @@ else:
 
 import numpy as np
 import tensorwright
-from tensorwright.runtime.engine import load
+from tensorwright.runtime.load import load
 
 plan, x, y = sys.argv[1:]
 np.save(y, load(plan, threads=2)(np.load(x))["y"])
@@ -53,7 +53,7 @@ PENDING = """
 import sys, threading, time
 import numpy as np
 from tensorwright.devices.cpu.stream import CpuStream
-from tensorwright.runtime.engine import load
+from tensorwright.runtime.load import load
 
 context = load(sys.argv[1], threads=2).create_execution_context()
 x, y = np.ones((2, 4), np.float32), np.zeros((2, 4), np.float32)

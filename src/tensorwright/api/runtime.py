@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tensorwright.api.logger import SHARED_LOGGER, ILogger
 from tensorwright.devices.device import Allocator
-from tensorwright.runtime.engine import Engine, load
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
 
 
 class Runtime:

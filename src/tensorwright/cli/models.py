@@ -11,7 +11,8 @@ from tensorwright.api.shortcuts import build
 from tensorwright.base.progress import Progress
 from tensorwright.cli.command import Entry, UsageError, entries
 from tensorwright.plan.file import MAGIC
-from tensorwright.runtime.engine import Engine, load
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.inputs import Shapes

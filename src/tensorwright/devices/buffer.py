@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.device import Allocator
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator
 
 
 class Buffer:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mmap
 import os
-import secrets
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
@@ -18,21 +16,25 @@ from tensorwright.base.errors import PlanError
 from tensorwright.plan.manifest import MAX_BYTES, read_manifest, write_manifest
 from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MAGIC = b"\x89TWPLAN\n"
 CODE_ALIGNMENT = 64
 
 _PREFIX = struct.Struct("<8sIIQ")  # magic, format version, bytes of the header, bytes of the file
-_SECTION = struct.Struct("<QQ32s")  # offset, size, digest
-_SEAL = 32  # SHA-256 of the header before it
+_SECTION = struct.Struct("<QQ16s")  # offset, size, digest
+_SEAL = 16  # the digest of the header before it
 SECTIONS = ("manifest", "code", "weights")
 HEADER_BYTES = _PREFIX.size + len(SECTIONS) * _SECTION.size + _SEAL
 _ALIGNMENTS = (1, CODE_ALIGNMENT, WEIGHTS_ALIGNMENT)
 
 _ADVICE = "the file is damaged: copy it again or build it again"
+_BLOCK = 1 << 20
+"""Bytes of weights that are read and hashed at a time: more would only displace them from the cache."""
 
 
-@dataclass(frozen=True)
-class _Section:
+class _Section(NamedTuple):
     """Where a part of the file lies."""
 
     name: str
@@ -45,6 +47,46 @@ class _Section:
         return self.offset + self.size
 
 
+class OpenedPlan:
+    """A plan whose weights are still being verified, on a thread of their own.
+
+    plan: everything of it is verified but the weights; do not run it before `verify` has returned.
+    """
+
+    def __init__(self, plan: Plan, weights: _Section, digest: Callable[[], bytes], where: str) -> None:
+        self.plan = plan
+        self._weights = weights
+        self._digest = digest
+        self._where = where
+        self._found: bytes | BaseException = b""
+        self._thread: threading.Thread | None = threading.Thread(target=self._hash, name="tensorwright-verify")
+        try:
+            self._thread.start()
+        except RuntimeError:  # No more threads are allowed.
+            self._thread = None
+            self._hash()
+
+    def verify(self) -> Plan:
+        """Wait until all weights are read.
+
+        Raises:
+            PlanError: they are damaged.
+            OSError: they cannot be read.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        if isinstance(self._found, BaseException):
+            raise self._found
+        _require_digest(self._weights, self._found, self._where)
+        return self.plan
+
+    def _hash(self) -> None:
+        try:
+            self._found = self._digest()
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            self._found = error
+
+
 def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write a plan; the file appears complete or not at all.
 
@@ -52,6 +94,8 @@ def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
         PlanError: the report is not plain data.
         OSError: the folder cannot be written to.
     """
+    from pathlib import Path
+
     target = Path(path)
     with _replacing(target) as handle, os.fdopen(handle, "wb", closefd=False) as file:
         for part in _parts(plan):
@@ -70,13 +114,24 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         PlanError: the file is no plan, of another version or damaged.
         OSError: the file cannot be read.
     """
-    source = Path(path)
-    with source.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    return open_plan(path).verify()
+
+
+def open_plan(path: str | os.PathLike[str]) -> OpenedPlan:
+    """As `read_plan`, but the weights are verified while the caller goes on.
+
+    They are hashed as the file is read, not through the mapping: pages that no inference touches stay out of the
+    memory of the process.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(handle).st_size
         if size == 0:
-            raise PlanError(f"{source} is empty; {_ADVICE}")
-        content = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
-    return _parse(content, str(source))
+            raise PlanError(f"{os.fspath(path)} is empty; {_ADVICE}")
+        content = memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ))
+        return _open(content, os.fspath(path), os.dup(handle))
+    finally:
+        os.close(handle)
 
 
 def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
@@ -85,7 +140,12 @@ def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
     Raises:
         PlanError: the bytes are no plan, of another version or damaged.
     """
-    return _parse(memoryview(buffer).cast("B").toreadonly(), "the plan")
+    return open_buffer(buffer).verify()
+
+
+def open_buffer(buffer: bytes | bytearray | memoryview) -> OpenedPlan:
+    """As `parse_plan`, but the weights are verified while the caller goes on."""
+    return _open(memoryview(buffer).cast("B").toreadonly(), "the plan")
 
 
 def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
@@ -95,11 +155,11 @@ def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
     for name, content, alignment in zip(SECTIONS, contents, _ALIGNMENTS, strict=True):
         offset = _round_up(offset, alignment)
         size = memoryview(content).nbytes
-        sections.append(_Section(name, offset, size, _digest(name, content)))
+        sections.append(_Section(name, offset, size, _digest(content)))
         offset += size
     header = _PREFIX.pack(MAGIC, FORMAT_VERSION, HEADER_BYTES, offset)
     header += b"".join(_SECTION.pack(section.offset, section.size, section.digest) for section in sections)
-    yield header + hashlib.sha256(header).digest()
+    yield header + _digest(header)
     position = HEADER_BYTES
     for section, content in zip(sections, contents, strict=True):
         yield bytes(section.offset - position)
@@ -107,21 +167,24 @@ def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
         position = section.end
 
 
-def _parse(content: memoryview, where: str) -> Plan:
-    sections = _read_header(content, where)
-    _require_layout(sections, content.nbytes, where)
-    manifest, code, weights = sections
-    position = HEADER_BYTES
-    for section in sections:
-        _require_zeros(content[position : section.offset], position, where)
-        if _digest(section.name, content[section.offset : section.end]) != section.digest:
-            raise PlanError(
-                f"{where}: the {section.name} (bytes {section.offset} to {section.end}) do not match their digest; "
-                f"{_ADVICE}"
-            )
-        position = section.end
-    facts = read_manifest(content[manifest.offset : manifest.end], code.size)
-    return Plan(
+def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedPlan:
+    """handle: of the file that the content is mapped from; it is closed."""
+    try:
+        sections = _read_header(content, where)
+        _require_layout(sections, content.nbytes, where)
+        manifest, code, weights = sections
+        position = HEADER_BYTES
+        for section in sections:
+            _require_zeros(content[position : section.offset], position, where)
+            position = section.end
+        for section in (manifest, code):
+            _require_digest(section, _digest(content[section.offset : section.end]), where)
+        facts = read_manifest(content[manifest.offset : manifest.end], code.size)
+    except BaseException:
+        if handle is not None:
+            os.close(handle)
+        raise
+    plan = Plan(
         name=facts.name,
         stamp=facts.stamp,
         bindings=facts.bindings,
@@ -135,6 +198,9 @@ def _parse(content: memoryview, where: str) -> Plan:
         weights=content[weights.offset : weights.end],
         report=facts.report,
     )
+    if handle is None:
+        return OpenedPlan(plan, weights, lambda: _digest(plan.weights), where)
+    return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights), where)
 
 
 def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
@@ -152,7 +218,7 @@ def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
     if header_bytes != HEADER_BYTES:
         raise PlanError(f"{where}: expected a header of {HEADER_BYTES} bytes, found {header_bytes}; {_ADVICE}")
     header = bytes(content[:HEADER_BYTES])
-    if len(header) < HEADER_BYTES or hashlib.sha256(header[:-_SEAL]).digest() != header[-_SEAL:]:
+    if len(header) < HEADER_BYTES or _digest(header[:-_SEAL]) != header[-_SEAL:]:
         raise PlanError(f"{where}: the header (bytes 0 to {HEADER_BYTES}) does not match its digest; {_ADVICE}")
     if file_bytes != content.nbytes:
         state = "truncated" if content.nbytes < file_bytes else "followed by something else"
@@ -185,11 +251,33 @@ def _require_zeros(padding: memoryview, position: int, where: str) -> None:
         raise PlanError(f"{where}: expected zeros in bytes {position} to {position + padding.nbytes}; {_ADVICE}")
 
 
-def _digest(section: str, content: bytes | memoryview) -> bytes:
-    """32 bytes: SHA-256, or for the weights, which are long, XXH3-128 followed by zeros."""
-    if section == "weights":
-        return xxhash.xxh3_128(content).digest() + bytes(16)
-    return hashlib.sha256(content).digest()
+def _require_digest(section: _Section, found: bytes, where: str) -> None:
+    if found != section.digest:
+        raise PlanError(
+            f"{where}: the {section.name} (bytes {section.offset} to {section.end}) do not match their digest; "
+            f"{_ADVICE}"
+        )
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    """XXH3-128."""
+    return xxhash.xxh3_128(content).digest()
+
+
+def _file_digest(handle: int, section: _Section) -> bytes:
+    """The digest of a part of an open file, which is closed. Ends early if the file does."""
+    block = memoryview(bytearray(min(_BLOCK, section.size)))
+    hasher, position = xxhash.xxh3_128(), section.offset
+    try:
+        while position < section.end:
+            count = os.preadv(handle, [block[: section.end - position]], position)
+            if count == 0:
+                break
+            hasher.update(block[:count])
+            position += count
+    finally:
+        os.close(handle)
+    return hasher.digest()
 
 
 def _round_up(value: int, alignment: int) -> int:
@@ -199,7 +287,7 @@ def _round_up(value: int, alignment: int) -> int:
 @contextlib.contextmanager
 def _replacing(target: Path) -> Iterator[int]:
     """A new file in the same folder that takes the place of `target` once it is complete and on the disk."""
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         yield handle

@@ -9,7 +9,7 @@ from typing import Literal
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.type import TensorType
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_ALIGNMENT = 4096
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

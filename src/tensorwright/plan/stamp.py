@@ -6,7 +6,6 @@ import platform
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import tensorwright
 from tensorwright.base.errors import PlanError
@@ -14,6 +13,9 @@ from tensorwright.plan.plan import MachineStamp
 
 AVX2_FEATURES = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "popcnt", "sse4_2")
 AVX512_FEATURES = (*AVX2_FEATURES, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+
+_FIRST_PROCESSOR = 8192
+"""Bytes of /proc/cpuinfo that hold its first processor; the system takes long to write about all of them."""
 
 # What each instruction set needs, in the names of the Linux kernel.
 INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {
@@ -115,7 +117,8 @@ def _cpu_model() -> str:
 def _cpu_fields() -> dict[str, str]:
     """The first processor of /proc/cpuinfo, nothing on systems that have none."""
     try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        with open("/proc/cpuinfo", "rb") as file:  # noqa: PTH123 - loading a plan imports as little as it can
+            first = file.read(_FIRST_PROCESSOR).decode().split("\n\n")[0]
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from math import prod
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.runtime.bindings import BindingTable, Slot
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tensorwright.runtime.bindings import BindingTable, Slot
 
 ARRAY_ALIGNMENT = 64
 SMALL = 4096
 
-Array = npt.NDArray[np.generic]
+Array: TypeAlias = "npt.NDArray[np.generic]"
 
 _address_of = ctypes.addressof
 _view_of = cast(Callable[[object], ctypes.c_char], ctypes.c_char.from_buffer)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
 from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
-from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
+    from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
 
 _REMEMBERED_SIZES = 64
 

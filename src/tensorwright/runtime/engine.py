@@ -6,18 +6,20 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cpu.device import CpuDevice
-from tensorwright.devices.device import Allocator, Device
 from tensorwright.plan import stamp
-from tensorwright.plan.file import parse_plan, read_plan, serialize_plan, write_plan
+from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
 from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
-from tensorwright.tensor.dtype import DType
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator, Device
+    from tensorwright.tensor.dtype import DType
 
 MAX_THREADS = 1024
 
@@ -189,25 +191,6 @@ class Engine:
     def _require_open(self) -> None:
         if self._closed:
             raise ExecutionError(f"{self._table.where} is closed; load its plan again")
-
-
-def load(
-    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
-    *,
-    threads: int | None = None,
-    allocator: Allocator | None = None,
-) -> Engine:
-    """The engine of a plan that is given as the path of a file or as bytes.
-
-    Weights in a file are mapped: the file may be deleted afterwards, but must not be altered in place.
-
-    Raises:
-        PlanError: it is no plan, damaged, of another version or for another machine.
-        ExecutionError: there is not enough memory.
-        OSError: the file cannot be read.
-    """
-    plan = parse_plan(source) if isinstance(source, bytes | bytearray | memoryview) else read_plan(source)
-    return Engine(plan, allocator, threads)
 
 
 def _default_device() -> Device:

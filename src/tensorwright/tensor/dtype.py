@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import ml_dtypes
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal
 
 from tensorwright.base.errors import NetworkError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Kind = Literal["float", "signed", "unsigned", "bool"]
 
@@ -25,7 +25,14 @@ class DType:
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype with the same representation."""
-        return np.dtype(ml_dtypes.bfloat16) if self.name == "bfloat16" else np.dtype(self.name)
+        import numpy as np
+
+        if self.name == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[np.generic] = np.dtype(self.name)
+        return found
 
     @property
     def is_float(self) -> bool:
@@ -67,6 +74,8 @@ def dtype_of(array_dtype: npt.DTypeLike) -> DType:
     Raises:
         NetworkError: NumPy has the dtype, tensorwright has not (complex, string, object, ...).
     """
+    import numpy as np
+
     name = np.dtype(array_dtype).name
     if name not in DTYPES:
         raise NetworkError(f"dtype {name} is not supported; expected one of {', '.join(DTYPES)}")

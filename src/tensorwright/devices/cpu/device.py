@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tensorwright.devices.cpu.abi import ALIGNMENT
 from tensorwright.devices.cpu.executor import CpuModule
 from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.devices.cpu.stream import CpuEvent, CpuStream, find_event, find_stream
-from tensorwright.devices.device import Allocator
-from tensorwright.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator
+    from tensorwright.plan.plan import Plan
 
 
 class CpuDevice:

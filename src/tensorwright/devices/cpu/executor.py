@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import MutableSequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, TEAM_BYTES, field_offset
 from tensorwright.devices.cpu.code import CodeImage, syscall_address
 from tensorwright.devices.cpu.memory import buffer_address, bytes_at, bytes_of
 from tensorwright.devices.cpu.team import Team
-from tensorwright.devices.device import Allocator
 from tensorwright.plan.plan import WEIGHTS_ALIGNMENT, Plan
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator
 
 _CONTROL_ALIGNMENT = 128
 

@@ -6,9 +6,12 @@ import ctypes
 import mmap
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HUGE_PAGE = 2 << 20
 PAGE = mmap.PAGESIZE

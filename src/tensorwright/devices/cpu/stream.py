@@ -9,9 +9,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.device import Event, Stream
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Event, Stream
 
 EXIT_TIMEOUT = 5.0
 

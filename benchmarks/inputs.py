@@ -1,0 +1,18 @@
+"""What the networks of the benchmarks run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.models import MODELS, input_shape
+
+
+def example(name: str) -> npt.NDArray[Any]:
+    """The input of a network: random numbers, or random tokens; the same in every process."""
+    rng, shape = np.random.default_rng(0), input_shape(name)
+    if name in MODELS and MODELS[name].takes_tokens:
+        return rng.integers(0, 1000, shape)
+    return rng.standard_normal(shape, dtype=np.float32)
