@@ -24,6 +24,10 @@ UNROLL = 4
 REGISTERS_FOR_ROWS = 0.75
 """Share of the vector registers that a row of scores may take."""
 
+LINE = tile.LINE_BYTES // FLOAT32.size
+MOST_FETCHED = 8
+"""Cache lines of a row, and rows, that are fetched ahead for one row."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -126,7 +130,7 @@ class AttentionWriter:
             rows = cut.tiles.cut.start(expression(start)), cut.tiles.cut.start(end)
             tiles = expression(start), end
             self._scores(batch, tiles, rows[0])
-            self._softmax(rows)
+            self._softmax(batch, rows)
             self._result(batch, tiles, rows[0])
         builder.end_loop(loop)
 
@@ -139,12 +143,16 @@ class AttentionWriter:
         for panel, right in self._panels(cut.scores, epilogue.column, problem.depth, self._workspace(0)):
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
 
-    def _softmax(self, rows: tuple[Dim, Dim]) -> None:
+    def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
         count = cut.columns // cut.lanes
         vectors = RowVectors(builder, cut.lanes)
         loop = builder.begin_loop(literal(0, INT64), emitter.integer(rows[1] - rows[0]))
         row = builder.offset(self._workspace(2), builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
+        number = Variable("row", cut.problem.rows)
+        emitter.values[number] = loop.index
+        with emitter.scope():
+            self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
 
         def store(column: Register, found: Sequence[Register], ends: bool) -> None:
             place = builder.offset(row, column, FLOAT32)
@@ -156,6 +164,25 @@ class AttentionWriter:
         else:
             LongSoftmax(vectors, row, count, row).write(store)
         builder.end_loop(loop)
+
+    def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
+        """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
+        problem = self.cut.problem
+        self._fetch(problem.q, batch, later)
+        for factor, along in ((problem.k, -1), (problem.v, -2)):
+            share = -(-problem.columns // problem.rows)
+            for number in range(min(share, MOST_FETCHED)):
+                self._fetch(factor, batch + 1, row * share + number, along)
+
+    def _fetch(self, factor: Factor, batch: Dim, number: Dim, along: int = -2) -> None:
+        """Ask for what lies at an index of one of the two axes of a matrix, if it is contiguous."""
+        builder, other = self.emitter.builder, -3 - along
+        extent = factor.shape[other]
+        if factor.steps[other] != 1 or not isinstance(extent, int):
+            return
+        start = builder.offset(self._matrix(factor, batch), self.emitter.integer(number * factor.steps[along]), FLOAT32)
+        for element in range(0, min(extent, MOST_FETCHED * LINE), LINE):
+            builder.prefetch(builder.offset(start, element, FLOAT32))
 
     def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         cut, emitter, problem = self.cut, self.emitter, self.cut.problem
