@@ -23,6 +23,10 @@ from tensorwright.api.enums import PoolingType as PoolingType
 from tensorwright.api.enums import ReduceOperation as ReduceOperation
 from tensorwright.api.enums import ResizeCoordinateTransformation as ResizeCoordinateTransformation
 from tensorwright.api.enums import ResizeRoundMode as ResizeRoundMode
+from tensorwright.api.enums import RNNDirection as RNNDirection
+from tensorwright.api.enums import RNNGateType as RNNGateType
+from tensorwright.api.enums import RNNInputMode as RNNInputMode
+from tensorwright.api.enums import RNNOperation as RNNOperation
 from tensorwright.api.enums import SampleMode as SampleMode
 from tensorwright.api.enums import ScaleMode as ScaleMode
 from tensorwright.api.enums import TopKOperation as TopKOperation

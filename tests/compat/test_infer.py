@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tensorwright.base.errors import ExecutionError, NetworkError, ShapeError, TensorwrightError
+from tensorwright.base.errors import ExecutionError, ShapeError, TensorwrightError
 from tensorwright.compat.pycuda import driver as cuda
 from tensorwright.compat.tensorrt import infer, utils
 
@@ -295,10 +295,32 @@ def test_every_kind_of_layer_can_be_added(builder, rng):
     assert shapes == [(2, 6, 6), (6, 6, 6), (6, 7, 7), (7,), (7, 2), (2, 42), (10, 1, 1)]
 
 
-@pytest.mark.parametrize("call", ["add_rnn", "add_rnnv2", "add_ragged_softmax"])
-def test_what_is_not_available_says_what_to_do(builder, call):
-    with pytest.raises(NetworkError, match=rf"{call} is not available: .{{20}}"):
-        getattr(builder.create_network(), call)(1, 2)
+def test_recurrent_layers_and_ragged_softmax(builder, rng):
+    network = builder.create_network()
+    x = network.add_input("x", infer.DataType.FLOAT, infer.Dims(4, 3))
+    layer = network.add_rnnv2(x, 1, 2, 4, infer.RNNOperation_kGRU)
+    layer.set_direction(infer.RNNDirection_kBIDIRECTION)
+    kinds = (infer.RNNGateType_kUPDATE, infer.RNNGateType_kRESET, infer.RNNGateType_kHIDDEN)
+    for cell in range(2):
+        for gate in kinds:
+            layer.set_weights_for_gate(cell, gate, True, infer.Weights(rng.random((2, 3), np.float32)))
+            layer.set_weights_for_gate(cell, gate, False, rng.random((2, 2), np.float32))
+            layer.set_bias_for_gate(cell, gate, True, rng.random(2, np.float32))
+    layer.set_hidden_state(network.add_input("h", infer.DataType.FLOAT, (2, 2)))
+    layer.set_sequence_lengths(network.add_input("n", infer.DataType.INT32, ()))
+    assert isinstance(layer, infer.RNNv2Layer)
+    assert (layer.get_hidden_size(), layer.get_layer_count(), layer.get_max_seq_length()) == (2, 1, 4)
+    assert (layer.get_data_length(), layer.get_operation()) == (3, infer.RNNOperation.GRU)
+    assert layer.get_hidden_state().get_name() == "h"
+    assert layer.get_weights_for_gate(1, kinds[0], True).shape == (2, 3)
+    assert [layer.get_output(n).get_dimensions() for n in range(2)] == [(4, 4), (2, 2)]
+    flat = infer.Weights(rng.random(2 * 3 + 2 * 2, np.float32)), infer.Weights(rng.random(4, np.float32))
+    steps = network.add_input("steps", infer.DataType.FLOAT, infer.DimsCHW(4, 5, 3))
+    mode, direction = infer.RNNInputMode_kLINEAR, infer.RNNDirection_kUNIDIRECTION
+    old = network.add_rnn(steps, 1, 2, 4, infer.RNNOperation_kTANH, mode, direction, *flat)
+    assert [old.get_output(n).get_dimensions() for n in range(2)] == [(4, 5, 2), (1, 5, 2)]
+    bounds = network.add_input("bounds", infer.DataType.INT32, (4, 1))
+    assert network.add_ragged_softmax(x, bounds).get_output(0).get_dimensions() == (4, 3)
 
 
 def test_engines_cannot_be_refitted():

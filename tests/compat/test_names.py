@@ -18,11 +18,15 @@ MEMBERS = {
     "ScaleMode": "UNIFORM CHANNEL ELEMENTWISE",
     "ReduceOperation": "SUM PROD MAX MIN AVG",
     "TopKOperation": "MAX MIN",
+    "RNNOperation": "RELU TANH LSTM GRU",
+    "RNNDirection": "UNIDIRECTION BIDIRECTION",
+    "RNNInputMode": "LINEAR SKIP",
+    "RNNGateType": "INPUT OUTPUT FORGET UPDATE RESET CELL HIDDEN",
     "LogSeverity": "INTERNAL_ERROR ERROR WARNING INFO",
     "TensorLocation": "DEVICE HOST",
     "CalibrationAlgoType": "LEGACY_CALIBRATION ENTROPY_CALIBRATION",
     "LayerType": "CONVOLUTION FULLY_CONNECTED ACTIVATION POOLING LRN SCALE SOFTMAX DECONVOLUTION CONCATENATION "
-    "ELEMENTWISE UNARY PADDING SHUFFLE REDUCE TOPK GATHER MATRIX_MULTIPLY CONSTANT",
+    "ELEMENTWISE UNARY PADDING SHUFFLE REDUCE TOPK GATHER MATRIX_MULTIPLY CONSTANT RNN RNN_V2 RAGGED_SOFTMAX PLUGIN",
 }
 
 NAMES = {
@@ -71,6 +75,11 @@ NAMES = {
     "get_keep_dimensions",
     "infer.TopKLayer": "set_operation get_operation set_k get_k set_reduce_axes get_reduce_axes",
     "infer.GatherLayer": "set_gather_axis get_gather_axis",
+    "infer.RNNLayer": "set_weights get_weights set_bias get_bias set_operation get_operation set_direction "
+    "get_direction set_input_mode get_input_mode set_hidden_state get_hidden_state set_cell_state get_cell_state "
+    "get_layer_count get_hidden_size get_seq_length get_data_length",
+    "infer.RNNv2Layer": "set_weights_for_gate get_weights_for_gate set_bias_for_gate get_bias_for_gate "
+    "set_sequence_lengths get_sequence_lengths set_hidden_state set_cell_state get_max_seq_length",
     "infer.MatrixMultiplyLayer": "set_transpose get_transpose",
     "infer.ConstantLayer": "set_weights get_weights set_dimensions get_dimensions",
     "infer.CudaEngine": "get_nb_bindings get_binding_index get_binding_name binding_is_input get_binding_dimensions "

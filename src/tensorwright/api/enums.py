@@ -209,6 +209,41 @@ class ResizeRoundMode(Enum):
     CEIL = auto()
 
 
+class RNNOperation(Enum):
+    """The cells of a recurrent layer."""
+
+    RELU = auto()
+    TANH = auto()
+    LSTM = auto()
+    GRU = auto()
+
+
+class RNNDirection(Enum):
+    """Whether a recurrent layer goes through time forwards only, or backwards too."""
+
+    UNIDIRECTION = auto()
+    BIDIRECTION = auto()
+
+
+class RNNInputMode(Enum):
+    """Whether the first recurrent layer multiplies its input by weights (LINEAR) or takes it as it is (SKIP)."""
+
+    LINEAR = auto()
+    SKIP = auto()
+
+
+class RNNGateType(Enum):
+    """The gates of recurrent cells: those of LSTM, of GRU, and INPUT, the only one of RELU and TANH."""
+
+    INPUT = auto()
+    OUTPUT = auto()
+    FORGET = auto()
+    UPDATE = auto()
+    RESET = auto()
+    CELL = auto()
+    HIDDEN = auto()
+
+
 class NetworkDefinitionCreationFlag(IntEnum):
     """Numbers of bits for `Builder.create_network`."""
 

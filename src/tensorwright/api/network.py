@@ -17,6 +17,9 @@ from tensorwright.api.enums import (
     MatrixOperation,
     PoolingType,
     ReduceOperation,
+    RNNDirection,
+    RNNInputMode,
+    RNNOperation,
     ScaleMode,
     TopKOperation,
     UnaryOperation,
@@ -34,7 +37,14 @@ from tensorwright.api.layers.elementwise import (
 )
 from tensorwright.api.layers.matmul import ConstantLayer, MatrixMultiplyLayer, OperatorLayer
 from tensorwright.api.layers.pooling import LRNLayer, PoolingLayer
-from tensorwright.api.layers.reduction import NormalizationLayer, ReduceLayer, SoftMaxLayer, TopKLayer
+from tensorwright.api.layers.recurrent import RNNLayer, RNNv2Layer
+from tensorwright.api.layers.reduction import (
+    NormalizationLayer,
+    RaggedSoftMaxLayer,
+    ReduceLayer,
+    SoftMaxLayer,
+    TopKLayer,
+)
 from tensorwright.api.layers.shape import (
     ConcatenationLayer,
     GatherLayer,
@@ -137,6 +147,42 @@ class NetworkDefinition(Definition):
 
     def add_softmax(self, input: Tensor, *, name: str | None = None) -> SoftMaxLayer:
         return self.add(SoftMaxLayer(self, name, input))
+
+    def add_ragged_softmax(self, input: Tensor, bounds: Tensor, *, name: str | None = None) -> RaggedSoftMaxLayer:
+        """Softmax of the first ``bounds[..., z, 0]`` elements of each row of x ``[..., Z, S]``; the others become 0."""
+        return self.add(RaggedSoftMaxLayer(self, name, input, bounds))
+
+    def add_rnn_v2(
+        self,
+        input: Tensor,
+        layer_count: int,
+        hidden_size: int,
+        max_seq_length: int,
+        op: RNNOperation,
+        *,
+        name: str | None = None,
+    ) -> RNNv2Layer:
+        """Recurrent layers on x ``[..., max_seq_length, E]``; set the weights of every gate."""
+        return self.add(RNNv2Layer(self, name, input, layer_count, hidden_size, max_seq_length, op))
+
+    def add_rnn(
+        self,
+        inputs: Tensor,
+        layer_count: int,
+        hidden_size: int,
+        max_seq_length: int,
+        op: RNNOperation,
+        mode: RNNInputMode,
+        direction: RNNDirection,
+        weights: object,
+        bias: object,
+        *,
+        name: str | None = None,
+    ) -> RNNLayer:
+        """Recurrent layers on x ``[..., max_seq_length, N, E]``, all weights in a row."""
+        return self.add(
+            RNNLayer(self, name, inputs, layer_count, hidden_size, max_seq_length, op, mode, direction, weights, bias)
+        )
 
     def add_normalization(
         self,

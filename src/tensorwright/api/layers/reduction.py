@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tensorwright.api.checks import Ints, anything, integer, member, number, optional_integer, truth
 from tensorwright.api.enums import LayerType, ReduceOperation, TopKOperation
 from tensorwright.api.layer import Layer, Network, Setting
@@ -13,13 +15,14 @@ from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import Value
 from tensorwright.ops.checks import show
-from tensorwright.ops.elementwise import Binary, Cast, Unary
+from tensorwright.ops.elementwise import Binary, Cast, Select, Unary
 from tensorwright.ops.indexing import GatherElements, TopKIndices
 from tensorwright.ops.normalization import GroupNormalization, LayerNormalization, Softmax
 from tensorwright.ops.reduction import Function, Reduction
 from tensorwright.ops.shape import Reshape
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import INT32
+from tensorwright.tensor.weights import weights_of
 
 REDUCTIONS: Mapping[ReduceOperation, Function] = {
     ReduceOperation.SUM: "add",
@@ -48,6 +51,36 @@ class SoftMaxLayer(Layer):
         if len(axes) > 1:
             raise NetworkError(f"axes: expected 1 << axis for one axis, found {self.axes}")
         return (self.node(Softmax(axes[0]), x),)
+
+
+class RaggedSoftMaxLayer(Layer):
+    """Softmax of the first elements of rows, as many as `bounds` says for each; the others become 0.
+
+    x ``[..., Z, S]``, bounds int32 ``[..., Z, 1]``.
+    """
+
+    type = LayerType.RAGGED_SOFTMAX
+    call = "add_ragged_softmax"
+
+    def __init__(self, network: Network, name: str | None, input: Tensor, bounds: Tensor) -> None:
+        super().__init__(network, name, [input, bounds])
+
+    def lower(self, *inputs: Value) -> Sequence[Value]:
+        x, bounds = inputs
+        *lead, extent = x.type.shape
+        if not isinstance(extent, int) or x.type.rank < 1 + self.batch_axes:
+            raise NetworkError(f"input: expected a known last dimension, found {show(x.type.shape)}")
+        if bounds.type.dtype != INT32 or bounds.type.shape != (*lead, 1):
+            raise NetworkError(f"bounds: expected int32 {show((*lead, 1))}, found {bounds.type}")
+        shape = (1,) * len(lead) + (extent,)
+        places = self.constant(weights_of(np.arange(extent, dtype=np.int32).reshape(shape)))
+        inside = self.node(Binary("less"), places, bounds)
+        nothing, zero = (self._scalar(x, number) for number in (-np.inf, 0.0))
+        scores = self.node(Softmax(x.type.rank - 1), self.node(Select(), inside, x, nothing))
+        return (self.node(Select(), inside, scores, zero),)
+
+    def _scalar(self, x: Value, number: float) -> Value:
+        return self.constant(weights_of(np.full((1,) * x.type.rank, number, x.type.dtype.numpy)))
 
 
 class ReduceLayer(Layer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tensorwright.api.layer import Layer as ApiLayer
-from tensorwright.api.layers import convolution, elementwise, matmul, pooling, reduction, shape
+from tensorwright.api.layers import convolution, elementwise, matmul, pooling, recurrent, reduction, shape
 from tensorwright.api.network import NetworkDefinition as ApiNetwork
 from tensorwright.api.tensor import Tensor as ApiTensor
 from tensorwright.base.errors import NetworkError
@@ -201,6 +201,44 @@ class SliceLayer(Layer):
     """See `tensorwright.api.layers.shape.SliceLayer`."""
 
 
+@faces(reduction.RaggedSoftMaxLayer)
+class RaggedSoftMaxLayer(Layer):
+    """See `tensorwright.api.layers.reduction.RaggedSoftMaxLayer`."""
+
+
+@accessors(
+    layer_count="layer_count",
+    hidden_size="hidden_size",
+    seq_length="max_seq_length",
+    max_seq_length="max_seq_length",
+    data_length="data_length",
+    operation="op",
+    direction="direction",
+    input_mode="input_mode",
+    hidden_state="hidden_state",
+    cell_state="cell_state",
+)
+class RecurrentLayer(Layer):
+    """What recurrent layers share."""
+
+
+@faces(recurrent.RNNLayer)
+@accessors(weights="weights", bias="bias")
+class RNNLayer(RecurrentLayer):
+    """See `tensorwright.api.layers.recurrent.RNNLayer`."""
+
+
+@faces(recurrent.RNNv2Layer)
+@accessors(sequence_lengths="seq_lengths")
+class RNNv2Layer(RecurrentLayer):
+    """See `tensorwright.api.layers.recurrent.RNNv2Layer`."""
+
+    set_weights_for_gate = forward("set_weights_for_gate")
+    get_weights_for_gate = forward("get_weights_for_gate")
+    set_bias_for_gate = forward("set_bias_for_gate")
+    get_bias_for_gate = forward("get_bias_for_gate")
+
+
 @faces(matmul.MatrixMultiplyLayer)
 class MatrixMultiplyLayer(Layer):
     """See `tensorwright.api.layers.matmul.MatrixMultiplyLayer`."""
@@ -227,7 +265,6 @@ def _missing(call: str, advice: str) -> Callable[..., object]:
     return method
 
 
-_NO_RECURRENCE = "import the recurrent network from ONNX, whose LSTM, GRU and RNN operators are supported"
 _NO_FORMULAS = "set padding_mode, pre_padding and post_padding of the layers instead"
 
 
@@ -270,9 +307,9 @@ class NetworkDefinition(Facade[ApiNetwork]):
     add_unary = forward("add_unary")
 
     add_plugin = add_plugin_ext = add_plugin_v2 = forward("add_plugin")
-    add_rnn = _missing("add_rnn", _NO_RECURRENCE)
-    add_rnnv2 = add_rnn_v2 = _missing("add_rnnv2", _NO_RECURRENCE)
-    add_ragged_softmax = add_ragged_soft_max = _missing("add_ragged_softmax", "mask the scores and use add_softmax")
+    add_rnn = forward("add_rnn")
+    add_rnnv2 = add_rnn_v2 = forward("add_rnn_v2")
+    add_ragged_softmax = add_ragged_soft_max = forward("add_ragged_softmax")
     set_pooling_output_dimensions_formula = _missing("set_pooling_output_dimensions_formula", _NO_FORMULAS)
     set_convolution_output_dimensions_formula = _missing("set_convolution_output_dimensions_formula", _NO_FORMULAS)
     set_deconvolution_output_dimensions_formula = _missing("set_deconvolution_output_dimensions_formula", _NO_FORMULAS)
