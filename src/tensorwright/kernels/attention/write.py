@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
 
 from tensorwright.codegen.ir import Pointer, Register, literal
-from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
+from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor, Problem
+from tensorwright.kernels.attention.rows import RowPowers, ScaledRows, ScoreRows
 from tensorwright.kernels.matmul import tile
 from tensorwright.kernels.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.matmul.pack import PanelPacker
-from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
-from tensorwright.kernels.rows.normalise import LongSoftmax, softmax
+from tensorwright.kernels.rows.epilogue import row_epilogue
 from tensorwright.kernels.rows.vectors import RowVectors
 from tensorwright.tensor.dim import Dim, expression, minimum
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 UNROLL = 4
-REGISTERS_FOR_ROWS = 0.75
-"""Share of the vector registers that a row of scores may take."""
-
 LINE = tile.LINE_BYTES // FLOAT32.size
 MOST_FETCHED = 8
 """Cache lines of a row, and rows, that are fetched ahead for one row."""
@@ -58,40 +54,14 @@ class Cut:
         return -(-self.problem.width // self.lanes) * self.lanes
 
     @property
-    def pieces(self) -> tuple[int, int, int]:
-        """Elements of workspace for k, v and the scores of a block."""
-        problem = self.problem
-        return problem.depth * self.columns, problem.columns * self.width, self.block * self.tiles.most * self.columns
+    def pieces(self) -> tuple[int, int, int, int]:
+        """Elements of workspace for k, v, the scores of a block and of one more row, and a number for each row."""
+        problem, rows = self.problem, self.block * self.tiles.most
+        return problem.depth * self.columns, problem.columns * self.width, (rows + 1) * self.columns, rows
 
     @property
     def workspace(self) -> int:
         return sum(self.pieces) * FLOAT32.size
-
-
-@dataclass(frozen=True)
-class ScoreRows(RowEpilogue):
-    """Stores rows of scores, from row `first` on, as whole vectors in workspace; lanes beyond the columns are -inf."""
-
-    first: Dim = 0
-    width: int = 0
-
-    def store(
-        self,
-        emitter: ScalarEmitter,
-        output: Pointer,
-        accumulators: Sequence[Register],
-        row: Dim,
-        masks: Sequence[Register | None],
-    ) -> None:
-        builder, lead, column = emitter.builder, self.position(row), expression(self.column)
-        start = builder.offset(output, emitter.integer((row - self.first) * self.width + column), FLOAT32)
-        for number, (accumulator, mask) in enumerate(zip(accumulators, masks, strict=True)):
-            lane = Lane(self.column, self.lanes, mask)
-            place = (*lead, column + number * self.lanes)
-            value, _ = self.epilogue.apply(emitter, accumulator, place, lane)
-            if mask is not None:
-                value = builder.select(mask, value, literal(-inf, FLOAT32, self.lanes))
-            builder.store(value, builder.offset(start, number * self.lanes, FLOAT32), FLOAT32)
 
 
 @dataclass(frozen=True)
@@ -144,26 +114,22 @@ class AttentionWriter:
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
 
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
+        """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
-        count = cut.columns // cut.lanes
-        vectors = RowVectors(builder, cut.lanes)
-        loop = builder.begin_loop(literal(0, INT64), emitter.integer(rows[1] - rows[0]))
-        row = builder.offset(self._workspace(2), builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
+        powers = RowPowers(RowVectors(builder, cut.lanes), cut.columns // cut.lanes)
+        scores = self._workspace(2)
+        loop = builder.begin_loop(
+            literal(0, INT64), emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
+        )
         number = Variable("row", cut.problem.rows)
         emitter.values[number] = loop.index
         with emitter.scope():
             self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
-
-        def store(column: Register, found: Sequence[Register], ends: bool) -> None:
-            place = builder.offset(row, column, FLOAT32)
-            for number, value in enumerate(found):
-                builder.store(value, builder.offset(place, number * cut.lanes, FLOAT32), FLOAT32)
-
-        if count <= REGISTERS_FOR_ROWS * emitter.target.registers:
-            softmax(vectors, row, count, store)
-        else:
-            LongSoftmax(vectors, row, count, row).write(store)
-        builder.end_loop(loop)
+        row = builder.offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
+        following = powers.largest(builder.offset(row, cut.columns, FLOAT32))
+        inverse = powers.write(row, loop.carried[0])
+        builder.store(inverse, builder.offset(self._workspace(3), loop.index, FLOAT32), FLOAT32)
+        builder.end_loop(loop, [following])
 
     def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
         """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
@@ -186,7 +152,8 @@ class AttentionWriter:
 
     def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         cut, emitter, problem = self.cut, self.emitter, self.cut.problem
-        epilogue = row_epilogue(problem.result, cut.lanes, problem.output_steps)
+        whole = row_epilogue(problem.result, cut.lanes, problem.output_steps)
+        epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first)
         back = emitter.integer(first * -cut.columns)
         left = LeftMatrix(emitter.builder.offset(self._workspace(2), back, FLOAT32), cut.columns, 1)
         loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.columns, UNROLL, cut.result.widest)
