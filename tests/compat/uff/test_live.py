@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 import tensorwright as tw
+from compat.lenet import DIGITS, label
 from tensorflow_live import CASES, Case, answer
 from tensorwright.api.uff_parser import _operator_of_tensorflow
 from tensorwright.compat import uff
@@ -125,3 +129,16 @@ def test_a_graph_object_is_taken_as_it_is(live: Any) -> None:
     np.testing.assert_allclose(parsed_and_run(uff.from_tensorflow(imported, quiet=True), x), expected, atol=1e-5)
     with pytest.raises(tw.ImportFailure, match="a variable; freeze the graph first"):
         uff.from_tensorflow(graph, ["fc2/Relu"])
+
+
+def test_a_program_trains_converts_and_classifies(tmp_path: Path) -> None:
+    program = Path(__file__).parents[1] / "programs" / "train_and_classify.py"
+    command = [sys.executable, "-m", "tensorwright.compat", "--force", program, tmp_path, *DIGITS]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|     ")]
+    found = [tuple(int(cell) for cell in line.strip("|").split("|")) for line in lines]
+    assert found == [(label(file), label(file)) for file in DIGITS]
+    assert (tmp_path / "trained_lenet5.uff").stat().st_size > 100_000
+    assert (tmp_path / "trained_lenet5.pbtxt").exists()
