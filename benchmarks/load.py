@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -23,11 +22,14 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
+from benchmarks.build import BuildRow, measure_builds
 from benchmarks.engines import DISTRIBUTIONS, convert
+from benchmarks.fresh import run_fresh
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
+from benchmarks.report import costs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
 RUNS = 5
@@ -96,7 +98,6 @@ def run(array):
 _BEFORE = """
 import time
 start = time.perf_counter()
-path, threads, source = {path!r}, {threads}, {source!r}
 """
 _AFTER = f"""
 import numpy
@@ -106,7 +107,7 @@ seconds = time.perf_counter() - start
 for _ in range({RUNS - 1}):
     run(array)
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-open({{answer!r}}, "w").write(f"{{{{seconds}}}} {{{{int(peak.split()[1]) * 1024}}}}")
+answer = f"{{seconds}} {{int(peak.split()[1]) * 1024}}"
 """
 
 
@@ -131,16 +132,8 @@ def fresh(engine: str, model: Path, threads: int, source: Path, python: str) -> 
     """
     ending, program = PROGRAMS[engine]
     path = str(model.with_suffix("")) + ending.format(threads=threads)
-    answer = source.with_name("answer")
-    text = (_BEFORE + program.replace("{", "{{").replace("}", "}}") + _AFTER).format(
-        path=path, threads=threads, source=str(source), answer=str(answer)
-    )
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment["OMP_NUM_THREADS"] = str(threads)
-    result = subprocess.run([python, "-c", text], capture_output=True, text=True, env=environment, check=False)
-    if result.returncode:
-        raise RuntimeError((result.stderr.strip() or "ended").splitlines()[-1])
-    seconds, peak = answer.read_text().split()
+    values = f"path, threads, source = {path!r}, {threads}, {str(source)!r}"
+    seconds, peak = run_fresh(_BEFORE + values + program + _AFTER, threads, python).split()
     return float(seconds), int(peak)
 
 
@@ -184,22 +177,9 @@ def measure(
 
 def _row(name: str, threads: int, engine: str, samples: list[tuple[float, int]]) -> Row:
     seconds, peaks = zip(*samples, strict=True)
-    return Row(name, "float32", threads, engine, statistics.median(seconds), min(seconds), max(peaks))
-
-
-def show(rows: list[Row]) -> None:
-    """A table of load times and peak memory, relative to ONNX Runtime's."""
-    table = Table("model", "threads", "engine", title="from the first import to the first result; peak memory")
-    for heading in ("median s", "min s", "÷ onnxruntime", "peak MB", "÷ onnxruntime"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        key = row.model, row.threads, "onnxruntime"
-        judge = next((r for r in rows if (r.model, r.threads, r.engine) == key), row)
-        seconds = row.load_seconds, row.load_min_seconds, row.load_seconds / judge.load_seconds
-        cells = [f"{value:.3f}" for value in seconds]
-        cells += [f"{row.peak_bytes / 1e6:.0f}", f"{row.peak_bytes / judge.peak_bytes:.2f}"]
-        table.add_row(row.model, str(row.threads), row.engine, *cells)
-    console.print(table)
+    return Row(
+        name, "float32", threads, engine, statistics.median(seconds), min(seconds), int(statistics.median(peaks))
+    )
 
 
 def available(engine: str, pythons: dict[str, str]) -> bool:
@@ -213,19 +193,22 @@ def main(
     engines: Annotated[str, typer.Option(help="Comma-separated engines.")] = ",".join(PROGRAMS),
     repeats: Annotated[int, typer.Option(min=1, help="Fresh processes of each engine.")] = 9,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    build: Annotated[bool, typer.Option(help="Measure the time of builds, too.")] = False,
     python: Annotated[list[str] | None, typer.Option(help="engine=interpreter of its own environment.")] = None,
     folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
 ) -> None:
-    """Measure load time and peak memory in fresh processes."""
+    """Measure load time, peak memory and, if wanted, build time in fresh processes."""
     pythons = dict(item.split("=", 1) for item in python or [])
     wanted = [engine for engine in engines.split(",") if available(engine, pythons)]
-    rows: list[Row] = []
+    rows: list[Row | BuildRow] = []
     for name in models.split(","):
         for count in threads.split(","):
             rows += measure(name, int(count), wanted, pythons, folder, repeats)
+            if build:
+                rows += measure_builds(name, int(count), wanted, pythons, folder)
             if json_file is not None:
                 json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    show(rows)
+    console.print(Markdown(costs([asdict(row) for row in rows])))
 
 
 if __name__ == "__main__":

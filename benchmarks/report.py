@@ -1,4 +1,7 @@
-"""Writes rows of a comparison as a Markdown table: ``python -m benchmarks.report ROWS.json``."""
+"""Writes rows as Markdown tables: ``python -m benchmarks.report ROWS.json [MORE.json …]``.
+
+Rows of `benchmarks.compare` become a table of latencies, those of `benchmarks.load` a table of costs.
+"""
 
 from __future__ import annotations
 
@@ -39,5 +42,39 @@ def _cell(milliseconds: float | None, is_best: bool) -> str:
     return f"**{text}**" if is_best else text
 
 
+def costs(rows: list[Row]) -> str:
+    """One line per model, thread count and engine: load time and peak memory beside ONNX Runtime's, build time."""
+    lines = [
+        "| model | threads | engine | load, s | ÷ onnxruntime | peak, MB | ÷ onnxruntime | build, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    found: dict[tuple[str, int, str], Row] = {}
+    for row in rows:
+        key = str(row["model"]), int(row["threads"]), str(row["engine"])
+        found[key] = {**found.get(key, {}), **row}
+    for (model, threads, engine), row in found.items():
+        judge = found.get((model, threads, "onnxruntime"), {})
+        cells = [_number(row.get("load_seconds")), _ratio(row, judge, "load_seconds")]
+        cells += [_number(row.get("peak_bytes"), 1e-6), _ratio(row, judge, "peak_bytes")]
+        cells += [_number(row.get("build_seconds"))]
+        lines.append(f"| {model} | {threads} | {engine} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | str | None, factor: float = 1.0) -> str:
+    return "–" if value is None else f"{float(value) * factor:.3g}"
+
+
+def _ratio(row: Row, judge: Row, field: str) -> str:
+    return f"{float(row[field]) / float(judge[field]):.2f}" if field in row and field in judge else "–"
+
+
+def report(rows: list[Row]) -> str:
+    """All tables that the rows have something for."""
+    latencies = [row for row in rows if "median_ms" in row]
+    others = [row for row in rows if "median_ms" not in row]
+    return "\n\n".join(([table(latencies)] if latencies else []) + ([costs(others)] if others else []))
+
+
 if __name__ == "__main__":
-    print(table(json.loads(Path(sys.argv[1]).read_text())))
+    print(report([row for path in sys.argv[1:] for row in json.loads(Path(path).read_text())]))
