@@ -8,30 +8,39 @@ from dataclasses import dataclass, replace
 
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.kernels.convolution.chain_plan import ChainPlan
-from tensorwright.kernels.convolution.plan import OutputRun
 from tensorwright.kernels.convolution.tasks import Span, TaskEmitter
 from tensorwright.kernels.convolution.tile import Memory
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 
 @dataclass(frozen=True)
-class _Group:
-    """A group of output blocks of the member before, the run that it belongs to, and its blocks."""
+class _Strip:
+    """A strip of rows of the depthwise result: from `low` to `high`.
 
-    number: Register
-    run: OutputRun
-    blocks: Span
+    image, part: which image, and which part of the channels. is_first, is_last: whether it is so in its task.
+    """
+
+    image: Register
+    part: Register
+    low: Register
+    high: Register
+    is_first: Register
+    is_last: Register
+
+    @property
+    def rows(self) -> Span:
+        return Span(self.low, self.high)
 
 
 @dataclass(frozen=True)
 class ChainEmitter:
-    """Writes the loop over tasks. A task has a strip of rows of the depthwise result (and a part of its channels).
+    """Writes the loop over tasks. A task has some strips of rows of the depthwise result, or a part of their channels.
 
-    For a few blocks of channels at a time, it computes rows of the depthwise input, and from them rows of the result,
-    `step` at once, so that what is handed on is still in the first cache. When the strip is complete in all channels,
-    the pointwise convolution behind reads it. Rows of input that two strips share are computed for each.
+    For a few blocks of channels at a time, it computes the rows of the depthwise input that a strip reads, and from
+    them the strip. When the strip is complete in all channels, the pointwise convolution behind reads it. Rows of input
+    that the next strip reads again are kept for it; between tasks, they are computed twice.
 
-    before, depthwise, after: the emitters of the members. workspace: holds the depthwise input, then the result.
+    before, depthwise, after: the emitters of the members. workspace: holds input, rows kept, and result.
     """
 
     plan: ChainPlan
@@ -48,75 +57,95 @@ class ChainEmitter:
         builder, plan = self.builder, self.plan
         with self._each(Span(begin, end)) as task:
             rest, part = self._divided(task, plan.strips.parts)
-            image, strip = self._divided(rest, plan.strip_count)
-            low = self._scaled(strip, plan.strips.height)
-            span = Span(low, self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output))
-            if plan.strip_count == 1:
-                span = Span(literal(0, INT64), literal(plan.rows.output, INT64))
-            self._strip(image, part, span)
+            image, number = self._divided(rest, plan.strip_tasks)
+            first = self._scaled(number, plan.strips.count)
+            stop = self._least(builder.add(first, literal(plan.strips.count, INT64)), plan.strip_count)
+            with self._each(Span(first, stop)) as strip:
+                low = self._scaled(strip, plan.strips.height)
+                high = self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output)
+                is_first = builder.compare("eq", strip, first)
+                is_last = builder.compare("eq", builder.add(strip, literal(1, INT64)), stop)
+                self._strip(_Strip(image, part, low, high, is_first, is_last))
 
-    def _strip(self, image: Register, part: Register, rows: Span) -> None:
+    def _strip(self, strip: _Strip) -> None:
         depthwise = self.depthwise
         if self.after is not None:
-            depthwise = replace(depthwise, output=self._result(rows.low))
+            depthwise = replace(depthwise, output=self._result(strip.low))
         if self.before is None:
-            blocks = self._part(part, self.plan.depthwise.output_blocks)
-            depthwise.part(image, self._image(depthwise, image), blocks, (), self._units(depthwise, rows))
+            blocks = self._part(strip.part, self.plan.depthwise.output_blocks)
+            source = self._image(depthwise, strip.image)
+            depthwise.part(strip.image, source, blocks, (), self._units(depthwise, strip.rows))
         else:
-            self._with_input(self.before, depthwise, image, part, rows)
+            self._with_input(self.before, depthwise, strip)
         if self.after is not None:
-            blocks = Span(literal(0, INT64), literal(self.after.plan.group_count, INT64))
-            self.after.part(image, self._result(rows.low), blocks, (), self._units(self.after, rows))
+            groups = Span(literal(0, INT64), literal(self.after.plan.group_count, INT64))
+            source = self._result(strip.low)
+            self.after.part(strip.image, source, groups, (), self._units(self.after, strip.rows))
 
-    def _with_input(
-        self, before: TaskEmitter, depthwise: TaskEmitter, image: Register, part: Register, rows: Span
-    ) -> None:
-        """For every group of blocks: rows of input, rows of the result, in turn."""
-        first = self._extremum("smax", self._first_input(rows.low), 0)
-        groups = self._part(part, before.plan.group_count)
+    def _with_input(self, before: TaskEmitter, depthwise: TaskEmitter, strip: _Strip) -> None:
+        """For every group of blocks: rows of input, then rows of the result."""
+        builder = self.builder
+        source = self._image(before, strip.image)
+        groups = self._part(strip.part, before.plan.group_count)
+        low, high = self._first_input(strip.low), self._last_input(strip.high)
+        done = low
+        if self.plan.shared_rows:
+            done = builder.intrinsic("smax", (low, self._last_input(strip.low)))
+            done = builder.select(strip.is_first, low, done)
         for run in before.plan.output_runs:
             shared = Span(
-                self._extremum("smax", groups.low, run.first),
-                self._extremum("smin", groups.high, run.first + run.count),
+                self._extremum("smax", groups.low, run.first), self._least(groups.high, run.first + run.count)
             )
             with self._each(shared) as group:
-                within = self.builder.sub(group, literal(run.first, INT64))
-                block = self.builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
-                blocks = Span(block, self.builder.add(block, literal(len(run.lanes), INT64)))
-                held = self._held(block, first)
-                source, reader = replace(before, output=held), replace(depthwise, x=held)
-                self._rows(source, reader, image, _Group(group, run, blocks), rows, first)
+                within = builder.sub(group, literal(run.first, INT64))
+                block = builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
+                blocks = Span(block, builder.add(block, literal(len(run.lanes), INT64)))
+                held = self._held(block, low)
+                self._restore(blocks, held, Span(low, done))
+                units = self._units(before, Span(done, high))
+                replace(before, output=held).tiles(strip.image, source, group, run, (), units)
+                depthwise.part(strip.image, held, blocks, (), self._units(depthwise, strip.rows))
+                self._keep(blocks, held, strip, high)
 
-    def _rows(
-        self, before: TaskEmitter, depthwise: TaskEmitter, image: Register, group: _Group, rows: Span, first: Register
-    ) -> None:
-        builder, plan = self.builder, self.plan
-        source = self._image(before, image)
-        if plan.is_whole:
-            before.tiles(image, source, group.number, group.run, (), self._units(before, rows))
-            depthwise.part(image, depthwise.x, group.blocks, (), self._units(depthwise, rows))
-            return
-        loop = builder.begin_loop(rows.low, rows.high, plan.strips.step, [first])
-        with self._scopes():
-            last = builder.intrinsic("smin", (builder.add(loop.index, literal(plan.strips.step, INT64)), rows.high))
-            end = builder.add(self._first_input(builder.sub(last, literal(1, INT64))), literal(self._reach, INT64))
-            end = self._least(end, plan.rows.input)
-            before.tiles(image, source, group.number, group.run, (), Span(loop.carried[0], end))
-            depthwise.part(image, depthwise.x, group.blocks, (), Span(loop.index, last))
-            done = builder.intrinsic("smax", (end, loop.carried[0]))
-        builder.end_loop(loop, [done])
+    # ---- rows that two strips read
+
+    def _restore(self, blocks: Span, held: Pointer, rows: Span) -> None:
+        """Bring back what the strip before has kept."""
+        if self.plan.shared_rows:
+            self._copy(blocks, rows, self._kept(rows.low), self.plan.shared_memory, held, self.plan.input_memory)
+
+    def _keep(self, blocks: Span, held: Pointer, strip: _Strip, end: Register) -> None:
+        """Put aside what the next strip of the task will read."""
+        if self.plan.shared_rows:
+            first = self._first_input(strip.high)
+            rows = Span(first, self.builder.select(strip.is_last, first, end))
+            self._copy(blocks, rows, held, self.plan.input_memory, self._kept(first), self.plan.shared_memory)
+
+    def _copy(self, blocks: Span, rows: Span, source: Pointer, read: Memory, target: Pointer, written: Memory) -> None:
+        """Whole rows of some blocks."""
+        builder, lanes = self.builder, self.plan.lanes
+        step = read.spatial[0]
+        with self._each(blocks) as block:
+            origin = builder.offset(source, self._scaled(block, read.channel), FLOAT32)
+            place = builder.offset(target, self._scaled(block, written.channel), FLOAT32)
+            with self._each(Span(self._scaled(rows.low, step), self._scaled(rows.high, step)), lanes) as element:
+                vector = builder.load(builder.offset(origin, element, FLOAT32), FLOAT32, lanes)
+                builder.store(vector, builder.offset(place, element, FLOAT32), FLOAT32)
 
     # ---- rows
 
-    @property
-    def _reach(self) -> int:
-        """Rows of input from the first that one row of the result reads to the last."""
-        return (self.plan.rows.kernel - 1) * self.plan.rows.dilation + 1
-
     def _first_input(self, row: Register) -> Register:
-        """The first row of input that a row of the result reads, which may lie in the padding."""
+        """The first row of input that the rows of the result from a given one on read."""
         axis = self.plan.rows
-        return self.builder.sub(self._scaled(row, axis.stride), literal(axis.before, INT64))
+        first = self.builder.sub(self._scaled(row, axis.stride), literal(axis.before, INT64))
+        return self._least(self._extremum("smax", first, 0), axis.input)
+
+    def _last_input(self, row: Register) -> Register:
+        """The row of input behind the last one that the rows of the result before a given one read."""
+        axis = self.plan.rows
+        further = self.plan.reach - axis.stride - axis.before
+        last = self.builder.add(self._scaled(row, axis.stride), literal(further, INT64))
+        return self._least(self._extremum("smax", last, 0), axis.input)
 
     def _units(self, member: TaskEmitter, rows: Span) -> Span:
         return Span(literal(0, INT64), literal(member.plan.units, INT64)) if self.plan.is_whole else rows
@@ -135,14 +164,18 @@ class ChainEmitter:
 
     def _held(self, block: Register, row: Register) -> Pointer:
         """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
-        return self._before(self.workspace, self.plan.input_memory, block, row)
+        return self._before(0, self.plan.input_memory, block, row)
+
+    def _kept(self, row: Register) -> Pointer:
+        """Where the depthwise input would begin, of which the workspace keeps rows that begin at this one."""
+        return self._before(1, self.plan.shared_memory, literal(0, INT64), row)
 
     def _result(self, row: Register) -> Pointer:
         """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
-        place = self.builder.offset(self.workspace, self.plan.input_elements, FLOAT32)
-        return self._before(place, self.plan.result_memory, literal(0, INT64), row)
+        return self._before(2, self.plan.result_memory, literal(0, INT64), row)
 
-    def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
+    def _before(self, piece: int, memory: Memory, block: Register, row: Register) -> Pointer:
+        place = self.builder.offset(self.workspace, sum(self.plan.workspace[:piece]), FLOAT32)
         distance = self.builder.add(self._scaled(block, memory.channel), self._scaled(row, memory.spatial[0]))
         return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), FLOAT32)
 
@@ -165,8 +198,8 @@ class ChainEmitter:
         return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
 
     @contextmanager
-    def _each(self, span: Span) -> Iterator[Register]:
-        loop = self.builder.begin_loop(span.low, span.high)
+    def _each(self, span: Span, step: int = 1) -> Iterator[Register]:
+        loop = self.builder.begin_loop(span.low, span.high, step)
         with self._scopes():
             yield loop.index
         self.builder.end_loop(loop)

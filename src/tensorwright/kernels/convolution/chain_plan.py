@@ -15,6 +15,7 @@ from tensorwright.kernels.convolution.tile import Memory
 from tensorwright.kernels.convolution.tiling import tile_count
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dtype import FLOAT32
 
 CACHE_SETS_BYTES = 4096
 """Addresses that differ by a multiple of this share their set of the first cache on common processors."""
@@ -22,13 +23,13 @@ CACHE_SETS_BYTES = 4096
 
 @dataclass(frozen=True)
 class Strips:
-    """height: rows of the depthwise result in a strip; step: how many of them are computed before the next rows of its
-    input are; parts: tasks among which the channels of one strip are divided.
+    """height: rows of the depthwise result in a strip; count: neighbouring strips in one task; parts: tasks among which
+    the channels of one strip are divided.
     """
 
     height: int
-    step: int
-    parts: int
+    count: int
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,19 @@ class ChainPlan:
         return self.members.depthwise.axes[0]
 
     @property
-    def is_whole(self) -> bool:
-        """Whether there is but one strip, all of whose rows are computed at once."""
-        return self.strips.step >= self.rows.output
+    def strip_count(self) -> int:
+        """Strips in an image."""
+        return -(-self.rows.output // self.strips.height)
 
     @property
-    def strip_count(self) -> int:
-        return -(-self.rows.output // self.strips.height)
+    def is_whole(self) -> bool:
+        """Whether there is but one strip."""
+        return self.strip_count == 1
+
+    @property
+    def strip_tasks(self) -> int:
+        """Tasks among which the strips of an image are divided."""
+        return -(-self.strip_count // self.strips.count)
 
     @property
     def part_groups(self) -> int:
@@ -121,21 +128,35 @@ class ChainPlan:
 
     @property
     def tasks(self) -> Dim:
-        return self.members.depthwise.batch * (self.strip_count * self.strips.parts)
+        return self.members.depthwise.batch * (self.strip_tasks * self.strips.parts)
 
     @property
     def is_sound(self) -> bool:
-        """Whether tiles of rows do not cross the borders of strips and steps."""
+        """Whether tiles of rows do not cross the borders of strips."""
         return self.is_whole or all(plan.cut.rows == 1 and tile_count(plan.rows) > 1 for plan in self.plans)
 
     # ---- workspace
 
     @property
+    def reach(self) -> int:
+        """Rows of input from the first that one row of the result reads to the last."""
+        return (self.rows.kernel - 1) * self.rows.dilation + 1
+
+    @property
+    def shared_rows(self) -> int:
+        """Rows of input, at most, that a strip and the next one both read; 0 if no task has two strips."""
+        return min(max(self.reach - self.rows.stride, 0), self.rows.input) if self.strips.count > 1 else 0
+
+    @property
     def input_memory(self) -> Memory:
         """The depthwise input: the rows that one strip reads, of as many blocks as the member before makes at once."""
-        rows = self.rows
-        reach = (self.strips.height - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1
-        return _memory(min(reach, rows.input), self.members.depthwise.axes[1].input, self.lanes)
+        height = (self.strips.height - 1) * self.rows.stride + self.reach
+        return _memory(min(height, self.rows.input), self.members.depthwise.axes[1].input, self.lanes)
+
+    @property
+    def shared_memory(self) -> Memory:
+        """The rows of the depthwise input that the next strip reads again, of all blocks."""
+        return _memory(self.shared_rows, self.members.depthwise.axes[1].input, self.lanes)
 
     @property
     def result_memory(self) -> Memory:
@@ -143,23 +164,24 @@ class ChainPlan:
         return _memory(self.strips.height, self.members.depthwise.axes[1].output, self.lanes)
 
     @property
-    def input_elements(self) -> int:
-        return (
-            0 if self.before is None else self.input_memory.channel * max(len(r.lanes) for r in self.before.output_runs)
-        )
+    def workspace(self) -> tuple[int, int, int]:
+        """Elements of the depthwise input, of its shared rows, of the result."""
+        blocks, inputs, shared, results = self.depthwise.output_blocks, 0, 0, 0
+        if self.before is not None:
+            inputs = self.input_memory.channel * max(len(run.lanes) for run in self.before.output_runs)
+            shared = self.shared_memory.channel * blocks if self.shared_rows else 0
+        if self.after is not None:
+            results = self.result_memory.channel * blocks
+        return inputs, shared, results
 
     @property
-    def result_elements(self) -> int:
-        return 0 if self.after is None else self.result_memory.channel * self.depthwise.output_blocks
-
-    @property
-    def workspace(self) -> int:
-        return 4 * (self.input_elements + self.result_elements)
+    def workspace_bytes(self) -> int:
+        return sum(self.workspace) * FLOAT32.size
 
 
 def _memory(height: int, width: int, lanes: int) -> Memory:
     channel = height * width * lanes
-    if channel * 4 % CACHE_SETS_BYTES == 0:
+    if channel * FLOAT32.size % CACHE_SETS_BYTES == 0:
         channel += lanes
     return Memory(0, (width * lanes, lanes), channel, lanes)
 
@@ -171,12 +193,12 @@ def options_of(plan: ChainPlan) -> tuple[tuple[str, int], ...]:
     """The options of a config: those of the strips, then those of every member's cut behind its number."""
     strips = plan.strips
     cuts = [(f"{number}.{name}", value) for number, cut in enumerate(plan.cuts) for name, value in cut.options]
-    return (("height", strips.height), ("step", strips.step), ("parts", strips.parts), *cuts)
+    return (("height", strips.height), ("count", strips.count), ("parts", strips.parts), *cuts)
 
 
 def chain_plan_of(members: Members, config: Config, lanes: int) -> ChainPlan:
     """The plan whose options a config has."""
-    strips = Strips(config.option("height"), config.option("step"), config.option("parts"))
+    strips = Strips(config.option("height"), config.option("count"), config.option("parts"))
     cuts = tuple(cut_of(_member_config(config, number)) for number in range(len(members.all)))
     return ChainPlan(members, cuts, strips, lanes)
 

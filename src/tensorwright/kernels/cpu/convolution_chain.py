@@ -37,6 +37,9 @@ from tensorwright.kernels.tactic import Config, Kernel, Packing, signature
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
+TASKS = (2, 8)
+"""Into so many tasks the strips of an image are divided, where that makes work."""
+
 
 class ConvolutionChain:
     """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
@@ -94,10 +97,22 @@ def _plans(members: Members, target: Target) -> Iterator[ChainPlan]:
     lanes = target.float_lanes
     for height in heights_of(members.depthwise.axes[0].output):
         for cuts in _cuts(members, target):
-            for step in (1, height):
-                plan = ChainPlan(members, cuts, Strips(height, step, 1), lanes)
-                if plan.is_sound and plan.workspace <= target.l2_bytes // 2:
+            for strips in _strips(members, height, cuts, lanes):
+                plan = ChainPlan(members, cuts, strips, lanes)
+                if plan.is_sound and plan.workspace_bytes <= target.l2_bytes // 2:
                     yield plan
+
+
+def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
+    """Few tasks, between which few rows are computed twice, and more of them; every part of the channels, or every
+    strip, where nothing is.
+    """
+    one = ChainPlan(members, tuple(cuts), Strips(height, 1), lanes)
+    if members.before is None:
+        return [Strips(height, 1)]
+    if members.after is None:
+        return [Strips(height, one.strip_count, one.plans[0].group_count)]
+    return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
 
 
 def _cuts(members: Members, target: Target) -> Iterator[tuple[Cut, ...]]:
@@ -153,7 +168,7 @@ class _Maker:
             tasks=plan.tasks,
             packings=tuple(self.packings),
             symbols=self.symbols,
-            workspace=plan.workspace,
+            workspace=plan.workspace_bytes,
             in_place=self.in_place,
         )
 
