@@ -22,6 +22,10 @@ BEST_BLOCKS = 2
 """With so many blocks of outputs in a register tile, products were measured to be fastest."""
 
 
+CACHED, STREAMED = 25, 7.5
+"""Bytes of weights in a cycle, from the caches and from memory."""
+
+
 @dataclass(frozen=True)
 class WinogradCut:
     """rows, columns: outputs of a tile, 2 or 4 each; tiles: how many in a block; pixels, blocks: the register tile of
@@ -186,11 +190,15 @@ def winograd_plans(problem: Problem, target: Target) -> list[WinogradPlan]:
 
 
 def plan_cost(plan: WinogradPlan, target: Target) -> float:
-    """Cycles, about: multiply-adds, weights from memory, and blocks that leave the second cache."""
+    """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
+
+    Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied.
+    """
     sums = plan.cut.pixels * plan.cut.blocks
     compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / sums) * (1.0 if plan.workspace <= target.l2_bytes else 1.1)
     compute *= 1.0 if plan.cut.blocks == BEST_BLOCKS else 1.08
-    return max(compute, plan.weight_bytes / 5)
+    loads = plan.weight_bytes / (CACHED if plan.weight_bytes <= target.l2_bytes else STREAMED)
+    return max(compute, loads) + min(compute, loads) / 4
 
 
 def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:

@@ -17,6 +17,7 @@ from tensorwright.kernels.convolution.winograd import WinogradEmitter
 from tensorwright.kernels.convolution.winograd_plan import (
     WinogradPlan,
     pack_winograd,
+    plan_cost,
     winograd_cut_of,
     winograd_plans,
 )
@@ -57,10 +58,11 @@ class WinogradConvolution:
         return [Config(inputs, blocked, plan.cut.options) for plan in winograd_plans(problem, target)]
 
     def work(self, region: Region, config: Config, target: Target) -> Work:
-        """Floating-point operations with the transforms, bytes with the transformed weights."""
+        """Floating-point operations with the transforms and those that the wait for weights leaves undone."""
         plan, direct = _plan(region, config, target), work(region)
         weights = region.input_types[plan.problem.weights].max_bytes
-        return Work(plan.problem.batch * (2 * plan.multiply_adds), direct.bytes - weights + plan.weight_bytes)
+        operations = 2 * plan.lanes * int(plan_cost(plan, target))
+        return Work(plan.problem.batch * operations, direct.bytes - weights)
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         plan, symbols = _plan(region, config, target), region_symbols(region)
