@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _ORIGINS = {
     "tensorwright.api.builder": ("Builder", "HostMemory"),
+    "tensorwright.api.calibration": ("Calibrator",),
     "tensorwright.api.caffe_parser": ("BinaryProtoBlob", "BlobNameToTensor", "CaffeParser"),
     "tensorwright.api.config": ("BuilderConfig", "OptimizationProfile", "TimingCache"),
     "tensorwright.api.enums": (

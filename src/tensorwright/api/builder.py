@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tensorwright.api.checks import as_integer, integer
 from tensorwright.api.config import BuilderConfig, OptimizationProfile
 from tensorwright.api.definition import Definition
-from tensorwright.api.enums import NetworkDefinitionCreationFlag
+from tensorwright.api.enums import BuilderFlag, NetworkDefinitionCreationFlag
 from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.base.errors import BuildError, NetworkError
+from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.file import serialize_plan
-from tensorwright.plan.plan import Plan
+from tensorwright.plan.plan import Json, Plan
 from tensorwright.plan.stamp import host_features
 from tensorwright.runtime.engine import Engine
 
@@ -123,7 +126,27 @@ class Builder:
         graph = network.to_graph(config.ranges, self._max_batch_size)
         self._tell_default_ranges(network, config)
         with config.build_config(self.gpu_allocator, network.batch_symbol, self._max_workspace_size) as options:
-            return build(graph, options)
+            calibration = self._calibration(network, config, options)
+            plan = build(graph, options)
+        return plan if calibration is None else replace(plan, report={**plan.report, "calibration": calibration})
+
+    def _calibration(self, network: NetworkDefinition, config: BuilderConfig, options: BuildConfig) -> Json:
+        """What a calibrator finds, as the plan's report says it; None where there is nothing to calibrate for."""
+        from tensorwright.build.calibrate import calibrate
+
+        calibrator = config.int8_calibrator
+        if calibrator is None:
+            return None
+        if not config.get_flag(BuilderFlag.INT8):
+            message = "a calibrator is given, but int8 is not asked for: set the flag INT8 to have ranges measured"
+            self.logger.log(Severity.WARNING, message)
+            return None
+        batch = calibrator.samples_per_batch() if network.has_implicit_batch_dimension else self._max_batch_size
+        found = calibrate(network.to_measured_graph(config.ranges, batch), calibrator, options)
+        source = f"{found.batches} batches" if found.batches else "the calibration cache"
+        message = f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report"
+        self.logger.log(Severity.INFO, message)
+        return found.report()
 
     def _tell_default_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> None:
         assumed = network.assumed_ranges(config.ranges, self._max_batch_size)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tensorwright.api.checks import integer, integers, member, text
 from tensorwright.api.dimensions import InputRange
@@ -18,6 +19,9 @@ from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Allocator
+
+if TYPE_CHECKING:
+    from tensorwright.build.calibrate import Calibrator
 
 LOWER_PRECISIONS = (BuilderFlag.FP16, BuilderFlag.BF16, BuilderFlag.INT8)
 WIDER_PRECISIONS = (BuilderFlag.TF32,)
@@ -85,6 +89,8 @@ class BuilderConfig:
         Strassen).
     exclude_tactics: names of tactics, as `tensorwright inspect` shows them, that are not to be used.
     progress_monitor: hears how far the build is, and may cancel it.
+    int8_calibrator: gives sample inputs on which builds with the flag INT8 measure the ranges of all tensors. They are
+        kept in the plan's report; the engine computes in float32.
     """
 
     def __init__(self, logger: ILogger) -> None:
@@ -99,6 +105,7 @@ class BuilderConfig:
         self.fast_algorithms = True
         self.exclude_tactics: Collection[str] = ()
         self.progress_monitor: IProgressMonitor | Progress | None = None
+        self.int8_calibrator: Calibrator | None = None
 
     @property
     def max_workspace_size(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from tensorwright.api.checks import as_integer, data_type, dimension, text
@@ -165,6 +165,22 @@ class Definition:
         Raises:
             NetworkError: no output is marked, two have one name, or a layer does not accept its inputs.
         """
+        return self._settled(self._graph(), profile, max_batch_size)
+
+    def to_measured_graph(
+        self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None
+    ) -> Graph:
+        """As `to_graph`, with all tensors of floats on the way to its outputs as outputs; names are made unique."""
+        graph, outputs = self._graph(), dict[str, Value]()
+        needed, taken = set(graph.order()), {name for name, _ in graph.inputs}
+        for layer in self._layers:
+            for tensor in layer.outputs:
+                value = self.value_of(tensor)
+                if value in needed and value.inputs and value.type.dtype.is_float:
+                    outputs[_unused(tensor.name, {*taken, *outputs})] = value
+        return self._settled(Graph(graph.inputs, tuple(outputs.items()), graph.name), profile, max_batch_size)
+
+    def _graph(self) -> Graph:
         if not self._marked:
             raise NetworkError(f"network '{self.name}' has no outputs; call network.mark_output(tensor)")
         names = [tensor.name for tensor in self._marked]
@@ -175,8 +191,11 @@ class Definition:
             )
         inputs = tuple((layer.name, self.value_of(layer.get_output())) for layer in self._inputs)
         outputs = tuple((tensor.name, self.value_of(tensor)) for tensor in self._marked)
+        return Graph(inputs, outputs, self.name)
+
+    def _settled(self, graph: Graph, profile: Mapping[str, InputRange] | None, max_batch_size: int | None) -> Graph:
         settled = settled_symbols(self._input_shapes(), profile or {}, (self.batch_symbol, max_batch_size))
-        return with_dims(Graph(inputs, outputs, self.name), settled)
+        return with_dims(graph, settled)
 
     def assumed_ranges(
         self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None
@@ -325,6 +344,15 @@ class Definition:
                     f"{where}: dimension '{symbol.name}' has the range {_show(symbol)} here and {_show(other)} before; "
                     "use one symbol for both"
                 )
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    """A name, with a number behind it if it is taken."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found
 
 
 def _show(symbol: Symbol) -> str:

@@ -15,8 +15,6 @@ from tensorwright.compat.tensorrt.network import NetworkDefinition
 from tensorwright.compat.tensorrt.plugins import PluginFactory, tell_not_asked
 from tensorwright.devices.device import Allocator
 
-NO_INT8 = "int8 is not available yet: the calibrator is kept but not called, and the network is built in float32"
-
 
 class GpuAllocator:
     """Gives out device memory; subclass it. See `tensorwright.Allocator`."""
@@ -106,9 +104,6 @@ class BuilderState(ApiBuilder):
 
     def configured(self, config: BuilderConfig | None) -> BuilderConfig:
         """A configuration, with the switches set if there was none."""
-        calibrator = self.int8_calibrator if config is None else getattr(config, "int8_calibrator", None)
-        if calibrator is not None:
-            self.logger.log(Severity.WARNING, NO_INT8)
         if config is not None:
             return config
         made = self.create_builder_config()
@@ -116,6 +111,7 @@ class BuilderState(ApiBuilder):
             made.set_flag(BuilderFlag.FP16)
         if self.int8_mode:
             made.set_flag(BuilderFlag.INT8)
+        made.int8_calibrator = self.int8_calibrator
         return made
 
 

@@ -1,0 +1,200 @@
+"""Ranges of tensors on sample inputs: thresholds against plain loops, networks against their references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tensorwright as tw
+from tensorwright.build.calibrate import BINS, LEVELS, Histogram, entropy_threshold, quantile_threshold, read_text
+from tensorwright.graph.evaluate import evaluate_graph
+
+
+def divergence(counts, first):
+    """Σ P log(P / Q), bin by bin."""
+    p = counts[:first].astype(np.float64)
+    p[-1] += counts[first:].sum()
+    q = np.zeros(first)
+    for level in range(LEVELS):
+        low, high = level * first // LEVELS, (level + 1) * first // LEVELS
+        used = [place for place in range(low, high) if p[place]]
+        for place in used:
+            q[place] = counts[low:high].sum() / len(used)
+    p, q = p / p.sum(), q / q.sum()
+    with np.errstate(divide="ignore"):
+        return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a)
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy", "sparse"])
+def test_the_entropy_threshold_loses_the_least_information(rng, kind):
+    values = {
+        "normal": rng.standard_normal(20_000),
+        "heavy": rng.standard_t(2, 20_000),
+        "sparse": np.concatenate([rng.standard_normal(300), [40.0]]),
+    }[kind]
+    counts = np.histogram(np.abs(values), BINS, (0, np.abs(values).max()))[0]
+    found = round(entropy_threshold(counts) - 0.5)
+    tried = {*range(LEVELS, BINS + 1, 61), found, found - 1, found + 1} & set(range(LEVELS, BINS + 1))
+    losses = {first: divergence(counts, first) for first in tried}
+    assert losses[found] <= min(losses.values()) + 1e-12
+    if kind == "heavy":
+        assert found < BINS
+
+
+def test_histograms_become_wider_and_keep_every_element(rng):
+    batches = [rng.standard_normal(500).astype(np.float32) * scale for scale in (0.0, 1.0, 7.0, 3000.0, 2.0, 1e9)]
+    histogram, together = Histogram(), np.concatenate(batches)
+    assert all(histogram.add(batch) for batch in batches)
+    assert histogram.largest == np.abs(together).max()
+    assert histogram.counts.sum() == together.size
+    assert histogram.threshold("MinMaxCalibration", 1) == histogram.largest
+    expected = np.histogram(np.abs(together), BINS, (0, histogram.limit))[0]
+    assert np.abs(np.cumsum(expected) - np.cumsum(histogram.counts)).max() <= 2  # Elements at edges.
+    assert not histogram.add(np.array([np.nan, np.inf, 1], np.float32))
+    assert histogram.counts.sum() == together.size + 1
+
+
+def test_the_quantile(rng):
+    values = np.abs(rng.standard_normal(10_000))
+    counts = np.histogram(values, BINS, (0, values.max()))[0]
+    found = quantile_threshold(counts, 0.99) * values.max() / BINS
+    assert found == pytest.approx(np.quantile(values, 0.99), abs=2 * values.max() / BINS)
+    assert quantile_threshold(counts, 1.0) == BINS
+
+
+class Messages(tw.ILogger):
+    def __init__(self):
+        self.all = []
+
+    def log(self, severity, msg):
+        self.all.append((severity, msg))
+
+    def said(self, severity, text):
+        return sum(found is severity and text in message for found, message in self.all)
+
+
+@pytest.fixture
+def builder():
+    made = tw.Builder()
+    made.logger = Messages()
+    made.max_batch_size = 2
+    return made
+
+
+@pytest.fixture
+def config(builder):
+    made = builder.create_builder_config()
+    made.builder_optimization_level = 0
+    made.set_flag(tw.BuilderFlag.INT8)
+    return made
+
+
+def network_of(builder, rng, flags=0):
+    network = builder.create_network(flags)
+    x = network.add_input("x", tw.float32, (-1, 3, 6, 6) if flags else (3, 6, 6))
+    kernel = rng.uniform(-1, 1, (4, 3, 3, 3)).astype(np.float32)
+    conv = network.add_convolution(x, 4, (3, 3), kernel, name="conv")
+    relu = network.add_activation(conv.get_output(0), tw.ActivationType.RELU, name="relu")
+    network.add_unary(relu.get_output(0), tw.UnaryOperation.NEG, name="unused")
+    soft = network.add_softmax(relu.get_output(0), name="soft")
+    soft.get_output(0).name = "y"
+    network.mark_output(soft.get_output(0))
+    return network
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_ranges_are_measured_and_kept_in_the_plan(builder, config, rng, flags):
+    network = network_of(builder, rng, flags)
+    batches = rng.uniform(-1, 1, (3, 2, 3, 6, 6)).astype(np.float32)
+    config.int8_calibrator = tw.Calibrator(({"x": batch} for batch in batches), "MinMaxCalibration")
+    engine = builder.build_engine(network, config)
+    report = engine.report["calibration"]
+    assert (report["algorithm"], report["batches"], report["missing"]) == ("MinMaxCalibration", 3, [])
+    graph = network.to_measured_graph(max_batch_size=2)
+    assert [name for name, _ in graph.outputs] == ["conv_output", "relu_output", "y"]
+    expected = {"x": np.abs(batches).max()}
+    for batch in batches:
+        for name, array in evaluate_graph(graph, {"x": batch}).items():
+            expected[name] = max(expected.get(name, 0), np.abs(array).max())
+    assert list(report["ranges"]) == list(expected)
+    for name, value in expected.items():
+        assert report["ranges"][name] == pytest.approx(float(value), rel=1e-5)
+    again = tw.Runtime().deserialize_engine(engine.serialize())
+    assert again.report["calibration"] == report
+    np.testing.assert_allclose(engine(batches[0])["y"].sum(1), 1, rtol=1e-5)
+    assert builder.logger.said(tw.Severity.WARNING, "INT8 is not available yet; float32 is used") == 1
+    assert builder.logger.said(tw.Severity.INFO, "ranges of 4 tensors from 3 batches") == 1
+
+
+def test_a_cache_is_written_once_and_read_again(builder, config, rng, tmp_path):
+    network, cache = network_of(builder, rng), tmp_path / "cache"
+    batches = [rng.uniform(-1, 1, (1, 3, 6, 6)).astype(np.float32) for _ in range(2)]
+    config.int8_calibrator = tw.Calibrator(batches, cache=cache)
+    first = builder.build_engine(network, config).report["calibration"]
+    lines = cache.read_text().splitlines()
+    assert lines[0] == "TRT-8000-EntropyCalibration2"
+    name, bits = lines[1].split(": ")
+    step = np.array([int(bits, 16)], np.uint32).view(np.float32)[0]
+    assert step * 127 == pytest.approx(first["ranges"][name])
+    written = cache.stat().st_mtime_ns
+    config.int8_calibrator = tw.Calibrator([], cache=cache)
+    second = builder.build_engine(network, config).report["calibration"]
+    assert cache.stat().st_mtime_ns == written
+    assert second["batches"] == 0
+    assert second["ranges"] == pytest.approx(first["ranges"], rel=1e-6)
+
+    cache.write_text("\n".join([lines[0], *lines[2:]]))
+    config.int8_calibrator = tw.Calibrator([], cache=cache)
+    assert builder.build_engine(network, config).report["calibration"]["missing"] == ["x"]
+    assert builder.logger.said(tw.Severity.WARNING, "1 of 4 tensors are missing in it: x") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"TRT-8000-MinMaxCalibration\nx: 3c000000\n", "made by MinMaxCalibration, EntropyCalibration2 is asked for"),
+        (b"TRT-8000-EntropyCalibration2\nother: 3c000000\n", "knows none of the network's tensors"),
+        (b"TRT-8000-EntropyCalibration2\nx: 3c0\n", "line 2: expected 'name: bits'"),
+        (b"TRT-8000-EntropyCalibration2\nx: ff800000\n", "line 2: expected 'name: bits'"),
+        (b"\x00\x01\xff", "expected a header and lines"),
+    ],
+)
+def test_a_cache_that_does_not_fit_is_not_used(builder, config, rng, tmp_path, text, message):
+    (tmp_path / "cache").write_bytes(text)
+    config.int8_calibrator = tw.Calibrator([rng.random((1, 3, 6, 6), np.float32)], cache=tmp_path / "cache")
+    assert builder.build_engine(network_of(builder, rng), config).report["calibration"]["batches"] == 1
+    assert builder.logger.said(tw.Severity.WARNING, message) == 1
+    assert (tmp_path / "cache").read_bytes().startswith(b"TRT-8000-EntropyCalibration2\nx: ")
+
+
+def test_caches_of_older_versions_and_odd_names():
+    assert read_text(b"1\nfc 2/a: b: 3f800000\r\n\0") == ("", {"fc 2/a: b": 127.0})
+
+
+class TestErrors:
+    def test_batches(self, builder, config, rng):
+        network = network_of(builder, rng)
+        good = rng.random((1, 3, 6, 6), np.float32)
+        for batches, message in (
+            ([], "gave no batch"),
+            ([good, good[:, :2]], r"batch 1, input 'x': expected an array of shape \(1, 3, 6, 6\)"),
+            ([{"z": good}], "batch 0 has no array for input 'x'"),
+        ):
+            config.int8_calibrator = tw.Calibrator(batches)
+            with pytest.raises(tw.BuildError, match=message):
+                builder.build_engine(network, config)
+        config.int8_calibrator = tw.Calibrator([np.zeros((4, 3, 6, 6), np.float32)])
+        with pytest.raises(tw.BuildError, match="batches of 4 were announced, input 'x' takes 1 to 2"):
+            builder.build_engine(network_of(builder, rng, 1), config)
+
+    def test_arguments(self):
+        with pytest.raises(tw.BuildError, match="expected one of LegacyCalibration, "):
+            tw.Calibrator([], "entropy")
+        with pytest.raises(tw.BuildError, match="quantile above 0 up to 1, found 2"):
+            tw.Calibrator([], quantile=2)
+
+    def test_a_calibrator_without_int8_is_not_called(self, builder, config, rng):
+        config.clear_flag(tw.BuilderFlag.INT8)
+        config.int8_calibrator = tw.Calibrator([])
+        assert "calibration" not in builder.build_engine(network_of(builder, rng), config).report
+        assert builder.logger.said(tw.Severity.WARNING, "int8 is not asked for") == 1
