@@ -172,6 +172,8 @@ def test_inspect_shows_a_plan(plan):
     profiled = json.loads(succeed("inspect", plan, "--profile", "--json"))
     assert [step["name"] for step in profiled["steps"]] == [step["name"] for step in found["steps"]]
     assert sum(step["milliseconds"] for step in profiled["steps"]) > 0
+    assert all(step["roofline_share"] > 0 and step["gigabytes_per_second"] > 0 for step in profiled["steps"])
+    assert {step["bound"] for step in profiled["steps"]} <= {"arithmetic", "L1", "L2", "L3", "memory"}
     assert "measured now" in succeed("inspect", plan, "--profile")
 
 

@@ -21,6 +21,7 @@ from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.join import prefer_joined
+from tensorwright.tune.machine import remembered_machine
 from tensorwright.tune.search import Limits, reorder_choice, search, search_joined
 from tensorwright.tune.select import select
 from tensorwright.tune.tuner import Tuner
@@ -50,6 +51,8 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
             joined = search_joined(joins(graph, regions), target, limits) if config.optimise else []
             tuned = tuner.tune([*searched, *joined])
             searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :])
+        machine = remembered_machine(cache, stamp, target, threads, measure=config.level > 0)
+        if config.level > 0:
             cache.save()
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
         program = lower(graph, choices)
@@ -62,7 +65,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
             target,
             stamp,
             threads,
-            build_report(graph, program, target, threads, config.fast_algorithms),
+            build_report(graph, program, target, threads, machine, config.fast_algorithms),
             batch_symbol=config.batch_symbol,
             compile_kernel=lambda kernel, _: pool.compile(kernel.name, kernel.code),
         )

@@ -5,32 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorwright.codegen.target import Target
-from tensorwright.graph.graph import Graph
-from tensorwright.kernels.work import work
+from tensorwright.graph.graph import Graph, Value, is_constant
+from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.work import OwnWork, work
+from tensorwright.ops.indexing import Gather
 from tensorwright.plan.plan import Json
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tune.choice import Choice, Trial
+from tensorwright.tune.machine import Machine
 from tensorwright.tune.reference import FAST_ALGORITHM_BOUND
 
 MAX_TRIALS = 40
 
 
 def build_report(
-    graph: Graph, program: Program, target: Target, threads: int, fast_algorithms: bool = True
+    graph: Graph, program: Program, target: Target, threads: int, machine: Machine | None, fast_algorithms: bool = True
 ) -> Mapping[str, Json]:
     """The report of a finished program.
 
     `steps` has one entry per step, in order; times are milliseconds of one thread's share, sizes are bytes, errors
-    are relative to the largest output.
+    are relative to the largest output. `work` is what the chosen kernel really does: floating-point operations of its
+    algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of them).
+    `machine` says what all threads together reach at best; only the instruction set if nothing was measured.
     """
+    sizes = {constant.offset: constant.size for constant in program.constants}
     bound = program.arena_lower_bound
     return {
         "network": graph.name,
         "threads": threads,
         "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
-        "machine": {"instruction_set": target.name},
-        "steps": [_step(step) for step in program.steps],
+        "machine": {"instruction_set": target.name, **(machine.json() if machine else {})},
+        "steps": [_step(step, sizes, target) for step in program.steps],
         "arena": {
             "bytes": program.arena_bytes,
             "lower_bound": bound,
@@ -41,7 +47,7 @@ def build_report(
     }
 
 
-def _step(step: Step) -> Json:
+def _step(step: Step, sizes: Mapping[int, int], target: Target) -> Json:
     choice: Choice = step.choice
     needed = work(choice.region)
     return {
@@ -54,9 +60,31 @@ def _step(step: Step) -> Json:
         "error": choice.trial.error,
         "flops": tuning_value(needed.flops),
         "bytes": tuning_value(needed.bytes),
+        "work": _work(step, sizes, target),
         "tasks": tuning_value(step.call.tasks),
         "trials": [_trial(trial) for trial in sorted(choice.trials, key=lambda t: t.cost)[:MAX_TRIALS]],
     }
+
+
+def _work(step: Step, sizes: Mapping[int, int], target: Target) -> Json:
+    region, trial = step.choice.region, step.choice.trial
+    tactic = next((tactic for tactic in tactics() if tactic.name == trial.tactic), None)
+    own = (
+        work(region) if tactic is None or not isinstance(tactic, OwnWork) else tactic.work(region, trial.config, target)
+    )
+    output = _bytes(region.output)
+    tables = {value.inputs[0] for value in region.values if isinstance(value.op, Gather)}
+    activations, constants = output, 0
+    for value, operand in zip(region.inputs, step.call.operands[1:], strict=True):
+        size = sizes[operand.offset] if operand.base == "weights" else _bytes(value)
+        read = min(size, output) if value in tables else size
+        constants += read if is_constant(value) else 0
+        activations += 0 if is_constant(value) else read
+    return {"flops": tuning_value(own.flops), "activation_bytes": activations, "constant_bytes": constants}
+
+
+def _bytes(value: Value) -> int:
+    return tuning_value(value.type.elements) * value.type.dtype.size
 
 
 def _trial(trial: Trial) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,15 +17,16 @@ from tensorwright.api.shortcuts import graph_of
 from tensorwright.cli.arrays import complete_inputs
 from tensorwright.cli.build import OutputNode, Shape
 from tensorwright.cli.models import is_plan, model_shapes
-from tensorwright.cli.peak import peak_here
+from tensorwright.cli.peak import machine_here
+from tensorwright.cli.roofline import NEAR_ENOUGH, roof_of
 from tensorwright.cli.tables import (
+    StepRow,
     console,
+    findings_table,
     format_bytes,
-    measured,
-    peak_of,
     plan_header,
-    rate,
-    steps_of,
+    slow_steps,
+    step_rows,
     steps_table,
     trials_table,
 )
@@ -112,19 +114,33 @@ def _model_json(graph: Graph, rows: list[_Row]) -> dict[str, object]:
 
 def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool, as_json: bool) -> None:
     found = _profiled(plan, threads) if profile else None
-    peak = peak_of(plan.report) or peak_here(plan.stamp, plan.threads)
+    report = _with_machine(plan, threads or plan.threads)
+    roof = roof_of(report, plan.weights.nbytes + plan.arena_bytes)
+    rows = step_rows(report, roof, found)
     if as_json:
-        print(json.dumps(_plan_json(plan, peak, found), indent=2))
+        print(json.dumps(_plan_json(plan, report, rows), indent=2))
         return
     out = console()
     out.print(plan_header(plan))
     if verbose:
-        out.print(trials_table(plan.report))
-    out.print(steps_table(plan.report, peak, found))
+        out.print(trials_table(report))
+    out.print(steps_table(rows))
     if found is not None:
+        out.print(findings_table(rows) or f"no step that matters is below {100 * NEAR_ENOUGH:.0f} % of its roofline")
         out.print(f"measured now: {found.nanoseconds * 1e-6:.4f} ms an inference, without the call")
-    if peak is not None:
-        out.print(f"measured peak of float32: {peak:.1f} GFLOP/s with {plan.threads} thread(s)")
+    if roof is not None:
+        speeds = ", ".join(f"{level.name} {level.gigabytes_per_second:.0f}" for level in roof.levels)
+        out.print(f"measured peak of float32: {roof.peak_gflops:.1f} GFLOP/s with {threads or plan.threads} thread(s)")
+        out.print(f"measured speed of reading, GB/s: {speeds}")
+
+
+def _with_machine(plan: Plan, threads: int) -> Mapping[str, Json]:
+    """The report of a plan; its machine is measured now if it was not, or for another number of threads."""
+    machine = plan.report.get("machine")
+    stated = machine if isinstance(machine, dict) else {}
+    if "memory" in stated and threads == plan.threads:
+        return plan.report
+    return {**plan.report, "machine": {**stated, **machine_here(plan.stamp, threads)}}
 
 
 def _profiled(plan: Plan, threads: int | None) -> Profile:
@@ -132,18 +148,23 @@ def _profiled(plan: Plan, threads: int | None) -> Profile:
         return profile_of(context, complete_inputs(engine, {}, None, 0), runs=50)
 
 
-def _plan_json(plan: Plan, peak: float | None, profile: Profile | None) -> dict[str, object]:
-    steps: list[dict[str, Json]] = []
-    for number, step in enumerate(steps_of(plan.report)):
-        time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
-        found = rate(step, time, peak)
-        steps.append({**step, "milliseconds": time, "gflops": found.gflops, "peak_share": found.share})
+def _plan_json(plan: Plan, report: Mapping[str, Json], rows: Sequence[StepRow]) -> dict[str, object]:
     return {
-        **plan.report,
+        **report,
         "stamp": {**vars(plan.stamp), "features": list(plan.stamp.features)},
         "bindings": [{"name": b.name, "mode": b.mode, "type": repr(b.type)} for b in plan.bindings],
         "symbols": {s.name: [s.min, s.opt, s.max] for s in plan.symbols},
         "threads": plan.threads,
         "code_bytes": len(plan.code),
-        "steps": steps,
+        "steps": [_step_json(row) for row in rows],
+        "below_roofline": [str(rows[number].step.get("name")) for number in slow_steps(rows)],
     }
+
+
+def _step_json(row: StepRow) -> dict[str, Json]:
+    found: dict[str, Json] = dict(row.step)
+    found |= {"milliseconds": row.rate.milliseconds, "gflops": row.rate.gflops, "peak_share": row.rate.share}
+    if row.standing is not None:
+        found["gigabytes_per_second"] = row.standing.gigabytes_per_second
+        found["bound"], found["roofline_share"] = row.standing.bound, row.standing.share
+    return found

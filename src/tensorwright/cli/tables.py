@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tensorwright.cli.roofline import MATTERS, NEAR_ENOUGH, Roof, Standing, findings, standing
 from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.bindings import format_shape
 from tensorwright.runtime.profiler import Profile
@@ -31,13 +32,6 @@ def steps_of(report: JsonObject) -> list[JsonObject]:
     """The steps of a report."""
     steps = report.get("steps")
     return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-
-
-def peak_of(report: JsonObject) -> float | None:
-    """GFLOP/s of all threads together that the builder measured on its machine; None if it did not."""
-    machine = report.get("machine")
-    peak = machine.get("peak_gflops") if isinstance(machine, dict) else None
-    return float(peak) if isinstance(peak, int | float) else None
 
 
 def rate(step: JsonObject, milliseconds: float | None, peak: float | None) -> Rate:
@@ -84,22 +78,73 @@ def _arena(plan: Plan) -> str:
     return f"{format_bytes(plan.arena_bytes)}, lower bound {format_bytes(bound)}, ratio {ratio:.3f}"
 
 
-def steps_table(report: JsonObject, peak: float | None, profile: Profile | None = None) -> Table:
-    """One row per step: layers, chosen tactic and config, time, rate and share of the machine's peak."""
+@dataclass(frozen=True)
+class StepRow:
+    """A step with its time: as measured by the tuner for one thread's share alone, or now in the network."""
+
+    step: JsonObject
+    rate: Rate
+    standing: Standing | None
+
+
+def step_rows(report: JsonObject, roof: Roof | None, profile: Profile | None) -> list[StepRow]:
+    """All steps; where they stand beside the roofline only when they were profiled."""
+    rows = []
+    for number, step in enumerate(steps_of(report)):
+        time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
+        found = None if profile is None else standing(step, time, roof)
+        rows.append(StepRow(step, rate(step, time, roof.peak_gflops if roof else None), found))
+    return rows
+
+
+def slow_steps(rows: Sequence[StepRow]) -> list[int]:
+    """The numbers of the steps that matter and are far from their roofline."""
+    return findings([row.standing for row in rows], [row.rate.milliseconds or 0.0 for row in rows])
+
+
+def steps_table(rows: Sequence[StepRow]) -> Table:
+    """One row per step: layers, tactic, config, time, rates, shares of the machine's peak and of the roofline."""
     table = Table(title="Steps", title_justify="left", header_style="bold")
     for name in ("layers", "tactic", "config", "output"):
         table.add_column(name, overflow="fold")
-    for name in ("tasks", "ms", "GFLOP/s", "% of peak"):
+    for name in ("tasks", "ms", "GFLOP/s", "% of peak", "GB/s", "bound by", "% of roofline"):
         table.add_column(name, justify="right")
-    total = 0.0
-    for number, step in enumerate(steps_of(report)):
-        time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
-        found = rate(step, time, peak)
-        total += time or 0.0
-        cells = [str(step.get(key, "")) for key in ("name", "tactic", "config", "output", "tasks")]
-        table.add_row(*map(escape, cells), *_rate_cells(found))
+    slow = slow_steps(rows)
+    for number, row in enumerate(rows):
+        cells = [str(row.step.get(key, "")) for key in ("name", "tactic", "config", "output", "tasks")]
+        style = "bold red" if number in slow else None
+        table.add_row(*map(escape, cells), *_rate_cells(row.rate), *_standing_cells(row.standing), style=style)
     table.add_section()
-    table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.4f}[/]", "", "")
+    total = sum(row.rate.milliseconds or 0.0 for row in rows)
+    table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.4f}[/]", "", "", "", "", "")
+    return table
+
+
+def _standing_cells(found: Standing | None) -> tuple[str, str, str]:
+    if found is None:
+        return "–", "–", "–"
+    return f"{found.gigabytes_per_second:.1f}", found.bound, f"{100 * found.share:.0f}"
+
+
+def findings_table(rows: Sequence[StepRow]) -> Table | None:
+    """The steps that are worth a look, the most time to gain first; None if there are none."""
+    slow, total = slow_steps(rows), sum(row.rate.milliseconds or 0.0 for row in rows)
+    if not slow:
+        return None
+    title = f"Below {100 * NEAR_ENOUGH:.0f} % of the roofline, and {100 * MATTERS:.0f} % of the time or more"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in ("layers", "tactic", "bound by"):
+        table.add_column(name, overflow="fold")
+    for name in ("% of roofline", "% of the time", "ms to gain"):
+        table.add_column(name, justify="right")
+    for number in slow:
+        row, time = rows[number], rows[number].rate.milliseconds or 0.0
+        assert row.standing is not None
+        share = row.standing.share
+        cells = f"{100 * share:.0f}", f"{100 * time / total:.1f}", f"{(1 - share) * time:.4f}"
+        table.add_row(
+            escape(str(row.step.get("name"))), escape(str(row.step.get("tactic"))), row.standing.bound, *cells
+        )
     return table
 
 

@@ -30,9 +30,9 @@ class DType:
         if self.name == "bfloat16":
             import ml_dtypes
 
-            return np.dtype(ml_dtypes.bfloat16)
-        found: np.dtype[np.generic] = np.dtype(self.name)
-        return found
+            bfloat16: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)
+            return bfloat16
+        return np.dtype(self.name)
 
     @property
     def is_float(self) -> bool:

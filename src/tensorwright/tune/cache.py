@@ -1,7 +1,8 @@
 """Remembers timings between builds, in one JSON file per user.
 
-Entries are keyed by machine, package version and source, region, configuration and number of threads. A file that
-cannot be read, or entries that make no sense, are ignored with a warning: a cache never stops a build.
+Entries are seconds, keyed by machine, package version and source, region, configuration and number of threads; beside
+them stands what was measured of the machine itself. A file that cannot be read, or entries that make no sense, are
+ignored with a warning: a cache never stops a build.
 """
 
 from __future__ import annotations
@@ -103,6 +104,12 @@ def timing_key(stamp: MachineStamp, region: Region, symbols: tuple[Symbol, ...],
         ]
     )
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def machine_key(stamp: MachineStamp, threads: int, what: str) -> str:
+    """The key of something measured of the machine itself, in a unit of its own."""
+    text = "\n".join([repr(stamp), str(threads), what])
+    return blake2b(text.encode(), digest_size=16).hexdigest() + f" {what}"
 
 
 @cache
