@@ -218,6 +218,47 @@ TABLES = [
     ),
 ]  # fmt: skip
 
+PIECES = 16
+STEP = mpf(17) / 64
+PIECE_DEGREE = 5
+
+
+def erf_piece(number: int) -> tuple[list[float], float]:
+    """erf(STEP * number + r) in r for abs(r) <= STEP / 2, and the largest error in units of 2 ** -24 of erf.
+
+    That of number 0 has no constant term, so that it stays accurate next to zero.
+    """
+    center, half = STEP * number, STEP / 2
+    if number == 0:
+        fitted = minimax(
+            lambda r: mpmath.erf(r) / r, lambda r: r / mpmath.erf(r), half * 1e-5, half * 1.001, (PIECE_DEGREE - 1, 0)
+        )
+        exact = [mpf(0), *fitted.numerator]
+        low = half * 1e-5
+    else:
+        fitted = minimax(
+            lambda r: mpmath.erf(center + r), lambda r: 1 / mpmath.erf(center + r), -half, half, (PIECE_DEGREE, 0)
+        )
+        exact, low = list(fitted.numerator), -half
+    found = [rounded(c, "float32") for c in exact]
+    points = [low + (half - low) * i / 500 for i in range(501)]
+    errors = [abs(_value(found, r) / mpmath.erf(center + r) - 1) for r in points]
+    return found, float(max(errors) * 2 ** DIGITS["float32"])
+
+
+def erf_pieces() -> list[str]:
+    """The lines of a table with the coefficients of each power in all pieces."""
+    pieces = [erf_piece(number) for number in range(PIECES)]
+    worst = max(error for _, error in pieces)
+    sys.stdout.write(f"{'ERF_PIECES':12} {worst:.2g} (float32)\n")
+    meaning = "erf(n * 17 / 64 + r) in r for abs(r) <= 17 / 128; a row for each power, n from 0 to 15"
+    lines = ["", f"# {meaning}: {worst:.2g} (float32)."]
+    lines += ["ERF_PIECES: tuple[tuple[float, ...], ...] = ("]
+    for power in range(PIECE_DEGREE + 1):
+        lines += ["    (", *(f"        {piece[power]!r}," for piece, _ in pieces), "    ),"]
+    return [*lines, ")"]
+
+
 CONSTANTS = {
     "THIRD": ("1 / 3 in two parts", mpf(1) / 3, 2, (0, 53)),
     "LN2": ("ln(2) in two parts; products of the first with exponents are exact", mpmath.log(2), 2, (15, 40)),
@@ -261,6 +302,7 @@ def main() -> None:
         if any(below for _, below in table.degrees.values()):
             denominators = {d: f.denominator for d, f in fits.items()}
             lines += entry(f"{table.name}_DENOMINATOR", f"The denominator of {table.name}", denominators)
+    lines += erf_pieces()
     OUTPUT.write_text("\n".join(lines) + "\n")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tensorwright.codegen.format import format_of
 from tensorwright.codegen.polynomials import (
     ERF,
+    ERF_PIECES,
     ERFC,
     ERFC_DENOMINATOR,
     ERFC_ROOT,
@@ -25,6 +26,8 @@ from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 INVERSE_LN2 = 1.4426950408889634
 TANH_END = 9.02
 ERF_MIDDLE = 1.1
+ERF_STEP = 17 / 64
+ERF_END = 4.1
 
 
 def exp(value: Term) -> Term:
@@ -108,10 +111,30 @@ def tanh(value: Term) -> Term:
 
 def erf(value: Term) -> Term:
     """Within 3.6 ulp; 1 and -1 from where they are nearest."""
+    if value.dtype == FLOAT32 and _looks_up(value):
+        return _erf_in_pieces(value.magnitude()).with_sign_of(value)
     size, square = value.magnitude(), value * value
     near = size + size * square.polynomial(ERF[value.dtype])
     far = 1.0 - (_erfc_float32(size) if value.dtype == FLOAT32 else _erfc_float64(size))
     return size.less(ERF_MIDDLE).choose(near, far).with_sign_of(value)
+
+
+def _looks_up(value: Term) -> bool:
+    target = value.builder.target
+    return target is not None and target.has_lookup and value.lanes == target.float_lanes
+
+
+def _erf_in_pieces(size: Term) -> Term:
+    """erf from 0 on: a polynomial around the nearest multiple of `ERF_STEP`, its coefficients looked up."""
+    size = minimum(size, size.constant(ERF_END))
+    anchor = 1.5 * 2.0 ** format_of(size).digits
+    anchored = size * (1 / ERF_STEP) + anchor
+    rest = size - (anchored - anchor) * ERF_STEP
+    coefficients = [anchored.bits().looked_up(row, size.dtype) for row in ERF_PIECES]
+    result = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        result = result * rest + coefficient
+    return result
 
 
 def _erfc_float32(value: Term) -> Term:

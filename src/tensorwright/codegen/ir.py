@@ -71,6 +71,13 @@ def literal(value: float | bool, dtype: DType, lanes: int = 1) -> Register:
     return Register(text, register_dtype(dtype), lanes)
 
 
+def literals(values: Sequence[float], dtype: DType) -> Register:
+    """A constant with a number for every lane."""
+    name = register_name(dtype)
+    text = f"<{', '.join(f'{name} {_literal_text(value, dtype)}' for value in values)}>"
+    return Register(text, register_dtype(dtype), len(values))
+
+
 def _literal_text(value: float | bool, dtype: DType) -> str:
     if dtype == BOOL:
         return "true" if value else "false"

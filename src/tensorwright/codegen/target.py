@@ -14,7 +14,8 @@ class Target:
 
     vector_bytes: width of a vector register; registers: how many there are; has_fma: fused multiply-add;
     has_rounding: floor and its like; has_half: conversions from and to float16; has_scale: multiplication by powers of
-    two in one instruction; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in bytes for one core.
+    two in one instruction; has_lookup: lanes of a full vector that choose entries of another; cpu, features: as LLVM
+    spells them. L1 and L2 are data cache sizes in bytes for one core.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Target:
     has_rounding: bool = True
     has_half: bool = True
     has_scale: bool = False
+    has_lookup: bool = False
 
     def lanes(self, dtype: DType) -> int:
         """Elements of a type in one vector register."""
@@ -46,7 +48,9 @@ _AVX512 = _AVX2 + ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,-prefer-256
 TARGETS = {
     target.name: target
     for target in (
-        Target("avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", _AVX512, 64, 32, True, has_scale=True),
+        Target(
+            "avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", _AVX512, 64, 32, True, has_scale=True, has_lookup=True
+        ),
         Target("avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", _AVX2, 32, 16, True),
         Target("baseline", "x86_64-unknown-linux-gnu", "x86-64", "", 16, 16, False, has_rounding=False, has_half=False),
         Target("aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, True),

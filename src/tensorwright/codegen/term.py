@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FunctionBuilder, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder, Register, literal, literals
 from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
 
 
@@ -174,6 +174,16 @@ class Term:
     def bounded(self, low: float, high: float) -> Term:
         """A float kept within an interval; NaN stays NaN."""
         return maximum(minimum(self, self.constant(high)), self.constant(low))
+
+    def looked_up(self, table: Sequence[float], dtype: DType) -> Term:
+        """The entry of a table of 16 float32 that the last four bits of this integer say, with the instruction VPERMPS.
+
+        Only for 16 lanes on a target with `has_lookup`.
+        """
+        name = "@llvm.x86.avx512.permvar.sf.512"
+        self.builder.declare(f"declare <16 x float> {name}(<16 x float>, <16 x i32>)")
+        operands = f"{literals(table, dtype).typed}, {self.register.typed}"
+        return self._with(self.builder.value(f"call <16 x float> {name}({operands})", dtype, self.lanes))
 
     def polynomial(self, coefficients: Sequence[float]) -> Term:
         """The value at this term of a polynomial, lowest power first, by Horner's rule."""
