@@ -10,7 +10,7 @@ from tensorwright.graph.graph import is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.lanewise import LanewisePlan
 from tensorwright.kernels.convolution.plan import Cut, Plan, cut_of
-from tensorwright.kernels.convolution.problem import Axis, Problem, problem_of
+from tensorwright.kernels.convolution.problem import Axis, Problem, merged, problem_of
 from tensorwright.kernels.convolution.tile import Memory
 from tensorwright.kernels.convolution.tiling import tile_count
 from tensorwright.kernels.tactic import Config
@@ -63,6 +63,14 @@ def members_of(region: Region) -> Members | None:
     if after and (after.groups > 1 or not all(axis.is_pointwise for axis in after.axes)):
         return None
     return Members(before, problems[place], after)
+
+
+def merged_members(members: Members, region: Region) -> Members:
+    """The members with all pixels along one axis where they are pointwise, for strips of whole images."""
+    before, after = members.before, members.after
+    return Members(
+        before and merged(before, region.stages[0]), members.depthwise, after and merged(after, region.stages[-1])
+    )
 
 
 def _is_chain(region: Region) -> bool:
@@ -196,9 +204,11 @@ def options_of(plan: ChainPlan) -> tuple[tuple[str, int], ...]:
     return (("height", strips.height), ("count", strips.count), ("parts", strips.parts), *cuts)
 
 
-def chain_plan_of(members: Members, config: Config, lanes: int) -> ChainPlan:
+def chain_plan_of(members: Members, region: Region, config: Config, lanes: int) -> ChainPlan:
     """The plan whose options a config has."""
     strips = Strips(config.option("height"), config.option("count"), config.option("parts"))
+    if strips.height >= members.depthwise.axes[0].output:
+        members = merged_members(members, region)
     cuts = tuple(cut_of(_member_config(config, number)) for number in range(len(members.all)))
     return ChainPlan(members, cuts, strips, lanes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product, zip_longest
 
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
@@ -20,6 +21,7 @@ from tensorwright.kernels.convolution.chain_plan import (
     chain_plan_of,
     heights_of,
     members_of,
+    merged_members,
     options_of,
 )
 from tensorwright.kernels.convolution.cuts import cuts_of
@@ -40,6 +42,12 @@ from tensorwright.tensor.layout import PLAIN, Layout
 TASKS = (2, 8)
 """Into so many tasks the strips of an image are divided, where that makes work."""
 
+MOST_CUTS = 3
+"""Cuts of one dense member that are tried, the most promising of all."""
+
+PREFERRED = 0.7
+"""The share of what workspace a kernel may have that large strips should use."""
+
 
 class ConvolutionChain:
     """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
@@ -52,7 +60,7 @@ class ConvolutionChain:
         if members is None:
             return ()
         blocked = Layout(target.float_lanes)
-        plans = list(_plans(members, target))
+        plans = _plans(members, region, target)
         found = []
         for source in _sources(members, blocked):
             inputs = _layouts(region, source, blocked)
@@ -63,7 +71,7 @@ class ConvolutionChain:
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         members = members_of(region)
         assert members is not None
-        return _Maker(region, config, target, chain_plan_of(members, config, target.float_lanes)).kernel()
+        return _Maker(region, config, target, chain_plan_of(members, region, config, target.float_lanes)).kernel()
 
 
 TACTICS = (ConvolutionChain(),)
@@ -93,14 +101,21 @@ def _layouts(region: Region, source: Layout, blocked: Layout) -> tuple[Layout, .
     return tuple(found[number] for number in range(len(region.inputs)))
 
 
-def _plans(members: Members, target: Target) -> Iterator[ChainPlan]:
-    lanes = target.float_lanes
-    for height in heights_of(members.depthwise.axes[0].output):
-        for cuts in _cuts(members, target):
-            for strips in _strips(members, height, cuts, lanes):
-                plan = ChainPlan(members, cuts, strips, lanes)
-                if plan.is_sound and plan.workspace_bytes <= target.l2_bytes // 2:
-                    yield plan
+def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
+    """Strips of every height that fits, the one that uses most of what workspace it may first, each with some cuts."""
+    limit, output = target.l2_bytes // 2, members.depthwise.axes[0].output
+    found: list[list[ChainPlan]] = []
+    for height in heights_of(output):
+        own = members if height < output else merged_members(members, region)
+        plans = [
+            plan
+            for cuts in _cuts(own, target, by_rows=height < output)
+            for strips in _strips(own, height, cuts, target.float_lanes)
+            if (plan := ChainPlan(own, cuts, strips, target.float_lanes)).is_sound and plan.workspace_bytes <= limit
+        ]
+        found.append(plans)
+    found = sorted(filter(None, found), key=lambda plans: abs(plans[0].workspace_bytes - limit * PREFERRED))
+    return [plan for plans in zip_longest(*found) for plan in plans if plan is not None]
 
 
 def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
@@ -115,19 +130,19 @@ def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> l
     return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
 
 
-def _cuts(members: Members, target: Target) -> Iterator[tuple[Cut, ...]]:
+def _cuts(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[Cut, ...]]:
     depthwise = _depthwise_cut(members.depthwise, target)
-    for first in _dense_cuts(members.before, target):
-        for last in _dense_cuts(members.after, target):
-            yield tuple(cut for cut in (first, depthwise, last) if cut is not None)
+    for first, last in product(
+        _dense_cuts(members.before, target, by_rows), _dense_cuts(members.after, target, by_rows)
+    ):
+        yield tuple(cut for cut in (first, depthwise, last) if cut is not None)
 
 
-def _dense_cuts(problem: Problem | None, target: Target) -> Sequence[Cut | None]:
+def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Sequence[Cut | None]:
     if problem is None:
         return [None]
-    return list(
-        dict.fromkeys(replace(cut, pixels=1, outputs=1, pixels_first=False) for cut in cuts_of(problem, target))
-    )
+    cuts = dict.fromkeys(replace(cut, pixels=1, outputs=1, pixels_first=False) for cut in cuts_of(problem, target))
+    return [cut for cut in cuts if cut.rows == 1 or not by_rows][:MOST_CUTS]
 
 
 def _depthwise_cut(problem: Problem, target: Target) -> Cut:
