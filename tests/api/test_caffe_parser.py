@@ -138,12 +138,12 @@ def test_weights_of_two_bytes_and_no_weights(parser, blobs, messages):
 
 
 def test_failures_are_logged_and_kept(parser, messages):
-    unknown = definition(layer("LSTM", name="l") + layer("Python", name="p"), data=(1, 2))
+    unknown = definition(layer("Im2col", name="l") + layer("Python", name="p"), data=(1, 2))
     assert parser.parse_buffers(unknown, None, network()) is None
     assert parser.num_errors == 2
     error = parser.get_error(0)
     assert error.code() is tw.ErrorCode.UNSUPPORTED_NODE
-    assert (error.node_name(), error.node_operator()) == ("l", "LSTM")
+    assert (error.node_name(), error.node_operator()) == ("l", "Im2col")
     assert "2 layers are not supported" in messages[0][1]
     assert messages[0][0] == tw.Severity.ERROR
     parser.clear_errors()

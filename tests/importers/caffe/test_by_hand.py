@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -181,6 +182,26 @@ def test_pooling_rounds_as_asked(rng: np.random.Generator):
         found = one("Pooling", f"pooling_param {{ kernel_size: 3 stride: 2 {parameters} }}", x)
         assert found.shape == (1, 1, count, count)
         assert found[0, 0, 1, 1] == x[0, 0, 2:5, 2:5].max()
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+@pytest.mark.parametrize("extents", [(4, 4), (7, 11), (6, 4)])
+def test_a_pyramid_of_pools(rng: np.random.Generator, pool: str, extents: tuple[int, int]):
+    x = draw(rng, 2, 3, *extents, low=0.5)
+    found = one("SPP", f"spp_param {{ pyramid_height: 3 pool: {pool} }}", x)
+    expected = []
+    for count in (1, 2, 4):
+        kernel = [-(-extent // count) for extent in extents]
+        pads = [(k * count - extent + 1) // 2 for k, extent in zip(kernel, extents, strict=True)]
+        bins = np.zeros((2, 3, count, count))
+        for row_, column in product(range(count), repeat=2):
+            at = [place * k - p for place, k, p in zip((row_, column), kernel, pads, strict=True)]
+            ends = [min(start + k, extent + p) for start, k, extent, p in zip(at, kernel, extents, pads, strict=True)]
+            window = x[:, :, max(at[0], 0) : ends[0], max(at[1], 0) : ends[1]].astype(np.float64)
+            area = prod(end - start for start, end in zip(at, ends, strict=True))
+            bins[:, :, row_, column] = window.max((2, 3)) if pool == "MAX" else window.sum((2, 3)) / area
+        expected.append(bins.reshape(2, -1))
+    np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-6)
 
 
 def test_windows_that_start_beyond_the_input():

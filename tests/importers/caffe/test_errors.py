@@ -74,6 +74,10 @@ WRONG = (
     ("PriorBox", "", IMAGE, "expected 2 bottoms, found 1"),
     ("InnerProduct", "inner_product_param { num_output: 4294967295 }", IMAGE, None),
     ("Embed", "", IMAGE, "input_dim, num_output is required"),
+    ("SPP", "", IMAGE, "pyramid_height is required"),
+    ("SPP", "spp_param { pyramid_height: 11 }", IMAGE, "expected 1 to 10, found 11"),
+    ("SPP", "spp_param { pyramid_height: 4 }", IMAGE, "pad has to be smaller than the kernel"),
+    ("LSTM", "recurrent_param { num_output: 3 }", IMAGE, "expected 2 to any bottoms, found 1"),
 )  # fmt: skip
 
 
@@ -96,7 +100,13 @@ def test_a_wrong_parameter(type: str, parameters: str, shape: tuple[int, ...], m
         (layer("Convolution", "convolution_param { pad: -1 }"), "line 3"),
         ("layer { name: 3 }", "line 3.*Expected string"),
         ("layer {", "line 3"),
-        ('layers { layer { name: "old" type: "conv" } }', "layer 'old': is of the first generation .* upgrade_net"),
+        ('layers { layer { name: "old" type: "odd" } }', "layer 'old': the type 'odd' is not one of the first generat"),
+        ('layers { layer { type: "relu" } } layers { name: "o" type: RELU }', "'o': is of a later generation"),
+        (
+            """layers { layer { type: "padding" } bottom: "data" top: "p" }
+            layers { layer { name: "r" type: "relu" } bottom: "p" top: "r" }""",
+            "layer 'r' .*: reads 'p' of a layer of padding; only convolution and pooling",
+        ),
         (layer("ReLU") + 'layers { name: "o" type: RELU }', "two generations"),
         (layer("ReLU", "include { phase: TEST } exclude { phase: TRAIN }"), "include and exclude"),
         ('input: "data"', "has 2 input and 1 input_shape"),
@@ -119,9 +129,9 @@ def test_inputs_are_checked():
 
 def test_everything_unsupported_is_reported_at_once():
     text = definition(
-        layer("LSTM", "recurrent_param { num_output: 3 }", name="l1", tops="a")
+        layer("Im2col", "convolution_param { num_output: 3 }", name="l1", tops="a")
         + layer("ReLU", name="r", bottoms="a", tops="a")
-        + layer("LSTM", name="l2", bottoms="a", tops="b")
+        + layer("Im2col", name="l2", bottoms="a", tops="b")
         + layer("Python", name="p", bottoms="b", tops="c")
         + layer("SoftmaxWithLoss", name="loss", bottoms="data data", tops="d"),
         data=(2, 3),
@@ -130,7 +140,7 @@ def test_everything_unsupported_is_reported_at_once():
         read_network(text)
     found = str(caught.value)
     assert "definition: 4 layers are not supported" in found
-    assert re.search(r"LSTM +2 +'l1', 'l2' +no such layer type", found)
+    assert re.search(r"Im2col +2 +'l1', 'l2' +no such layer type", found)
     assert re.search(r"SoftmaxWithLoss +1 +'loss' +it computes a loss; write a Softmax", found)
     assert [f.layer for f in caught.value.findings] == ["l1", "l2", "p", "loss"]
 

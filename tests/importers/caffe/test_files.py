@@ -274,3 +274,57 @@ def test_blobs_are_read_without_copies(blobs):
     found = read_model(model(blobs)).blobs["ip"]
     assert [blob.shape for blob in found] == [(2, 3), (2,)]
     assert not found[0].elements.flags.owndata
+
+
+def first_generation(lines: str) -> bytes:
+    return b'name: "test" input: "data" input_dim: 1 input_dim: 3 input_dim: 7 input_dim: 7\n' + lines.encode()
+
+
+def test_the_first_generation_of_the_format(rng):
+    old = first_generation("""
+        layers { layer { name: "pad1" type: "padding" pad: 2 } bottom: "data" top: "padded" }
+        layers { layer { name: "conv1" type: "conv" num_output: 4 kernelsize: 3 stride: 2 group: 1
+                         weight_filler { type: "gaussian" std: 0.01 } blobs_lr: 1. blobs_lr: 2. }
+                 bottom: "padded" top: "conv1" }
+        layers { layer { name: "relu1" type: "relu" } bottom: "conv1" top: "conv1" }
+        layers { layer { name: "pool1" type: "pool" pool: AVE kernelsize: 3 stride: 2 pad: 1 }
+                 bottom: "conv1" top: "p" }
+        layers { layer { name: "norm1" type: "lrn" local_size: 3 alpha: 0.5 beta: 0.6 } bottom: "p" top: "norm1" }
+        layers { layer { name: "drop" type: "dropout" dropout_ratio: 0.5 } bottom: "norm1" top: "norm1" }
+        layers { layer { name: "two" type: "concat" concat_dim: 2 } bottom: "norm1" bottom: "norm1" top: "two" }
+        layers { layer { name: "fc" type: "innerproduct" num_output: 5 biasterm: false } bottom: "two" top: "fc" }
+        layers { layer { name: "prob" type: "softmax" } bottom: "fc" top: "prob" }
+    """)
+    fc = "inner_product_param { num_output: 5 bias_term: false }"
+    new = definition(
+        layer("Convolution", "convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 2 }", name="conv1")
+        + layer("ReLU", bottoms="out", tops="out", name="relu1")
+        + layer("Pooling", "pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }", bottoms="out", tops="p")
+        + layer("LRN", "lrn_param { local_size: 3 alpha: 0.5 beta: 0.6 }", bottoms="p", tops="n", name="n")
+        + layer("Concat", "concat_param { axis: 2 }", bottoms="n n", tops="two", name="two")
+        + layer(
+            "InnerProduct",
+            "inner_product_param { num_output: 5 bias_term: false }",
+            bottoms="two",
+            tops="fc",
+            name="fc",
+        )
+        + layer("Softmax", bottoms="fc", tops="prob", name="prob"),
+        data=(1, 3, 7, 7),
+    )
+    blobs = {
+        "conv1": [rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((4, 3, 3, 3), (4,))],
+        "fc": [rng.uniform(-1, 1, (5, 4 * 6 * 3)).astype(np.float32)],
+    }
+    net = model_messages()["NetParameter"]()
+    for name, arrays in blobs.items():
+        stored = net.layers.add().layer
+        stored.name = name
+        for array in arrays:
+            put(stored.blobs.add(), array, legacy=True)
+    x = rng.uniform(-1, 1, (1, 3, 7, 7)).astype(np.float32)
+    upgraded = read_network(old, net.SerializeToString())
+    assert upgraded.warnings == ()
+    np.testing.assert_array_equal(
+        outputs_of(upgraded, data=x)["prob"], outputs_of(imported(new, blobs), data=x)["prob"]
+    )

@@ -32,8 +32,12 @@ LayerParameter
     1 name string
     7 blobs BlobProto repeated
 V1LayerParameter
+    1 layer V0LayerParameter
     4 name string
     6 blobs BlobProto repeated
+V0LayerParameter
+    1 name string
+    50 blobs BlobProto repeated
 BlobProto
     1 num int32
     2 channels int32
@@ -74,8 +78,14 @@ class _Layer(Protocol):
     blobs: Sequence[_Blob]
 
 
+class _OldLayer(_Layer, Protocol):
+    layer: _Layer
+
+    def HasField(self, field_name: str) -> bool: ...
+
+
 class _Net(Protocol):
-    layers: Sequence[_Layer]
+    layers: Sequence[_OldLayer]
     layer: Sequence[_Layer]
 
 
@@ -119,14 +129,12 @@ def read_model(source: Source) -> Model:
             f"{label}: expected {MODEL} as protocol buffers, found HDF5; save it with snapshot_format: BINARYPROTO"
         )
     message = parse_bytes(_classes(True)["NetParameter"], data, label, MODEL)
-    net = cast("_Net", message)
-    layers = net.layer or net.layers
+    layers = _layers_of(message)
     if not layers:
         raise ImportFailure(f"{label}: expected {MODEL}, found no layers in it; is it the definition, or truncated?")
     if any(_lacks_data(blob) for layer in layers for blob in layer.blobs):
         message = parse_bytes(_classes(False)["NetParameter"], data, label, MODEL)
-        net = cast("_Net", message)
-        layers = net.layer or net.layers
+        layers = _layers_of(message)
     found: dict[str, tuple[Blob, ...]] = {}
     for layer in layers:
         name = _text(layer.name)
@@ -167,6 +175,12 @@ def model_messages() -> Mapping[str, type[Message]]:
 def _classes(as_bytes: bool) -> Mapping[str, type[Message]]:
     single, double = ("bytes", "bytes") if as_bytes else ("float", "double")
     return message_classes("caffe", _DESCRIPTION.format(single=f"{single} repeated", double=f"{double} repeated"))
+
+
+def _layers_of(message: Message) -> Sequence[_Layer]:
+    """The layers, of whatever generation of the format."""
+    net = cast("_Net", message)
+    return net.layer or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
 
 
 def _data(source: Source, what: str, label: str) -> tuple[str, bytes]:

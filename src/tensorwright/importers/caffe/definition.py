@@ -1,4 +1,4 @@
-"""Network definitions (prototxt files): inputs and layers, of the current and the previous generation of the format."""
+"""Network definitions (prototxt files): inputs and layers, of all three generations of the format."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.caffe import registry
+from tensorwright.importers.caffe.first_generation import WITHOUT_EFFECT, Oldest, Placed, upgraded, without_padding
 from tensorwright.importers.caffe.rules import NetState, NetStateRule, is_included
 from tensorwright.importers.caffe.schema import BlobShape, Choice, Hints, Many, describe, hints_of, record_of, values_of
 from tensorwright.importers.protobuf import message_classes, read_bytes
@@ -45,6 +46,7 @@ _WITHOUT_EFFECT = {
     "NetParameter": frozenset({"debug_info", "force_backward"}),
     "LayerParameter": frozenset({*_TRAINING, "phase"}),
     "V1LayerParameter": frozenset(_TRAINING),
+    "Oldest": WITHOUT_EFFECT,
 }
 
 
@@ -87,17 +89,9 @@ class _Layer(_Common):
 
 
 @dataclass(frozen=True)
-class _Oldest:
-    """A layer of the first generation; read only to tell that it is one."""
-
-    name: str = ""
-    type: str = ""
-
-
-@dataclass(frozen=True)
 class _OldLayer(_Common):
     type: str = "NONE"
-    layer: _Oldest | None = None
+    layer: Oldest | None = None
 
 
 @dataclass(frozen=True)
@@ -157,8 +151,10 @@ def _layers(message: Message, label: str) -> list[tuple[_Common, LayerDefinition
     if new and old:
         raise ImportFailure(f"{label}: has layers of two generations of the format ('layer' and 'layers'); keep one")
     found: list[tuple[_Common, LayerDefinition]] = []
+    if any(proto.HasField("layer") for proto in old):
+        return _first_generation(old, label)
     for proto in new or old:
-        common, type = (_new_layer if new else _old_layer)(proto, label)
+        common, type = (_new_layer if new else _old_layer)(proto)
         if common.include and common.exclude:
             raise ImportFailure(f"{label}: layer '{common.name}': has rules of both kinds, include and exclude")
         parameters = {f.name: value for f, value in proto.ListFields() if f.name.endswith("_param")}
@@ -166,19 +162,38 @@ def _layers(message: Message, label: str) -> list[tuple[_Common, LayerDefinition
     return found
 
 
-def _new_layer(proto: Message, label: str) -> tuple[_Common, str]:
+def _new_layer(proto: Message) -> tuple[_Common, str]:
     layer = record_of(proto, _Layer)
     return layer, layer.type
 
 
-def _old_layer(proto: Message, label: str) -> tuple[_Common, str]:
-    layer = _OldLayer(**values_of(proto, {**hints_of(_OldLayer), "type": _OLD_TYPE}))
-    if layer.layer is not None:
-        raise ImportFailure(
-            f"{label}: layer '{layer.layer.name}': is of the first generation of the format; convert the definition "
-            "and the model with Caffe's upgrade_net_proto_text and upgrade_net_proto_binary"
-        )
+def _old_layer(proto: Message) -> tuple[_Common, str]:
+    layer = _read_old(proto)
     return layer, _OLD_TYPES[layer.type]
+
+
+def _read_old(proto: Message) -> _OldLayer:
+    return _OldLayer(**values_of(proto, {**hints_of(_OldLayer), "type": _OLD_TYPE}))
+
+
+def _first_generation(protos: Sequence[Message], label: str) -> list[tuple[_Common, LayerDefinition]]:
+    """Layers of the first generation, in the words of the next one."""
+    read = [_read_old(proto) for proto in protos]
+    mixed = [layer.name for layer in read if layer.layer is None]
+    if mixed:
+        raise ImportFailure(
+            f"{label}: layer '{mixed[0]}': is of a later generation of the format than other layers; convert those"
+        )
+    placed = [Placed(layer.layer, layer.bottom, layer.top) for layer in read if layer.layer is not None]
+    found: list[tuple[_Common, LayerDefinition]] = []
+    for common, one in zip(read, without_padding(placed, label), strict=True):
+        if one is not None:
+            try:
+                type, parameters = upgraded(one.layer, protos[0])
+            except ImportFailure as error:
+                raise ImportFailure(f"{label}: layer '{one.layer.name}': {error}") from None
+            found.append((common, LayerDefinition(one.layer.name, type, one.bottom, one.top, parameters)))
+    return found
 
 
 def _messages(message: Message, name: str) -> Sequence[Message]:

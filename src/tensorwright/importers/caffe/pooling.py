@@ -10,7 +10,7 @@ from tensorwright.graph.graph import Value
 from tensorwright.importers.caffe.layer import Layer
 from tensorwright.importers.caffe.registry import reads
 from tensorwright.importers.caffe.schema import Unsigned
-from tensorwright.importers.compose import stacked
+from tensorwright.importers.compose import joined, stacked
 from tensorwright.ops.indexing import ScatterElements
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import ArgReduction
@@ -21,6 +21,7 @@ from tensorwright.tensor.dtype import FLOAT32, INT64
 
 LOWEST = float(np.finfo(np.float32).min)
 LARGEST_WINDOW = 256
+TALLEST_PYRAMID = 10
 Pair = tuple[int, int]
 
 
@@ -80,6 +81,29 @@ def Pooling(
             some = layer.binary("less", layer.scalar(0.0, x), total)
             zero, one = layer.scalar(0.0, x), layer.scalar(1.0, x)
             return [layer.select(some, layer.divide(squares, layer.select(some, total, one)), zero)]
+
+
+@reads("spp_param", ("engine",))
+def SPP(
+    layer: Layer, x: Value, *, pyramid_height: Unsigned, pool: Literal["MAX", "AVE", "STOCHASTIC"] = "MAX"
+) -> Value:
+    """Pooling into 1×1, 2×2, 4×4, ... windows for every channel, all in a row: the same length for any image."""
+    if x.type.rank != 4:
+        layer.fail(f"expected a bottom of 4 axes, found {x.type}")
+    if not 1 <= pyramid_height <= TALLEST_PYRAMID:
+        layer.fail(f"pyramid_height: expected 1 to {TALLEST_PYRAMID}, found {pyramid_height}")
+    n, *_ = x.type.shape
+    extents, found = layer.static(x.type.shape[2:], "the extent of an image"), []
+    for level in range(pyramid_height):
+        count = 1 << level
+        kernel = [-(-extent // count) for extent in extents]
+        pads = [(k * count - extent + 1) // 2 for k, extent in zip(kernel, extents, strict=True)]
+        (pooled,) = Pooling(
+            layer, x, pool=pool, kernel_h=kernel[0], kernel_w=kernel[1], stride_h=kernel[0], stride_w=kernel[1],
+            pad_h=pads[0], pad_w=pads[1],
+        )  # fmt: skip
+        found.append(layer.reshape(pooled, (n, product(pooled.type.shape[1:]))))
+    return joined(layer, found, 1)
 
 
 @reads("upsample_param")
