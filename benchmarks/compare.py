@@ -2,7 +2,7 @@
 
 Every engine runs in a process of its own, pinned to the cores it may use. Engines take turns (A B C A B C …) for
 several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime. Engines
-whose requirements clash with ours live in other environments: ``--python mnn=/path/to/python`` names the interpreter.
+whose requirements clash with ours get an environment of their own; ``--python mnn=/path/to/python`` names another one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.engines import DISTRIBUTIONS, ENGINES, convert
+from benchmarks.environments import interpreter
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
 
@@ -91,20 +92,30 @@ class Worker:
         return self._process.stdout.readline()
 
 
-def available(engine: str, pythons: dict[str, str]) -> bool:
-    module = DISTRIBUTIONS.get(engine, engine)
-    return engine in pythons or importlib.util.find_spec(module) is not None
+def interpreters(engines: list[str], given: dict[str, str], folder: Path) -> dict[str, str]:
+    """The Python of every engine that is there; says why of those that are left out."""
+    found: dict[str, str] = {}
+    for engine in engines:
+        try:
+            python = given.get(engine) or interpreter(engine, folder)
+        except RuntimeError as error:
+            console.print(f"[yellow]{engine} is left out: {error}")
+            continue
+        if python == sys.executable and importlib.util.find_spec(DISTRIBUTIONS.get(engine, engine)) is None:
+            console.print(f"[yellow]{engine} is left out: it is not installed")
+            continue
+        found[engine] = python
+    return found
 
 
-def measure(name: str, threads: int, engines: list[str], pythons: dict[str, str], folder: Path) -> list[Row]:
+def measure(name: str, threads: int, pythons: dict[str, str], folder: Path) -> list[Row]:
     """All engines on one network, side by side."""
     model, shape = model_file(name, folder), input_shape(name)
     workers: dict[str, Worker] = {}
     with tempfile.TemporaryDirectory() as scratch:
         array = Path(scratch) / "input.npy"
         np.save(array, example(name))
-        for engine in engines:
-            python = pythons.get(engine, sys.executable)
+        for engine, python in pythons.items():
             problem = convert(engine, model, shape, python)
             try:
                 if problem:
@@ -167,15 +178,15 @@ def main(
     """Compare engines on the same networks in one run."""
     if precision not in ("f32", "float32"):
         raise typer.BadParameter(f"precision '{precision}' is not measured yet; use f32")
-    pythons = dict(item.split("=", 1) for item in python or [])
-    wanted = [engine for engine in engines.split(",") if available(engine, pythons)]
+    given = dict(item.split("=", 1) for item in python or [])
+    pythons = interpreters(engines.split(","), given, folder)
     rows: list[Row] = []
     for name in models.split(","):
         for count in threads.split(","):
-            rows += measure(name, int(count), wanted, pythons, folder)
+            rows += measure(name, int(count), pythons, folder)
             if json_file is not None:
                 json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    show(rows, wanted)
+    show(rows, list(pythons))
 
 
 if __name__ == "__main__":
