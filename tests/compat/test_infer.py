@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tensorwright.base.errors import ExecutionError, ShapeError, TensorwrightError
+from tensorwright.base.errors import ExecutionError, NetworkError, ShapeError, TensorwrightError
 from tensorwright.compat.pycuda import driver as cuda
 from tensorwright.compat.tensorrt import infer, utils
 
@@ -313,6 +313,54 @@ def test_recurrent_layers_and_ragged_softmax(builder, rng):
     assert [old.get_output(n).get_dimensions() for n in range(2)] == [(4, 5, 2), (1, 5, 2)]
     bounds = network.add_input("bounds", infer.DataType.INT32, (4, 1))
     assert network.add_ragged_softmax(x, bounds).get_output(0).get_dimensions() == (4, 3)
+
+
+def test_formulas_for_output_dimensions(builder, rng):
+    class Ceil(infer.OutputDimensionsFormula):
+        asked = None
+
+        def compute(self, input_dims, kernel_size, stride, padding, dilation, layer_name):
+            self.asked = (input_dims.H(), kernel_size.W(), stride, padding, dilation, layer_name)
+            both = zip(input_dims, kernel_size, stride, padding, strict=True)
+            return infer.DimsHW([-(-(i + 2 * p - k) // s) + 1 for i, k, s, p in both])
+
+    class Fixed(infer.OutputDimensionsFormula):
+        def compute(self, *given):
+            return infer.DimsHW(7, 8)
+
+    network = builder.create_network()
+    x = network.add_input("x", infer.DataType.FLOAT, (2, 6, 6))
+    pool = network.add_pooling(x, infer.PoolingType.MAX, (3, 3))
+    pool.set_stride((2, 2))
+    pool.set_name("pool")
+    weights = rng.uniform(-1, 1, (4, 2, 3, 3)).astype(np.float32)
+    conv = network.add_convolution(x, 4, (3, 3), weights, None)
+    conv.set_stride((2, 2))
+    conv.set_dilation((2, 2))
+    up = network.add_deconvolution(x, 4, (3, 3), weights, None)
+    assert pool.get_output(0).get_dimensions() == (2, 2, 2)
+    formula = Ceil()
+    network.set_pooling_output_dimensions_formula(formula)
+    network.set_convolution_output_dimensions_formula(Ceil())
+    network.set_deconvolution_output_dimensions_formula(Fixed())
+    assert network.get_pooling_output_dimensions_formula() is formula
+    found = [layer.get_output(0).get_dimensions() for layer in (pool, conv, up)]
+    assert found == [(2, 3, 3), (4, 2, 2), (4, 7, 8)]
+    assert formula.asked == (6, 3, (2, 2), (0, 0), (1, 1), "pool")
+    network.set_pooling_output_dimensions_formula(Fixed())
+    assert pool.get_output(0).get_dimensions() == (2, 7, 8)
+    network.set_pooling_output_dimensions_formula(None)
+    assert pool.get_output(0).get_dimensions() == (2, 2, 2)
+    assert network.get_pooling_output_dimensions_formula() is None
+    conv.set_stride((1, 1))
+    network.set_convolution_output_dimensions_formula(One())
+    with pytest.raises(NetworkError, match="gives 1 windows, fewer than fit"):
+        _ = conv.get_output(0).get_dimensions()
+
+
+class One(infer.OutputDimensionsFormula):
+    def compute(self, *given):
+        return (1, 1)
 
 
 def test_engines_cannot_be_refitted():

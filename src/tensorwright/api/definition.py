@@ -15,7 +15,7 @@ from tensorwright.api.dimensions import (
     settled_symbols,
 )
 from tensorwright.api.enums import LayerType
-from tensorwright.api.layer import Layer
+from tensorwright.api.layer import Formula, Layer
 from tensorwright.api.tensor import UNKNOWN, Tensor
 from tensorwright.base.errors import NetworkError, ShapeError
 from tensorwright.graph.graph import Graph, Value, input_value
@@ -60,11 +60,26 @@ class Definition:
     def __init__(self, explicit_batch: bool = True, name: str = "network") -> None:
         self.name = name
         self.has_implicit_batch_dimension = not explicit_batch
+        self.output_dimensions_formulas: dict[LayerType, Formula] = {}
         self._inputs: list[InputLayer] = []
         self._layers: list[Layer] = []
         self._marked: list[Tensor] = []
         self._values: dict[Layer, tuple[Value, ...]] = {}
         self._numbers: dict[LayerType, int] = {}
+
+    def set_output_dimensions_formula(self, type: LayerType, formula: Formula | None) -> None:
+        """Let a function say the spatial extents of the outputs of all layers of a type; None for the usual ones.
+
+        Padding after the input is chosen to that end.
+        """
+        if type not in (LayerType.CONVOLUTION, LayerType.DECONVOLUTION, LayerType.POOLING):
+            raise NetworkError(f"set_output_dimensions_formula: expected a type of layers with windows, found {type!r}")
+        self.output_dimensions_formulas.pop(type, None)
+        if formula is not None:
+            self.output_dimensions_formulas[type] = formula
+        for layer in self._layers:
+            if layer.type is type:
+                self.invalidate(layer)
 
     def add_input(self, name: str, dtype: object, shape: Sequence[object]) -> Tensor:
         """An input of the engine.

@@ -18,8 +18,14 @@ from tensorwright.tensor.weights import Weights
 PACKAGE = __name__.partition(".")[0]
 
 
+Formula = Callable[[Sequence[int], Sequence[int], Sequence[int], Sequence[int], Sequence[int], str], Sequence[int]]
+"""The extents of an output from those of the input, of the dilated kernel, stride, padding, dilation, and the layer."""
+
+
 class Network(Owner, Protocol):
     """What a layer asks of the network that it belongs to."""
+
+    output_dimensions_formulas: dict[LayerType, Formula]
 
     def invalidate(self, layer: Layer) -> None:
         """The values of the layer, and of all that follow from them, have to be computed anew."""

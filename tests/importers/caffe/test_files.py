@@ -295,7 +295,6 @@ def test_the_first_generation_of_the_format(rng):
         layers { layer { name: "fc" type: "innerproduct" num_output: 5 biasterm: false } bottom: "two" top: "fc" }
         layers { layer { name: "prob" type: "softmax" } bottom: "fc" top: "prob" }
     """)
-    fc = "inner_product_param { num_output: 5 bias_term: false }"
     new = definition(
         layer("Convolution", "convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 2 }", name="conv1")
         + layer("ReLU", bottoms="out", tops="out", name="relu1")

@@ -155,7 +155,8 @@ class ConvolutionLayer(_WeightedWindows):
         (x,) = inputs
         weights = self.weights(x)
         begin, end = self.pads(x.type.shape[2:], self.spans)
-        end = self.rounded_up(x.type.shape[2:], self.spans, begin, end)
+        by_formula = self.formula_end(x.type.shape[2:], self.spans, begin, end)
+        end = self.rounded_up(x.type.shape[2:], self.spans, begin, end) if by_formula is None else by_formula
         op = Convolution(self.stride, begin, end, self.dilation, self.num_groups)
         return (self.node(op, x, *weights),)
 
@@ -179,11 +180,19 @@ class DeconvolutionLayer(_WeightedWindows):
         weights = self.weights(x)
         begin, end = self.pads(x.type.shape[2:], self.spans)
         none = (0,) * self.spatial_axes
+        by_formula = self.formula_end(x.type.shape[2:], self.spans, begin, end)
+        end = end if by_formula is None else by_formula
         op = Deconvolution(self.stride, begin, end, self.dilation, self.num_groups, none)
         return (self.node(op, x, *weights),)
 
     def _same(self, extent: Dim, span: int, stride: int) -> int:
         return max(0, span - stride)
+
+    def _end(self, wanted: int, extent: int, span: int, stride: int, before: int, after: int) -> int:
+        cut = (extent - 1) * stride + span - before - wanted
+        if cut < 0:
+            raise NetworkError(f"the formula for output dimensions gives {wanted}, more than there is: {wanted + cut}")
+        return cut
 
 
 class FullyConnectedLayer(Layer):

@@ -66,7 +66,10 @@ class PoolingLayer(WindowLayer):
         begin, end = self.pads(extents, self.window_size)
         with_padding = mode == "average" and not self.average_count_excludes_padding
         ceil_mode = self.padding_mode is PaddingMode.CAFFE_ROUND_UP
-        if self.padding_mode in ROUND_UP and not ceil_mode:
+        by_formula = self.formula_end(extents, self.window_size, begin, end)
+        if by_formula is not None:
+            ceil_mode, end = False, by_formula
+        elif self.padding_mode in ROUND_UP and not ceil_mode:
             end = self.rounded_up(extents, self.window_size, begin, end)
         return self.node(Pool(mode, self.window_size, self.stride, begin, end, ones, ceil_mode, with_padding), x)
 

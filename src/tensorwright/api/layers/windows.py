@@ -91,6 +91,35 @@ class WindowLayer(Layer):
             )
         return total
 
+    def formula_end(self, extents: Sequence[Dim], spans: Sequence[int], begin: Ints, end: Ints) -> Ints | None:
+        """The padding after the input that gives as many windows as the network's formula says; None without one.
+
+        Raises:
+            NetworkError: the formula is for known extents, or gives what no padding after the input can.
+        """
+        formula = self.network.output_dimensions_formulas.get(self.type)
+        if formula is None:
+            return None
+        known = tuple(extent for extent in extents if isinstance(extent, int))
+        if len(known) < len(extents):
+            raise NetworkError(f"the formula for output dimensions needs known extents, found {list(extents)}")
+        dilation: Ints = getattr(self, "dilation", (1,) * self.spatial_axes)
+        found = integers(1, self.spatial_axes)(
+            "the formula for output dimensions", formula(known, tuple(spans), self.stride, begin, dilation, self.name)
+        )
+        return tuple(self._end(*axis) for axis in zip(found, known, spans, self.stride, begin, end, strict=True))
+
+    def _end(self, wanted: int, extent: int, span: int, stride: int, before: int, after: int) -> int:
+        if wanted == (extent + before + after - span) // stride + 1:
+            return after
+        needed = (wanted - 1) * stride + span - extent - before
+        if needed < 0:
+            raise NetworkError(
+                f"the formula for output dimensions gives {wanted} windows, fewer than fit an extent of {extent} with "
+                f"padding {before}; take a part of the input with add_slice"
+            )
+        return needed
+
     def rounded_up(self, extents: Sequence[Dim], spans: Sequence[int], begin: Ints, end: Ints) -> Ints:
         """The padding after the input with which rounding the number of windows down gives what rounding up does."""
         if self.padding_mode not in ROUND_UP:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from tensorwright.api.layer import Formula
 from tensorwright.api.layer import Layer as ApiLayer
 from tensorwright.api.layers import convolution, elementwise, matmul, pooling, recurrent, reduction, shape
 from tensorwright.api.network import NetworkDefinition as ApiNetwork
 from tensorwright.api.tensor import Tensor as ApiTensor
-from tensorwright.base.errors import NetworkError
-from tensorwright.compat.tensorrt.dims import Dims
-from tensorwright.compat.tensorrt.enums import MatrixOperation, TensorLocation
+from tensorwright.compat.tensorrt.dims import Dims, DimsHW
+from tensorwright.compat.tensorrt.enums import LayerType, MatrixOperation, TensorLocation
 from tensorwright.compat.tensorrt.facade import FACADES, Answer, Facade, accessors, faces, forward, getter, wrapped
 from tensorwright.tensor.weights import Weights as Constant
 
@@ -258,14 +258,48 @@ class ConstantLayer(Layer):
     """See `tensorwright.api.layers.matmul.ConstantLayer`."""
 
 
-def _missing(call: str, advice: str) -> Callable[..., object]:
-    def method(*_arguments: object, **_named: object) -> object:
-        raise NetworkError(f"{call} is not available: {advice}")
+class OutputDimensionsFormula:
+    """Says the extents of outputs; subclass it."""
+
+    def compute(
+        self,
+        input_dims: DimsHW,
+        kernel_size: DimsHW,
+        stride: DimsHW,
+        padding: DimsHW,
+        dilation: DimsHW,
+        layer_name: str,
+    ) -> Sequence[int]:
+        """Height and width of an output; the dilation is in the kernel size already."""
+        raise NotImplementedError(f"{type(self).__name__} must implement compute(...)")
+
+
+def _set_formula(kind: LayerType) -> Callable[[NetworkDefinition, OutputDimensionsFormula | None], bool]:
+    def method(self: NetworkDefinition, formula: OutputDimensionsFormula | None) -> bool:
+        self.formulas[kind] = formula
+        self.inner.set_output_dimensions_formula(kind, None if formula is None else _plain(formula))
+        return True
 
     return method
 
 
-_NO_FORMULAS = "set padding_mode, pre_padding and post_padding of the layers instead"
+def _plain(formula: OutputDimensionsFormula) -> Formula:
+    def compute(
+        extents: Sequence[int],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        name: str,
+    ) -> Sequence[int]:
+        both = (DimsHW(extents), DimsHW(kernel), DimsHW(stride), DimsHW(padding), DimsHW(dilation))
+        return formula.compute(*both, name)
+
+    return compute
+
+
+def _get_formula(kind: LayerType) -> Callable[[NetworkDefinition], OutputDimensionsFormula | None]:
+    return lambda self: self.formulas.get(kind)
 
 
 @faces(ApiNetwork)
@@ -310,12 +344,16 @@ class NetworkDefinition(Facade[ApiNetwork]):
     add_rnn = forward("add_rnn")
     add_rnnv2 = add_rnn_v2 = forward("add_rnn_v2")
     add_ragged_softmax = add_ragged_soft_max = forward("add_ragged_softmax")
-    set_pooling_output_dimensions_formula = _missing("set_pooling_output_dimensions_formula", _NO_FORMULAS)
-    set_convolution_output_dimensions_formula = _missing("set_convolution_output_dimensions_formula", _NO_FORMULAS)
-    set_deconvolution_output_dimensions_formula = _missing("set_deconvolution_output_dimensions_formula", _NO_FORMULAS)
-    get_pooling_output_dimensions_formula = _missing("get_pooling_output_dimensions_formula", _NO_FORMULAS)
-    get_convolution_output_dimensions_formula = _missing("get_convolution_output_dimensions_formula", _NO_FORMULAS)
-    get_deconvolution_output_dimensions_formula = _missing("get_deconvolution_output_dimensions_formula", _NO_FORMULAS)
+    set_pooling_output_dimensions_formula = _set_formula(LayerType.POOLING)
+    set_convolution_output_dimensions_formula = _set_formula(LayerType.CONVOLUTION)
+    set_deconvolution_output_dimensions_formula = _set_formula(LayerType.DECONVOLUTION)
+    get_pooling_output_dimensions_formula = _get_formula(LayerType.POOLING)
+    get_convolution_output_dimensions_formula = _get_formula(LayerType.CONVOLUTION)
+    get_deconvolution_output_dimensions_formula = _get_formula(LayerType.DECONVOLUTION)
+
+    def __init__(self, inner: ApiNetwork) -> None:
+        super().__init__(inner)
+        self.formulas: dict[LayerType, OutputDimensionsFormula | None] = {}
 
     def __len__(self) -> int:
         return len(self.inner)
