@@ -8,7 +8,9 @@ from graphs import constant, given, network
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.shape import Transpose
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 
@@ -59,3 +61,24 @@ def test_an_output_of_the_network_is_not_joined() -> None:
     x = given("x", 1, 4, 5, 6)
     first = convolution(x, 8)
     assert proposed(network(first, convolution(first, 2))) == []
+
+
+def attention(*outputs: str) -> Graph:
+    """Attention between transpositions; `outputs` names those of q, k and v that are outputs of the network."""
+    turned = {name: apply(Transpose((0, 2, 1, 3)), given(name, 1, 8, 2, 4)) for name in "qkv"}
+    scores = apply(MatMul(transpose_b=True), turned["q"], turned["k"])
+    result = apply(MatMul(), apply(Softmax(3), scores), turned["v"])
+    return network(apply(Transpose((0, 2, 1, 3)), result), *(turned[name] for name in outputs))
+
+
+def test_transpositions_around_a_chain_are_proposed_with_it() -> None:
+    assert [stages for stages in proposed(attention()) if "Transpose" in stages] == [
+        ("Transpose", "Transpose", "MatMul", "Softmax"),
+        ("Transpose", "Transpose", "Transpose", "MatMul", "Softmax", "MatMul", "Transpose"),
+        ("Transpose", "Softmax", "MatMul", "Transpose"),
+    ]
+
+
+def test_transpositions_that_others_read_stay_outside() -> None:
+    longest = max(proposed(attention("k", "v")), key=len)
+    assert longest == ("Transpose", "MatMul", "Softmax", "MatMul", "Transpose")

@@ -31,8 +31,9 @@ class Region:
     values: its operator applications, operands first; the last one is the result.
     inputs: what they use from outside, constants included.
     anchor: the convolution, product or reduction that the kernel is built around; None for elementwise regions.
-    stages: the regions that were joined into this one, each reading the result of the one before; empty for a region
-        with one anchor. The anchor is then the last stage's.
+    stages: the regions that were joined into this one: each with an anchor reads the result of the one before with an
+        anchor; those without one transpose what the first ones read or what the last one gives. Empty for a region
+        with one anchor. Otherwise the anchor is that of the last stage that has one.
     """
 
     values: tuple[Value, ...]
@@ -179,6 +180,7 @@ def region_of(values: Sequence[Value], anchor: Value | None = None) -> Region:
 
 
 def joined(stages: Sequence[Region]) -> Region:
-    """One region that computes what a chain of regions computes, each of which reads the result of the one before."""
-    whole = region_of([value for stage in stages for value in stage.values], stages[-1].anchor)
+    """One region that computes what several regions compute, in order; only the last one's result is needed outside."""
+    anchors = [stage.anchor for stage in stages if stage.anchor is not None]
+    whole = region_of([value for stage in stages for value in stage.values], anchors[-1])
     return replace(whole, stages=tuple(stages))

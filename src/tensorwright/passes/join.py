@@ -5,39 +5,66 @@ Whether there is such a kernel is for the catalogue to say, and whether it is fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tensorwright.graph.graph import Graph
+from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.region import Region, joined
+from tensorwright.ops.shape import Transpose
 
 LONGEST = 3
 """Regions in a chain: enough for product, softmax, product."""
 
 
 def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
-    """Joined regions for all chains of two to `LONGEST` regions with anchors.
+    """Joined regions for all chains of two to `LONGEST` regions with anchors, and for those chains with all
+    transpositions around them that serve nothing else.
 
     The result of every region in a chain but the last is read by the next one only, and is no output of the network.
     """
-    following = dict(_pairs(graph, regions))
-    return tuple(joined(chain) for region in regions for chain in _chains(region, following))
+    readers = _only_readers(graph, regions)
+    following = {a: b for a, b in readers.items() if a.anchor is not None and b.anchor is not None}
+    transpositions = {region.output: region for region in regions if _is_transposition(region)}
+    found: list[Region] = []
+    for region in regions:
+        for chain in _chains(region, following):
+            found.append(joined(chain))
+            around = _surrounded(chain, readers, transpositions)
+            if len(around) > len(chain):
+                found.append(joined(around))
+    return tuple(found)
 
 
-def _chains(start: Region, following: dict[Region, Region]) -> Iterator[list[Region]]:
+def _chains(start: Region, following: Mapping[Region, Region]) -> Iterator[list[Region]]:
     chain = [start]
     while len(chain) < LONGEST and chain[-1] in following:
         chain = [*chain, following[chain[-1]]]
         yield chain
 
 
-def _pairs(graph: Graph, regions: Sequence[Region]) -> Iterator[tuple[Region, Region]]:
-    """Regions with anchors, and the only one that reads their result."""
+def _surrounded(
+    chain: Sequence[Region], readers: Mapping[Region, Region], transpositions: Mapping[Value, Region]
+) -> list[Region]:
+    """A chain between the transpositions that only it reads and the one that alone reads its result."""
+    sources = (transpositions.get(value) for region in chain for value in region.inputs)
+    before = [region for region in dict.fromkeys(sources) if region is not None and readers.get(region) in chain]
+    after = readers.get(chain[-1])
+    return [*before, *chain, *([after] if after is not None and _is_transposition(after) else [])]
+
+
+def _is_transposition(region: Region) -> bool:
+    return all(isinstance(value.op, Transpose) for value in region.values)
+
+
+def _only_readers(graph: Graph, regions: Sequence[Region]) -> dict[Region, Region]:
+    """For regions whose result one region alone reads, that region."""
     uses, outputs = graph.uses(), {value for _, value in graph.outputs}
     readers = {value: region for region in regions for value in region.inputs}
+    found: dict[Region, Region] = {}
     for region in regions:
         result = region.output
         reader = readers.get(result)
-        if reader is None or region.anchor is None or reader.anchor is None or result in outputs:
+        if reader is None or result in outputs:
             continue
         if uses[result] == sum(value.inputs.count(result) for value in reader.values):
-            yield region, reader
+            found[region] = reader
+    return found

@@ -75,44 +75,49 @@ def problem_of(region: Region) -> Problem | None:
     if len(stages) != 3 or not all(_is_transposition(s) for s in region.stages if s.anchor is None):
         return None
     scores, softmax, result = stages
-    if not _is_product(scores) or not _is_product(result) or not _is_softmax_of(softmax, scores):
+    first, last = _product(scores), _product(result)
+    if first is None or last is None or not _is_softmax_of(softmax, scores) or not _fits(softmax, result):
         return None
-    assert result.anchor is not None
-    assert scores.anchor is not None
-    weights, values = result.anchor.inputs
-    queries, keys = scores.anchor.inputs
-    first, last = scores.anchor.op, result.anchor.op
-    assert isinstance(first, MatMul)
-    assert isinstance(last, MatMul)
-    if weights is not softmax.output or last.transpose_a or scores.output.type.shape[:-2] != result.output.type.shape[:-2]:
+    (queries, keys), (powers, values) = first.inputs, last.inputs
+    used = {value for stage in (scores, result) for value in stage.inputs}
+    if not used <= {*region.inputs, queries, keys, powers, values}:
         return None
-    q, k = _factor(region, queries, first.transpose_a), _factor(region, keys, first.transpose_b)
-    v = _factor(region, values, last.transpose_b)
-    steps = _output_steps(region.output, result.output)
-    *batch, rows, columns = scores.output.type.shape
-    width = result.output.type.shape[-1]
+    q, k = _factor(region, queries, _op(first).transpose_a), _factor(region, keys, _op(first).transpose_b)
+    v, steps = _factor(region, values, _op(last).transpose_b), _output_steps(region.output, result.output)
     if q is None or k is None or v is None or steps is None or steps[-1] != 1 or not (_packable(k) and _packable(v)):
         return None
-    depth = q.shape[-1]
+    *batch, rows, columns = scores.output.type.shape
+    depth, width = q.shape[-1], v.shape[-1]
     if not (isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int) and isinstance(width, int)):
         return None
-    around = tuple(Region(s.values, region.inputs, s.anchor) for s in (scores, result))
-    return Problem(q, k, v, *around, tuple(batch), rows, depth, columns, width, steps)
+    if width == 1 or columns == 1:
+        return None
+    before, after = (Region(stage.values, region.inputs, stage.anchor) for stage in (scores, result))
+    return Problem(q, k, v, before, after, tuple(batch), rows, depth, columns, width, steps)
 
 
 def _is_transposition(stage: Region) -> bool:
     return all(isinstance(value.op, Transpose) for value in stage.values)
 
 
-def _is_product(stage: Region) -> bool:
-    anchor = stage.anchor
-    return (
-        anchor is not None
-        and isinstance(anchor.op, MatMul)
-        and anchor.type.dtype == FLOAT32
-        and stage.output.type.dtype == FLOAT32
-        and is_elementwise_around(stage)
-    )
+def _product(stage: Region) -> Value | None:
+    """The product that a stage is built around, if its epilogue is elementwise."""
+    anchor, output = stage.anchor, stage.output
+    if anchor is None or not isinstance(anchor.op, MatMul) or not is_elementwise_around(stage):
+        return None
+    return anchor if anchor.type.dtype == FLOAT32 and output.type.dtype == FLOAT32 else None
+
+
+def _op(product: Value) -> MatMul:
+    assert isinstance(product.op, MatMul)
+    return product.op
+
+
+def _fits(softmax: Region, result: Region) -> bool:
+    """Whether the softmax is the left factor of the result, batch by batch."""
+    assert result.anchor is not None
+    same = softmax.output.type.shape[:-2] == result.output.type.shape[:-2]
+    return same and result.anchor.inputs[0] is softmax.output and not _op(result.anchor).transpose_a
 
 
 def _is_softmax_of(stage: Region, scores: Region) -> bool:

@@ -64,6 +64,14 @@ class ScaledRows(RowEpilogue):
         super().store(emitter, output, scaled, row, masks)
 
 
+class Larger(RowVectors):
+    """Has "max" as its only function, in one instruction; if one operand is NaN the result is the second one."""
+
+    def apply(self, function: str, *operands: Register) -> Register:
+        left, right = operands
+        return self.builder.select(self.builder.compare("ogt", left, right), left, right)
+
+
 @dataclass(frozen=True)
 class RowPowers:
     """Replaces x by ``exp(x - max)`` in rows of `count` vectors."""
@@ -72,11 +80,11 @@ class RowPowers:
     count: int
 
     def largest(self, row: Pointer) -> Register:
-        """The maximum of a row."""
-        vectors = self.vectors
+        """The maximum of a row; of one with NaNs, any of its numbers."""
+        vectors = Larger(self.vectors.builder, self.vectors.lanes)
 
         def body(start: Pointer, so_far: Sequence[Register], count: int) -> list[Register]:
-            return [vectors.apply("max", a, b) for a, b in zip(so_far, vectors.load(start, count, -inf), strict=True)]
+            return [vectors.apply("max", a, b) for a, b in zip(vectors.load(start, count, -inf), so_far, strict=True)]
 
         return vectors.total("max", self._rounds(row, -inf, body))
 

@@ -18,8 +18,8 @@ from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
-BLOCK_ROWS = (14, 28)
-"""About how many rows have their scores in workspace at a time."""
+BLOCK_ROWS = 16
+"""At most so many rows, but one tile at least, have their scores in workspace at a time."""
 
 
 class Attention:
@@ -36,15 +36,8 @@ class Attention:
         if problem is None:
             return []
         vectors = -(-problem.columns // target.float_lanes)
-        shapes = sorted(tile_shapes(target, vectors), reverse=True)
-        plain, found = plain_inputs(region), dict[Config, None]()
-        for rows in BLOCK_ROWS:
-            for tallest, wide in shapes:
-                tiles = RowTiles(1, problem.rows, tallest)
-                groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
-                options = ("rows", tallest), ("vectors", wide), ("block", max(1, rows // tallest)), ("groups", groups)
-                found[Config(plain, PLAIN, options)] = None
-        return [c for c in found if _cut(problem, c, target).workspace <= target.l2_bytes]
+        configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
+        return [config for config in configs if _cut(problem, config, target).workspace <= target.l2_bytes]
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         problem = problem_of(region)
@@ -66,6 +59,13 @@ class Attention:
 
 
 TACTICS = (Attention(),)
+
+
+def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config:
+    tiles = RowTiles(1, problem.rows, rows)
+    groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
+    options = ("rows", rows), ("vectors", vectors), ("block", max(1, BLOCK_ROWS // rows)), ("groups", groups)
+    return Config(plain_inputs(region), PLAIN, options)
 
 
 def _cut(problem: Problem, config: Config, target: Target) -> Cut:
