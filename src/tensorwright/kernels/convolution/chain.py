@@ -17,7 +17,7 @@ from tensorwright.tensor.dtype import FLOAT32, INT64
 class _Strip:
     """A strip of rows of the depthwise result: from `low` to `high`.
 
-    image, part: which image, and which part of the channels. is_first, is_last: whether it is so in its task.
+    image, part: which image, and which part of the channels. is_first: whether it is its task's first.
     """
 
     image: Register
@@ -25,7 +25,6 @@ class _Strip:
     low: Register
     high: Register
     is_first: Register
-    is_last: Register
 
     @property
     def rows(self) -> Span:
@@ -38,9 +37,9 @@ class ChainEmitter:
 
     For a few blocks of channels at a time, it computes the rows of the depthwise input that a strip reads, and from
     them the strip. When the strip is complete in all channels, the pointwise convolution behind reads it. Rows of input
-    that the next strip reads again are kept for it; between tasks, they are computed twice.
+    lie in a ring, so that the next strip finds those that it reads again; between tasks, they are computed twice.
 
-    before, depthwise, after: the emitters of the members. workspace: holds input, rows kept, and result.
+    before, depthwise, after: the emitters of the members. workspace: holds input, then result.
     """
 
     plan: ChainPlan
@@ -64,8 +63,7 @@ class ChainEmitter:
                 low = self._scaled(strip, plan.strips.height)
                 high = self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output)
                 is_first = builder.compare("eq", strip, first)
-                is_last = builder.compare("eq", builder.add(strip, literal(1, INT64)), stop)
-                self._strip(_Strip(image, part, low, high, is_first, is_last))
+                self._strip(_Strip(image, part, low, high, is_first))
 
     def _strip(self, strip: _Strip) -> None:
         depthwise = self.depthwise
@@ -89,7 +87,7 @@ class ChainEmitter:
         groups = self._part(strip.part, before.plan.group_count)
         low, high = self._first_input(strip.low), self._last_input(strip.high)
         done = low
-        if self.plan.shared_rows:
+        if self.plan.has_ring:
             done = builder.intrinsic("smax", (low, self._last_input(strip.low)))
             done = builder.select(strip.is_first, low, done)
         for run in before.plan.output_runs:
@@ -100,37 +98,10 @@ class ChainEmitter:
                 within = builder.sub(group, literal(run.first, INT64))
                 block = builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
                 blocks = Span(block, builder.add(block, literal(len(run.lanes), INT64)))
-                held = self._held(block, low)
-                self._restore(blocks, held, Span(low, done))
+                held = self.workspace if self.plan.has_ring else self._held(block, low)
                 units = self._units(before, Span(done, high))
                 replace(before, output=held).tiles(strip.image, source, group, run, (), units)
                 depthwise.part(strip.image, held, blocks, (), self._units(depthwise, strip.rows))
-                self._keep(blocks, held, strip, high)
-
-    # ---- rows that two strips read
-
-    def _restore(self, blocks: Span, held: Pointer, rows: Span) -> None:
-        """Bring back what the strip before has kept."""
-        if self.plan.shared_rows:
-            self._copy(blocks, rows, self._kept(rows.low), self.plan.shared_memory, held, self.plan.input_memory)
-
-    def _keep(self, blocks: Span, held: Pointer, strip: _Strip, end: Register) -> None:
-        """Put aside what the next strip of the task will read."""
-        if self.plan.shared_rows:
-            first = self._first_input(strip.high)
-            rows = Span(first, self.builder.select(strip.is_last, first, end))
-            self._copy(blocks, rows, held, self.plan.input_memory, self._kept(first), self.plan.shared_memory)
-
-    def _copy(self, blocks: Span, rows: Span, source: Pointer, read: Memory, target: Pointer, written: Memory) -> None:
-        """Whole rows of some blocks."""
-        builder, lanes = self.builder, self.plan.lanes
-        step = read.spatial[0]
-        with self._each(blocks) as block:
-            origin = builder.offset(source, self._scaled(block, read.channel), FLOAT32)
-            place = builder.offset(target, self._scaled(block, written.channel), FLOAT32)
-            with self._each(Span(self._scaled(rows.low, step), self._scaled(rows.high, step)), lanes) as element:
-                vector = builder.load(builder.offset(origin, element, FLOAT32), FLOAT32, lanes)
-                builder.store(vector, builder.offset(place, element, FLOAT32), FLOAT32)
 
     # ---- rows
 
@@ -164,18 +135,14 @@ class ChainEmitter:
 
     def _held(self, block: Register, row: Register) -> Pointer:
         """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
-        return self._before(0, self.plan.input_memory, block, row)
-
-    def _kept(self, row: Register) -> Pointer:
-        """Where the depthwise input would begin, of which the workspace keeps rows that begin at this one."""
-        return self._before(1, self.plan.shared_memory, literal(0, INT64), row)
+        return self._before(self.workspace, self.plan.input_memory, block, row)
 
     def _result(self, row: Register) -> Pointer:
         """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
-        return self._before(2, self.plan.result_memory, literal(0, INT64), row)
+        place = self.builder.offset(self.workspace, self.plan.input_elements, FLOAT32)
+        return self._before(place, self.plan.result_memory, literal(0, INT64), row)
 
-    def _before(self, piece: int, memory: Memory, block: Register, row: Register) -> Pointer:
-        place = self.builder.offset(self.workspace, sum(self.plan.workspace[:piece]), FLOAT32)
+    def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
         distance = self.builder.add(self._scaled(block, memory.channel), self._scaled(row, memory.spatial[0]))
         return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), FLOAT32)
 

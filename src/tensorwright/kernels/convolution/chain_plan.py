@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensorwright.graph.graph import is_constant, weights_in
@@ -151,20 +151,16 @@ class ChainPlan:
         return (self.rows.kernel - 1) * self.rows.dilation + 1
 
     @property
-    def shared_rows(self) -> int:
-        """Rows of input, at most, that a strip and the next one both read; 0 if no task has two strips."""
-        return min(max(self.reach - self.rows.stride, 0), self.rows.input) if self.strips.count > 1 else 0
+    def has_ring(self) -> bool:
+        """Whether rows of the depthwise input stay for the next strip of a task."""
+        return self.strips.count > 1
 
     @property
     def input_memory(self) -> Memory:
-        """The depthwise input: the rows that one strip reads, of as many blocks as the member before makes at once."""
-        height = (self.strips.height - 1) * self.rows.stride + self.reach
-        return _memory(min(height, self.rows.input), self.members.depthwise.axes[1].input, self.lanes)
-
-    @property
-    def shared_memory(self) -> Memory:
-        """The rows of the depthwise input that the next strip reads again, of all blocks."""
-        return _memory(self.shared_rows, self.members.depthwise.axes[1].input, self.lanes)
+        """The depthwise input: the rows that one strip reads."""
+        height = min((self.strips.height - 1) * self.rows.stride + self.reach, self.rows.input)
+        memory = _memory(height, self.members.depthwise.axes[1].input, self.lanes)
+        return replace(memory, ring=height) if self.has_ring else memory
 
     @property
     def result_memory(self) -> Memory:
@@ -172,19 +168,21 @@ class ChainPlan:
         return _memory(self.strips.height, self.members.depthwise.axes[1].output, self.lanes)
 
     @property
-    def workspace(self) -> tuple[int, int, int]:
-        """Elements of the depthwise input, of its shared rows, of the result."""
-        blocks, inputs, shared, results = self.depthwise.output_blocks, 0, 0, 0
-        if self.before is not None:
-            inputs = self.input_memory.channel * max(len(run.lanes) for run in self.before.output_runs)
-            shared = self.shared_memory.channel * blocks if self.shared_rows else 0
-        if self.after is not None:
-            results = self.result_memory.channel * blocks
-        return inputs, shared, results
+    def input_elements(self) -> int:
+        """Those of all blocks if they stay for another strip, else of as many as are computed at once."""
+        if self.before is None:
+            return 0
+        largest = max(len(run.lanes) for run in self.before.output_runs)
+        return self.input_memory.channel * (self.depthwise.output_blocks if self.has_ring else largest)
 
     @property
-    def workspace_bytes(self) -> int:
-        return sum(self.workspace) * FLOAT32.size
+    def result_elements(self) -> int:
+        return 0 if self.after is None else self.result_memory.channel * self.depthwise.output_blocks
+
+    @property
+    def workspace(self) -> int:
+        """Bytes."""
+        return (self.input_elements + self.result_elements) * FLOAT32.size
 
 
 def _memory(height: int, width: int, lanes: int) -> Memory:
@@ -221,5 +219,5 @@ def _member_config(config: Config, number: int) -> Config:
 
 def heights_of(extent: int) -> Sequence[int]:
     """Heights of strips that divide an extent evenly, more or less, into 1, 2, 4, ... strips."""
-    counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= extent]
+    counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128) if count < 2 * extent]
     return list(dict.fromkeys(-(-extent // count) for count in counts))

@@ -18,16 +18,20 @@ class Memory:
     """Steps in elements through the input: from image to image, along every spatial axis, from channel to channel.
 
     block: channels that lie side by side (1 in row-major layout); channel: from one such block to the next.
+    ring: after so many rows (of the last axis but one) their places are used again; 0 if each has its own.
     """
 
     image: int
     spatial: tuple[int, ...]
     channel: int
     block: int
+    ring: int = 0
 
     def address(self, position: Sequence[Dim]) -> Dim:
         """The place of an element in blocked layout within its image: ``(batch, block, *spatial, lane)``."""
         _, block, *spatial, lane = position
+        if self.ring:
+            spatial[-2] = spatial[-2] % self.ring
         return sum(
             (index * step for index, step in zip(spatial, self.spatial, strict=True)), block * self.channel + lane
         )
@@ -103,6 +107,8 @@ class TileEmitter:
 
     def _outer(self, number: int, sums: Sums, x: Pointer, weights: Pointer, positions: Sequence[Register]) -> Sums:
         axis, step = self.axes[number], self.memory.spatial[number]
+        if self._is_ring(number):
+            return self._walked(number, sums, x, weights, positions)
         first = self._scaled(positions[number], axis.stride * step)
         x = self._moved(x, first, -axis.before * step)
         if number == len(self.axes) - 1:
@@ -127,14 +133,27 @@ class TileEmitter:
         """A loop over the taps that read input."""
         builder, axis = self.builder, self.axes[number]
         if axis.kernel == 1 and not axis.clips:
-            return self._outer(number + 1, sums, x, weights, positions)
+            source = self._tapped(number, x, positions, literal(0, INT64)) if self._is_ring(number) else x
+            return self._outer(number + 1, sums, source, weights, positions)
         low, high = self._tap_range(axis, positions[number])
         loop = builder.begin_loop(low, high, 1, list(sums.values()))
-        source = self._moved(x, self._scaled(loop.index, axis.dilation * self.memory.spatial[number]))
+        source = self._tapped(number, x, positions, loop.index)
         place = self._moved(weights, self._scaled(loop.index, self._weights_between(number)))
         carried = dict(zip(sums, loop.carried, strict=True))
         after = self._outer(number + 1, carried, source, place, positions)
         return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+
+    def _is_ring(self, number: int) -> bool:
+        return self.memory.ring > 0 and number == len(self.axes) - 2
+
+    def _tapped(self, number: int, x: Pointer, positions: Sequence[Register], tap: Register) -> Pointer:
+        """Where a tap of an axis reads: `x` is where the first one does, or where a ring begins."""
+        builder, axis, step = self.builder, self.axes[number], self.memory.spatial[number]
+        if not self._is_ring(number):
+            return self._moved(x, self._scaled(tap, axis.dilation * step))
+        first = builder.sub(self._scaled(positions[number], axis.stride), literal(axis.before, INT64))
+        row = builder.add(first, self._scaled(tap, axis.dilation))
+        return self._moved(x, self._scaled(builder.binary("urem", row, literal(self.memory.ring, INT64)), step))
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
         """All taps of the last axis, for the other axes' taps that `x` and `weights` are moved to."""

@@ -45,8 +45,8 @@ TASKS = (2, 8)
 MOST_CUTS = 3
 """Cuts of one dense member that are tried, the most promising of all."""
 
-PREFERRED = 0.7
-"""The share of what workspace a kernel may have that large strips should use."""
+PREFERRED = 0.3
+"""The share of what workspace a kernel may have that strips should use."""
 
 
 class ConvolutionChain:
@@ -111,10 +111,10 @@ def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
             plan
             for cuts in _cuts(own, target, by_rows=height < output)
             for strips in _strips(own, height, cuts, target.float_lanes)
-            if (plan := ChainPlan(own, cuts, strips, target.float_lanes)).is_sound and plan.workspace_bytes <= limit
+            if (plan := ChainPlan(own, cuts, strips, target.float_lanes)).is_sound and plan.workspace <= limit
         ]
         found.append(plans)
-    found = sorted(filter(None, found), key=lambda plans: abs(plans[0].workspace_bytes - limit * PREFERRED))
+    found = sorted(filter(None, found), key=lambda plans: abs(plans[0].workspace - limit * PREFERRED))
     return [plan for plans in zip_longest(*found) for plan in plans if plan is not None]
 
 
@@ -183,7 +183,7 @@ class _Maker:
             tasks=plan.tasks,
             packings=tuple(self.packings),
             symbols=self.symbols,
-            workspace=plan.workspace_bytes,
+            workspace=plan.workspace,
             in_place=self.in_place,
         )
 
