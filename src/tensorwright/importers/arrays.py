@@ -18,6 +18,11 @@ from tensorwright.tensor.dtype import INT64
 
 Pairs = Sequence[tuple[int, int]]
 
+LONGEST_AXIS = 1 << 24
+"""An axis whose positions are listed has at most so many; one of a damaged model may claim any number."""
+MOST_PARTS = 1 << 14
+"""Into so many parts a tensor may be divided."""
+
 
 def reshaped(node: Composer, x: Value, target: Sequence[Dim]) -> Value:
     """The elements under another shape, in which one extent may be -1: what is left."""
@@ -59,6 +64,12 @@ def expanded(node: Composer, x: Value, axis: int) -> Value:
     """The value with an axis of extent 1 more."""
     own = node.axis(axis, x.type.rank + 1)
     return node.reshape(x, (*x.type.shape[:own], 1, *x.type.shape[own:]))
+
+
+def expect_parts(node: Composer, count: int) -> None:
+    """Refuse to divide a tensor into more parts than any real model does."""
+    if not 0 <= count <= MOST_PARTS:
+        node.fail(f"a tensor in {count} parts; expected at most {MOST_PARTS}: is the file damaged?")
 
 
 def packed(node: Composer, values: Sequence[Value], axis: int) -> Value:
@@ -199,6 +210,8 @@ def _mirrored(node: Composer, x: Value, pairs: Pairs) -> Value:
         if pair == (0, 0):
             continue
         (extent,) = node.static(x.type.shape[axis : axis + 1], "an axis that is padded symmetrically")
+        if extent + sum(pair) > LONGEST_AXIS:
+            node.unsupported(f"an axis of {extent + sum(pair)} elements that is padded symmetrically")
         if max(pair) > extent:
             node.fail(f"axis {axis} of extent {extent} cannot be mirrored {max(pair)} elements far")
         positions = np.pad(np.arange(extent), pair, mode="symmetric")

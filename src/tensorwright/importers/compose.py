@@ -13,10 +13,15 @@ from tensorwright.ops.shape import Concatenation, Slice
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
 
+LONGEST = 1 << 24
+"""How many numbers are listed at most; a damaged model may claim any number."""
+
 
 def counting(node: Composer, extent: Dim) -> Value:
     """The vector 0, 1, ..., extent - 1 of int64; `extent` may be symbolic."""
     if isinstance(extent, int):
+        if extent > LONGEST:
+            node.unsupported(f"counting to {extent}, beyond {LONGEST}")
         return node.constant(np.arange(extent), INT64)
     ones = node.expand(node.constant(np.ones(1), INT64), (extent,))
     return node.apply(CumulativeSum(0, True, False), ones)

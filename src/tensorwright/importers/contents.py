@@ -12,13 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.base.errors import ShapeError
 from tensorwright.graph.graph import Value, apply, constant_value, is_constant, weights_in
 from tensorwright.graph.op import Op
 from tensorwright.ops.elementwise import Binary, Cast, Identity, Select, Unary
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, DimensionTensor, Expand, Reshape, Slice, Tile, Transpose
-from tensorwright.tensor.dim import Dim, bounds, floor_divide, is_static, maximum, minimum, product, remainder
+from tensorwright.tensor.dim import (
+    Dim,
+    bounds,
+    floor_divide,
+    is_static,
+    maximum,
+    minimum,
+    product,
+    remainder,
+    upper_bound,
+)
 from tensorwright.tensor.dtype import INT64, DType
 from tensorwright.tensor.weights import weights_of
 
@@ -70,10 +81,16 @@ def compute(op: Op, inputs: Sequence[Value], name: str) -> Value | None:
     known = [operand for operand in operands if operand is not None]
     if len(known) < len(operands) or not known:
         return None
-    result = _compute(op, known)
+    type = op.infer([value.type for value in inputs])
+    if upper_bound(type.elements) > LARGEST:
+        return None
+    try:
+        result = _compute(op, known)
+    except ShapeError:
+        return None
     if result is None or any(element is None for element in result.reshape(-1)):
         return None
-    return value_of(result, op.infer([value.type for value in inputs]).dtype, name)
+    return value_of(result, type.dtype, name)
 
 
 def _compute(op: Op, operands: Sequence[Dims]) -> Dims | None:

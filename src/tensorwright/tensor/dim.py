@@ -16,6 +16,10 @@ from typing import Protocol, runtime_checkable
 
 from tensorwright.base.errors import ShapeError
 
+LARGEST_SIZE = 1 << 14
+LARGEST_ATOM = 1 << 10
+"""How long expressions and atoms may be to write; shapes that need more come from damaged or hostile models."""
+
 
 @runtime_checkable
 class Atom(Protocol):
@@ -126,6 +130,11 @@ class IntegerExpression:
             low, high = low + term_low, high + term_high
         return low, high
 
+    @cached_property
+    def size(self) -> int:
+        """How many atoms it is written with, those inside quotients and the like included; at least 1."""
+        return max(1, sum(_size_of_atom(atom) for monomial, _ in self.terms for atom in monomial))
+
     def __add__(self, other: Dim) -> Dim:
         return _collect([*self.terms, *_terms(other)])
 
@@ -141,6 +150,7 @@ class IntegerExpression:
         return self * -1 + other
 
     def __mul__(self, other: Dim) -> Dim:
+        _expect_small(self.size * size_of(other), LARGEST_SIZE)
         return _collect((_sorted_atoms(left + right), a * b) for left, a in self.terms for right, b in _terms(other))
 
     __rmul__ = __mul__
@@ -223,7 +233,7 @@ def floor_divide(numerator: Dim, denominator: Dim) -> Dim:
     low, high = bounds(numerator)
     if low >= 0 and high < bounds(denominator)[0]:
         return 0
-    return expression(Quotient(_as_expression(numerator), denominator))
+    return _composed(Quotient(_as_expression(numerator), denominator))
 
 
 def remainder(numerator: Dim, denominator: Dim) -> Dim:
@@ -238,10 +248,10 @@ def remainder(numerator: Dim, denominator: Dim) -> Dim:
         low, high = bounds(rest)
         if low >= 0 and high < denominator:
             return rest
-        return rest if isinstance(rest, int) else expression(Remainder(rest, denominator))
+        return rest if isinstance(rest, int) else _composed(Remainder(rest, denominator))
     if _divide_exactly(numerator, denominator) is not None:
         return 0
-    return expression(Remainder(_as_expression(numerator), denominator))
+    return _composed(Remainder(_as_expression(numerator), denominator))
 
 
 def minimum(left: Dim, right: Dim) -> Dim:
@@ -332,6 +342,33 @@ def parts_of(atom: Atom) -> tuple[Dim, ...]:
     return ()
 
 
+def size_of(value: Dim) -> int:
+    """How long it is to write an integer down; see `IntegerExpression.size`."""
+    return value.size if isinstance(value, IntegerExpression) else 1
+
+
+def _size_of_atom(atom: Atom) -> int:
+    return 1 + sum(size_of(part) for part in parts_of(atom))
+
+
+def _expect_small(size: int, largest: int) -> None:
+    """Refuse what would grow without bounds.
+
+    Raises:
+        ShapeError: it would take more atoms than `largest`.
+    """
+    if size > largest:
+        raise ShapeError(
+            f"an expression over dimensions takes up to {size} terms, more than {largest}; give the shapes of the "
+            "inputs, or check that the model is not damaged"
+        )
+
+
+def _composed(atom: Quotient | Remainder | Extremum) -> IntegerExpression:
+    _expect_small(_size_of_atom(atom), LARGEST_ATOM)
+    return expression(atom)
+
+
 def _as_expression(value: Dim) -> IntegerExpression:
     return value if isinstance(value, IntegerExpression) else IntegerExpression(_terms(value))
 
@@ -344,7 +381,7 @@ def _divide_by_constant(numerator: IntegerExpression, denominator: int) -> Dim:
     low, high = bounds(rest)
     if low // denominator == high // denominator:
         return whole + low // denominator
-    return whole + expression(Quotient(_as_expression(rest), denominator))
+    return whole + _composed(Quotient(_as_expression(rest), denominator))
 
 
 def _divide_exactly(numerator: Dim, denominator: IntegerExpression) -> Dim | None:
@@ -373,7 +410,7 @@ def _extremum(function: str, left: Dim, right: Dim) -> Dim:
         return left if function == "min" else right
     if low >= 0:
         return right if function == "min" else left
-    return expression(Extremum(function, left, right))
+    return _composed(Extremum(function, left, right))
 
 
 def _evaluate_atom(atom: Atom, environment: Mapping[str, int]) -> int:

@@ -16,7 +16,7 @@ from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.tensorflow.attributes import Attribute
 from tensorwright.importers.tensorflow.messages import NodeDef
 from tensorwright.importers.tensorflow.read import FrozenGraph, Reference, data_inputs, order_of
-from tensorwright.importers.tensorflow.translate import is_input, read_network
+from tensorwright.importers.tensorflow.translate import is_input, known_values, read_network
 from tensorwright.tensor.type import TensorType
 
 Array = npt.NDArray[np.generic]
@@ -70,19 +70,12 @@ class Types:
 
     @cached_property
     def _values(self) -> Mapping[str, Value]:
-        return self._imported(self._outputs)
+        return known_values(self._graph, self._outputs)
 
     def of(self, source: Reference) -> TensorType | None:
         """The type of a tensor; None where it cannot be inferred."""
-        name = uff_name(source)
-        found = self._values.get(name) or self._imported([f"{source.node}:{source.output}"]).get(name)
+        found = self._values.get(uff_name(source))
         return None if found is None else found.type
-
-    def _imported(self, outputs: Sequence[str]) -> Mapping[str, Value]:
-        try:
-            return read_network(self._graph, outputs=outputs).names
-        except (ImportFailure, NetworkError):
-            return {}
 
 
 @dataclass(frozen=True, eq=False)

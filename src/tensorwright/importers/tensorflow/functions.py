@@ -10,6 +10,7 @@ from tensorwright.importers.tensorflow.messages import FunctionDef, GraphDef, No
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 DEEPEST = 32
 MOST_NODES = 1 << 16
+MOST_BYTES = 1 << 28
 
 OUTPUTS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(
@@ -36,11 +37,15 @@ def nodes_of(graph: GraphDef) -> Iterator[NodeDef]:
         ImportFailure: functions call each other without end, or make more nodes than any real graph has.
     """
     functions = {function.signature.name: function for function in graph.library.function}
-    made = 0
+    made = size = 0
     for node, depth in _expanded(graph.node, functions, 0):
-        made += depth > 0
-        if made > MOST_NODES:
-            raise ImportFailure(f"the functions of the graph make more than {MOST_NODES} nodes; is the file damaged?")
+        if depth > 0:
+            made, size = made + 1, size + node.ByteSize()
+        if made > MOST_NODES or size > MOST_BYTES:
+            raise ImportFailure(
+                f"the functions of the graph make more than {MOST_NODES} nodes or {MOST_BYTES} bytes; is the file "
+                "damaged?"
+            )
         yield node
 
 

@@ -180,6 +180,7 @@ class NodeDef(Protocol):
     op: str
 
     def CopyFrom(self, other: NodeDef, /) -> None: ...  # The name that the protobuf library gives it.
+    def ByteSize(self) -> int: ...  # The name that the protobuf library gives it.
 
     @property
     def input(self) -> MutableSequence[str]: ...

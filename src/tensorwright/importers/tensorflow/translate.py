@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NoReturn, cast
@@ -34,6 +35,7 @@ ADVICE = (
     "tf.compat.v1.graph_util.remove_training_nodes."
 )
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "ReadVariableOp"})
+MOST_FURTHER_TENSORS = 1 << 16
 WITHOUT_RESULT = frozenset({"NoOp", "Assert", "SaveV2", "RestoreV2"})
 BATCH = "batch"
 """What the first dimension of every input is called, if it is unknown: one batch goes through the whole network."""
@@ -94,6 +96,11 @@ def read_network(
     return _Translator(graph, outputs, shapes).network()
 
 
+def known_values(graph: FrozenGraph, outputs: Sequence[str]) -> Mapping[str, Value]:
+    """The values of tensors by name, as far as they can be had; the graph need not be supported as a whole."""
+    return _Translator(graph, outputs, None).known()
+
+
 def result_names(graph: FrozenGraph) -> list[str]:
     """The nodes with a result that no other node takes."""
     taken = {source.node for node in graph.nodes.values() for source in data_inputs(node)}
@@ -123,21 +130,36 @@ class _Translator:
         self._shapes = shapes
         self._findings: list[Finding] = []
         self._results: dict[str, Result] = {}
+        self._further = 0
 
     def network(self) -> Import:
         """The whole graph."""
         if not self._names:
             raise ImportFailure(f"{self._graph.label}: no output is named, and no node has a result that none takes")
-        wanted = [(name, reference(name, f"{self._graph.label}: output '{name}'")) for name in self._names]
-        order = order_of(self._graph, [source.node for _, source in wanted])
+        wanted = self._wanted()
+        inputs = self._translate_all([source.node for _, source in wanted])
+        if self._findings:
+            raise failure(self._findings, self._graph.label, ADVICE)
+        outputs = tuple((name, self._output(source)) for name, source in wanted)
+        return Import(Graph(tuple(inputs.items()), outputs), MappingProxyType(self.names()))
+
+    def known(self) -> Mapping[str, Value]:
+        """What can be translated, up to the first node that is wrong."""
+        with suppress(ImportFailure, NetworkError):
+            self._translate_all([source.node for _, source in self._wanted()])
+        return self.names()
+
+    def _wanted(self) -> list[tuple[str, Reference]]:
+        return [(name, reference(name, f"{self._graph.label}: output '{name}'")) for name in self._names]
+
+    def _translate_all(self, roots: Sequence[str]) -> dict[str, Value]:
+        """Translate what some nodes need; gives the inputs."""
+        order = order_of(self._graph, roots)
         inputs = self._inputs(order)
         for node in order:
             if node.name not in inputs:
                 self._results[node.name] = self._translated(node)
-        if self._findings:
-            raise failure(self._findings, self._graph.label, ADVICE)
-        outputs = tuple((name, self._output(source)) for name, source in wanted)
-        return Import(Graph(tuple(inputs.items()), outputs), MappingProxyType(self._all_names()))
+        return inputs
 
     def _inputs(self, order: Sequence[NodeDef]) -> dict[str, Value]:
         """The inputs that the outputs need, in the order of the file."""
@@ -198,6 +220,11 @@ class _Translator:
             return Result((None,) * 64, made)
         results = handler(Node(node.name, node.op, made.producers), alive, attributes)
         outputs = tuple(cast("list[Term]", results)) if isinstance(results, list) else (cast("Term", results),)
+        self._further += len(outputs) - 1
+        if self._further > MOST_FURTHER_TENSORS:
+            raise ImportFailure(
+                f"nodes up to this one make {self._further} tensors beyond one each: is the file damaged?"
+            )
         return Result(outputs, made)
 
     def _term(self, source: Reference) -> Term:
@@ -217,7 +244,7 @@ class _Translator:
             raise ImportFailure(f"{self._graph.label}: output '{source.node}' is in a branch that is never taken")
         return term
 
-    def _all_names(self) -> dict[str, Value]:
+    def names(self) -> dict[str, Value]:
         names: dict[str, Value] = {}
         for name, result in self._results.items():
             for number, term in enumerate(result.outputs or ()):

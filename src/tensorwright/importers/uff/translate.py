@@ -18,7 +18,7 @@ from tensorwright.importers.inputs import BATCH_RANGE
 from tensorwright.importers.names import nearest
 from tensorwright.importers.registry import handlers_in
 from tensorwright.importers.uff import messages
-from tensorwright.importers.uff.fields import dtype_from, field_value
+from tensorwright.importers.uff.fields import Field, dtype_from, field_value
 from tensorwright.importers.uff.inputs import Registered, as_computed, channels_are_last, declared_extents
 from tensorwright.importers.uff.node import Custom, CustomNode, Node
 from tensorwright.importers.uff.read import Source, UffModel, order_of, read_model
@@ -99,6 +99,7 @@ class _Translator:
         self._weights = weights
         self._values: dict[str, Value | None] = {}
         self._findings: list[Finding] = []
+        self._shared: dict[str, Field] = {}
 
     def network(self, outputs: Sequence[str]) -> Import:
         """The whole model."""
@@ -175,9 +176,21 @@ class _Translator:
         unknown = sorted(set(node.fields) - handler.attributes)
         if unknown:
             raise Unsupported(f"field {', '.join(unknown)} is not supported")
-        fields = {name: field_value(name, data, self._model.referenced) for name, data in node.fields.items()}
-        value = cast("Value", handler(Node(node.id, node.operation), inputs, fields))
+        value = cast("Value", handler(Node(node.id, node.operation), inputs, self._fields(node)))
         return self._narrowed(value) if node.operation == "Const" else value
+
+    def _fields(self, node: messages.Node) -> dict[str, Field]:
+        """The fields of a node; what several refer to is read once, however large it is."""
+        fields = {}
+        for name, data in node.fields.items():
+            shared = data.ref if data.WhichOneof("content") == "ref" else ""
+            if shared and shared in self._shared:
+                fields[name] = self._shared[shared]
+                continue
+            fields[name] = field_value(name, data, self._model.referenced)
+            if shared:
+                self._shared[shared] = fields[name]
+        return fields
 
     def _narrowed(self, value: Value) -> Value:
         """A constant in the type that weights shall have, converted back for the computation."""
@@ -196,8 +209,7 @@ class _Translator:
             if self._custom is None:
                 raise Unsupported("a custom operator, and there is no plugin of this name")
             return None
-        fields = {name: field_value(name, data, self._model.referenced) for name, data in node.fields.items()}
-        own = CustomNode(node.id, node.operation[1:], tuple(inputs), MappingProxyType(fields))
+        own = CustomNode(node.id, node.operation[1:], tuple(inputs), MappingProxyType(self._fields(node)))
         made = None if self._custom is None else self._custom(own)
         if made is None:
             raise Unsupported("a custom operator, and there is no plugin of this name")

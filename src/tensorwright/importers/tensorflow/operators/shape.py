@@ -10,6 +10,7 @@ from tensorwright.importers.arrays import (
     batch_to_space,
     block,
     expanded,
+    expect_parts,
     packed,
     padded,
     pairs_of,
@@ -66,6 +67,7 @@ def Pack(node: Node, first: Value, *others: Value, axis: int = 0) -> Value:
 
 
 def Unpack(node: Node, x: Value, *, num: int, axis: int = 0) -> list[Value]:
+    expect_parts(node, num)
     own = node.axis(axis, x.type.rank)
     if x.type.shape[own] != num:
         node.fail(f"axis {own} of {x.type} has not extent {num}")
@@ -75,6 +77,7 @@ def Unpack(node: Node, x: Value, *, num: int, axis: int = 0) -> list[Value]:
 def Split(node: Node, axis: Value, x: Value, *, num_split: int) -> list[Value]:
     own = node.axis(_one(node, axis, "the axis"), x.type.rank)
     extent = x.type.shape[own]
+    expect_parts(node, num_split)
     if num_split < 1 or extent % num_split != 0:
         node.fail(f"an axis of extent {extent} does not divide into {num_split} equal parts")
     size = floor_divide(extent, num_split)
