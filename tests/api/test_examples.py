@@ -19,6 +19,7 @@ EXPECTED = {
     "build_save_load": "16 (16, 10)",
     "edit_parsed_model": "digit 2 with probability 1.000",
     "streams": "320 images",
+    "plugin": "y: largest error below 1e-5: True\nz: largest error below 1e-5: True",
     "own_memory": "after close: 0 bytes",
 }
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))

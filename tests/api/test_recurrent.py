@@ -191,9 +191,7 @@ class TestErrors:
         return network.add_rnn_v2(x, 1, HIDDEN, STEPS, Op.LSTM, name="r")
 
     def test_gates(self, lstm, rng):
-        with pytest.raises(
-            tw.NetworkError, match=r"set_weights_for_gate: LSTM has the gates INPUT, .* found RESET"
-        ):
+        with pytest.raises(tw.NetworkError, match=r"set_weights_for_gate: LSTM has the gates INPUT, .* found RESET"):
             lstm.set_weights_for_gate(0, Gate.RESET, True, np.ones((HIDDEN, INPUTS)))
         with pytest.raises(tw.NetworkError, match="layer_index: expected a number from 0 to 1, found 2"):
             lstm.set_bias_for_gate(2, Gate.CELL, True, np.ones(HIDDEN))

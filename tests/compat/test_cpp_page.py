@@ -12,6 +12,7 @@ import tensorwright as tw
 from tensorwright.api.caffe_parser import BlobNameToTensor
 from tensorwright.api.layers.convolution import ConvolutionLayer
 from tensorwright.api.layers.pooling import PoolingLayer
+from tensorwright.api.layers.recurrent import RNNv2Layer
 from tensorwright.api.uff_parser import UffParser
 from tensorwright.compat import tensorrt as trt
 from tensorwright.compat.pycuda import driver as cuda
@@ -26,17 +27,29 @@ OURS = {
     "allocator": tw.Allocator, "blobs": BlobNameToTensor, "builder": tw.Builder(), "caffe_parser": tw.CaffeParser,
     "context": tw.ExecutionContext, "conv": ConvolutionLayer, "engine": tw.Engine, "layer": tw.Layer,
     "logger": tw.ILogger, "network": tw.NetworkDefinition, "onnx_parser": tw.OnnxParser, "pool": PoolingLayer,
+    "config": tw.BuilderConfig(tw.Logger()), "factory": tw.PluginFactory, "rnn": RNNv2Layer,
     "runtime": tw.Runtime(), "stream": tw.Stream, "tensor": tw.Tensor, "tw": tw, "uff_parser": UffParser,
 }  # fmt: skip
 OLD = {
     "allocator": trt.infer.GpuAllocator, "blobs": trt.BlobNameToTensor, "builder": trt.Builder,
     "caffe_parser": trt.CaffeParser, "context": trt.infer.ExecutionContext, "conv": trt.infer.ConvolutionLayer,
-    "cuda": cuda, "engine": trt.infer.CudaEngine, "layer": trt.infer.Layer,
+    "cuda": cuda, "engine": trt.infer.CudaEngine, "factory": trt.infer.PluginFactory, "layer": trt.infer.Layer,
+    "rnn": trt.infer.RNNv2Layer,
     "legacy_onnx_parser": trt.parsers.onnxparser.LegacyOnnxParser, "logger": trt.infer.Logger,
     "memory": trt.infer.HostMemory, "network": trt.infer.NetworkDefinition, "pool": trt.infer.PoolingLayer,
     "runtime": trt.infer.Runtime, "stream": cuda.Stream, "tensor": trt.infer.Tensor, "trt": trt,
     "uff_parser": trt.UffParser,
 }  # fmt: skip
+USUAL = """
+    ILogger log Severity kINFO IBuilder IRuntime createInferBuilder INetworkDefinition createNetwork ICaffeParser
+    createCaffeParser IBlobNameToTensor parse kFLOAT kHALF find markOutput IUffParser createUffParser registerInput
+    DimsCHW UffInputOrder kNCHW registerOutput addInput Dims3 getOutput addConvolution DimsHW setStride addPooling
+    PoolingType kMAX addFullyConnected addActivation ActivationType kRELU addSoftMax ITensor setName setMaxBatchSize
+    setMaxWorkspaceSize ICudaEngine buildCudaEngine platformHasFastFp16 IHostMemory serialize destroy
+    createInferRuntime deserializeCudaEngine IExecutionContext createExecutionContext getBindingIndex buffers
+    enqueue createExecutionContextWithoutDeviceMemory setDeviceMemory getDeviceMemorySize IGpuAllocator allocate
+    free setGpuAllocator
+"""
 NOT_CALLS = {"array.ctypes.data", "stream.handle"}
 
 
@@ -58,6 +71,11 @@ def test_the_packages_own_name(name):
 def test_the_older_name(name):
     owner, _, rest = name.partition(".")
     assert attrgetter(rest)(OLD[owner]) is not NotImplemented
+
+
+@pytest.mark.parametrize("name", USUAL.split())
+def test_the_page_has_the_names_of_the_usual_program(name):
+    assert any(re.search(rf"\b{name}\b", code) for row in ROWS for code in row[0])
 
 
 def test_the_page_has_rows():
