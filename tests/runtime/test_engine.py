@@ -218,3 +218,49 @@ def test_a_closed_engine_refuses_everything_clearly():
     for action in (engine.create_execution_context, engine.serialize):
         with pytest.raises(ExecutionError, match="engine 'scaling' is closed; load its plan again"):
             action()
+
+
+@pytest.fixture
+def fixed():
+    """An engine whose only size is fixed, so that calls take the short way."""
+    with Engine(native_plans.plan(batch=Symbol("N", 3, 3, 3))) as engine:
+        yield engine
+
+
+def test_fixed_sizes_take_the_short_way_and_the_long_one_alike(fixed, rng):
+    context = fixed.create_execution_context()
+    x = rng.standard_normal((3, native_plans.WIDTH), np.float32)
+    outputs = [context(x)["y"] for _ in range(100)] + [context({"x": x})["y"] for _ in range(100)]
+    read_only = x.copy()
+    read_only.setflags(write=False)
+    outputs += [context(read_only)["y"], context(x.view(type("Other", (np.ndarray,), {})))["y"]]
+    assert context._fixed is not None
+    assert context._fixed(read_only) is None
+    assert context._fixed(x) is not None
+    for y in outputs:
+        assert type(y) is np.ndarray
+        assert y.flags.c_contiguous
+        assert y.flags.writeable
+        assert y.ctypes.data % 64 == 0
+        np.testing.assert_array_equal(y, native_plans.expected(x))
+    assert len({y.ctypes.data for y in outputs}) == len(outputs)
+    outputs[0][:] = 0
+    np.testing.assert_array_equal(outputs[1], native_plans.expected(x))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones((2, 4), np.float32), np.ones((3, 4)), np.ones((3, 8), np.float32)[:, ::2], None]
+)
+def test_the_short_way_refuses_what_the_long_one_refuses(fixed, wrong):
+    for given in (wrong, {"x": wrong}, {}, {"z": wrong}):
+        with pytest.raises(ExecutionError, match="expected"):
+            fixed(given)
+
+
+def test_a_closed_context_of_fixed_sizes_refuses(fixed):
+    context = fixed.create_execution_context()
+    x = np.ones((3, native_plans.WIDTH), np.float32)
+    context(x)
+    context.close()
+    with pytest.raises(ExecutionError, match="is closed"):
+        context(x)

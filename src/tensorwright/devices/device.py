@@ -77,12 +77,17 @@ class Executor(Protocol):
     bindings: MutableSequence[int]
     symbols: MutableSequence[int]
 
-    def set_memory(self, address: int) -> None:
-        """Use `memory_bytes` bytes at this address for activations and scratch memory."""
+    @property
+    def runner(self) -> Callable[[], None]:
+        """What does the same as `run`, for who calls it often."""
         ...
 
     def run(self) -> None:
         """One inference; returns when it is done."""
+        ...
+
+    def set_memory(self, address: int) -> None:
+        """Use `memory_bytes` bytes at this address for activations and scratch memory."""
         ...
 
     def run_profiled(self, steps: int) -> list[int]:

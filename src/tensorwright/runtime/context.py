@@ -12,6 +12,7 @@ import numpy as np
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
+from tensorwright.runtime.calls import FixedCall, fixed_call
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
@@ -45,6 +46,8 @@ class ExecutionContext:
         self._batches: dict[int | None, Sizes] = {}
         self._memory: int | None = None
         self._closed = False
+        self._fixed: FixedCall | None = None
+        self._is_ready: list[bool] = []
         self._own_memory: Buffer | None = None
         self._obstacle: str | None = (
             "it has no device memory yet; set context.device_memory to the address of "
@@ -63,7 +66,9 @@ class ExecutionContext:
         Raises:
             ExecutionError: something about the inputs is wrong; nothing has run.
         """
-        return self._run_arrays(inputs, self._executor.run)
+        fixed = self._fixed
+        found = fixed(inputs) if fixed is not None else None
+        return self._run_arrays(inputs, self._executor.run) if found is None else found
 
     def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
         """Run on NumPy arrays; the ticks of the device before, between and after the steps."""
@@ -188,6 +193,7 @@ class ExecutionContext:
         """Stop the threads and give the memory back, after a call that is running. Twice is once."""
         with self._lock:
             self._closed = True
+            self._is_ready.clear()
             self._obstacle = "it is closed; create another one"
             self._executor.close()
             if self._own_memory is not None:
@@ -250,6 +256,16 @@ class ExecutionContext:
         self._executor.set_memory(address)
         self._memory = address
         self._obstacle = None
+        self._is_ready[:] = [True]
+        if self._fixed is None and self._has_fixed_sizes():
+            sizes, runner = self._table.sizes({}, {}), self._executor.runner
+            self._use_sizes(sizes)
+            self._fixed = fixed_call(self._table, sizes, self._bindings, runner, self._lock, self._is_ready)
+
+    def _has_fixed_sizes(self) -> bool:
+        """Whether all sizes are known, and inputs come before outputs."""
+        order = [slot.number for slot in (*self._inputs, *self._table.outputs)]
+        return order == sorted(order) and all(symbol.min == symbol.max for symbol in self._table.plan.symbols)
 
     def _use_sizes(self, sizes: Sizes) -> None:
         for number, value in enumerate(sizes.symbols):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from tensorwright.devices.buffer import Buffer
@@ -63,8 +64,7 @@ class CpuExecutor:
         base = self._control.address
         ctypes.memset(base, 0, self._control.size)
         self._context = base + fields
-        self._argument = ctypes.c_void_p(self._context)
-        self._entry = module.image.run
+        self._single = partial(module.image.run, ctypes.c_void_p(self._context))
         self.bindings = _table(ctypes.c_uint64, base + tables, counts[0])
         self.symbols = _table(ctypes.c_int64, base + tables + 8 * counts[0], counts[1])
         self._set("bindings", base + tables)
@@ -77,6 +77,15 @@ class CpuExecutor:
         if module.threads > 1:
             self._team = Team(module.image, self._control, self._context, base, module.threads)
 
+    @property
+    def runner(self) -> Callable[[], None]:
+        return self._single if self._team is None else self.run
+
+    @property
+    def context(self) -> int:
+        """The address of what the native entries are given."""
+        return self._context
+
     def set_memory(self, address: int) -> None:
         self._set("arena", address)
         self._set("workspace", address + self._module.workspace_offset)
@@ -84,7 +93,7 @@ class CpuExecutor:
     def run(self) -> None:
         if self._team is not None:
             self._team.ensure()
-        self._entry(self._argument)
+        self._single()
 
     def run_profiled(self, steps: int) -> list[int]:
         ticks = (ctypes.c_uint64 * (steps + 1))()

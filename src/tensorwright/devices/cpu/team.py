@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 import weakref
+from os import getpid
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
@@ -32,11 +33,13 @@ class Team:
         self._counters = counters
         self._count = threads - 1
         self._threads: list[threading.Thread] = []
+        self._process = 0
+        """The process that the threads are in; 0 when there are none."""
         self._finalizer: weakref.finalize[[CodeImage, Buffer, int, list[threading.Thread]], Team] | None = None
 
     def ensure(self) -> None:
         """Have all threads ready. Costs nothing worth mentioning when they are."""
-        if not self._threads or not self._threads[0].is_alive():
+        if self._process != getpid():
             self._start()
 
     def close(self) -> None:
@@ -44,7 +47,7 @@ class Team:
         if self._finalizer is not None:
             self._finalizer()
             self._finalizer = None
-        self._threads = []
+        self._threads, self._process = [], 0
 
     def _start(self) -> None:
         if self._finalizer is not None:
@@ -56,7 +59,7 @@ class Team:
             )
             for number in range(1, self._count + 1)
         ]
-        self._threads = threads
+        self._threads, self._process = threads, getpid()
         self._finalizer = weakref.finalize(self, _stop, self._image, self._control, self._context, threads)
         started = 0
         try:

@@ -66,6 +66,10 @@ class NullExecutor:
     def set_memory(self, address: int) -> None:
         pass
 
+    @property
+    def runner(self) -> Callable[[], None]:
+        return self.run
+
     def run(self) -> None:
         environment = {s.name: value for s, value in zip(self._plan.symbols, self.symbols, strict=True)}
         for binding, address in zip(self._plan.bindings, self.bindings, strict=True):
