@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product, zip_longest
+from itertools import product
+from operator import itemgetter
 
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
@@ -45,7 +46,7 @@ TASKS = (2, 8)
 MOST_CUTS = 3
 """Cuts of one dense member that are tried, the most promising of all."""
 
-PREFERRED = 0.3
+PREFERRED = 0.4
 """The share of what workspace a kernel may have that strips should use."""
 
 
@@ -102,20 +103,22 @@ def _layouts(region: Region, source: Layout, blocked: Layout) -> tuple[Layout, .
 
 
 def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
-    """Strips of every height that fits, the one that uses most of what workspace it may first, each with some cuts."""
+    """Strips of every height that fits, with some cuts and in some numbers of tasks; those first that are the first
+    choice, or nearly, in all respects.
+    """
     limit, output = target.l2_bytes // 2, members.depthwise.axes[0].output
-    found: list[list[ChainPlan]] = []
+    by_height: list[list[tuple[int, ChainPlan]]] = []
     for height in heights_of(output):
         own = members if height < output else merged_members(members, region)
-        plans = [
-            plan
-            for cuts in _cuts(own, target, by_rows=height < output)
-            for strips in _strips(own, height, cuts, target.float_lanes)
-            if (plan := ChainPlan(own, cuts, strips, target.float_lanes)).is_sound and plan.workspace <= limit
+        ranked = [
+            (rank + 2 * number, ChainPlan(own, cuts, strips, target.float_lanes))
+            for rank, cuts in _cuts(own, target, by_rows=height < output)
+            for number, strips in enumerate(_strips(own, height, cuts, target.float_lanes))
         ]
-        found.append(plans)
-    found = sorted(filter(None, found), key=lambda plans: abs(plans[0].workspace - limit * PREFERRED))
-    return [plan for plans in zip_longest(*found) for plan in plans if plan is not None]
+        by_height.append([(rank, plan) for rank, plan in ranked if plan.is_sound and plan.workspace <= limit])
+    by_height = sorted(filter(None, by_height), key=lambda plans: abs(plans[0][1].workspace - limit * PREFERRED))
+    every = [(rank + place, plan) for place, plans in enumerate(by_height) for rank, plan in plans]
+    return [plan for _, plan in sorted(every, key=itemgetter(0))]
 
 
 def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
@@ -130,12 +133,15 @@ def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> l
     return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
 
 
-def _cuts(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[Cut, ...]]:
+def _cuts(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[int, tuple[Cut, ...]]]:
+    """The cuts of all members, behind the sum of their ranks."""
     depthwise = _depthwise_cut(members.depthwise, target)
-    for first, last in product(
-        _dense_cuts(members.before, target, by_rows), _dense_cuts(members.after, target, by_rows)
-    ):
-        yield tuple(cut for cut in (first, depthwise, last) if cut is not None)
+    before = _dense_cuts(members.before, target, by_rows)
+    if members.before is not None and members.before.taps == 1:
+        before = sorted(before, key=lambda cut: -cut.blocks if cut else 0)  # Few channels: pass over them once.
+    after = _dense_cuts(members.after, target, by_rows)
+    for (rank, first), (place, last) in product(enumerate(before), enumerate(after)):
+        yield rank + place, tuple(cut for cut in (first, depthwise, last) if cut is not None)
 
 
 def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Sequence[Cut | None]:
