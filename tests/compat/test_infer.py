@@ -363,6 +363,50 @@ class One(infer.OutputDimensionsFormula):
         return (1, 1)
 
 
+def test_what_has_no_effect_on_a_cpu_is_kept_and_told(builder, monkeypatch):
+    told = []
+    monkeypatch.setattr("tensorwright.compat.tensorrt.hints.warn", told.append)
+    network = builder.create_network()
+    network.set_name("mine")
+    assert network.get_name() == "mine"
+    x = network.add_input("x", infer.DataType.FLOAT, (2, 3))
+    layer = network.add_unary(x, infer.UnaryOperation.ABS)
+    assert (x.get_dynamic_range(), x.dynamic_range_is_set()) == (-1, False)
+    assert x.set_dynamic_range(-3, 2)
+    again = network.get_input(0)
+    assert (again.get_dynamic_range(), again.get_dynamic_range_min(), again.get_dynamic_range_max()) == (3, -3, 2)
+    again.reset_dynamic_range()
+    assert not x.dynamic_range_is_set()
+    with pytest.raises(NetworkError, match="min <= max"):
+        x.set_dynamic_range(1, 0)
+    x.set_location(infer.TensorLocation.HOST)
+    x.set_broadcast_across_batch(False)
+    with pytest.raises(NetworkError, match="use add_constant"):
+        x.set_broadcast_across_batch(True)
+    layer.set_precision(infer.DataType.HALF)
+    layer.set_output_type(0, infer.DataType.INT32)
+    assert (layer.precision_is_set(), layer.get_precision()) == (True, infer.DataType.HALF)
+    assert (layer.output_type_is_set(0), layer.get_output_type(0)) == (True, infer.DataType.FLOAT)
+    layer.reset_precision()
+    layer.reset_output_type(0)
+    assert not layer.precision_is_set()
+    assert not layer.output_type_is_set(0)
+    builder.set_device_type(layer, infer.DeviceType_kDLA)
+    assert (builder.get_device_type(layer), builder.is_device_type_set(layer)) == (infer.DeviceType.DLA, True)
+    builder.reset_device_type(layer)
+    assert (builder.get_device_type(layer), builder.can_run_on_dla(layer)) == (infer.DeviceType.GPU, False)
+    builder.set_engine_capability(infer.EngineCapability_kSAFE_GPU)
+    assert builder.get_engine_capability() is infer.EngineCapability.SAFE_GPU
+    builder.set_dla_core(1)
+    assert (builder.get_nb_dla_cores(), builder.get_dla_core(), builder.get_max_dla_batch_size()) == (0, 0, 0)
+    builder.allow_gpu_fallback(True)
+    builder.reset(network)
+    assert infer.create_infer_runtime().get_nb_dla_cores() == 0
+    assert [message.split(":")[0] for message in told] == [
+        "set_precision", "set_output_type", "set_device_type", "set_engine_capability", "set_dla_core",
+    ]  # fmt: skip
+
+
 def test_engines_cannot_be_refitted():
     with pytest.raises(TensorwrightError, match="build the network again"):
         infer.create_infer_refitter(None, None)

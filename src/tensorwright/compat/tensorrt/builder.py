@@ -11,6 +11,7 @@ from tensorwright.base.errors import TensorwrightError
 from tensorwright.compat.tensorrt.calibrators import Calibrator
 from tensorwright.compat.tensorrt.engine import CudaEngine, HostMemory
 from tensorwright.compat.tensorrt.facade import Answer, Facade, accessors
+from tensorwright.compat.tensorrt.hints import BuilderHints, WithoutDla
 from tensorwright.compat.tensorrt.network import NetworkDefinition
 from tensorwright.compat.tensorrt.plugins import PluginFactory, tell_not_asked
 from tensorwright.devices.device import Allocator
@@ -43,7 +44,7 @@ class GpuAllocator:
     default_device_type="default_device_type",
     gpu_allocator="gpu_allocator",
 )
-class Builder(Facade["BuilderState"]):
+class Builder(BuilderHints, Facade["BuilderState"]):
     """Makes networks and engines. A build that fails logs why and gives None.
 
     Precisions below float32 get a warning and have no effect yet. The number of timings, debugging and device types are
@@ -115,7 +116,7 @@ class BuilderState(ApiBuilder):
         return made
 
 
-class Runtime(Facade[ApiRuntime]):
+class Runtime(WithoutDla, Facade[ApiRuntime]):
     """Loads engines. What cannot be loaded is logged and gives None."""
 
     def __init__(self, logger: ILogger | None = None) -> None:

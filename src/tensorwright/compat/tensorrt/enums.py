@@ -38,6 +38,7 @@ __all__ = [
     "DataType",
     "DeviceType",
     "ElementWiseOperation",
+    "EngineCapability",
     "ExecutionContextAllocationStrategy",
     "GatherMode",
     "InterpolationMode",
@@ -119,6 +120,14 @@ class DeviceType(IntEnum):
 
     GPU = 0
     DLA = 1
+
+
+class EngineCapability(IntEnum):
+    """What an engine is restricted to. Accepted without effect."""
+
+    DEFAULT = 0
+    SAFE_GPU = 1
+    SAFE_DLA = 2
 
 
 class WeightsRole(IntEnum):

@@ -12,12 +12,13 @@ from tensorwright.api.tensor import Tensor as ApiTensor
 from tensorwright.compat.tensorrt.dims import Dims, DimsHW
 from tensorwright.compat.tensorrt.enums import LayerType, MatrixOperation, TensorLocation
 from tensorwright.compat.tensorrt.facade import FACADES, Answer, Facade, accessors, faces, forward, getter, wrapped
+from tensorwright.compat.tensorrt.hints import LayerHints, TensorHints
 from tensorwright.tensor.weights import Weights as Constant
 
 
 @faces(ApiTensor)
 @accessors(name="name", type="dtype")
-class Tensor(Facade[ApiTensor]):
+class Tensor(TensorHints, Facade[ApiTensor]):
     """A tensor of a network; its dimensions do not count an implicit batch."""
 
     @property
@@ -62,7 +63,7 @@ FACADES[Constant] = lambda weights: weights.array if isinstance(weights, Constan
 
 @faces(ApiLayer)
 @accessors(name="name")
-class Layer(Facade[ApiLayer]):
+class Layer(LayerHints, Facade[ApiLayer]):
     """A layer; properties can be read and set by name or, as in the older interface, by methods."""
 
     get_type = getter("type")
@@ -303,6 +304,7 @@ def _get_formula(kind: LayerType) -> Callable[[NetworkDefinition], OutputDimensi
 
 
 @faces(ApiNetwork)
+@accessors(name="name")
 class NetworkDefinition(Facade[ApiNetwork]):
     """A network under construction."""
 
