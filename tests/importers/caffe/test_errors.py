@@ -74,6 +74,7 @@ WRONG = (
     ("PriorBox", "", IMAGE, "expected 2 bottoms, found 1"),
     ("InnerProduct", "inner_product_param { num_output: 4294967295 }", IMAGE, None),
     ("Embed", "", IMAGE, "input_dim, num_output is required"),
+    ("Embed", "embed_param { num_output: 0 input_dim: 2 }", IMAGE, "at least 1, found 0 and 2"),
     ("SPP", "", IMAGE, "pyramid_height is required"),
     ("SPP", "spp_param { pyramid_height: 11 }", IMAGE, "expected 1 to 10, found 11"),
     ("SPP", "spp_param { pyramid_height: 4 }", IMAGE, "pad has to be smaller than the kernel"),

@@ -134,6 +134,28 @@ def test_words_changed_in_a_definition(data: st.DataObject):
     read(text, None)
 
 
+FIRST = b"""name: "test" input: "data" input_dim: 1 input_dim: 2 input_dim: 4 input_dim: 4
+layers { layer { name: "pad" type: "padding" pad: 1 } bottom: "data" top: "padded" }
+layers { layer { name: "c" type: "conv" num_output: 2 kernelsize: 3 group: 1 } bottom: "padded" top: "c" }
+layers { layer { name: "r" type: "relu" } bottom: "c" top: "c" }
+layers { layer { name: "p" type: "pool" pool: MAX kernelsize: 2 stride: 2 } bottom: "c" top: "p" }
+layers { layer { name: "n" type: "lrn" local_size: 3 alpha: 0.5 beta: 0.75 } bottom: "p" top: "n" }
+layers { layer { name: "ip" type: "innerproduct" num_output: 3 biasterm: true } bottom: "n" top: "ip" }
+layers { layer { name: "prob" type: "softmax" } bottom: "ip" top: "prob" }
+"""
+
+
+@FEW
+@given(st.data())
+def test_words_changed_in_a_definition_of_the_first_generation(data: st.DataObject):
+    assert read_network(FIRST).graph.outputs
+    words = FIRST.decode().replace("{", " { ").replace("}", " } ").split()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(words) - 1))
+        words[at] = data.draw(st.sampled_from((*words, *WORDS)))
+    read(" ".join(words).encode(), None)
+
+
 VALUES = {
     "bool": st.sampled_from(("true", "false")),
     "whole": st.sampled_from(("-1", "0", "1", "2", "3", "7", "2147483647", "-2147483648", "4294967295")),

@@ -139,6 +139,8 @@ def InnerProduct(
 @reads("embed_param", _FILLERS)
 def Embed(layer: Layer, x: Value, *, num_output: Unsigned, input_dim: Unsigned, bias_term: bool = True) -> Value:
     """Row x of the weights ``[input_dim, num_output]``."""
+    if min(num_output, input_dim) < 1:
+        layer.fail(f"num_output and input_dim: expected at least 1, found {num_output} and {input_dim}")
     table = layer.weights(0, (input_dim, num_output))
     result = layer.apply(Gather(0), table, layer.cast(x, INT64))
     for bias in _bias(layer, bias_term, num_output):

@@ -76,6 +76,8 @@ def _others(
     layer: Layer, goes_on: Value, others: Sequence[Value], states: int, size: int
 ) -> tuple[Value | None, tuple[Value, Value]]:
     """The further input, and the first hidden state and cell."""
+    if size < 1:
+        layer.fail(f"num_output: expected at least 1, found {size}")
     if goes_on.type.rank != 2:
         layer.fail(f"expected the second bottom, where sequences go on, to have 2 axes, found {goes_on.type}")
     batch = goes_on.type.shape[1]
