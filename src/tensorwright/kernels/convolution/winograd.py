@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from tensorwright.codegen.epilogue import Epilogue
@@ -13,6 +14,7 @@ from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.tile import Memory
 from tensorwright.kernels.convolution.tiling import even_sizes
+from tensorwright.kernels.convolution.winograd_phases import Patch
 from tensorwright.kernels.convolution.winograd_plan import TileRun, WinogradPlan
 from tensorwright.kernels.convolution.winograd_transform import (
     Value,
@@ -31,8 +33,9 @@ ROUND = 4
 class WinogradEmitter:
     """Writes the loop over tasks. A task has a block of tiles and a part of the output channels.
 
-    The workspace holds the transformed input, ``[points, channel blocks, tiles, lanes]``, then the products likewise;
-    a task whose predecessor had the same tiles uses the transformed input again.
+    The workspace holds the transformed input, ``[points, channel blocks, tiles, lanes]``, the products likewise, and a
+    patch of the input where its phases are taken apart; a task whose predecessor had the same tiles uses the
+    transformed input again.
     """
 
     plan: WinogradPlan
@@ -75,10 +78,33 @@ class WinogradEmitter:
             row, column = self._divided(self.builder.add(start, tile), self.plan.tiles_across)
             x = self._moved(self.x, self._scaled(image, self.memory.image))
             target = self._moved(self.workspace, self._scaled(tile, self.plan.lanes))
-            for rows in self.plan.rows:
-                for columns in self.plan.columns:
-                    with self._inside(rows, row, self.plan.rows), self._inside(columns, column, self.plan.columns):
-                        self._transform_input(x, target, row, column, rows, columns)
+            if self.plan.patch is not None:
+                self._transform_patch(self.plan.patch, x, target, row, column)
+            else:
+                self._transform_tile(x, target, row, column)
+
+    def _transform_tile(self, x: Pointer, target: Pointer, row: Register, column: Register) -> None:
+        """Tiles at different borders have code of their own."""
+        for rows in self.plan.rows:
+            for columns in self.plan.columns:
+                with self._inside(rows, row, self.plan.rows), self._inside(columns, column, self.plan.columns):
+                    self._transform_input(x, target, row, column, rows, columns)
+
+    def _transform_patch(self, patch: Patch, image: Pointer, target: Pointer, row: Register, column: Register) -> None:
+        """The phases of a tile's part of the image."""
+        builder, plan = self.builder, self.plan
+        copied = builder.offset(self.products, plan.points * plan.product_step, FLOAT32)
+        starts = [
+            builder.add(self._scaled(index, size * plan.phases), literal(-axis.before * plan.phases, INT64))
+            for axis, size, index in zip(
+                plan.problem.axes, (plan.cut.rows, plan.cut.columns), (row, column), strict=True
+            )
+        ]
+        patch.copy(builder, self.memory, image, copied, *starts)
+        copied = builder.opaque(copied)
+        for block in range(plan.channel_blocks):
+            place = builder.offset(target, block * plan.cut.tiles * plan.lanes, FLOAT32)
+            self._transform_block(place, partial(patch.phases, builder, copied, block))
 
     def _transform_input(
         self, x: Pointer, target: Pointer, row: Register, column: Register, rows: TileRun, columns: TileRun
@@ -90,22 +116,25 @@ class WinogradEmitter:
             x = builder.offset(self._moved(x, self._scaled(index, size * step)), -axis.before * step, FLOAT32)
         with self._each(literal(0, INT64), literal(plan.channel_blocks, INT64)) as block:
             source = builder.opaque(self._moved(x, self._scaled(block, memory.channel)))
-            place = builder.opaque(self._moved(target, self._scaled(block, plan.cut.tiles * plan.lanes)))
-            height, width = plan.height, plan.width
-            by_column: list[list[Value]] = []
-            for j in range(width):
-                values: list[Value] = [
-                    self._vector(source, i * memory.spatial[0] + j * memory.spatial[1])
-                    if i in rows.valid and j in columns.valid
-                    else None
-                    for i in range(height)
-                ]
-                by_column.append(transform_input(builder, values))
-            for i in range(height):
-                for j, value in enumerate(transform_input(builder, [values[i] for values in by_column])):
-                    stored = literal(0.0, FLOAT32, plan.lanes) if value is None else value
-                    where = builder.offset(place, (i * width + j) * plan.input_step, FLOAT32)
-                    builder.store(stored, where, FLOAT32)
+            place = self._moved(target, self._scaled(block, plan.cut.tiles * plan.lanes))
+
+            def load(i: int, j: int, source: Pointer = source) -> Value:
+                if i not in rows.valid or j not in columns.valid:
+                    return None
+                return self._vector(source, i * memory.spatial[0] + j * memory.spatial[1])
+
+            self._transform_block(place, load)
+
+    def _transform_block(self, place: Pointer, load: Callable[[int, int], Value]) -> None:
+        """All points of a block of channels from what `load` gives for the tile's rows and columns."""
+        builder, plan, height, width = self.builder, self.plan, self.plan.height, self.plan.width
+        place = builder.opaque(place)
+        by_column = [transform_input(builder, [load(i, j) for i in range(height)]) for j in range(width)]
+        for i in range(height):
+            for j, value in enumerate(transform_input(builder, [values[i] for values in by_column])):
+                stored = literal(0.0, FLOAT32, plan.lanes) if value is None else value
+                where = builder.offset(place, (i * width + j) * plan.input_step, FLOAT32)
+                builder.store(stored, where, FLOAT32)
 
     # ---- products
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
@@ -12,6 +12,7 @@ import numpy as np
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.convolution.tiling import even_sizes
+from tensorwright.kernels.convolution.winograd_phases import PHASES, Patch
 from tensorwright.kernels.convolution.winograd_transform import transformed_weights
 from tensorwright.kernels.tactic import Array, Config, Packing
 from tensorwright.tensor.dim import Dim
@@ -22,13 +23,16 @@ BEST_BLOCKS = 2
 """With so many blocks of outputs in a register tile, products were measured to be fastest."""
 
 
+TILES = {3: (4, 2), 4: (5, 3), 5: (4, 2)}
+"""Outputs of large and of small tiles along an axis, by the taps of the kernel."""
+
 CACHED, STREAMED = 25, 7.5
 """Bytes of weights in a cycle, from the caches and from memory."""
 
 
 @dataclass(frozen=True)
 class WinogradCut:
-    """rows, columns: outputs of a tile, 2 or 4 each; tiles: how many in a block; pixels, blocks: the register tile of
+    """rows, columns: outputs of a tile; tiles: how many in a block; pixels, blocks: the register tile of
     the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task.
     """
 
@@ -79,11 +83,15 @@ def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
 
 @dataclass(frozen=True)
 class WinogradPlan:
-    """A problem and its cut, and what follows from both."""
+    """A problem and its cut, and what follows from both.
+
+    phases: along each axis; more than one if the problem is one of stride 1 on the phases of a row-major input.
+    """
 
     problem: Problem
     cut: WinogradCut
     lanes: int
+    phases: int = 1
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
@@ -154,7 +162,14 @@ class WinogradPlan:
     @property
     def workspace(self) -> int:
         """Bytes for one thread."""
-        return 4 * self.points * (self.input_step + self.product_step)
+        return 4 * (self.points * (self.input_step + self.product_step) + (self.patch.elements if self.patch else 0))
+
+    @property
+    def patch(self) -> Patch | None:
+        """What a tile needs of an input whose phases are to be taken apart."""
+        if self.phases == 1:
+            return None
+        return Patch(self.problem.channels // PHASES, self.height * self.phases, self.width * self.phases, self.lanes)
 
     @property
     def weight_bytes(self) -> int:
@@ -169,23 +184,27 @@ class WinogradPlan:
         return products + transforms
 
 
-def pack_winograd(plan: WinogradPlan) -> Packing:
-    """``[O, C, *K]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros."""
+def pack_winograd(plan: WinogradPlan, prepare: Callable[[Array], Array]) -> Packing:
+    """``[O, C, *K]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros.
+
+    `prepare` gives the weights of the plan's problem.
+    """
     cut, size = plan.cut, plan.cut.blocks * plan.lanes
 
     def pack(array: Array) -> Array:
-        points = transformed_weights(array, cut.rows, cut.columns)
+        points = transformed_weights(prepare(array), cut.rows, cut.columns)
         outputs = plan.split_blocks * cut.splits * plan.lanes
         padded = np.pad(points, ((0, 0), (0, outputs - points.shape[1]), (0, 0)))
         split = padded.reshape(plan.points, cut.splits, plan.groups, size, plan.problem.channels)
         return np.ascontiguousarray(split.transpose(1, 0, 2, 4, 3)).reshape(-1)
 
-    return Packing(f"winograd {cut.rows}x{cut.columns} splits={cut.splits} group={size}", pack)
+    name = f"winograd {cut.rows}x{cut.columns} phases={plan.phases} splits={cut.splits} group={size}"
+    return Packing(name, pack)
 
 
-def winograd_plans(problem: Problem, target: Target) -> list[WinogradPlan]:
+def winograd_plans(problem: Problem, phases: int, target: Target) -> list[WinogradPlan]:
     """The cuts worth timing, those with the least work first."""
-    found = dict.fromkeys(_plans(problem, target))
+    found = dict.fromkeys(_plans(problem, phases, target))
     return sorted(found, key=lambda plan: plan_cost(plan, target))
 
 
@@ -201,10 +220,11 @@ def plan_cost(plan: WinogradPlan, target: Target) -> float:
     return max(compute, loads) + min(compute, loads) / 4
 
 
-def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:
+def _plans(problem: Problem, phases: int, target: Target) -> Iterator[WinogradPlan]:
     lanes = target.float_lanes
     blocks_out = -(-problem.outputs // lanes)
-    for rows, columns in ((4, 4), (4, 2), (2, 2)):
+    (tall, low), (wide, narrow) = (TILES[axis.kernel] for axis in problem.axes)
+    for rows, columns in ((tall, wide), (tall, narrow), (low, narrow)):
         tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
         for blocks in (1, 2, 4):
             if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
@@ -215,7 +235,7 @@ def _plans(problem: Problem, target: Target) -> Iterator[WinogradPlan]:
                     size = even_sizes(tiles, pixels * multiple)[0]
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
                     cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
-                    yield WinogradPlan(problem, cut, lanes)
+                    yield WinogradPlan(problem, cut, lanes, phases)
 
 
 def _most_pixels(target: Target, blocks: int) -> int:
