@@ -266,6 +266,25 @@ def test_what_uff_cannot_hold_is_an_error() -> None:
         converted(graph, "y")
 
 
+def test_what_does_not_fit_is_named() -> None:
+    graph = GraphMaker()
+    x = graph.placeholder((-1, 8, 8, 3))
+    graph.add("ConcatV2", name="joined")
+    graph.add("ConcatV2", x, graph.constant([0, 1]), name="axes")
+    graph.add("Unpack", graph.placeholder((1 << 20, 2), "long"), name="parts", axis=0)
+    graph.add("Conv2D", x, graph.constant(np.float32([1])), name="conv", padding="VALID", strides=[1, 1, 1, 1])
+    graph.add("MatMul", x, "nothing", name="lost")
+    for output, message in {
+        "joined": r"node 'joined' \(ConcatV2\): expected at least 2 inputs, found 0",
+        "axes": r"node 'axes' \(ConcatV2\): the axis must be one number, found \[0, 1\]",
+        "parts": r"node 'parts' \(Unpack\): a tensor in 1048576 parts; expected 1 to 16384",
+        "lost": "there is no node 'nothing'",
+    }.items():
+        with pytest.raises(ImportFailure, match=message):
+            converted(graph, output)
+    assert node(converted(graph, "conv"), "conv")[0] == "Conv"
+
+
 def test_double_constants_become_single_ones() -> None:
     graph = GraphMaker()
     graph.constant(np.array([1.5, 2.5]), "c")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tensorflow_graphs import GraphMaker, set_attribute
 from tensorwright.base.errors import ImportFailure
+from tensorwright.compat import uff
 from tensorwright.graph.verify import verify
 from tensorwright.importers.registry import handlers_in
 from tensorwright.importers.tensorflow import import_tensorflow
@@ -128,6 +129,23 @@ def hostile_graphs(draw: st.DrawFn) -> bytes:
 @given(hostile_graphs())
 def test_operators_with_inputs_that_do_not_fit(data: bytes) -> None:
     read(data)
+
+
+@settings(max_examples=GRAPHS)
+@given(hostile_graphs())
+def test_operators_that_do_not_fit_are_converted_or_refused(data: bytes) -> None:
+    with suppress(ImportFailure):
+        uff.from_tensorflow(data, quiet=True)
+
+
+@settings(max_examples=FILES)
+@given(st.lists(st.tuples(st.integers(0, len(FILE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_graphs_with_other_bytes_are_converted_or_refused(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(FILE)
+    for position, byte in changes:
+        data[position] = byte
+    with suppress(ImportFailure):
+        uff.from_tensorflow(bytes(data), quiet=True)
 
 
 def test_long_chains_and_wide_nodes_take_no_recursion() -> None:

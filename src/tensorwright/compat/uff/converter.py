@@ -84,8 +84,19 @@ class _Converter:
                 waiting += self._written(node)
             except Unsupported as error:
                 self._findings.append(Finding(node.op, node.name, str(error)))
+            except ImportFailure as error:
+                raise self._located(node, str(error)) from error
+            except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
+                raise self._located(node, f"{type(error).__name__}: {error}") from error
             self._done.add(node.name)
             self._require_output(source)
+
+    def _located(self, node: NodeDef, detail: str) -> ImportFailure:
+        """A failure that says where, unless it does already."""
+        label = self._graph.label
+        return ImportFailure(
+            detail if detail.startswith(label) else f"{label}: node '{node.name}' ({node.op}): {detail}"
+        )
 
     def _require_output(self, source: Reference) -> None:
         if source.output and uff_name(source) not in self._model and not self._findings:

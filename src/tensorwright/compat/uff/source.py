@@ -104,8 +104,8 @@ class TensorFlowNode:
 
     def source(self, number: int) -> Reference:
         """Where an input comes from."""
-        if number >= len(self.inputs):
-            raise self.fail(f"expected at least {number + 1} inputs, found {len(self.inputs)}")
+        if not 0 <= number < len(self.inputs):
+            raise self.fail(f"expected at least {abs(number) + 1} inputs, found {len(self.inputs)}")
         return self.inputs[number]
 
     def producer(self, number: int) -> NodeDef:

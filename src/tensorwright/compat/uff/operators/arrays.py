@@ -7,6 +7,7 @@ import numpy as np
 from tensorwright.compat.uff.custom import custom
 from tensorwright.compat.uff.model import FieldValue, Orders, uff_dtype
 from tensorwright.compat.uff.source import TensorFlowNode, uff_name
+from tensorwright.importers.arrays import MOST_PARTS
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.tensorflow.read import Reference
 from tensorwright.importers.tensorflow.tensors import DTYPES
@@ -62,7 +63,7 @@ def Squeeze(node: TensorFlowNode) -> Sources:
 
 
 def ExpandDims(node: TensorFlowNode) -> Sources:
-    return node.write("ExpandDims", 0, axis=node.integers(1, "the axis")[0])
+    return node.write("ExpandDims", 0, axis=_axis(node, 1))
 
 
 def Transpose(node: TensorFlowNode) -> Sources:
@@ -71,11 +72,11 @@ def Transpose(node: TensorFlowNode) -> Sources:
 
 def ConcatV2(node: TensorFlowNode) -> Sources:
     last = len(node.inputs) - 1
-    return node.write("Concat", *range(last), axis=node.integers(last, "the axis")[0])
+    return node.write("Concat", *range(last), axis=_axis(node, last))
 
 
 def Concat(node: TensorFlowNode) -> Sources:
-    return node.write("Concat", *range(1, len(node.inputs)), axis=node.integers(0, "the axis")[0])
+    return node.write("Concat", *range(1, len(node.inputs)), axis=_axis(node, 0))
 
 
 def Pack(node: TensorFlowNode) -> Sources:
@@ -111,13 +112,13 @@ def Slice(node: TensorFlowNode) -> Sources:
 
 def Split(node: TensorFlowNode) -> Sources:
     """Every part that is used becomes a slice."""
-    axis, extent = _split_axis(node, 1, node.integers(0, "the axis")[0])
-    count = node.integer("num_split", 1)
+    axis, extent = _split_axis(node, 1, _axis(node, 0))
+    count = _counted(node, node.integer("num_split", 1))
     return _parts(node, 1, axis, [extent // count] * count)
 
 
 def SplitV(node: TensorFlowNode) -> Sources:
-    axis, extent = _split_axis(node, 0, node.integers(2, "the axis")[0])
+    axis, extent = _split_axis(node, 0, _axis(node, 2))
     given = node.integers(1, "size_splits")
     known = sum(size for size in given if size != -1)
     return _parts(node, 0, axis, [extent - known if size == -1 else size for size in given])
@@ -125,7 +126,7 @@ def SplitV(node: TensorFlowNode) -> Sources:
 
 def Unpack(node: TensorFlowNode) -> Sources:
     axis, extent = _split_axis(node, 0, node.integer("axis", 0))
-    return _parts(node, 0, axis, [1] * extent, drop=True)
+    return _parts(node, 0, axis, [1] * _counted(node, extent), drop=True)
 
 
 def Sum(node: TensorFlowNode) -> Sources:
@@ -149,11 +150,11 @@ def Mean(node: TensorFlowNode) -> Sources:
 
 
 def ArgMax(node: TensorFlowNode) -> Sources:
-    return node.write("ArgMax", 0, axis=node.integers(1, "the axis")[0])
+    return node.write("ArgMax", 0, axis=_axis(node, 1))
 
 
 def ArgMin(node: TensorFlowNode) -> Sources:
-    return node.write("ArgMin", 0, axis=node.integers(1, "the axis")[0])
+    return node.write("ArgMin", 0, axis=_axis(node, 1))
 
 
 def Gather(node: TensorFlowNode) -> Sources:
@@ -163,7 +164,7 @@ def Gather(node: TensorFlowNode) -> Sources:
 def GatherV2(node: TensorFlowNode) -> Sources:
     if node.integer("batch_dims", 0):
         return custom(node)
-    return node.write("GatherV2", 0, 1, axis=node.integers(2, "the axis")[0], **_gather_fields(node))
+    return node.write("GatherV2", 0, 1, axis=_axis(node, 2), **_gather_fields(node))
 
 
 def ResourceGather(node: TensorFlowNode) -> Sources:
@@ -193,6 +194,19 @@ def _split_axis(node: TensorFlowNode, number: int, axis: int) -> tuple[int, int]
     if not is_static(extent) or not isinstance(extent, int):
         raise Unsupported(f"axis {axis} of {kind} is not known")
     return axis % kind.rank, extent
+
+
+def _axis(node: TensorFlowNode, number: int) -> int:
+    found = node.integers(number, "the axis")
+    if len(found) != 1:
+        raise node.fail(f"the axis must be one number, found {found}")
+    return found[0]
+
+
+def _counted(node: TensorFlowNode, parts: int) -> int:
+    if not 1 <= parts <= MOST_PARTS:
+        raise node.fail(f"a tensor in {parts} parts; expected 1 to {MOST_PARTS}: is the file damaged?")
+    return parts
 
 
 def _parts(node: TensorFlowNode, number: int, axis: int, sizes: list[int], *, drop: bool = False) -> Sources:

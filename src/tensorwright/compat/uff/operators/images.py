@@ -124,7 +124,7 @@ def _convolution(node: TensorFlowNode, fields: dict[str, FieldValue]) -> Sources
 def _groups(node: TensorFlowNode) -> dict[str, FieldValue]:
     """As many groups as the kernel's channels go into those of the image; TensorFlow does not say so otherwise."""
     kernel, image = node.array(1), node.types.of(node.source(0))
-    if kernel is None or image is None or image.rank < 3:
+    if kernel is None or kernel.ndim < 2 or image is None or image.rank < 3:
         return {}
     channels, own = image.shape[-1 if _data_order(node) == "N+C" else 1], int(kernel.shape[-2])
     several = isinstance(channels, int) and own and channels % own == 0 and channels != own
