@@ -78,6 +78,41 @@ def test_a_layer_of_an_unknown_type(rng):
             assert parser.plugin_factory.asked == ["swish", "relu"]
 
 
+def test_a_plugin_gets_parameters_that_nobody_described(rng):
+    text = definition(
+        layer(
+            "Mine",
+            'mine_param { beta: 2.5 name: "a b" flags: true kinds: [1, 2] part { x: -3 } part { x: 4 } mode: MAX } '
+            "param { lr_mult: 1 }",
+        )
+        + layer("ReLU", "other_param { a: 1 }", name="relu", bottoms="out", tops="end"),
+        data=(2, 3),
+    )
+    seen = {}
+
+    def plugin(node):
+        seen.update(node.fields)
+        return node.inputs[0]
+
+    messages = []
+
+    class Kept(tw.ILogger):
+        def log(self, severity, msg):
+            messages.append(msg)
+
+    parser, network = tw.CaffeParser(), tw.Builder().create_network(EXPLICIT)
+    parser.logger = Kept()
+    parser.register_plugin("Mine", plugin)
+    assert parser.parse_buffers(text, model({"none": [np.zeros(1)]}), network)["out"].shape == (2, 3)
+    assert seen == {
+        "mine_param": {
+            "beta": 2.5, "name": "a b", "flags": True, "kinds": [1, 2], "part": [{"x": -3}, {"x": 4}], "mode": "MAX"
+        }
+    }  # fmt: skip
+    assert [message for message in messages if "mine_param" in message] == []
+    assert sum("'other_param' of Layer is not known and has no effect" in message for message in messages) == 1
+
+
 def test_a_factory_comes_before_the_types_that_are_known(rng):
     text = definition(
         layer("InnerProduct", "inner_product_param { num_output: 4 }", name="ip", tops="a b"), data=(5, 2, 1, 1)

@@ -93,6 +93,61 @@ def parse_text(
     return message, unknown
 
 
+Plain = dict[str, object]
+
+
+def plain_fields(text: bytes | str) -> Plain:
+    """What a text says, without a description: values by field; those of a field that occurs several times as a list.
+
+    Messages are mappings, words numbers or True and False where they look like them, else strings. The text has to be
+    one that `parse_text` accepts.
+    """
+    decoded = text if isinstance(text, str) else text.decode("utf-8-sig", errors="replace")
+    levels: list[Plain] = [{}]
+    names, in_list = [""], [False]
+    for _, kind, part in _tokens(decoded):
+        if part in ("{", "<"):
+            inner: Plain = {}
+            _put(levels[-1], names[-1], inner)
+            names[-1] = names[-1] if in_list[-1] else ""
+            levels.append(inner)
+            names.append("")
+            in_list.append(False)
+        elif part in ("}", ">"):
+            if len(levels) > 1:
+                levels, names, in_list = levels[:-1], names[:-1], in_list[:-1]
+        elif part in ("[", "]"):
+            in_list[-1] = part == "["
+            names[-1] = names[-1] if in_list[-1] else ""
+        elif kind == "word" and not names[-1]:
+            names[-1] = part
+        elif kind in ("word", "string") and names[-1]:
+            _put(levels[-1], names[-1], part[1:-1] if kind == "string" else _plain(part))
+            names[-1] = names[-1] if in_list[-1] else ""
+    return levels[0]
+
+
+def _put(message: Plain, name: str, value: object) -> None:
+    found = message.get(name)
+    if name not in message:
+        message[name] = value
+    elif isinstance(found, list):
+        found.append(value)
+    else:
+        message[name] = [found, value]
+
+
+def _plain(word: str) -> object:
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
 @dataclass
 class _Level:
     """A message that is open while the text is followed; what is wrong otherwise is left for the parser to report."""

@@ -33,6 +33,7 @@ FUNCTIONS = (
     ("Log", "", row(1, np.e), row(0, 1)),
     ("Log", "log_param { base: 2 scale: 4 shift: 8 }", row(0, 2, -1.5), row(3, 4, 1)),
     ("Exp", "exp_param { base: 3 shift: 1 }", row(0, 1), row(3, 9)),
+    ("Exp", "exp_param { shift: 1e30 }", row(0, 1), row(np.inf, np.inf)),
     ("Power", "", row(-2, 3), row(-2, 3)),
     ("Power", "power_param { power: 0.5 scale: 2 shift: 1 }", row(0, 4), row(1, 3)),
     ("Power", "power_param { power: -1 shift: 1 }", row(1, 3), row(0.5, 0.25)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import log
+
+import numpy as np
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.caffe.layer import Layer
@@ -101,7 +103,8 @@ def Exp(layer: Layer, x: Value, *, base: float = -1.0, scale: float = 1.0, shift
     """``base ^ (shift + scale x)``; base -1 stands for e."""
     factor = _log_of_base(layer, base)
     result = layer.unary("exp", _scaled(layer, x, scale * factor))
-    return _scaled(layer, result, exp(shift * factor))
+    with np.errstate(over="ignore"):
+        return _scaled(layer, result, float(np.exp(shift * factor)))
 
 
 @reads("log_param")

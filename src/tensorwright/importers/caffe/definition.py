@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from google.protobuf.message import Message
@@ -15,7 +15,7 @@ from tensorwright.importers.caffe.first_generation import WITHOUT_EFFECT, Oldest
 from tensorwright.importers.caffe.rules import NetState, NetStateRule, is_included
 from tensorwright.importers.caffe.schema import BlobShape, Choice, Hints, Many, describe, hints_of, record_of, values_of
 from tensorwright.importers.protobuf import message_classes, read_bytes
-from tensorwright.importers.prototext import LARGEST_TEXT, UnknownField, parse_text
+from tensorwright.importers.prototext import LARGEST_TEXT, UnknownField, parse_text, plain_fields
 
 WHAT = "a Caffe network definition (prototxt)"
 SHOWN_WARNINGS = 20
@@ -52,13 +52,17 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class LayerDefinition:
-    """A layer: its name and type, the blobs that it reads and makes, and its parameters as messages by field."""
+    """A layer: its name and type, the blobs that it reads and makes, and its parameters as messages by field.
+
+    unknown: fields that are not described, as plain values.
+    """
 
     name: str = ""
     type: str = ""
     bottom: tuple[str, ...] = ()
     top: tuple[str, ...] = ()
     parameters: Mapping[str, Message] = field(default_factory=dict)
+    unknown: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Definition:
     name: str
     inputs: tuple[tuple[str, tuple[int, ...] | None], ...]
     layers: tuple[LayerDefinition, ...]
-    warnings: tuple[str, ...]
+    unknown: tuple[UnknownField, ...]
+
+    def warnings(self, read: Collection[str]) -> tuple[str, ...]:
+        """What to tell of fields that are not described, but for fields of layers that somebody has read."""
+        return _warnings([f for f in self.unknown if f.message != "LayerParameter" or f.name not in read], self.label)
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,13 @@ def read_definition(source: Source, state: NetState) -> Definition:
     message, unknown = parse_text(_net_class(), data, label, WHAT, _without_effect())
     net = record_of(message, _Net)
     layers = _layers(message, label)
+    if any(one.message == "LayerParameter" for one in unknown):
+        layers = _with_unknown(layers, plain_fields(data))
     if not layers and not net.input:
         raise ImportFailure(f"{label}: expected {WHAT}, found no layers in it; is it the right file?")
     own = NetState(state.phase, state.level or net.state.level, (*state.stage, *net.state.stage))
     kept = tuple(layer for rules, layer in layers if is_included(rules.include, rules.exclude, own))
-    return Definition(label, net.name, _inputs(net, label), kept, _warnings(unknown, label))
+    return Definition(label, net.name, _inputs(net, label), kept, unknown)
 
 
 @cache
@@ -159,6 +169,24 @@ def _layers(message: Message, label: str) -> list[tuple[_Common, LayerDefinition
             raise ImportFailure(f"{label}: layer '{common.name}': has rules of both kinds, include and exclude")
         parameters = {f.name: value for f, value in proto.ListFields() if f.name.endswith("_param")}
         found.append((common, LayerDefinition(common.name, type, common.bottom, common.top, parameters)))
+    return found
+
+
+def _with_unknown(
+    layers: list[tuple[_Common, LayerDefinition]], plain: Mapping[str, object]
+) -> list[tuple[_Common, LayerDefinition]]:
+    """The layers with their fields that are not described."""
+    said = plain.get("layer")
+    blocks = said if isinstance(said, list) else [said]
+    if len(blocks) != len(layers):
+        return layers
+    described = _net_class().DESCRIPTOR.fields_by_name["layer"].message_type
+    known = set() if described is None else set(described.fields_by_name)
+    found, without_effect = [], _WITHOUT_EFFECT["LayerParameter"]
+    for (common, layer), block in zip(layers, blocks, strict=True):
+        fields = block if isinstance(block, dict) else {}
+        left = {name: value for name, value in fields.items() if name not in known and name not in without_effect}
+        found.append((common, replace(layer, unknown=left)))
     return found
 
 

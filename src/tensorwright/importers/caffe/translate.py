@@ -116,7 +116,8 @@ class _Translator:
         self._named: set[Value] = set()
         self._findings: list[Finding] = []
         self._without_weights: list[str] = []
-        self._warnings = list(definition.warnings)
+        self._warnings: list[str] = []
+        self._read_by_user: set[str] = set()
         self.declared_batch: int | None = None
 
     def network(self) -> Import:
@@ -136,7 +137,7 @@ class _Translator:
         outputs = tuple((name, value) for name, value in self._unread.items() if isinstance(value, Value))
         outputs = tuple((name, value) for name, value in outputs if value is not self._inputs.get(name))
         graph = Graph(tuple(self._inputs.items()), outputs, read.name)
-        return Import(graph, MappingProxyType(blobs), tuple(self._warnings))
+        return Import(graph, MappingProxyType(blobs), (*self._definition.warnings(self._read_by_user), *self._warnings))
 
     def _report(self) -> None:
         label = self._definition.label
@@ -219,7 +220,10 @@ class _Translator:
         if self._custom is None:
             return None
         blobs = () if self._model is None else self._model.blobs.get(definition.name, ())
-        return self._custom(custom_node(definition, bottoms, blobs))
+        made = self._custom(custom_node(definition, bottoms, blobs))
+        if made is not None:
+            self._read_by_user.update(definition.unknown)
+        return made
 
     def _known(self, definition: LayerDefinition, handler: Handler, bottoms: Sequence[Value]) -> Sequence[Value]:
         stored = self._stored(definition.name)
