@@ -1,4 +1,4 @@
-"""Softmax and layer normalisation along the last axis: every element is read once and has one exponential."""
+"""Softmax and layer normalisation along the last axis: elements have one exponential."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.kernels.rows.epilogue import RowEpilogue, is_elementwise_around, row_epilogue
-from tensorwright.kernels.rows.normalise import LongSoftmax, layer_normalization, softmax
+from tensorwright.kernels.rows.normalise import (
+    Finish,
+    LongLayerNormalization,
+    LongSoftmax,
+    layer_normalization,
+    softmax,
+)
 from tensorwright.kernels.rows.vectors import RowVectors
 from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
 from tensorwright.ops.normalization import LayerNormalization, Softmax
@@ -36,7 +42,7 @@ class _Problem:
 
 
 class Rows:
-    """A row at a time, in registers if it fits; long rows of a softmax wait in workspace."""
+    """A row at a time, in registers if it fits; long rows are read several times, those of a softmax from workspace."""
 
     name = "rows"
 
@@ -44,8 +50,7 @@ class Rows:
         problem = _problem(region)
         if problem is None or problem.extent < target.float_lanes:
             return []
-        fits = _vectors(problem, target) <= REGISTERS_FOR_ROWS * target.registers
-        return [Config(plain_inputs(region), PLAIN)] if fits or isinstance(problem.op, Softmax) else []
+        return [Config(plain_inputs(region), PLAIN)]
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         problem = _problem(region)
@@ -58,7 +63,7 @@ class Rows:
         _write(problem, emitter, row_epilogue(region, target.float_lanes))
         x, output = region.inputs[problem.inputs[0]], region.output.type
         in_place = problem.inputs[:1] if output.dtype.size == x.type.dtype.size else ()
-        long = _vectors(problem, target) > REGISTERS_FOR_ROWS * target.registers
+        waits = _is_long(problem, target) and isinstance(problem.op, Softmax)
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols), in_place), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
@@ -66,7 +71,7 @@ class Rows:
             tasks=problem.rows,
             packings=(None,) * len(inputs),
             symbols=symbols,
-            workspace=_vectors(problem, target) * target.vector_bytes if long else 0,
+            workspace=_vectors(problem, target) * target.vector_bytes if waits else 0,
             in_place=in_place,
         )
 
@@ -98,6 +103,10 @@ def _vectors(problem: _Problem, target: Target) -> int:
     return -(-problem.extent // target.float_lanes)
 
 
+def _is_long(problem: _Problem, target: Target) -> bool:
+    return _vectors(problem, target) > REGISTERS_FOR_ROWS * target.registers
+
+
 def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> None:
     """Write the loop over the rows."""
     builder, target = emitter.builder, emitter.target
@@ -116,14 +125,22 @@ def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> 
 
     with emitter.scope():
         x, *parameters = [emitter.operands[i] for i in problem.inputs]
-        row, count = (
-            builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32),
-            _vectors(problem, target),
-        )
-        if isinstance(problem.op, LayerNormalization):
-            layer_normalization(vectors, row, problem.extent, problem.op.epsilon, parameters, finish)
-        elif count <= REGISTERS_FOR_ROWS * target.registers:
-            softmax(vectors, row, count, finish)
-        else:
-            LongSoftmax(vectors, row, count, Pointer("%workspace")).write(finish)
+        row = builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32)
+        _normalise(problem, vectors, row, parameters, finish, target)
     builder.end_loop(loop)
+
+
+def _normalise(
+    problem: _Problem, vectors: RowVectors, row: Pointer, parameters: Sequence[Pointer], finish: Finish, target: Target
+) -> None:
+    """Write the work on one row."""
+    count, extent, long = _vectors(problem, target), problem.extent, _is_long(problem, target)
+    if isinstance(problem.op, LayerNormalization):
+        if long:
+            LongLayerNormalization(vectors, row, extent, problem.op.epsilon, parameters).write(finish)
+        else:
+            layer_normalization(vectors, row, extent, problem.op.epsilon, parameters, finish)
+    elif long:
+        LongSoftmax(vectors, row, count, Pointer("%workspace")).write(finish)
+    else:
+        softmax(vectors, row, count, finish)
