@@ -238,8 +238,10 @@ def entropy_threshold(counts: Counts) -> float:
 
     For every i from 128 to 2048: P is the first i bins, with all larger elements in the last one; Q is the first i bins
     without them, merged into 128 levels and spread evenly over those bins of each level where P is not zero. The i with
-    the smallest divergence Σ P log(P / Q) is taken (S. Migacz, "8-bit inference with TensorRT", GTC 2017).
+    the smallest divergence Σ P log(P / Q) is taken (S. Migacz, "8-bit inference with TensorRT", GTC 2017). The first
+    bin counts like the second: exact zeros, of which activations and images have many, are not what clipping can harm.
     """
+    counts = np.concatenate([counts[1:2], counts[1:]])
     firsts = np.arange(LEVELS, BINS + 1)
     sums = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
     filled = np.concatenate([[0], np.cumsum(counts > 0)])
