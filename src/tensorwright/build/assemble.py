@@ -69,8 +69,6 @@ def packed_weights(constants: Sequence[PackedConstant], size: int) -> memoryview
     """All packed constants in one block of memory."""
     memory = np.zeros(size, np.uint8)
     for constant in constants:
-        array = constant.weights.array
-        packed = array if constant.packing is None else constant.packing.pack(array)
-        flat = np.ascontiguousarray(packed).reshape(-1).view(np.uint8)
+        flat = np.ascontiguousarray(constant.packed).reshape(-1).view(np.uint8)
         memory[constant.offset : constant.offset + constant.size] = flat
     return memory.data

@@ -55,6 +55,8 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
         if config.level > 0:
             cache.save()
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
+        for choice in choices:
+            pool.submit(choice.kernel.name, choice.kernel.code)
         program = lower(graph, choices)
         config.progress.phase("compiling the network", len(program.steps))
         pool.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from tensorwright.base.errors import BuildError
@@ -20,86 +21,93 @@ IN_PROCESS = 3
 
 
 class CompilerPool:
-    """Turns modules into objects and remembers them. Use it as a context manager: it ends its processes."""
+    """Turns modules into objects and remembers them. Use it as a context manager: it ends its processes.
+
+    Modules that are submitted are compiled while the caller goes on.
+    """
 
     def __init__(self, target: Target, processes: int) -> None:
         self._target = target
         self._count = processes
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor | None = None
+        self._pending: dict[str, str] = {}
+        self._running: dict[str, Future[bytes]] = {}
         self._objects: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for future in self._running.values():
+            future.cancel()
+        for worker in self._workers:
+            worker.terminate()
+        if self._threads is not None:
+            self._threads.shutdown()
         for worker in self._workers:
             for pipe in (worker.stdin, worker.stdout):
                 if pipe is not None:
-                    pipe.close()
-            worker.terminate()
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
             worker.wait()
         self._workers.clear()
 
+    def submit(self, name: str, text: str) -> None:
+        """Have a module compiled, if it is not yet; `name` identifies its text."""
+        if name in self._objects or name in self._running:
+            return
+        self._pending[name] = text
+        if len(self._pending) > IN_PROCESS and self._count > 1:
+            self._start()
+        if self._threads is not None:
+            for waiting, module in self._pending.items():
+                self._running[waiting] = self._threads.submit(self._ask_any, module)
+            self._pending.clear()
+
     def compile(self, name: str, text: str) -> bytes:
-        """The object of one module; `name` identifies its text."""
+        """The object of one module; waits for it if it was submitted.
+
+        Raises:
+            BuildError: LLVM rejects the module, or a process died.
+        """
         if name not in self._objects:
-            self._objects[name] = compile_object(text, self._target)
+            running = self._running.pop(name, None)
+            self._pending.pop(name, None)
+            self._objects[name] = compile_object(text, self._target) if running is None else running.result()
         return self._objects[name]
 
     def compile_all(self, modules: Mapping[str, str], done: Callable[[str], None]) -> None:
-        """Compile all modules that are not compiled yet; `done` hears each name, on any thread.
+        """Compile all modules; `done` hears the name of each that was not compiled before.
 
         Raises:
             BuildError: LLVM rejects a module, or a process died.
         """
         missing = [name for name in modules if name not in self._objects]
-        if len(missing) <= IN_PROCESS or self._count < 2:
-            for name in missing:
-                self.compile(name, modules[name])
-                done(name)
-            return
-        self._start()
-        todo: queue.SimpleQueue[str] = queue.SimpleQueue()
         for name in missing:
-            todo.put(name)
-        errors: list[BuildError] = []
-        threads = [
-            threading.Thread(target=self._serve, args=(worker, todo, modules, done, errors)) for worker in self._workers
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
+            self.submit(name, modules[name])
+        for name in missing:
+            self.compile(name, modules[name])
+            done(name)
 
     def _start(self) -> None:
+        if self._threads is not None:
+            return
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         command = [sys.executable, "-m", "tensorwright.codegen.worker", self._target.name]
-        while len(self._workers) < self._count:
-            self._workers.append(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-            )
+        for _ in range(self._count):
+            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            self._workers.append(worker)
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(self._count)
 
-    def _serve(
-        self,
-        worker: subprocess.Popen[bytes],
-        todo: queue.SimpleQueue[str],
-        modules: Mapping[str, str],
-        done: Callable[[str], None],
-        errors: list[BuildError],
-    ) -> None:
-        while not errors:
-            try:
-                name = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self._objects[name] = _ask(worker, modules[name])
-            except BuildError as error:
-                errors.append(error)
-                return
-            done(name)
+    def _ask_any(self, text: str) -> bytes:
+        worker = self._idle.get()
+        try:
+            return _ask(worker, text)
+        finally:
+            self._idle.put(worker)
 
 
 def _ask(worker: subprocess.Popen[bytes], text: str) -> bytes:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from tensorwright.codegen.entry import Address, EntryStep
 from tensorwright.graph.graph import Graph, Value, is_constant, storage_root, weights_in
-from tensorwright.graph.op import Array
 from tensorwright.kernels.tactic import Packing
 from tensorwright.ops.shape import Concatenation
 from tensorwright.schedule.arena import Block, place
@@ -211,12 +210,8 @@ class _Constants:
         weights = weights_in(value)
         key = (weights.digest, "" if packing is None else packing.name)
         if key not in self.offsets:
-            size = self._packed(weights.array, packing).nbytes
+            packed = weights.array if packing is None else packing.pack(weights.array)
             self.offsets[key] = self.end
-            self.packed.append(PackedConstant(weights, packing, self.end, size))
-            self.end += _rounded(size)
+            self.packed.append(PackedConstant(weights, packed, self.end))
+            self.end += _rounded(packed.nbytes)
         return self.offsets[key]
-
-    @staticmethod
-    def _packed(array: Array, packing: Packing | None) -> Array:
-        return array if packing is None else packing.pack(array)

@@ -6,19 +6,23 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.entry import EntryStep
 from tensorwright.graph.graph import Value
-from tensorwright.kernels.tactic import Kernel, Packing
+from tensorwright.graph.op import Array
+from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.weights import Weights
 from tensorwright.tune.choice import Choice
 
 
 @dataclass(frozen=True)
 class PackedConstant:
-    """A constant as a kernel wants it, and where it starts among the plan's weights."""
+    """A constant, the same as a kernel wants it, and where that starts among the plan's weights."""
 
     weights: Weights
-    packing: Packing | None
+    packed: Array
     offset: int
-    size: int
+
+    @property
+    def size(self) -> int:
+        return self.packed.nbytes
 
 
 @dataclass(frozen=True)

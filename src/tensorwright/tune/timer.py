@@ -18,7 +18,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.kernel_runner import LoadedKernel, Operands, aligned_copy, prepare
+from tensorwright.tune.kernel_runner import LoadedKernel, Operands, aligned_copy
 
 Array = npt.NDArray[np.generic]
 
@@ -60,7 +60,7 @@ def contestant(
     region: Region,
     kernel: Kernel,
     loaded: LoadedKernel,
-    arrays: Sequence[Array],
+    first: Operands,
     symbols: Mapping[str, int],
     threads: int,
     cold_bytes: int,
@@ -68,9 +68,9 @@ def contestant(
 ) -> Contestant:
     """A kernel prepared for timing one thread's share of its tasks.
 
+    first: its operands; more are made with copies of the constants.
     cold_bytes: how much memory the copies of its constants should take together, so that no copy stays in a cache.
     """
-    first = prepare(region, kernel, arrays, symbols, allocator)
     constants = [number for number, value in enumerate(region.inputs) if is_constant(value)]
     size = sum(first.inputs[number].nbytes for number in constants)
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1

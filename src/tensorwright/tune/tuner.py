@@ -99,6 +99,7 @@ class Tuner:
         for candidate in candidates:
             kernel = candidate.kernel()
             modules[kernel.name] = kernel.code
+            self.pool.submit(kernel.name, kernel.code)
             self.progress.step(candidate.trial.tactic)
         self.progress.phase("compiling kernels", len(modules))
         self.pool.compile_all(modules, self.progress.step)
@@ -123,7 +124,7 @@ class Tuner:
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             cold = self._cold_bytes(region)
-            entry = contestant(region, kernel, loaded, arrays, symbols, self.threads, cold, self.allocator)
+            entry = contestant(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator)
             racing.append((candidate, entry))
         race([entry for _, entry in racing])
         for candidate, entry in racing:
