@@ -42,7 +42,7 @@ def _remaining(node: Composer, x: Value, given: Sequence[Dim]) -> Dim:
         else:
             targets.append(dim)
     divisor, total = product(targets), product(sources)
-    if bounds(divisor)[0] <= 0:
+    if bounds(divisor)[0] < 0 or divisor == 0:
         return 0 if divisor == 0 and 0 in x.type.shape else node.fail(f"{x.type} cannot be reshaped to {list(given)}")
     quotient = floor_divide(total, divisor)
     if isinstance(quotient, int) and quotient * divisor != total:

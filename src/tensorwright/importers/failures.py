@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ImportFailure
@@ -43,21 +43,34 @@ def failure(findings: Iterable[Finding], source: str, advice: str) -> Unsupporte
         source: the file, as messages call it.
         advice: what to do.
     """
-    findings, rows = tuple(findings), dict[tuple[str, str], list[str]]()
+    findings, groups = tuple(findings), dict[tuple[str, str], list[str]]()
     for finding in findings:
-        rows.setdefault((finding.operator, finding.reason), []).append(finding.node)
-    table = [("operator", "count", "nodes", "reason")]
-    table += [
-        (operator, str(len(nodes)), _names(nodes), reason or "no such operator is supported")
-        for (operator, reason), nodes in sorted(rows.items())
+        groups.setdefault((finding.operator, finding.reason), []).append(finding.node)
+    rows = [
+        (operator, str(len(nodes)), first_names(nodes), reason or "no such operator is supported")
+        for (operator, reason), nodes in sorted(groups.items())
     ]
+    head = ("operator", "count", "nodes", "reason")
+    return UnsupportedNodes(report(source, "node", len(findings), (head, *rows), advice), findings)
+
+
+def report(source: str, what: str, count: int, table: Sequence[Sequence[str]], advice: str) -> str:
+    """The text of the error that lists all that is not supported.
+
+    Args:
+        source: the file, as messages call it.
+        what: what is counted, "node" or "layer".
+        count: how many of them there are.
+        table: the heads of the columns, then the rows.
+        advice: what to do.
+    """
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    count = len(findings)
-    head = f"{source}: {count} node{'s are' if count > 1 else ' is'} not supported:"
-    return UnsupportedNodes("\n  ".join([head, *lines]) + f"\n{advice}", findings)
+    head = f"{source}: {count} {what}{'s are' if count > 1 else ' is'} not supported:"
+    return "\n  ".join([head, *lines]) + f"\n{advice}"
 
 
-def _names(nodes: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in nodes[:SHOWN_NAMES])
-    return shown + (", ..." if len(nodes) > SHOWN_NAMES else "")
+def first_names(names: Sequence[str]) -> str:
+    """The first few names, quoted."""
+    shown = ", ".join(f"'{name}'" for name in names[:SHOWN_NAMES])
+    return shown + (", ..." if len(names) > SHOWN_NAMES else "")

@@ -290,6 +290,9 @@ def test_double_constants_become_single_ones() -> None:
     graph.constant(np.array([1.5, 2.5]), "c")
     graph.add("Identity", "c", name="y")
     assert node(converted(graph, "y"), "c")[2]["values"] == np.array([1.5, 2.5], np.float32).tobytes()
+    graph.constant(np.array([1e300]), "large")
+    with pytest.raises(ImportFailure, match=r"constant 'large': an element is outside of float32"):
+        converted(graph, "large")
 
 
 def test_files_text_and_information_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

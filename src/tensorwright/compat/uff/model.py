@@ -80,11 +80,15 @@ class UffWriter:
         """A node with a constant; float64 becomes float32, which is the widest type of UFF.
 
         Raises:
-            ImportFailure: UFF has no such element type.
+            ImportFailure: UFF has no such element type, or an element is outside of float32.
         """
         dtype = dtype_of(array.dtype)
         stored = uff_dtype(dtype, f"constant '{name}'")
-        blob = np.ascontiguousarray(array, stored.numpy).tobytes()
+        with np.errstate(all="ignore"):
+            converted = np.ascontiguousarray(array, stored.numpy)
+        if stored != dtype and not np.array_equal(np.isfinite(converted), np.isfinite(array)):
+            raise ImportFailure(f"constant '{name}': an element is outside of float32, the widest type of UFF")
+        blob = converted.tobytes()
         reference = f"weights_{name}"
         self._meta.referenced_data[reference].blob = blob
         made = self.add("Const", name, (), {"dtype": stored, "shape": list(array.shape)})

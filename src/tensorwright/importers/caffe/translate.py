@@ -13,14 +13,14 @@ from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.importers.caffe.blobs import Model, Source, read_model
 from tensorwright.importers.caffe.custom import custom_node
 from tensorwright.importers.caffe.definition import Definition, LayerDefinition, read_definition
-from tensorwright.importers.caffe.failures import Finding, names, unsupported
+from tensorwright.importers.caffe.failures import Finding, unsupported
 from tensorwright.importers.caffe.inputs import InputShapes, Shapes
 from tensorwright.importers.caffe.layer import Layer
 from tensorwright.importers.caffe.registry import Handler, handler_of
 from tensorwright.importers.caffe.rules import NetState, Phase
 from tensorwright.importers.caffe.weights import LayerWeights, ModelWeights, NoWeights, RandomSource
 from tensorwright.importers.custom import CustomLayers
-from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.failures import Unsupported, first_names
 from tensorwright.ops.elementwise import Identity
 from tensorwright.tensor.dim import Dim, tuning_value
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
@@ -147,8 +147,8 @@ class _Translator:
             missing, has = self._without_weights, sorted(self._model.blobs)
             raise ImportFailure(
                 f"{self._model.label}: has no weights for {len(missing)} layer{'s' if len(missing) > 1 else ''} of "
-                f"{label}: {names(missing)}; it has {names(has) or 'none'}{_nearest(missing[0], has)}. Weights are "
-                "found by the names of layers: give the model that belongs to it, or none for random weights"
+                f"{label}: {first_names(missing)}; it has {first_names(has) or 'none'}{_nearest(missing[0], has)}. "
+                "Weights are found by the names of layers: give the model that belongs to it, or none for random weights"
             )
         if self._model is None and self._random.elements:
             self._warnings.insert(

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ImportFailure
-from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.failures import Unsupported, first_names, report
 
-SHOWN_NAMES = 3
+ADVICE = (
+    "Export the model without these operators (fixed shapes and a simplifier often remove them), replace them in the "
+    "model, or cut the graph before them."
+)
 
 
 @dataclass(frozen=True)
@@ -32,30 +35,16 @@ class UnsupportedNodes(ImportFailure):
 
 def failure(findings: Iterable[Finding], source: str) -> UnsupportedNodes:
     """All findings as one error: a table with one row per operator, opset and reason."""
-    findings, rows = tuple(findings), dict[tuple[str, str, int, str], list[str]]()
+    findings, groups = tuple(findings), dict[tuple[str, str, int, str], list[str]]()
     for finding in findings:
         key = (finding.operator, finding.domain or "ai.onnx", finding.version, finding.reason)
-        rows.setdefault(key, []).append(finding.node)
-    table = [("operator", "domain", "opset", "count", "nodes", "reason")]
-    table += [
-        (operator, domain, str(version), str(len(nodes)), _names(nodes), reason or "no such operator is supported")
-        for (operator, domain, version, reason), nodes in sorted(rows.items())
+        groups.setdefault(key, []).append(finding.node)
+    rows = [
+        (operator, domain, str(version), str(len(nodes)), first_names(nodes), reason or "no such operator is supported")
+        for (operator, domain, version, reason), nodes in sorted(groups.items())
     ]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    count = sum(len(nodes) for nodes in rows.values())
-    return UnsupportedNodes(
-        f"{source}: {count} node{'s are' if count > 1 else ' is'} not supported:\n  "
-        + "\n  ".join(lines)
-        + "\nExport the model without these operators (fixed shapes and a simplifier often remove them), "
-        "replace them in the model, or cut the graph before them.",
-        findings,
-    )
-
-
-def _names(nodes: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in nodes[:SHOWN_NAMES])
-    return shown + (", ..." if len(nodes) > SHOWN_NAMES else "")
+    head = ("operator", "domain", "opset", "count", "nodes", "reason")
+    return UnsupportedNodes(report(source, "node", len(findings), (head, *rows), ADVICE), findings)
 
 
 __all__ = ["Finding", "Unsupported", "UnsupportedNodes", "failure"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.arrays import reshaped
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import shape as ops
 from tensorwright.ops.broadcast import broadcast_shapes
@@ -24,30 +25,7 @@ def Reshape(node: Node, x: Value, shape: Value, *, allowzero: int = 0) -> Value:
             if axis >= x.type.rank:
                 node.fail(f"shape {target} copies axis {axis} of {x.type}, which has none")
             target[axis] = x.type.shape[axis]
-    if target.count(-1) > 1:
-        node.fail(f"shape {target} has more than one -1")
-    if -1 in target:
-        target[target.index(-1)] = _remaining(node, x, [dim for dim in target if dim != -1])
-    return node.reshape(x, target)
-
-
-def _remaining(node: Node, x: Value, given: Sequence[Dim]) -> Dim:
-    """What is left of the elements of x for the axis -1; extents that occur on both sides cancel first."""
-    sources, targets = list(x.type.shape), []
-    for dim in given:
-        if dim in sources and dim != 0:
-            sources.remove(dim)
-        else:
-            targets.append(dim)
-    divisor = product(targets)
-    if divisor == 0:
-        return (
-            0 if 0 in x.type.shape else node.fail(f"{x.type} cannot be reshaped: the given extents are {list(given)}")
-        )
-    quotient = floor_divide(product(sources), divisor)
-    if isinstance(quotient, int) and quotient * divisor != product(sources):
-        node.fail(f"the elements of {x.type} cannot be divided among the extents {list(given)}")
-    return quotient
+    return reshaped(node, x, target)
 
 
 def Flatten(node: Node, x: Value, *, axis: int = 1) -> Value:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.names import nearest
+from tensorwright.importers.order import sources_first
 from tensorwright.importers.protobuf import parse_bytes, read_bytes
 from tensorwright.importers.prototext import parse_text
 from tensorwright.importers.tensorflow.functions import nodes_of
@@ -126,39 +127,27 @@ def order_of(graph: FrozenGraph, roots: Sequence[str]) -> list[NodeDef]:
     Raises:
         ImportFailure: a node takes a tensor of one that is missing, or there is a cycle.
     """
-    order: list[NodeDef] = []
-    is_done: dict[str, bool] = {}
-    for root in roots:
-        stack = [(graph.require(root), iter(data_inputs(graph.require(root))))] if root not in is_done else []
-        is_done.setdefault(root, False)
-        while stack:
-            node, rest = stack[-1]
-            source = next(rest, None)
-            if source is None:
-                stack.pop()
-                is_done[node.name] = True
-                order.append(node)
-            elif source.node not in is_done:
-                below = _source(graph, node, source.node)
-                is_done[source.node] = False
-                stack.append((below, iter(data_inputs(below))))
-            elif not is_done[source.node]:
-                raise ImportFailure(f"{graph.label}: {_cycle([entry for entry, _ in stack], source.node)}")
-    return order
+
+    def sources(name: str) -> list[str]:
+        node = graph.require(name)
+        return [_required(graph, node, source.node) for source in data_inputs(node)]
+
+    def cycle(names: Sequence[str]) -> ImportFailure:
+        return ImportFailure(f"{graph.label}: {_cycle([graph.nodes[name] for name in names])}")
+
+    return [graph.nodes[name] for name in sources_first(roots, sources, cycle)]
 
 
-def _source(graph: FrozenGraph, node: NodeDef, name: str) -> NodeDef:
+def _required(graph: FrozenGraph, node: NodeDef, name: str) -> str:
     if name not in graph.nodes:
         raise ImportFailure(
             f"{graph.label}: node '{node.name}' ({node.op}) takes '{name}', which the graph lacks; "
             f"{nearest(name, graph.nodes)}"
         )
-    return graph.nodes[name]
+    return name
 
 
-def _cycle(path: Sequence[NodeDef], start: str) -> str:
-    first = next(index for index, node in enumerate(path) if node.name == start)
-    loop = path[first:]
+def _cycle(loop: Sequence[NodeDef]) -> str:
     names = " -> ".join(f"'{node.name}' ({node.op})" for node in [*loop[:8], loop[0]])
     if any(node.op in ("NextIteration", "RefNextIteration") for node in loop):
         return f"while loops are not supported; this one runs through {names}"

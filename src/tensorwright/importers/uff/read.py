@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.names import nearest
+from tensorwright.importers.order import sources_first
 from tensorwright.importers.protobuf import parse_bytes, read_bytes
 from tensorwright.importers.uff.messages import Data, Node, as_meta_graph, meta_graph_class
 
@@ -65,24 +66,15 @@ def order_of(model: UffModel, roots: Sequence[str]) -> list[Node]:
     Raises:
         ImportFailure: a node takes one that is missing, or there is a cycle.
     """
-    order: list[Node] = []
-    is_done: dict[str, bool] = {}
-    for root in roots:
-        first = model.require(root, "output")
-        stack = [] if root in is_done else [(first, iter(first.inputs))]
-        is_done.setdefault(root, False)
-        while stack:
-            node, rest = stack[-1]
-            name = next(rest, None)
-            if name is None:
-                stack.pop()
-                is_done[node.id] = True
-                order.append(node)
-            elif name not in is_done:
-                below = model.require(name, f"an input of node '{node.id}' ({node.operation})")
-                is_done[name] = False
-                stack.append((below, iter(below.inputs)))
-            elif not is_done[name]:
-                loop = " -> ".join(repr(entry) for entry in [*[entry.id for entry, _ in stack][-8:], name])
-                raise ImportFailure(f"{model.label}: the nodes form a cycle: {loop}; the file is damaged")
-    return order
+
+    def sources(name: str) -> list[str]:
+        node = model.nodes[name]
+        what = f"an input of node '{node.id}' ({node.operation})"
+        return [model.require(source, what).id for source in node.inputs]
+
+    def cycle(names: Sequence[str]) -> ImportFailure:
+        loop = " -> ".join(map(repr, [*names[:8], names[0]]))
+        return ImportFailure(f"{model.label}: the nodes form a cycle: {loop}; the file is damaged")
+
+    wanted = [model.require(root, "output").id for root in roots]
+    return [model.nodes[name] for name in sources_first(wanted, sources, cycle)]
