@@ -148,7 +148,7 @@ class _Translator:
             raise ImportFailure(
                 f"{self._model.label}: has no weights for {len(missing)} layer{'s' if len(missing) > 1 else ''} of "
                 f"{label}: {first_names(missing)}; it has {first_names(has) or 'none'}{_nearest(missing[0], has)}. "
-                "Weights are found by the names of layers: give the model that belongs to it, or none for random weights"
+                "Weights are found by the names of layers: give the model that belongs to it, or none for random ones"
             )
         if self._model is None and self._random.elements:
             self._warnings.insert(
