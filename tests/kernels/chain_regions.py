@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.convolution_regions import following
-from tensorwright.graph.graph import apply, constant_value, input_value
+from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
@@ -53,8 +53,11 @@ class Chain:
         return self.name
 
     def region(self, rng: np.random.Generator) -> Region:
-        x = source = input_value("x", TensorType(FLOAT32, self.x))
-        stages: list[Region] = []
+        return joined(self.after(input_value("x", TensorType(FLOAT32, self.x)), rng))
+
+    def after(self, x: Value, rng: np.random.Generator) -> list[Region]:
+        """The regions of the chain's links, applied to a value."""
+        source, stages = x, []
         for link in self.links:
             channels = x.type.shape[1]
             assert isinstance(channels, int)
@@ -75,4 +78,4 @@ class Chain:
                     values += following(word, values[-1], rng)
             stages.append(region_of(values, anchor))
             x = values[-1]
-        return joined(stages)
+        return stages

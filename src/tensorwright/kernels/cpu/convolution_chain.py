@@ -122,14 +122,15 @@ def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
 
 
 def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
-    """Few tasks, between which few rows are computed twice, and more of them; every part of the channels, or every
-    strip, where nothing is.
+    """Few tasks, between which few rows are computed twice, and more of them; one for every strip where nothing is, or
+    for every part of the channels, if these are enough.
     """
     one = ChainPlan(members, tuple(cuts), Strips(height, 1), lanes)
     if members.before is None:
         return [Strips(height, 1)]
     if members.after is None:
-        return [Strips(height, one.strip_count, one.plans[0].group_count)]
+        parts = one.plans[0].group_count
+        return [Strips(height, -(-one.strip_count // -(-TASKS[-1] // parts)), parts)]
     return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
 
 
