@@ -12,7 +12,7 @@ import tensorwright as tw
 from tensorwright.api.caffe_parser import BlobNameToTensor
 from tensorwright.api.layers.convolution import ConvolutionLayer
 from tensorwright.api.layers.pooling import PoolingLayer
-from tensorwright.api.layers.recurrent import RNNv2Layer
+from tensorwright.api.layers.rnn import RNNv2Layer
 from tensorwright.api.uff_parser import UffParser
 from tensorwright.compat import tensorrt as trt
 from tensorwright.compat.pycuda import driver as cuda

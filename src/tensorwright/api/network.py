@@ -37,7 +37,6 @@ from tensorwright.api.layers.elementwise import (
 )
 from tensorwright.api.layers.matmul import ConstantLayer, MatrixMultiplyLayer, OperatorLayer
 from tensorwright.api.layers.pooling import LRNLayer, PoolingLayer
-from tensorwright.api.layers.recurrent import RNNLayer, RNNv2Layer
 from tensorwright.api.layers.reduction import (
     NormalizationLayer,
     RaggedSoftMaxLayer,
@@ -45,6 +44,7 @@ from tensorwright.api.layers.reduction import (
     SoftMaxLayer,
     TopKLayer,
 )
+from tensorwright.api.layers.rnn import RNNLayer, RNNv2Layer
 from tensorwright.api.layers.shape import (
     ConcatenationLayer,
     GatherLayer,

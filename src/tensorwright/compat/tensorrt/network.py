@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tensorwright.api.layer import Formula
 from tensorwright.api.layer import Layer as ApiLayer
-from tensorwright.api.layers import convolution, elementwise, matmul, pooling, recurrent, reduction, shape
+from tensorwright.api.layers import convolution, elementwise, matmul, pooling, reduction, rnn, shape
 from tensorwright.api.network import NetworkDefinition as ApiNetwork
 from tensorwright.api.tensor import Tensor as ApiTensor
 from tensorwright.compat.tensorrt.dims import Dims, DimsHW
@@ -223,16 +223,16 @@ class RecurrentLayer(Layer):
     """What recurrent layers share."""
 
 
-@faces(recurrent.RNNLayer)
+@faces(rnn.RNNLayer)
 @accessors(weights="weights", bias="bias")
 class RNNLayer(RecurrentLayer):
-    """See `tensorwright.api.layers.recurrent.RNNLayer`."""
+    """See `tensorwright.api.layers.rnn.RNNLayer`."""
 
 
-@faces(recurrent.RNNv2Layer)
+@faces(rnn.RNNv2Layer)
 @accessors(sequence_lengths="seq_lengths")
 class RNNv2Layer(RecurrentLayer):
-    """See `tensorwright.api.layers.recurrent.RNNv2Layer`."""
+    """See `tensorwright.api.layers.rnn.RNNv2Layer`."""
 
     set_weights_for_gate = forward("set_weights_for_gate")
     get_weights_for_gate = forward("get_weights_for_gate")
