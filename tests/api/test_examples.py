@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_every_route_to_an_engine_gives_the_same_predictions_and_probabilities(c
         found.append(np.load(tmp_path / f"{name}.npy"))
     np.testing.assert_allclose(np.stack(found), np.broadcast_to(found[0], (len(found), 20, 10)), rtol=0, atol=1e-5)
     np.testing.assert_allclose(found[0].sum(1), 1, atol=1e-5)
+
+
+def test_the_page_about_caffe_works_as_written(cache, tmp_path):
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "caffe.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert run("lenet_files", cache, tmp_path).returncode == 0
+    (tmp_path / "page.py").write_text(block + "\nprint(engine.max_batch_size)\n")
+    command, environment = [sys.executable, "-W", "error", "page.py"], {"XDG_CACHE_HOME": str(cache), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == "20\n", done.stderr
 
 
 def test_the_types_of_the_examples_are_right():
