@@ -11,7 +11,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-PACKAGES = ("tensorrt", "uff", "pycuda")
+PACKAGES = ("tensorrt", "uff", "pycuda", "graphsurgeon")
 HOME = "tensorwright.compat"
 LEGACY = "tensorrt.legacy"
 """The name under which the fifth version kept the interface of the third and fourth: here the same modules."""

@@ -290,6 +290,8 @@ def test_double_constants_become_single_ones() -> None:
     graph.constant(np.array([1.5, 2.5]), "c")
     graph.add("Identity", "c", name="y")
     assert node(converted(graph, "y"), "c")[2]["values"] == np.array([1.5, 2.5], np.float32).tobytes()
+    graph.constant(np.float64(2.5), "scalar")
+    assert node(converted(graph, "scalar"), "scalar")[2]["values"] == np.float32(2.5).tobytes()
     graph.constant(np.array([1e300]), "large")
     with pytest.raises(ImportFailure, match=r"constant 'large': an element is outside of float32"):
         converted(graph, "large")
@@ -340,11 +342,6 @@ def test_inputs_can_be_put_in_place_of_nodes() -> None:
     for given, expected in wrong.items():
         with pytest.raises(ImportFailure, match=expected):
             converted(network(), "out", input_nodes=[given])
-
-
-def test_preprocessors_are_refused() -> None:
-    with pytest.raises(ImportFailure, match="preprocessing is not supported"):
-        uff.from_tensorflow(network().message, ["out"], "config.py")
 
 
 @pytest.fixture

@@ -79,6 +79,6 @@ def _with_options(parser: ArgumentParser) -> ArgumentParser:
         metavar="NAME,NEW_NAME,DTYPE,DIM1,...",
         help="put an input in place of a node; may be given several times",
     )
-    parser.add_argument("-p", "--preprocessor", help="a file that changes the graph; not supported")
+    parser.add_argument("-p", "--preprocessor", help="a file that defines preprocess(dynamic_graph)")
     parser.add_argument("--write_preprocessed", action="store_true", help="also write the graph as it is converted")
     return parser

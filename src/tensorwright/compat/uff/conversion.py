@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tensorwright.base.errors import ImportFailure
 from tensorwright.compat.uff.converter import Converted, convert
+from tensorwright.compat.uff.preprocess import Preprocessor, preprocessed
 from tensorwright.compat.uff.replace import new_input, with_inputs
 from tensorwright.importers.tensorflow.messages import NodeDef
 from tensorwright.importers.tensorflow.read import FrozenGraph, Source, read_graph
@@ -20,7 +21,7 @@ GraphInfo = tuple[bytes, list[NodeDef], list[NodeDef]]
 def from_tensorflow(
     graphdef: Source,
     output_nodes: Sequence[str] | str = (),
-    preprocessor: str | os.PathLike[str] | None = None,
+    preprocessor: Preprocessor | None = None,
     *,
     output_filename: str | os.PathLike[str] | None = None,
     text: bool = False,
@@ -36,7 +37,8 @@ def from_tensorflow(
     Args:
         graphdef: a GraphDef (of any library), its bytes, or the path of its file.
         output_nodes: names of the nodes to compute; none for all whose result nothing takes.
-        preprocessor: not supported: it works on graphs of the tool graphsurgeon.
+        preprocessor: changes the graph first: the path of a file that defines ``preprocess(dynamic_graph)``, or such a
+            function; see `tensorwright.compat.graphsurgeon`.
         output_filename: where to write the model; None to write nothing.
         text: also write a readable form beside it, with the ending .pbtxt. It cannot be read back.
         quiet: say nothing.
@@ -52,12 +54,9 @@ def from_tensorflow(
     Raises:
         ImportFailure: the graph cannot be read, an output does not exist, or something cannot be converted.
     """
-    if preprocessor is not None:
-        raise ImportFailure(
-            f"preprocessor '{os.fspath(preprocessor)}': preprocessing is not supported; change the graph before it is "
-            "frozen, or put inputs in place of nodes with input_nodes"
-        )
     graph = read_graph(graphdef)
+    if preprocessor is not None:
+        graph = preprocessed(graph, preprocessor)
     if list_nodes:
         _say(listing(graph))
         return None
@@ -77,7 +76,7 @@ def from_tensorflow(
 def from_tensorflow_frozen_model(
     frozen_file: str | os.PathLike[str],
     output_nodes: Sequence[str] | str = (),
-    preprocessor: str | os.PathLike[str] | None = None,
+    preprocessor: Preprocessor | None = None,
     *,
     output_filename: str | os.PathLike[str] | None = None,
     text: bool = False,
