@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tensorwright as tw
-
-if TYPE_CHECKING:
-    from tensorwright.importers.custom import CustomNode
 
 DEPLOY = b"""
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
@@ -21,7 +17,7 @@ layer { name: "mish" type: "Mish" bottom: "x" top: "y" }
 class Mish(tw.Plugin):
     """``x tanh(log(1 + exp(x)))``"""
 
-    def add_layers(self, network: tw.NetworkDefinition, inputs: Sequence[tw.Tensor], node: CustomNode) -> tw.Layer:
+    def add_layers(self, network: tw.NetworkDefinition, inputs: Sequence[tw.Tensor], node: tw.CustomNode) -> tw.Layer:
         (x,) = inputs
         softplus = network.add_activation(x, tw.ActivationType.SOFTPLUS)
         tanh = network.add_activation(softplus.get_output(0), tw.ActivationType.TANH)

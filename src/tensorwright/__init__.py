@@ -64,6 +64,7 @@ _ORIGINS = {
         "WorkspaceError",
     ),
     "tensorwright.devices.device": ("Allocator",),
+    "tensorwright.importers.custom": ("CustomNode",),
     "tensorwright.runtime.context": ("ExecutionContext",),
     "tensorwright.runtime.engine": ("Engine",),
     "tensorwright.runtime.load": ("load",),
