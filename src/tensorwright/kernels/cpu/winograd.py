@@ -52,7 +52,7 @@ class WinogradConvolution:
     kernel then has 4×4 taps and takes 4.8, 3.8 and 3 times fewer multiplications.
 
     Rounds differently: for normally distributed input and weights the largest error, relative to the largest output,
-    is about 2e-5 at most with tiles of 4; with tiles of 2, 2e-6 for 3×3 and 1e-5 for 5×5 kernels.
+    is about 2e-5 at most with tiles of 4 or 5; with tiles of 2 or 3, 2e-6 for 3×3 and 1e-5 for larger kernels.
     """
 
     name = "winograd convolution"
