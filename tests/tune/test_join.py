@@ -16,8 +16,10 @@ from tensorwright.graph.graph import apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.reduction import Reduction
+from tensorwright.ops.shape import Transpose
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.runtime.engine import Engine
@@ -88,3 +90,23 @@ def test_a_build_joins_and_computes_the_same(monkeypatch: pytest.MonkeyPatch, rn
     expected = np.exp(most) / np.exp(most).sum(1, keepdims=True)
     (output,) = Engine(plan)(x).values()
     np.testing.assert_allclose(output.reshape(expected.shape), expected, rtol=1e-5)
+
+
+def test_a_build_reads_and_writes_attention_through_transpositions(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    given_names = ("q", "k", "v")
+    q, k, v = (apply(Transpose((0, 2, 1, 3)), given(name, 2, 21, 3, 20)) for name in given_names)
+    result = apply(MatMul(), apply(Softmax(3), apply(MatMul(transpose_b=True), q, k)), v)
+    graph = network(apply(Transpose((0, 2, 1, 3)), result))
+    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, known: float(len(item.region.stages)))
+    plan = build(graph, BuildConfig(level=1, threads=2, timing_cache=""))
+    steps = plan.report["steps"]
+    assert isinstance(steps, list)
+    assert [step["tactic"] for step in steps if isinstance(step, dict)] == ["attention"]
+    arrays = {name: rng.standard_normal((2, 21, 3, 20), dtype=np.float32) for name in given_names}
+    queries, keys, values = (arrays[name].astype(np.float64).swapaxes(1, 2) for name in given_names)
+    powers = np.exp(queries @ keys.swapaxes(2, 3))
+    expected = (powers / powers.sum(3, keepdims=True) @ values).swapaxes(1, 2)
+    (output,) = Engine(plan)(arrays).values()
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5)
