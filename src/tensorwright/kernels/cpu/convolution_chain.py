@@ -40,7 +40,7 @@ from tensorwright.kernels.tactic import Config, Kernel, Packing, signature
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
-TASKS = (2, 8)
+TASKS = (1, 2, 8)
 """Into so many tasks the strips of an image are divided, where that makes work."""
 
 MOST_CUTS = 3
@@ -111,14 +111,19 @@ def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
     for height in heights_of(output):
         own = members if height < output else merged_members(members, region)
         ranked = [
-            (rank + 2 * number, ChainPlan(own, cuts, strips, target.float_lanes))
+            (rank + number, ChainPlan(own, cuts, strips, target.float_lanes))
             for rank, cuts in _cuts(own, target, by_rows=height < output)
             for number, strips in enumerate(_strips(own, height, cuts, target.float_lanes))
         ]
         by_height.append([(rank, plan) for rank, plan in ranked if plan.is_sound and plan.workspace <= limit])
-    by_height = sorted(filter(None, by_height), key=lambda plans: abs(plans[0][1].workspace - limit * PREFERRED))
+    by_height = sorted(filter(None, by_height), key=lambda plans: _distance(plans[0][1], limit))
     every = [(rank + place, plan) for place, plans in enumerate(by_height) for rank, plan in plans]
     return [plan for _, plan in sorted(every, key=itemgetter(0))]
+
+
+def _distance(plan: ChainPlan, limit: int) -> float:
+    """How far a plan is from the best: whole images, then strips that need the preferred workspace."""
+    return -1.0 if plan.is_whole else abs(plan.workspace - limit * PREFERRED)
 
 
 def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
