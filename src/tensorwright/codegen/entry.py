@@ -1,8 +1,8 @@
 """The native entry of a network: all threads run through all steps together, with barriers in between.
 
 See `tensorwright.devices.cpu.abi` for the contract with the runtime. A waiting thread first spins for a bounded number
-of rounds, then sleeps on a futex until the awaited counter changes; whoever changes a counter wakes sleepers only if
-there are any.
+of rounds, giving its core away now and then in case the thread that it waits for has none, then sleeps on a futex until
+the awaited counter changes; whoever changes a counter wakes sleepers only if there are any.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from tensorwright.devices.cpu import abi
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64, UINT8
 
-SPIN_ROUNDS = 4000
-"""Rounds of the spinning wait: some tens of microseconds."""
+SPIN_ROUNDS = 64
+"""Rounds of the spinning wait before the core is given away, a power of two: about a microsecond."""
+YIELDS = 96
+"""How often the core is given away, for nothing if nobody wants it, before the thread sleeps: about 0.1 ms."""
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
+_YIELD = {"x86_64": 24, "aarch64": 124}
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
@@ -120,7 +123,7 @@ def _runtime_functions(target: Target) -> str:
     architecture = target.triple.split("-")[0]
     declare_pause, pause = _PAUSE[architecture]
     futex, context = _FUTEX[architecture], {name: abi.field_offset(name) for name in abi.CONTEXT_FIELDS}
-    arguments = f"i64 {futex}, ptr %counter, i64 %operation, i64 %value, ptr null, ptr null, i64 0"
+    arguments = "i64 %number, ptr %counter, i64 %operation, i64 %value, ptr null, ptr null, i64 0"
     return f"""
 {declare_pause}
 declare i64 @llvm.readcyclecounter()
@@ -143,7 +146,7 @@ done:
   ret void
 }}
 
-define internal i64 @futex(ptr %context, ptr %counter, i64 %operation, i64 %value) nounwind noinline {{
+define internal i64 @system(ptr %context, i64 %number, ptr %counter, i64 %operation, i64 %value) nounwind noinline {{
 entry:
   %place = getelementptr i8, ptr %context, i64 {context["syscall"]}
   %function = load ptr, ptr %place, align 8
@@ -161,22 +164,27 @@ define internal void @await_change(ptr %context, ptr %counter, i32 %old) nounwin
 entry:
   br label %spin
 spin:
-  %round = phi i32 [ 0, %entry ], [ %next, %again ]
+  %round = phi i32 [ 0, %entry ], [ %next, %again ], [ %next, %give ]
   %seen = load atomic i32, ptr %counter acquire, align 4
   %changed = icmp ne i32 %seen, %old
   br i1 %changed, label %done, label %again
 again:
   {pause}
   %next = add i32 %round, 1
-  %patient = icmp ult i32 %next, {SPIN_ROUNDS}
-  br i1 %patient, label %spin, label %sleep
+  %part = and i32 %next, {SPIN_ROUNDS - 1}
+  %patient = icmp ne i32 %part, 0
+  br i1 %patient, label %spin, label %give
+give:
+  %ignored.yield = call i64 @system(ptr %context, i64 {_YIELD[architecture]}, ptr null, i64 0, i64 0)
+  %few = icmp ult i32 %next, {SPIN_ROUNDS * YIELDS}
+  br i1 %few, label %spin, label %sleep
 sleep:
   %team.place = getelementptr i8, ptr %context, i64 {context["team"]}
   %team = load ptr, ptr %team.place, align 8
   %sleepers = getelementptr i8, ptr %team, i64 {abi.TEAM_SLEEPERS}
   %before = atomicrmw add ptr %sleepers, i32 1 seq_cst, align 4
   %value = zext i32 %old to i64
-  %ignored = call i64 @futex(ptr %context, ptr %counter, i64 128, i64 %value)
+  %ignored = call i64 @system(ptr %context, i64 {futex}, ptr %counter, i64 128, i64 %value)
   %after = atomicrmw sub ptr %sleepers, i32 1 seq_cst, align 4
   %now = load atomic i32, ptr %counter acquire, align 4
   %woken = icmp ne i32 %now, %old
@@ -195,7 +203,7 @@ entry:
   %awake = icmp eq i32 %sleepers, 0
   br i1 %awake, label %done, label %wake
 wake:
-  %ignored = call i64 @futex(ptr %context, ptr %counter, i64 129, i64 2147483647)
+  %ignored = call i64 @system(ptr %context, i64 {futex}, ptr %counter, i64 129, i64 2147483647)
   br label %done
 done:
   ret void
