@@ -41,3 +41,18 @@ def _(net, x):
     q, k, v = (heads(tf.tensordot(y, net.variable(8, 8), 1)) for _ in range(3))
     scores = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) / 2.0)
     return x + tf.reshape(tf.transpose(scores @ v, (0, 2, 1, 3)), (-1, 6, 8))
+
+
+for _lowered in (False, True):
+
+    @case(f"conditions-{'lowered' if _lowered else 'functions'}", A)
+    def _(net, x, lowered=_lowered):
+        v1 = net.tf.compat.v1
+        training = v1.placeholder_with_default(np.bool_(False), ())
+        (v1.disable_control_flow_v2 if lowered else v1.enable_control_flow_v2)()
+        try:
+            factor = v1.cond(training, lambda: net.tf.constant(2.0), lambda: net.tf.constant(3.0))
+            y = v1.cond(training, lambda: v1.nn.dropout(x, rate=0.5), lambda: net.tf.nn.relu(x) + factor)
+            return v1.cond(net.tf.logical_not(training), lambda: y * factor, lambda: y)
+        finally:
+            v1.enable_control_flow_v2()

@@ -79,6 +79,43 @@ def test_attributes_of_the_call_reach_the_body() -> None:
     assert evaluate_graph(import_tensorflow(graph.bytes()), {"x": X})["y"].tolist() == [[1, -1, 3, -2]]
 
 
+def conditional(operator: str, taken: bool) -> GraphMaker:
+    """(2 x, 5) if the condition holds, otherwise (x, 7)."""
+    graph = GraphMaker()
+    then = function(graph, "then", ["x"], {"y": "twice:z:0", "n": "five:output:0"})
+    then.node_def.add(name="twice", op="Add", input=["x", "x"])
+    otherwise = function(graph, "otherwise", ["x"], {"y": "x", "n": "seven:output:0"})
+    for made, name, number in ((then, "five", 5), (otherwise, "seven", 7)):
+        constant = made.node_def.add(name=name, op="Const")
+        constant.attr["dtype"].type = constant.attr["value"].tensor.dtype = 1
+        constant.attr["value"].tensor.float_val.append(number)
+    x = graph.placeholder((-1, 4))
+    graph.add(operator, graph.constant(np.bool_(taken)), x, name="chosen")
+    for branch, name in (("then_branch", "then"), ("else_branch", "otherwise")):
+        graph.message.node[-1].attr[branch].func.name = name
+    graph.add("Mul", "chosen", "chosen:1", name="y")
+    return graph
+
+
+@pytest.mark.parametrize("operator", ["If", "StatelessIf"])
+@pytest.mark.parametrize("taken", [True, False])
+def test_conditions_on_constants_are_decided(operator: str, taken: bool) -> None:
+    found = evaluate_graph(import_tensorflow(conditional(operator, taken).bytes()), {"x": X})["y"]
+    np.testing.assert_array_equal(found, X * (10 if taken else 7))
+
+
+def test_wrong_conditions_are_named() -> None:
+    graph = conditional("If", True)
+    graph.message.node[-2].attr["then_branch"].func.name = "nothing"
+    assert "node 'chosen' (If) has no function as its then_branch" in failing(graph)
+    graph = conditional("If", True)
+    del graph.message.library.function[0].signature.output_arg[1]
+    assert "its branches have [1, 2] results" in failing(graph)
+    graph = conditional("If", True)
+    del graph.message.node[-2].input[:]
+    assert "node 'chosen/else_branch' gives function 'otherwise' 0 arguments, it has 1" in failing(graph)
+
+
 def failing(graph: GraphMaker) -> str:
     with pytest.raises(ImportFailure) as caught:
         import_tensorflow(graph.bytes())

@@ -8,6 +8,7 @@ from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.tensorflow.messages import FunctionDef, GraphDef, NodeDef, new_node
 
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+CONDITIONS = frozenset({"If", "StatelessIf"})
 DEEPEST = 32
 MOST_NODES = 1 << 16
 MOST_BYTES = 1 << 28
@@ -54,13 +55,52 @@ def _expanded(
 ) -> Iterator[tuple[NodeDef, int]]:
     for node in nodes:
         function = functions.get(_called(node))
-        if function is None:
+        if function is None and node.op not in CONDITIONS:
             yield node, depth
             continue
         if depth >= DEEPEST:
             raise ImportFailure(f"functions call each other more than {DEEPEST} deep at '{node.name}'")
+        if function is None:
+            yield from _expanded(_branches(node, functions), functions, depth + 1)
+            continue
         yield from _expanded(_body(node, function), functions, depth + 1)
         yield _results(node, function), depth + 1
+
+
+def _branches(node: NodeDef, functions: Mapping[str, FunctionDef]) -> list[NodeDef]:
+    """A condition as older graphs write it: Switch hands inputs to the branch that is taken, Merge takes its results.
+
+    What takes no tensors in a branch waits for a node that is there only if the branch is taken.
+    """
+    condition, *given = [source for source in node.input if not source.startswith("^")] or [""]
+    name, made, counts = node.name, list[NodeDef](), set[int]()
+    made.append(_node(f"{name}/condition", "Switch", condition, condition))
+    made += [_node(f"{name}/input_{i}", "Switch", source, condition) for i, source in enumerate(given)]
+    for output, branch in enumerate(("else_branch", "then_branch")):
+        function = functions.get(node.attr[branch].func.name)
+        if function is None:
+            raise ImportFailure(f"node '{name}' ({node.op}) has no function as its {branch}; is the file damaged?")
+        counts.add(len(function.signature.output_arg))
+        inputs = [f"{name}/input_{i}:{output}" for i in range(len(given))]
+        made.append(_node(f"{name}/is_{branch}", "Identity", f"{name}/condition:{output}"))
+        made.append(_node(f"{name}/{branch}", function.signature.name, *inputs, f"^{name}/is_{branch}"))
+    if len(counts) != 1:
+        raise ImportFailure(
+            f"node '{name}' ({node.op}): its branches have {sorted(counts)} results; is the file damaged?"
+        )
+    results = range(counts.pop())
+    made += [
+        _node(f"{name}/output_{i}", "Merge", f"{name}/else_branch:{i}", f"{name}/then_branch:{i}") for i in results
+    ]
+    operator = "Identity" if len(results) == 1 else "IdentityN"
+    return [*made, _node(name, operator, *(f"{name}/output_{i}" for i in results))]
+
+
+def _node(name: str, operator: str, *inputs: str) -> NodeDef:
+    node = new_node()
+    node.name, node.op = name, operator
+    node.input.extend(inputs)
+    return node
 
 
 def _called(node: NodeDef) -> str:
@@ -70,12 +110,13 @@ def _called(node: NodeDef) -> str:
 
 def _body(call: NodeDef, function: FunctionDef) -> list[NodeDef]:
     names = _Names(call, function)
+    branches = [source for source in call.input if source.startswith("^")]
     body = []
     for inner in function.node_def:
         node = new_node()
         node.CopyFrom(inner)
         node.name = f"{call.name}/{inner.name}"
-        node.input[:] = [names.outside(source) for source in inner.input if not source.startswith("^")]
+        node.input[:] = [names.outside(source) for source in inner.input if not source.startswith("^")] or branches
         for key in list(node.attr):
             parameter = node.attr[key].placeholder
             if parameter and parameter in call.attr:

@@ -111,6 +111,22 @@ def data_inputs(node: NodeDef) -> tuple[Reference, ...]:
     return tuple(reference(text, f"node '{node.name}'") for text in node.input if not text.startswith("^"))
 
 
+def branches(graph: FrozenGraph, node: NodeDef) -> tuple[Reference, ...]:
+    """Which branches of conditions a node without tensors waits for: it is there only if they are taken."""
+    if any(not text.startswith("^") for text in node.input):
+        return ()
+    waited = (graph.nodes.get(text.removeprefix("^")) for text in node.input)
+    return tuple(Reference(one.name) for one in waited if one is not None and is_branch(graph, one))
+
+
+def is_branch(graph: FrozenGraph, node: NodeDef) -> bool:
+    """Whether a node only stands for a branch of a condition."""
+    if node.op != "Identity" or len(node.input) != 1:
+        return False
+    below = graph.nodes.get(node.input[0].partition(":")[0])
+    return below is not None and below.op in ("Switch", "RefSwitch")
+
+
 def reference(text: str, what: str) -> Reference:
     """The output of a node that a text names."""
     name, colon, number = text.rpartition(":")
@@ -130,7 +146,7 @@ def order_of(graph: FrozenGraph, roots: Sequence[str]) -> list[NodeDef]:
 
     def sources(name: str) -> list[str]:
         node = graph.require(name)
-        return [_required(graph, node, source.node) for source in data_inputs(node)]
+        return [_required(graph, node, source.node) for source in (*data_inputs(node), *branches(graph, node))]
 
     def cycle(names: Sequence[str]) -> ImportFailure:
         return ImportFailure(f"{graph.label}: {_cycle([graph.nodes[name] for name in names])}")

@@ -21,7 +21,9 @@ from tensorwright.importers.tensorflow.read import (
     FrozenGraph,
     Reference,
     Source,
+    branches,
     data_inputs,
+    is_branch,
     order_of,
     read_graph,
     reference,
@@ -35,6 +37,8 @@ ADVICE = (
     "tf.compat.v1.graph_util.remove_training_nodes."
 )
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "ReadVariableOp"})
+NOT_TAKEN: tuple[Term, ...] = (None,) * 64
+"""The outputs of a node in a branch that is not taken."""
 MOST_FURTHER_TENSORS = 1 << 16
 WITHOUT_RESULT = frozenset({"NoOp", "Assert", "SaveV2", "RestoreV2"})
 BATCH = "batch"
@@ -104,7 +108,12 @@ def known_values(graph: FrozenGraph, outputs: Sequence[str]) -> Mapping[str, Val
 def result_names(graph: FrozenGraph) -> list[str]:
     """The nodes with a result that no other node takes."""
     taken = {source.node for node in graph.nodes.values() for source in data_inputs(node)}
-    return [n for n, node in graph.nodes.items() if n not in taken and node.op not in (*WITHOUT_RESULT, "Const")]
+    idle = {*WITHOUT_RESULT, "Const", "Switch", "RefSwitch"}
+    return [
+        name
+        for name, node in graph.nodes.items()
+        if name not in taken and node.op not in idle and not is_branch(graph, node)
+    ]
 
 
 def input_names(source: Source) -> list[str]:
@@ -205,19 +214,22 @@ class _Translator:
     def _attempt(self, node: NodeDef) -> Result:
         if node.op in VARIABLES:
             raise Unsupported(f"a variable; {FREEZE}")
-        handler = handlers_in(OPERATORS).get(node.op)
-        if handler is None:
-            raise Unsupported("")
         sources = data_inputs(node)
         below = [self._results[source.node] for source in sources]
+        handler = handlers_in(OPERATORS).get(node.op)
         if any(result.outputs is None for result in below):
+            if handler is None:
+                raise Unsupported("")
             return Result(None)
         inputs = tuple(self._term(source) for source in sources)
+        alive = [term for term in inputs if term is not None]
+        waits = any(self._results[branch.node].outputs == NOT_TAKEN for branch in branches(self._graph, node))
+        if waits or (len(alive) < len(inputs) and (node.op != "Merge" or not alive)):
+            return Result(NOT_TAKEN)
+        if handler is None:
+            raise Unsupported("")
         attributes = _attributes(node, handler)
         made = Made(node.op, inputs, attributes, tuple(result.made for result in below))
-        alive = [term for term in inputs if term is not None]
-        if len(alive) < len(inputs) and (node.op != "Merge" or not alive):
-            return Result((None,) * 64, made)
         results = handler(Node(node.name, node.op, made.producers), alive, attributes)
         outputs = tuple(cast("list[Term]", results)) if isinstance(results, list) else (cast("Term", results),)
         self._further += len(outputs) - 1
