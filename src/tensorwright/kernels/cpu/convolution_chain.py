@@ -7,14 +7,9 @@ from dataclasses import replace
 from itertools import product
 from operator import itemgetter
 
-from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.broadcast import BroadcastTasks
-from tensorwright.kernels.convolution.chain import ChainEmitter
+from tensorwright.kernels.convolution.chain_kernel import chain_kernel
 from tensorwright.kernels.convolution.chain_plan import (
     ChainPlan,
     Members,
@@ -26,18 +21,11 @@ from tensorwright.kernels.convolution.chain_plan import (
     options_of,
 )
 from tensorwright.kernels.convolution.cuts import cuts_of
-from tensorwright.kernels.convolution.kernel import in_place_inputs
-from tensorwright.kernels.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
-from tensorwright.kernels.convolution.packing import pack_bias, pack_outputs
 from tensorwright.kernels.convolution.plan import Cut
-from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
-from tensorwright.kernels.convolution.tasks import TaskEmitter
-from tensorwright.kernels.convolution.tile import Memory, input_memory
+from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
 from tensorwright.kernels.convolution.tiling import even_sizes
 from tensorwright.kernels.cpu.convolution import FEW_CHANNELS, PLAIN_CHANNELS
-from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.tactic import Config, Kernel, Packing, signature
-from tensorwright.tensor.dtype import INT64
+from tensorwright.kernels.tactic import Config, Kernel
 from tensorwright.tensor.layout import PLAIN, Layout
 
 TASKS = (1, 2, 8)
@@ -72,7 +60,7 @@ class ConvolutionChain:
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         members = members_of(region)
         assert members is not None
-        return _Maker(region, config, target, chain_plan_of(members, region, config, target.float_lanes)).kernel()
+        return chain_kernel(region, config, target, chain_plan_of(members, region, config, target.float_lanes))
 
 
 TACTICS = (ConvolutionChain(),)
@@ -160,101 +148,3 @@ def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Seque
 def _depthwise_cut(problem: Problem, target: Target) -> Cut:
     most = max(4, target.registers - problem.axes[-1].kernel - (3 if target.has_fma else 4))
     return Cut(1, even_sizes(problem.axes[-1].output, most)[0], 1, 1, True, 1, 1, pixels_first=False)
-
-
-# ---- kernels
-
-
-class _Maker:
-    """Makes the kernel of a joined region at one config."""
-
-    def __init__(self, region: Region, config: Config, target: Target, plan: ChainPlan) -> None:
-        self.region, self.config, self.target, self.plan = region, config, target, plan
-        self.builder = FunctionBuilder(target=target)
-        self.symbols = region_symbols(region)
-        self.in_place: tuple[int, ...] = ()
-        self.packings: list[Packing | None] = [None] * len(region.inputs)
-
-    def kernel(self) -> Kernel:
-        plan, region = self.plan, self.region
-        members = [self._member(number) for number in range(len(plan.plans))]
-        place = int(plan.before is not None)
-        ChainEmitter(
-            plan=plan,
-            before=members[0] if plan.before is not None else None,
-            depthwise=members[place],
-            after=members[-1] if plan.after is not None else None,
-            workspace=Pointer("%workspace"),
-        ).run(Register("%begin", INT64), Register("%end", INT64))
-        return Kernel(
-            text=self.builder.module(
-                signature(len(region.inputs), len(self.symbols), self.in_place), FUNCTION_ATTRIBUTES
-            ),
-            inputs=self.config.inputs,
-            output=self.config.output,
-            tasks=plan.tasks,
-            packings=tuple(self.packings),
-            symbols=self.symbols,
-            workspace=plan.workspace,
-            in_place=self.in_place,
-        )
-
-    def _member(self, number: int) -> TaskEmitter:
-        """The emitter of a member, which reads and writes workspace except at the ends of the chain."""
-        stage, plan = self.region.stages[number], self.plan.plans[number]
-        problem, config = plan.problem, self._config(stage)
-        lanewise = isinstance(plan, LanewisePlan)
-        epilogue = epilogue_of(stage, config.inputs, config.output)
-        weights = pack_lanewise(plan) if lanewise else pack_outputs(plan)
-        self._pack(stage, packings(stage, problem, config, weights, pack_bias(plan.lanes)))
-        is_last = number == len(self.plan.plans) - 1
-        if is_last:
-            self.in_place = self._own(stage, in_place_inputs(stage, config, problem, epilogue))
-        operands = [self._operand(value) for value in stage.inputs]
-        symbols = {symbol.name: Register(f"%s{place}", INT64) for place, symbol in enumerate(self.symbols)}
-        make = LanewiseTasks if lanewise else BroadcastTasks
-        return make(
-            plan=plan,
-            memory=self._source(number, problem, config),
-            emitter=ScalarEmitter(self.builder, self.target, operands, symbols),
-            epilogue=epilogue,
-            output=Pointer("%out"),
-            x=operands[problem.x],
-            weights=operands[problem.weights],
-            bias=None if problem.bias is None else operands[problem.bias],
-            stored=None if is_last else self._handed(number),
-        )
-
-    def _config(self, stage: Region) -> Config:
-        region, blocked = self.region, Layout(self.plan.lanes)
-        inputs = [
-            self.config.inputs[region.input_number(value)] if value in region.inputs else blocked
-            for value in stage.inputs
-        ]
-        return Config(tuple(inputs), blocked)
-
-    def _operand(self, value: Value) -> Pointer:
-        """Where an input of a member lies; what the member before hands on has no place of its own."""
-        known = value in self.region.inputs
-        return Pointer(f"%in{self.region.input_number(value)}" if known else "null")
-
-    def _source(self, number: int, problem: Problem, config: Config) -> Memory:
-        if number > 0:
-            return self._handed(number - 1)
-        return input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block)
-
-    def _handed(self, number: int) -> Memory:
-        """How a member's result lies in workspace."""
-        is_input = self.plan.before is not None and number == 0
-        return self.plan.input_memory if is_input else self.plan.result_memory
-
-    def _pack(self, stage: Region, found: Sequence[Packing | None]) -> None:
-        for value, packing in zip(stage.inputs, found, strict=True):
-            if value in self.region.inputs:
-                self.packings[self.region.input_number(value)] = packing
-
-    def _own(self, stage: Region, numbers: Sequence[int]) -> tuple[int, ...]:
-        """Inputs of the last stage that no other one reads, by their numbers in the whole region."""
-        others = {value for other in self.region.stages if other is not stage for value in other.inputs}
-        values = [stage.inputs[number] for number in numbers]
-        return tuple(self.region.input_number(v) for v in values if v not in others and v in self.region.inputs)
