@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from tensorwright.graph.region import Region
 from tensorwright.tune.select import Searched
 
+LEAST_SAVING = 0.02
+"""Part of the stages' time that a joined region must save: less may be a whim of the timer."""
+
 
 def prefer_joined(searched: Sequence[Searched], candidates: Sequence[Searched]) -> list[Searched]:
     """The regions of a network with joined ones in place of their stages, those that save most time first.
@@ -29,8 +32,10 @@ def prefer_joined(searched: Sequence[Searched], candidates: Sequence[Searched]) 
 
 
 def _saving(item: Searched, known: dict[Region, Searched]) -> float:
-    """Seconds that a joined region takes less than its stages, each with its fastest kernel."""
-    return sum(_fastest(known[stage]) for stage in item.region.stages) - _fastest(item)
+    """Seconds that a joined region takes less than its stages, each with its fastest kernel; 0 if it is too little."""
+    apart = sum(_fastest(known[stage]) for stage in item.region.stages)
+    saving = apart - _fastest(item)
+    return saving if saving > LEAST_SAVING * apart else 0.0
 
 
 def _fastest(item: Searched) -> float:

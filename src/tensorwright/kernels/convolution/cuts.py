@@ -15,6 +15,9 @@ from tensorwright.kernels.convolution.tiling import even_sizes
 PARALLEL_TASKS = 32
 """So many tasks, where there is room, keep up to eight threads evenly busy."""
 
+STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
+"""From so many weights on, for at most so many positions, it may pay to prefetch them."""
+
 MOST_ROWS = 4
 MOST_CUTS = 16
 LATENCY = 4
@@ -29,7 +32,17 @@ def cuts_of(problem: Problem, target: Target) -> list[Cut]:
     tiles = sorted(_tiles(problem, target), key=lambda tile: _cost(problem, target, tile))
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
     rounds = [cut for cuts in zip_longest(*orders) for cut in cuts if cut is not None]
+    if _streams_weights(problem):
+        asking = [replace(cut, prefetch=True) for cut in rounds]
+        rounds = [asking[0], rounds[0], *asking[1:]]
     return list(dict.fromkeys(rounds))[:MOST_CUTS]
+
+
+def _streams_weights(problem: Problem) -> bool:
+    """Whether weights are many and serve few positions: their way from memory then takes a good part of the time."""
+    positions = prod(axis.output for axis in problem.axes)
+    weights = problem.all_outputs * problem.channels * problem.taps
+    return weights >= STREAMED_WEIGHTS and positions <= STREAMED_POSITIONS
 
 
 def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:

@@ -23,7 +23,7 @@ class Cut:
     unroll: input channels in one round of the innermost loop. taps_inside: whether the taps of the last axis are all in
     that round; otherwise each has a loop over the channels. pixels, outputs: tiles of pixels and groups of output
     blocks in one task. pixels_first: whether tasks that share pixels follow each other, rather than tasks that share
-    weights.
+    weights. prefetch: whether weights are asked for some time before they are used, as they come from memory.
     """
 
     rows: int
@@ -34,6 +34,7 @@ class Cut:
     pixels: int
     outputs: int
     pixels_first: bool
+    prefetch: bool = False
 
     @property
     def options(self) -> tuple[tuple[str, int], ...]:
@@ -52,6 +53,7 @@ def cut_of(config: Config) -> Cut:
         pixels=number("pixels"),
         outputs=number("outputs"),
         pixels_first=bool(number("pixels_first")),
+        prefetch=bool(number("prefetch")),
     )
 
 
