@@ -30,8 +30,10 @@ HEADER_BYTES = _PREFIX.size + len(SECTIONS) * _SECTION.size + _SEAL
 _ALIGNMENTS = (1, CODE_ALIGNMENT, WEIGHTS_ALIGNMENT)
 
 _ADVICE = "the file is damaged: copy it again or build it again"
-_BLOCK = 1 << 20
-"""Bytes of weights that are read and hashed at a time: more would only displace them from the cache."""
+_BLOCK = 64 << 20
+"""Bytes of weights that are mapped and hashed at a time: more would count as memory of the process, less would ask for
+the interpreter's lock more often.
+"""
 
 
 class _Section(NamedTuple):
@@ -120,7 +122,7 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
 def open_plan(path: str | os.PathLike[str]) -> OpenedPlan:
     """As `read_plan`, but the weights are verified while the caller goes on.
 
-    They are hashed as the file is read, not through the mapping: pages that no inference touches stay out of the
+    They are hashed through a mapping of their own, not through the plan's: pages that no inference touches stay out of the
     memory of the process.
     """
     handle = os.open(path, os.O_RDONLY)
@@ -266,15 +268,16 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 def _file_digest(handle: int, section: _Section) -> bytes:
     """The digest of a part of an open file, which is closed. Ends early if the file does."""
-    block = memoryview(bytearray(min(_BLOCK, section.size)))
     hasher, position = xxhash.xxh3_128(), section.offset
     try:
         while position < section.end:
-            count = os.preadv(handle, [block[: section.end - position]], position)
-            if count == 0:
-                break
-            hasher.update(block[:count])
-            position += count
+            before = position % mmap.ALLOCATIONGRANULARITY
+            size = min(_BLOCK, section.end - position)
+            with mmap.mmap(handle, before + size, access=mmap.ACCESS_READ, offset=position - before) as block:
+                hasher.update(memoryview(block)[before:] if before else block)
+            position += size
+    except ValueError:  # The file is shorter than the block.
+        return b""
     finally:
         os.close(handle)
     return hasher.digest()
