@@ -122,8 +122,8 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
 def open_plan(path: str | os.PathLike[str]) -> OpenedPlan:
     """As `read_plan`, but the weights are verified while the caller goes on.
 
-    They are hashed through a mapping of their own, not through the plan's: pages that no inference touches stay out of the
-    memory of the process.
+    They are hashed through a mapping of their own, not through the plan's: pages that no inference touches stay out
+    of the memory of the process.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
