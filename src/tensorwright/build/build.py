@@ -21,7 +21,7 @@ from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.join import prefer_joined
-from tensorwright.tune.machine import remembered_machine
+from tensorwright.tune.machine import remember_machine, remembered_machine
 from tensorwright.tune.search import Limits, reorder_choice, search, search_joined
 from tensorwright.tune.select import select
 from tensorwright.tune.tuner import Tuner
@@ -49,11 +49,13 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
             weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
             tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights, config.allocator)
             joined = search_joined(joins(graph, regions), target, limits) if config.optimise else []
+            known = len(cache.entries)
             tuned = tuner.tune([*searched, *joined])
             searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :])
-        machine = remembered_machine(cache, stamp, target, threads, measure=config.level > 0)
-        if config.level > 0:
+            if len(cache.entries) > known or remembered_machine(cache, stamp, target, threads) is None:
+                remember_machine(cache, stamp, target, threads)
             cache.save()
+        machine = remembered_machine(cache, stamp, target, threads)
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
         for choice in choices:
             pool.submit(choice.kernel.name, choice.kernel.code)

@@ -30,6 +30,7 @@ _ROUND_BYTES = 16 << 20
 _BEYOND_CACHES = 96 << 20
 _USUAL_L3 = 16 << 20
 LEVELS = ("L1", "L2", "L3", "memory")
+_NAMES = ("peak", *LEVELS)
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,22 @@ class Machine:
         return {"peak_gflops": self.peak_gflops, "memory": [dict(vars(level)) for level in self.levels]}
 
 
-def remembered_machine(
-    cache: TimingCache, stamp: MachineStamp, target: Target, threads: int, *, measure: bool
-) -> Machine | None:
-    """What the cache says of this machine; measured and put there if it says nothing, unless `measure` is false."""
-    names = ("peak", *LEVELS)
-    keys = {name: machine_key(stamp, threads, name) for name in names}
-    known = [cache.get(keys[name]) for name in names]
-    if any(value is None for value in known):
-        if not measure:
-            return None
-        machine = measured_machine(target, threads)
-        for name, value in zip(names, _numbers(machine), strict=True):
-            cache.put(keys[name], value)
-        return machine
-    peak, *speeds = (value for value in known if value is not None)
+def remembered_machine(cache: TimingCache, stamp: MachineStamp, target: Target, threads: int) -> Machine | None:
+    """What the cache says of this machine; None if it says nothing."""
+    found = [cache.get(machine_key(stamp, threads, name)) for name in _NAMES]
+    known = [value for value in found if value is not None]
+    if len(known) < len(_NAMES):
+        return None
+    peak, *speeds = known
     sizes = _capacities(target, threads)
     return Machine(peak, tuple(MemoryLevel(n, b, s) for n, b, s in zip(LEVELS, sizes, speeds, strict=True)))
+
+
+def remember_machine(cache: TimingCache, stamp: MachineStamp, target: Target, threads: int) -> None:
+    """Measure this machine, and keep the best of what is found and what the cache says: other work only disturbs."""
+    for name, value in zip(_NAMES, _numbers(measured_machine(target, threads)), strict=True):
+        key = machine_key(stamp, threads, name)
+        cache.put(key, max(value, cache.get(key) or 0.0))
 
 
 def _numbers(machine: Machine) -> list[float]:

@@ -1,0 +1,32 @@
+"""What the timing cache remembers of a machine: the best that was ever measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tensorwright.codegen.target import TARGETS
+from tensorwright.plan.stamp import host_stamp
+from tensorwright.tune import machine
+from tensorwright.tune.cache import TimingCache
+from tensorwright.tune.machine import LEVELS, Machine, MemoryLevel, remember_machine, remembered_machine
+
+TARGET = TARGETS["baseline"]
+QUIET = Machine(100.0, tuple(MemoryLevel(name, 0, speed) for name, speed in zip(LEVELS, (90, 70, 50, 20), strict=True)))
+
+
+def test_disturbed_measurements_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, stamp = TimingCache(None), host_stamp(TARGET.name)
+    disturbed = replace(
+        QUIET, peak_gflops=60.0, levels=(replace(QUIET.levels[0], gigabytes_per_second=95.0), *QUIET.levels[1:])
+    )
+    assert remembered_machine(cache, stamp, TARGET, 1) is None
+    for found in (QUIET, disturbed):
+        monkeypatch.setattr(machine, "measured_machine", lambda target, threads, found=found: found)
+        remember_machine(cache, stamp, TARGET, 1)
+    known = remembered_machine(cache, stamp, TARGET, 1)
+    assert known is not None
+    assert known.peak_gflops == 100.0
+    assert [level.gigabytes_per_second for level in known.levels] == [95.0, 70.0, 50.0, 20.0]
+    assert remembered_machine(cache, stamp, TARGET, 2) is None
