@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tensorwright as tw
 from tensorwright.compat import uff
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.tensorflow import import_tensorflow
@@ -26,6 +27,12 @@ def test_lenet_names_the_digits(digit: int) -> None:
     pixels = np.frombuffer((FOLDER / "uff" / f"{digit}.pgm").read_bytes()[-784:], np.uint8)
     image = (1 - pixels.reshape(1, 1, 28, 28) / 255).astype(np.float32)
     assert evaluate_graph(network, {"in": image})["out"].argmax() == digit
+    definition, parser = tw.Builder().create_network(), tw.UffParser()
+    parser.register_input("in", (1, 28, 28), tw.UffInputOrder.NCHW)
+    parser.register_output("out")
+    assert parser.parse(str(FOLDER / "uff" / "lenet5.uff"), definition)
+    (probabilities,) = tw.build(definition, level=0)({"in": image}).values()
+    assert probabilities.argmax() == digit
 
 
 def test_a_converted_file_equals_that_of_the_original_converter() -> None:
