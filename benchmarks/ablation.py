@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import CACHE
+from benchmarks.environments import CACHE, console
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, model_file
 from tensorwright.api.monitor import ProgressBar
@@ -29,7 +28,6 @@ from tensorwright.runtime.engine import Engine
 
 TURNS = 15
 TURN_SECONDS = 0.1
-console = Console()
 
 
 @dataclass(frozen=True)

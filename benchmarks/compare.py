@@ -7,12 +7,10 @@ whose requirements clash with ours get an environment of their own; ``--python m
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,19 +18,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engines import DISTRIBUTIONS, ENGINES, convert
-from benchmarks.environments import interpreter
+from benchmarks.engines import ENGINES, convert
+from benchmarks.environments import CACHE, console, interpreters
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
 ROUNDS = 10
 ROUND_SECONDS = 0.25
 MOST_RUNS = 400
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -90,22 +85,6 @@ class Worker:
     def _read(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
-
-
-def interpreters(engines: list[str], given: dict[str, str], folder: Path) -> dict[str, str]:
-    """The Python of every engine that is there; says why of those that are left out."""
-    found: dict[str, str] = {}
-    for engine in engines:
-        try:
-            python = given.get(engine) or interpreter(engine, folder)
-        except RuntimeError as error:
-            console.print(f"[yellow]{engine} is left out: {error}")
-            continue
-        if python == sys.executable and importlib.util.find_spec(DISTRIBUTIONS.get(engine, engine)) is None:
-            console.print(f"[yellow]{engine} is left out: it is not installed")
-            continue
-        found[engine] = python
-    return found
 
 
 def measure(name: str, threads: int, pythons: dict[str, str], folder: Path) -> list[Row]:

@@ -1,14 +1,42 @@
-"""Environments of their own for engines whose requirements clash with ours."""
+"""Where benchmarks keep their files, and the Python of every engine: in an environment of its own where it clashes."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
+from benchmarks.engines import DISTRIBUTIONS
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
+console = Console()
+
 REQUIREMENTS = {"mnn": ("MNN==3.6.1", "numpy")}
 """What such an engine needs. MNN wants an older protobuf than onnx does."""
+
+
+def interpreters(engines: list[str], given: dict[str, str], folder: Path) -> dict[str, str]:
+    """The Python of every engine that is there; says why of those that are left out.
+
+    The first word of an engine's name is its library; `given` has the interpreters that a user named, by library.
+    """
+    found: dict[str, str] = {}
+    for engine in engines:
+        library = engine.split(maxsplit=1)[0]
+        try:
+            python = given.get(library) or interpreter(library, folder)
+        except RuntimeError as error:
+            console.print(f"[yellow]{engine} is left out: {error}")
+            continue
+        if python == sys.executable and importlib.util.find_spec(DISTRIBUTIONS.get(library, library)) is None:
+            console.print(f"[yellow]{engine} is left out: it is not installed")
+            continue
+        found[engine] = python
+    return found
 
 
 def interpreter(engine: str, folder: Path) -> str:

@@ -9,9 +9,7 @@ file that ONNX Runtime itself wrote after optimising, in its own format.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -21,19 +19,17 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.build import BuildRow, measure_builds
-from benchmarks.engines import DISTRIBUTIONS, convert
+from benchmarks.engines import convert
+from benchmarks.environments import CACHE, console, interpreters
 from benchmarks.fresh import run_fresh
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
 from benchmarks.report import costs
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tensorwright" / "benchmarks"
 RUNS = 5
-console = Console()
 
 _ONNXRUNTIME = """
 import onnxruntime
@@ -182,11 +178,6 @@ def _row(name: str, threads: int, engine: str, samples: list[tuple[float, int]])
     )
 
 
-def available(engine: str, pythons: dict[str, str]) -> bool:
-    library = engine.split(maxsplit=1)[0]
-    return engine in pythons or importlib.util.find_spec(DISTRIBUTIONS.get(library, library)) is not None
-
-
 def main(
     models: Annotated[str, typer.Option(help="Comma-separated names.")] = ",".join(["lenet", *MODELS]),
     threads: Annotated[str, typer.Option(help="Comma-separated thread counts.")] = "1,2",
@@ -198,8 +189,9 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
 ) -> None:
     """Measure load time, peak memory and, if wanted, build time in fresh processes."""
-    pythons = dict(item.split("=", 1) for item in python or [])
-    wanted = [engine for engine in engines.split(",") if available(engine, pythons)]
+    given = dict(item.split("=", 1) for item in python or [])
+    pythons = interpreters(engines.split(","), given, folder)
+    wanted = list(pythons)
     rows: list[Row | BuildRow] = []
     for name in models.split(","):
         for count in threads.split(","):

@@ -19,7 +19,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import CACHE, Worker, interpreters
+from benchmarks.compare import Worker
+from benchmarks.environments import CACHE, interpreters
 from benchmarks.inputs import example
 from benchmarks.models import model_file
 

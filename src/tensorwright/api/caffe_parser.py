@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.api.checks import data_type, dimension
-from tensorwright.api.definition import Definition
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
 from tensorwright.api.enums import ErrorCode
 from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.onnx_parser import ParserError
-from tensorwright.api.parsed import fill
+from tensorwright.api.parsed import fill, require_empty
 from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import ImportFailure, NetworkError
@@ -159,7 +158,7 @@ class CaffeParser:
         from tensorwright.importers.caffe import read_network
 
         try:
-            _require_empty(network)
+            require_empty(network, "CaffeParser")
             batch = expression(open_symbol(IMPLICIT_BATCH)) if network.has_implicit_batch_dimension else None
             given = {name: _shape(name, shape, batch) for name, shape in (shapes or {}).items()}
             imported = read_network(
@@ -183,16 +182,6 @@ class CaffeParser:
     def _fail(self, error: ImportFailure | NetworkError) -> None:
         self._errors += _errors_of(error)
         self.logger.log(Severity.ERROR, str(error))
-
-
-def _require_empty(network: NetworkDefinition) -> None:
-    if not isinstance(network, Definition):
-        raise NetworkError(f"CaffeParser: expected a network, found {type(network).__name__}")
-    if network.num_inputs or network.num_layers:
-        raise NetworkError(
-            f"CaffeParser: expected an empty network, found one with {network.num_layers} layers; parse first, then "
-            "add further layers"
-        )
 
 
 def _shape(name: str, shape: Sequence[object], batch: Dim | None) -> tuple[Dim, ...]:

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tensorwright.api.definition import Definition
 from tensorwright.api.layers.matmul import OperatorLayer, ParameterLayer
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.tensor import Tensor
+from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import Graph, Input, Value, is_constant, weights_in
+
+
+def require_empty(network: NetworkDefinition, parser: str) -> None:
+    """Refuse what a parser cannot fill.
+
+    Raises:
+        NetworkError: it is no network, or it holds inputs or layers already; names the parser.
+    """
+    if not isinstance(network, Definition):
+        raise NetworkError(f"{parser}: expected a network, found {type(network).__name__}")
+    if network.num_inputs or network.num_layers:
+        raise NetworkError(
+            f"{parser}: expected an empty network, found one with {network.num_layers} layers; parse first, then add "
+            "further layers"
+        )
 
 
 def fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> dict[str, Tensor]:

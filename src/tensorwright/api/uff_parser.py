@@ -8,13 +8,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tensorwright.api.checks import as_integer, data_type, text
-from tensorwright.api.definition import Definition
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
 from tensorwright.api.enums import ErrorCode
 from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.onnx_parser import ParserError
-from tensorwright.api.parsed import fill
+from tensorwright.api.parsed import fill, require_empty
 from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value
@@ -112,7 +111,7 @@ class UffParser:
         from tensorwright.importers.uff import read_network
 
         try:
-            _require_empty(network)
+            require_empty(network, "UffParser")
             batch = expression(open_symbol(IMPLICIT_BATCH))
             weights = data_type("dtype", dtype)
             imported = read_network(
@@ -177,16 +176,6 @@ def _extent(value: object) -> int:
     if found is None:
         raise NetworkError(f"dims: expected integers, found {value!r}")
     return found
-
-
-def _require_empty(network: NetworkDefinition) -> None:
-    if not isinstance(network, Definition):
-        raise NetworkError(f"UffParser: expected a network, found {type(network).__name__}")
-    if network.num_inputs or network.num_layers:
-        raise NetworkError(
-            f"UffParser: expected an empty network, found one with {network.num_layers} layers; parse first, then add "
-            "further layers"
-        )
 
 
 def _fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> None:
