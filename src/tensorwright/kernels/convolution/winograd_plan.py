@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
-
-import numpy as np
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.convolution.tiling import even_sizes
 from tensorwright.kernels.convolution.winograd_phases import PHASES, Patch
-from tensorwright.kernels.convolution.winograd_transform import transformed_weights
-from tensorwright.kernels.tactic import Array, Config, Packing
+from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim
 
 PARALLEL_TASKS = 8
@@ -23,8 +20,8 @@ BEST_BLOCKS = 2
 """With so many blocks of outputs in a register tile, products were measured to be fastest."""
 
 
-TILES = {3: (4, 2), 4: (5, 3), 5: (4, 2)}
-"""Outputs of large and of small tiles along an axis, by the taps of the kernel."""
+TILES = {2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}
+"""Outputs of large and of small tiles along an axis, by the most taps of a phase of the kernel."""
 
 CACHED, STREAMED = 25, 7.5
 """Bytes of weights in a cycle, from the caches and from memory."""
@@ -53,6 +50,45 @@ def winograd_cut_of(config: Config) -> WinogradCut:
 
 
 @dataclass(frozen=True)
+class TileAxis:
+    """One axis of a tile: `outputs` of a kernel that moves by `stride`.
+
+    Phase q of the tile's inputs, every stride-th from q on, meets the taps q, q + stride, … of the kernel at stride 1;
+    the sum of the phases is the output. Phases of fewer taps than the first have one, and nothing at infinity.
+    """
+
+    outputs: int
+    kernel: int
+    stride: int
+
+    @property
+    def taps(self) -> int:
+        """The most that a phase has."""
+        return most_taps(self.kernel, self.stride)
+
+    @property
+    def points(self) -> int:
+        """Of them infinity is the last."""
+        return self.outputs + self.taps - 1
+
+    @property
+    def inputs(self) -> int:
+        return (self.outputs - 1) * self.stride + self.kernel
+
+    def phases(self, point: int) -> int:
+        """So many phases, the first ones, have something at a point."""
+        return self.stride if point < self.points - 1 else self.kernel - (self.taps - 1) * self.stride
+
+    def phase_points(self, phase: int) -> int:
+        """The points of a phase, as many as its inputs."""
+        return self.points if phase < self.phases(self.points - 1) else self.points - 1
+
+
+def most_taps(kernel: int, stride: int) -> int:
+    return -(-kernel // stride)
+
+
+@dataclass(frozen=True)
 class TileRun:
     """Neighbouring tiles along one axis with the same code.
 
@@ -68,7 +104,7 @@ class TileRun:
 def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
     tiles = [
         (
-            tuple(tap for tap in range(size + axis.kernel - 1) if axis.reads(start, tap)),
+            tuple(tap for tap in range((size - 1) * axis.stride + axis.kernel) if axis.reads(start, tap)),
             min(size, axis.output - start),
         )
         for start in range(0, axis.output, size)
@@ -85,13 +121,14 @@ def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
 class WinogradPlan:
     """A problem and its cut, and what follows from both.
 
-    phases: along each axis; more than one if the problem is one of stride 1 on the phases of a row-major input.
+    A unit is one phase at one point: a product over the problem's channels for every tile. Those of a point are
+    neighbours. apart: the phases along each axis that are taken apart into channels of the problem; 1 if none are.
     """
 
     problem: Problem
     cut: WinogradCut
     lanes: int
-    phases: int = 1
+    apart: int = 1
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
@@ -114,18 +151,30 @@ class WinogradPlan:
     def tile_blocks(self) -> int:
         return -(-self.tiles // self.cut.tiles)
 
+    @cached_property
+    def height(self) -> TileAxis:
+        axis = self.problem.axes[0]
+        return TileAxis(self.cut.rows, axis.kernel, axis.stride)
+
+    @cached_property
+    def width(self) -> TileAxis:
+        axis = self.problem.axes[1]
+        return TileAxis(self.cut.columns, axis.kernel, axis.stride)
+
     @property
     def points(self) -> int:
-        return self.height * self.width
+        return self.height.points * self.width.points
 
     @property
-    def height(self) -> int:
-        """Points along the rows of a tile, as many as inputs."""
-        return self.cut.rows + self.problem.axes[0].kernel - 1
+    def units(self) -> int:
+        return self.height.inputs * self.width.inputs
 
-    @property
-    def width(self) -> int:
-        return self.cut.columns + self.problem.axes[1].kernel - 1
+    def unit(self, point: tuple[int, int], phase: tuple[int, int]) -> int:
+        """The number of a unit."""
+        (i, j), (across, along) = point, phase
+        in_row = self.height.phases(i)
+        before = i * self.height.stride * self.width.inputs + in_row * j * self.width.stride
+        return before + across * self.width.phases(j) + along
 
     @property
     def channel_blocks(self) -> int:
@@ -151,7 +200,7 @@ class WinogradPlan:
 
     @property
     def input_step(self) -> int:
-        """Elements from one point of the transformed input to the next: not a power of two, which caches dislike."""
+        """Elements from one unit of the transformed input to the next: not a power of two, which caches dislike."""
         return (self.channel_blocks * self.cut.tiles + 1) * self.lanes
 
     @property
@@ -162,49 +211,33 @@ class WinogradPlan:
     @property
     def workspace(self) -> int:
         """Bytes for one thread."""
-        return 4 * (self.points * (self.input_step + self.product_step) + (self.patch.elements if self.patch else 0))
+        patch = self.patch.elements if self.patch else 0
+        return 4 * (self.units * self.input_step + self.points * self.product_step + patch)
 
     @property
     def patch(self) -> Patch | None:
         """What a tile needs of an input whose phases are to be taken apart."""
-        if self.phases == 1:
+        if self.apart == 1:
             return None
-        return Patch(self.problem.channels // PHASES, self.height * self.phases, self.width * self.phases, self.lanes)
+        height, width = (axis.inputs * self.apart for axis in (self.height, self.width))
+        return Patch(self.problem.channels // PHASES, height, width, self.lanes)
 
     @property
     def weight_bytes(self) -> int:
-        return 4 * self.points * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
+        return 4 * self.units * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
         outputs = self.split_blocks * self.cut.splits * self.lanes
-        products = self.points * self.tiles * self.problem.channels * outputs
-        transforms = 10 * self.points * self.tiles * (self.channel_blocks * self.lanes + outputs)
+        products = self.units * self.tiles * self.problem.channels * outputs
+        transforms = 10 * self.tiles * (self.units * self.channel_blocks * self.lanes + self.points * outputs)
         return products + transforms
 
 
-def pack_winograd(plan: WinogradPlan, prepare: Callable[[Array], Array]) -> Packing:
-    """``[O, C, *K]`` as ``[splits, points, groups, C, outputs of a group]``, transformed, padded with zeros.
-
-    `prepare` gives the weights of the plan's problem.
-    """
-    cut, size = plan.cut, plan.cut.blocks * plan.lanes
-
-    def pack(array: Array) -> Array:
-        points = transformed_weights(prepare(array), cut.rows, cut.columns)
-        outputs = plan.split_blocks * cut.splits * plan.lanes
-        padded = np.pad(points, ((0, 0), (0, outputs - points.shape[1]), (0, 0)))
-        split = padded.reshape(plan.points, cut.splits, plan.groups, size, plan.problem.channels)
-        return np.ascontiguousarray(split.transpose(1, 0, 2, 4, 3)).reshape(-1)
-
-    name = f"winograd {cut.rows}x{cut.columns} phases={plan.phases} splits={cut.splits} group={size}"
-    return Packing(name, pack)
-
-
-def winograd_plans(problem: Problem, phases: int, target: Target) -> list[WinogradPlan]:
+def winograd_plans(problem: Problem, apart: int, target: Target) -> list[WinogradPlan]:
     """The cuts worth timing, those with the least work first."""
-    found = dict.fromkeys(_plans(problem, phases, target))
+    found = dict.fromkeys(_plans(problem, apart, target))
     return sorted(found, key=lambda plan: plan_cost(plan, target))
 
 
@@ -220,10 +253,10 @@ def plan_cost(plan: WinogradPlan, target: Target) -> float:
     return max(compute, loads) + min(compute, loads) / 4
 
 
-def _plans(problem: Problem, phases: int, target: Target) -> Iterator[WinogradPlan]:
+def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPlan]:
     lanes = target.float_lanes
     blocks_out = -(-problem.outputs // lanes)
-    (tall, low), (wide, narrow) = (TILES[axis.kernel] for axis in problem.axes)
+    (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
     for rows, columns in ((tall, wide), (tall, narrow), (low, narrow)):
         tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
         for blocks in (1, 2, 4):
@@ -235,7 +268,7 @@ def _plans(problem: Problem, phases: int, target: Target) -> Iterator[WinogradPl
                     size = even_sizes(tiles, pixels * multiple)[0]
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
                     cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
-                    yield WinogradPlan(problem, cut, lanes, phases)
+                    yield WinogradPlan(problem, cut, lanes, apart)
 
 
 def _most_pixels(target: Target, blocks: int) -> int:

@@ -12,34 +12,41 @@ Computations, 1980.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from tensorwright.codegen.ir import FunctionBuilder, Register, literal
-from tensorwright.kernels.tactic import Array
 from tensorwright.tensor.dtype import FLOAT32
 
 Value = Register | None
 
-PAIRS = {4: (1.0,), 6: (1.0, 2.0), 8: (1.0, 2.0, 0.5)}
+PAIRS: dict[int, tuple[float, ...]] = {2: (), 3: (), 4: (1.0,), 5: (1.0,), 6: (1.0, 2.0), 8: (1.0, 2.0, 0.5)}
 """The points but 0 and infinity by the number of all of them: each stands for itself and its negative."""
 
-
-def transformed_weights(weights: Array, rows: int, columns: int) -> Array:
-    """``[O, C, height, width]`` as ``[points, O, C]`` in float32, computed in float64, for tiles of rows × columns."""
-    across, along = (_weight_transform(*pair) for pair in zip((rows, columns), weights.shape[2:], strict=True))
-    wide = weights.astype(np.float64)
-    result: Array = np.einsum("ai,ocij,bj->aboc", across, wide, along, optimize=True)
-    return result.reshape(-1, *weights.shape[:2]).astype(np.float32)
+SINGLES = {3: 1.0, 5: 2.0}
+"""A point besides, whose negative is none."""
 
 
-def _weight_transform(outputs: int, taps: int) -> npt.NDArray[np.float64]:
-    points = [0.0, *(sign * point for point in PAIRS[outputs + taps - 1] for sign in (1, -1))]
-    norms = [prod(point - other for other in points if other != point) for point in points]
-    finite = [[point**tap / norm for tap in range(taps)] for point, norm in zip(points, norms, strict=True)]
-    return np.array([*finite, [0.0] * (taps - 1) + [1.0]], np.float64)
+def finite_points(points: int) -> list[float]:
+    """All but infinity, in the order of the transforms."""
+    pairs = [sign * point for point in PAIRS[points] for sign in (1, -1)]
+    return [0.0, *pairs, *([SINGLES[points]] if points in SINGLES else [])]
+
+
+def bias_point(points: int) -> int:
+    """The number of the point 1: what is added to the product there, along all axes, appears in every output."""
+    return finite_points(points).index(1.0)
+
+
+def weight_transform(points: int, taps: int, most: int) -> npt.NDArray[np.float64]:
+    """``[points, taps]``; one point less, infinity, for a kernel of fewer than `most` taps, which has nothing there."""
+    finite = finite_points(points)
+    norms = [prod(point - other for other in finite if other != point) for point in finite]
+    rows = [[point**tap / norm for tap in range(taps)] for point, norm in zip(finite, norms, strict=True)]
+    return np.array([*rows, *([[0.0] * (taps - 1) + [1.0]] if taps == most else [])], np.float64)
 
 
 def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
@@ -60,22 +67,31 @@ def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
     return total
 
 
-def transform_input(builder: FunctionBuilder, d: Sequence[Value]) -> list[Value]:
-    """Neighbouring inputs to as many points."""
-    pairs = PAIRS[len(d)]
+def transform_input(builder: FunctionBuilder, d: Sequence[Value], points: int) -> list[Value]:
+    """Neighbouring inputs to as many points: all of them, or all but infinity."""
+    if len(d) < points:
+        return transform_input(builder, [*d, None], points)[:-1]
+    pairs = PAIRS[points]
     everything = _coefficients(pairs)
+    if points in SINGLES:
+        # A factor of (x - single) is common to all other points.
+        single = SINGLES[points]
+        steps = [combination(builder, (1, after), (-single, value)) for value, after in pairwise(d)]
+        *others, infinity = transform_input(builder, steps, points - 1)
+        return [*others, _weighted(builder, everything, d[1::2]), infinity]
     result = [_weighted(builder, everything, d[::2])]
     for point in pairs:
-        others = _coefficients([other for other in pairs if other != point])
-        even, odd = _weighted(builder, others, d[2::2]), _weighted(builder, others, d[1:-1:2])
+        rest = _coefficients([other for other in pairs if other != point])
+        even, odd = _weighted(builder, rest, d[2::2]), _weighted(builder, rest, d[1:-1:2])
         result += [combination(builder, (1, even), (sign * point, odd)) for sign in (1, -1)]
     return [*result, _weighted(builder, everything, d[1::2])]
 
 
 def transform_output(builder: FunctionBuilder, m: Sequence[Value], outputs: int) -> list[Value]:
     """The products at all points to neighbouring outputs."""
-    pairs = PAIRS[len(m)]
-    neighbours = list(zip(m[1:-1:2], m[2:-1:2], strict=True))
+    points = len(m)
+    pairs = PAIRS[points]
+    neighbours = list(zip(m[1 : 2 * len(pairs) : 2], m[2 : 2 * len(pairs) + 1 : 2], strict=True))
     sums, differences = (
         [combination(builder, (1, plus), (sign, minus)) for plus, minus in neighbours] for sign in (1, -1)
     )
@@ -83,6 +99,7 @@ def transform_output(builder: FunctionBuilder, m: Sequence[Value], outputs: int)
     for output in range(outputs):
         parts = differences if output % 2 else sums
         terms = [(point**output, part) for point, part in zip(pairs, parts, strict=True)]
+        terms += [(SINGLES[points] ** output, m[-2])] if points in SINGLES else []
         terms += [(1.0, m[0])] * (output == 0) + [(1.0, m[-1])] * (output == outputs - 1)
         result.append(combination(builder, *terms))
     return result

@@ -15,11 +15,12 @@ from tensorwright.kernels.convolution.packing import pack_bias
 from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
 from tensorwright.kernels.convolution.tile import input_memory
 from tensorwright.kernels.convolution.winograd import WinogradEmitter
+from tensorwright.kernels.convolution.winograd_packing import pack_winograd
 from tensorwright.kernels.convolution.winograd_phases import STRIDE, apart, weights_apart
 from tensorwright.kernels.convolution.winograd_plan import (
     TILES,
     WinogradPlan,
-    pack_winograd,
+    most_taps,
     plan_cost,
     winograd_cut_of,
     winograd_plans,
@@ -30,8 +31,8 @@ from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
-KERNELS = tuple(TILES)
-"""Taps along an axis for which there are transforms."""
+FEWEST_TAPS = 3
+"""Along an axis; a kernel of 2 taps saves little."""
 
 MOST_APART = 4
 """Up to so many channels of row-major input are taken apart into phases."""
@@ -65,7 +66,7 @@ class WinogradConvolution:
         blocked = Layout(target.float_lanes)
         if _applies(problem):
             inputs, phases = layouts(region, problem, blocked, blocked), 1
-        elif _applies_to_phases(problem):
+        elif _applies_apart(problem):
             inputs, phases = layouts(region, problem, PLAIN, blocked), STRIDE
         else:
             return ()
@@ -87,7 +88,7 @@ class WinogradConvolution:
         operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
         values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
         epilogue = epilogue_of(region, config.inputs, config.output)
-        prepare = partial(weights_apart, problem=problem) if plan.phases > 1 else _as_they_are
+        prepare = partial(weights_apart, problem=problem) if plan.apart > 1 else _as_they_are
         in_place = in_place_inputs(region, config, problem, epilogue)
         WinogradEmitter(
             plan=plan,
@@ -128,14 +129,21 @@ def _as_they_are(weights: Array) -> Array:
 
 
 def _applies(problem: Problem) -> bool:
-    return problem.channels >= FEWEST_CHANNELS and all(
-        axis.kernel in KERNELS and axis.stride == axis.dilation == 1 for axis in problem.axes
+    """Whether the blocked input will do: strides are equal, and there are transforms for the taps of the phases."""
+    strides = {axis.stride for axis in problem.axes}
+    return (
+        problem.channels >= FEWEST_CHANNELS
+        and strides in ({1}, {STRIDE})
+        and all(
+            axis.kernel >= FEWEST_TAPS and axis.dilation == 1 and most_taps(axis.kernel, axis.stride) in TILES
+            for axis in problem.axes
+        )
     )
 
 
-def _applies_to_phases(problem: Problem) -> bool:
+def _applies_apart(problem: Problem) -> bool:
     """Whether all that is few channels at stride 2, and its kernel has several taps in every phase."""
     return problem.channels <= MOST_APART and all(
-        axis.stride == STRIDE and axis.dilation == 1 and before.kernel in KERNELS
+        axis.stride == STRIDE and axis.dilation == 1 and before.kernel >= FEWEST_TAPS and before.kernel in TILES
         for axis, before in zip(problem.axes, apart(problem).axes, strict=True)
     )

@@ -1,0 +1,79 @@
+"""What the parts of a Winograd convolution's code share: where things lie, numbers and control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tensorwright.codegen.epilogue import Epilogue
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.kernels.convolution.tile import Memory
+from tensorwright.kernels.convolution.winograd_plan import TileRun, WinogradPlan
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class WinogradCode:
+    """The workspace holds the transformed input, ``[points, phases, channel blocks, tiles, lanes]``, the products,
+    ``[points, output blocks, tiles, lanes]``, and a patch of the input where its phases are taken apart.
+    """
+
+    plan: WinogradPlan
+    memory: Memory
+    emitter: ScalarEmitter
+    epilogue: Epilogue
+    output: Pointer
+    x: Pointer
+    weights: Pointer
+    bias: Pointer | None
+    workspace: Pointer
+
+    @property
+    def builder(self) -> FunctionBuilder:
+        return self.emitter.builder
+
+    @property
+    def products(self) -> Pointer:
+        return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, FLOAT32)
+
+    def _vector(self, base: Pointer, distance: int) -> Register:
+        return self.builder.load(self.builder.offset(base, distance, FLOAT32), FLOAT32, self.plan.lanes)
+
+    def _moved(self, base: Pointer, elements: Register) -> Pointer:
+        return self.builder.offset(base, elements, FLOAT32)
+
+    def _scaled(self, value: Register, factor: int) -> Register:
+        return self.builder.mul(value, literal(factor, INT64))
+
+    def _divided(self, value: Register, extent: int) -> tuple[Register, Register]:
+        """Quotient and remainder."""
+        if extent == 1:
+            return value, literal(0, INT64)
+        divisor = literal(extent, INT64)
+        return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
+
+    @contextmanager
+    def _each(self, low: Register, high: Register, step: int = 1) -> Iterator[Register]:
+        loop = self.builder.begin_loop(low, high, step)
+        with self.emitter.scope():
+            yield loop.index
+        self.builder.end_loop(loop)
+
+    @contextmanager
+    def _if(self, condition: Register) -> Iterator[None]:
+        label = self.builder.begin_if(condition)
+        with self.emitter.scope():
+            yield
+        self.builder.end_if(label)
+
+    @contextmanager
+    def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:
+        """What runs only for the tiles of one run."""
+        if len(runs) == 1:
+            yield
+            return
+        distance = self.builder.sub(index, literal(run.first, INT64))
+        with self._if(self.builder.compare("ult", distance, literal(run.count, INT64))):
+            yield
