@@ -80,7 +80,7 @@ def measure(plan: Path, threads: int) -> dict[str, float]:
     first = next(iter(inputs.values()))
     batch = first.shape[0] if engine.max_batch_size > 1 else 1
     context.execute(batch, addresses)
-    executor = context._executor
+    executor = context._launcher.executor
     entry, state = ctypes.cast(engine._module.image.run, ctypes.c_void_p).value or 0, executor.context
     ways: dict[str, Callable[[int], None]] = {
         "native entry": lambda count: loop(entry, state, count),

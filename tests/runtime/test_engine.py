@@ -114,7 +114,7 @@ GOOD = np.ones((2, WIDTH), np.float32)
 )
 def test_wrong_inputs_are_refused_before_anything_runs(given, message):
     with Engine(native_plans.plan()) as engine:
-        engine._default_context()._executor.run = lambda: pytest.fail("it ran")
+        engine._default_context()._launcher.executor.run = lambda: pytest.fail("it ran")
         with pytest.raises(ExecutionError, match=message):
             engine(given)
         with pytest.raises(pytest.fail.Exception, match="it ran"):
@@ -234,9 +234,9 @@ def test_fixed_sizes_take_the_short_way_and_the_long_one_alike(fixed, rng):
     read_only = x.copy()
     read_only.setflags(write=False)
     outputs += [context(read_only)["y"], context(x.view(type("Other", (np.ndarray,), {})))["y"]]
-    assert context._fixed is not None
-    assert context._fixed(read_only) is None
-    assert context._fixed(x) is not None
+    assert context.fixed_call is not None
+    assert context.fixed_call(read_only) is None
+    assert context.fixed_call(x) is not None
     for y in outputs:
         assert type(y) is np.ndarray
         assert y.flags.c_contiguous

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
+from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from tensorwright.base.errors import ExecutionError
 
 if TYPE_CHECKING:
     from tensorwright.runtime.bindings import BindingTable, Slot
+    from tensorwright.tensor.dtype import DType
 
 ARRAY_ALIGNMENT = 64
 SMALL = 1024
@@ -35,7 +37,9 @@ def array_address(array: Array) -> int:
 
 
 def output_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Callable[[], tuple[Array, int]]:
-    """A function that makes new arrays of a shape; it returns array and address, a multiple of 64."""
+    """A function that makes new arrays of a shape, for one thread at a time; it returns array and address, a multiple
+    of 64.
+    """
     size = prod(shape) * dtype.itemsize + ARRAY_ALIGNMENT
 
     def make_large() -> tuple[Array, int]:
@@ -44,33 +48,28 @@ def output_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Callabl
         offset = -address % ARRAY_ALIGNMENT
         return _Array(shape, dtype, buffer.data, offset), address + offset
 
-    return _small_maker(shape, dtype, size) if shape and size <= SMALL else make_large
+    if not shape or size > SMALL:
+        return make_large
+    return chain.from_iterable(_tables(shape, dtype, -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT)).__next__
 
 
-def _small_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic], size: int) -> Callable[[], tuple[Array, int]]:
-    """Rows of one larger array at a time: the fastest way to get an array whose address is known."""
-    step = -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT
+def _tables(shape: tuple[int, ...], dtype: np.dtype[np.generic], step: int) -> Iterator[Iterator[tuple[Array, int]]]:
+    """Rows of larger arrays with their addresses: the fastest way to get an array whose address is known.
+
+    step: bytes from one row to the next.
+    """
     strides = np.empty(shape, dtype).strides
-    rows: Iterator[tuple[Array, int]] = iter(())
-
-    def make() -> tuple[Array, int]:
-        nonlocal rows
-        row = next(rows, None)
-        if row is None:
-            buffer = np.zeros((SLOTS + 1) * step, np.uint8)
-            address = address_of(view_of(buffer))
-            offset = -address % ARRAY_ALIGNMENT
-            table = _Array((SLOTS, *shape), dtype, buffer.data, offset, (step, *strides))
-            ready = zip(table, range(address + offset, address + offset + SLOTS * step, step), strict=True)
-            row, rows = next(ready), ready
-        return row
-
-    return make
+    while True:
+        buffer = np.zeros((SLOTS + 1) * step, np.uint8)
+        address = address_of(view_of(buffer))
+        offset = -address % ARRAY_ALIGNMENT
+        table = _Array((SLOTS, *shape), dtype, buffer.data, offset, (step, *strides))
+        yield zip(table, range(address + offset, address + offset + SLOTS * step, step), strict=True)
 
 
-def is_acceptable(slot: Slot, value: object) -> bool:
-    """Whether an input is right in everything but its shape."""
-    return isinstance(value, _Array) and value.dtype == slot.dtype and value.flags.c_contiguous
+def is_acceptable(dtype: np.dtype[np.generic], value: object) -> bool:
+    """Whether an input for a binding of a dtype is right in everything but its shape."""
+    return isinstance(value, _Array) and value.dtype == dtype and value.flags.c_contiguous
 
 
 def refusal(table: BindingTable, slot: Slot, value: object) -> ExecutionError:
@@ -78,12 +77,12 @@ def refusal(table: BindingTable, slot: Slot, value: object) -> ExecutionError:
     where = table.describe(slot.number)
     if not isinstance(value, np.ndarray):
         return ExecutionError(
-            f"{where}: expected a NumPy array of {slot.dtype.name}, found {type(value).__name__}; "
+            f"{where}: expected a NumPy array of {slot.dtype}, found {type(value).__name__}; "
             f"pass numpy.asarray(value, {_dtype_source(slot.dtype)})"
         )
-    if value.dtype != slot.dtype:
+    if value.dtype != slot.dtype.numpy:
         return ExecutionError(
-            f"{where}: expected dtype {slot.dtype.name}, found {_dtype_name(value.dtype)}; "
+            f"{where}: expected dtype {slot.dtype}, found {_dtype_name(value.dtype)}; "
             f"pass array.astype({_dtype_source(slot.dtype)})"
         )
     return ExecutionError(
@@ -96,5 +95,5 @@ def _dtype_name(dtype: np.dtype[np.generic]) -> str:
     return dtype.name if dtype.isnative else f"{dtype.name} in foreign byte order"
 
 
-def _dtype_source(dtype: np.dtype[np.generic]) -> str:
+def _dtype_source(dtype: DType) -> str:
     return "ml_dtypes.bfloat16" if dtype.name == "bfloat16" else f"numpy.{dtype.name}"

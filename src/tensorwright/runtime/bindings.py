@@ -8,11 +8,10 @@ from functools import cached_property
 from operator import index
 from typing import SupportsIndex
 
-import numpy as np
-
 from tensorwright.base.errors import ExecutionError
 from tensorwright.plan.plan import Binding, Plan
 from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, symbols_of
+from tensorwright.tensor.dtype import DType
 
 Extents = tuple[int, ...]
 UNKNOWN = -1
@@ -20,12 +19,12 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Slot:
-    """A binding: its number, its place among the inputs or among the outputs, and what NumPy calls its dtype."""
+    """A binding: its number, its place among the inputs or among the outputs, its name and dtype."""
 
     number: int
     place: int
     name: str
-    dtype: np.dtype[np.generic]
+    dtype: DType
 
 
 @dataclass(frozen=True)
@@ -234,10 +233,21 @@ class BindingTable:
         return shape
 
 
+def wrong_names(table: BindingTable, inputs: object, what: str) -> ExecutionError:
+    """What to say of inputs that are no mapping with exactly the names of the inputs. what: what it should hold."""
+    names = table.input_names
+    wanted = f"{table.where}: expected {what} for the inputs {', '.join(map(repr, names)) or 'none'}"
+    if not isinstance(inputs, Mapping):
+        return ExecutionError(f"{wanted}, found {type(inputs).__name__}; pass a dict of {what} by name")
+    missing = [name for name in names if name not in inputs]
+    unknown = [name for name in inputs if name not in names]
+    return ExecutionError(f"{wanted}; missing: {missing or 'none'}; unknown: {unknown or 'none'}")
+
+
 def _slots(plan: Plan, mode: str) -> tuple[Slot, ...]:
     numbers = [number for number, binding in enumerate(plan.bindings) if binding.mode == mode]
     found = [(number, plan.bindings[number]) for number in numbers]
-    return tuple(Slot(number, place, b.name, b.type.dtype.numpy) for place, (number, b) in enumerate(found))
+    return tuple(Slot(number, place, b.name, b.type.dtype) for place, (number, b) in enumerate(found))
 
 
 def bare_symbol(dim: Dim) -> Symbol | None:

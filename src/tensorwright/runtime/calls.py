@@ -1,72 +1,86 @@
-"""Calls on NumPy arrays for plans whose sizes are fixed: as few steps of the interpreter as possible.
-
-After an inference the caches of the processor hold weights, not the interpreter, so that every step costs several times
-what it costs in a loop of its own. Whatever is unusual about the inputs is left to a slower path, which copes with it
-or says what is wrong.
-"""
+"""Calls on NumPy arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorwright.runtime.arrays import Array, address_of, output_maker, view_of
+from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
+from tensorwright.runtime.bindings import wrong_names
+from tensorwright.runtime.fixed_calls import FixedCall, fixed_call
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence
-    from threading import Lock
-
     from tensorwright.runtime.bindings import BindingTable, Sizes
+    from tensorwright.runtime.launcher import Launcher
 
-FixedCall = Callable[[Array | Mapping[str, Array]], dict[str, Array] | None]
+_REMEMBERED_SIZES = 64
+
+_Makers = tuple[tuple[int, str, Callable[[], tuple[Array, int]]], ...]
 
 
-def fixed_call(
-    table: BindingTable,
-    sizes: Sizes,
-    bindings: MutableSequence[int],
-    run: Callable[[], None],
-    lock: Lock,
-    is_ready: list[bool],
-) -> FixedCall:
-    """A function that runs on arrays of exactly these sizes, and returns None without running for all else.
+class ArrayCalls:
+    """Runs an executor on NumPy arrays of any sizes that fit the plan.
 
-    bindings: gets the addresses, inputs first; run: is called with the lock held; is_ready: empty once it must not be.
+    fixed: does the same for plans whose sizes are fixed, only faster; None for other plans.
     """
-    expected = [(slot.name, slot.dtype, sizes.shapes[slot.number]) for slot in table.inputs]
-    makers = [(slot.name, output_maker(sizes.shapes[slot.number], slot.dtype)) for slot in table.outputs]
-    count, only = len(expected), expected[0][0] if len(expected) == 1 else None
-    exact, view, address = np.ndarray, view_of, address_of
 
-    def call(inputs: Array | Mapping[str, Array]) -> dict[str, Array] | None:
-        if only is not None and type(inputs) is exact:
-            found: Mapping[str, Array] = {only: inputs}
-        elif type(inputs) is dict and len(inputs) == count:
-            found = inputs
-        else:
-            return None
-        views, addresses = [], []  # Views keep the arrays alive and in place.
-        try:
-            for name, dtype, shape in expected:
-                array = found[name]
-                if array.dtype is not dtype or array.shape != shape or type(array) is not exact:
-                    return None
-                place = view(array)  # Raises for arrays that are not contiguous or may not be written.
-                views.append(place)
-                addresses.append(address(place))
-        except (KeyError, AttributeError, TypeError, ValueError, BufferError):
-            return None
+    def __init__(self, table: BindingTable, launcher: Launcher) -> None:
+        self._table = table
+        self._launcher = launcher
+        self._inputs = table.inputs
+        self._dtypes = [slot.dtype.numpy for slot in table.inputs]
+        self._takes_bare_array = len(table.inputs) == 1
+        self._known: dict[object, tuple[Sizes, _Makers]] = {}
+
+    def run(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
+        """Have `execute` run on arrays, and return new ones; see `ExecutionContext.__call__`."""
+        arrays = [inputs] if self._takes_bare_array and isinstance(inputs, np.ndarray) else self._by_name(inputs)
+        addresses = []
+        for slot, dtype in zip(self._inputs, self._dtypes, strict=True):
+            array = arrays[slot.place]
+            if not is_acceptable(dtype, array):
+                raise refusal(self._table, slot, array)
+            addresses.append(array_address(array))
+        key = arrays[0].shape if self._takes_bare_array else tuple([array.shape for array in arrays])
         results = {}
-        for name, make in makers:
-            results[name], start = make()
-            addresses.append(start)
-        with lock:
-            if not is_ready:
-                return None
-            bindings[:] = addresses
-            run()
+        with self._launcher.lock:
+            self._launcher.require_ready()
+            sizes, makers = self._known.get(key) or self._learn(key, arrays)
+            self._launcher.prepare(sizes)
+            bindings = self._launcher.bindings
+            for slot in self._inputs:
+                bindings[slot.number] = addresses[slot.place]
+            for number, name, make in makers:
+                results[name], bindings[number] = make()
+            execute()
         return results
 
-    return call
+    def fixed(self) -> FixedCall | None:
+        """The short way for plans whose sizes are fixed; None for others. For after the first run."""
+        order = [slot.number for slot in (*self._inputs, *self._table.outputs)]
+        is_fixed = all(symbol.min == symbol.max for symbol in self._table.plan.symbols)
+        if not is_fixed or order != sorted(order):
+            return None
+        return fixed_call(self._table, self._table.sizes({}, {}), self._launcher)
+
+    def _by_name(self, inputs: object) -> list[Array]:
+        names = self._table.input_names
+        if isinstance(inputs, (dict, Mapping)) and len(inputs) == len(names):
+            try:
+                return [inputs[name] for name in names]
+            except KeyError:
+                pass
+        raise wrong_names(self._table, inputs, "arrays")
+
+    def _learn(self, key: object, arrays: Sequence[Array]) -> tuple[Sizes, _Makers]:
+        sizes = self._table.sizes({slot.number: arrays[slot.place].shape for slot in self._inputs}, {})
+        if len(self._known) >= _REMEMBERED_SIZES:
+            self._known.clear()
+        makers = tuple(
+            (slot.number, slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy))
+            for slot in self._table.outputs
+        )
+        self._known[key] = sizes, makers
+        return sizes, makers

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
-from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
-from tensorwright.runtime.calls import FixedCall, fixed_call
+from tensorwright.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
+    from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
-
-_REMEMBERED_SIZES = 64
-
-_Makers = tuple[tuple[int, str, Callable[[], tuple[Array, int]]], ...]
+    from tensorwright.runtime.buffers import Bytes
+    from tensorwright.runtime.calls import ArrayCalls
+    from tensorwright.runtime.fixed_calls import FixedCall
 
 
 class ExecutionContext:
     """Runs an engine with memory of its own. Calls from several threads wait for each other.
 
     Use one context per thread to run at the same time: contexts share the engine's code and weights.
+
+    fixed_call: after the first call on arrays, what shortens the next ones if the plan's sizes are fixed; else None.
     """
 
     def __init__(
@@ -35,24 +33,17 @@ class ExecutionContext:
         self._device = device
         self._module = module
         self._table = table
-        self._inputs = table.inputs
-        self._executor = module.create_executor()
-        self._bindings = self._executor.bindings
-        self._lock = threading.Lock()
-        self._takes_bare_array = len(table.inputs) == 1
-        self._known: dict[object, tuple[Sizes, _Makers]] = {}
-        self._current: Sizes | None = None
         self._shapes: dict[int, Extents] = {}
         self._batches: dict[int | None, Sizes] = {}
         self._memory: int | None = None
-        self._closed = False
-        self._fixed: FixedCall | None = None
-        self._is_ready: list[bool] = []
+        self._calls: ArrayCalls | None = None
+        self.fixed_call: FixedCall | None = None
         self._own_memory: Buffer | None = None
-        self._obstacle: str | None = (
+        obstacle = (
             "it has no device memory yet; set context.device_memory to the address of "
             f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
         )
+        self._launcher = Launcher(table, module.create_executor(), obstacle)
         if with_memory:
             what = f"activations and scratch memory of a context of '{module.plan.name}'"
             self._own_memory = Buffer(allocator, module.memory_bytes, device.memory_alignment, what)
@@ -66,39 +57,30 @@ class ExecutionContext:
         Raises:
             ExecutionError: something about the inputs is wrong; nothing has run.
         """
-        fixed = self._fixed
+        fixed = self.fixed_call
         found = fixed(inputs) if fixed is not None else None
-        return self._run_arrays(inputs, self._executor.run) if found is None else found
+        return self._run_arrays(inputs, self._launcher.executor.run) if found is None else found
+
+    def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
+        """Run on objects with the buffer protocol, such as bytes, array.array or memoryview, by name of input; a
+        program that does not import NumPy starts faster.
+
+        Elements lie in row-major order, in the shape and format of their binding; or flat, or as plain bytes, if the
+        shape is known from the plan or from `set_input_shape`. Returns new memory by name of output, in the shape and
+        format of the binding; plain bytes for float16 and bfloat16, and for no elements at all.
+
+        Raises:
+            ExecutionError: something about the inputs is wrong; nothing has run.
+        """
+        from tensorwright.runtime.buffers import run_buffers
+
+        return run_buffers(self._table, self._launcher, self._shapes, inputs)
 
     def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
         """Run on NumPy arrays; the ticks of the device before, between and after the steps."""
         ticks: list[int] = []
-        self._run_arrays(inputs, lambda: ticks.extend(self._executor.run_profiled(steps)))
+        self._run_arrays(inputs, lambda: ticks.extend(self._launcher.executor.run_profiled(steps)))
         return ticks
-
-    def _run_arrays(self, inputs: Array | Mapping[str, Array], run: Callable[[], None]) -> dict[str, Array]:
-        arrays = [inputs] if self._takes_bare_array and isinstance(inputs, np.ndarray) else self._by_name(inputs)
-        addresses = []
-        for slot in self._inputs:
-            array = arrays[slot.place]
-            if not is_acceptable(slot, array):
-                raise refusal(self._table, slot, array)
-            addresses.append(array_address(array))
-        key = arrays[0].shape if self._takes_bare_array else tuple([array.shape for array in arrays])
-        results = {}
-        with self._lock:
-            if self._obstacle is not None:
-                self._refuse()
-            sizes, makers = self._known.get(key) or self._learn(key, arrays)
-            if sizes is not self._current:
-                self._use_sizes(sizes)
-            bindings = self._bindings
-            for slot in self._inputs:
-                bindings[slot.number] = addresses[slot.place]
-            for number, name, make in makers:
-                results[name], bindings[number] = make()
-            run()
-        return results
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:
         """Run on raw addresses, one per binding in the order of the engine, and wait for the end.
@@ -109,7 +91,7 @@ class ExecutionContext:
         Raises:
             ExecutionError: batch, number of bindings, an address or a size is wrong; nothing has run.
         """
-        self._run_addresses(self._sizes_of_batch(batch_size), self._table.addresses(bindings))
+        self._launcher.run(self._sizes_of_batch(batch_size), self._table.addresses(bindings))
         return True
 
     def enqueue(
@@ -120,11 +102,10 @@ class ExecutionContext:
         stream, event: objects or their handles. The event is recorded when the inputs may be overwritten.
         """
         sizes, addresses = self._sizes_of_batch(batch_size), self._table.addresses(bindings)
-        if self._obstacle is not None:
-            self._refuse()
+        self._launcher.require_ready()
         target = self._device.find_stream(stream) if isinstance(stream, int) else stream
         consumed = self._device.find_event(event) if isinstance(event, int) else event
-        target.enqueue(partial(self._run_addresses, sizes, addresses))
+        target.enqueue(partial(self._launcher.run, sizes, addresses))
         if consumed is not None:
             consumed.record(target)
         return True
@@ -160,9 +141,7 @@ class ExecutionContext:
                 f"{where}: expected the address of {self._module.memory_bytes} bytes, a positive multiple of "
                 f"{self._device.memory_alignment}, found {address!r}; allocate a little more and round the address up"
             )
-        with self._lock:
-            if self._closed:
-                self._refuse()
+        with self._launcher.lock:
             self._use_memory(address)
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> None:
@@ -191,11 +170,8 @@ class ExecutionContext:
 
     def close(self) -> None:
         """Stop the threads and give the memory back, after a call that is running. Twice is once."""
-        with self._lock:
-            self._closed = True
-            self._is_ready.clear()
-            self._obstacle = "it is closed; create another one"
-            self._executor.close()
+        with self._launcher.lock:
+            self._launcher.close()
             if self._own_memory is not None:
                 self._own_memory.close()
 
@@ -205,34 +181,16 @@ class ExecutionContext:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _by_name(self, inputs: object) -> list[Array]:
-        names = self._table.input_names
-        if isinstance(inputs, (dict, Mapping)) and len(inputs) == len(names):
-            try:
-                return [inputs[name] for name in names]
-            except KeyError:
-                pass
-        raise self._wrong_names(inputs)
+    def _run_arrays(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
+        calls = self._calls
+        if calls is not None:
+            return calls.run(inputs, execute)
+        from tensorwright.runtime.calls import ArrayCalls
 
-    def _wrong_names(self, inputs: object) -> ExecutionError:
-        names = self._table.input_names
-        wanted = f"{self._table.where}: expected arrays for the inputs {', '.join(map(repr, names)) or 'none'}"
-        if not isinstance(inputs, Mapping):
-            return ExecutionError(f"{wanted}, found {type(inputs).__name__}; pass a dict of arrays by name")
-        missing = [name for name in names if name not in inputs]
-        unknown = [name for name in inputs if name not in names]
-        return ExecutionError(f"{wanted}; missing: {missing or 'none'}; unknown: {unknown or 'none'}")
-
-    def _learn(self, key: object, arrays: Sequence[Array]) -> tuple[Sizes, _Makers]:
-        sizes = self._table.sizes({slot.number: arrays[slot.place].shape for slot in self._inputs}, {})
-        if len(self._known) >= _REMEMBERED_SIZES:
-            self._known.clear()
-        makers = tuple(
-            (slot.number, slot.name, output_maker(sizes.shapes[slot.number], slot.dtype))
-            for slot in self._table.outputs
-        )
-        self._known[key] = sizes, makers
-        return sizes, makers
+        calls = ArrayCalls(self._table, self._launcher)
+        results = calls.run(inputs, execute)
+        self._calls, self.fixed_call = calls, calls.fixed()
+        return results
 
     def _sizes_of_batch(self, batch_size: int | None) -> Sizes:
         sizes = self._batches.get(batch_size)
@@ -242,35 +200,6 @@ class ExecutionContext:
             self._batches[batch_size] = sizes
         return sizes
 
-    def _run_addresses(self, sizes: Sizes, addresses: Sequence[int]) -> None:
-        with self._lock:
-            if self._obstacle is not None:
-                self._refuse()
-            if sizes is not self._current:
-                self._use_sizes(sizes)
-            for number, address in enumerate(addresses):
-                self._bindings[number] = address
-            self._executor.run()
-
     def _use_memory(self, address: int) -> None:
-        self._executor.set_memory(address)
+        self._launcher.use_memory(address)
         self._memory = address
-        self._obstacle = None
-        self._is_ready[:] = [True]
-        if self._fixed is None and self._has_fixed_sizes():
-            sizes, runner = self._table.sizes({}, {}), self._executor.runner
-            self._use_sizes(sizes)
-            self._fixed = fixed_call(self._table, sizes, self._bindings, runner, self._lock, self._is_ready)
-
-    def _has_fixed_sizes(self) -> bool:
-        """Whether all sizes are known, and inputs come before outputs."""
-        order = [slot.number for slot in (*self._inputs, *self._table.outputs)]
-        return order == sorted(order) and all(symbol.min == symbol.max for symbol in self._table.plan.symbols)
-
-    def _use_sizes(self, sizes: Sizes) -> None:
-        for number, value in enumerate(sizes.symbols):
-            self._executor.symbols[number] = value
-        self._current = sizes
-
-    def _refuse(self) -> None:
-        raise ExecutionError(f"a context of {self._table.where} cannot run: {self._obstacle}")

@@ -13,12 +13,14 @@ from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.plan import stamp
 from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
-from tensorwright.runtime.arrays import Array
 from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device
+    from tensorwright.runtime.arrays import Array
+    from tensorwright.runtime.buffers import Bytes
+    from tensorwright.runtime.fixed_calls import FixedCall
     from tensorwright.tensor.dtype import DType
 
 MAX_THREADS = 1024
@@ -49,11 +51,18 @@ class Engine:
         self._contexts: weakref.WeakSet[ExecutionContext] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._default: ExecutionContext | None = None
+        self._fixed: FixedCall | None = None
         self._closed = False
 
     def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """Run on NumPy arrays; see `ExecutionContext.__call__`. Calls from several threads wait for each other."""
-        return (self._default or self._default_context())(inputs)
+        fixed = self._fixed
+        found = fixed(inputs) if fixed is not None else None
+        return self._call_context(inputs) if found is None else found
+
+    def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
+        """Run on objects with the buffer protocol, without NumPy; see `ExecutionContext.run_buffers`."""
+        return (self._default or self._default_context()).run_buffers(inputs)
 
     @property
     def name(self) -> str:
@@ -166,6 +175,12 @@ class Engine:
     def __repr__(self) -> str:
         bindings = ", ".join(f"{b.mode} {b.name}: {b.type}" for b in self._table.bindings)
         return f"Engine('{self.name}', {bindings})"
+
+    def _call_context(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        context = self._default or self._default_context()
+        results = context(inputs)
+        self._fixed = context.fixed_call
+        return results
 
     def _default_context(self) -> ExecutionContext:
         context = self.create_execution_context()

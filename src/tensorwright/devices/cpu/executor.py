@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, TEAM_BYTES, field_offset
 from tensorwright.devices.cpu.code import CodeImage, syscall_address
-from tensorwright.devices.cpu.memory import buffer_address, bytes_at, bytes_of
+from tensorwright.devices.cpu.memory import buffer_address, read_only_memory
 from tensorwright.devices.cpu.team import Team
 from tensorwright.plan.plan import WEIGHTS_ALIGNMENT, Plan
 
@@ -34,9 +34,8 @@ class CpuModule:
             size = plan.weights.nbytes
             self._copy = Buffer(allocator, size, WEIGHTS_ALIGNMENT, f"the weights of '{plan.name}'")
             self.weights = self._copy.address
-            copy = bytes_at(self.weights, size)
-            copy[:] = bytes_of(plan.weights)
-            plan = replace(plan, weights=copy.data.toreadonly())
+            ctypes.memmove(self.weights, buffer_address(plan.weights), size)
+            plan = replace(plan, weights=read_only_memory(self.weights, size))
         self.plan = plan
         self.workspace_offset = _aligned(plan.arena_bytes)
         self.memory_bytes = self.workspace_offset + max(ALIGNMENT, _aligned(threads * plan.workspace_bytes))

@@ -1,0 +1,70 @@
+"""The native side of an execution context: one inference at a time, on addresses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tensorwright.base.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Executor
+    from tensorwright.runtime.bindings import BindingTable, Sizes
+
+
+class Launcher:
+    """An executor, who may use it, and for which sizes it is set up.
+
+    lock: held by whoever prepares and runs. obstacle: why nothing can run at present, None if it can.
+    """
+
+    def __init__(self, table: BindingTable, executor: Executor, obstacle: str) -> None:
+        self.executor = executor
+        self.bindings = executor.bindings
+        self.lock = threading.Lock()
+        self.obstacle: str | None = obstacle
+        self._where = table.where
+        self._current: Sizes | None = None
+        self._closed = False
+
+    def require_ready(self) -> None:
+        """Raises ExecutionError when nothing can run."""
+        if self.obstacle is not None:
+            raise ExecutionError(f"a context of {self._where} cannot run: {self.obstacle}")
+
+    def prepare(self, sizes: Sizes) -> None:
+        """Have the executor know all sizes; called with the lock held.
+
+        Raises:
+            ExecutionError: nothing can run.
+        """
+        self.require_ready()
+        if sizes is not self._current:
+            for number, value in enumerate(sizes.symbols):
+                self.executor.symbols[number] = value
+            self._current = sizes
+
+    def run(self, sizes: Sizes, addresses: Sequence[int]) -> None:
+        """One inference on one address per binding, in the order of the plan."""
+        with self.lock:
+            self.prepare(sizes)
+            self.bindings[:] = addresses
+            self.executor.run()
+
+    def use_memory(self, address: int) -> None:
+        """Use this memory for activations and scratch from now on; called with the lock held.
+
+        Raises:
+            ExecutionError: it is closed.
+        """
+        if self._closed:
+            self.require_ready()
+        self.executor.set_memory(address)
+        self.obstacle = None
+
+    def close(self) -> None:
+        """Stop for good; called with the lock held. Twice is once."""
+        self._closed = True
+        self.obstacle = "it is closed; create another one"
+        self.executor.close()
