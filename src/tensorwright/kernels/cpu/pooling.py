@@ -1,0 +1,110 @@
+"""Maxima and means under sliding windows, in the blocked layout and row-major."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.cuts import PARALLEL_TASKS
+from tensorwright.kernels.convolution.kernel import in_place_inputs
+from tensorwright.kernels.convolution.plan import Cut, cut_of
+from tensorwright.kernels.convolution.tile import input_memory
+from tensorwright.kernels.convolution.tiling import even_sizes
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.kernels.pooling.plan import LinePlan, PoolingPlan
+from tensorwright.kernels.pooling.problem import Pooling, layouts, packings, pooling_of
+from tensorwright.kernels.pooling.tasks import BlockedTasks, LineTasks
+from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.layout import PLAIN, Layout
+
+WIDEST_WINDOW = 16
+"""Windows of at most so many elements along the last axis: code is written out for each of them."""
+STEEPEST_STRIDE = 4
+"""Row-major, the lanes of a vector of outputs come from at most so many vectors of inputs."""
+
+
+class PoolingTactic:
+    """Several outputs of a row at once, without a test for padding where there is none."""
+
+    name = "pooling"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        pooling = pooling_of(region)
+        if pooling is None or pooling.problem.axes[-1].kernel > WIDEST_WINDOW:
+            return ()
+        blocked = Layout(target.float_lanes)
+        found = [
+            Config(layouts(region, pooling, blocked), blocked, cut.options)
+            for cut in dict.fromkeys(_blocked_cuts(pooling, target))
+        ]
+        if pooling.problem.axes[-1].stride <= STEEPEST_STRIDE and pooling.problem.axes[-1].output > 1:
+            found.append(Config((PLAIN,) * len(region.inputs), PLAIN, _line_cut(pooling, target).options))
+        return found
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        pooling = pooling_of(region)
+        assert pooling is not None
+        problem, symbols = pooling.problem, region_symbols(region)
+        plan = _plan(pooling, cut_of(config), config.output, target)
+        operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
+        values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+        epilogue = epilogue_of(region, config.inputs, config.output)
+        in_place = in_place_inputs(region, config, problem, epilogue)
+        builder = FunctionBuilder(target=target)
+        tasks = LineTasks if config.output.is_plain else BlockedTasks
+        tasks(
+            plan=plan,
+            memory=input_memory(problem.axes, problem.all_channels, config.output.block),
+            emitter=ScalarEmitter(builder, target, operands, values),
+            epilogue=epilogue,
+            output=Pointer("%out"),
+            x=operands[problem.x],
+            weights=operands[problem.x],
+            bias=None,
+        ).run(Register("%begin", INT64), Register("%end", INT64))
+        return Kernel(
+            text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=plan.tasks,
+            packings=packings(region, config),
+            symbols=symbols,
+            in_place=in_place,
+        )
+
+
+TACTICS = (PoolingTactic(),)
+
+
+def _plan(pooling: Pooling, cut: Cut, layout: Layout, target: Target) -> PoolingPlan:
+    if layout.is_plain:
+        return LinePlan(pooling.problem, cut, 1, pooling)
+    return PoolingPlan(pooling.problem, cut, target.float_lanes, pooling)
+
+
+def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
+    """Outputs of a row at once: few, as no weights are shared."""
+    width = pooling.problem.axes[-1].output
+    for limit in (target.registers // 4, target.registers // 2):
+        columns = even_sizes(width, limit)[0]
+        yield _dealt(_plan(pooling, _cut(columns), Layout(target.float_lanes), target))
+
+
+def _line_cut(pooling: Pooling, target: Target) -> Cut:
+    return _dealt(_plan(pooling, _cut(target.float_lanes), PLAIN, target))
+
+
+def _cut(columns: int) -> Cut:
+    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False)
+
+
+def _dealt(plan: PoolingPlan) -> Cut:
+    """The cut with as many rows in a task as leave enough tasks."""
+    chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
+    cut = plan.cut
+    return Cut(1, cut.columns, 1, 1, True, -(-plan.units // chunks), 1, pixels_first=False)

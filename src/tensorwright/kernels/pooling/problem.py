@@ -1,0 +1,91 @@
+"""A pooling in plain numbers, as its kernels see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Axis, Problem
+from tensorwright.kernels.rows.epilogue import is_elementwise_around
+from tensorwright.kernels.tactic import Config, Packing, pack_channels
+from tensorwright.ops.pooling import Pool
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.layout import PLAIN, Layout
+
+NO_WEIGHTS = -1
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The largest element or the mean under a window: as a convolution, every channel is a group of its own.
+
+    counted: along every axis, the range of indices (relative to the input) of elements that count in a mean.
+    """
+
+    problem: Problem
+    is_max: bool
+    counted: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def counts(self) -> tuple[tuple[int, ...], ...]:
+        """For every axis and position, how many of the window's elements count in a mean."""
+        return tuple(
+            tuple(
+                sum(low <= axis.source(position, tap) < high for tap in range(axis.kernel))
+                for position in range(axis.output)
+            )
+            for axis, (low, high) in zip(self.problem.axes, self.counted, strict=True)
+        )
+
+
+def pooling_of(region: Region) -> Pooling | None:
+    """The pooling that a region is built around; None if it is none, or not one for hand-written kernels.
+
+    Those find maxima and means in float32, and have no symbolic dimension but the batch.
+    """
+    anchor = region.anchor
+    if anchor is None or not isinstance(anchor.op, Pool) or anchor.op.mode == "lp" or not is_elementwise_around(region):
+        return None
+    op, x = anchor.op, anchor.inputs[0]
+    types = (x.type, anchor.type, region.output.type)
+    if x not in region.inputs or is_constant(x) or any(type.dtype != FLOAT32 for type in types):
+        return None
+    if any(not isinstance(dim, int) for type in types for dim in type.shape[1:]):
+        return None
+    channels, *extents = (int(dim) for dim in x.type.shape[1:])  # type: ignore[arg-type]
+    outputs = [int(dim) for dim in anchor.type.shape[2:]]  # type: ignore[arg-type]
+    if 0 in (x.type.shape[0], channels, *extents, *outputs):
+        return None
+    spatial = zip(extents, outputs, op.window, op.strides, op.dilations, op.pads_begin, strict=True)
+    axes = tuple(Axis(*numbers) for numbers in spatial)
+    counted = tuple(
+        (-before, extent + after) if op.count_include_pad else (0, extent)
+        for extent, before, after in zip(extents, op.pads_begin, op.pads_end, strict=True)
+    )
+    rank, number = len(axes), region.input_number(x)
+    if rank == 1:
+        axes, counted = (Axis(1, 1, 1), *axes), ((0, 1), *counted)
+    problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank)
+    return Pooling(problem, op.mode == "max", counted)
+
+
+def layouts(region: Region, pooling: Pooling, layout: Layout) -> tuple[Layout, ...]:
+    """The layouts of a region's inputs: x and what the epilogue reads like the output as given, others row-major."""
+    shape = region.output.type.shape
+    return tuple(
+        layout
+        if number == pooling.problem.x
+        or (type.dtype == FLOAT32 and type.rank == len(shape) and type.shape[1] == shape[1] != 1)
+        else PLAIN
+        for number, type in enumerate(region.input_types)
+    )
+
+
+def packings(region: Region, config: Config) -> tuple[Packing | None, ...]:
+    """How the constants that the epilogue reads are packed."""
+    return tuple(
+        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
+        for value, layout in zip(region.inputs, config.inputs, strict=True)
+    )
