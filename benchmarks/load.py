@@ -4,7 +4,8 @@ Every measurement starts a process that does what a user's script does: import t
 input, run once. The clock starts before the first import and stops after the first result. The process then runs four
 more times and reports the most memory that it ever had resident (VmHWM). Engines take turns (A B C A B C …); one round
 before the measurement brings all files into the page cache. Figures are medians. ``onnxruntime (optimised)`` loads the
-file that ONNX Runtime itself wrote after optimising, in its own format.
+file that ONNX Runtime itself wrote after optimising, in its own format. ``tensorwright (buffers)`` passes bytes, as a
+program does that has no other use for NumPy; all others read and pass arrays.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import typer
 from rich.markdown import Markdown
 
+import tensorwright
 from benchmarks.build import BuildRow, measure_builds
 from benchmarks.engines import convert
 from benchmarks.environments import CACHE, console, interpreters
@@ -40,14 +42,16 @@ name = session.get_inputs()[0].name
 run = lambda array: session.run(None, {name: array})[0]
 """
 
-PROGRAMS = {
-    "tensorwright": (
-        ".{threads}.plan",
-        """
+_TENSORWRIGHT = """
 import tensorwright
 engine = tensorwright.load(path, threads=threads)
-run = engine
-""",
+"""
+
+PROGRAMS = {
+    "tensorwright": (".{threads}.plan", _TENSORWRIGHT + "run = engine\n"),
+    "tensorwright (buffers)": (
+        ".{threads}.plan",
+        _TENSORWRIGHT + "run = lambda content: engine.run_buffers({next(iter(engine)): content})\n",
     ),
     "onnxruntime": (".onnx", _ONNXRUNTIME),
     "onnxruntime (optimised)": (".ort", _ONNXRUNTIME),
@@ -95,13 +99,19 @@ _BEFORE = """
 import time
 start = time.perf_counter()
 """
-_AFTER = f"""
+_ARRAY = """
 import numpy
-array = numpy.load(source)
-run(array)
+given = numpy.load(source + ".npy")
+"""
+_BYTES = """
+with open(source + ".bytes", "rb") as file:
+    given = file.read()
+"""
+_AFTER = f"""
+run(given)
 seconds = time.perf_counter() - start
 for _ in range({RUNS - 1}):
-    run(array)
+    run(given)
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 answer = f"{{seconds}} {{int(peak.split()[1]) * 1024}}"
 """
@@ -129,15 +139,14 @@ def fresh(engine: str, model: Path, threads: int, source: Path, python: str) -> 
     ending, program = PROGRAMS[engine]
     path = str(model.with_suffix("")) + ending.format(threads=threads)
     values = f"path, threads, source = {path!r}, {threads}, {str(source)!r}"
-    seconds, peak = run_fresh(_BEFORE + values + program + _AFTER, threads, python).split()
+    reading = _BYTES if engine == "tensorwright (buffers)" else _ARRAY
+    seconds, peak = run_fresh(_BEFORE + values + program + reading + _AFTER, threads, python).split()
     return float(seconds), int(peak)
 
 
 def prepare(engine: str, model: Path, shape: tuple[int, ...], threads: int, python: str) -> str:
     """Make the engine's file if it is missing; returns why that fails, empty if it does not."""
-    if engine == "tensorwright" and not (plan := model.with_suffix(f".{threads}.plan")).exists():
-        import tensorwright
-
+    if engine.startswith("tensorwright") and not _is_loadable(plan := model.with_suffix(f".{threads}.plan")):
         tensorwright.build(model, threads=threads).save(plan)
     if engine == "onnxruntime (optimised)" and not model.with_suffix(".ort").exists():
         import onnxruntime
@@ -149,14 +158,23 @@ def prepare(engine: str, model: Path, shape: tuple[int, ...], threads: int, pyth
     return convert(engine, model, shape, python)
 
 
+def _is_loadable(plan: Path) -> bool:
+    try:
+        tensorwright.load(plan).close()
+    except (FileNotFoundError, tensorwright.PlanError):
+        return False
+    return True
+
+
 def measure(
     name: str, threads: int, engines: list[str], pythons: dict[str, str], folder: Path, repeats: int
 ) -> list[Row]:
     """All engines on one network, in turns."""
     model, found = model_file(name, folder), dict[str, list[tuple[float, int]]]()
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "input.npy"
-        np.save(source, example(name))
+        source = Path(scratch) / "input"
+        np.save(f"{source}.npy", example(name))
+        Path(f"{source}.bytes").write_bytes(example(name).tobytes())
         for turn in range(repeats + 1):
             for engine in [e for e in engines if turn == 0 or e in found]:
                 python = pythons.get(engine, sys.executable)

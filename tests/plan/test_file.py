@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ def test_a_file_comes_back_as_an_equal_plan_with_mapped_weights(tmp_path):
     assert plan == PLAN
     assert plan.weights.readonly
     assert np.frombuffer(plan.weights, np.uint8).ctypes.data % WEIGHTS_ALIGNMENT == 0
+
+
+@pytest.mark.parametrize("tables", [((0, 10),), ((3, 4), (10, 6)), ((5, 11),)], ids=str)
+def test_tables_are_verified_like_all_else(tmp_path, monkeypatch, tables):
+    monkeypatch.setattr(plan_file, "_BLOCK", 4)
+    path = tmp_path / "a.plan"
+    write_plan(replace(PLAN, tables=tables), path)
+    assert read_plan(path).tables == tables
+    content = path.read_bytes()
+    for position in range(len(content) - PLAN.weights.nbytes, len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(PlanError, match="the weights .* do not match their digest"):
+            read_plan(path)
 
 
 def test_equal_plans_have_equal_bytes():
@@ -91,7 +107,7 @@ def test_another_file_is_refused(tmp_path):
 
 
 def test_another_format_version_is_refused_naming_both():
-    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 2"):
+    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 3"):
         parse_plan(MAGIC + struct.pack("<I", 77) + CONTENT[12:])
 
 

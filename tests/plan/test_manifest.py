@@ -44,14 +44,15 @@ def test_every_dimension_comes_back_equal(dim):
     if bounds(dim)[1] > 1 << 40:
         return
     plan = with_shape(dim)
-    assert read_manifest(write_manifest(plan), len(plan.code)).bindings == plan.bindings
+    assert read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes).bindings == plan.bindings
 
 
 def test_everything_else_comes_back_equal():
     plan = native_plans.plan(threads=3)
+    plan = replace(plan, tables=((0, 3), (4, plan.weights.nbytes - 4)))
     plan = replace(plan, report={"steps": [{"name": "é∗"}], "time": 1.5, "none": None, "deep": {"a": [True, []]}})
-    found = read_manifest(write_manifest(plan), len(plan.code))
-    for field in ("name", "stamp", "bindings", "symbols", "batch_symbol", "entries", "threads", "report"):
+    found = read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes)
+    for field in ("name", "stamp", "bindings", "symbols", "batch_symbol", "entries", "threads", "tables", "report"):
         assert getattr(found, field) == getattr(plan, field), field
     assert (found.arena_bytes, found.workspace_bytes) == (plan.arena_bytes, plan.workspace_bytes)
 
@@ -59,7 +60,7 @@ def test_everything_else_comes_back_equal():
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
 def test_every_dtype_comes_back(dtype):
     plan = native_plans.copy_plan(dtype, (2, 3))
-    assert read_manifest(write_manifest(plan), len(plan.code)).bindings == plan.bindings
+    assert read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes).bindings == plan.bindings
 
 
 def test_a_report_that_json_cannot_say_is_refused_when_written():
@@ -90,6 +91,11 @@ REFUSED = [
     (["workspace_bytes"], 1 << 60, "workspace_bytes: expected an integer from 0"),
     (["threads"], 0, "threads: expected an integer from 1"),
     (["threads"], 1.0, "threads: expected an integer from 1"),
+    (["tables"], [[0, 0]], r"tables\[0\]: expected an integer from 1 to"),
+    (["tables"], [[0, 1 << 40]], r"tables\[0\]: expected an integer from 1 to"),
+    (["tables"], [[2, 2], [3, 1]], r"tables\[1\]: expected an integer from 4 to"),
+    (["tables"], [[0]], r"tables\[0\]: expected \[offset, size\]"),
+    (["tables"], {}, "tables: expected a list"),
     (["report"], [], "report: expected an object"),
     (["bindings", 1, "name"], "x", "bindings: expected every name once"),
     (["bindings", 0, "mode"], "inout", r"bindings\[0\].mode: expected input or output"),
@@ -118,7 +124,7 @@ def test_a_wrong_value_is_refused_with_its_place(path, value, message):
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(PlanError, match=message):
-        read_manifest(json.dumps(document).encode(), len(plan.code))
+        read_manifest(json.dumps(document).encode(), len(plan.code), plan.weights.nbytes)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_a_wrong_value_is_refused_with_its_place(path, value, message):
 )
 def test_hostile_text_is_refused(text):
     with pytest.raises(PlanError):
-        read_manifest(text, 100)
+        read_manifest(text, 100, 0)
 
 
 JSON = st.recursive(
@@ -162,7 +168,7 @@ def test_any_value_in_any_place_is_read_or_refused(data):
         place = place[key]
     place[path[-1]] = data.draw(JSON)
     try:
-        found = read_manifest(json.dumps(document).encode(), len(plan.code))
+        found = read_manifest(json.dumps(document).encode(), len(plan.code), plan.weights.nbytes)
     except PlanError:
         return
     assert all(0 <= offset < len(plan.code) for offset in found.entries.values())

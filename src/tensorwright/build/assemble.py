@@ -10,12 +10,16 @@ from tensorwright.codegen.compile import compile_object
 from tensorwright.codegen.entry import entry_module
 from tensorwright.codegen.link import Image, link
 from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
+from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
 from tensorwright.schedule.program import PackedConstant, Program
 from tensorwright.tensor.dim import Symbol
 
 ENTRIES = ("run", "worker", "stop")
+_GATHERS = (Gather, GatherElements, GatherNd)
 
 
 def assemble(
@@ -44,6 +48,7 @@ def assemble(
         workspace_bytes=program.workspace_bytes,
         threads=threads,
         weights=packed_weights(program.constants, program.weights_bytes),
+        tables=_tables(program),
         report=report,
     )
 
@@ -63,6 +68,24 @@ def _link(
 def _bindings(program: Program) -> tuple[Binding, ...]:
     inputs = [Binding(name, "input", value.type) for name, value in program.inputs]
     return (*inputs, *(Binding(name, "output", value.type) for name, value in program.outputs))
+
+
+def _tables(program: Program) -> tuple[tuple[int, int], ...]:
+    """Offset and size of the constants that are only gathered from."""
+    sizes = {constant.offset: constant.size for constant in program.constants}
+    gathered: set[int] = set()
+    whole: set[int] = set()
+    for step in program.steps:
+        for value, operand in zip(step.choice.region.inputs, step.call.operands[1:], strict=True):
+            if operand.base == "weights":
+                (gathered if _is_gathered(step.choice.region, value) else whole).add(operand.offset)
+    return tuple((offset, sizes[offset]) for offset in sorted(gathered - whole) if sizes[offset])
+
+
+def _is_gathered(region: Region, table: Value) -> bool:
+    """Whether a region reads an input only here and there."""
+    readers = [value for value in region.values if table in value.inputs]
+    return all(isinstance(value.op, _GATHERS) and table not in value.inputs[1:] for value in readers)
 
 
 def packed_weights(constants: Sequence[PackedConstant], size: int) -> memoryview:

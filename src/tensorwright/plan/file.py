@@ -31,7 +31,7 @@ _ALIGNMENTS = (1, CODE_ALIGNMENT, WEIGHTS_ALIGNMENT)
 
 _ADVICE = "the file is damaged: copy it again or build it again"
 _BLOCK = 64 << 20
-"""Bytes of weights that are mapped and hashed at a time: more would count as memory of the process, less would ask for
+"""Bytes of tables that are mapped and hashed at a time: more would count as memory of the process, less would ask for
 the interpreter's lock more often.
 """
 
@@ -122,8 +122,9 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
 def open_plan(path: str | os.PathLike[str]) -> OpenedPlan:
     """As `read_plan`, but the weights are verified while the caller goes on.
 
-    They are hashed through a mapping of their own, not through the plan's: pages that no inference touches stay out
-    of the memory of the process.
+    What every inference reads is hashed through the plan's mapping, so that its pages are there when the first one
+    comes; tables are hashed through mappings of their own, so that rows that no inference touches stay out of the
+    memory of the process.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -181,7 +182,7 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
             position = section.end
         for section in (manifest, code):
             _require_digest(section, _digest(content[section.offset : section.end]), where)
-        facts = read_manifest(content[manifest.offset : manifest.end], code.size)
+        facts = read_manifest(content[manifest.offset : manifest.end], code.size, weights.size)
     except BaseException:
         if handle is not None:
             os.close(handle)
@@ -198,11 +199,12 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         workspace_bytes=facts.workspace_bytes,
         threads=facts.threads,
         weights=content[weights.offset : weights.end],
+        tables=facts.tables,
         report=facts.report,
     )
     if handle is None:
         return OpenedPlan(plan, weights, lambda: _digest(plan.weights), where)
-    return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights), where)
+    return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights.offset, plan), where)
 
 
 def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
@@ -266,21 +268,31 @@ def _digest(content: bytes | memoryview) -> bytes:
     return xxhash.xxh3_128(content).digest()
 
 
-def _file_digest(handle: int, section: _Section) -> bytes:
-    """The digest of a part of an open file, which is closed. Ends early if the file does."""
-    hasher, position = xxhash.xxh3_128(), section.offset
+def _file_digest(handle: int, offset: int, plan: Plan) -> bytes:
+    """The digest of the weights of a plan, which start at an offset of an open file; the file is closed."""
+    hasher, position = xxhash.xxh3_128(), 0
     try:
-        while position < section.end:
-            before = position % mmap.ALLOCATIONGRANULARITY
-            size = min(_BLOCK, section.end - position)
-            with mmap.mmap(handle, before + size, access=mmap.ACCESS_READ, offset=position - before) as block:
-                hasher.update(memoryview(block)[before:] if before else block)
-            position += size
-    except ValueError:  # The file is shorter than the block.
+        for start, size in plan.tables:
+            hasher.update(plan.weights[position:start])
+            _hash_apart(hasher, handle, offset + start, size)
+            position = start + size
+        hasher.update(plan.weights[position:])
+    except ValueError:  # The file has become shorter than it was.
         return b""
     finally:
         os.close(handle)
     return hasher.digest()
+
+
+def _hash_apart(hasher: xxhash.xxh3_128, handle: int, position: int, size: int) -> None:
+    """Hash a part of a file through mappings that go away again. Raises ValueError when the file ends before it."""
+    end = position + size
+    while position < end:
+        before = position % mmap.ALLOCATIONGRANULARITY
+        block = min(_BLOCK, end - position)
+        with mmap.mmap(handle, before + block, access=mmap.ACCESS_READ, offset=position - before) as mapping:
+            hasher.update(memoryview(mapping)[before:] if before else mapping)
+        position += block
 
 
 def _round_up(value: int, alignment: int) -> int:

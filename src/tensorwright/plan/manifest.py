@@ -50,6 +50,7 @@ class Manifest:
     arena_bytes: int
     workspace_bytes: int
     threads: int
+    tables: tuple[tuple[int, int], ...]
     report: Mapping[str, Json]
 
 
@@ -77,6 +78,7 @@ def write_manifest(plan: Plan) -> bytes:
         "arena_bytes": plan.arena_bytes,
         "workspace_bytes": plan.workspace_bytes,
         "threads": plan.threads,
+        "tables": plan.tables,
         "report": plan.report,
     }
     try:
@@ -90,8 +92,8 @@ def write_manifest(plan: Plan) -> bytes:
     return text
 
 
-def read_manifest(text: bytes | memoryview, code_bytes: int) -> Manifest:
-    """The manifest that JSON text holds, for a plan with `code_bytes` bytes of code.
+def read_manifest(text: bytes | memoryview, code_bytes: int, weights_bytes: int) -> Manifest:
+    """The manifest that JSON text holds, for a plan with so many bytes of code and of weights.
 
     Raises:
         PlanError: the text is no JSON or says what no plan can mean; the message names the place.
@@ -100,7 +102,7 @@ def read_manifest(text: bytes | memoryview, code_bytes: int) -> Manifest:
         document = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:
         raise PlanError(f"the plan's manifest is no readable JSON: {error}; {_ADVICE}") from error
-    return _Reader(code_bytes).manifest(document)
+    return _Reader(code_bytes, weights_bytes).manifest(document)
 
 
 _ADVICE = "the plan was not written by this program: build it again"
@@ -109,8 +111,9 @@ _ADVICE = "the plan was not written by this program: build it again"
 class _Reader:
     """Reads one document; remembers the symbols, which dimensions refer to by name."""
 
-    def __init__(self, code_bytes: int) -> None:
+    def __init__(self, code_bytes: int, weights_bytes: int) -> None:
         self._code_bytes = code_bytes
+        self._weights_bytes = weights_bytes
         self._symbols: dict[str, Symbol] = {}
 
     def manifest(self, document: Json) -> Manifest:
@@ -130,8 +133,21 @@ class _Reader:
             arena_bytes=_integer(top.get("arena_bytes"), "arena_bytes", 0, MAX_SIZE),
             workspace_bytes=_integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
             threads=_integer(top.get("threads"), "threads", 1, MAX_THREADS),
+            tables=self._tables(_list(top, "tables")),
             report=_mapping(top.get("report"), "report"),
         )
+
+    def _tables(self, items: list[Json]) -> tuple[tuple[int, int], ...]:
+        found, end = [], 0
+        for number, item in enumerate(items):
+            where = f"tables[{number}]"
+            if not isinstance(item, list) or len(item) != 2:
+                _refuse(where, "[offset, size]", item)
+            offset = _integer(item[0], where, end, self._weights_bytes)
+            size = _integer(item[1], where, 1, self._weights_bytes - offset)
+            end = offset + size
+            found.append((offset, size))
+        return tuple(found)
 
     def _symbol(self, item: Json, where: str) -> Symbol:
         if not isinstance(item, list) or len(item) != 4 or not isinstance(item[0], str):

@@ -9,7 +9,7 @@ from typing import Literal
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.type import TensorType
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS_ALIGNMENT = 4096
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -46,6 +46,8 @@ class Plan:
     batch_symbol: the symbol that stands for the implicit batch dimension of the older interface, if any.
     arena_bytes: memory for activations at the largest shapes; workspace_bytes: scratch memory per thread.
     weights: packed constants, to be mapped read-only at an address that is a multiple of `WEIGHTS_ALIGNMENT`.
+    tables: offset and size in bytes of the parts of `weights` that an inference reads only here and there, such as the
+    rows of an embedding; in order. All else it reads whole.
     report: what the builder decided and measured, for people and `inspect`; the runtime does not need it.
     """
 
@@ -61,3 +63,4 @@ class Plan:
     threads: int
     weights: memoryview = field(repr=False)
     report: Mapping[str, Json] = field(repr=False)
+    tables: tuple[tuple[int, int], ...] = ()
