@@ -40,6 +40,22 @@ def test_a_step_stands_where_arithmetic_says(work, footprint, milliseconds, boun
 
 
 @pytest.mark.parametrize(
+    ("footprint", "speed", "bound", "milliseconds"),
+    [
+        (90_000, None, "L3", 1e-3),
+        (90_000, 40.0, "L3", 1.25e-3),
+        (90_000, 20.0, "memory", 2.5e-3),
+        (200_000, 12.5, "memory", 4e-3),
+        (200_000, 40.0, "memory", 1.25e-3),
+        (500, 190.0, "L1", 50_000 / 190e6),
+    ],
+)
+def test_constants_come_as_fast_as_all_of_an_inference_is_read(footprint, speed, bound, milliseconds):
+    found = standing(step(0, 0, 50_000), milliseconds, roof_of(REPORT, footprint, speed))
+    assert (found.bound, found.share) == (bound, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
     "report", [{}, {"machine": {"peak_gflops": 1.0}}, {"machine": {"memory": [], "peak_gflops": 1.0}}]
 )
 def test_reports_without_measurements_have_no_roof(report):

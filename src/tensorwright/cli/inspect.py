@@ -17,7 +17,7 @@ from tensorwright.api.shortcuts import graph_of
 from tensorwright.cli.arrays import complete_inputs
 from tensorwright.cli.build import OutputNode, Shape
 from tensorwright.cli.models import is_plan, model_shapes
-from tensorwright.cli.peak import machine_here
+from tensorwright.cli.peak import machine_here, speed_here
 from tensorwright.cli.roofline import NEAR_ENOUGH, roof_of
 from tensorwright.cli.tables import (
     StepRow,
@@ -115,7 +115,9 @@ def _model_json(graph: Graph, rows: list[_Row]) -> dict[str, object]:
 def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool, as_json: bool) -> None:
     found = _profiled(plan, threads) if profile else None
     report = _with_machine(plan, threads or plan.threads)
-    roof = roof_of(report, plan.weights.nbytes + plan.arena_bytes)
+    footprint = plan.weights.nbytes + plan.arena_bytes
+    speed = speed_here(plan.stamp, threads or plan.threads, footprint) if profile else None
+    roof = roof_of(report, footprint, speed)
     rows = step_rows(report, roof, found)
     if as_json:
         print(json.dumps(_plan_json(plan, report, rows), indent=2))
@@ -131,7 +133,8 @@ def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool,
     if roof is not None:
         speeds = ", ".join(f"{level.name} {level.gigabytes_per_second:.0f}" for level in roof.levels)
         out.print(f"measured peak of float32: {roof.peak_gflops:.1f} GFLOP/s with {threads or plan.threads} thread(s)")
-        out.print(f"measured speed of reading, GB/s: {speeds}")
+        here = f"; {roof.speed:.0f} for the {format_bytes(footprint)} of an inference" if roof.speed else ""
+        out.print(f"measured speed of reading, GB/s: {speeds}{here}")
 
 
 def _with_machine(plan: Plan, threads: int) -> Mapping[str, Json]:

@@ -1,15 +1,18 @@
 """How near each step of a plan is to what the machine allows (Williams, Waterman & Patterson, "Roofline", 2009).
 
 A step takes at least the time of its arithmetic at the machine's peak, and at least the time of moving its data: inputs
-and output at the speed of the smallest level of memory that holds them, packed constants at the speed of the level that
-holds all that an inference touches, since other steps evict them. What the chosen algorithm does counts, not the
-definition of the operator, so that Winograd's algorithm is measured by its own, fewer operations.
+and output at the speed of the smallest level of memory that holds them, packed constants at the speed of reading all
+that an inference touches, over and over: that is what happens between two uses of a constant, however few bytes its own
+step has. Near the size of the largest cache that speed lies between those of the cache and of memory, part of every
+round being evicted before the next one; it is then measured at that very size. What the chosen algorithm does counts,
+not the definition of the operator, so that Winograd's algorithm is measured by its own, fewer operations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log
 
 from tensorwright.plan.plan import Json
 
@@ -34,16 +37,28 @@ class Level:
 class Roof:
     """What the machine reaches with all threads of a plan: GFLOP/s, and its levels of memory, the fastest first.
 
-    footprint: bytes that one inference touches, all packed constants and activations.
+    footprint: bytes that one inference touches, all packed constants and activations; speed: GB/s of reading them over
+    and over, if it was measured.
     """
 
     peak_gflops: float
     levels: tuple[Level, ...]
     footprint: int
+    speed: float | None = None
 
     def level(self, size: int) -> Level:
         """The first level that holds so many bytes."""
         return next((level for level in self.levels if not level.bytes or size <= level.bytes), self.levels[-1])
+
+    @property
+    def constants(self) -> Level:
+        """Where packed constants come from: if the speed was measured, the level that is nearest to it."""
+        holds = self.level(self.footprint)
+        if self.speed is None:
+            return holds
+        speed, further = self.speed, self.levels[self.levels.index(holds) :]
+        nearest = min(further, key=lambda level: abs(log(level.gigabytes_per_second / speed)))
+        return replace(nearest, gigabytes_per_second=speed)
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,8 @@ class Standing:
     share: float
 
 
-def roof_of(report: JsonObject, footprint: int) -> Roof | None:
-    """The roof that the report of a plan states; None if its machine was not measured."""
+def roof_of(report: JsonObject, footprint: int, speed: float | None = None) -> Roof | None:
+    """The roof that the report of a plan states; None if its machine was not measured. See `Roof`."""
     machine = report.get("machine")
     if not isinstance(machine, dict):
         return None
@@ -64,7 +79,7 @@ def roof_of(report: JsonObject, footprint: int) -> Roof | None:
     if not isinstance(peak, int | float) or not isinstance(memory, list):
         return None
     levels = tuple(level for item in memory if (level := _level(item)) is not None)
-    return Roof(float(peak), levels, footprint) if levels else None
+    return Roof(float(peak), levels, footprint, speed) if levels else None
 
 
 def _level(item: Json) -> Level | None:
@@ -83,7 +98,7 @@ def standing(step: JsonObject, milliseconds: float | None, roof: Roof | None) ->
         return None
     numbers = [work.get(key) for key in ("flops", "activation_bytes", "constant_bytes")]
     flops, activations, constants = (number if isinstance(number, int) else 0 for number in numbers)
-    near, far = roof.level(activations), roof.level(roof.footprint)
+    near, far = roof.level(activations), roof.constants
     arithmetic = flops / roof.peak_gflops
     moving = [(activations / near.gigabytes_per_second, near.name), (constants / far.gigabytes_per_second, far.name)]
     movement = sum(time for time, _ in moving)

@@ -80,11 +80,26 @@ def measured_machine(target: Target, threads: int) -> Machine:
     """Takes about half a second."""
     capacities = _capacities(target, threads)
     l1, l2, l3, _ = capacities
-    sizes = [l1 // 2 // threads, l2 // 2 // threads, l3 // 3 // threads, max(_BEYOND_CACHES, 3 * l3) // threads]
+    sizes = [l1 // 2 // threads, l2 // 2 // threads, l3 // 3 // threads, _beyond_caches() // threads]
     with _reader(target) as read:
         speeds = [_gigabytes_per_second(read, size, threads) for size in sizes]
     levels = tuple(MemoryLevel(n, b, s) for n, b, s in zip(LEVELS, capacities, speeds, strict=True))
     return Machine(measured_peak(target) * threads, levels)
+
+
+def measured_speed(target: Target, size: int, threads: int) -> float | None:
+    """GB/s at which all threads together read so many bytes, in parts of their own, over and over.
+
+    None if they are so few or so many that this is the speed of a level.
+    """
+    if not _l3_bytes() // 3 < size < _beyond_caches():
+        return None
+    with _reader(target) as read:
+        return _gigabytes_per_second(read, size // threads, threads)
+
+
+def _beyond_caches() -> int:
+    return max(_BEYOND_CACHES, 3 * _l3_bytes())
 
 
 def _capacities(target: Target, threads: int) -> tuple[int, int, int, int]:
