@@ -59,7 +59,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
         choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
         for choice in choices:
             pool.submit(choice.kernel.name, choice.kernel.code)
-        program = lower(graph, choices)
+        program = lower(graph, choices, threads)
         config.progress.phase("compiling the network", len(program.steps))
         pool.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
         plan = assemble(

@@ -27,7 +27,8 @@ def build_report(
     `steps` has one entry per step, in order; times are milliseconds of one thread's share, sizes are bytes, errors
     are relative to the largest output. `work` is what the chosen kernel really does: floating-point operations of its
     algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of them).
-    `machine` says what all threads together reach at best; only the instruction set if nothing was measured.
+    `barriers`: before how many of the steps but the first one `threads` threads wait for each other. `machine` says
+    what all threads together reach at best; only the instruction set if nothing was measured.
     """
     sizes = {constant.offset: constant.size for constant in program.constants}
     bound = program.arena_lower_bound
@@ -37,6 +38,7 @@ def build_report(
         "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
         "machine": {"instruction_set": target.name, **(machine.json() if machine else {})},
         "steps": [_step(step, sizes, target) for step in program.steps],
+        "barriers": {"kept": len(program.waits(threads)), "of": len(program.steps[1:])},
         "arena": {
             "bytes": program.arena_bytes,
             "lower_bound": bound,

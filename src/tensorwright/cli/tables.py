@@ -58,6 +58,7 @@ def plan_header(plan: Plan) -> Table:
         ("built by", f"tensorwright {stamp.package_version}"),
         ("machine", f"{stamp.cpu_model}, {stamp.architecture} {stamp.operating_system}, {stamp.instruction_set}"),
         ("threads", str(plan.threads)),
+        ("barriers", _barriers(plan)),
         ("code", format_bytes(len(plan.code))),
         ("weights", format_bytes(plan.weights.nbytes)),
         ("arena", _arena(plan)),
@@ -67,6 +68,14 @@ def plan_header(plan: Plan) -> Table:
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", escape(value))
     return table
+
+
+def _barriers(plan: Plan) -> str:
+    """Before how many steps the plan's threads wait for each other."""
+    found = plan.report.get("barriers")
+    if not isinstance(found, dict):
+        return "unknown"
+    return f"{found.get('kept')} between {len(cast('list[Json]', plan.report.get('steps', [])))} steps"
 
 
 def _arena(plan: Plan) -> str:

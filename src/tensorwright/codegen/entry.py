@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
@@ -18,10 +21,15 @@ from tensorwright.devices.cpu import abi
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64, UINT8
 
+IntegerArray = npt.NDArray[np.int64]
+
 SPIN_ROUNDS = 64
 """Rounds of the spinning wait before the core is given away, a power of two: about a microsecond."""
 YIELDS = 96
 """How often the core is given away, for nothing if nobody wants it, before the thread sleeps: about 0.1 ms."""
+
+MOST_THREADS = 61
+"""More threads wait before every step."""
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _YIELD = {"x86_64": 24, "aarch64": 124}
@@ -43,14 +51,19 @@ class Address:
 class EntryStep:
     """One call: the kernel's function, its operands (output first), symbols and number of tasks.
 
-    barrier: whether all threads wait for each other before this step.
+    free: the numbers of threads with which no thread has to wait for others before this step, as the bits of a number;
+    with every other number of threads all wait for each other.
     """
 
     function: str
     operands: tuple[Address, ...]
     symbols: tuple[Symbol, ...]
     tasks: Dim
-    barrier: bool
+    free: int = 0
+
+    def waits(self, threads: int) -> bool:
+        """Whether so many threads wait for each other before this step."""
+        return threads > MOST_THREADS or not self.free >> threads & 1
 
 
 def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int, target: Target) -> str:
@@ -77,8 +90,8 @@ def _body(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int,
     scratch = builder.offset(fields["workspace"], builder.mul(thread, literal(workspace, INT64)), UINT8)
     builder.emit("call void @profile(ptr %context, i64 %thread, i64 0)")
     for number, step in enumerate(steps):
-        if team and step.barrier:
-            builder.emit("call void @barrier(ptr %context)")
+        if team and number:
+            _wait(builder, step, threads)
         tasks = emitter.integer(step.tasks)
         begin, end = _share(builder, tasks, thread, threads) if team else (literal(0, INT64), tasks)
         pointers = [_operand(builder, fields, operand) for operand in step.operands]
@@ -90,6 +103,24 @@ def _body(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int,
         builder.emit("call void @barrier(ptr %context)")
     name = "team_body" if team else "single_body"
     return builder.function(f"internal void @{name}(ptr %context, i64 %thread, i64 %threads)", "nounwind noinline")
+
+
+def _wait(builder: FunctionBuilder, step: EntryStep, threads: Register) -> None:
+    """Wait for all other threads, unless the step is free of that."""
+    if not step.free:
+        builder.emit("call void @barrier(ptr %context)")
+        return
+    many = literal(MOST_THREADS + 1, INT64)
+    known = builder.select(builder.compare("ult", threads, many), threads, many)
+    bit = builder.binary("and", builder.binary("lshr", literal(step.free, INT64), known), literal(1, INT64))
+    label = builder.begin_if(builder.compare("eq", bit, literal(0, INT64)))
+    builder.emit("call void @barrier(ptr %context)")
+    builder.end_if(label)
+
+
+def owners(tasks: IntegerArray, count: int, threads: int | IntegerArray) -> IntegerArray:
+    """The threads that run tasks out of `count`: what `_share` writes, the other way round."""
+    return ((tasks + 1) * threads - 1) // count
 
 
 def _share(builder: FunctionBuilder, tasks: Register, thread: Register, threads: Register) -> tuple[Register, Register]:

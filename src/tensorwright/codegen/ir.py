@@ -294,8 +294,14 @@ class FunctionBuilder:
         return self.widen(raw, dtype, lanes)
 
     def masked_store(self, value: Register, address: Pointer, mask: Register, dtype: DType) -> None:
-        """Consecutive elements, where the mask is set."""
+        """Consecutive elements, where the mask is set.
+
+        A single element is stored as one: LLVM 22 stores all four bytes of one element that was narrowed to two.
+        """
         lanes = mask.lanes
+        if mask.text.startswith("<i1 true") and mask.text.count("true") == 1:
+            self.store(self.extract(value, 0), address, dtype)
+            return
         vector, suffix = memory_name(dtype, lanes), f"v{lanes}{_memory_suffix(dtype)}"
         self.declare(f"declare void @llvm.masked.store.{suffix}.p0({vector}, ptr, i32 immarg, <{lanes} x i1>)")
         arguments = f"{self.narrow(value, dtype)}, ptr {address.text}, i32 {dtype.size}, {mask.typed}"

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.nest import NestEmitter, arrange
+from tensorwright.codegen.nest import Nest, NestEmitter, arrange
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Load, scalar_atoms, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import Config, Kernel, signature
-from tensorwright.tensor.dim import Symbol, symbols_of, upper_bound
+from tensorwright.tensor.dim import Symbol, coefficient_of, is_static, symbols_of, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
@@ -57,7 +58,21 @@ class Generic:
             packings=(None,) * len(operands),
             symbols=symbols,
             in_place=in_place,
+            writes=nest_slabs(nest),
         )
+
+
+def nest_slabs(nest: Nest) -> Slabs | None:
+    """What the tasks of a nest write: single indices of its parallel loops."""
+    loops = [v for v in (*nest.parallel, *nest.sequential) if v.extent != 1]
+    steps = {v: coefficient_of(nest.address, v) for v in loops}
+    known = {v: step for v, step in steps.items() if isinstance(step, int) and step > 0 and is_static(v.extent)}
+    if len(known) < len(loops):
+        return None
+    axes = sorted(loops, key=lambda v: -known[v])
+    return slabs_along(
+        [v.extent for v in axes], [(axes.index(v), upper_bound(v.extent)) for v in nest.parallel if v in axes]
+    )
 
 
 def region_symbols(region: Region) -> tuple[Symbol, ...]:

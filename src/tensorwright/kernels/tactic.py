@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
+from tensorwright.kernels.slabs import Slabs
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -57,6 +58,8 @@ class Kernel:
     packings: for every input, how it is packed if it is a constant; None leaves it in row-major order.
     tasks: how many tasks there are. workspace: scratch bytes that each thread needs.
     in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments.
+    writes: the part of the output's memory that each task writes, whole blocks of channels with their padding; it then
+    reads no more of its inputs than the definition of these elements does, whole blocks again. None says nothing.
     """
 
     text: str
@@ -67,6 +70,7 @@ class Kernel:
     symbols: tuple[Symbol, ...] = ()
     workspace: int = 0
     in_place: tuple[int, ...] = ()
+    writes: Slabs | None = None
 
     @property
     def name(self) -> str:

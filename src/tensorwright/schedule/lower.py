@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorwright.codegen.entry import Address, EntryStep
 from tensorwright.graph.graph import Graph, Value, is_constant, storage_root, weights_in
 from tensorwright.kernels.tactic import Packing
 from tensorwright.ops.shape import Concatenation
-from tensorwright.schedule.arena import Block, place
+from tensorwright.schedule.arena import Block
+from tensorwright.schedule.barriers import Access
+from tensorwright.schedule.boxes import Boxes, touched
+from tensorwright.schedule.layout import Operand, Stage, arrange
 from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.tensor.dim import is_static, upper_bound
 from tensorwright.tensor.layout import PLAIN, Layout, physical_bytes
@@ -50,37 +53,70 @@ class _Memory:
         return self.buffers[value, layout]
 
 
-def lower(graph: Graph, choices: Sequence[Choice]) -> Program:
-    """The program of a network.
+def lower(graph: Graph, choices: Sequence[Choice], threads: int = 2) -> Program:
+    """The program of a network, laid out so that so many threads wait rarely for each other.
 
     Every output has to be the result of a region of its own memory: see `tensorwright.passes.outputs`.
     """
     memory = _assign_buffers(graph, choices)
     arena = _arena_buffers(memory)
-    placement = place([Block(buffer.size, buffer.first, buffer.last) for buffer in arena])
-    offsets = dict(zip(arena, placement.offsets, strict=True))
+    numbers = {buffer: number for number, buffer in enumerate(arena)}
     constants = _Constants()
-    steps: list[Step] = []
-    for choice in _executed(choices, memory):
-        operands = [_address(memory.find(*choice.result), offsets)]
-        for number, value in enumerate(choice.region.inputs):
-            if is_constant(value):
-                operands.append(Address("weights", constants.place(value, choice.kernel.packings[number])))
-            else:
-                operands.append(_address(memory.find(value, choice.kernel.inputs[number]), offsets))
+    executed = [(time, choice) for time, choice in enumerate(choices) if not _in_place_already(choice, memory)]
+    stages = [_stage(choice, time, memory, numbers, constants) for time, choice in executed]
+    found = arrange(stages, [Block(buffer.size, buffer.first, buffer.last) for buffer in arena], threads)
+    offsets = found.placement.offsets
+    steps = []
+    for (_, choice), stage, free in zip(executed, stages, found.free, strict=True):
+        operands = tuple(operand.placed(offsets).address for operand in stage.operands)
         kernel = choice.kernel
-        barrier = bool(steps) and not (kernel.tasks == 1 and steps[-1].call.tasks == 1)
-        steps.append(Step(choice, EntryStep(kernel.name, tuple(operands), kernel.symbols, kernel.tasks, barrier)))
+        steps.append(Step(choice, EntryStep(kernel.name, operands, kernel.symbols, kernel.tasks, free)))
     return Program(
         inputs=graph.inputs,
         outputs=graph.outputs,
         steps=tuple(steps),
         constants=tuple(constants.packed),
-        arena_bytes=placement.size,
-        arena_lower_bound=placement.lower_bound,
+        arena_bytes=found.placement.size,
+        arena_lower_bound=found.placement.lower_bound,
         weights_bytes=constants.end,
         workspace_bytes=max((_rounded(step.kernel.workspace) for step in steps), default=0),
     )
+
+
+def _stage(choice: Choice, time: int, memory: _Memory, numbers: Mapping[_Buffer, int], constants: _Constants) -> Stage:
+    """A step and the memory that its tasks touch."""
+    region, kernel = choice.region, choice.kernel
+    known = touched(region, kernel)
+    written = (None,) if known is None else (known.output,)
+    operands = [_operands(choice.result, written, memory, numbers, writes=True)]
+    for number, value in enumerate(region.inputs):
+        if is_constant(value):
+            place = Address("weights", constants.place(value, kernel.packings[number]))
+            operands.append([Operand(Access(place, 0, 1, False, None), None)])
+            continue
+        read = None if known is None else known.inputs[number]
+        operands.append(_operands((value, kernel.inputs[number]), read or (None,), memory, numbers, writes=False))
+    tasks = kernel.tasks if isinstance(kernel.tasks, int) else None
+    more = tuple(operand for found in operands for operand in found[1:])
+    return Stage(tasks, tuple(found[0] for found in operands), more, time)
+
+
+def _operands(
+    stored: tuple[Value, Layout],
+    boxes: Sequence[Boxes | None],
+    memory: _Memory,
+    numbers: Mapping[_Buffer, int],
+    *,
+    writes: bool,
+) -> list[Operand]:
+    """All that a step does with one tensor."""
+    (value, layout), buffer = stored, memory.find(*stored)
+    root, size = buffer.root, upper_bound(physical_bytes(value.type, layout))
+    if root.binding is not None:
+        address, block = Address("binding", root.binding), None
+    else:
+        address, block = Address("arena", buffer.root_offset), numbers[root]
+    return [Operand(Access(address, size, value.type.dtype.size, writes, each), block) for each in boxes]
 
 
 def _assign_buffers(graph: Graph, choices: Sequence[Choice]) -> _Memory:
@@ -165,11 +201,6 @@ def concatenates_views(choice: Choice) -> bool:
     return op.axis == 1 and all(isinstance(c, int) and c % layout.block == 0 for c in channels)
 
 
-def _executed(choices: Sequence[Choice], memory: _Memory) -> list[Choice]:
-    """The choices that need a step: all but concatenations whose operands are already in place."""
-    return [choice for choice in choices if not _in_place_already(choice, memory)]
-
-
 def _in_place_already(choice: Choice, memory: _Memory) -> bool:
     if not concatenates_views(choice) or any(is_constant(value) for value in choice.region.inputs):
         return False
@@ -185,13 +216,6 @@ def _arena_buffers(memory: _Memory) -> list[_Buffer]:
         root.first, root.last = min(root.first, buffer.first), max(root.last, buffer.last)
     own = dict.fromkeys(b.root for b in memory.buffers.values() if b.root.binding is None)
     return list(own)
-
-
-def _address(buffer: _Buffer, offsets: dict[_Buffer, int]) -> Address:
-    root = buffer.root
-    if root.binding is not None:
-        return Address("binding", root.binding)
-    return Address("arena", offsets[root] + buffer.root_offset)
 
 
 def _rounded(size: int) -> int:

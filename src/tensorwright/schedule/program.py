@@ -53,3 +53,7 @@ class Program:
     arena_lower_bound: int
     weights_bytes: int
     workspace_bytes: int
+
+    def waits(self, threads: int) -> tuple[int, ...]:
+        """The steps before which so many threads wait for each other; nobody waits before the first one."""
+        return tuple(n for n, step in enumerate(self.steps) if n and step.call.waits(threads))

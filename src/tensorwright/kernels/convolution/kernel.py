@@ -12,7 +12,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.packing import pack_bias
 from tensorwright.kernels.convolution.plan import Plan
 from tensorwright.kernels.convolution.problem import Problem, packings
-from tensorwright.kernels.convolution.tasks import TaskEmitter
+from tensorwright.kernels.convolution.tasks import TaskEmitter, written
 from tensorwright.kernels.convolution.tile import input_memory
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.kernels.tactic import Config, Kernel, Packing, signature
@@ -47,6 +47,7 @@ def kernel_of(
         packings=packings(region, problem, config, weights, pack_bias(plan.lanes)),
         symbols=symbols,
         in_place=in_place,
+        writes=None if plan.spans else written(plan),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
@@ -13,8 +14,29 @@ from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.plan import OutputRun, Plan
 from tensorwright.kernels.convolution.tile import Memory, Sums, Tile
 from tensorwright.kernels.convolution.tiling import Run
+from tensorwright.kernels.slabs import Range, Slabs, gathered, slabs_along
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+def written(plan: Plan) -> Slabs | None:
+    """What each task of `TaskEmitter` writes of an output in blocked layout."""
+    cut, outer = plan.cut, [axis.output for axis in plan.outer]
+    units = [tile for run in (plan.rows if plan.rows_are_units else plan.columns) for tile in run.positions]
+    starts = [run.block + n * len(run.lanes) for run in plan.output_runs for n in range(run.count)]
+    groups = list(pairwise([*starts, plan.output_blocks]))
+    pixels = len(outer) + 2 if plan.rows_are_units else len(outer) + 3
+    inner: list[tuple[int | None, tuple[Range, ...] | int]] = [
+        (1, gathered(groups, cut.outputs)),
+        (pixels, gathered(units, cut.pixels)),
+    ]
+    if cut.pixels_first:
+        inner.reverse()
+    batch = plan.problem.batch
+    if not isinstance(batch, int):
+        return None
+    shape = [batch, plan.output_blocks, *(axis.output for axis in plan.problem.axes), plan.lanes]
+    return slabs_along(shape, [(0, batch), *((2 + number, extent) for number, extent in enumerate(outer)), *inner])
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ class Run:
     size: int
     valid: tuple[Positions, ...]
 
+    @property
+    def positions(self) -> list[tuple[int, int]]:
+        """The first position of every tile and the one behind its last."""
+        starts = range(self.start, self.start + self.count * self.size, self.size)
+        return [(start, start + self.size) for start in starts]
+
 
 def even_sizes(extent: int, limit: int) -> tuple[int, ...]:
     """Sizes of the fewest tiles of at most `limit` positions, as equal as possible, the larger ones first."""

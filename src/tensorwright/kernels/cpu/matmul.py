@@ -60,6 +60,7 @@ class PackedMatMul:
             inputs=config.inputs,
             output=config.output,
             tasks=grid.tasks,
+            writes=grid.writes,
             packings=tuple(packings),
             symbols=symbols,
         )

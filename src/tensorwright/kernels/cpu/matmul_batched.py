@@ -57,6 +57,7 @@ class BatchedMatMul:
             inputs=config.inputs,
             output=config.output,
             tasks=grid.tasks,
+            writes=grid.writes,
             packings=(None,) * len(inputs),
             symbols=symbols,
             workspace=upper_bound(problem.depth) * grid.panels.most * target.vector_bytes if pack else 0,

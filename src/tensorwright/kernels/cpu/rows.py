@@ -21,9 +21,10 @@ from tensorwright.kernels.rows.normalise import (
     softmax,
 )
 from tensorwright.kernels.rows.vectors import RowVectors
+from tensorwright.kernels.slabs import slabs_along
 from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
 from tensorwright.ops.normalization import LayerNormalization, Softmax
-from tensorwright.tensor.dim import Dim, expression, product
+from tensorwright.tensor.dim import Dim, expression, product, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -73,6 +74,7 @@ class Rows:
             symbols=symbols,
             workspace=_vectors(problem, target) * target.vector_bytes if waits else 0,
             in_place=in_place,
+            writes=slabs_along((problem.rows, problem.extent), [(0, upper_bound(problem.rows))]),
         )
 
 

@@ -44,6 +44,7 @@ class Transposing:
             tasks=product(v.extent for v in plan.variables[: plan.tasks]),
             packings=(None,) * len(inputs),
             symbols=symbols,
+            writes=plan.writes,
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tensorwright.codegen.ir import Register
 from tensorwright.codegen.scalar import ScalarEmitter
@@ -11,8 +12,9 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.slabs import Cut, Slabs, slabs_along
 from tensorwright.kernels.tactic import Config
-from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, tuning_value
+from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, minimum, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT64
 
 BLOCK_ROWS = 256
@@ -48,6 +50,27 @@ class Grid:
     @property
     def tasks(self) -> Dim:
         return self.batches * self.blocks * self.panels.count * self.groups
+
+    @property
+    def writes(self) -> Slabs | None:
+        """What each task writes of a row-major result."""
+        tiles, count, blocks = self.tiles, self.panels.count, self.blocks
+        if not (isinstance(tiles.count, int) and isinstance(count, int) and isinstance(blocks, int)):
+            return None
+        lanes, columns, parts = self.panels.lanes, self.panels.columns, blocks * self.groups
+        edges = [upper_bound(tiles.first_row(part_of(tiles.count, parts, part))) for part in range(parts + 1)]
+        rows = list(pairwise(edges))
+        panels = [upper_bound(minimum(self.panels.first_vector(p) * lanes, columns)) for p in range(count + 1)]
+        of_task = [
+            rows[block * self.groups + g] for block in range(blocks) for _ in range(count) for g in range(self.groups)
+        ]
+        found = slabs_along(
+            (self.batches, tiles.batches * tiles.rows, columns),
+            [(0, upper_bound(self.batches)), (1, tuple(of_task))],
+        )
+        if found is None or count == 1:
+            return found
+        return replace(found, cuts=(*found.cuts, Cut(2, tuple(pairwise(panels)), self.groups)))
 
     def write(self, emitter: ScalarEmitter, write_panel: Callable[[Place], None]) -> None:
         """Write the loop over the tasks; `write_panel` writes the work on one kind of panel."""

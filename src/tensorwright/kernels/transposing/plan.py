@@ -17,7 +17,18 @@ from tensorwright.graph.expression import (
     stride_along,
     walk,
 )
-from tensorwright.tensor.dim import Atom, Dim, ceil_divide, expression, substitute, tuning_value
+from tensorwright.kernels.slabs import Range, Slabs, slabs_along
+from tensorwright.tensor.dim import (
+    Atom,
+    Dim,
+    ceil_divide,
+    coefficient_of,
+    expression,
+    is_static,
+    substitute,
+    tuning_value,
+    upper_bound,
+)
 
 ENOUGH_TASKS = 64
 
@@ -39,6 +50,10 @@ class Axis:
     @property
     def whole(self) -> int:
         return self.extent // self.size
+
+    @property
+    def pieces(self) -> tuple[Range, ...]:
+        return tuple((start, min(start + self.size, self.extent)) for start in range(0, self.extent, self.size))
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,21 @@ class TransposingPlan:
     loads: tuple[Turned, ...]
     address: Dim
     body: Scalar
+
+    @property
+    def writes(self) -> Slabs | None:
+        """What each task writes: pieces of both axes, single indices of the others."""
+        cut = {axis.piece: axis for axis in (self.lane, self.turned)}
+        steps = {v: coefficient_of(self.address, cut[v].inner if v in cut else v) for v in self.variables}
+        known = {v: step for v, step in steps.items() if isinstance(step, int)}
+        if len(known) < len(steps) or not all(is_static(v.extent) for v in self.variables):
+            return None
+        order = sorted(known, key=lambda v: -known[v])
+        shape = [cut[v].extent if v in cut else v.extent for v in order]
+        loops = self.variables[: self.tasks]
+        return slabs_along(
+            shape, [(order.index(v), cut[v].pieces if v in cut else upper_bound(v.extent)) for v in loops]
+        )
 
 
 def transposing_plan(flat: FlatComputation, lanes: int, padded_from: int | None) -> TransposingPlan | None:

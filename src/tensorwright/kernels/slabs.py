@@ -1,0 +1,74 @@
+"""Which part of a tensor's memory each task of a kernel touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tensorwright.tensor.dim import Dim, evaluate, is_static
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One axis dealt out to tasks: task number t touches the range ``ranges[t // inner % len(ranges)]``, from the first
+    index up to, not including, the last.
+    """
+
+    axis: int
+    ranges: tuple[Range, ...]
+    inner: int = 1
+
+    def range_of(self, task: int) -> Range:
+        return self.ranges[task // self.inner % len(self.ranges)]
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """A box of a tensor's memory for every task.
+
+    shape: extents in memory order, outermost first. They may be finer or coarser than the tensor's own axes, as long as
+    their product is the number of elements in memory. Axes without a cut belong to every task as a whole.
+    """
+
+    shape: tuple[int, ...]
+    cuts: tuple[Cut, ...]
+
+    def box(self, task: int) -> tuple[Range, ...]:
+        """The range along every axis that a task touches."""
+        found = [(0, extent) for extent in self.shape]
+        for cut in self.cuts:
+            found[cut.axis] = cut.range_of(task)
+        return tuple(found)
+
+
+def slabs_along(shape: Iterable[Dim], digits: Iterable[tuple[int | None, tuple[Range, ...] | int]]) -> Slabs | None:
+    """The slabs of tasks whose number is made of digits, the outermost one first.
+
+    digits: the axis that each of them deals out (None: it changes nothing here), and its ranges; a number n of them
+    stands for n single indices. None if some extent is unknown until run time.
+    """
+    extents = static(shape)
+    if extents is None:
+        return None
+    cuts: list[Cut] = []
+    inner = 1
+    for axis, given in reversed(list(digits)):
+        count = given if isinstance(given, int) else len(given)
+        if axis is not None and count > 1:
+            ranges = tuple((i, i + 1) for i in range(given)) if isinstance(given, int) else given
+            cuts.append(Cut(axis, ranges, inner))
+        inner *= count
+    return Slabs(extents, tuple(cuts))
+
+
+def gathered(ranges: Sequence[Range], size: int) -> tuple[Range, ...]:
+    """Neighbouring ranges, `size` at a time, as one; the last one may be shorter."""
+    return tuple((ranges[i][0], ranges[min(i + size, len(ranges)) - 1][1]) for i in range(0, len(ranges), size))
+
+
+def static(shape: Iterable[Dim]) -> tuple[int, ...] | None:
+    """The extents if all of them are known."""
+    dims = list(shape)
+    return tuple(evaluate(dim, {}) for dim in dims) if all(map(is_static, dims)) else None

@@ -1,0 +1,75 @@
+"""Every tactic that says what its tasks write tells the truth, and what they read follows from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cases.case import Case
+from kernels.convolution_regions import Shape, inputs_of
+from kernels.regions import arrays_for
+from kernels.test_convolution import SHAPES
+from kernels.test_generic import ALL_CASES, region_for
+from kernels.test_matmul import BATCHED, LINEAR
+from kernels.test_rows import REGIONS as ROWS
+from kernels.test_transposing import REGIONS as TRANSPOSED
+from schedule.slabs import check_slabs
+from tensorwright.codegen.compile import host_target_name
+from tensorwright.codegen.target import TARGETS
+from tensorwright.graph.region import Region
+from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.tactic import Kernel, Tactic
+from tensorwright.tensor.dim import is_static
+
+TARGET = TARGETS[host_target_name()]
+PRODUCTS = {
+    **{f"linear-{name}": p for name, p in LINEAR.items()},
+    **{f"batched-{name}": p for name, p in BATCHED.items()},
+}
+
+
+def is_known(region: Region) -> bool:
+    return all(is_static(dim) for value in (region.output, *region.inputs) for dim in value.type.shape)
+
+
+def kernels(tactic: Tactic, region: Region) -> list[Kernel]:
+    """Kernels of different configurations: a first, a last, some in between."""
+    configs = list(tactic.configs(region, TARGET))
+    return [
+        tactic.emit(region, config, TARGET)
+        for config in dict.fromkeys([*configs[:: max(1, len(configs) // 2)], *configs[-1:]])
+    ]
+
+
+def check(region: Region, arrays: list[np.ndarray], rng: np.random.Generator, *expected: str) -> None:
+    """Try all tactics; those named have to say something about static shapes."""
+    for tactic in tactics():
+        for kernel in kernels(tactic, region) if is_known(region) else ():
+            said = check_slabs(region, kernel, TARGET, arrays, rng)
+            assert said or tactic.name not in expected
+
+
+@pytest.mark.parametrize("case", [case for case in ALL_CASES if not case.symbols], ids=repr)
+def test_generic(case: Case, rng: np.random.Generator) -> None:
+    region = region_for(case)
+    for kernel in kernels(Generic(), region):
+        check_slabs(region, kernel, TARGET, case.arrays(rng), rng)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=repr)
+def test_convolutions(shape: Shape, rng: np.random.Generator) -> None:
+    region = shape.region(rng)
+    check(region, inputs_of(region, rng, {}) if is_known(region) else [], rng, "generic", "lanewise convolution")
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products(name: str, rng: np.random.Generator) -> None:
+    region = PRODUCTS[name].region(rng)
+    check(region, arrays_for(region, rng, {}) if is_known(region) else [], rng, "matmul_packed", "matmul_batched")
+
+
+@pytest.mark.parametrize("name", [*ROWS, *TRANSPOSED])
+def test_rows_and_transpositions(name: str, rng: np.random.Generator) -> None:
+    region = {**ROWS, **TRANSPOSED}[name]
+    check(region, arrays_for(region, rng, {}) if is_known(region) else [], rng, "rows", "transposing")
