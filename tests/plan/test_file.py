@@ -59,7 +59,7 @@ def test_tables_are_verified_like_all_else(tmp_path, monkeypatch, tables):
         damaged = bytearray(content)
         damaged[position] ^= 4
         path.write_bytes(damaged)
-        with pytest.raises(PlanError, match="the weights .* do not match their digest"):
+        with pytest.raises(PlanError, match=r"the weights .* do not match their digest"):
             read_plan(path)
 
 

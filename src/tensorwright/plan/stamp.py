@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -47,7 +47,7 @@ def host_stamp(instruction_set: str | None = None, extensions: Sequence[str] = (
     return MachineStamp(
         package_version=tensorwright.__version__,
         architecture=_architecture(),
-        operating_system=platform.system().lower(),
+        operating_system=_system().lower(),
         instruction_set=name,
         features=tuple(features),
         cpu_model=_cpu_model(),
@@ -102,15 +102,19 @@ def check(stamp: MachineStamp, host: MachineStamp | None = None) -> None:
         )
 
 
+def _system() -> str:
+    return os.uname().sysname if hasattr(os, "uname") else "windows"
+
+
 def _architecture() -> str:
-    machine = platform.machine().lower()
+    machine = (os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")).lower()
     return {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def _cpu_model() -> str:
     fields = _cpu_fields()
     arm = [fields[key] for key in ("CPU implementer", "CPU part", "CPU variant") if key in fields]
-    return fields.get("model name") or " ".join(arm) or platform.processor() or "an unknown processor"
+    return fields.get("model name") or " ".join(arm) or "an unknown processor"
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -26,7 +26,7 @@ class ExecutableMemory:
     def __init__(self, code: bytes) -> None:
         if sys.platform != "linux":
             raise PlanError(
-                f"running plans needs Linux, found {platform.system()}: executable memory is not implemented there; "
+                f"running plans needs Linux, found {sys.platform}: executable memory is not implemented there; "
                 "run this plan on Linux"
             )
         self._mapping = map_pages(len(code))
@@ -70,6 +70,6 @@ def _make_executable(address: int, size: int) -> None:
 
 
 def _flush_instruction_cache(address: int, size: int) -> None:
-    if platform.machine() == "aarch64":
+    if os.uname().machine == "aarch64":
         clear = ctypes.CDLL("libgcc_s.so.1").__clear_cache
         clear(ctypes.c_void_p(address), ctypes.c_void_p(address + size))
