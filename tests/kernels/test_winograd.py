@@ -15,7 +15,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import problem_of
 from tensorwright.kernels.convolution.winograd_packing import transformed_weights
 from tensorwright.kernels.convolution.winograd_phases import apart
-from tensorwright.kernels.convolution.winograd_plan import TileAxis, most_taps
+from tensorwright.kernels.convolution.winograd_tiles import TileAxis, most_taps
 from tensorwright.kernels.convolution.winograd_transform import finite_points
 from tensorwright.kernels.cpu.winograd import WinogradConvolution
 from tensorwright.kernels.tactic import Config
@@ -42,6 +42,8 @@ SHAPES = (
     Shape("6x6-stride-2", (2, 4, 12, 19), 16, (6, 6), (2, 2), begin=(2, 2), tail="bias add"),
     Shape("7x6-stride-2", (1, 1, 21, 10), 24, (7, 6), (2, 2), begin=(0, 1), end=(4, 3), tail=""),
     Shape("3x3-stride-2", (BATCH, 20, 13, 9), 24, (3, 3), (2, 2), begin=(1, 1), tail="bias add relu"),
+    Shape("14x14", (1, 16, 14, 14), 32, (3, 3), begin=(1, 1), tail="bias add relu"),
+    Shape("5x5-short", (1, 16, 7, 6), 16, (5, 5), begin=(2, 2), tail="bias"),
     Shape("14x14-stride-2", (1, 32, 14, 14), 64, (3, 3), (2, 2), begin=(1, 1), tail="bias relu"),
     Shape("3x3-stride-2-lopsided", (2, 18, 12, 18), 48, (3, 3), (2, 2), begin=(0, 1), end=(1, 0), tail="scale add"),
     Shape("3x3-stride-2-tiny", (1, 16, 3, 2), 16, (3, 3), (2, 2), begin=(1, 1), tail=""),
@@ -127,8 +129,10 @@ def test_products_keep_to_registers(stride: int, rng: np.random.Generator):
     configs = WinogradConvolution().configs(region, target)
     for config in configs[:4]:
         assembly = compile_assembly(WinogradConvolution().emit(region, config, target).code, target)
-        sums = config.option("pixels") * config.option("blocks")
-        products = [loop for loop in _innermost_loops(assembly) if loop.count("vfmadd") == 4 * sums]
+        blocks, most = config.option("blocks"), config.option("pixels")
+        sums = {4 * blocks * size for size in range(-(-most // 2), most + 1)}
+        loops = (loop for loop in _innermost_loops(assembly) if "vsubps" not in loop)
+        products = [loop for loop in loops if loop.count("vfmadd") in sums]
         assert products, config
         for loop in products:
             assert not re.search(r"zmm.*\(%rsp\)|\(%rsp\).*zmm|vmovaps\t%zmm|vmulps|vaddps", loop), config

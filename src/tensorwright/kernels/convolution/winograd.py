@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.ir import Register, literal
 from tensorwright.codegen.scalar import Lane
 from tensorwright.graph.expression import Variable
+from tensorwright.kernels.convolution.winograd_code import Places
 from tensorwright.kernels.convolution.winograd_input import InputEmitter
-from tensorwright.kernels.convolution.winograd_plan import TileRun
 from tensorwright.kernels.convolution.winograd_products import ProductEmitter
+from tensorwright.kernels.convolution.winograd_tiles import TileRun
 from tensorwright.kernels.convolution.winograd_transform import (
     Value,
     bias_point,
     combination,
+    kept_points,
     transform_output,
 )
 from tensorwright.tensor.dim import Dim, expression
@@ -53,29 +55,33 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         with self._each(literal(0, INT64), blocks) as block, self._each(literal(0, INT64), count) as tile:
             row, column = self._divided(builder.add(start, tile), plan.tiles_across)
             source = self._moved(products, self._scaled(block, plan.cut.tiles * plan.lanes))
-            source = self._moved(source, self._scaled(tile, plan.lanes))
+            sources = self._tile_places(source, tile, row)
             place = [image, builder.add(first, block), row, column]
             for across in rows:
                 for along in columns:
                     with self._inside(across, row, rows), self._inside(along, column, columns):
-                        self._transform_output(source, place, across.outputs, along.outputs)
+                        self._transform_output(sources, place, across, along)
 
-    def _transform_output(self, source: Pointer, place: Sequence[Register], rows: int, columns: int) -> None:
+    def _transform_output(self, sources: Places, place: Sequence[Register], rows: TileRun, columns: TileRun) -> None:
         builder, plan = self.builder, self.plan
-        height, width = plan.height.points, plan.width.points
-        source = builder.opaque(source)
+        height, width = rows.tile.points, columns.tile.points
+        lines, points = kept_points(height, plan.height.points), kept_points(width, plan.width.points)
+        sources = sources.moved(builder.opaque)
         by_column: list[list[Value]] = []
-        for j in range(width):
-            values: list[Value] = [self._vector(source, (i * width + j) * plan.product_step) for i in range(height)]
+        for j, point in enumerate(points):
+            source = self._place(sources, point)
+            distances = [(line * plan.width.points + point) * plan.product_step for line in lines]
+            values: list[Value] = [self._vector(source, distance) for distance in distances]
             if j == bias_point(width) and self.bias is not None:
                 bias = self._vector(self._moved(self.bias, self._scaled(place[1], plan.lanes)), 0)
                 number = bias_point(height)
                 values[number] = combination(builder, (1, values[number]), (1, bias))
-            by_column.append(transform_output(builder, values, plan.cut.rows))
+            by_column.append(transform_output(builder, values, rows.tile.outputs))
         results: dict[tuple[int, int], Register] = {}
-        for row in range(rows):
-            finished = transform_output(builder, [values[row] for values in by_column], plan.cut.columns)
-            results |= {(row, column): value for column, value in enumerate(finished[:columns]) if value is not None}
+        for row in range(rows.outputs):
+            finished = transform_output(builder, [values[row] for values in by_column], columns.tile.outputs)
+            inside = enumerate(finished[: columns.outputs])
+            results |= {(row, column): value for column, value in inside if value is not None}
         self._finish(results, place)
 
     def _finish(self, results: dict[tuple[int, int], Register], place: Sequence[Register]) -> None:
@@ -103,5 +109,5 @@ def _by_outputs(runs: Sequence[TileRun]) -> list[TileRun]:
     merged: list[TileRun] = []
     for outputs, group in groupby(runs, key=lambda run: run.outputs):
         members = list(group)
-        merged.append(TileRun(members[0].first, sum(run.count for run in members), (), outputs))
+        merged.append(TileRun(members[0].first, sum(run.count for run in members), (), outputs, members[0].tile))
     return merged

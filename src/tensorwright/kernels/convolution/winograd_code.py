@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,8 +10,21 @@ from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.kernels.convolution.tile import Memory
-from tensorwright.kernels.convolution.winograd_plan import TileRun, WinogradPlan
+from tensorwright.kernels.convolution.winograd_plan import WinogradPlan
+from tensorwright.kernels.convolution.winograd_tiles import TileRun
 from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a tile's values lie at points that all tiles have, and at those that the tiles of the last column lack."""
+
+    everywhere: Pointer
+    not_last: Pointer
+
+    def moved(self, move: Callable[[Pointer], Pointer]) -> Places:
+        everywhere = move(self.everywhere)
+        return Places(everywhere, everywhere if self.not_last == self.everywhere else move(self.not_last))
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,17 @@ class WinogradCode:
     @property
     def products(self) -> Pointer:
         return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, FLOAT32)
+
+    def _tile_places(self, start: Pointer, tile: Register, row: Register) -> Places:
+        """Where a tile lies in its block, by its number and row."""
+        everywhere = self._moved(start, self._scaled(tile, self.plan.lanes))
+        if self.plan.last_column == self.plan.width:
+            return Places(everywhere, everywhere)
+        return Places(everywhere, self._moved(start, self._scaled(self.builder.sub(tile, row), self.plan.lanes)))
+
+    def _place(self, places: Places, column: int) -> Pointer:
+        """That of a column of points."""
+        return places.everywhere if self.plan.is_everywhere(column) else places.not_last
 
     def _vector(self, base: Pointer, distance: int) -> Register:
         return self.builder.load(self.builder.offset(base, distance, FLOAT32), FLOAT32, self.plan.lanes)

@@ -7,7 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from tensorwright.kernels.convolution.winograd_plan import TileAxis, WinogradPlan
+from tensorwright.kernels.convolution.winograd_plan import WinogradPlan
+from tensorwright.kernels.convolution.winograd_tiles import TileAxis
 from tensorwright.kernels.convolution.winograd_transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
 

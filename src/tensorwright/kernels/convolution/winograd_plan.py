@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import accumulate
+from math import prod
 
 from tensorwright.codegen.target import Target
-from tensorwright.kernels.convolution.problem import Axis, Problem
+from tensorwright.kernels.convolution.problem import Problem
 from tensorwright.kernels.convolution.tiling import even_sizes
 from tensorwright.kernels.convolution.winograd_phases import PHASES, Patch
+from tensorwright.kernels.convolution.winograd_tiles import TileAxis, TileRun, most_taps, tile_runs
+from tensorwright.kernels.convolution.winograd_transform import PAIRS
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim
 
@@ -41,80 +44,16 @@ class WinogradCut:
     splits: int
 
     @property
+    def tile(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
     def options(self) -> tuple[tuple[str, int], ...]:
         return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
 
 
 def winograd_cut_of(config: Config) -> WinogradCut:
     return WinogradCut(**dict(config.options))
-
-
-@dataclass(frozen=True)
-class TileAxis:
-    """One axis of a tile: `outputs` of a kernel that moves by `stride`.
-
-    Phase q of the tile's inputs, every stride-th from q on, meets the taps q, q + stride, … of the kernel at stride 1;
-    the sum of the phases is the output. Phases of fewer taps than the first have one, and nothing at infinity.
-    """
-
-    outputs: int
-    kernel: int
-    stride: int
-
-    @property
-    def taps(self) -> int:
-        """The most that a phase has."""
-        return most_taps(self.kernel, self.stride)
-
-    @property
-    def points(self) -> int:
-        """Of them infinity is the last."""
-        return self.outputs + self.taps - 1
-
-    @property
-    def inputs(self) -> int:
-        return (self.outputs - 1) * self.stride + self.kernel
-
-    def phases(self, point: int) -> int:
-        """So many phases, the first ones, have something at a point."""
-        return self.stride if point < self.points - 1 else self.kernel - (self.taps - 1) * self.stride
-
-    def phase_points(self, phase: int) -> int:
-        """The points of a phase, as many as its inputs."""
-        return self.points if phase < self.phases(self.points - 1) else self.points - 1
-
-
-def most_taps(kernel: int, stride: int) -> int:
-    return -(-kernel // stride)
-
-
-@dataclass(frozen=True)
-class TileRun:
-    """Neighbouring tiles along one axis with the same code.
-
-    valid: which of a tile's inputs lie in the image; outputs: how many of its outputs do.
-    """
-
-    first: int
-    count: int
-    valid: tuple[int, ...]
-    outputs: int
-
-
-def tile_runs(axis: Axis, size: int) -> tuple[TileRun, ...]:
-    tiles = [
-        (
-            tuple(tap for tap in range((size - 1) * axis.stride + axis.kernel) if axis.reads(start, tap)),
-            min(size, axis.output - start),
-        )
-        for start in range(0, axis.output, size)
-    ]
-    runs, first = [], 0
-    for (valid, outputs), group in groupby(tiles):
-        count = len(list(group))
-        runs.append(TileRun(first, count, valid, outputs))
-        first += count
-    return tuple(runs)
 
 
 @dataclass(frozen=True)
@@ -132,11 +71,42 @@ class WinogradPlan:
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[0], self.cut.rows)
+        return tile_runs(self.problem.axes[0], self.cut.rows, short=self._is_short(self.height, 0))
 
     @cached_property
     def columns(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[1], self.cut.columns)
+        return tile_runs(self.problem.axes[1], self.cut.columns, short=self._is_short(self.width, 1))
+
+    def _is_short(self, tile: TileAxis, axis: int) -> bool:
+        """Whether the last tile may take fewer points: tiles are then numbered anew at every point, all in a block."""
+        rest = self.problem.axes[axis].output % tile.outputs
+        tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.cut.tile, strict=True))
+        return self.apart == 1 and tiles <= self.cut.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are points that not all tiles have."""
+        return self.last_row != self.height or self.last_column != self.width
+
+    @property
+    def last_row(self) -> TileAxis:
+        return self.rows[-1].tile
+
+    @property
+    def last_column(self) -> TileAxis:
+        return self.columns[-1].tile
+
+    @property
+    def tile_counts(self) -> tuple[int, ...]:
+        """How many tiles a point may have."""
+        rows, columns = {self.tiles_down}, {self.tiles_across}
+        rows |= {self.tiles_down - 1} if self.last_row != self.height else set()
+        columns |= {self.tiles_across - 1} if self.last_column != self.width else set()
+        return tuple(sorted({row * column for row in rows for column in columns} - {0}))
+
+    @property
+    def tiles_down(self) -> int:
+        return sum(run.count for run in self.rows)
 
     @property
     def tiles_across(self) -> int:
@@ -145,7 +115,7 @@ class WinogradPlan:
     @property
     def tiles(self) -> int:
         """Tiles of an image."""
-        return sum(run.count for run in self.rows) * self.tiles_across
+        return self.tiles_down * self.tiles_across
 
     @property
     def tile_blocks(self) -> int:
@@ -168,6 +138,10 @@ class WinogradPlan:
     @property
     def units(self) -> int:
         return self.height.inputs * self.width.inputs
+
+    def is_everywhere(self, column: int) -> bool:
+        """Whether the tiles of the last column have the points of this column."""
+        return column < self.last_column.points - 1 or column == self.width.points - 1
 
     def unit(self, point: tuple[int, int], phase: tuple[int, int]) -> int:
         """The number of a unit."""
@@ -227,10 +201,18 @@ class WinogradPlan:
         return 4 * self.units * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
 
     @property
+    def multiplied_tiles(self) -> int:
+        """Tiles of an image, those included that only fill the last block up to a multiple of the register tile."""
+        whole, rest = divmod(self.tiles, self.cut.tiles)
+        stops = accumulate(even_sizes(self.cut.tiles, self.cut.pixels), initial=0)
+        return whole * self.cut.tiles + next(stop for stop in stops if stop >= rest)
+
+    @property
     def multiply_adds(self) -> int:
         """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
         outputs = self.split_blocks * self.cut.splits * self.lanes
-        products = self.units * self.tiles * self.problem.channels * outputs
+        units = prod(sum(run.count * run.tile.inputs for run in runs) for runs in (self.rows, self.columns))
+        products = units * self.problem.channels * outputs * self.multiplied_tiles // self.tiles
         transforms = 10 * self.tiles * (self.units * self.channel_blocks * self.lanes + self.points * outputs)
         return products + transforms
 
@@ -268,7 +250,10 @@ def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPla
                     size = even_sizes(tiles, pixels * multiple)[0]
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
                     cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
-                    yield WinogradPlan(problem, cut, lanes, apart)
+                    plan = WinogradPlan(problem, cut, lanes, apart)
+                    yield plan
+                    if plan.is_short:
+                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles)))
 
 
 def _most_pixels(target: Target, blocks: int) -> int:

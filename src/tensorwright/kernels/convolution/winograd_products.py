@@ -29,11 +29,39 @@ class ProductEmitter(WinogradCode):
             inputs = self._moved(self.workspace, self._scaled(unit, plan.input_step))
             results = self._moved(products, self._scaled(points.index, plan.product_step))
             own = self._moved(weights, self._scaled(unit, plan.groups * size))
-            with self._each(literal(0, INT64), literal(plan.groups, INT64)) as group:
-                factors = self._moved(own, self._scaled(builder.mul(group, phases), size))
-                target = self._moved(results, self._scaled(group, plan.cut.blocks * plan.cut.tiles * plan.lanes))
-                self._multiply_tiles(inputs, factors, target, phases, count)
+            if plan.is_short:
+                count = self._tiles(points.index)
+                for number in plan.tile_counts:
+                    with self._if(builder.compare("eq", count, literal(number, INT64))):
+                        self._multiply_groups(inputs, own, results, phases, number, literal(number, INT64))
+            else:
+                self._multiply_groups(inputs, own, results, phases, plan.cut.tiles, count)
         builder.end_loop(points, [builder.add(unit, phases)])
+
+    def _tiles(self, point: Register) -> Register:
+        """How many tiles have a point."""
+        builder, plan = self.builder, self.plan
+        row, column = self._divided(point, plan.width.points)
+        counts = []
+        for index, count, axis, last in (
+            (row, plan.tiles_down, plan.height, plan.last_row),
+            (column, plan.tiles_across, plan.width, plan.last_column),
+        ):
+            lacking = builder.sub(index, literal(last.points - 1, INT64))
+            lacks = builder.compare("ult", lacking, literal(axis.points - last.points, INT64))
+            counts.append(builder.select(lacks, literal(count - 1, INT64), literal(count, INT64)))
+        return builder.mul(*counts)
+
+    def _multiply_groups(
+        self, inputs: Pointer, weights: Pointer, results: Pointer, phases: Register, most: int, count: Register
+    ) -> None:
+        """One point's products: `count` tiles, at most `most`, and all groups of output blocks."""
+        builder, cut, lanes = self.builder, self.plan.cut, self.plan.lanes
+        size = self.plan.problem.channels * cut.blocks * lanes
+        with self._each(literal(0, INT64), literal(self.plan.groups, INT64)) as group:
+            factors = self._moved(weights, self._scaled(builder.mul(group, phases), size))
+            target = self._moved(results, self._scaled(group, cut.blocks * cut.tiles * lanes))
+            self._multiply_tiles(inputs, factors, target, phases, most, count)
 
     def _phases(self, point: Register) -> Register:
         """How many phases have something at a point."""
@@ -49,12 +77,12 @@ class ProductEmitter(WinogradCode):
         return builder.mul(*counts)
 
     def _multiply_tiles(
-        self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, count: Register
+        self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, most: int, count: Register
     ) -> None:
-        """All tiles of a block, for a group of output blocks."""
+        """`count` tiles, at most `most`, for a group of output blocks."""
         builder, cut = self.builder, self.plan.cut
         first = 0
-        for pixels, equal in groupby(even_sizes(cut.tiles, cut.pixels)):
+        for pixels, equal in groupby(even_sizes(most, cut.pixels)):
             stop = first + pixels * len(list(equal))
             limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
             with self._each(literal(first, INT64), limit, pixels) as tile:

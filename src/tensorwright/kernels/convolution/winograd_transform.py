@@ -37,8 +37,11 @@ def finite_points(points: int) -> list[float]:
 
 
 def bias_point(points: int) -> int:
-    """The number of the point 1: what is added to the product there, along all axes, appears in every output."""
-    return finite_points(points).index(1.0)
+    """The number of the point 1: what is added to the product there, along all axes, appears in every output.
+
+    With two points there is one output, and the point 0 does as well.
+    """
+    return finite_points(points).index(1.0 if points > 2 else 0.0)
 
 
 def weight_transform(points: int, taps: int, most: int) -> npt.NDArray[np.float64]:
@@ -65,6 +68,22 @@ def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
         else:
             total = builder.fma(value, scale, total)
     return total
+
+
+def kept_points(some: int, points: int) -> list[int]:
+    """Which points, by number, a tile of `some` points shares with those of `points`: the first ones and infinity."""
+    assert finite_points(points)[: some - 1] == finite_points(some)
+    return [*range(some - 1), points - 1]
+
+
+def transform_short(builder: FunctionBuilder, d: Sequence[Value], some: int, points: int) -> list[Value]:
+    """Inputs to `some` points, for weights transformed for tiles of more points."""
+    values = transform_input(builder, d, some)
+    if some == points:
+        return values
+    finite = finite_points(some)
+    factors = [prod(point - other for other in finite_points(points)[some - 1 :]) for point in finite]
+    return [combination(builder, (factor, value)) for factor, value in zip([*factors, 1.0], values, strict=False)]
 
 
 def transform_input(builder: FunctionBuilder, d: Sequence[Value], points: int) -> list[Value]:

@@ -20,11 +20,11 @@ from tensorwright.kernels.convolution.winograd_phases import STRIDE, apart, weig
 from tensorwright.kernels.convolution.winograd_plan import (
     TILES,
     WinogradPlan,
-    most_taps,
     plan_cost,
     winograd_cut_of,
     winograd_plans,
 )
+from tensorwright.kernels.convolution.winograd_tiles import most_taps
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.kernels.tactic import Array, Config, Kernel, signature
 from tensorwright.kernels.work import Work, work
