@@ -227,8 +227,8 @@ def test_a_defect_is_one_line_too(plan, monkeypatch):
     assert "this should not happen: ZeroDivisionError" in fail("run", plan)
 
 
-def test_the_command_is_installed():
+def test_the_package_is_a_command():
     done = subprocess.run(
-        [sys.executable, "-m", "tensorwright.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tensorwright", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == tw.__version__
