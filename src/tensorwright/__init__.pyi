@@ -40,7 +40,7 @@ from tensorwright.api.monitor import IProgressMonitor as IProgressMonitor
 from tensorwright.api.monitor import ProgressBar as ProgressBar
 from tensorwright.api.network import NetworkDefinition as NetworkDefinition
 from tensorwright.api.onnx_parser import OnnxParser as OnnxParser
-from tensorwright.api.onnx_parser import ParserError as ParserError
+from tensorwright.api.parser import ParserError as ParserError
 from tensorwright.api.plugin import Plugin as Plugin
 from tensorwright.api.plugin import PluginFactory as PluginFactory
 from tensorwright.api.runtime import Runtime as Runtime

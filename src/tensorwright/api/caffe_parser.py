@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from tensorwright.api.checks import data_type, dimension
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
-from tensorwright.api.enums import ErrorCode
-from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
+from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
-from tensorwright.api.onnx_parser import ParserError
 from tensorwright.api.parsed import fill, require_empty
+from tensorwright.api.parser import Parser
 from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import ImportFailure, NetworkError
@@ -70,7 +69,7 @@ class BinaryProtoBlob:
         return self.data.shape
 
 
-class CaffeParser:
+class CaffeParser(Parser):
     """Reads Caffe networks: a definition (prototxt) and a model (caffemodel).
 
     Every layer becomes operators that can be edited: `layer.set_input`, `layer.set_attribute`, weights of constant
@@ -82,11 +81,11 @@ class CaffeParser:
     plugin_factory: is asked for the plugin of every layer, by its name, before the type is looked up; see `Plugin`.
     """
 
+    item = "layer"
     plugin_factory: PluginFactory | None = None
 
     def __init__(self, logger: ILogger | None = None) -> None:
-        self.logger = SHARED_LOGGER.adopt(logger, "CaffeParser")
-        self._errors: list[ParserError] = []
+        super().__init__(logger)
         self._plugins: dict[str, PluginFunction] = {}
 
     def register_plugin(self, type: str, plugin: PluginFunction) -> None:
@@ -134,18 +133,8 @@ class CaffeParser:
         try:
             return BinaryProtoBlob(read_mean(file).data)
         except ImportFailure as error:
-            self._fail(error)
+            self.fail(error)
             return None
-
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def get_error(self, index: int) -> ParserError:
-        return self._errors[index]
-
-    def clear_errors(self) -> None:
-        self._errors.clear()
 
     def _parse(
         self,
@@ -166,7 +155,7 @@ class CaffeParser:
             )
             tensors = fill(network, imported.graph, imported.names)
         except (ImportFailure, NetworkError) as error:
-            self._fail(error)
+            self.fail(error)
             return None
         for message in imported.warnings:
             self.logger.log(Severity.WARNING, message)
@@ -179,27 +168,7 @@ class CaffeParser:
         plugin = plugin or self._plugins.get(layer.operation)
         return None if plugin is None else values_of(plugin, layer)
 
-    def _fail(self, error: ImportFailure | NetworkError) -> None:
-        self._errors += _errors_of(error)
-        self.logger.log(Severity.ERROR, str(error))
-
 
 def _shape(name: str, shape: Sequence[object], batch: Dim | None) -> tuple[Dim, ...]:
     dims = tuple(dimension(f"shapes, input '{name}'", one) for one in shape)
     return dims if batch is None else (batch, *dims)
-
-
-def _errors_of(error: ImportFailure | NetworkError) -> list[ParserError]:
-    findings = getattr(error, "findings", ())
-    if findings:
-        return [
-            ParserError(
-                ErrorCode.UNSUPPORTED_NODE,
-                f"layer '{f.layer}' ({f.type}): {f.reason or 'no such layer type is supported'}",
-                f.layer,
-                f.type,
-            )
-            for f in findings
-        ]
-    about_layer = "layer '" in str(error)
-    return [ParserError(ErrorCode.INVALID_NODE if about_layer else ErrorCode.MODEL_DESERIALIZE_FAILED, str(error))]

@@ -27,6 +27,21 @@ def require_empty(network: NetworkDefinition, parser: str) -> None:
         )
 
 
+def fill_and_mark(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> None:
+    """As `fill`, with the graph's outputs as the network's, and its name unless the network has one already."""
+    outputs = dict(graph.outputs)
+    inner = {name: value for name, value in names.items() if name not in outputs}
+    tensors = fill(network, graph, inner | outputs)
+    for name in outputs:
+        tensor = tensors[name]
+        if tensor.is_network_input or tensor.is_network_output:
+            tensor = network.add_identity(tensor, name=name).get_output()
+        tensor.name = name
+        network.mark_output(tensor)
+    if network.name == "network":
+        network.name = graph.name
+
+
 def fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> dict[str, Tensor]:
     """Add inputs and operators of a graph. No output is marked.
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tensorwright.api.checks import as_integer, data_type, text
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
-from tensorwright.api.enums import ErrorCode
-from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
+from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
-from tensorwright.api.onnx_parser import ParserError
-from tensorwright.api.parsed import fill, require_empty
+from tensorwright.api.parsed import fill_and_mark, require_empty
+from tensorwright.api.parser import Parser
 from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
 from tensorwright.base.errors import ImportFailure, NetworkError
-from tensorwright.graph.graph import Graph, Value
+from tensorwright.graph.graph import Value
 from tensorwright.tensor.dim import expression
 from tensorwright.tensor.dtype import DTYPES, FLOAT32
 
@@ -33,7 +32,7 @@ class UffInputOrder(IntEnum):
     NC = 2
 
 
-class UffParser:
+class UffParser(Parser):
     """Reads UFF models into an empty network.
 
     Register every input, with its dimensions but without the batch, and the outputs; then parse. Registered outputs
@@ -49,11 +48,10 @@ class UffParser:
     plugin_factory: PluginFactory | None = None
 
     def __init__(self, logger: ILogger | None = None) -> None:
-        self.logger = SHARED_LOGGER.adopt(logger, "UffParser")
+        super().__init__(logger)
         self._inputs: dict[str, RegisteredInput] = {}
         self._outputs: list[str] = []
         self._plugins: dict[str, PluginFunction] = {}
-        self._errors: list[ParserError] = []
 
     def register_input(self, name: str, dims: Iterable[object], order: object = UffInputOrder.NCHW) -> bool:
         """Say the dimensions of an input, without the batch. False if they are wrong: see `get_error`.
@@ -69,7 +67,7 @@ class UffParser:
             extents = tuple(_extent(extent) for extent in dims)
             self._inputs[text("name", name)] = RegisteredInput(extents, self._order(name, order, len(extents)))
         except (ImportFailure, NetworkError, TypeError) as error:
-            self._fail(ImportFailure(f"register_input '{name}': {error}"))
+            self.fail(ImportFailure(f"register_input '{name}': {error}"))
             return False
         return True
 
@@ -97,16 +95,6 @@ class UffParser:
         """As `parse`, from the bytes of a file."""
         return self._parse(bytes(buffer), network, dtype)
 
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def get_error(self, index: int) -> ParserError:
-        return self._errors[index]
-
-    def clear_errors(self) -> None:
-        self._errors.clear()
-
     def _parse(self, source: str | os.PathLike[str] | bytes, network: NetworkDefinition, dtype: object) -> bool:
         from tensorwright.importers.uff import read_network
 
@@ -117,9 +105,9 @@ class UffParser:
             imported = read_network(
                 source, self._inputs, self._outputs, batch=batch, custom=self._custom, weights=weights
             )
-            _fill(network, imported.graph, imported.names)
+            fill_and_mark(network, imported.graph, imported.names)
         except (ImportFailure, NetworkError) as error:
-            self._fail(error)
+            self.fail(error)
             return False
         return True
 
@@ -145,10 +133,6 @@ class UffParser:
             self.logger.log(Severity.WARNING, message)
             return "NCHW"
         return UffInputOrder(number).name  # type: ignore[return-value]
-
-    def _fail(self, error: ImportFailure | NetworkError) -> None:
-        self._errors += _errors_of(error)
-        self.logger.log(Severity.ERROR, str(error))
 
 
 def _operator_of_tensorflow(node: CustomNode) -> Value | None:
@@ -176,34 +160,3 @@ def _extent(value: object) -> int:
     if found is None:
         raise NetworkError(f"dims: expected integers, found {value!r}")
     return found
-
-
-def _fill(network: NetworkDefinition, graph: Graph, names: Mapping[str, Value]) -> None:
-    """Add a graph to the network and mark its outputs."""
-    outputs = dict(graph.outputs)
-    inner = {name: value for name, value in names.items() if name not in outputs}
-    tensors = fill(network, graph, inner | outputs)
-    for name in outputs:
-        tensor = tensors[name]
-        if tensor.is_network_input or tensor.is_network_output:
-            tensor = network.add_identity(tensor, name=name).get_output()
-        tensor.name = name
-        network.mark_output(tensor)
-    if network.name == "network":
-        network.name = graph.name
-
-
-def _errors_of(error: ImportFailure | NetworkError) -> list[ParserError]:
-    findings = getattr(error, "findings", ())
-    if findings:
-        return [
-            ParserError(
-                ErrorCode.UNSUPPORTED_NODE,
-                f"node '{f.node}' ({f.operator}): {f.reason or 'no such operator is supported'}",
-                f.node,
-                f.operator,
-            )
-            for f in findings
-        ]
-    about_node = "node '" in str(error)
-    return [ParserError(ErrorCode.INVALID_NODE if about_node else ErrorCode.MODEL_DESERIALIZE_FAILED, str(error))]

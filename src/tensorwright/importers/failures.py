@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.base.errors import ImportFailure
 
@@ -15,58 +15,74 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
+class Words:
+    """What a format calls its things. item: what is counted; operator: what it does; kind: that, in a sentence."""
+
+    item: str = "node"
+    operator: str = "operator"
+    kind: str = "operator"
+
+
+NODES = Words()
+LAYERS = Words("layer", "type", "layer type")
+
+
+@dataclass(frozen=True, order=True)
 class Finding:
-    """One node that cannot be imported. `reason` is empty where the operator itself is not known."""
+    """One node or layer that cannot be imported. `reason` is empty where the operator itself is not known.
+
+    details: what else tells operators of one name apart, such as their version, each with its heading.
+    """
 
     operator: str
     node: str
     reason: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+
+    def explain(self, words: Words) -> str:
+        """Why it cannot be imported."""
+        return self.reason or f"no such {words.kind} is supported"
 
 
 class UnsupportedNodes(ImportFailure):
     """Everything in a model that is not supported; `findings` has one entry per node."""
 
-    def __init__(self, message: str, findings: Iterable[Finding]) -> None:
+    def __init__(self, message: str, findings: Iterable[Finding], words: Words = NODES) -> None:
         super().__init__(message)
         self.findings = tuple(findings)
+        self.words = words
 
 
 class LocatedFailure(ImportFailure):
     """A failure whose message already names the file and the node."""
 
 
-def failure(findings: Iterable[Finding], source: str, advice: str) -> UnsupportedNodes:
+def failure(findings: Iterable[Finding], source: str, advice: str, words: Words = NODES) -> UnsupportedNodes:
     """All findings as one error: a table with one row per operator and reason.
 
     Args:
-        findings: what was found.
+        findings: what was found; all have details under the same headings.
         source: the file, as messages call it.
         advice: what to do.
+        words: what the format calls its things.
     """
-    findings, groups = tuple(findings), dict[tuple[str, str], list[str]]()
+    findings, groups = tuple(findings), dict[Finding, list[str]]()
     for finding in findings:
-        groups.setdefault((finding.operator, finding.reason), []).append(finding.node)
+        groups.setdefault(replace(finding, node=""), []).append(finding.node)
     rows = [
-        (operator, str(len(nodes)), first_names(nodes), reason or "no such operator is supported")
-        for (operator, reason), nodes in sorted(groups.items())
+        (key.operator, *(text for _, text in key.details), str(len(nodes)), first_names(nodes), key.explain(words))
+        for key, nodes in sorted(groups.items())
     ]
-    head = ("operator", "count", "nodes", "reason")
-    return UnsupportedNodes(report(source, "node", len(findings), (head, *rows), advice), findings)
+    headings = [heading for heading, _ in findings[0].details]
+    table = ((words.operator, *headings, "count", f"{words.item}s", "reason"), *rows)
+    return UnsupportedNodes(_report(source, words.item, len(findings), table, advice), findings, words)
 
 
-def report(source: str, what: str, count: int, table: Sequence[Sequence[str]], advice: str) -> str:
-    """The text of the error that lists all that is not supported.
-
-    Args:
-        source: the file, as messages call it.
-        what: what is counted, "node" or "layer".
-        count: how many of them there are.
-        table: the heads of the columns, then the rows.
-        advice: what to do.
-    """
+def _report(source: str, item: str, count: int, table: Sequence[Sequence[str]], advice: str) -> str:
+    """The text of the error. table: the headings of the columns, then the rows."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    head = f"{source}: {count} {what}{'s are' if count > 1 else ' is'} not supported:"
+    head = f"{source}: {count} {item}{'s are' if count > 1 else ' is'} not supported:"
     return "\n  ".join([head, *lines]) + f"\n{advice}"
 
 

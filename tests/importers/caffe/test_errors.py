@@ -13,7 +13,7 @@ from caffe_models import definition, imported, layer, model
 from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.caffe import read_mean, read_network
 from tensorwright.importers.caffe.blobs import model_messages
-from tensorwright.importers.caffe.failures import UnsupportedLayers
+from tensorwright.importers.failures import UnsupportedNodes
 
 IMAGE = (1, 4, 6, 6)
 NOTHING = model({"none": [np.zeros(1)]})
@@ -137,13 +137,13 @@ def test_everything_unsupported_is_reported_at_once():
         + layer("SoftmaxWithLoss", name="loss", bottoms="data data", tops="d"),
         data=(2, 3),
     )
-    with pytest.raises(UnsupportedLayers) as caught:
+    with pytest.raises(UnsupportedNodes) as caught:
         read_network(text)
     found = str(caught.value)
     assert "definition: 4 layers are not supported" in found
     assert re.search(r"Im2col +2 +'l1', 'l2' +no such layer type", found)
     assert re.search(r"SoftmaxWithLoss +1 +'loss' +it computes a loss; write a Softmax", found)
-    assert [f.layer for f in caught.value.findings] == ["l1", "l2", "p", "loss"]
+    assert [f.node for f in caught.value.findings] == ["l1", "l2", "p", "loss"]
 
 
 IP = definition(layer("InnerProduct", "inner_product_param { num_output: 2 }", name="ip"), data=(2, 3))

@@ -7,8 +7,8 @@ import pytest
 from onnx import NodeProto, TensorProto
 
 from importers.onnx.models import model_of, node
+from tensorwright.importers.failures import UnsupportedNodes
 from tensorwright.importers.onnx import import_onnx
-from tensorwright.importers.onnx.failures import UnsupportedNodes
 
 FLOATS = {"x": (TensorProto.FLOAT, [2, 3])}
 

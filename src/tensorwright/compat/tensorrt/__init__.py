@@ -9,7 +9,7 @@ import numpy as np
 from tensorwright.api.config import BuilderConfig, OptimizationProfile, TimingCache
 from tensorwright.api.enums import ErrorCode
 from tensorwright.api.monitor import IProgressMonitor
-from tensorwright.api.onnx_parser import ParserError
+from tensorwright.api.parser import ParserError
 from tensorwright.compat.tensorrt import infer, lite, parsers, utils
 from tensorwright.compat.tensorrt.builder import Builder, GpuAllocator, Runtime
 from tensorwright.compat.tensorrt.calibrators import (

@@ -13,18 +13,18 @@ from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.importers.caffe.blobs import Model, Source, read_model
 from tensorwright.importers.caffe.custom import custom_node
 from tensorwright.importers.caffe.definition import Definition, LayerDefinition, read_definition
-from tensorwright.importers.caffe.failures import Finding, unsupported
 from tensorwright.importers.caffe.inputs import InputShapes, Shapes
 from tensorwright.importers.caffe.layer import Layer
 from tensorwright.importers.caffe.registry import Handler, handler_of
 from tensorwright.importers.caffe.rules import NetState, Phase
 from tensorwright.importers.caffe.weights import LayerWeights, ModelWeights, NoWeights, RandomSource
 from tensorwright.importers.custom import CustomLayers
-from tensorwright.importers.failures import Unsupported, first_names
+from tensorwright.importers.failures import LAYERS, Finding, Unsupported, failure, first_names
 from tensorwright.ops.elementwise import Identity
 from tensorwright.tensor.dim import Dim, tuning_value
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 
+ADVICE = "Replace these layers in the definition, give plugins for them, or cut the network before them."
 LARGEST_TENSOR = 1 << 36
 """Elements of the largest tensor, for the usual sizes of symbolic dimensions, that a network can mean to have."""
 
@@ -142,7 +142,7 @@ class _Translator:
     def _report(self) -> None:
         label = self._definition.label
         if self._findings:
-            raise unsupported(self._findings, label)
+            raise failure(self._findings, label, ADVICE, LAYERS)
         if self._without_weights and self._model is not None:
             missing, has = self._without_weights, sorted(self._model.blobs)
             raise ImportFailure(

@@ -11,9 +11,8 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
-from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported, failure
 from tensorwright.importers.onnx.attributes import attribute_value
-from tensorwright.importers.onnx.failures import Finding, failure
 from tensorwright.importers.onnx.functions import body_of
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.node import Node, Term
@@ -31,6 +30,10 @@ from tensorwright.importers.onnx.scope import (
 from tensorwright.importers.onnx.tensors import ExternalFiles, weights_from, widened_weights
 
 DEEPEST = 64
+ADVICE = (
+    "Export the model without these operators (fixed shapes and a simplifier often remove them), replace them in the "
+    "model, or cut the graph before them."
+)
 CONVERTING = ("DequantizeLinear",)
 """Operators that accept constants of types that exist here only in a wider form."""
 
@@ -82,10 +85,6 @@ class Place:
         return f"node '{self.name}' ({self.domain or 'ai.onnx'}.{self.operator}, opset {self.version})"
 
 
-class LocatedFailure(ImportFailure):
-    """A failure whose message already names the node."""
-
-
 class _Translator:
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -106,7 +105,7 @@ class _Translator:
         scope: dict[str, Meaning] = dict(inputs)
         self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), {}))
         if self._findings:
-            raise failure(self._findings, label)
+            raise failure(self._findings, label, ADVICE)
         outputs = [(value.name, self._output(value.name, scope)) for value in graph.output]
         names = {name: term for name, term in scope.items() if isinstance(term, Value)}
         return Import(Graph(tuple(inputs), tuple(outputs), graph.name or "network"), MappingProxyType(names))
@@ -138,7 +137,8 @@ class _Translator:
         try:
             results = self._results(proto, place, around)
         except Unsupported as error:
-            self._findings.append(Finding(proto.op_type, domain, place.version, name, str(error)))
+            details = (("domain", domain or "ai.onnx"), ("opset", str(place.version)))
+            self._findings.append(Finding(proto.op_type, name, str(error), details))
             results = [Absent()] * len(proto.output)
         except Skipped:
             results = [Absent()] * len(proto.output)
