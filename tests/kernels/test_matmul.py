@@ -118,7 +118,7 @@ def vector_loops(assembly: str) -> list[list[str]]:
         else:
             body.append(line)
         if label and re.search(rf"\bj\w+\s+{re.escape(label)}$", line) and any("vfmadd" in part for part in body):
-            found.append(body)
+            found.append(list(body))
     return found
 
 

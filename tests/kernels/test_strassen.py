@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, Product, check
+from kernels.regions import RUNNABLE, Product, arrays_for, check
 from kernels.test_matmul import vector_loops
 from tensorwright.codegen.compile import compile_assembly, compile_object
 from tensorwright.codegen.target import TARGETS
+from tensorwright.graph.graph import weights_in
 from tensorwright.kernels.cpu.matmul_strassen import StrassenMatMul
-from tensorwright.kernels.matmul.quarters import right_combinations
+from tensorwright.kernels.matmul.quarters import FORMED, MINUENDS, SUBTRAHENDS, stored_factors
 from tensorwright.kernels.matmul.strassen import UNROLL
 from tensorwright.tensor.dim import symbol
+from tensorwright.tune.kernel_runner import run_kernel
 
 BATCH = symbol("batch", 1, 70, 300)
 SEQUENCES = symbol("batch", 1, 4, 20)
@@ -74,16 +76,46 @@ def test_is_marked_as_rounding_differently() -> None:
 
 
 def test_combines_quarters(rng: np.random.Generator) -> None:
-    """The seven products of packed and written combinations give the product."""
+    """The seven products of the combinations that are packed, and of those that are made of them, give the product."""
     a, b = rng.normal(size=(6, 8)), rng.normal(size=(8, 10))
     a11, a12, a21, a22 = a[:3, :4], a[:3, 4:], a[3:, :4], a[3:, 4:]
     s1 = a21 + a22
     s2 = s1 - a11
     left = (a11, a12, s2, a11 - a21, s1, a22, a12 - s2)
-    p1, p2, p6, p7, p5, p4, p3 = (x @ y for x, y in zip(left, right_combinations(b), strict=True))
+    stored = stored_factors(b)
+    right = [
+        stored[MINUENDS[number]] - (stored[SUBTRAHENDS[number]] if number in FORMED else 0.0) for number in range(7)
+    ]
+    p1, p2, p6, p7, p5, p4, p3 = (x @ y for x, y in zip(left, right, strict=True))
     u2 = p1 + p6
     found = np.block([[p1 + p2, u2 + p5 + p3], [u2 + p7 + p4, u2 + p7 + p5]])
     np.testing.assert_allclose(found, a @ b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("depth", "bound"), [(768, 3e-6), (3072, 6e-6)])
+@pytest.mark.parametrize("large", [None, (0, 0), (0, 1), (1, 0), (1, 1)])
+def test_keeps_to_the_stated_error(
+    depth: int, bound: float, large: tuple[int, int] | None, rng: np.random.Generator
+) -> None:
+    """Also where one quarter of b is much larger than the others."""
+    tactic, target = StrassenMatMul(32, 32), TARGETS[RUNNABLE[0]]
+    region = Product((64, depth), (depth, 128), constant=True).region(rng)
+    a, b = (rng.uniform(-1, 1, array.shape).astype(np.float32) for array in arrays_for(region, rng, {}))
+    if large is not None:
+        b.reshape(2, depth // 2, 2, 64)[large[0], :, large[1]] *= 1000
+    found = run_kernel(region, tactic.emit(region, tactic.configs(region, target)[0], target), target, [a, b])
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    assert np.abs(found - expected).max() <= bound * np.abs(expected).max()
+
+
+def test_packs_no_more_than_there_is(rng: np.random.Generator) -> None:
+    """The packed factor of even extents takes as many bytes as the factor."""
+    tactic, target = StrassenMatMul(), TARGETS["avx512"]
+    region = Product((197, 768), (768, 3072), constant=True).region(rng)
+    for config in tactic.configs(region, target):
+        packing = tactic.emit(region, config, target).packings[1]
+        assert packing is not None
+        assert packing.pack(weights_in(region.inputs[1]).array).size == 768 * 3072
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ Programming, 4.6.4)::
     u2 = a11 b11 + s2 t2     u3 = u2 + s3 t3
     c11 = a11 b11 + a12 b21           c12 = u2 + s1 t1 + s4 b22
     c21 = u3 - a22 t4                 c22 = u3 + s1 t1
+
+Of the right factors only b11, b21, t2 and b22 are stored, as many elements as b has. The others are differences of two
+of them, made when they are needed: ``t3 = t2 - b11``, ``t1 = b22 - t2``, ``-t4 = b21 - t2``. To round t2 is thus to
+change b12 by as little; the differences are rounded once more, like those of the left factors.
 """
 
 from __future__ import annotations
@@ -27,6 +31,28 @@ from tensorwright.tensor.dim import Dim, bounds, ceil_divide, is_static, tuning_
 from tensorwright.tensor.dtype import FLOAT32
 
 PRODUCTS = 7
+
+
+class Piece(IntEnum):
+    """The stored right factors, in their order in memory; what follows them are those of the next panel."""
+
+    B11 = 0
+    B21 = 1
+    T2 = 2
+    B22 = 3
+    NEXT = 4
+
+
+STORED = len(Piece) - 1
+MINUENDS = (Piece.B11, Piece.B21, Piece.T2, Piece.T2, Piece.B22, Piece.B21, Piece.B22)
+"""The right factors of the products, in the order of the left ones; for `FORMED` ones, what is subtracted from."""
+
+FORMED = range(3, 6)
+SUBTRAHENDS = (*MINUENDS[:3], Piece.B11, Piece.T2, Piece.T2, MINUENDS[6])
+"""What is subtracted to form a right factor; without meaning for products that are not `FORMED`."""
+
+AHEAD = (Piece.B21, Piece.T2, Piece.B11, Piece.B22, Piece.B21, Piece.B22, Piece.NEXT)
+"""What to fetch during each product: pieces that the next one reads and this one does not."""
 
 
 class Buffer(IntEnum):
@@ -56,13 +82,11 @@ TOP, BOTTOM = (Buffer.C11, Buffer.X), (Buffer.Y, Buffer.D)
 Matrix = npt.NDArray[np.float64]
 
 
-def right_combinations(b: Matrix) -> Sequence[Matrix]:
-    """The right factors of the seven products; b has even numbers of rows and columns."""
+def stored_factors(b: Matrix) -> Sequence[Matrix]:
+    """The right factors that are stored; b has even numbers of rows and columns."""
     depth, columns = (extent // 2 for extent in b.shape)
     b11, b12, b21, b22 = b[:depth, :columns], b[:depth, columns:], b[depth:, :columns], b[depth:, columns:]
-    t1 = b12 - b11
-    t2 = b22 - t1
-    return b11, b21, t2, b22 - b12, t1, b21 - t2, b22
+    return b11, b21, b22 - b12 + b11, b22
 
 
 @dataclass(frozen=True)
@@ -139,6 +163,12 @@ class Quarters:
         return tuple(sorted({height for half in halves for height in self.tiles(half).sizes}, reverse=True))
 
     @property
+    def first_heights(self) -> tuple[int, ...]:
+        """All heights that the first tile of a block may have, the larger ones first."""
+        halves = {(size + 1) // 2 for size in self.block_sizes}
+        return tuple(sorted({self.tiles(half).sizes[0] for half in halves}, reverse=True))
+
+    @property
     def factor_elements(self) -> int:
         """Elements of the left factor of one of the products."""
         return _spaced(self.half_rows * self.row_step)
@@ -147,10 +177,20 @@ class Quarters:
     def buffer_elements(self) -> int:
         return _spaced(self.half_rows * self.panels.widest * self.lanes)
 
+    @property
+    def formed_elements(self) -> int:
+        """Elements of a panel of a right factor that is not stored."""
+        return self.half_depth * self.panels.widest * self.lanes
+
+    @property
+    def workspace(self) -> int:
+        """Elements of workspace: left factors, buffers, a right factor."""
+        return PRODUCTS * self.factor_elements + len(Buffer) * self.buffer_elements + self.formed_elements
+
     def pack(self, b: Array) -> Array:
-        """The right factors, [panel][product][half the depth][columns of the panel], combined in float64."""
+        """The stored right factors, [panel][piece][half the depth][columns of the panel], combined in float64."""
         padding = ((0, 2 * self.half_depth - self.depth), (0, 2 * self.half_columns - self.columns))
-        factors = right_combinations(np.pad(b.astype(np.float64), padding))
+        factors = stored_factors(np.pad(b.astype(np.float64), padding))
         panels = self.panels
         edges = [upper_bound(panels.first_vector(n)) * self.lanes for n in range(upper_bound(panels.count) + 1)]
         parts = [factor[:, start:stop].reshape(-1) for start, stop in pairwise(edges) for factor in factors]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -41,6 +41,14 @@ class Factor:
     along_depth: Register
     along_side: Register | None = None
     is_padded: bool = False
+
+
+@dataclass(frozen=True)
+class Difference(Factor):
+    """A right factor that is `start` less `subtrahend` and is written to `kept` for other tiles, all in equal steps."""
+
+    subtrahend: Pointer = field(kw_only=True)
+    kept: Pointer = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -111,22 +119,31 @@ class TileEmitter:
     def _left(self, first: Register, step: int, row: int) -> Register:
         assert self.a.along_side is not None
         builder = self.builder
-        start = self._at_depth(self.a, first, step)
+        start = self._at_depth(self.a.start, self.a, first, step)
         place = builder.offset(start, builder.mul(self.a.along_side, literal(row, INT64)), FLOAT32) if row else start
         return builder.load(place, FLOAT32)
 
     def _right(self, first: Register, step: int, vector: int) -> Register:
+        builder, factor = self.builder, self.b
+        value = self._vector(factor.start, first, step, vector)
+        if isinstance(factor, Difference):
+            value = builder.sub(value, self._vector(factor.subtrahend, first, step, vector))
+            kept = builder.offset(self._at_depth(factor.kept, factor, first, step), vector * self.tile.lanes, FLOAT32)
+            builder.store(value, kept, FLOAT32)
+        return value
+
+    def _vector(self, start: Pointer, first: Register, step: int, vector: int) -> Register:
         builder, lanes = self.builder, self.tile.lanes
-        place = builder.offset(self._at_depth(self.b, first, step), vector * lanes, FLOAT32)
+        place = builder.offset(self._at_depth(start, self.b, first, step), vector * lanes, FLOAT32)
         mask = self.masks[vector]
         if mask is not None:
             return builder.masked_load(place, mask, literal(0.0, FLOAT32, lanes), FLOAT32)
         return builder.load(place, FLOAT32, lanes)
 
-    def _at_depth(self, factor: Factor, first: Register, step: int) -> Pointer:
+    def _at_depth(self, start: Pointer, factor: Factor, first: Register, step: int) -> Pointer:
         builder = self.builder
-        start = builder.offset(factor.start, builder.mul(first, factor.along_depth), FLOAT32)
-        return builder.offset(start, builder.mul(factor.along_depth, literal(step, INT64)), FLOAT32) if step else start
+        place = builder.offset(start, builder.mul(first, factor.along_depth), FLOAT32)
+        return builder.offset(place, builder.mul(factor.along_depth, literal(step, INT64)), FLOAT32) if step else place
 
     def _summed(self, sums: Sequence[Register]) -> Accumulators:
         tile = self.tile
