@@ -26,6 +26,9 @@ BEST_BLOCKS = 2
 TILES = {2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}
 """Outputs of large and of small tiles along an axis, by the most taps of a phase of the kernel."""
 
+MOST_CACHED = 1 << 20
+"""Bytes of weights that may stay in a core's own cache from one use to the next."""
+
 CACHED, STREAMED = 25, 7.5
 """Bytes of weights in a cycle, from the caches and from memory."""
 
@@ -33,7 +36,8 @@ CACHED, STREAMED = 25, 7.5
 @dataclass(frozen=True)
 class WinogradCut:
     """rows, columns: outputs of a tile; tiles: how many in a block; pixels, blocks: the register tile of
-    the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task.
+    the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task;
+    prefetch: whether weights are asked for before they are needed.
     """
 
     rows: int
@@ -42,6 +46,7 @@ class WinogradCut:
     pixels: int
     blocks: int
     splits: int
+    prefetch: bool = False
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -53,7 +58,7 @@ class WinogradCut:
 
 
 def winograd_cut_of(config: Config) -> WinogradCut:
-    return WinogradCut(**dict(config.options))
+    return WinogradCut(**{**dict(config.options), "prefetch": bool(config.option("prefetch"))})
 
 
 @dataclass(frozen=True)
@@ -218,21 +223,26 @@ class WinogradPlan:
 
 
 def winograd_plans(problem: Problem, apart: int, target: Target) -> list[WinogradPlan]:
-    """The cuts worth timing, those with the least work first."""
-    found = dict.fromkeys(_plans(problem, apart, target))
-    return sorted(found, key=lambda plan: plan_cost(plan, target))
+    """The cuts worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
+    found = sorted(set(_plans(problem, apart, target)), key=lambda plan: (plan_cost(plan, target), plan.cut.options))
+    kinds: dict[tuple[object, ...], WinogradPlan] = {}
+    for plan in found:
+        kinds.setdefault((plan.cut.tile, plan.cut.prefetch), plan)
+    return list(dict.fromkeys([*kinds.values(), *found]))
 
 
 def plan_cost(plan: WinogradPlan, target: Target) -> float:
     """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
 
-    Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied.
+    Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied;
+    more of them if they are asked for.
     """
-    sums = plan.cut.pixels * plan.cut.blocks
-    compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / sums) * (1.0 if plan.workspace <= target.l2_bytes else 1.1)
-    compute *= 1.0 if plan.cut.blocks == BEST_BLOCKS else 1.08
-    loads = plan.weight_bytes / (CACHED if plan.weight_bytes <= target.l2_bytes else STREAMED)
-    return max(compute, loads) + min(compute, loads) / 4
+    cut, room = plan.cut, target.l2_bytes
+    compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / (cut.pixels * cut.blocks))
+    compute *= 1.0 if plan.workspace <= room // 2 else 1.05 if plan.workspace <= room else 1.1
+    compute *= 1.0 if cut.blocks == BEST_BLOCKS else 1.02 if cut.prefetch and cut.blocks < BEST_BLOCKS else 1.08
+    loads = plan.weight_bytes / (CACHED if plan.weight_bytes <= room else STREAMED)
+    return max(compute, loads) + min(compute, loads) / (8 if cut.prefetch else 4)
 
 
 def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPlan]:
@@ -254,6 +264,9 @@ def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPla
                     yield plan
                     if plan.is_short:
                         yield replace(plan, cut=replace(cut, pixels=min(most, tiles)))
+                    if plan.tile_blocks == 1 and plan.weight_bytes > MOST_CACHED:
+                        yield replace(plan, cut=replace(cut, prefetch=True))
+                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles), prefetch=True))
 
 
 def _most_pixels(target: Target, blocks: int) -> int:

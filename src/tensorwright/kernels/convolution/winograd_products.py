@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from tensorwright.codegen.ir import Pointer, Register, literal
@@ -12,6 +13,14 @@ from tensorwright.tensor.dtype import FLOAT32, INT64
 
 ROUND = 4
 """Channels in one round of the innermost loop."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Weights needed soon: their distance in elements from those in use, and vectors of them for every round."""
+
+    distance: Register
+    lines: int
 
 
 class ProductEmitter(WinogradCode):
@@ -81,42 +90,61 @@ class ProductEmitter(WinogradCode):
     ) -> None:
         """`count` tiles, at most `most`, for a group of output blocks."""
         builder, cut = self.builder, self.plan.cut
-        first = 0
-        for pixels, equal in groupby(even_sizes(most, cut.pixels)):
-            stop = first + pixels * len(list(equal))
+        sizes = even_sizes(most, cut.pixels)
+        lines = -(-ROUND * cut.blocks // len(sizes)) if cut.prefetch else 0
+        group = self._scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
+        first = before = 0
+        for pixels, equal in groupby(sizes):
+            times = len(list(equal))
+            stop = first + pixels * times
             limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
             with self._each(literal(first, INT64), limit, pixels) as tile:
                 shift = self._scaled(tile, self.plan.lanes)
-                self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels)
-            first = stop
+                turn, _ = self._divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
+                ahead = Ahead(builder.add(group, self._scaled(turn, lines * self.plan.lanes)), lines)
+                self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
+            first, before = stop, before + times
 
-    def _product(self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, pixels: int) -> None:
+    def _product(
+        self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, pixels: int, ahead: Ahead
+    ) -> None:
         """The sums over phases and channels for so many tiles and a group of output blocks."""
         builder, plan = self.builder, self.plan
         sums = [literal(0.0, FLOAT32, plan.lanes)] * (pixels * plan.cut.blocks)
         if phases.is_literal:
-            sums = self._phase(inputs, factors, sums, pixels)
+            sums = self._phase(inputs, factors, sums, pixels, ahead)
         else:
             loop = builder.begin_loop(literal(0, INT64), phases, 1, sums, at_least_once=True)
             size = plan.problem.channels * plan.cut.blocks * plan.lanes
             inputs = self._moved(inputs, self._scaled(loop.index, plan.input_step))
             factors = self._moved(factors, self._scaled(loop.index, size))
-            sums = builder.end_loop(loop, self._phase(inputs, factors, loop.carried, pixels))
+            sums = builder.end_loop(loop, self._phase(inputs, factors, loop.carried, pixels, ahead))
         for block in range(plan.cut.blocks):
             for pixel in range(pixels):
                 place = builder.offset(target, (block * plan.cut.tiles + pixel) * plan.lanes, FLOAT32)
                 builder.store(sums[pixel * plan.cut.blocks + block], place, FLOAT32)
 
-    def _phase(self, inputs: Pointer, factors: Pointer, sums: Sequence[Register], pixels: int) -> list[Register]:
+    def _phase(
+        self, inputs: Pointer, factors: Pointer, sums: Sequence[Register], pixels: int, ahead: Ahead
+    ) -> list[Register]:
         """The sums over the channels of one phase, added to `sums`."""
         builder, channels = self.builder, self.plan.problem.channels
         whole = channels - channels % ROUND
         loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64), ROUND, sums, at_least_once=True)
+        self._prefetch(factors, loop.index, ahead)
         after = self._round(inputs, factors, loop.index, ROUND, loop.carried, pixels)
         added = builder.end_loop(loop, after)
         if channels > whole:
             added = self._round(inputs, factors, literal(whole, INT64), channels - whole, added, pixels)
         return added
+
+    def _prefetch(self, factors: Pointer, channel: Register, ahead: Ahead) -> None:
+        """Ask for the weights of the next group, which follow those of this one, a part with every register tile."""
+        if ahead.lines:
+            place = self._moved(factors, self._scaled(channel, self.plan.cut.blocks * self.plan.lanes))
+            place = self._moved(place, ahead.distance)
+            for line in range(ahead.lines):
+                self.builder.prefetch(self.builder.offset(place, line * self.plan.lanes, FLOAT32))
 
     def _round(
         self,
