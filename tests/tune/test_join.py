@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tensorwright.passes.join import joins
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tune import search
+from tensorwright.tune.cache import TimingCache
 from tensorwright.tune.choice import Trial
 from tensorwright.tune.join import prefer_joined
 from tensorwright.tune.select import Candidate, Searched
@@ -76,10 +78,47 @@ def test_the_largest_saving_wins(
     assert [item.region for item in prefer_joined(STAGES, candidates)] == list(expected)
 
 
+@pytest.mark.parametrize(
+    ("apart", "raced", "expected", "races"),
+    [
+        (4.5, (5.2, 5.0), [FIRST, SECOND, THIRD], 1),
+        (5.5, (4.0, 5.0), [PAIR, THIRD], 1),
+        (3.0, (5.2, 5.0), [PAIR, THIRD], 0),
+        (9.0, (4.0, 5.0), [FIRST, SECOND, THIRD], 0),
+    ],
+)
+def test_close_times_are_measured_in_one_race(
+    apart: float, raced: tuple[float, float], expected: Sequence[Region], races: int
+) -> None:
+    asked = []
+
+    def compare(item: Searched, stages: Sequence[Searched]) -> tuple[float, float]:
+        asked.append([stage.region for stage in stages])
+        return raced
+
+    found = prefer_joined(STAGES, [timed(PAIR, apart)], compare)
+    assert [item.region for item in found] == list(expected)
+    assert asked == [[FIRST, SECOND]] * races
+
+
+def test_races_of_sequences_are_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    catalogue: tuple[Tactic, ...] = (Whole(), Generic())
+    monkeypatch.setattr(search, "tactics", lambda: catalogue)
+    monkeypatch.setattr("tensorwright.tune.join.CLOSE", 1e9)
+    config = BuildConfig(level=1, threads=1, timing_cache=tmp_path / "timings.json")
+    build(CHAIN, config)
+    entries = TimingCache(config.timing_cache if isinstance(config.timing_cache, Path) else None).entries
+    raced = {key for key in entries if key.endswith((" joined", " apart"))}
+    assert len(raced) == 2 * len(joins(CHAIN, (FIRST, SECOND, THIRD)))
+    assert all(entries[key] > 0 for key in raced)
+    monkeypatch.setattr("tensorwright.tune.tuner.race", None)
+    build(CHAIN, config)
+
+
 def test_a_build_joins_and_computes_the_same(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     catalogue: tuple[Tactic, ...] = (Whole(), Generic())
     monkeypatch.setattr(search, "tactics", lambda: catalogue)
-    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, known: float(item.region.output is ALL.output))
+    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, *_: float(item.region.output is ALL.output))
     plan = build(CHAIN, BuildConfig(level=1, threads=1, timing_cache=""))
     steps = plan.report["steps"]
     assert isinstance(steps, list)
@@ -99,7 +138,7 @@ def test_a_build_reads_and_writes_attention_through_transpositions(
     q, k, v = (apply(Transpose((0, 2, 1, 3)), given(name, 2, 21, 3, 20)) for name in given_names)
     result = apply(MatMul(), apply(Softmax(3), apply(MatMul(transpose_b=True), q, k)), v)
     graph = network(apply(Transpose((0, 2, 1, 3)), result))
-    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, known: float(len(item.region.stages)))
+    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, *_: float(len(item.region.stages)))
     plan = build(graph, BuildConfig(level=1, threads=2, timing_cache=""))
     steps = plan.report["steps"]
     assert isinstance(steps, list)

@@ -51,7 +51,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
             joined = search_joined(joins(graph, regions), target, limits) if config.optimise else []
             known = len(cache.entries)
             tuned = tuner.tune([*searched, *joined])
-            searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :])
+            searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], tuner.compare)
             if len(cache.entries) > known or remembered_machine(cache, stamp, target, threads) is None:
                 remember_machine(cache, stamp, target, threads)
             cache.save()

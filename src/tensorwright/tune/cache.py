@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -104,6 +104,11 @@ def timing_key(stamp: MachineStamp, region: Region, symbols: tuple[Symbol, ...],
         ]
     )
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sequence_key(keys: Sequence[str]) -> str:
+    """The key of what the kernels behind some keys take one after another."""
+    return blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
 
 
 def machine_key(stamp: MachineStamp, threads: int, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tensorwright.graph.region import Region
 from tensorwright.tune.select import Searched
@@ -11,16 +11,27 @@ LEAST_SAVING = 0.02
 """Part of the stages' time that a joined region must save: less may be a whim of the timer."""
 
 
-def prefer_joined(searched: Sequence[Searched], candidates: Sequence[Searched]) -> list[Searched]:
+CLOSE = 1.5
+"""Where one takes this many times as long as the other, times that were measured apart tell enough."""
+
+Comparison = Callable[[Searched, Sequence[Searched]], tuple[float, float]]
+"""Seconds of a joined region, and of its stages one after another."""
+
+
+def prefer_joined(
+    searched: Sequence[Searched], candidates: Sequence[Searched], compare: Comparison | None = None
+) -> list[Searched]:
     """The regions of a network with joined ones in place of their stages, those that save most time first.
 
     searched: all regions, each with usable kernels, in an order that respects all reads. candidates: joined regions;
     those without a kernel that was measured and found correct are left out. A joined region takes the place of its
-    last stage.
+    last stage. compare: measures both where they are close; without it the times of single kernels are added.
     """
     candidates = [item for item in candidates if any(c.trial.seconds is not None for c in item.candidates)]
     known = {item.region: item for item in searched}
-    savings = {item.region: _saving(item, known) for item in candidates}
+    savings = {
+        item.region: _saving(item, [known[stage] for stage in item.region.stages], compare) for item in candidates
+    }
     taken: dict[Region, Searched] = {}
     for item in sorted(candidates, key=lambda item: -savings[item.region]):
         if savings[item.region] > 0 and not any(stage in taken for stage in item.region.stages):
@@ -31,10 +42,12 @@ def prefer_joined(searched: Sequence[Searched], candidates: Sequence[Searched]) 
     return [taken.get(item.region, item) for item in kept]
 
 
-def _saving(item: Searched, known: dict[Region, Searched]) -> float:
+def _saving(item: Searched, stages: Sequence[Searched], compare: Comparison | None) -> float:
     """Seconds that a joined region takes less than its stages, each with its fastest kernel; 0 if it is too little."""
-    apart = sum(_fastest(known[stage]) for stage in item.region.stages)
-    saving = apart - _fastest(item)
+    together, apart = _fastest(item), sum(map(_fastest, stages))
+    if compare is not None and apart / CLOSE < together < apart * CLOSE:
+        together, apart = compare(item, stages)
+    saving = apart - together
     return saving if saving > LEAST_SAVING * apart else 0.0
 
 

@@ -7,7 +7,7 @@ behind after the first turns drop out. The figure is the lower quartile of the t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,13 +29,24 @@ SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""
 
 
-@dataclass
-class Contestant:
-    """A kernel in the race: its code, its operands with several copies of its constants, its times so far."""
+@dataclass(frozen=True)
+class Call:
+    """One kernel as it is timed: its code, its operands with several copies of its constants, how many of its tasks."""
 
     loaded: LoadedKernel
     operands: Sequence[Operands]
     share: int
+
+    def arguments(self, turn: int) -> tuple[int, ...]:
+        """Those of the copy whose turn it is."""
+        return (*self.operands[turn % len(self.operands)].arguments[:-1], self.share)
+
+
+@dataclass
+class Contestant:
+    """Kernels in the race, called one after another, and their times together so far."""
+
+    calls: Sequence[Call]
     times: list[float] = field(default_factory=list)
     repeats: int = 1
     turn: int = 0
@@ -45,18 +56,18 @@ class Contestant:
         return float(np.percentile(self.times, 25))
 
     def run(self) -> None:
-        """One turn: as many calls as `repeats`, each on the next copy of the constants."""
-        arguments = []
+        """One turn: as many rounds as `repeats`, each on the next copy of the constants."""
+        arguments: list[tuple[Callable[..., None], tuple[int, ...]]] = []
         for _ in range(self.repeats):
             self.turn += 1
-            arguments.append((*self.operands[self.turn % len(self.operands)].arguments[:-1], self.share))
+            arguments += [(each.loaded.call, each.arguments(self.turn)) for each in self.calls]
         start = time.perf_counter()
-        for each in arguments:
-            self.loaded.call(*each)
+        for call, each in arguments:
+            call(*each)
         self.times.append((time.perf_counter() - start) / self.repeats)
 
 
-def contestant(
+def timed_call(
     region: Region,
     kernel: Kernel,
     loaded: LoadedKernel,
@@ -65,7 +76,7 @@ def contestant(
     threads: int,
     cold_bytes: int,
     allocator: Allocator | None = None,
-) -> Contestant:
+) -> Call:
     """A kernel prepared for timing one thread's share of its tasks.
 
     first: its operands; more are made with copies of the constants.
@@ -76,7 +87,7 @@ def contestant(
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
     copies = [first, *(_with_copies(first, constants, allocator) for _ in range(count - 1))]
     tasks = evaluate(kernel.tasks, symbols)
-    return Contestant(loaded, copies, -(-tasks // threads))
+    return Call(loaded, copies, -(-tasks // threads))
 
 
 def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None) -> Operands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -12,17 +12,19 @@ from tensorwright.base.progress import Progress
 from tensorwright.codegen.pool import CompilerPool
 from tensorwright.codegen.target import Target
 from tensorwright.devices.device import Allocator
-from tensorwright.graph.graph import is_constant, weights_in
+from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.plan.plan import MachineStamp
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cache import REJECTED, TimingCache, timing_key
+from tensorwright.tensor.layout import Layout
+from tensorwright.tune.cache import REJECTED, TimingCache, sequence_key, timing_key
 from tensorwright.tune.choice import Trial
 from tensorwright.tune.kernel_runner import LoadedKernel, prepare
 from tensorwright.tune.reference import (
     FAST_ALGORITHM_BOUND,
+    Array,
     disagreement,
     random_inputs,
     reference_output,
@@ -30,7 +32,7 @@ from tensorwright.tune.reference import (
 )
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
-from tensorwright.tune.timer import contestant, race
+from tensorwright.tune.timer import Call, Contestant, race, timed_call
 
 HOPELESS = 12.0
 """Candidates whose estimate is this many times the best one's are not timed."""
@@ -124,11 +126,49 @@ class Tuner:
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             cold = self._cold_bytes(region)
-            entry = contestant(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator)
-            racing.append((candidate, entry))
+            call = timed_call(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator)
+            racing.append((candidate, Contestant([call])))
         race([entry for _, entry in racing])
         for candidate, entry in racing:
             self.cache.put(self._key(region, candidate), entry.seconds)
+
+    def compare(self, joined: Searched, stages: Sequence[Searched]) -> tuple[float, float]:
+        """Seconds of a joined region and of its stages one after another, each with its fastest kernel, in one race."""
+        best = [min(item.candidates, key=lambda c: c.trial.cost) for item in (joined, *stages)]
+        regions = [joined.region, *(item.region for item in stages)]
+        parts = [self._key(region, candidate) for region, candidate in zip(regions, best, strict=True)]
+        keys = [f"{sequence_key(parts)} {what}" for what in ("joined", "apart")]
+        if any(self.cache.get(key) is None for key in keys):
+            steps = list(zip(regions, best, strict=True))
+            symbols = {symbol.name: symbol.opt for symbol in region_symbols(joined.region)}
+            drawn = random_inputs(joined.region, symbols, np.random.default_rng())
+            arrays = dict(zip(joined.region.inputs, drawn, strict=True))
+            racing = [Contestant(self._sequence(each, arrays, symbols)) for each in (steps[:1], steps[1:])]
+            race(racing)
+            for key, entry in zip(keys, racing, strict=True):
+                self.cache.put(key, entry.seconds)
+        together, apart = (self.cache.entries[key] for key in keys)
+        return together, apart
+
+    def _sequence(
+        self, steps: Sequence[tuple[Region, Candidate]], arrays: Mapping[Value, Array], symbols: Mapping[str, int]
+    ) -> list[Call]:
+        """Kernels that read what those before them write, where their layouts agree."""
+        known, calls = dict(arrays), []
+        stored: dict[tuple[Value, Layout], Array] = {}
+        cold = max(self._cold_bytes(region) for region, _ in steps)
+        for region, candidate in steps:
+            kernel = candidate.kernel()
+            loaded = LoadedKernel(kernel, self.target, self.pool.compile(kernel.name, kernel.code))
+            operands = prepare(region, kernel, [known[v] for v in region.inputs], symbols, self.allocator)
+            shared = [stored.get((v, kernel.inputs[n]), operands.inputs[n]) for n, v in enumerate(region.inputs)]
+            operands = replace(operands, inputs=tuple(shared))
+            loaded.call(*operands.arguments)
+            shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
+            known[region.output] = from_layout(operands.output, kernel.output, shape)
+            stored[region.output, kernel.output] = operands.output
+            calls.append(timed_call(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator))
+        return calls
 
     def _cold_bytes(self, region: Region) -> int:
         own = sum(weights_in(v).type.max_bytes for v in region.inputs if is_constant(v))
