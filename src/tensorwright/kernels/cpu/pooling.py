@@ -9,15 +9,16 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointe
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.cuts import PARALLEL_TASKS
 from tensorwright.kernels.convolution.kernel import in_place_inputs
 from tensorwright.kernels.convolution.plan import Cut, cut_of
+from tensorwright.kernels.convolution.tasks import written
 from tensorwright.kernels.convolution.tile import input_memory
 from tensorwright.kernels.convolution.tiling import even_sizes
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.kernels.pooling.plan import LinePlan, PoolingPlan
-from tensorwright.kernels.pooling.problem import Pooling, layouts, packings, pooling_of
+from tensorwright.kernels.pooling.problem import Pooling, pooling_of
 from tensorwright.kernels.pooling.tasks import BlockedTasks, LineTasks
+from tensorwright.kernels.spatial import dealt, layouts, packings, row_cut
 from tensorwright.kernels.tactic import Config, Kernel, signature
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -39,7 +40,7 @@ class PoolingTactic:
             return ()
         blocked = Layout(target.float_lanes)
         found = [
-            Config(layouts(region, pooling, blocked), blocked, cut.options)
+            Config(layouts(region, {pooling.problem.x}, blocked), blocked, cut.options)
             for cut in dict.fromkeys(_blocked_cuts(pooling, target))
         ]
         if pooling.problem.axes[-1].stride <= STEEPEST_STRIDE and pooling.problem.axes[-1].output > 1:
@@ -75,6 +76,7 @@ class PoolingTactic:
             packings=packings(region, config),
             symbols=symbols,
             in_place=in_place,
+            writes=written(plan),
         )
 
 
@@ -92,19 +94,8 @@ def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
     width = pooling.problem.axes[-1].output
     for limit in (target.registers // 4, target.registers // 2):
         columns = even_sizes(width, limit)[0]
-        yield _dealt(_plan(pooling, _cut(columns), Layout(target.float_lanes), target))
+        yield dealt(_plan(pooling, row_cut(columns), Layout(target.float_lanes), target))
 
 
 def _line_cut(pooling: Pooling, target: Target) -> Cut:
-    return _dealt(_plan(pooling, _cut(target.float_lanes), PLAIN, target))
-
-
-def _cut(columns: int) -> Cut:
-    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False)
-
-
-def _dealt(plan: PoolingPlan) -> Cut:
-    """The cut with as many rows in a task as leave enough tasks."""
-    chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
-    cut = plan.cut
-    return Cut(1, cut.columns, 1, 1, True, -(-plan.units // chunks), 1, pixels_first=False)
+    return dealt(_plan(pooling, row_cut(target.float_lanes), PLAIN, target))

@@ -9,12 +9,9 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.rows.epilogue import is_elementwise_around
-from tensorwright.kernels.tactic import Config, Packing, pack_channels
+from tensorwright.kernels.spatial import NO_WEIGHTS
 from tensorwright.ops.pooling import Pool
 from tensorwright.tensor.dtype import FLOAT32
-from tensorwright.tensor.layout import PLAIN, Layout
-
-NO_WEIGHTS = -1
 
 
 @dataclass(frozen=True)
@@ -69,23 +66,3 @@ def pooling_of(region: Region) -> Pooling | None:
         axes, counted = (Axis(1, 1, 1), *axes), ((0, 1), *counted)
     problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank)
     return Pooling(problem, op.mode == "max", counted)
-
-
-def layouts(region: Region, pooling: Pooling, layout: Layout) -> tuple[Layout, ...]:
-    """The layouts of a region's inputs: x and what the epilogue reads like the output as given, others row-major."""
-    shape = region.output.type.shape
-    return tuple(
-        layout
-        if number == pooling.problem.x
-        or (type.dtype == FLOAT32 and type.rank == len(shape) and type.shape[1] == shape[1] != 1)
-        else PLAIN
-        for number, type in enumerate(region.input_types)
-    )
-
-
-def packings(region: Region, config: Config) -> tuple[Packing | None, ...]:
-    """How the constants that the epilogue reads are packed."""
-    return tuple(
-        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
-        for value, layout in zip(region.inputs, config.inputs, strict=True)
-    )
