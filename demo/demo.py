@@ -35,7 +35,7 @@ def title(text: str) -> None:
 
 
 def tensorwright(*arguments: str | Path) -> None:
-    run(["-m", "tensorwright.cli", *arguments])
+    run(["-m", "tensorwright", *arguments])
 
 
 def run(arguments: list[str | Path]) -> None:

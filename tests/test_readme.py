@@ -42,7 +42,7 @@ def test_shell_commands_run(folder: Path) -> None:
     assert len(commands) == 7
     environment = {**os.environ, "COLUMNS": "200"}
     for command in commands:
-        full = [sys.executable, "-m", "tensorwright.cli", *command[1:]]
+        full = [sys.executable, "-m", "tensorwright", *command[1:]]
         full += ["--duration", "0.2"] if command[1] == "bench" else []
         result = subprocess.run(full, cwd=folder, capture_output=True, text=True, check=False, env=environment)
         assert result.returncode == 0, f"{command}: {result.stderr}"

@@ -22,6 +22,7 @@ EXPECTED = {
     "streams": "320 images",
     "plugin": "y: largest error below 1e-5: True\nz: largest error below 1e-5: True",
     "own_memory": "after close: 0 bytes",
+    "without_numpy": "7 7 1 4 2 4 0 2 3 6 6 1 0 1 7 8 0 1 5 0\nNumPy was imported: False\n",
 }
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 
