@@ -18,7 +18,6 @@ from tensorwright.codegen.compile import host_target_name
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.generic import Generic
 from tensorwright.kernels.tactic import Kernel, Tactic
 from tensorwright.tensor.dim import is_static
 
@@ -51,10 +50,9 @@ def check(region: Region, arrays: list[np.ndarray], rng: np.random.Generator, *e
 
 
 @pytest.mark.parametrize("case", [case for case in ALL_CASES if not case.symbols], ids=repr)
-def test_generic(case: Case, rng: np.random.Generator) -> None:
+def test_operators(case: Case, rng: np.random.Generator) -> None:
     region = region_for(case)
-    for kernel in kernels(Generic(), region):
-        check_slabs(region, kernel, TARGET, case.arrays(rng), rng)
+    check(region, case.arrays(rng), rng)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=repr)
