@@ -10,6 +10,7 @@ from tensorwright.kernels.concatenation.plan import Blocks, ConcatenationPlan
 from tensorwright.kernels.convolution.plan import OutputRun
 from tensorwright.kernels.convolution.tasks import Span, TaskEmitter
 from tensorwright.kernels.convolution.tile import Memory, Sums, Tile
+from tensorwright.kernels.lanes import picked
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 
@@ -61,13 +62,4 @@ class ConcatenationTasks(TaskEmitter):
         assert self.blocks is not None
         builder, lanes = self.builder, self.plan.lanes
         found = [builder.load(builder.offset(row, column * lanes, FLOAT32), FLOAT32, lanes) for row in rows]
-        picks = self.blocks.lanes
-        if picks == tuple((0, lane) for lane in range(lanes)):
-            return found[0]
-        result = builder.shuffle(
-            found[0], found[min(1, len(found) - 1)], [n * lanes + k if n < 2 else 0 for n, k in picks]
-        )
-        for number in range(2, len(found)):
-            merged = [lanes + k if n == number else lane for lane, (n, k) in enumerate(picks)]
-            result = builder.shuffle(result, found[number], merged)
-        return result
+        return picked(builder, found, self.blocks.lanes)

@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 from tensorwright.codegen.ir import Pointer, Register, literal, literals
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.kernels.convolution.tile import Sums
+from tensorwright.kernels.lanes import picked
 from tensorwright.kernels.pooling.plan import meets_no_padding
 from tensorwright.kernels.pooling.tile import PoolingTile, inverse
 from tensorwright.tensor.dtype import BOOL, FLOAT32
@@ -72,25 +73,12 @@ class LineTile(PoolingTile):
 
     def _picked(self, pieces: Sequence[Piece], wanted: Sequence[int]) -> Register:
         """The wanted elements, in order, from as few vectors as possible."""
-        builder, lanes = self.builder, self.lanes
-        for piece in pieces:
-            if [n - piece.first for n in wanted] == list(range(lanes)):
-                return piece.vector
-        for a, b in combinations_with_replacement(pieces, 2):
-            if all(self._holds(a, n) or self._holds(b, n) for n in wanted):
-                picks = [n - a.first if self._holds(a, n) else lanes + n - b.first for n in wanted]
-                return builder.shuffle(a.vector, b.vector, picks)
-        result, done = self.combiner.nothing(lanes), [False] * lanes
-        for piece in pieces:
-            here = [self._holds(piece, n) and not ok for n, ok in zip(wanted, done, strict=True)]
-            if any(here):
-                picks = [
-                    lanes + n - piece.first if ok else lane
-                    for lane, (n, ok) in enumerate(zip(wanted, here, strict=True))
-                ]
-                result = builder.shuffle(result, piece.vector, picks)
-                done = [a or b for a, b in zip(done, here, strict=True)]
-        return result
+        for some in (*combinations_with_replacement(range(len(pieces)), 2), range(len(pieces))):
+            holders = [[number for number in some if self._holds(pieces[number], n)] for n in wanted]
+            if all(holders):
+                break
+        places = [(number, n - pieces[number].first) for n, (number, *_) in zip(wanted, holders, strict=True)]
+        return picked(self.builder, [piece.vector for piece in pieces], places)
 
     def _holds(self, piece: Piece, number: int) -> bool:
         return piece.first <= number < piece.first + self.lanes

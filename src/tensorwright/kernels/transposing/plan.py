@@ -31,6 +31,8 @@ from tensorwright.tensor.dim import (
 )
 
 ENOUGH_TASKS = 64
+MOST_WOVEN = 4
+"""Rows of at most so many elements are woven from vectors of columns, or taken apart into them."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,17 @@ class TransposingPlan:
     loads: tuple[Turned, ...]
     address: Dim
     body: Scalar
+
+    @property
+    def weaves(self) -> bool:
+        """Whether short rows of the output follow each other in memory: pixels with few channels, say."""
+        short = self.lane.extent <= MOST_WOVEN and stride_along(self.address, self.turned.inner) == self.lane.extent
+        return short and bool(self.loads) and all(turned.channels is None for turned in self.loads)
+
+    def parts(self, turned: Turned) -> bool:
+        """Whether short rows of an operand follow each other in memory."""
+        step = stride_along(turned.address, self.lane.inner)
+        return self.turned.extent <= MOST_WOVEN and step == self.turned.extent and turned.channels is None
 
     @property
     def writes(self) -> Slabs | None:

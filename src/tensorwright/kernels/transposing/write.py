@@ -9,6 +9,7 @@ from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.transpose import transposed
 from tensorwright.graph.expression import Variable, rename
+from tensorwright.kernels.lanes import picked
 from tensorwright.kernels.transposing.plan import Axis, TransposingPlan, Turned
 from tensorwright.tensor.dim import Dim, expression, minimum, substitute
 from tensorwright.tensor.dtype import INT64, DType
@@ -59,6 +60,34 @@ class TransposingWriter:
                 builder.end_if(label)
 
     def _block(self, count: int, lanes: int) -> None:
+        if self.plan.weaves:
+            self._woven(count, lanes)
+        else:
+            self._stored(count, lanes)
+
+    def _woven(self, count: int, width: int) -> None:
+        """Compute vectors along the turned axis, one for each of the `width` lanes, and store them lane by lane."""
+        plan, emitter, builder, size = self.plan, self.emitter, self.emitter.builder, self.plan.lane.size
+        emitter.values[plan.turned.inner] = literal(0, INT64)
+        lane = Lane(plan.turned.inner, size, None if count == size else lane_mask(count, size), count)
+        with emitter.scope(), emitter.in_lanes(lane):
+            values = [emitter.scalar(rename(plan.body, {plan.lane.inner: number})) for number in range(width)]
+        columns = [builder.splat(value, size) for value in values]
+        start = emitter.integer(substitute(plan.address, {plan.turned.inner: 0, plan.lane.inner: 0}))
+        place = builder.offset(Pointer("%out"), start, self.dtype)
+        for first in range(0, count * width, size):
+            places = [(n % width, n // width) for n in range(first, first + size)]
+            active = min(size, count * width - first)
+            self._store(picked(builder, columns, places), builder.offset(place, first, self.dtype), active)
+
+    def _store(self, value: Register, place: Pointer, active: int) -> None:
+        builder, size = self.emitter.builder, value.lanes
+        if active == size:
+            builder.store(value, place, self.dtype)
+        else:
+            builder.masked_store(value, place, lane_mask(active, size), self.dtype)
+
+    def _stored(self, count: int, lanes: int) -> None:
         plan, emitter, size = self.plan, self.emitter, self.plan.lane.size
         emitter.values[plan.lane.inner] = literal(0, INT64)
         columns = {turned.operand: self._columns(turned, count, lanes) for turned in plan.loads}
@@ -73,6 +102,8 @@ class TransposingWriter:
 
     def _columns(self, turned: Turned, count: int, lanes: int) -> list[Register]:
         """For each of `count` elements of the turned axis, the operand's elements across the lanes."""
+        if self.plan.parts(turned):
+            return self._taken_apart(turned, count, lanes)
         emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.plan.lane.size
         rows: list[Register] = []
         for number in range(lanes):
@@ -88,3 +119,19 @@ class TransposingWriter:
                 rows.append(builder.masked_load(place, lane_mask(count, size), literal(0, dtype, size), dtype))
         rows += [literal(0, dtype, size)] * (size - lanes)
         return transposed(builder, rows)[:count]
+
+    def _taken_apart(self, turned: Turned, width: int, lanes: int) -> list[Register]:
+        """The same from short rows that follow each other: whole vectors of them, lane by lane."""
+        emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.plan.lane.size
+        first = substitute(turned.address, {self.plan.lane.inner: 0, self.plan.turned.inner: 0})
+        place = builder.offset(emitter.operands[turned.operand], emitter.integer(first), dtype)
+        vectors: list[Register] = []
+        for start in range(0, lanes * width, size):
+            here, active = builder.offset(place, start, dtype), min(size, lanes * width - start)
+            if active == size:
+                vectors.append(builder.load(here, dtype, size))
+            else:
+                vectors.append(builder.masked_load(here, lane_mask(active, size), literal(0, dtype, size), dtype))
+        elements = [min(lane, lanes - 1) * width for lane in range(size)]
+        places = [[divmod(element + number, size) for element in elements] for number in range(width)]
+        return [picked(builder, vectors, each) for each in places]
