@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -15,6 +16,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import problem_of
 from tensorwright.kernels.convolution.winograd_packing import transformed_weights
 from tensorwright.kernels.convolution.winograd_phases import apart
+from tensorwright.kernels.convolution.winograd_plan import WinogradCut, WinogradPlan
 from tensorwright.kernels.convolution.winograd_tiles import TileAxis, most_taps
 from tensorwright.kernels.convolution.winograd_transform import finite_points
 from tensorwright.kernels.cpu.winograd import WinogradConvolution
@@ -43,6 +45,7 @@ SHAPES = (
     Shape("7x6-stride-2", (1, 1, 21, 10), 24, (7, 6), (2, 2), begin=(0, 1), end=(4, 3), tail=""),
     Shape("3x3-stride-2", (BATCH, 20, 13, 9), 24, (3, 3), (2, 2), begin=(1, 1), tail="bias add relu"),
     Shape("14x14", (1, 16, 14, 14), 32, (3, 3), begin=(1, 1), tail="bias add relu"),
+    Shape("many-weights", (1, 96, 7, 6), 192, (3, 3), begin=(1, 1), tail="bias"),
     Shape("5x5-short", (1, 16, 7, 6), 16, (5, 5), begin=(2, 2), tail="bias"),
     Shape("14x14-stride-2", (1, 32, 14, 14), 64, (3, 3), (2, 2), begin=(1, 1), tail="bias relu"),
     Shape("3x3-stride-2-lopsided", (2, 18, 12, 18), 48, (3, 3), (2, 2), begin=(0, 1), end=(1, 0), tail="scale add"),
@@ -72,6 +75,10 @@ def _check(region: Region, config: Config, target: Target, rng: np.random.Genera
     assert error < TOLERANCE[config.option("rows") + _taps(region)[0] - 1], (config, error)
 
 
+def _kind(config: Config) -> tuple[int, ...]:
+    return tuple(config.option(name) for name in ("rows", "columns", "prefetch"))
+
+
 def _taps(region: Region) -> list[int]:
     """Along each axis, the most of a phase, which the transforms are for."""
     problem = problem_of(region)
@@ -86,13 +93,26 @@ def test_configs(shape: Shape, target: str, rng: np.random.Generator):
     region, machine = shape.region(rng), TARGETS[target]
     configs = WinogradConvolution().configs(region, machine)
     (tall, low), (wide, narrow) = ({2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}[taps] for taps in _taps(region))
-    sizes = {(config.option("rows"), config.option("columns")): config for config in reversed(configs)}
-    assert set(sizes) == {(tall, wide), (tall, narrow), (low, narrow)}
-    chosen = configs if target == "avx512" and shape.name == "7x7" else list(sizes.values())
+    kinds = {_kind(config): config for config in reversed(configs)}
+    assert {kind[:2] for kind in kinds} == {(tall, wide), (tall, narrow), (low, narrow)}
+    assert {kind[2] for kind in kinds} == ({0, 1} if shape.name == "many-weights" else {0})
+    chosen = configs if target == "avx512" and shape.name == "7x7" else list(kinds.values())
     if target != "avx512" and shape.kernel != (3, 3):
         chosen = chosen[:1]
     for number, config in enumerate(chosen):
         _check(region, config, machine, rng, 1 + number % 3)
+
+
+def test_short_tiles(rng: np.random.Generator):
+    """Where the last tiles have 2 of 4 outputs, 9 of 16 tiles have all points, and fewer products are expected."""
+    region, target = Shape("14x14", (1, 16, 14, 14), 32, (3, 3), begin=(1, 1)).region(rng), TARGETS["avx512"]
+    problem = problem_of(region)
+    assert problem is not None
+    plan = WinogradPlan(problem, WinogradCut(4, 4, 16, 14, 2, 1), target.float_lanes)
+    assert plan.tile_counts == (9, 12, 16)
+    several = replace(plan, cut=replace(plan.cut, tiles=8, pixels=8))
+    assert not several.is_short
+    assert plan.multiply_adds < several.multiply_adds
 
 
 def test_what_does_not_apply(rng: np.random.Generator):
