@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,9 @@ from tensorwright.codegen.compile import host_target_name
 from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.convolution.plan import Cut
+from tensorwright.kernels.cpu.convolution import DirectConvolution
+from tensorwright.kernels.cpu.convolution_lanewise import LanewiseConvolution
 from tensorwright.kernels.tactic import Kernel, Tactic
 from tensorwright.tensor.dim import is_static
 
@@ -59,6 +64,22 @@ def test_operators(case: Case, rng: np.random.Generator) -> None:
 def test_convolutions(shape: Shape, rng: np.random.Generator) -> None:
     region = shape.region(rng)
     check(region, inputs_of(region, rng, {}) if is_known(region) else [], rng, "generic", "lanewise convolution")
+
+
+@pytest.mark.parametrize("pixels_first", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("groups", [1, 80])
+def test_tasks_of_some_pixels_and_some_outputs(
+    groups: int, kernel: int, pixels_first: bool, rng: np.random.Generator
+) -> None:
+    shape = Shape("cut", (2, 80, 11, 9), 80, (kernel, kernel), begin=(kernel // 2,) * 2, groups=groups, tail="bias add")
+    region = shape.region(rng)
+    tactic = LanewiseConvolution() if groups > 1 else DirectConvolution()
+    first = tactic.configs(region, TARGET)[0]
+    for rows, pixels, outputs in ((1, 2, 1), (2, 3, 2), (11, 1, 2)):
+        cut = Cut(1 if groups > 1 else rows, 4, 1 if groups > 1 else 2, 1, True, pixels, outputs, pixels_first)
+        kernel_ = tactic.emit(region, replace(first, options=cut.options), TARGET)
+        assert check_slabs(region, kernel_, TARGET, inputs_of(region, rng, {}), rng)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
