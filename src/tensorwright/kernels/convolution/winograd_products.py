@@ -14,10 +14,13 @@ from tensorwright.tensor.dtype import FLOAT32, INT64
 ROUND = 4
 """Channels in one round of the innermost loop."""
 
+LINE = 16
+"""Elements in a cache line."""
+
 
 @dataclass(frozen=True)
 class Ahead:
-    """Weights needed soon: their distance in elements from those in use, and vectors of them for every round."""
+    """Weights needed soon: their distance in elements from those in use, and cache lines of them for every round."""
 
     distance: Register
     lines: int
@@ -91,7 +94,7 @@ class ProductEmitter(WinogradCode):
         """`count` tiles, at most `most`, for a group of output blocks."""
         builder, cut = self.builder, self.plan.cut
         sizes = even_sizes(most, cut.pixels)
-        lines = -(-ROUND * cut.blocks // len(sizes)) if cut.prefetch else 0
+        lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * len(sizes))) if cut.prefetch else 0
         group = self._scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
         first = before = 0
         for pixels, equal in groupby(sizes):
@@ -101,7 +104,7 @@ class ProductEmitter(WinogradCode):
             with self._each(literal(first, INT64), limit, pixels) as tile:
                 shift = self._scaled(tile, self.plan.lanes)
                 turn, _ = self._divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
-                ahead = Ahead(builder.add(group, self._scaled(turn, lines * self.plan.lanes)), lines)
+                ahead = Ahead(builder.add(group, self._scaled(turn, lines * LINE)), lines)
                 self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
             first, before = stop, before + times
 
@@ -144,7 +147,7 @@ class ProductEmitter(WinogradCode):
             place = self._moved(factors, self._scaled(channel, self.plan.cut.blocks * self.plan.lanes))
             place = self._moved(place, ahead.distance)
             for line in range(ahead.lines):
-                self.builder.prefetch(self.builder.offset(place, line * self.plan.lanes, FLOAT32))
+                self.builder.prefetch(self.builder.offset(place, line * LINE, FLOAT32))
 
     def _round(
         self,
