@@ -83,8 +83,8 @@ def test_the_largest_saving_wins(
     [
         (4.5, (5.2, 5.0), [FIRST, SECOND, THIRD], 1),
         (5.5, (4.0, 5.0), [PAIR, THIRD], 1),
-        (3.0, (5.2, 5.0), [PAIR, THIRD], 0),
-        (9.0, (4.0, 5.0), [FIRST, SECOND, THIRD], 0),
+        (2.4, (5.2, 5.0), [PAIR, THIRD], 0),
+        (11.0, (4.0, 5.0), [FIRST, SECOND, THIRD], 0),
     ],
 )
 def test_close_times_are_measured_in_one_race(

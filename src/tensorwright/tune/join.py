@@ -11,7 +11,7 @@ LEAST_SAVING = 0.02
 """Part of the stages' time that a joined region must save: less may be a whim of the timer."""
 
 
-CLOSE = 1.5
+CLOSE = 2.0
 """Where one takes this many times as long as the other, times that were measured apart tell enough."""
 
 Comparison = Callable[[Searched, Sequence[Searched]], tuple[float, float]]
