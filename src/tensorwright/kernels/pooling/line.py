@@ -11,7 +11,7 @@ from tensorwright.codegen.scalar import lane_mask
 from tensorwright.kernels.convolution.tile import Sums
 from tensorwright.kernels.lanes import picked
 from tensorwright.kernels.pooling.plan import meets_no_padding
-from tensorwright.kernels.pooling.tile import PoolingTile, inverse
+from tensorwright.kernels.pooling.tile import Key, PoolingTile, inverse
 from tensorwright.tensor.dtype import BOOL, FLOAT32
 
 
@@ -29,12 +29,19 @@ class LineTile(PoolingTile):
 
     lanes: int
 
-    def _keys(self) -> dict[tuple[int, int, int], int]:
-        return {self._key: self.lanes}
+    @property
+    def _nothing(self) -> Register:
+        return self.combiner.nothing(self.lanes)
 
-    def _windows(self, rows: Sequence[Pointer]) -> Sums:
+    def _parts(self) -> Sequence[Key]:
+        return [(0, first, 0) for first in self._firsts()]
+
+    def _part(self, row: Pointer, key: Key) -> Register:
+        return self._load(row, key[1])
+
+    def _across(self, parts: Sums) -> Sums:
         axis, size = self.axes[-1], self.tile.columns.size
-        pieces = [Piece(first, self.combiner.all([self._load(row, first) for row in rows])) for first in self._firsts()]
+        pieces = [Piece(first, vector) for (_, first, _), vector in parts.items()]
         taps = []
         for tap in range(axis.kernel):
             wanted = [tap * axis.dilation + min(lane, size - 1) * axis.stride for lane in range(self.lanes)]
@@ -42,7 +49,7 @@ class LineTile(PoolingTile):
         return {self._key: self.combiner.all(taps)}
 
     @property
-    def _key(self) -> tuple[int, int, int]:
+    def _key(self) -> Key:
         """The vector is kept under its last column."""
         return 0, self.tile.columns.size - 1, 0
 
@@ -60,7 +67,7 @@ class LineTile(PoolingTile):
         return firsts
 
     def _load(self, row: Pointer, first: int) -> Register:
-        axis, run, lanes, nothing = self.axes[-1], self.tile.columns, self.lanes, self.combiner.nothing(self.lanes)
+        axis, run, lanes, nothing = self.axes[-1], self.tile.columns, self.lanes, self._nothing
         place = self.builder.offset(row, first, FLOAT32)
         if meets_no_padding(run):
             inside = [first + lane < self._span for lane in range(lanes)]
@@ -83,7 +90,7 @@ class LineTile(PoolingTile):
     def _holds(self, piece: Piece, number: int) -> bool:
         return piece.first <= number < piece.first + self.lanes
 
-    def _inverse_counts(self, columns: Sequence[int], others: int) -> dict[tuple[int, int, int], Register]:
+    def _inverse_counts(self, columns: Sequence[int], others: int) -> Sums:
         numbers = [inverse(count * others) for count in columns]
         numbers += numbers[-1:] * (self.lanes - len(numbers))
         same = len(set(numbers)) == 1

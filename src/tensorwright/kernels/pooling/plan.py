@@ -11,8 +11,8 @@ from tensorwright.kernels.convolution.plan import Plan
 from tensorwright.kernels.convolution.tiling import Run, even_sizes, runs_of
 from tensorwright.kernels.pooling.problem import Pooling
 
-UNROLLED_ROWS = 4
-"""Windows of at most so many rows have code of their own for every way in which padding cuts them."""
+MOST_READS = 36
+"""There is code for every way in which padding cuts windows if together it reads at most so many rows."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,20 @@ class PoolingPlan(Plan):
     def spans(self) -> bool:
         return False
 
-    @property
+    @cached_property
     def walks_rows(self) -> bool:
         """Whether a loop goes through the rows of a window."""
-        return self.problem.axes[-2].kernel > UNROLLED_ROWS
+        return sum(len(rows) > 0 for run in self._unrolled_rows for rows in run.valid) > MOST_READS
 
     @cached_property
     def rows(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-2]
-        runs = runs_of(axis, (1,) * axis.output, walked=self.walks_rows)
-        return runs if self.walks_rows else _with_equal_counts(runs, self.pooling.counts[-2])
+        return runs_of(axis, (1,) * axis.output, walked=True) if self.walks_rows else self._unrolled_rows
+
+    @cached_property
+    def _unrolled_rows(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-2]
+        return _with_equal_counts(runs_of(axis, (1,) * axis.output), self.pooling.counts[-2])
 
     @cached_property
     def columns(self) -> tuple[Run, ...]:

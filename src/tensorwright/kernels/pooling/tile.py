@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.ir import Pointer, Register, literal
-from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.convolution.tile import Sums, TileEmitter
 from tensorwright.kernels.pooling.combine import Combiner
 from tensorwright.kernels.pooling.plan import PoolingPlan
 from tensorwright.tensor.dtype import FLOAT32
 
+Key = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class PoolingTile(TileEmitter):
-    """Neighbouring outputs of a row; how they read rows of the input is up to subclasses.
+    """Neighbouring outputs of a row; how they lie in vectors, and those of the input, is up to subclasses.
 
-    All rows under the windows are read at once, those that are padding left out, unless there are many: then a loop
-    goes through them. There is a loop for every axis further out.
+    Vectors of the input are combined along all axes but the last one first, which neighbouring windows share; then
+    along the last one. All rows under the windows are read at once, those that are padding left out, unless that takes
+    too much code: then a loop goes through them. There is a loop for every axis further out.
     """
 
     plan: PoolingPlan
@@ -26,24 +28,37 @@ class PoolingTile(TileEmitter):
 
     def pooled(self, x: Pointer, positions: Sequence[Register]) -> Sums:
         """The finished maxima or means of the tile at the given position, of one image and channel block."""
-        keys = self._keys()
-        start = {key: self.combiner.nothing(lanes) for key, lanes in keys.items()}
-        sums = self.sum(start, x, x, positions)
+        found = self.sum(dict.fromkeys(self._parts(), self._nothing), x, x, positions)
+        sums = found if self._at_once else self._across(found)
         return sums if self.combiner.is_max else self._averaged(sums, positions)
 
-    def _keys(self) -> dict[tuple[int, int, int], int]:
-        """The keys of the tile's outputs, and lanes of each."""
+    @property
+    def _nothing(self) -> Register:
+        """A vector of padding."""
         raise NotImplementedError
 
-    def _windows(self, rows: Sequence[Pointer]) -> Sums:
-        """Every output combined over the given rows, each of which starts where the tile's first window does."""
+    def _parts(self) -> Sequence[Key]:
+        """Keys of the vectors of a row of input under the windows."""
         raise NotImplementedError
 
-    def _inverse_counts(self, columns: Sequence[int], others: int) -> dict[tuple[int, int, int], Register]:
+    def _part(self, row: Pointer, key: Key) -> Register:
+        """One of these vectors, of a row that starts where the tile's first window does."""
+        raise NotImplementedError
+
+    def _across(self, parts: Sums) -> Sums:
+        """The vectors of a row combined along the last axis: one vector for every key of the outputs."""
+        raise NotImplementedError
+
+    def _inverse_counts(self, columns: Sequence[int], others: int) -> Sums:
         """For every output one over the product of its count along the last axis and of `others`."""
         raise NotImplementedError
 
     # ---- rows
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether no loop combines anything."""
+        return len(self.axes) == 2 and not self.plan.walks_rows
 
     def _outer(self, number: int, sums: Sums, x: Pointer, weights: Pointer, positions: Sequence[Register]) -> Sums:
         if number != len(self.axes) - 2 or self.plan.walks_rows:
@@ -58,12 +73,14 @@ class PoolingTile(TileEmitter):
         return self._with(sums, [x])
 
     def _with(self, sums: Sums, rows: Sequence[Pointer]) -> Sums:
-        if not rows:
-            return sums
-        found = self._windows([self.builder.opaque(row) for row in rows])
-        if len(self.axes) == 2 and not self.plan.walks_rows:
-            return found
-        return {key: self.combiner.all((value, found[key])) for key, value in sums.items()}
+        rows = [self.builder.opaque(row) for row in rows]
+        if self._at_once:
+            return self._windows(rows) if rows else self._across(sums)
+        return {key: self.combiner.all([*(self._part(row, key) for row in rows), value]) for key, value in sums.items()}
+
+    def _windows(self, rows: Sequence[Pointer]) -> Sums:
+        """The outputs of a few rows."""
+        return self._across({key: self.combiner.all([self._part(row, key) for row in rows]) for key in self._parts()})
 
     # ---- means
 
@@ -93,30 +110,42 @@ class PoolingTile(TileEmitter):
 class BlockedTile(PoolingTile):
     """Every vector holds neighbouring channels of one output."""
 
-    def _keys(self) -> dict[tuple[int, int, int], int]:
-        return {(0, column, 0): self.tile.outputs for column in range(self.tile.columns.size)}
+    @property
+    def _nothing(self) -> Register:
+        return self.combiner.nothing(self.tile.outputs)
 
-    def _windows(self, rows: Sequence[Pointer]) -> Sums:
-        axis, lanes, found = self.axes[-1], self.tile.outputs, {}
-        shared, known = axis.stride < _reach(axis), dict[int, Register]()
-        for column in range(self.tile.columns.size):
-            taps = [tap for tap, columns in enumerate(self.tile.columns.valid) if column in columns]
-            sources = [column * axis.stride + tap * axis.dilation for tap in taps]
-            if shared:
-                for source in sources:
-                    if source not in known:
-                        known[source] = self.combiner.all([self._vector(row, source) for row in rows])
-                values = [known[source] for source in sources]
-            else:
-                values = [self._vector(row, source) for row in rows for source in sources]
-            found[0, column, 0] = self.combiner.all(values) if values else self.combiner.nothing(lanes)
-        return found
+    def _parts(self) -> Sequence[Key]:
+        return sorted({(0, source, 0) for sources in self._sources() for source in sources})
 
-    def _vector(self, row: Pointer, source: int) -> Register:
-        place = self.builder.offset(row, source * self.memory.spatial[-1], FLOAT32)
+    def _part(self, row: Pointer, key: Key) -> Register:
+        place = self.builder.offset(row, key[1] * self.memory.spatial[-1], FLOAT32)
         return self.builder.load(place, FLOAT32, self.tile.outputs)
 
-    def _inverse_counts(self, columns: Sequence[int], others: int) -> dict[tuple[int, int, int], Register]:
+    def _across(self, parts: Sums) -> Sums:
+        return self._combined([[parts[0, source, 0] for source in sources] for sources in self._sources()])
+
+    def _windows(self, rows: Sequence[Pointer]) -> Sums:
+        axis = self.axes[-1]
+        if axis.stride <= (axis.kernel - 1) * axis.dilation:
+            return super()._windows(rows)
+        windows = [[(row, (0, source, 0)) for row in rows for source in sources] for sources in self._sources()]
+        return self._combined([[self._part(*each) for each in window] for window in windows])
+
+    def _sources(self) -> list[list[int]]:
+        """For every output, which columns from the first window's start on are under its window, padding left out."""
+        axis, columns = self.axes[-1], self.tile.columns
+        return [
+            [column * axis.stride + tap * axis.dilation for tap, valid in enumerate(columns.valid) if column in valid]
+            for column in range(columns.size)
+        ]
+
+    def _combined(self, windows: Sequence[Sequence[Register]]) -> Sums:
+        return {
+            (0, column, 0): self.combiner.all(window) if window else self._nothing
+            for column, window in enumerate(windows)
+        }
+
+    def _inverse_counts(self, columns: Sequence[int], others: int) -> Sums:
         lanes = self.tile.outputs
         return {(0, n, 0): literal(inverse(count * others), FLOAT32, lanes) for n, count in enumerate(columns)}
 
@@ -124,7 +153,3 @@ class BlockedTile(PoolingTile):
 def inverse(count: int) -> float:
     """One over a count; infinite for none, as the sum of nothing over nothing is no number."""
     return 1 / count if count else float("inf")
-
-
-def _reach(axis: Axis) -> int:
-    return (axis.kernel - 1) * axis.dilation + 1
