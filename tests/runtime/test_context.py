@@ -15,6 +15,7 @@ from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
 from tensorwright.runtime.profiler import profile
+from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import FLOAT32
 
 WIDTH = native_plans.WIDTH
@@ -307,9 +308,9 @@ def test_mapped_weights_are_not_copied(tmp_path):
 
 
 def test_too_little_memory_is_an_error_that_leaves_nothing_behind():
-    accountant = Accountant(limit=1500)
-    engine = Engine(native_plans.plan(), allocator=accountant, threads=20)
-    with pytest.raises(ExecutionError, match=r"Accountant could not allocate 2304 bytes .* for activations"):
+    accountant = Accountant(limit=5000)
+    engine = Engine(native_plans.plan(batch=Symbol("N", 1, 4, 640)), allocator=accountant, threads=20)
+    with pytest.raises(ExecutionError, match=r"Accountant could not allocate 11520 bytes .* for activations"):
         engine.create_execution_context()
     gc.collect()
     assert accountant.living.keys() == {engine._module.weights}

@@ -13,8 +13,9 @@ A plan's image has three entries, all with the C calling convention:
 The wake counter is read when a worker starts, so `run` may be called only after every worker has counted itself in:
 each worker adds one to READY before it waits, and the runtime waits for READY to reach threads-1.
 
-`context` points to CONTEXT_FIELDS, each 8 bytes. `team` points to TEAM_BYTES of zeroed memory aligned to 128 bytes,
-with one 32-bit counter at each of the TEAM_* offsets, far enough apart to share no cache line.
+`context` points to CONTEXT_FIELDS, each 8 bytes. `team` points to `team_bytes` of zeroed memory aligned to 128 bytes,
+with one 32-bit counter at each of the TEAM_* offsets and, from TEAM_CLAIMS on, one per thread every CLAIM_BYTES: far
+enough apart to share no cache line, but for FIRST, which is written and read together with WAKE.
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ CONTEXT_BYTES = 8 * len(CONTEXT_FIELDS)
 TEAM_ARRIVED = 0
 TEAM_GENERATION = 128
 TEAM_WAKE = 256
+TEAM_FIRST = 260
 TEAM_STOP = 384
 TEAM_READY = 512
 TEAM_SLEEPERS = 640
-TEAM_BYTES = 768
+TEAM_CLAIMS = 768
+CLAIM_BYTES = 128
 
 ALIGNMENT = 64
+
+
+def team_bytes(threads: int) -> int:
+    """Bytes of the counters of a team."""
+    return TEAM_CLAIMS + CLAIM_BYTES * threads
 
 
 def field_offset(name: str) -> int:

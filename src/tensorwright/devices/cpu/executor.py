@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, TEAM_BYTES, field_offset
+from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, field_offset, team_bytes
 from tensorwright.devices.cpu.code import CodeImage, syscall_address
 from tensorwright.devices.cpu.memory import buffer_address, read_only_memory
 from tensorwright.devices.cpu.team import Team
@@ -55,7 +55,7 @@ class CpuExecutor:
         plan = module.plan
         self._module = module
         counts = (len(plan.bindings), len(plan.symbols))
-        fields = TEAM_BYTES
+        fields = team_bytes(module.threads)
         tables = fields + CONTEXT_BYTES
         self._control = Buffer(
             module.allocator, tables + 8 * sum(counts), _CONTROL_ALIGNMENT, f"the control block of '{plan.name}'"

@@ -10,7 +10,7 @@ from os import getpid
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.abi import TEAM_BYTES, TEAM_READY
+from tensorwright.devices.cpu.abi import TEAM_READY, team_bytes
 from tensorwright.devices.cpu.code import CodeImage
 
 STOP_TIMEOUT = 5.0
@@ -52,7 +52,7 @@ class Team:
     def _start(self) -> None:
         if self._finalizer is not None:
             self._finalizer.detach()
-        ctypes.memset(self._counters, 0, TEAM_BYTES)
+        ctypes.memset(self._counters, 0, team_bytes(self._count + 1))
         threads = [
             threading.Thread(
                 target=self._image.worker, args=(self._context, number), name=f"tensorwright-team-{number}", daemon=True
