@@ -12,6 +12,10 @@ from graphs import drawn, given, network
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen import team
+from tensorwright.codegen.compile import compile_object
+from tensorwright.codegen.entry import Address, EntryStep, entry_module
+from tensorwright.codegen.link import link
+from tensorwright.codegen.target import target_named
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.matmul import MatMul
@@ -192,3 +196,15 @@ def test_results_are_equal_whoever_does_which_share(rng, monkeypatch, rounds):
             for _ in range(1000):
                 (found,) = engine(x).values()
                 np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline", "aarch64"])
+def test_the_entry_compiles_for_every_target_without_relocation(name):
+    target = target_named(name)
+    steps = [
+        EntryStep("kernel", (Address("binding", 1), Address("binding", 0)), (), tasks, free)
+        for tasks, free in ((4, 0), (8, 6), (8, 0))
+    ]
+    kernel = "define void @kernel(ptr %out, ptr %in, ptr %workspace, i64 %begin, i64 %end) { ret void }"
+    objects = [compile_object(text, target) for text in (entry_module(steps, (), 64, target), kernel)]
+    assert {"run", "worker", "stop"} <= set(link(objects).functions)
