@@ -28,12 +28,9 @@ class Tensorwright:
     """Built at the default level; the plan is kept beside the model."""
 
     def __init__(self, model: Path, threads: int) -> None:
-        import tensorwright as tw
+        from benchmarks.plans import load_or_build
 
-        plan = model.with_suffix(f".{threads}.plan")
-        if not plan.exists():
-            tw.build(model, threads=threads).save(plan)
-        self._engine = tw.load(plan)
+        self._engine = load_or_build(model, threads)
         self._name = self._engine.get_binding_name(0)
 
     def __call__(self, array: Array) -> Array:

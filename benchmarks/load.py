@@ -22,13 +22,13 @@ import numpy as np
 import typer
 from rich.markdown import Markdown
 
-import tensorwright
 from benchmarks.build import BuildRow, measure_builds
 from benchmarks.engines import convert
 from benchmarks.environments import CACHE, console, interpreters
 from benchmarks.fresh import run_fresh
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
+from benchmarks.plans import load_or_build
 from benchmarks.report import costs
 
 RUNS = 5
@@ -146,8 +146,8 @@ def fresh(engine: str, model: Path, threads: int, source: Path, python: str) -> 
 
 def prepare(engine: str, model: Path, shape: tuple[int, ...], threads: int, python: str) -> str:
     """Make the engine's file if it is missing; returns why that fails, empty if it does not."""
-    if engine.startswith("tensorwright") and not _is_loadable(plan := model.with_suffix(f".{threads}.plan")):
-        tensorwright.build(model, threads=threads).save(plan)
+    if engine.startswith("tensorwright"):
+        load_or_build(model, threads).close()
     if engine == "onnxruntime (optimised)" and not model.with_suffix(".ort").exists():
         import onnxruntime
 
@@ -156,14 +156,6 @@ def prepare(engine: str, model: Path, shape: tuple[int, ...], threads: int, pyth
         options.add_session_config_entry("session.save_model_format", "ORT")
         onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return convert(engine, model, shape, python)
-
-
-def _is_loadable(plan: Path) -> bool:
-    try:
-        tensorwright.load(plan).close()
-    except (FileNotFoundError, tensorwright.PlanError):
-        return False
-    return True
 
 
 def measure(
