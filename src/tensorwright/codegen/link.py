@@ -17,6 +17,8 @@ _NO_BITS = 8
 _SYMBOL_TABLE, _RELOCATIONS = 2, 4
 _X86_64, _AARCH64 = 62, 183
 _PAGE = 4096
+_CACHE_LINE = 64
+"""Every section starts at a multiple of this, so that the size of one function does not shift the loops of others."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _lay_out(objects: Sequence[_Object]) -> tuple[bytearray, dict[tuple[int, int
                 continue
             if section.flags & 1:
                 raise BuildError(f"section {section.name} of generated code is writable; images hold constants only")
-            image.extend(bytes(-len(image) % max(section.alignment, 16)))
+            image.extend(bytes(-len(image) % max(section.alignment, _CACHE_LINE)))
             placed[number, index] = len(image)
             body = bytes(section.size) if section.type == _NO_BITS else item.data[section.offset :][: section.size]
             image.extend(body)

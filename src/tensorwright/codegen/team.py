@@ -190,7 +190,8 @@ done:
 def _do_share() -> str:
     """Does a claimed share of the steps from `begin` up to `end`; the last share of all opens the next generation."""
     return f"""
-define internal void @do_share(ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end) nounwind {{
+define internal void @do_share(ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end)
+    nounwind noinline align 64 {{
 entry:
   br label %next
 next:
@@ -221,7 +222,7 @@ def _await_group(pause: str) -> str:
     """Waits for the end of a generation; after a while, does the shares that nobody has claimed."""
     arguments = "ptr %context, ptr %team, i64 %threads, i64 %begin, i64 %end, i32 %generation"
     return f"""
-define internal void @await_group({arguments}) nounwind noinline {{
+define internal void @await_group({arguments}) nounwind noinline align 64 {{
 entry:
   %current = getelementptr i8, ptr %team, i64 {abi.TEAM_GENERATION}
   br label %spin
