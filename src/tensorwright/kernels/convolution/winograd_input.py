@@ -48,7 +48,7 @@ class InputEmitter(WinogradCode):
         copied = builder.opaque(copied)
         for block in range(plan.channel_blocks):
             distance = block * plan.cut.tiles * plan.lanes
-            places = target.moved(lambda place, distance=distance: builder.offset(place, distance, FLOAT32))
+            places = target.moved(partial(builder.offset, elements=distance, dtype=FLOAT32))
             load = partial(patch.phases, builder, copied, block)
             self._transform_phase(places, (plan.height, plan.width), (0, 0), load)
 

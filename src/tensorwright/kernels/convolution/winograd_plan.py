@@ -58,7 +58,9 @@ class WinogradCut:
 
 
 def winograd_cut_of(config: Config) -> WinogradCut:
-    return WinogradCut(**{**dict(config.options), "prefetch": bool(config.option("prefetch"))})
+    sizes = dict(config.options)
+    prefetch = bool(sizes.pop("prefetch"))
+    return WinogradCut(**sizes, prefetch=prefetch)
 
 
 @dataclass(frozen=True)
