@@ -166,7 +166,7 @@ def test_arm_code_compiles(rng: np.random.Generator):
 
 def test_a_network_joins(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator):
     """Inverted residuals, all of whose chains are joined, give what the definitions give."""
-    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, stages, compare: float(len(item.region.stages) == 3))
+    monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, *_: float(len(item.region.stages) == 3))
     x = input_value("x", TensorType(FLOAT32, (1, 24, 8, 8)))
     first = Chain("first", (1, 24, 8, 8), (Link(40, tail="bias clip"), depthwise(), Link(24, tail="bias shortcut")))
     second = Chain("second", (1, 24, 8, 8), (Link(48, tail="bias clip"), depthwise(3, 2), Link(33)))
