@@ -177,6 +177,17 @@ class FunctionBuilder:
     def mul(self, left: Register, right: Register) -> Register:
         return self.binary("fmul contract" if left.dtype.is_float else "mul", left, right)
 
+    def scaled(self, value: Register, factor: int) -> Register:
+        """An i64 multiplied by a number."""
+        return self.mul(value, literal(factor, INT64))
+
+    def divided(self, value: Register, extent: int) -> tuple[Register, Register]:
+        """Quotient and remainder of an i64 that is not negative, by a positive number."""
+        if extent == 1:
+            return value, literal(0, INT64)
+        divisor = literal(extent, INT64)
+        return self.binary("udiv", value, divisor), self.binary("urem", value, divisor)
+
     def div(self, left: Register, right: Register) -> Register:
         opcode = {"float": "fdiv", "signed": "sdiv"}.get(left.dtype.kind, "udiv")
         return self.binary(opcode, left, right)

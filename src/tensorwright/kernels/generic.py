@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.flatten import FlatComputation, flatten
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.nest import Nest, NestEmitter, arrange
-from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Load, scalar_atoms, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.slabs import Slabs, slabs_along
-from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, signature
 from tensorwright.tensor.dim import Symbol, coefficient_of, is_static, symbols_of, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -39,13 +38,8 @@ class Generic:
         nest = arrange(flat)
         symbols = region_symbols(region)
         in_place = _in_place(region, config, flat)
-        builder = FunctionBuilder(target=target)
-        emitter = ScalarEmitter(
-            builder,
-            target,
-            [Pointer(f"%in{i}") for i in range(len(operands))],
-            {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)},
-        )
+        emitter = argument_emitter(len(operands), symbols, target)
+        builder = emitter.builder
         NestEmitter(nest, emitter, Pointer("%out"), region.output.type.dtype).run(
             Register("%begin", INT64), Register("%end", INT64)
         )

@@ -36,7 +36,7 @@ class ConcatenationTasks(TaskEmitter):
         units: Span,
     ) -> None:
         images = [
-            self.builder.offset(operand, self._scaled(batch, memory.image), FLOAT32)
+            self.builder.offset(operand, self.builder.scaled(batch, memory.image), FLOAT32)
             for operand, memory in zip(self.operands, self.memories, strict=True)
         ]
         (blocks,) = (blocks for blocks in self.plan.runs if blocks.first == run.first)
@@ -53,9 +53,9 @@ class ConcatenationTasks(TaskEmitter):
         """The vector at the first position of the tile, in a block of an operand or `within` blocks further on."""
         memory, builder = self.memories[operand], self.builder
         place = builder.offset(self.operands[operand], block * memory.channel, FLOAT32)
-        place = builder.offset(place, self._scaled(within, memory.channel), FLOAT32)
+        place = builder.offset(place, self.builder.scaled(within, memory.channel), FLOAT32)
         for index, step in zip(places, memory.spatial, strict=True):
-            place = builder.offset(place, self._scaled(index, step), FLOAT32)
+            place = builder.offset(place, self.builder.scaled(index, step), FLOAT32)
         return builder.opaque(place)
 
     def _vector(self, rows: Sequence[Pointer], column: int) -> Register:

@@ -69,8 +69,8 @@ class BroadcastTile(TileEmitter):
         loop = builder.begin_loop(
             literal(taps.start, INT64), literal(taps.stop, INT64), 1, list(sums.values()), at_least_once=True
         )
-        source = self._moved(x, self._scaled(loop.index, distance))
-        place = self._moved(weights, self._scaled(loop.index, step))
+        source = self._moved(x, self.builder.scaled(loop.index, distance))
+        place = self._moved(weights, self.builder.scaled(loop.index, step))
         after = self._channels(dict(zip(sums, loop.carried, strict=True)), source, place, taps[:1])
         return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
 
@@ -78,7 +78,7 @@ class BroadcastTile(TileEmitter):
         """The loop over input channels, `unroll` of them in each round, and the rest behind it."""
         builder, channels = self.builder, self.channels
         step = -len(taps) * self.tile.outputs
-        before = self._moved(weights, self._scaled(channels.first, step))  # Where channel 0 would be.
+        before = self._moved(weights, self.builder.scaled(channels.first, step))  # Where channel 0 would be.
 
         def one_round(values: Sequence[Register], channel: Register, count: int) -> Sums:
             return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
@@ -105,7 +105,7 @@ class BroadcastTile(TileEmitter):
         builder, tile = self.builder, self.tile
         step = len(taps) * tile.outputs
         source = builder.opaque(self._moved(x, self._channel_offset(channel)))
-        place = builder.opaque(self._moved(weights, self._scaled(channel, step)))
+        place = builder.opaque(self._moved(weights, self.builder.scaled(channel, step)))
         if self.prefetch:
             for line in range(0, count * step, LINE):
                 builder.prefetch(builder.offset(place, PREFETCH_DISTANCE + line, FLOAT32))
@@ -122,10 +122,10 @@ class BroadcastTile(TileEmitter):
     def _channel_offset(self, channel: Register) -> Register:
         builder, memory = self.builder, self.memory
         if memory.block == 1:
-            return self._scaled(channel, memory.channel)
+            return self.builder.scaled(channel, memory.channel)
         outer = builder.binary("lshr", channel, literal(memory.block.bit_length() - 1, INT64))
         inner = builder.binary("and", channel, literal(memory.block - 1, INT64))
-        return builder.add(self._scaled(outer, memory.channel), inner)
+        return builder.add(self.builder.scaled(outer, memory.channel), inner)
 
     def _taps(self, sums: Sums, x: Pointer, weights: Pointer, taps: Sequence[int]) -> None:
         """Taps of the last axis for one channel, added to the accumulators in place.
@@ -189,12 +189,12 @@ class BroadcastTasks(TaskEmitter):
         if problem.groups == 1:
             return Channels(literal(0, INT64), problem.channels, unroll)
         outputs = literal(problem.outputs, INT64)
-        first_output = self._scaled(block, plan.lanes)
-        first = self._scaled(builder.binary("udiv", first_output, outputs), problem.channels)
+        first_output = self.builder.scaled(block, plan.lanes)
+        first = self.builder.scaled(builder.binary("udiv", first_output, outputs), problem.channels)
         if not plan.spans:
             return Channels(first, problem.channels, unroll)
         last_output = builder.add(first_output, literal(plan.lanes - 1, INT64))
         last_output = builder.intrinsic("smin", (last_output, literal(problem.all_outputs - 1, INT64)))
-        last = self._scaled(builder.binary("udiv", last_output, outputs), problem.channels)
+        last = self.builder.scaled(builder.binary("udiv", last_output, outputs), problem.channels)
         count = builder.add(builder.sub(last, first), literal(problem.channels, INT64))
         return Channels(first, count, unroll)

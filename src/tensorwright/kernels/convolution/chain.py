@@ -55,12 +55,12 @@ class ChainEmitter:
     def run(self, begin: Register, end: Register) -> None:
         builder, plan = self.builder, self.plan
         with self._each(Span(begin, end)) as task:
-            rest, part = self._divided(task, plan.strips.parts)
-            image, number = self._divided(rest, plan.strip_tasks)
-            first = self._scaled(number, plan.strips.count)
+            rest, part = self.builder.divided(task, plan.strips.parts)
+            image, number = self.builder.divided(rest, plan.strip_tasks)
+            first = self.builder.scaled(number, plan.strips.count)
             stop = self._least(builder.add(first, literal(plan.strips.count, INT64)), plan.strip_count)
             with self._each(Span(first, stop)) as strip:
-                low = self._scaled(strip, plan.strips.height)
+                low = self.builder.scaled(strip, plan.strips.height)
                 high = self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output)
                 is_first = builder.compare("eq", strip, first)
                 self._strip(_Strip(image, part, low, high, is_first))
@@ -96,7 +96,7 @@ class ChainEmitter:
             )
             with self._each(shared) as group:
                 within = builder.sub(group, literal(run.first, INT64))
-                block = builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
+                block = builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
                 blocks = Span(block, builder.add(block, literal(len(run.lanes), INT64)))
                 held = self.workspace if self.plan.has_ring else self._held(block, low)
                 units = self._units(before, Span(done, high))
@@ -108,14 +108,14 @@ class ChainEmitter:
     def _first_input(self, row: Register) -> Register:
         """The first row of input that the rows of the result from a given one on read."""
         axis = self.plan.rows
-        first = self.builder.sub(self._scaled(row, axis.stride), literal(axis.before, INT64))
+        first = self.builder.sub(self.builder.scaled(row, axis.stride), literal(axis.before, INT64))
         return self._least(self._extremum("smax", first, 0), axis.input)
 
     def _last_input(self, row: Register) -> Register:
         """The row of input behind the last one that the rows of the result before a given one read."""
         axis = self.plan.rows
         further = self.plan.reach - axis.stride - axis.before
-        last = self.builder.add(self._scaled(row, axis.stride), literal(further, INT64))
+        last = self.builder.add(self.builder.scaled(row, axis.stride), literal(further, INT64))
         return self._least(self._extremum("smax", last, 0), axis.input)
 
     def _units(self, member: TaskEmitter, rows: Span) -> Span:
@@ -125,13 +125,13 @@ class ChainEmitter:
         size = self.plan.part_groups
         if size >= total:
             return Span(literal(0, INT64), literal(total, INT64))
-        low = self._scaled(part, size)
+        low = self.builder.scaled(part, size)
         return Span(low, self._least(self.builder.add(low, literal(size, INT64)), total))
 
     # ---- memory
 
     def _image(self, member: TaskEmitter, image: Register) -> Pointer:
-        return self.builder.offset(member.x, self._scaled(image, member.memory.image), FLOAT32)
+        return self.builder.offset(member.x, self.builder.scaled(image, member.memory.image), FLOAT32)
 
     def _held(self, block: Register, row: Register) -> Pointer:
         """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
@@ -143,26 +143,18 @@ class ChainEmitter:
         return self._before(place, self.plan.result_memory, literal(0, INT64), row)
 
     def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
-        distance = self.builder.add(self._scaled(block, memory.channel), self._scaled(row, memory.spatial[0]))
+        distance = self.builder.add(
+            self.builder.scaled(block, memory.channel), self.builder.scaled(row, memory.spatial[0])
+        )
         return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), FLOAT32)
 
     # ---- numbers and control
-
-    def _scaled(self, value: Register, factor: int) -> Register:
-        return self.builder.mul(value, literal(factor, INT64))
 
     def _least(self, value: Register, bound: int) -> Register:
         return self._extremum("smin", value, bound)
 
     def _extremum(self, name: str, value: Register, bound: int) -> Register:
         return self.builder.intrinsic(name, (value, literal(bound, INT64)))
-
-    def _divided(self, value: Register, extent: int) -> tuple[Register, Register]:
-        """Quotient and remainder."""
-        if extent == 1:
-            return value, literal(0, INT64)
-        divisor = literal(extent, INT64)
-        return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
 
     @contextmanager
     def _each(self, span: Span, step: int = 1) -> Iterator[Register]:

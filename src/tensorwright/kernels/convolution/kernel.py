@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
@@ -15,7 +14,7 @@ from tensorwright.kernels.convolution.problem import Problem, packings
 from tensorwright.kernels.convolution.tasks import TaskEmitter, written
 from tensorwright.kernels.convolution.tile import input_memory
 from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.tactic import Config, Kernel, Packing, signature
+from tensorwright.kernels.tactic import Config, Kernel, Packing, argument_emitter, signature
 from tensorwright.tensor.dtype import INT64
 
 
@@ -24,15 +23,14 @@ def kernel_of(
 ) -> Kernel:
     """The kernel of a convolution region whose tiles are summed by the given kind of emitter."""
     problem, symbols = plan.problem, region_symbols(region)
-    builder = FunctionBuilder(target=target)
-    operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
-    values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+    emitter = argument_emitter(len(region.inputs), symbols, target)
+    builder, operands = emitter.builder, emitter.operands
     epilogue = epilogue_of(region, config.inputs, config.output)
     in_place = in_place_inputs(region, config, plan.problem, epilogue)
     tasks(
         plan=plan,
         memory=input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block),
-        emitter=ScalarEmitter(builder, target, operands, values),
+        emitter=emitter,
         epilogue=epilogue,
         output=Pointer("%out"),
         x=operands[problem.x],

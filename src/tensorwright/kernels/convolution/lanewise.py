@@ -91,7 +91,7 @@ class LanewiseTasks(TaskEmitter):
             tap_weights=channels * tile.outputs,
             channels=channels,
         )
-        image = self.builder.offset(image, self._scaled(block, self.memory.channel), FLOAT32)
+        image = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), FLOAT32)
         return emitter.sum(self._initial(tile, block), image, weights, places)
 
 

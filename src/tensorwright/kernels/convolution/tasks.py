@@ -84,14 +84,14 @@ class TaskEmitter:
         inner, outer = plan.pixel_tasks, plan.output_tasks
         if cut.pixels_first:
             inner, outer = outer, inner
-        task, low = self._split(task, inner)
-        task, high = self._split(task, outer)
+        task, low = self.builder.divided(task, inner)
+        task, high = self.builder.divided(task, outer)
         pixel, group = (high, low) if cut.pixels_first else (low, high)
         position: list[Register] = []
         for axis in reversed(plan.outer):
-            task, index = self._split(task, axis.output)
+            task, index = self.builder.divided(task, axis.output)
             position.insert(0, index)
-        image = self.builder.offset(self.x, self._scaled(task, self.memory.image), FLOAT32)
+        image = self.builder.offset(self.x, self.builder.scaled(task, self.memory.image), FLOAT32)
         units = self._span(pixel, cut.pixels, plan.units)
         groups = self._span(group, cut.outputs, plan.group_count)
         self.part(task, image, groups, position, units)
@@ -114,11 +114,11 @@ class TaskEmitter:
         """One group of output blocks, a member of `run`, for some units of pixels of one image."""
         plan = self.plan
         within = self.builder.sub(group, literal(run.first, INT64))
-        block = self.builder.add(self._scaled(within, len(run.lanes)), literal(run.block, INT64))
+        block = self.builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
         start = run.block * plan.lanes * plan.weights_per_output
         weights = self.builder.offset(self.weights, start, FLOAT32)
         size = sum(run.lanes) * plan.weights_per_output
-        weights = self.builder.offset(weights, self._scaled(within, size), FLOAT32)
+        weights = self.builder.offset(weights, self.builder.scaled(within, size), FLOAT32)
         for rows in plan.rows:
             with self._each(self._part(units, rows, plan.rows_are_units)) as row:
                 for columns in plan.columns:
@@ -137,7 +137,7 @@ class TaskEmitter:
     def _initial(self, tile: Tile, block: Register) -> Sums:
         start = [literal(0.0, FLOAT32, lanes) for lanes in tile.lanes]
         if self.bias is not None:
-            place = self.builder.offset(self.bias, self._scaled(block, self.plan.lanes), FLOAT32)
+            place = self.builder.offset(self.bias, self.builder.scaled(block, self.plan.lanes), FLOAT32)
             places = [self.builder.offset(place, number * self.plan.lanes, FLOAT32) for number in range(tile.blocks)]
             start = [self.builder.load(*each) for each in zip(places, [FLOAT32] * tile.blocks, tile.lanes, strict=True)]
         return {(row, column, number): start[number] for row, column in tile.pixels for number in range(tile.blocks)}
@@ -164,21 +164,11 @@ class TaskEmitter:
 
     # ---- numbers
 
-    def _scaled(self, value: Register, factor: int) -> Register:
-        return self.builder.mul(value, literal(factor, INT64))
-
-    def _split(self, value: Register, extent: int) -> tuple[Register, Register]:
-        """Quotient and remainder."""
-        if extent == 1:
-            return value, literal(0, INT64)
-        divisor = literal(extent, INT64)
-        return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
-
     def _span(self, number: Register, size: int, total: int) -> Span:
         """The part of `total` things that belongs to a task: `size` of them, fewer in the last."""
         if size >= total:
             return Span(literal(0, INT64), literal(total, INT64))
-        low = self._scaled(number, size)
+        low = self.builder.scaled(number, size)
         high = self.builder.add(low, literal(size, INT64))
         return Span(low, high if total % size == 0 else self._extremum("smin", high, total))
 
@@ -198,7 +188,7 @@ class TaskEmitter:
 
     def _start(self, run: Run, tile: Register) -> Register:
         """The first position of a tile."""
-        return self.builder.add(self._scaled(tile, run.size), literal(run.start - run.first * run.size, INT64))
+        return self.builder.add(self.builder.scaled(tile, run.size), literal(run.start - run.first * run.size, INT64))
 
     @contextmanager
     def _each(self, span: Span) -> Iterator[Register]:

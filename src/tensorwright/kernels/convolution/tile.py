@@ -109,7 +109,7 @@ class TileEmitter:
         axis, step = self.axes[number], self.memory.spatial[number]
         if self._is_ring(number):
             return self._walked(number, sums, x, weights, positions)
-        first = self._scaled(positions[number], axis.stride * step)
+        first = self.builder.scaled(positions[number], axis.stride * step)
         x = self._moved(x, first, -axis.before * step)
         if number == len(self.axes) - 1:
             return self._last(sums, x, weights)
@@ -138,7 +138,7 @@ class TileEmitter:
         low, high = self._tap_range(axis, positions[number])
         loop = builder.begin_loop(low, high, 1, list(sums.values()))
         source = self._tapped(number, x, positions, loop.index)
-        place = self._moved(weights, self._scaled(loop.index, self._weights_between(number)))
+        place = self._moved(weights, self.builder.scaled(loop.index, self._weights_between(number)))
         carried = dict(zip(sums, loop.carried, strict=True))
         after = self._outer(number + 1, carried, source, place, positions)
         return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
@@ -150,10 +150,10 @@ class TileEmitter:
         """Where a tap of an axis reads: `x` is where the first one does, or where a ring begins."""
         builder, axis, step = self.builder, self.axes[number], self.memory.spatial[number]
         if not self._is_ring(number):
-            return self._moved(x, self._scaled(tap, axis.dilation * step))
-        first = builder.sub(self._scaled(positions[number], axis.stride), literal(axis.before, INT64))
-        row = builder.add(first, self._scaled(tap, axis.dilation))
-        return self._moved(x, self._scaled(builder.binary("urem", row, literal(self.memory.ring, INT64)), step))
+            return self._moved(x, self.builder.scaled(tap, axis.dilation * step))
+        first = builder.sub(self.builder.scaled(positions[number], axis.stride), literal(axis.before, INT64))
+        row = builder.add(first, self.builder.scaled(tap, axis.dilation))
+        return self._moved(x, self.builder.scaled(builder.binary("urem", row, literal(self.memory.ring, INT64)), step))
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
         """All taps of the last axis, for the other axes' taps that `x` and `weights` are moved to."""
@@ -181,9 +181,6 @@ class TileEmitter:
         return prod(axis.kernel for axis in self.axes[number + 1 :]) * self.tap_weights
 
     # ---- addresses
-
-    def _scaled(self, value: Register, factor: int) -> Register:
-        return self.builder.mul(value, literal(factor, INT64))
 
     def _moved(self, base: Pointer, elements: Register, further: int = 0) -> Pointer:
         place = self.builder.offset(base, elements, FLOAT32)

@@ -32,9 +32,9 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         builder, plan = self.builder, self.plan
         loop = builder.begin_loop(begin, end, 1, [literal(-1, INT64)])
         with self.emitter.scope():
-            item, split = self._divided(loop.index, plan.cut.splits)
-            image, block = self._divided(item, plan.tile_blocks)
-            start = self._scaled(block, plan.cut.tiles)
+            item, split = self.builder.divided(loop.index, plan.cut.splits)
+            image, block = self.builder.divided(item, plan.tile_blocks)
+            start = self.builder.scaled(block, plan.cut.tiles)
             rest = builder.sub(literal(plan.tiles, INT64), start)
             count = builder.intrinsic("smin", (rest, literal(plan.cut.tiles, INT64)))
             with self._if(builder.compare("ne", item, loop.carried[0])):
@@ -47,14 +47,14 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
 
     def _transform_outputs(self, image: Register, split: Register, start: Register, count: Register) -> None:
         builder, plan = self.builder, self.plan
-        first = self._scaled(split, plan.split_blocks)
+        first = self.builder.scaled(split, plan.split_blocks)
         rest = builder.sub(literal(plan.output_blocks, INT64), first)
         blocks = builder.intrinsic("smin", (rest, literal(plan.split_blocks, INT64)))
         rows, columns = _by_outputs(plan.rows), _by_outputs(plan.columns)
         products = self.products
         with self._each(literal(0, INT64), blocks) as block, self._each(literal(0, INT64), count) as tile:
-            row, column = self._divided(builder.add(start, tile), plan.tiles_across)
-            source = self._moved(products, self._scaled(block, plan.cut.tiles * plan.lanes))
+            row, column = self.builder.divided(builder.add(start, tile), plan.tiles_across)
+            source = self._moved(products, self.builder.scaled(block, plan.cut.tiles * plan.lanes))
             sources = self._tile_places(source, tile, row)
             place = [image, builder.add(first, block), row, column]
             for across in rows:
@@ -73,7 +73,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
             distances = [(line * plan.width.points + point) * plan.product_step for line in lines]
             values: list[Value] = [self._vector(source, distance) for distance in distances]
             if j == bias_point(width) and self.bias is not None:
-                bias = self._vector(self._moved(self.bias, self._scaled(place[1], plan.lanes)), 0)
+                bias = self._vector(self._moved(self.bias, self.builder.scaled(place[1], plan.lanes)), 0)
                 number = bias_point(height)
                 values[number] = combination(builder, (1, values[number]), (1, bias))
             by_column.append(transform_output(builder, values, rows.tile.outputs))
@@ -90,7 +90,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         lane = Variable("lane", plan.lanes)
         n, block = Variable("n", problem.batch), Variable("block", plan.output_blocks)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
-        starts = [self._scaled(place[2], plan.cut.rows), self._scaled(place[3], plan.cut.columns)]
+        starts = [self.builder.scaled(place[2], plan.cut.rows), self.builder.scaled(place[3], plan.cut.columns)]
         registers = [place[0], place[1], *starts, literal(0, INT64)]
         emitter.values.update(zip([n, block, *axes, lane], registers, strict=True))
         with emitter.scope():

@@ -53,10 +53,10 @@ class WinogradCode:
 
     def _tile_places(self, start: Pointer, tile: Register, row: Register) -> Places:
         """Where a tile lies in its block, by its number and row."""
-        everywhere = self._moved(start, self._scaled(tile, self.plan.lanes))
+        everywhere = self._moved(start, self.builder.scaled(tile, self.plan.lanes))
         if self.plan.last_column == self.plan.width:
             return Places(everywhere, everywhere)
-        return Places(everywhere, self._moved(start, self._scaled(self.builder.sub(tile, row), self.plan.lanes)))
+        return Places(everywhere, self._moved(start, self.builder.scaled(self.builder.sub(tile, row), self.plan.lanes)))
 
     def _place(self, places: Places, column: int) -> Pointer:
         """That of a column of points."""
@@ -67,16 +67,6 @@ class WinogradCode:
 
     def _moved(self, base: Pointer, elements: Register) -> Pointer:
         return self.builder.offset(base, elements, FLOAT32)
-
-    def _scaled(self, value: Register, factor: int) -> Register:
-        return self.builder.mul(value, literal(factor, INT64))
-
-    def _divided(self, value: Register, extent: int) -> tuple[Register, Register]:
-        """Quotient and remainder."""
-        if extent == 1:
-            return value, literal(0, INT64)
-        divisor = literal(extent, INT64)
-        return self.builder.binary("udiv", value, divisor), self.builder.binary("urem", value, divisor)
 
     @contextmanager
     def _each(self, low: Register, high: Register, step: int = 1) -> Iterator[Register]:

@@ -19,8 +19,8 @@ class InputEmitter(WinogradCode):
 
     def _transform_inputs(self, image: Register, start: Register, count: Register) -> None:
         with self._each(literal(0, INT64), count) as tile:
-            row, column = self._divided(self.builder.add(start, tile), self.plan.tiles_across)
-            x = self._moved(self.x, self._scaled(image, self.memory.image))
+            row, column = self.builder.divided(self.builder.add(start, tile), self.plan.tiles_across)
+            x = self._moved(self.x, self.builder.scaled(image, self.memory.image))
             target = self._tile_places(self.workspace, tile, row)
             if self.plan.patch is not None:
                 self._transform_patch(self.plan.patch, x, target, row, column)
@@ -39,7 +39,7 @@ class InputEmitter(WinogradCode):
         builder, plan = self.builder, self.plan
         copied = builder.offset(self.products, plan.points * plan.product_step, FLOAT32)
         starts = [
-            builder.add(self._scaled(index, size * plan.apart), literal(-axis.before * plan.apart, INT64))
+            builder.add(self.builder.scaled(index, size * plan.apart), literal(-axis.before * plan.apart, INT64))
             for axis, size, index in zip(
                 plan.problem.axes, (plan.cut.rows, plan.cut.columns), (row, column), strict=True
             )
@@ -59,11 +59,11 @@ class InputEmitter(WinogradCode):
         for axis, size, index, step in zip(
             plan.problem.axes, (plan.cut.rows, plan.cut.columns), (row, column), memory.spatial, strict=True
         ):
-            moved = self._moved(x, self._scaled(index, size * axis.stride * step))
+            moved = self._moved(x, self.builder.scaled(index, size * axis.stride * step))
             x = builder.offset(moved, -axis.before * step, FLOAT32)
         with self._each(literal(0, INT64), literal(plan.channel_blocks, INT64)) as block:
-            source = builder.opaque(self._moved(x, self._scaled(block, memory.channel)))
-            distance = self._scaled(block, plan.cut.tiles * plan.lanes)
+            source = builder.opaque(self._moved(x, self.builder.scaled(block, memory.channel)))
+            distance = self.builder.scaled(block, plan.cut.tiles * plan.lanes)
             places = target.moved(lambda place: self._moved(place, distance))
             down, right = plan.height.stride, plan.width.stride
 

@@ -32,15 +32,15 @@ class ProductEmitter(WinogradCode):
     def _multiply(self, split: Register, count: Register) -> None:
         builder, plan = self.builder, self.plan
         size = plan.problem.channels * plan.cut.blocks * plan.lanes
-        weights = self._moved(self.weights, self._scaled(split, plan.units * plan.groups * size))
+        weights = self._moved(self.weights, self.builder.scaled(split, plan.units * plan.groups * size))
         products = self.products
         points = builder.begin_loop(literal(0, INT64), literal(plan.points, INT64), 1, [literal(0, INT64)])
         unit = points.carried[0]
         with self.emitter.scope():
             phases = self._phases(points.index)
-            inputs = self._moved(self.workspace, self._scaled(unit, plan.input_step))
-            results = self._moved(products, self._scaled(points.index, plan.product_step))
-            own = self._moved(weights, self._scaled(unit, plan.groups * size))
+            inputs = self._moved(self.workspace, self.builder.scaled(unit, plan.input_step))
+            results = self._moved(products, self.builder.scaled(points.index, plan.product_step))
+            own = self._moved(weights, self.builder.scaled(unit, plan.groups * size))
             if plan.is_short:
                 count = self._tiles(points.index)
                 for number in plan.tile_counts:
@@ -53,7 +53,7 @@ class ProductEmitter(WinogradCode):
     def _tiles(self, point: Register) -> Register:
         """How many tiles have a point."""
         builder, plan = self.builder, self.plan
-        row, column = self._divided(point, plan.width.points)
+        row, column = self.builder.divided(point, plan.width.points)
         counts = []
         for index, count, axis, last in (
             (row, plan.tiles_down, plan.height, plan.last_row),
@@ -71,8 +71,8 @@ class ProductEmitter(WinogradCode):
         builder, cut, lanes = self.builder, self.plan.cut, self.plan.lanes
         size = self.plan.problem.channels * cut.blocks * lanes
         with self._each(literal(0, INT64), literal(self.plan.groups, INT64)) as group:
-            factors = self._moved(weights, self._scaled(builder.mul(group, phases), size))
-            target = self._moved(results, self._scaled(group, cut.blocks * cut.tiles * lanes))
+            factors = self._moved(weights, self.builder.scaled(builder.mul(group, phases), size))
+            target = self._moved(results, self.builder.scaled(group, cut.blocks * cut.tiles * lanes))
             self._multiply_tiles(inputs, factors, target, phases, most, count)
 
     def _phases(self, point: Register) -> Register:
@@ -80,7 +80,7 @@ class ProductEmitter(WinogradCode):
         builder, (height, width) = self.builder, (self.plan.height, self.plan.width)
         if self.plan.units == self.plan.points:
             return literal(1, INT64)
-        row, column = self._divided(point, width.points)
+        row, column = self.builder.divided(point, width.points)
         counts = []
         for axis, index in ((height, row), (width, column)):
             common, last = (literal(axis.phases(number), INT64) for number in (0, axis.points - 1))
@@ -95,16 +95,16 @@ class ProductEmitter(WinogradCode):
         builder, cut = self.builder, self.plan.cut
         sizes = even_sizes(most, cut.pixels)
         lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * len(sizes))) if cut.prefetch else 0
-        group = self._scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
+        group = self.builder.scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
         first = before = 0
         for pixels, equal in groupby(sizes):
             times = len(list(equal))
             stop = first + pixels * times
             limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
             with self._each(literal(first, INT64), limit, pixels) as tile:
-                shift = self._scaled(tile, self.plan.lanes)
-                turn, _ = self._divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
-                ahead = Ahead(builder.add(group, self._scaled(turn, lines * LINE)), lines)
+                shift = self.builder.scaled(tile, self.plan.lanes)
+                turn, _ = self.builder.divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
+                ahead = Ahead(builder.add(group, self.builder.scaled(turn, lines * LINE)), lines)
                 self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
             first, before = stop, before + times
 
@@ -119,8 +119,8 @@ class ProductEmitter(WinogradCode):
         else:
             loop = builder.begin_loop(literal(0, INT64), phases, 1, sums, at_least_once=True)
             size = plan.problem.channels * plan.cut.blocks * plan.lanes
-            inputs = self._moved(inputs, self._scaled(loop.index, plan.input_step))
-            factors = self._moved(factors, self._scaled(loop.index, size))
+            inputs = self._moved(inputs, self.builder.scaled(loop.index, plan.input_step))
+            factors = self._moved(factors, self.builder.scaled(loop.index, size))
             sums = builder.end_loop(loop, self._phase(inputs, factors, loop.carried, pixels, ahead))
         for block in range(plan.cut.blocks):
             for pixel in range(pixels):
@@ -144,7 +144,7 @@ class ProductEmitter(WinogradCode):
     def _prefetch(self, factors: Pointer, channel: Register, ahead: Ahead) -> None:
         """Ask for the weights of the next group, which follow those of this one, a part with every register tile."""
         if ahead.lines:
-            place = self._moved(factors, self._scaled(channel, self.plan.cut.blocks * self.plan.lanes))
+            place = self._moved(factors, self.builder.scaled(channel, self.plan.cut.blocks * self.plan.lanes))
             place = self._moved(place, ahead.distance)
             for line in range(ahead.lines):
                 self.builder.prefetch(self.builder.offset(place, line * LINE, FLOAT32))
@@ -161,9 +161,9 @@ class ProductEmitter(WinogradCode):
         builder, plan, blocks = self.builder, self.plan, self.plan.cut.blocks
         outer = builder.binary("lshr", channel, literal(plan.lanes.bit_length() - 1, INT64))
         inner = builder.binary("and", channel, literal(plan.lanes - 1, INT64))
-        distance = builder.add(self._scaled(outer, plan.cut.tiles * plan.lanes), inner)
+        distance = builder.add(self.builder.scaled(outer, plan.cut.tiles * plan.lanes), inner)
         source = builder.opaque(self._moved(inputs, distance))
-        place = builder.opaque(self._moved(factors, self._scaled(channel, blocks * plan.lanes)))
+        place = builder.opaque(self._moved(factors, self.builder.scaled(channel, blocks * plan.lanes)))
         result = list(sums)
         for number in range(count):
             weights = [self._vector(place, (number * blocks + block) * plan.lanes) for block in range(blocks)]

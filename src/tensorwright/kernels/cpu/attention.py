@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import Problem, problem_of
@@ -13,9 +12,8 @@ from tensorwright.kernels.attention.write import AttentionWriter, Cut
 from tensorwright.kernels.generic import region_symbols
 from tensorwright.kernels.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.matmul.shapes import task_groups, tile_shapes
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, plain_inputs, signature
 from tensorwright.tensor.dim import tuning_value
-from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 BLOCK_ROWS = 16
@@ -43,10 +41,9 @@ class Attention:
         problem = problem_of(region)
         assert problem is not None
         cut, symbols = _cut(problem, config, target), region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        AttentionWriter(cut, ScalarEmitter(builder, target, inputs, values)).write()
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        AttentionWriter(cut, emitter).write()
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,

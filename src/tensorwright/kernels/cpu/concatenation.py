@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
@@ -21,7 +20,7 @@ from tensorwright.kernels.convolution.tiling import even_sizes
 from tensorwright.kernels.generic import blockable, region_symbols
 from tensorwright.kernels.rows.epilogue import is_elementwise_around
 from tensorwright.kernels.spatial import NO_WEIGHTS, dealt, layouts, packings, row_cut
-from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, signature
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import Layout
@@ -66,14 +65,13 @@ class ConcatenationTactic:
         assert joined is not None
         symbols, axes = region_symbols(region), joined.problem.axes
         plan = joined.plan(cut_of(config), target)
-        inputs = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
-        builder = FunctionBuilder(target=target)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
         memories = tuple(input_memory(axes, channels, target.float_lanes) for channels in joined.channels)
         ConcatenationTasks(
             plan=plan,
             memory=memories[0],
-            emitter=ScalarEmitter(builder, target, inputs, values),
+            emitter=emitter,
             epilogue=epilogue_of(joined.region, config.inputs, config.output),
             output=Pointer("%out"),
             x=inputs[joined.operands[0]],

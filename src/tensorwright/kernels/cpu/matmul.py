@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, literal
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
@@ -19,7 +19,7 @@ from tensorwright.kernels.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.matmul.tile import Factor
 from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs, signature
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, argument_emitter, plain_inputs, signature
 from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
@@ -47,10 +47,8 @@ class PackedMatMul:
         assert isinstance(problem.columns, int)
         grid = grid_at(partial(_grid, problem, problem.columns, target), config)
         symbols = region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        emitter = ScalarEmitter(builder, target, inputs, values)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
         epilogue = row_epilogue(region, target.float_lanes)
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue))
         packings: list[Packing | None] = [None] * len(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, literal
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
@@ -17,7 +17,7 @@ from tensorwright.kernels.matmul.pack import PanelPacker
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
 from tensorwright.kernels.matmul.tile import Factor
 from tensorwright.kernels.rows.epilogue import RowEpilogue, row_epilogue
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, plain_inputs, signature
 from tensorwright.tensor.dim import Dim, expression, is_static, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
@@ -46,10 +46,8 @@ class BatchedMatMul:
         assert problem is not None
         grid = grid_at(partial(_grid, problem, target), config)
         symbols = region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        emitter = ScalarEmitter(builder, target, inputs, values)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
         epilogue, pack = row_epilogue(region, target.float_lanes), bool(config.option("pack"))
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, pack))
         return Kernel(

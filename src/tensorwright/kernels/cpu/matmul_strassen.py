@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import region_symbols
@@ -16,10 +15,10 @@ from tensorwright.kernels.matmul.quarters import Quarters
 from tensorwright.kernels.matmul.shapes import tile_shapes
 from tensorwright.kernels.matmul.strassen import Strassen
 from tensorwright.kernels.rows.epilogue import row_epilogue
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs, signature
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, argument_emitter, plain_inputs, signature
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN
 
 FEWEST_ROWS = 64
@@ -79,10 +78,8 @@ class StrassenMatMul:
         assert problem is not None
         quarters = _quarters(problem, config, target)
         symbols = region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        emitter = ScalarEmitter(builder, target, inputs, values)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
         a, b = emitter.operands[problem.a.number], emitter.operands[problem.b.number]
         epilogue = row_epilogue(region, target.float_lanes)
         Strassen(emitter, epilogue, quarters, a, b, Pointer("%out"), Pointer("%workspace")).write()

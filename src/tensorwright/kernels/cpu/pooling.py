@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.kernel import in_place_inputs
@@ -19,7 +18,7 @@ from tensorwright.kernels.pooling.plan import LinePlan, PoolingPlan
 from tensorwright.kernels.pooling.problem import Pooling, pooling_of
 from tensorwright.kernels.pooling.tasks import BlockedTasks, LineTasks
 from tensorwright.kernels.spatial import dealt, layouts, packings, row_cut
-from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, signature
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -52,16 +51,15 @@ class PoolingTactic:
         assert pooling is not None
         problem, symbols = pooling.problem, region_symbols(region)
         plan = _plan(pooling, cut_of(config), config.output, target)
-        operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)
         in_place = in_place_inputs(region, config, problem, epilogue)
-        builder = FunctionBuilder(target=target)
         tasks = LineTasks if config.output.is_plain else BlockedTasks
         tasks(
             plan=plan,
             memory=input_memory(problem.axes, problem.all_channels, config.output.block),
-            emitter=ScalarEmitter(builder, target, operands, values),
+            emitter=emitter,
             epilogue=epilogue,
             output=Pointer("%out"),
             x=operands[problem.x],

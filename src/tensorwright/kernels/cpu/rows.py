@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Variable
@@ -22,7 +22,7 @@ from tensorwright.kernels.rows.normalise import (
 )
 from tensorwright.kernels.rows.vectors import RowVectors
 from tensorwright.kernels.slabs import slabs_along
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, plain_inputs, signature
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.tensor.dim import Dim, expression, product, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -57,10 +57,8 @@ class Rows:
         problem = _problem(region)
         assert problem is not None
         symbols = region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        emitter = ScalarEmitter(builder, target, inputs, values)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
         _write(problem, emitter, row_epilogue(region, target.float_lanes))
         x, output = region.inputs[problem.inputs[0]], region.output.type
         in_place = problem.inputs[:1] if output.dtype.size == x.type.dtype.size else ()

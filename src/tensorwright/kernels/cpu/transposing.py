@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tensorwright.codegen.flatten import flatten
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.generic import blockable, region_symbols
-from tensorwright.kernels.tactic import Config, Kernel, signature
+from tensorwright.kernels.tactic import Config, Kernel, argument_emitter, signature
 from tensorwright.kernels.transposing.plan import TransposingPlan, transposing_plan
 from tensorwright.kernels.transposing.write import TransposingWriter
 from tensorwright.tensor.dim import product
-from tensorwright.tensor.dtype import BOOL, INT64
+from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
@@ -33,10 +32,9 @@ class Transposing:
         plan = _plan(region, config, target)
         assert plan is not None
         symbols = region_symbols(region)
-        builder = FunctionBuilder(target=target)
-        inputs = [Pointer(f"%in{i}") for i in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{i}", INT64) for i, symbol in enumerate(symbols)}
-        TransposingWriter(plan, ScalarEmitter(builder, target, inputs, values), region.output.type.dtype).write()
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        TransposingWriter(plan, emitter, region.output.type.dtype).write()
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.kernel import in_place_inputs
@@ -26,7 +25,7 @@ from tensorwright.kernels.convolution.winograd_plan import (
 )
 from tensorwright.kernels.convolution.winograd_tiles import most_taps
 from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.tactic import Array, Config, Kernel, signature
+from tensorwright.kernels.tactic import Array, Config, Kernel, argument_emitter, signature
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -87,16 +86,15 @@ class WinogradConvolution:
         plan, symbols = _plan(region, config, target), region_symbols(region)
         problem = problem_of(region)
         assert problem is not None
-        builder = FunctionBuilder(target=target)
-        operands = [Pointer(f"%in{number}") for number in range(len(region.inputs))]
-        values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)
         prepare = partial(weights_apart, problem=problem) if plan.apart > 1 else _as_they_are
         in_place = in_place_inputs(region, config, problem, epilogue)
         WinogradEmitter(
             plan=plan,
             memory=input_memory(problem.axes, problem.channels, config.inputs[problem.x].block),
-            emitter=ScalarEmitter(builder, target, operands, values),
+            emitter=emitter,
             epilogue=epilogue,
             output=Pointer("%out"),
             x=operands[problem.x],

@@ -25,7 +25,7 @@ class BlockedTasks(TaskEmitter):
     plan: PoolingPlan
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
-        x = self.builder.offset(image, self._scaled(block, self.memory.channel), FLOAT32)
+        x = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), FLOAT32)
         return self._pooled(tile, x, places)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
