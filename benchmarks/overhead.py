@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 import tensorwright as tw
-from tensorwright.codegen.compile import compile_object, host_target_name
-from tensorwright.codegen.link import link
-from tensorwright.codegen.target import target_named
+from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.devices.cpu.code import ExecutableMemory
 
 ROUNDS = 300

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codegen.vector_kernel import RUNNABLE, WIDTHS, Array, applied, run, units_in_the_last_place
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64, DType
 
 

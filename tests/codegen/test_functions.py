@@ -10,11 +10,11 @@ import pytest
 
 from codegen.vector_kernel import RUNNABLE, WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function, convert
 from tensorwright.codegen.ir import FunctionBuilder, Register, literal, register_dtype
-from tensorwright.codegen.link import link
-from tensorwright.codegen.target import TARGETS
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.tensor.dtype import (
     BFLOAT16,

@@ -11,11 +11,11 @@ import pytest
 from graphs import drawn, given, network
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen import team
-from tensorwright.codegen.compile import compile_object
-from tensorwright.codegen.entry import Address, EntryStep, entry_module
-from tensorwright.codegen.link import link
-from tensorwright.codegen.target import target_named
+from tensorwright.codegen.cpu import team
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.entry import Address, EntryStep, entry_module
+from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.matmul import MatMul

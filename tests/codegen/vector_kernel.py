@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
-from tensorwright.codegen.link import link
-from tensorwright.codegen.target import TARGETS
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import INT64, DType, dtype_of
 

@@ -19,7 +19,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.graph.region import Region
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cases.case import Array, Operand, assert_close, reference_of
-from tensorwright.codegen.compile import host_target_name
+from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant, weights_in
 from tensorwright.graph.region import Region, region_of

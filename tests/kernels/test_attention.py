@@ -11,12 +11,12 @@ import pytest
 from cases.case import Array
 from kernels.regions import RUNNABLE, check
 from kernels.test_matmul import vector_loops
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, joined, region_of
-from tensorwright.kernels.attention.write import UNROLL
-from tensorwright.kernels.cpu.attention import Attention
+from tensorwright.kernels.cpu.attention.tactic import Attention
+from tensorwright.kernels.cpu.attention.write import UNROLL
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.matmul import MatMul

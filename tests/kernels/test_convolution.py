@@ -9,10 +9,10 @@ import pytest
 
 from cases.case import assert_close
 from kernels.convolution_regions import Shape, check, expected_of, inputs_of
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
-from tensorwright.kernels.cpu.convolution import DirectConvolution
-from tensorwright.kernels.cpu.convolution_lanewise import LanewiseConvolution
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
+from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import symbol

@@ -14,13 +14,13 @@ from kernels.chain_regions import Chain, Link, depthwise
 from kernels.convolution_regions import check, inputs_of
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen.compile import compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import joined, region_of
-from tensorwright.kernels.convolution.chain_plan import chain_plan_of, members_of
-from tensorwright.kernels.cpu.convolution_chain import ConvolutionChain
+from tensorwright.kernels.cpu.convolution.chain_plan import chain_plan_of, members_of
+from tensorwright.kernels.cpu.convolution.chain_tactic import ConvolutionChain
 from tensorwright.kernels.tactic import Config
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary

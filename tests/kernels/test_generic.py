@@ -10,11 +10,11 @@ import pytest
 
 import cases
 from cases.case import Case, Fixed, assert_close
-from tensorwright.codegen.compile import compile_object, host_target_name
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.tune.kernel_runner import run_kernel
 
 MODULES = sorted(info.name for info in pkgutil.iter_modules(cases.__path__) if info.name != "case")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kernels.regions import RUNNABLE, Product, check
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
-from tensorwright.kernels.cpu.matmul import PackedMatMul
-from tensorwright.kernels.cpu.matmul_batched import BatchedMatMul
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.kernels.cpu.matmul.batched_tactic import BatchedMatMul
+from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
 

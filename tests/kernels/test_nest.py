@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from kernels.regions import RUNNABLE, check
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.op import Op
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
 from tensorwright.tensor.dim import Dim, symbol

@@ -10,11 +10,11 @@ import pytest
 from kernels.convolution_regions import following
 from kernels.regions import RUNNABLE, arrays_for, check
 from schedule.slabs import check_slabs
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.cpu.pooling import PoolingTactic
+from tensorwright.kernels.cpu.pooling.tactic import PoolingTactic
 from tensorwright.ops.pooling import Pool
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import Dim, symbol

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from kernels.regions import RUNNABLE, check
-from tensorwright.codegen.compile import compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.cpu.rows import Rows
+from tensorwright.kernels.cpu.rows.tactic import Rows
 from tensorwright.kernels.tactic import Config, plain_inputs
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary

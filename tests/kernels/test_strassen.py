@@ -7,12 +7,12 @@ import pytest
 
 from kernels.regions import RUNNABLE, Product, arrays_for, check
 from kernels.test_matmul import vector_loops
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import weights_in
-from tensorwright.kernels.cpu.matmul_strassen import StrassenMatMul
-from tensorwright.kernels.matmul.quarters import FORMED, MINUENDS, SUBTRAHENDS, stored_factors
-from tensorwright.kernels.matmul.strassen import UNROLL
+from tensorwright.kernels.cpu.matmul.quarters import FORMED, MINUENDS, SUBTRAHENDS, stored_factors
+from tensorwright.kernels.cpu.matmul.strassen import UNROLL
+from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.tensor.dim import symbol
 from tensorwright.tune.kernel_runner import run_kernel
 

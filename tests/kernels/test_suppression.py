@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tensorwright.base.errors import ShapeError
-from tensorwright.codegen.compile import compile_object, host_target_name
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.cpu.suppression import Suppression
-from tensorwright.kernels.generic import Generic
 from tensorwright.ops.detection import BoxSuppression, overlaps
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from kernels.regions import RUNNABLE, check
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.op import Op
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.cpu.transposing import Transposing
+from tensorwright.kernels.cpu.transposing.tactic import Transposing
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary, Identity
 from tensorwright.ops.shape import Transpose

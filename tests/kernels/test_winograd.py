@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from kernels.convolution_regions import Shape, expected_of, inputs_of
-from tensorwright.codegen.compile import compile_assembly, compile_object
-from tensorwright.codegen.target import TARGETS, Target
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import problem_of
-from tensorwright.kernels.convolution.winograd_packing import transformed_weights
-from tensorwright.kernels.convolution.winograd_phases import apart
-from tensorwright.kernels.convolution.winograd_plan import WinogradCut, WinogradPlan
-from tensorwright.kernels.convolution.winograd_tiles import TileAxis, most_taps
-from tensorwright.kernels.convolution.winograd_transform import finite_points
-from tensorwright.kernels.cpu.winograd import WinogradConvolution
+from tensorwright.kernels.cpu.winograd.packing import transformed_weights
+from tensorwright.kernels.cpu.winograd.phases import apart
+from tensorwright.kernels.cpu.winograd.plan import WinogradCut, WinogradPlan
+from tensorwright.kernels.cpu.winograd.tactic import WinogradConvolution
+from tensorwright.kernels.cpu.winograd.tiles import TileAxis, most_taps
+from tensorwright.kernels.cpu.winograd.transform import finite_points
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate, symbol, symbols_of

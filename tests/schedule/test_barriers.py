@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from graphs import arrays_for, binary, constant, given, network, unary
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen.entry import Address, owners
+from tensorwright.codegen.cpu.entry import Address, owners
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.kernels.slabs import Cut, Slabs

@@ -16,13 +16,13 @@ from kernels.test_matmul import BATCHED, LINEAR
 from kernels.test_rows import REGIONS as ROWS
 from kernels.test_transposing import REGIONS as TRANSPOSED
 from schedule.slabs import check_slabs
-from tensorwright.codegen.compile import host_target_name
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.compile import host_target_name
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.convolution.plan import Cut
-from tensorwright.kernels.cpu.convolution import DirectConvolution
-from tensorwright.kernels.cpu.convolution_lanewise import LanewiseConvolution
+from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
+from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
+from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.tactic import Kernel, Tactic
 from tensorwright.tensor.dim import is_static
 

@@ -15,7 +15,7 @@ from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import apply
 from tensorwright.graph.region import Region
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax

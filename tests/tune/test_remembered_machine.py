@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tensorwright.codegen.target import TARGETS
+from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.plan.stamp import host_stamp
 from tensorwright.tune import machine
 from tensorwright.tune.cache import TimingCache

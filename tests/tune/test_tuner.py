@@ -17,7 +17,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.graph.region import Region
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tensorwright.codegen.compile import compile_object
-from tensorwright.codegen.entry import entry_module
-from tensorwright.codegen.link import Image, link
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.entry import entry_module
+from tensorwright.codegen.cpu.link import Image, link
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region

@@ -8,9 +8,9 @@ from pathlib import Path
 from tensorwright.build.assemble import assemble
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.report import build_report
-from tensorwright.codegen.compile import host_target_name
-from tensorwright.codegen.pool import CompilerPool
-from tensorwright.codegen.target import target_named
+from tensorwright.codegen.cpu.compile import host_target_name
+from tensorwright.codegen.cpu.pool import CompilerPool
+from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins

@@ -8,7 +8,7 @@ from tensorwright.plan.stamp import host_stamp
 
 def machine_here(stamp: MachineStamp, threads: int) -> dict[str, Json]:
     """What a report says of its machine, measured now for so many threads; nothing for a plan of another machine."""
-    from tensorwright.codegen.target import target_named
+    from tensorwright.codegen.cpu.targets import target_named
     from tensorwright.tune.machine import measured_machine
 
     return measured_machine(target_named(stamp.instruction_set), threads).json() if _is_here(stamp) else {}
@@ -18,7 +18,7 @@ def speed_here(stamp: MachineStamp, threads: int, size: int) -> float | None:
     """GB/s at which this machine reads so many bytes over and over, measured now; None for a plan of another machine,
     and where the report says it: for sizes that a level of memory was measured for.
     """
-    from tensorwright.codegen.target import target_named
+    from tensorwright.codegen.cpu.targets import target_named
     from tensorwright.tune.machine import measured_speed
 
     return measured_speed(target_named(stamp.instruction_set), size, threads) if _is_here(stamp) else None

@@ -15,11 +15,12 @@ from tensorwright.graph.expression import (
     Variable,
     rename,
     rename_reductions,
+    scalar_atoms,
     transform,
     walk,
 )
 from tensorwright.graph.graph import Value, is_constant, weights_in
-from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dim import Dim, Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.type import TensorType
 
@@ -55,6 +56,16 @@ class Region:
         return tuple(value.type for value in self.inputs)
 
     @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbolic dimensions that occur, sorted by name."""
+        if self.stages:
+            return tuple(sorted({s for stage in self.stages for s in stage.symbols}, key=lambda s: s.name))
+        dims = {dim for value in (*self.inputs, *self.values) for dim in value.type.shape}
+        found = {symbol for dim in dims for symbol in symbols_of(dim)}
+        found |= {atom for atom in scalar_atoms(self.computation.body) if isinstance(atom, Symbol)}
+        return tuple(sorted(found, key=lambda s: s.name))
+
+    @cached_property
     def computation(self) -> Computation:
         """The whole region as one computation whose operands are the region's inputs."""
         return _Composer(self.inputs, frozenset(self.values)).computation(self.output)
@@ -77,6 +88,18 @@ class Region:
     @property
     def epilogue_index(self) -> tuple[Dim, ...]:
         return tuple(expression(v) for v in self.epilogue_variables)
+
+    @property
+    def is_elementwise_around_anchor(self) -> bool:
+        """Whether every element of the output needs the anchor's element at the same index, and no other."""
+        if self.anchor is None or self.output.type.shape != self.anchor.type.shape:
+            return False
+        return all(
+            here == wanted or extent == 1
+            for node in walk(self.epilogue)
+            if isinstance(node, Load) and node.operand == len(self.inputs)
+            for here, wanted, extent in zip(node.index, self.epilogue_index, self.anchor.type.shape, strict=True)
+        )
 
     def input_number(self, value: Value) -> int:
         """The position of an input."""

@@ -1,4 +1,4 @@
-"""All tactics there are: every module in `kernels/cpu` lists its own in `TACTICS`; the generic tactic comes last."""
+"""All tactics there are: the modules below `kernels/cpu` list theirs in `TACTICS`; the generic tactic comes last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pkgutil
 from functools import cache
 
 from tensorwright.kernels import cpu
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Tactic
 
 
@@ -15,6 +15,6 @@ from tensorwright.kernels.tactic import Tactic
 def tactics() -> tuple[Tactic, ...]:
     """The catalogue, in alphabetical order of its modules, the generic tactic last."""
     found: list[Tactic] = []
-    for module in sorted(info.name for info in pkgutil.iter_modules(cpu.__path__)):
-        found.extend(getattr(importlib.import_module(f"{cpu.__name__}.{module}"), "TACTICS", ()))
+    for module in sorted(info.name for info in pkgutil.walk_packages(cpu.__path__, f"{cpu.__name__}.")):
+        found.extend(getattr(importlib.import_module(module), "TACTICS", ()))
     return (*found, Generic())

@@ -10,13 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register
-from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.slabs import Slabs
 from tensorwright.tensor.dim import Dim, Symbol
-from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
 Array = npt.NDArray[np.generic]
@@ -112,22 +109,6 @@ def is_joining(tactic: Tactic) -> bool:
     that is True.
     """
     return bool(getattr(tactic, "joins", False))
-
-
-def signature(inputs: int, symbols: int, in_place: Sequence[int] = ()) -> str:
-    """The signature of a kernel's function. An operand that may share the output's memory is not `noalias`."""
-    arguments = ["ptr %out" if in_place else "ptr noalias %out"]
-    arguments += [f"ptr {'' if i in in_place else 'noalias '}%in{i}" for i in range(inputs)]
-    arguments += ["ptr noalias %workspace"]
-    arguments += [f"i64 %s{i}" for i in range(symbols)]
-    return f"void @{NAME}({', '.join([*arguments, 'i64 %begin', 'i64 %end'])})"
-
-
-def argument_emitter(inputs: int, symbols: Sequence[Symbol], target: Target) -> ScalarEmitter:
-    """What writes the body of a kernel's function: it knows the arguments of `signature`."""
-    operands = [Pointer(f"%in{number}") for number in range(inputs)]
-    values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
-    return ScalarEmitter(FunctionBuilder(target=target), target, operands, values)
 
 
 def pack_channels(block: int, axis: int) -> Packing:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tensorwright.codegen.entry import MOST_THREADS, Address, owners
+from tensorwright.codegen.cpu.entry import MOST_THREADS, Address, owners
 from tensorwright.schedule.boxes import Boxes, Indices
 
 MOST_PAIRS = 1 << 21

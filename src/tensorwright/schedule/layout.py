@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from tensorwright.codegen.entry import Address
+from tensorwright.codegen.cpu.entry import Address
 from tensorwright.schedule.arena import Block, Placement, place
 from tensorwright.schedule.barriers import Access, Accesses, barriers, free_threads, kept_free
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tensorwright.codegen.entry import Address, EntryStep
+from tensorwright.codegen.cpu.entry import Address, EntryStep
 from tensorwright.graph.graph import Graph, Value, is_constant, storage_root, weights_in
 from tensorwright.kernels.tactic import Packing
 from tensorwright.ops.shape import Concatenation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.codegen.entry import EntryStep
+from tensorwright.codegen.cpu.entry import EntryStep
 from tensorwright.graph.graph import Value
 from tensorwright.graph.op import Array
 from tensorwright.kernels.tactic import Kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Tactic
 from tensorwright.kernels.work import OwnWork, work
 from tensorwright.tensor.dim import tuning_value

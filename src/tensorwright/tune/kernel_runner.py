@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.compile import compile_object
-from tensorwright.codegen.link import link
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.target import Target
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import ALIGNMENT

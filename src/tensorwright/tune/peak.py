@@ -7,9 +7,9 @@ from time import perf_counter
 
 import numpy as np
 
-from tensorwright.codegen.compile import compile_object
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
-from tensorwright.codegen.link import link
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import FLOAT32, INT64

@@ -10,7 +10,7 @@ from tensorwright.base.errors import BuildError, WorkspaceError
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.generic import Generic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact, is_joining
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, Trial

@@ -9,12 +9,11 @@ from math import isfinite
 import numpy as np
 
 from tensorwright.base.progress import Progress
-from tensorwright.codegen.pool import CompilerPool
+from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.codegen.target import Target
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
-from tensorwright.kernels.generic import region_symbols
 from tensorwright.plan.plan import MachineStamp
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
@@ -83,7 +82,7 @@ class Tuner:
         return [c for c in chosen if c.trial.estimate <= HOPELESS * best or self.level == len(TRIALS_PER_LAYOUT) - 1]
 
     def _key(self, region: Region, candidate: Candidate) -> str:
-        return timing_key(self.stamp, region, region_symbols(region), candidate.trial, self.threads)
+        return timing_key(self.stamp, region, region.symbols, candidate.trial, self.threads)
 
     def _known(self, region: Region, candidate: Candidate) -> float | None:
         return self.cache.get(self._key(region, candidate))
@@ -109,7 +108,7 @@ class Tuner:
     def _measure(self, region: Region, candidates: Sequence[Candidate]) -> None:
         if not candidates:
             return
-        symbols = {symbol.name: symbol.opt for symbol in region_symbols(region)}
+        symbols = {symbol.name: symbol.opt for symbol in region.symbols}
         arrays = random_inputs(region, symbols, np.random.default_rng())
         expected = reference_output(region, arrays, symbols)
         racing = []
@@ -140,7 +139,7 @@ class Tuner:
         keys = [f"{sequence_key(parts)} {what}" for what in ("joined", "apart")]
         if any(self.cache.get(key) is None for key in keys):
             steps = list(zip(regions, best, strict=True))
-            symbols = {symbol.name: symbol.opt for symbol in region_symbols(joined.region)}
+            symbols = {symbol.name: symbol.opt for symbol in joined.region.symbols}
             drawn = random_inputs(joined.region, symbols, np.random.default_rng())
             arrays = dict(zip(joined.region.inputs, drawn, strict=True))
             racing = [Contestant(self._sequence(each, arrays, symbols)) for each in (steps[:1], steps[1:])]

@@ -1,1 +1,1 @@
-"""Attention: products, softmax and products of a block of rows whose scores stay in the caches."""
+"""The problem of attention in plain terms."""

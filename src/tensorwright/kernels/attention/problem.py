@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.rows.epilogue import is_elementwise_around
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Transpose
@@ -103,7 +102,7 @@ def _is_transposition(stage: Region) -> bool:
 def _product(stage: Region) -> Value | None:
     """The product that a stage is built around, if its epilogue is elementwise."""
     anchor, output = stage.anchor, stage.output
-    if anchor is None or not isinstance(anchor.op, MatMul) or not is_elementwise_around(stage):
+    if anchor is None or not isinstance(anchor.op, MatMul) or not stage.is_elementwise_around_anchor:
         return None
     return anchor if anchor.type.dtype == FLOAT32 and output.type.dtype == FLOAT32 else None
 

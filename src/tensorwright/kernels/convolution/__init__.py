@@ -1,1 +1,1 @@
-"""What the convolution tactics share: the problem in plain numbers, its tiles, packed weights, code for one tile."""
+"""The problem of a convolution in plain numbers."""

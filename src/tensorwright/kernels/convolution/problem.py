@@ -15,6 +15,9 @@ from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN, Layout
 
+NO_WEIGHTS = -1
+"""The number of an input that is not there."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -137,17 +140,7 @@ def _suitable(region: Region, anchor: Value) -> bool:
         and all(dim != 0 for type in types for dim in type.shape)
         and region.output.type.shape == anchor.type.shape
         and not constants & used_operands(region.epilogue)
-        and _is_elementwise_around(region)
-    )
-
-
-def _is_elementwise_around(region: Region) -> bool:
-    """Whether every element of the output needs the convolution's element at the same index, and no other."""
-    return all(
-        here == wanted or extent == 1
-        for node in walk(region.epilogue)
-        if isinstance(node, Load) and node.operand == len(region.inputs)
-        for here, wanted, extent in zip(node.index, region.epilogue_index, region.output.type.shape, strict=True)
+        and region.is_elementwise_around_anchor
     )
 
 

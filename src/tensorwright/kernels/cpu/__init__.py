@@ -1,1 +1,1 @@
-"""Tuned kernels for CPUs, one file per family; each lists its tactics in `TACTICS`."""
+"""Kernels for CPUs, one folder per family; modules that have tactics list them in `TACTICS`."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs, signature
+from tensorwright.kernels.cpu.function import signature
+from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
 from tensorwright.ops.detection import BoxSuppression
 from tensorwright.tensor.dtype import BOOL, FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN

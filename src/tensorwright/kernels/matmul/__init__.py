@@ -1,1 +1,1 @@
-"""What the matrix product kernels are made of: the problem, register tiles, and the cutting of rows and columns."""
+"""The problem of a matrix product in plain terms."""

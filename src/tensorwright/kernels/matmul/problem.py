@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.rows.epilogue import is_elementwise_around
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
 from tensorwright.tensor.dtype import FLOAT32
@@ -95,7 +94,7 @@ class Problem:
 def problem_of(region: Region) -> Problem | None:
     """The product that a region is built around, or None if it is none that the kernels here compute."""
     anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, MatMul) or not is_elementwise_around(region):
+    if anchor is None or not isinstance(anchor.op, MatMul) or not region.is_elementwise_around_anchor:
         return None
     left, right = anchor.inputs
     if left not in region.inputs or right not in region.inputs or anchor.type.dtype != FLOAT32:

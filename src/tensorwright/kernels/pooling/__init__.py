@@ -1,1 +1,1 @@
-"""What the pooling kernels are made of."""
+"""The problem of pooling in plain numbers."""

@@ -7,9 +7,7 @@ from functools import cached_property
 
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.problem import Axis, Problem
-from tensorwright.kernels.rows.epilogue import is_elementwise_around
-from tensorwright.kernels.spatial import NO_WEIGHTS
+from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem
 from tensorwright.ops.pooling import Pool
 from tensorwright.tensor.dtype import FLOAT32
 
@@ -43,7 +41,12 @@ def pooling_of(region: Region) -> Pooling | None:
     Those find maxima and means in float32, and have no symbolic dimension but the batch.
     """
     anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, Pool) or anchor.op.mode == "lp" or not is_elementwise_around(region):
+    if (
+        anchor is None
+        or not isinstance(anchor.op, Pool)
+        or anchor.op.mode == "lp"
+        or not region.is_elementwise_around_anchor
+    ):
         return None
     op, x = anchor.op, anchor.inputs[0]
     types = (x.type, anchor.type, region.output.type)

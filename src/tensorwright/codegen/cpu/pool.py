@@ -1,0 +1,130 @@
+"""Compiles many modules at once, in processes, since LLVM's binding holds one lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from tensorwright.base.errors import BuildError
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.target import Target
+
+IN_PROCESS = 3
+"""Up to so many modules are compiled in this process: starting others would take longer."""
+
+
+class CompilerPool:
+    """Turns modules into objects and remembers them. Use it as a context manager: it ends its processes.
+
+    Modules that are submitted are compiled while the caller goes on.
+    """
+
+    def __init__(self, target: Target, processes: int) -> None:
+        self._target = target
+        self._count = processes
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor | None = None
+        self._pending: dict[str, str] = {}
+        self._running: dict[str, Future[bytes]] = {}
+        self._objects: dict[str, bytes] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for future in self._running.values():
+            future.cancel()
+        for worker in self._workers:
+            worker.terminate()
+        if self._threads is not None:
+            self._threads.shutdown()
+        for worker in self._workers:
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+            worker.wait()
+        self._workers.clear()
+
+    def submit(self, name: str, text: str) -> None:
+        """Have a module compiled, if it is not yet; `name` identifies its text."""
+        if name in self._objects or name in self._running:
+            return
+        self._pending[name] = text
+        if len(self._pending) > IN_PROCESS and self._count > 1:
+            self._start()
+        if self._threads is not None:
+            for waiting, module in self._pending.items():
+                self._running[waiting] = self._threads.submit(self._ask_any, module)
+            self._pending.clear()
+
+    def compile(self, name: str, text: str) -> bytes:
+        """The object of one module; waits for it if it was submitted.
+
+        Raises:
+            BuildError: LLVM rejects the module, or a process died.
+        """
+        if name not in self._objects:
+            running = self._running.pop(name, None)
+            self._pending.pop(name, None)
+            self._objects[name] = compile_object(text, self._target) if running is None else running.result()
+        return self._objects[name]
+
+    def compile_all(self, modules: Mapping[str, str], done: Callable[[str], None]) -> None:
+        """Compile all modules; `done` hears the name of each that was not compiled before.
+
+        Raises:
+            BuildError: LLVM rejects a module, or a process died.
+        """
+        missing = [name for name in modules if name not in self._objects]
+        for name in missing:
+            self.submit(name, modules[name])
+        for name in missing:
+            self.compile(name, modules[name])
+            done(name)
+
+    def _start(self) -> None:
+        if self._threads is not None:
+            return
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = [sys.executable, "-m", "tensorwright.codegen.cpu.worker", self._target.name]
+        for _ in range(self._count):
+            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            self._workers.append(worker)
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(self._count)
+
+    def _ask_any(self, text: str) -> bytes:
+        worker = self._idle.get()
+        try:
+            return _ask(worker, text)
+        finally:
+            self._idle.put(worker)
+
+
+def _ask(worker: subprocess.Popen[bytes], text: str) -> bytes:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    encoded = text.encode()
+    try:
+        worker.stdin.write(struct.pack("<Q", len(encoded)) + encoded)
+        worker.stdin.flush()
+        header = worker.stdout.read(9)
+        status, size = struct.unpack("<BQ", header)
+        answer = worker.stdout.read(size)
+    except (BrokenPipeError, struct.error):
+        raise BuildError(
+            f"a compiler process ended unexpectedly (exit status {worker.poll()}); it may have run out of memory: "
+            "build with less going on at the same time"
+        ) from None
+    if status:
+        raise BuildError(answer.decode())
+    return bytes(answer)

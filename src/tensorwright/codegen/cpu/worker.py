@@ -1,0 +1,30 @@
+"""Compiles modules in a process of its own: ``python -m tensorwright.codegen.cpu.worker TARGET``.
+
+Reads, from standard input, the length of a module (8 bytes, little-endian) and its text; writes, to standard output, a
+status byte (0 for success), the length of the answer and the object code or the message of the error.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from tensorwright.base.errors import TensorwrightError
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.targets import target_named
+
+
+def main() -> None:
+    target, source, sink = target_named(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
+    while len(header := source.read(8)) == 8:
+        text = source.read(struct.unpack("<Q", header)[0]).decode()
+        try:
+            status, answer = 0, compile_object(text, target)
+        except TensorwrightError as error:
+            status, answer = 1, str(error).encode()
+        sink.write(struct.pack("<BQ", status, len(answer)) + answer)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    main()

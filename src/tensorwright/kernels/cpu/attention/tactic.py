@@ -1,0 +1,72 @@
+"""Attention: softmax of scores times values, the scores of a few rows at a time in the caches and never in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.attention.problem import Problem, problem_of
+from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.tensor.dim import tuning_value
+from tensorwright.tensor.layout import PLAIN
+
+BLOCK_ROWS = 16
+"""At most so many rows, but one tile at least, have their scores in workspace at a time."""
+
+
+class Attention:
+    """k and v are packed once for each batch; then, for a block of rows, scores, their softmax, and its product with v.
+
+    Columns, depth and width have to be known, and k, v and the scores of a block have to fit the second-level cache.
+    """
+
+    name = "attention"
+    joins = True
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None:
+            return []
+        vectors = -(-problem.columns // target.float_lanes)
+        configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
+        return [config for config in configs if _cut(problem, config, target).workspace <= target.l2_bytes]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        cut, symbols = _cut(problem, config, target), region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        AttentionWriter(cut, emitter).write()
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=cut.tasks,
+            packings=(None,) * len(inputs),
+            symbols=symbols,
+            workspace=cut.workspace,
+        )
+
+
+TACTICS = (Attention(),)
+
+
+def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config:
+    tiles = RowTiles(1, problem.rows, rows)
+    groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
+    options = ("rows", rows), ("vectors", vectors), ("block", max(1, BLOCK_ROWS // rows)), ("groups", groups)
+    return Config(plain_inputs(region), PLAIN, options)
+
+
+def _cut(problem: Problem, config: Config, target: Target) -> Cut:
+    lanes, most = target.float_lanes, config.option("vectors")
+    tiles = RowTiles(1, problem.rows, config.option("rows"))
+    scores, result = Panels(problem.columns, lanes, most), Panels(problem.width, lanes, most)
+    return Cut(problem, lanes, tiles, config.option("block"), scores, result, config.option("groups"))

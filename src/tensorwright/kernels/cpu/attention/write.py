@@ -1,0 +1,219 @@
+"""Writes the loops of attention: tasks, blocks of rows, and the three stages on each block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.attention.problem import Factor, Problem
+from tensorwright.kernels.cpu.attention.rows import RowPowers, ScaledRows, ScoreRows
+from tensorwright.kernels.cpu.matmul import tile
+from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
+from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
+from tensorwright.kernels.cpu.matmul.pack import PanelPacker
+from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
+from tensorwright.kernels.cpu.rows.vectors import RowVectors
+from tensorwright.tensor.dim import Dim, expression, minimum
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+UNROLL = 4
+LINE = tile.LINE_BYTES // FLOAT32.size
+MOST_FETCHED = 8
+"""Cache lines of a row, and rows, that are fetched ahead for one row."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How an attention is cut: `tiles` of rows, of which `block` have their scores in workspace at a time, the columns
+    of both products in panels, the tiles of each batch dealt out to `groups` tasks.
+    """
+
+    problem: Problem
+    lanes: int
+    tiles: RowTiles
+    block: int
+    scores: Panels
+    result: Panels
+    groups: int
+
+    @property
+    def tasks(self) -> Dim:
+        return self.problem.batches * self.groups
+
+    @property
+    def columns(self) -> int:
+        """Columns of the scores, rounded up to whole vectors."""
+        return -(-self.problem.columns // self.lanes) * self.lanes
+
+    @property
+    def width(self) -> int:
+        """Columns of the result, rounded up to whole vectors."""
+        return -(-self.problem.width // self.lanes) * self.lanes
+
+    @property
+    def pieces(self) -> tuple[int, int, int, int]:
+        """Elements of workspace for k, v, the scores of a block and of one more row, and a number for each row."""
+        problem, rows = self.problem, self.block * self.tiles.most
+        return problem.depth * self.columns, problem.columns * self.width, (rows + 1) * self.columns, rows
+
+    @property
+    def workspace(self) -> int:
+        return sum(self.pieces) * FLOAT32.size
+
+
+@dataclass(frozen=True)
+class AttentionWriter:
+    cut: Cut
+    emitter: ScalarEmitter
+
+    def write(self) -> None:
+        """Write the loop over the tasks. Tasks of one batch that follow each other share its packed k and v."""
+        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
+        begin = Register("%begin", INT64)
+        loop = builder.begin_loop(begin, Register("%end", INT64))
+        task, batch = Variable("task", cut.tasks), Variable("batch", cut.problem.batches)
+        emitter.values[task] = loop.index
+        with emitter.scope():
+            number = expression(task)
+            emitter.values[batch] = emitter.integer(number // cut.groups)
+            part = number % cut.groups
+            opening = builder.compare("eq", loop.index, begin)
+            fresh = builder.compare("eq", emitter.integer(part), literal(0, INT64))
+            label = builder.begin_if(builder.binary("or", opening, fresh))
+            with emitter.scope():
+                self._pack(expression(batch))
+            builder.end_if(label)
+            count = cut.tiles.count
+            self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
+        builder.end_loop(loop)
+
+    def _blocks(self, batch: Dim, first: Dim, last: Dim) -> None:
+        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
+        start = Variable("block", cut.tiles.count)
+        loop = builder.begin_loop(emitter.integer(first), emitter.integer(last), cut.block)
+        emitter.values[start] = loop.index
+        with emitter.scope():
+            end = minimum(expression(start) + cut.block, last)
+            rows = cut.tiles.cut.start(expression(start)), cut.tiles.cut.start(end)
+            tiles = expression(start), end
+            self._scores(batch, tiles, rows[0])
+            self._softmax(batch, rows)
+            self._result(batch, tiles, rows[0])
+        builder.end_loop(loop)
+
+    def _scores(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
+        cut, emitter, problem = self.cut, self.emitter, self.cut.problem
+        whole = row_epilogue(problem.scores, cut.lanes)
+        epilogue = ScoreRows(whole.epilogue, cut.lanes, batch * problem.rows + first, cut.columns)
+        left = LeftMatrix(self._matrix(problem.q, batch), problem.q.row_step, problem.q.column_step)
+        loop = TileLoop(emitter, epilogue, self._workspace(2), problem.depth, UNROLL, cut.scores.widest)
+        for panel, right in self._panels(cut.scores, epilogue.column, problem.depth, self._workspace(0)):
+            loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
+
+    def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
+        """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
+        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
+        powers = RowPowers(RowVectors(builder, cut.lanes), cut.columns // cut.lanes)
+        scores = self._workspace(2)
+        loop = builder.begin_loop(
+            literal(0, INT64), emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
+        )
+        number = Variable("row", cut.problem.rows)
+        emitter.values[number] = loop.index
+        with emitter.scope():
+            self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
+        row = builder.offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
+        following = powers.largest(builder.offset(row, cut.columns, FLOAT32))
+        inverse = powers.write(row, loop.carried[0])
+        builder.store(inverse, builder.offset(self._workspace(3), loop.index, FLOAT32), FLOAT32)
+        builder.end_loop(loop, [following])
+
+    def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
+        """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
+        problem = self.cut.problem
+        self._fetch(problem.q, batch, later)
+        for factor, along in ((problem.k, -1), (problem.v, -2)):
+            share = -(-problem.columns // problem.rows)
+            for number in range(min(share, MOST_FETCHED)):
+                self._fetch(factor, batch + 1, row * share + number, along)
+
+    def _fetch(self, factor: Factor, batch: Dim, number: Dim, along: int = -2) -> None:
+        """Ask for what lies at an index of one of the two axes of a matrix, if it is contiguous."""
+        builder, other = self.emitter.builder, -3 - along
+        extent = factor.shape[other]
+        if factor.steps[other] != 1 or not isinstance(extent, int):
+            return
+        start = builder.offset(self._matrix(factor, batch), self.emitter.integer(number * factor.steps[along]), FLOAT32)
+        for element in range(0, min(extent, MOST_FETCHED * LINE), LINE):
+            builder.prefetch(builder.offset(start, element, FLOAT32))
+
+    def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
+        cut, emitter, problem = self.cut, self.emitter, self.cut.problem
+        whole = row_epilogue(problem.result, cut.lanes, problem.output_steps)
+        epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first)
+        back = emitter.integer(first * -cut.columns)
+        left = LeftMatrix(emitter.builder.offset(self._workspace(2), back, FLOAT32), cut.columns, 1)
+        loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.columns, UNROLL, cut.result.widest)
+        for panel, right in self._panels(cut.result, epilogue.column, problem.columns, self._workspace(1)):
+            loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
+
+    def _panels(
+        self, panels: Panels, column: Variable, depth: int, packed: Pointer
+    ) -> Iterator[tuple[Panel, tile.Factor]]:
+        """Open a loop over the panels of each kind; inside, the packed panel."""
+        emitter, builder = self.emitter, self.emitter.builder
+        for kind, number in self._each_kind(panels):
+            first = panels.first_vector(expression(number)) * panels.lanes
+            emitter.values[column] = emitter.integer(first)
+            start = builder.offset(packed, emitter.integer(first * depth), FLOAT32)
+            yield kind, tile.Factor(start, literal(kind.vectors * panels.lanes, INT64), is_padded=True)
+
+    def _each_kind(self, panels: Panels) -> Iterator[tuple[Panel, Variable]]:
+        emitter, builder = self.emitter, self.emitter.builder
+        for kind, start, stop in panels.kinds:
+            number = Variable("panel", panels.count)
+            loop = builder.begin_loop(emitter.integer(start), emitter.integer(stop), at_least_once=True)
+            emitter.values[number] = loop.index
+            with emitter.scope():
+                yield kind, number
+            builder.end_loop(loop)
+
+    def _pack(self, batch: Dim) -> None:
+        cut, problem = self.cut, self.cut.problem
+        self._pack_factor(problem.k, batch, problem.depth, cut.scores, self._workspace(0))
+        self._pack_factor(problem.v, batch, problem.columns, cut.result, self._workspace(1))
+
+    def _pack_factor(self, factor: Factor, batch: Dim, depth: int, panels: Panels, destination: Pointer) -> None:
+        emitter, builder = self.emitter, self.emitter.builder
+        column = Variable("column", panels.columns)
+        source = self._matrix(factor, batch)
+        plain = factor.column_step == 1
+        step = emitter.integer(factor.row_step if plain else factor.column_step)
+        for panel, right in self._panels(panels, column, depth, destination):
+            start = builder.offset(source, emitter.integer(expression(column) * factor.column_step), FLOAT32)
+            masks = _masks(panel, panels.lanes)
+            packer = PanelPacker(builder, start, step, depth, panel, panels.lanes, right.start, masks)
+            (packer.copy if plain else packer.transpose)()
+
+    def _matrix(self, factor: Factor, batch: Dim) -> Pointer:
+        """Where the matrix of one batch starts."""
+        index: list[Dim] = []
+        for position, extent in reversed(list(enumerate(self.cut.problem.batch))):
+            index.insert(0, batch % extent if position else batch)
+            batch = batch // extent
+        start = self.emitter.integer(factor.offset(index))
+        return self.emitter.builder.offset(self.emitter.operands[factor.number], start, FLOAT32)
+
+    def _workspace(self, piece: int) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), sum(self.cut.pieces[:piece]), FLOAT32)
+
+
+def _masks(panel: Panel, lanes: int) -> list[Register | None]:
+    """For every vector of a panel the lanes that are columns, None for all of them."""
+    masks: list[Register | None] = [None] * panel.vectors
+    if panel.masked:
+        masks[-1] = lane_mask(panel.masked, lanes)
+    return masks

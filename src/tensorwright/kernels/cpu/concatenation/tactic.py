@@ -1,0 +1,127 @@
+"""Concatenations of channels in the blocked layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem, merged
+from tensorwright.kernels.cpu.concatenation.plan import ConcatenationPlan
+from tensorwright.kernels.cpu.concatenation.tasks import ConcatenationTasks
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.generic import blockable
+from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_cut
+from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
+from tensorwright.kernels.cpu.spatial.tasks import written
+from tensorwright.kernels.cpu.spatial.tile import input_memory
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.ops.shape import Concatenation
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.layout import Layout
+
+COLUMNS = 8
+"""Positions of a row at once."""
+MOST_RUNS = 24
+"""Each run of blocks that are put together alike has code of its own."""
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """region: anchored at the concatenation. operands: which inputs of the region are concatenated, in order."""
+
+    region: Region
+    problem: Problem
+    operands: tuple[int, ...]
+    channels: tuple[int, ...]
+
+    def plan(self, cut: Cut, target: Target) -> ConcatenationPlan:
+        return ConcatenationPlan(self.problem, cut, target.float_lanes, self.channels)
+
+
+class ConcatenationTactic:
+    """Every block of the output is copied from one block of an operand, or put together from the lanes of a few."""
+
+    name = "concatenation"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        joined = _joined(region)
+        if joined is None:
+            return ()
+        columns = even_sizes(joined.problem.axes[-1].output, COLUMNS)[0]
+        plan = joined.plan(row_cut(columns), target)
+        if len(plan.runs) > MOST_RUNS:
+            return ()
+        blocked = Layout(target.float_lanes)
+        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(plan).options)]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        joined = _joined(region)
+        assert joined is not None
+        symbols, axes = region.symbols, joined.problem.axes
+        plan = joined.plan(cut_of(config), target)
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        memories = tuple(input_memory(axes, channels, target.float_lanes) for channels in joined.channels)
+        ConcatenationTasks(
+            plan=plan,
+            memory=memories[0],
+            emitter=emitter,
+            epilogue=epilogue_of(joined.region, config.inputs, config.output),
+            output=Pointer("%out"),
+            x=inputs[joined.operands[0]],
+            weights=inputs[joined.operands[0]],
+            bias=None,
+            operands=tuple(inputs[number] for number in joined.operands),
+            memories=memories,
+        ).run(Register("%begin", INT64), Register("%end", INT64))
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=plan.tasks,
+            packings=packings(region, config),
+            symbols=symbols,
+            writes=written(plan),
+        )
+
+
+TACTICS = (ConcatenationTactic(),)
+
+
+def _joined(region: Region) -> _Joined | None:
+    """The concatenation that all other operators of an elementwise region follow; None if it is none of channels."""
+    if region.anchor is not None:
+        return None
+    for value in region.values:
+        if not isinstance(value.op, Concatenation) or value.op.axis != 1 or len(value.inputs) < 2:
+            continue
+        around = replace(region, anchor=value)
+        types = [operand.type for operand in value.inputs]
+        if (
+            all(operand in region.inputs and not is_constant(operand) for operand in value.inputs)
+            and all(blockable(type) and 0 not in type.shape for type in (value.type, region.output.type, *types))
+            and all(isinstance(dim, int) for dim in value.type.shape[1:])
+            and value.type.dtype == FLOAT32
+            and around.is_elementwise_around_anchor
+        ):
+            channels, *extents = _integers(value.type.shape[1:])
+            axes = [Axis(extent, extent, 1) for extent in extents]
+            rank = len(axes)
+            spatial = tuple(axes) if rank > 1 else (Axis(1, 1, 1), *axes)
+            operands = tuple(region.input_number(operand) for operand in value.inputs)
+            problem = Problem(value.type.shape[0], 1, channels, channels, spatial, operands[0], NO_WEIGHTS, None, rank)
+            counts = tuple(count for type in types for count in _integers(type.shape[1:2]))
+            return _Joined(around, merged(problem, around), operands, counts)
+    return None
+
+
+def _integers(dims: Sequence[object]) -> Iterator[int]:
+    for dim in dims:
+        assert isinstance(dim, int)
+        yield dim

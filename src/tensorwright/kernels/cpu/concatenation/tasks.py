@@ -1,0 +1,65 @@
+"""Code around and within the tiles of a concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.kernels.cpu.concatenation.plan import Blocks, ConcatenationPlan
+from tensorwright.kernels.cpu.lanes import picked
+from tensorwright.kernels.cpu.spatial.plan import OutputRun
+from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
+from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class ConcatenationTasks(TaskEmitter):
+    """Loads the vectors that a block of the output is made of, and puts their lanes together.
+
+    operands: where they start. memories: how they lie there. blocks: the run of blocks that is being written.
+    """
+
+    plan: ConcatenationPlan
+    operands: tuple[Pointer, ...] = ()
+    memories: tuple[Memory, ...] = ()
+    blocks: Blocks | None = None
+
+    def tiles(
+        self,
+        batch: Register,
+        image: Pointer,
+        group: Register,
+        run: OutputRun,
+        position: Sequence[Register],
+        units: Span,
+    ) -> None:
+        images = [
+            self.builder.offset(operand, self.builder.scaled(batch, memory.image), FLOAT32)
+            for operand, memory in zip(self.operands, self.memories, strict=True)
+        ]
+        (blocks,) = (blocks for blocks in self.plan.runs if blocks.first == run.first)
+        here = replace(self, operands=tuple(images), blocks=blocks)
+        super(ConcatenationTasks, here).tiles(batch, image, group, run, position, units)
+
+    def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
+        assert self.blocks is not None
+        within = self.builder.sub(block, literal(self.blocks.first, INT64))
+        rows = [self._row(source.operand, source.block, within, places) for source in self.blocks.sources]
+        return {(0, column, 0): self._vector(rows, column) for column in range(tile.columns.size)}
+
+    def _row(self, operand: int, block: int, within: Register, places: Sequence[Register]) -> Pointer:
+        """The vector at the first position of the tile, in a block of an operand or `within` blocks further on."""
+        memory, builder = self.memories[operand], self.builder
+        place = builder.offset(self.operands[operand], block * memory.channel, FLOAT32)
+        place = builder.offset(place, self.builder.scaled(within, memory.channel), FLOAT32)
+        for index, step in zip(places, memory.spatial, strict=True):
+            place = builder.offset(place, self.builder.scaled(index, step), FLOAT32)
+        return builder.opaque(place)
+
+    def _vector(self, rows: Sequence[Pointer], column: int) -> Register:
+        assert self.blocks is not None
+        builder, lanes = self.builder, self.plan.lanes
+        found = [builder.load(builder.offset(row, column * lanes, FLOAT32), FLOAT32, lanes) for row in rows]
+        return picked(builder, found, self.blocks.lanes)

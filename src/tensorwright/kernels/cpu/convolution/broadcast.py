@@ -1,0 +1,200 @@
+"""Tiles whose input elements are broadcast, each to the outputs of whole vectors: dense convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
+from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+LINE = 16
+"""Elements in a line of the cache."""
+
+PREFETCH_DISTANCE = 1024
+"""Elements from a weight that is used to the one that is asked for: 4 KiB, some 100 ns at the speed of memory."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The input channels a tile sums over: `count` of them from `first` on.
+
+    count is an int if it is the same for all tiles. unroll: channels in one round of the loop; where `first` or
+    `count` is not known, both are multiples of it.
+    """
+
+    first: Register
+    count: int | Register
+    unroll: int
+
+
+@dataclass(frozen=True)
+class BroadcastTile(TileEmitter):
+    """Sums over input channels.
+
+    Weights lie in the order in which they are needed: taps of all axes, channels, blocks of outputs, lanes, but the
+    taps of the last axis behind the channels if they are inside the loop over channels (`taps_inside`).
+    """
+
+    channels: Channels
+    taps_inside: bool
+    prefetch: bool
+
+    def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
+        """The last axis: all its taps inside the loop over channels, or each with such a loop of its own."""
+        number = len(self.axes) - 1
+        if self.taps_inside:
+            return self._channels(sums, x, weights, range(self.axes[number].kernel))
+        for columns, group in groupby(enumerate(self.tile.columns.valid), key=itemgetter(1)):
+            taps = [tap for tap, _ in group]
+            active = {key: value for key, value in sums.items() if key[1] in columns}
+            if active:
+                sums = sums | self._each_tap(active, x, weights, range(taps[0], taps[-1] + 1))
+        return sums
+
+    def _each_tap(self, sums: Sums, x: Pointer, weights: Pointer, taps: range) -> Sums:
+        """Taps of the last axis that the same columns use: a loop over them around the loop over channels."""
+        builder, number = self.builder, len(self.axes) - 1
+        step, distance = self._weights_between(number), self.axes[number].dilation * self.memory.spatial[number]
+        if len(taps) == 1:
+            source, place = (
+                builder.offset(x, taps[0] * distance, FLOAT32),
+                builder.offset(weights, taps[0] * step, FLOAT32),
+            )
+            return self._channels(sums, source, place, taps)
+        loop = builder.begin_loop(
+            literal(taps.start, INT64), literal(taps.stop, INT64), 1, list(sums.values()), at_least_once=True
+        )
+        source = self._moved(x, self.builder.scaled(loop.index, distance))
+        place = self._moved(weights, self.builder.scaled(loop.index, step))
+        after = self._channels(dict(zip(sums, loop.carried, strict=True)), source, place, taps[:1])
+        return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+
+    def _channels(self, sums: Sums, x: Pointer, weights: Pointer, taps: Sequence[int]) -> Sums:
+        """The loop over input channels, `unroll` of them in each round, and the rest behind it."""
+        builder, channels = self.builder, self.channels
+        step = -len(taps) * self.tile.outputs
+        before = self._moved(weights, self.builder.scaled(channels.first, step))  # Where channel 0 would be.
+
+        def one_round(values: Sequence[Register], channel: Register, count: int) -> Sums:
+            return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
+
+        known = channels.count if isinstance(channels.count, int) else 0
+        whole = (
+            channels.count if isinstance(channels.count, Register) else literal(known - known % channels.unroll, INT64)
+        )
+        stop = builder.add(channels.first, whole)
+        if not known or known >= channels.unroll:
+            loop = builder.begin_loop(
+                channels.first, stop, channels.unroll, list(sums.values()), at_least_once=known > 0
+            )
+            after = one_round(loop.carried, loop.index, channels.unroll)
+            sums = dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+        return one_round(list(sums.values()), stop, known % channels.unroll)
+
+    def _round(
+        self, sums: Sums, x: Pointer, weights: Pointer, channel: Register, count: int, taps: Sequence[int]
+    ) -> Sums:
+        """Channels `channel`, … `channel` + `count` - 1, which lie in one block if there is more than one."""
+        if not count:
+            return sums
+        builder, tile = self.builder, self.tile
+        step = len(taps) * tile.outputs
+        source = builder.opaque(self._moved(x, self._channel_offset(channel)))
+        place = builder.opaque(self._moved(weights, self.builder.scaled(channel, step)))
+        if self.prefetch:
+            for line in range(0, count * step, LINE):
+                builder.prefetch(builder.offset(place, PREFETCH_DISTANCE + line, FLOAT32))
+        side = 1 if self.memory.block > 1 else self.memory.channel
+        result = dict(sums)
+        for number in range(count):
+            here, factors = (
+                builder.offset(source, number * side, FLOAT32),
+                builder.offset(place, number * step, FLOAT32),
+            )
+            self._taps(result, here, factors, taps)
+        return result
+
+    def _channel_offset(self, channel: Register) -> Register:
+        builder, memory = self.builder, self.memory
+        if memory.block == 1:
+            return self.builder.scaled(channel, memory.channel)
+        outer = builder.binary("lshr", channel, literal(memory.block.bit_length() - 1, INT64))
+        inner = builder.binary("and", channel, literal(memory.block - 1, INT64))
+        return builder.add(self.builder.scaled(outer, memory.channel), inner)
+
+    def _taps(self, sums: Sums, x: Pointer, weights: Pointer, taps: Sequence[int]) -> None:
+        """Taps of the last axis for one channel, added to the accumulators in place.
+
+        Several taps come in the order of the elements they read, so that each of these is broadcast once, if there are
+        registers for all their weights; otherwise, tap by tap.
+        """
+        tile, axis = self.tile, self.axes[-1]
+        factors: dict[tuple[int, int], Register] = {}
+        by_source = len(taps) > 1 and tile.accumulators + len(taps) * tile.blocks < self.registers
+        step = axis.dilation if len(taps) > 1 else 0
+        for row in sorted({row for row, _, _ in sums}):
+            reads = [
+                (column * axis.stride + tap * step, tap, column) for tap in taps for column in tile.columns.valid[tap]
+            ]
+            for source, uses in groupby(sorted(reads) if by_source else reads, key=itemgetter(0)):
+                element = self._pixel(x, row, source)
+                pixels = {lanes: self.builder.splat(element, lanes) for lanes in dict.fromkeys(tile.lanes)}
+                for _, tap, column in uses:
+                    for block in range(tile.blocks):
+                        if (tap, block) not in factors:
+                            factors[tap, block] = self._weight(weights, tap - taps[0], block)
+                        key = row, column, block
+                        factor = factors[tap, block]
+                        sums[key] = self.builder.fma(factor, pixels[factor.lanes], sums[key])
+
+    def _weight(self, weights: Pointer, tap: int, block: int) -> Register:
+        tile = self.tile
+        place = self.builder.offset(weights, tap * tile.outputs + sum(tile.lanes[:block]), FLOAT32)
+        return self.builder.load(place, FLOAT32, tile.lanes[block])
+
+    def _pixel(self, x: Pointer, row: int, source: int) -> Register:
+        across, along = self.memory.spatial[-2:]
+        distance = row * self.axes[-2].stride * across + source * along
+        return self.builder.load(self.builder.offset(x, distance, FLOAT32), FLOAT32)
+
+
+@dataclass(frozen=True)
+class BroadcastTasks(TaskEmitter):
+    """A dense or grouped convolution in broadcast tiles."""
+
+    def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
+        plan = self.plan
+        emitter = BroadcastTile(
+            builder=self.builder,
+            axes=plan.problem.axes,
+            memory=self.memory,
+            tile=tile,
+            registers=self.emitter.target.registers,
+            tap_weights=plan.weight_channels * tile.outputs,
+            channels=self._channels(block),
+            taps_inside=plan.cut.taps_inside,
+            prefetch=plan.cut.prefetch,
+        )
+        return emitter.sum(self._initial(tile, block), image, weights, places)
+
+    def _channels(self, block: Register) -> Channels:
+        """The input channels that a group of output blocks sums over."""
+        builder, plan, problem = self.builder, self.plan, self.plan.problem
+        unroll = plan.unroll(self.memory.block)
+        if problem.groups == 1:
+            return Channels(literal(0, INT64), problem.channels, unroll)
+        outputs = literal(problem.outputs, INT64)
+        first_output = self.builder.scaled(block, plan.lanes)
+        first = self.builder.scaled(builder.binary("udiv", first_output, outputs), problem.channels)
+        if not plan.spans:
+            return Channels(first, problem.channels, unroll)
+        last_output = builder.add(first_output, literal(plan.lanes - 1, INT64))
+        last_output = builder.intrinsic("smin", (last_output, literal(problem.all_outputs - 1, INT64)))
+        last = self.builder.scaled(builder.binary("udiv", last_output, outputs), problem.channels)
+        count = builder.add(builder.sub(last, first), literal(problem.channels, INT64))
+        return Channels(first, count, unroll)

@@ -1,0 +1,173 @@
+"""A depthwise convolution between its neighbours: strips of rows go from one to the next through workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
+from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
+from tensorwright.kernels.cpu.spatial.tile import Memory
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """A strip of rows of the depthwise result: from `low` to `high`.
+
+    image, part: which image, and which part of the channels. is_first: whether it is its task's first.
+    """
+
+    image: Register
+    part: Register
+    low: Register
+    high: Register
+    is_first: Register
+
+    @property
+    def rows(self) -> Span:
+        return Span(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class ChainEmitter:
+    """Writes the loop over tasks. A task has some strips of rows of the depthwise result, or a part of their channels.
+
+    For a few blocks of channels at a time, it computes the rows of the depthwise input that a strip reads, and from
+    them the strip. When the strip is complete in all channels, the pointwise convolution behind reads it. Rows of input
+    lie in a ring, so that the next strip finds those that it reads again; between tasks, they are computed twice.
+
+    before, depthwise, after: the emitters of the members. workspace: holds input, then result.
+    """
+
+    plan: ChainPlan
+    before: TaskEmitter | None
+    depthwise: TaskEmitter
+    after: TaskEmitter | None
+    workspace: Pointer
+
+    @property
+    def builder(self) -> FunctionBuilder:
+        return self.depthwise.builder
+
+    def run(self, begin: Register, end: Register) -> None:
+        builder, plan = self.builder, self.plan
+        with self._each(Span(begin, end)) as task:
+            rest, part = self.builder.divided(task, plan.strips.parts)
+            image, number = self.builder.divided(rest, plan.strip_tasks)
+            first = self.builder.scaled(number, plan.strips.count)
+            stop = self._least(builder.add(first, literal(plan.strips.count, INT64)), plan.strip_count)
+            with self._each(Span(first, stop)) as strip:
+                low = self.builder.scaled(strip, plan.strips.height)
+                high = self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output)
+                is_first = builder.compare("eq", strip, first)
+                self._strip(_Strip(image, part, low, high, is_first))
+
+    def _strip(self, strip: _Strip) -> None:
+        depthwise = self.depthwise
+        if self.after is not None:
+            depthwise = replace(depthwise, output=self._result(strip.low))
+        if self.before is None:
+            blocks = self._part(strip.part, self.plan.depthwise.output_blocks)
+            source = self._image(depthwise, strip.image)
+            depthwise.part(strip.image, source, blocks, (), self._units(depthwise, strip.rows))
+        else:
+            self._with_input(self.before, depthwise, strip)
+        if self.after is not None:
+            groups = Span(literal(0, INT64), literal(self.after.plan.group_count, INT64))
+            source = self._result(strip.low)
+            self.after.part(strip.image, source, groups, (), self._units(self.after, strip.rows))
+
+    def _with_input(self, before: TaskEmitter, depthwise: TaskEmitter, strip: _Strip) -> None:
+        """For every group of blocks: rows of input, then rows of the result."""
+        builder = self.builder
+        source = self._image(before, strip.image)
+        groups = self._part(strip.part, before.plan.group_count)
+        low, high = self._first_input(strip.low), self._last_input(strip.high)
+        done = low
+        if self.plan.has_ring:
+            done = builder.intrinsic("smax", (low, self._last_input(strip.low)))
+            done = builder.select(strip.is_first, low, done)
+        for run in before.plan.output_runs:
+            shared = Span(
+                self._extremum("smax", groups.low, run.first), self._least(groups.high, run.first + run.count)
+            )
+            with self._each(shared) as group:
+                within = builder.sub(group, literal(run.first, INT64))
+                block = builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
+                blocks = Span(block, builder.add(block, literal(len(run.lanes), INT64)))
+                held = self.workspace if self.plan.has_ring else self._held(block, low)
+                units = self._units(before, Span(done, high))
+                replace(before, output=held).tiles(strip.image, source, group, run, (), units)
+                depthwise.part(strip.image, held, blocks, (), self._units(depthwise, strip.rows))
+
+    # ---- rows
+
+    def _first_input(self, row: Register) -> Register:
+        """The first row of input that the rows of the result from a given one on read."""
+        axis = self.plan.rows
+        first = self.builder.sub(self.builder.scaled(row, axis.stride), literal(axis.before, INT64))
+        return self._least(self._extremum("smax", first, 0), axis.input)
+
+    def _last_input(self, row: Register) -> Register:
+        """The row of input behind the last one that the rows of the result before a given one read."""
+        axis = self.plan.rows
+        further = self.plan.reach - axis.stride - axis.before
+        last = self.builder.add(self.builder.scaled(row, axis.stride), literal(further, INT64))
+        return self._least(self._extremum("smax", last, 0), axis.input)
+
+    def _units(self, member: TaskEmitter, rows: Span) -> Span:
+        return Span(literal(0, INT64), literal(member.plan.units, INT64)) if self.plan.is_whole else rows
+
+    def _part(self, part: Register, total: int) -> Span:
+        size = self.plan.part_groups
+        if size >= total:
+            return Span(literal(0, INT64), literal(total, INT64))
+        low = self.builder.scaled(part, size)
+        return Span(low, self._least(self.builder.add(low, literal(size, INT64)), total))
+
+    # ---- memory
+
+    def _image(self, member: TaskEmitter, image: Register) -> Pointer:
+        return self.builder.offset(member.x, self.builder.scaled(image, member.memory.image), FLOAT32)
+
+    def _held(self, block: Register, row: Register) -> Pointer:
+        """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
+        return self._before(self.workspace, self.plan.input_memory, block, row)
+
+    def _result(self, row: Register) -> Pointer:
+        """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
+        place = self.builder.offset(self.workspace, self.plan.input_elements, FLOAT32)
+        return self._before(place, self.plan.result_memory, literal(0, INT64), row)
+
+    def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
+        distance = self.builder.add(
+            self.builder.scaled(block, memory.channel), self.builder.scaled(row, memory.spatial[0])
+        )
+        return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), FLOAT32)
+
+    # ---- numbers and control
+
+    def _least(self, value: Register, bound: int) -> Register:
+        return self._extremum("smin", value, bound)
+
+    def _extremum(self, name: str, value: Register, bound: int) -> Register:
+        return self.builder.intrinsic(name, (value, literal(bound, INT64)))
+
+    @contextmanager
+    def _each(self, span: Span, step: int = 1) -> Iterator[Register]:
+        loop = self.builder.begin_loop(span.low, span.high, step)
+        with self._scopes():
+            yield loop.index
+        self.builder.end_loop(loop)
+
+    @contextmanager
+    def _scopes(self) -> Iterator[None]:
+        """Nothing that the members' emitters compute inside is known outside."""
+        with ExitStack() as stack:
+            for member in (self.before, self.depthwise, self.after):
+                if member is not None:
+                    stack.enter_context(member.emitter.scope())
+            yield

@@ -1,0 +1,150 @@
+"""Depthwise convolution in one kernel with the dense convolution before it and the pointwise one behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from operator import itemgetter
+
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
+from tensorwright.kernels.cpu.convolution.chain_kernel import chain_kernel
+from tensorwright.kernels.cpu.convolution.chain_plan import (
+    ChainPlan,
+    Members,
+    Strips,
+    chain_plan_of,
+    heights_of,
+    members_of,
+    merged_members,
+    options_of,
+)
+from tensorwright.kernels.cpu.convolution.cuts import cuts_of
+from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
+from tensorwright.kernels.cpu.spatial.plan import Cut
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.layout import PLAIN, Layout
+
+TASKS = (1, 2, 8)
+"""Into so many tasks the strips of an image are divided, where that makes work."""
+
+MOST_CUTS = 3
+"""Cuts of one dense member that are tried, the most promising of all."""
+
+PREFERRED = 0.4
+"""The share of what workspace a kernel may have that strips should use."""
+
+
+class ConvolutionChain:
+    """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
+
+    name = "convolution chain"
+    joins = True
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        members = members_of(region)
+        if members is None:
+            return ()
+        blocked = Layout(target.float_lanes)
+        plans = _plans(members, region, target)
+        found = []
+        for source in _sources(members, blocked):
+            inputs = _layouts(region, source, blocked)
+            if inputs is not None:
+                found += [Config(inputs, blocked, options_of(plan)) for plan in plans]
+        return found
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        members = members_of(region)
+        assert members is not None
+        return chain_kernel(region, config, target, chain_plan_of(members, region, config, target.float_lanes))
+
+
+TACTICS = (ConvolutionChain(),)
+
+
+# ---- configs
+
+
+def _sources(members: Members, blocked: Layout) -> Iterator[Layout]:
+    """Layouts of the input, as the first member's own tactic reads it."""
+    if members.before is None or members.before.channels > FEW_CHANNELS:
+        yield blocked
+    if members.before is not None and members.before.channels <= PLAIN_CHANNELS:
+        yield PLAIN
+
+
+def _layouts(region: Region, source: Layout, blocked: Layout) -> tuple[Layout, ...] | None:
+    """The layouts of all inputs; None if two members would read one input in different layouts."""
+    found: dict[int, Layout] = {}
+    for stage in region.stages:
+        problem = problem_of(stage)
+        assert problem is not None
+        x = source if stage is region.stages[0] else blocked
+        for value, layout in zip(stage.inputs, layouts(stage, problem, x, blocked), strict=True):
+            if value in region.inputs and found.setdefault(region.input_number(value), layout) != layout:
+                return None
+    return tuple(found[number] for number in range(len(region.inputs)))
+
+
+def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
+    """Strips of every height that fits, with some cuts and in some numbers of tasks; those first that are the first
+    choice, or nearly, in all respects.
+    """
+    limit, output = target.l2_bytes // 2, members.depthwise.axes[0].output
+    by_height: list[list[tuple[int, ChainPlan]]] = []
+    for height in heights_of(output):
+        own = members if height < output else merged_members(members, region)
+        ranked = [
+            (rank + number, ChainPlan(own, cuts, strips, target.float_lanes))
+            for rank, cuts in _cuts(own, target, by_rows=height < output)
+            for number, strips in enumerate(_strips(own, height, cuts, target.float_lanes))
+        ]
+        by_height.append([(rank, plan) for rank, plan in ranked if plan.is_sound and plan.workspace <= limit])
+    by_height = sorted(filter(None, by_height), key=lambda plans: _distance(plans[0][1], limit))
+    every = [(rank + place, plan) for place, plans in enumerate(by_height) for rank, plan in plans]
+    return [plan for _, plan in sorted(every, key=itemgetter(0))]
+
+
+def _distance(plan: ChainPlan, limit: int) -> float:
+    """How far a plan is from the best: whole images, then strips that need the preferred workspace."""
+    return -1.0 if plan.is_whole else abs(plan.workspace - limit * PREFERRED)
+
+
+def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
+    """Few tasks, between which few rows are computed twice, and more of them; one for every strip where nothing is, or
+    for every part of the channels, if these are enough.
+    """
+    one = ChainPlan(members, tuple(cuts), Strips(height, 1), lanes)
+    if members.before is None:
+        return [Strips(height, 1)]
+    if members.after is None:
+        parts = one.plans[0].group_count
+        return [Strips(height, -(-one.strip_count // -(-TASKS[-1] // parts)), parts)]
+    return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
+
+
+def _cuts(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[int, tuple[Cut, ...]]]:
+    """The cuts of all members, behind the sum of their ranks."""
+    depthwise = _depthwise_cut(members.depthwise, target)
+    before = _dense_cuts(members.before, target, by_rows)
+    if members.before is not None and members.before.taps == 1:
+        before = sorted(before, key=lambda cut: -cut.blocks if cut else 0)  # Few channels: pass over them once.
+    after = _dense_cuts(members.after, target, by_rows)
+    for (rank, first), (place, last) in product(enumerate(before), enumerate(after)):
+        yield rank + place, tuple(cut for cut in (first, depthwise, last) if cut is not None)
+
+
+def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Sequence[Cut | None]:
+    if problem is None:
+        return [None]
+    cuts = dict.fromkeys(replace(cut, pixels=1, outputs=1, pixels_first=False) for cut in cuts_of(problem, target))
+    return [cut for cut in cuts if cut.rows == 1 or not by_rows][:MOST_CUTS]
+
+
+def _depthwise_cut(problem: Problem, target: Target) -> Cut:
+    most = max(4, target.registers - problem.axes[-1].kernel - (3 if target.has_fma else 4))
+    return Cut(1, even_sizes(problem.axes[-1].output, most)[0], 1, 1, True, 1, 1, pixels_first=False)

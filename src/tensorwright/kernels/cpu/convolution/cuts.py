@@ -1,0 +1,103 @@
+"""Which cuts of a direct convolution are worth timing, and which of them look best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import zip_longest
+from math import prod
+
+from tensorwright.codegen.target import Target
+from tensorwright.kernels.convolution.problem import Problem
+from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+
+PARALLEL_TASKS = 32
+"""So many tasks, where there is room, keep up to eight threads evenly busy."""
+
+STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
+"""From so many weights on, for at most so many positions, it may pay to prefetch them."""
+
+MOST_ROWS = 4
+MOST_CUTS = 16
+LATENCY = 4
+"""Cycles that a multiply-add takes until the next one can use its result."""
+
+TapTile = tuple[int, int, int, bool]
+"""Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
+
+
+def cuts_of(problem: Problem, target: Target) -> list[Cut]:
+    """The cuts, the most promising first: every register tile in the order of its cost, then with other orders."""
+    tiles = sorted(_tiles(problem, target), key=lambda tile: _cost(problem, target, tile))
+    orders = [list(_orders(problem, target, tile)) for tile in tiles]
+    rounds = [cut for cuts in zip_longest(*orders) for cut in cuts if cut is not None]
+    if _streams_weights(problem):
+        asking = [replace(cut, prefetch=True) for cut in rounds]
+        rounds = [asking[0], rounds[0], *asking[1:]]
+    return list(dict.fromkeys(rounds))[:MOST_CUTS]
+
+
+def _streams_weights(problem: Problem) -> bool:
+    """Whether weights are many and serve few positions: their way from memory then takes a good part of the time."""
+    positions = prod(axis.output for axis in problem.axes)
+    weights = problem.all_outputs * problem.channels * problem.taps
+    return weights >= STREAMED_WEIGHTS and positions <= STREAMED_POSITIONS
+
+
+def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
+    """Register tiles: accumulators, weights and a broadcast pixel fit into the registers."""
+    count = -(-problem.outputs // target.float_lanes)
+    height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
+    spare = 2 if target.has_fma else 3
+    most_sums = 28 if target.registers >= 32 else 12
+    for blocks in (1, 2, 3, 4, 6, 8):
+        if blocks > count or (problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.float_lanes)):
+            continue
+        for inside in (True, False) if taps > 1 else (True,):
+            weights = taps * blocks if inside else blocks
+            limit = min(target.registers - spare - weights, most_sums) // blocks
+            limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
+            if limit < 1 or (blocks > 4 and height * width > LATENCY):
+                continue
+            columns = even_sizes(width, limit)[0]
+            most = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
+            for rows in {1, even_sizes(height, max(1, most))[0]}:
+                yield rows, columns, blocks, inside
+
+
+def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
+    """Cycles, more or less, for one channel and one tap of all pixels and outputs."""
+    rows, columns, blocks, inside = tile
+    cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False)
+    total = 0.0
+    for run in Plan(problem, cut, target.float_lanes).output_runs:
+        for height in even_sizes(problem.axes[-2].output, rows):
+            for width in even_sizes(problem.axes[-1].output, columns):
+                pixels, vectors = height * width, sum(run.lanes) / target.float_lanes
+                total += run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
+    preferred = not inside if problem.all_channels >= target.float_lanes else inside
+    return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
+
+
+def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
+    """Orders of the tiles: weights stay while pixels pass, or a chunk of pixels stays while weights pass."""
+    rows, columns, blocks, inside = tile
+    unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
+    cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False)
+    plan = Plan(problem, cut, target.float_lanes)
+    units, groups = plan.units, plan.group_count
+    chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))
+    yield replace(cut, pixels=_largest_divisor(units, -(-units // chunks)))
+    pixels = rows * problem.axes[-1].output if plan.rows_are_units else columns
+    size = pixels * prod(axis.stride for axis in problem.axes) * problem.all_channels * 4
+    for cache in (target.l2_bytes // 4, target.l1_bytes // 2):
+        most = max(1, min(units, cache // size))
+        chunk = -(-units // -(-units // most))
+        parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * plan.outer_positions))))
+        yield replace(cut, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor up to a limit: tasks of equal size."""
+    return next(divisor for divisor in range(limit, 0, -1) if number % divisor == 0)

@@ -1,0 +1,67 @@
+"""From a plan to a kernel."""
+
+from __future__ import annotations
+
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Problem, packings
+from tensorwright.kernels.cpu.convolution.packing import pack_bias
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.spatial.plan import Plan
+from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter, written
+from tensorwright.kernels.cpu.spatial.tile import input_memory
+from tensorwright.kernels.tactic import Config, Kernel, Packing
+from tensorwright.tensor.dtype import INT64
+
+
+def kernel_of(
+    region: Region, config: Config, target: Target, plan: Plan, tasks: type[TaskEmitter], weights: Packing
+) -> Kernel:
+    """The kernel of a convolution region whose tiles are summed by the given kind of emitter."""
+    problem, symbols = plan.problem, region.symbols
+    emitter = argument_emitter(len(region.inputs), symbols, target)
+    builder, operands = emitter.builder, emitter.operands
+    epilogue = epilogue_of(region, config.inputs, config.output)
+    in_place = in_place_inputs(region, config, plan.problem, epilogue)
+    tasks(
+        plan=plan,
+        memory=input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block),
+        emitter=emitter,
+        epilogue=epilogue,
+        output=Pointer("%out"),
+        x=operands[problem.x],
+        weights=operands[problem.weights],
+        bias=None if problem.bias is None else operands[problem.bias],
+    ).run(Register("%begin", INT64), Register("%end", INT64))
+    return Kernel(
+        text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
+        inputs=config.inputs,
+        output=config.output,
+        tasks=plan.tasks,
+        packings=packings(region, problem, config, weights, pack_bias(plan.lanes)),
+        symbols=symbols,
+        in_place=in_place,
+        writes=None if plan.spans else written(plan),
+    )
+
+
+def in_place_inputs(region: Region, config: Config, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
+    """Inputs that the epilogue alone reads, every element just before the output's at the same place is written."""
+    reads: dict[int, bool] = {}
+    for node in walk(epilogue.flat.body):
+        if isinstance(node, Load) and node.operand != epilogue.anchor:
+            same = node.index == (epilogue.flat.address,) and node.guard is None
+            reads[node.operand] = reads.get(node.operand, True) and same
+    return tuple(
+        number
+        for number, same in sorted(reads.items())
+        if same
+        and number != problem.x
+        and not is_constant(region.inputs[number])
+        and region.input_types[number] == region.output.type
+        and config.inputs[number] == config.output
+    )

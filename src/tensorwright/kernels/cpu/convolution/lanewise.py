@@ -1,0 +1,108 @@
+"""Tiles whose lanes stay apart: depthwise convolution, and groups of few channels that divide a block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+
+from tensorwright.codegen.ir import Pointer, Register
+from tensorwright.kernels.cpu.spatial.plan import Plan
+from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
+from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
+from tensorwright.kernels.tactic import Array, Packing
+from tensorwright.tensor.dtype import FLOAT32
+
+
+@dataclass(frozen=True)
+class LanewisePlan(Plan):
+    """A grouped convolution with as many outputs as channels in each group, and a number of groups in each block."""
+
+    @property
+    def spans(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class LanewiseTile(TileEmitter):
+    """Sums over the channels of a group: lane by lane, each lane taking its group's channels in turn.
+
+    A vector of input is shuffled once for each of them and used by all taps of the last axis that read it. Weights:
+    taps, channels within the group, lanes.
+    """
+
+    channels: int
+
+    def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
+        axis, tile, result = self.axes[-1], self.tile, dict(sums)
+        x, weights = self.builder.opaque(x), self.builder.opaque(weights)
+        factors: dict[tuple[int, int], Register] = {}
+        reads = sorted(
+            (column * axis.stride + tap * axis.dilation, tap, row, column)
+            for tap in range(axis.kernel)
+            for row, column, _ in sums
+            if column in tile.columns.valid[tap]
+        )
+        for (source, row), group in groupby(sorted(reads, key=itemgetter(2, 0)), key=itemgetter(0, 2)):
+            uses = list(group)
+            vector = self._vector(x, row, source)
+            for channel in range(self.channels):
+                element = self._spread(vector, channel)
+                for _, tap, _, column in uses:
+                    if (tap, channel) not in factors:
+                        factors[tap, channel] = self._weight(weights, tap, channel)
+                    key = row, column, 0
+                    result[key] = self.builder.fma(factors[tap, channel], element, result[key])
+        return result
+
+    def _spread(self, vector: Register, channel: int) -> Register:
+        """In each lane, one channel of the lane's group."""
+        if self.channels == 1:
+            return vector
+        lanes = [lane - lane % self.channels + channel for lane in range(vector.lanes)]
+        return self.builder.shuffle(vector, vector, lanes)
+
+    def _vector(self, x: Pointer, row: int, source: int) -> Register:
+        across, along = self.memory.spatial[-2:]
+        distance = row * self.axes[-2].stride * across + source * along
+        return self.builder.load(self.builder.offset(x, distance, FLOAT32), FLOAT32, self.tile.outputs)
+
+    def _weight(self, weights: Pointer, tap: int, channel: int) -> Register:
+        lanes = self.tile.outputs
+        place = self.builder.offset(weights, (tap * self.channels + channel) * lanes, FLOAT32)
+        return self.builder.load(place, FLOAT32, lanes)
+
+
+@dataclass(frozen=True)
+class LanewiseTasks(TaskEmitter):
+    """A grouped convolution in lanewise tiles: a block of outputs reads the block of channels of the same number."""
+
+    def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
+        channels = self.plan.problem.channels
+        emitter = LanewiseTile(
+            builder=self.builder,
+            axes=self.plan.problem.axes,
+            memory=self.memory,
+            tile=tile,
+            registers=self.emitter.target.registers,
+            tap_weights=channels * tile.outputs,
+            channels=channels,
+        )
+        image = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), FLOAT32)
+        return emitter.sum(self._initial(tile, block), image, weights, places)
+
+
+def pack_lanewise(plan: Plan) -> Packing:
+    """``[O, C, *K]`` as ``[O / lanes, K, C, lanes]``, outputs padded with zeros."""
+    problem, lanes = plan.problem, plan.lanes
+
+    def pack(array: Array) -> Array:
+        padded = np.zeros((plan.output_blocks * lanes, problem.channels, problem.taps), array.dtype)
+        padded[: problem.all_outputs] = array.reshape(problem.all_outputs, problem.channels, problem.taps)
+        split = padded.reshape(-1, lanes, problem.channels, problem.taps)
+        return np.ascontiguousarray(split.transpose(0, 3, 2, 1)).reshape(-1)
+
+    return Packing(f"lanewise channels={problem.channels} taps={problem.taps} lanes={lanes}", pack)

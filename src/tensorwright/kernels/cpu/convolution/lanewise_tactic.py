@@ -1,0 +1,58 @@
+"""Depthwise convolution, and grouped convolution with few channels in a group, in the blocked layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
+from tensorwright.kernels.cpu.convolution.cuts import PARALLEL_TASKS
+from tensorwright.kernels.cpu.convolution.kernel import kernel_of
+from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
+from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.layout import Layout
+
+
+class LanewiseConvolution:
+    """Vectors of neighbouring channels times vectors of weights: several outputs of a row at once in registers."""
+
+    name = "lanewise convolution"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem, lanes = problem_of(region), target.float_lanes
+        if (
+            problem is None
+            or problem.groups == 1
+            or problem.channels != problem.outputs
+            or lanes % problem.channels
+            or problem.channels == lanes
+        ):
+            return ()
+        blocked = Layout(lanes)
+        inputs = layouts(region, problem, blocked, blocked)
+        return [Config(inputs, blocked, cut.options) for cut in dict.fromkeys(_cuts(problem, target))]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        plan = LanewisePlan(problem, cut_of(config), target.float_lanes)
+        return kernel_of(region, config, target, plan, LanewiseTasks, pack_lanewise(plan))
+
+
+TACTICS = (LanewiseConvolution(),)
+
+
+def _cuts(problem: Problem, target: Target) -> Iterator[Cut]:
+    """Outputs of a row at once: as many as there are registers for beside the weights, or fewer."""
+    weights = problem.axes[-1].kernel * problem.channels
+    most = max(4, target.registers - weights - (3 if target.has_fma else 4))
+    width = problem.axes[-1].output
+    for limit in (most, most * 2 // 3, most // 2):
+        cut = Cut(1, even_sizes(width, max(2, limit))[0], 1, 1, True, 1, 1, pixels_first=False)
+        plan = LanewisePlan(problem, cut, target.float_lanes)
+        chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
+        rows = -(-plan.units // chunks)
+        yield Cut(1, cut.columns, 1, 1, True, rows, 1, pixels_first=False)

@@ -1,0 +1,58 @@
+"""Weights in the order in which tiles read them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorwright.kernels.cpu.spatial.plan import Plan
+from tensorwright.kernels.tactic import Array, Packing
+
+
+def pack_outputs(plan: Plan) -> Packing:
+    """``[O, C, *K]`` as ``[O / group, outer K, C, inner K, group]``, outputs padded with zeros.
+
+    Groups of outputs are as the plan has them; they may differ in size.
+    """
+    taps, lanes, runs = plan.weight_taps, plan.lanes, plan.output_runs
+
+    def pack(array: Array) -> Array:
+        outputs, channels = array.shape[:2]
+        padded = np.zeros((plan.output_blocks * lanes, channels, *taps), array.dtype)
+        padded[:outputs] = array.reshape(outputs, channels, *taps)
+        parts = []
+        for run in runs:
+            start, size = run.block * lanes, sum(run.lanes)
+            group = padded[start : start + run.count * size].reshape(run.count, size, channels, *taps)
+            parts.append(group.transpose(0, 3, 2, 4, 1).reshape(-1))
+        return np.concatenate(parts)
+
+    groups = [(run.count, sum(run.lanes)) for run in runs]
+    return Packing(f"outputs taps={taps} groups={groups}", pack)
+
+
+def pack_spanning(plan: Plan) -> Packing:
+    """Weights of a grouped convolution as ``[O / lanes, outer K, channels, inner K, lanes]``.
+
+    Channels are those of all groups that a block of outputs touches; zero where channel and output differ in group.
+    """
+    problem, taps, lanes = plan.problem, plan.weight_taps, plan.lanes
+
+    def pack(array: Array) -> Array:
+        flat = array.reshape(problem.all_outputs, problem.channels, *taps)
+        packed = np.zeros((plan.output_blocks, taps[0], plan.weight_channels, taps[1], lanes), array.dtype)
+        for output, weights in enumerate(flat):
+            block, lane = divmod(output, lanes)
+            start = output // problem.outputs * problem.channels - plan.channel_ranges[block][0]
+            packed[block, :, start : start + problem.channels, :, lane] = np.moveaxis(weights, 0, 1)
+        return packed.reshape(-1)
+
+    return Packing(f"spanning groups={problem.groups} taps={taps} lanes={lanes}", pack)
+
+
+def pack_bias(lanes: int) -> Packing:
+    """``[O]`` padded with zeros to whole blocks of outputs."""
+
+    def pack(array: Array) -> Array:
+        return np.pad(array, (0, -len(array) % lanes))
+
+    return Packing(f"bias lanes={lanes}", pack)

@@ -1,0 +1,56 @@
+"""Direct convolution into the blocked layout, from the blocked or the row-major one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import layouts, merged, problem_of
+from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks
+from tensorwright.kernels.cpu.convolution.cuts import cuts_of
+from tensorwright.kernels.cpu.convolution.kernel import kernel_of
+from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
+from tensorwright.kernels.cpu.spatial.plan import Plan, cut_of
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.layout import PLAIN, Layout
+
+PLAIN_CHANNELS = 16
+"""Up to so many channels of row-major input are read in place; more are better converted to blocks."""
+
+FEW_CHANNELS = 4
+"""Up to so many channels are not worth a block of their own."""
+
+
+class DirectConvolution:
+    """Tiles of pixels × blocks of output channels in registers, summed over taps and input channels.
+
+    Input elements are broadcast from memory; weights lie in the order in which they are used. Padding is never read:
+    at the borders the code leaves out what would be multiplied by zero.
+    """
+
+    name = "direct convolution"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None or problem.is_depthwise:
+            return ()
+        blocked = Layout(target.float_lanes)
+        sources = [blocked] if problem.all_channels > FEW_CHANNELS else []
+        if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
+            sources.append(PLAIN)
+        return [
+            Config(layouts(region, problem, source, blocked), blocked, cut.options)
+            for source in sources
+            for cut in cuts_of(merged(problem, region), target)
+        ]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        plan = Plan(merged(problem, region), cut_of(config), target.float_lanes)
+        weights = pack_spanning(plan) if plan.spans else pack_outputs(plan)
+        return kernel_of(region, config, target, plan, BroadcastTasks, weights)
+
+
+TACTICS = (DirectConvolution(),)

@@ -1,0 +1,119 @@
+"""The tactic that computes any region whose operators state their mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.flatten import FlatComputation, flatten
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.nest import Nest, NestEmitter, arrange
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.slabs import Slabs, slabs_along
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.type import TensorType
+
+
+class Generic:
+    """Loops over the output, vectorised along its innermost axis. Correct for all definitions, fast for simple ones."""
+
+    name = "generic"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        if any(value.op.is_sequential for value in region.values):
+            return []
+        plain = Config((PLAIN,) * len(region.inputs), PLAIN)
+        blocked = _blocked_config(region, Layout(target.float_lanes))
+        pooled = _pooled_config(region, Layout(target.float_lanes))
+        return [plain, *(config for config in (blocked, pooled) if config is not None)]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        operands = list(zip(region.input_types, config.inputs, strict=True))
+        flat = flatten(region.computation, operands, (region.output.type, config.output))
+        nest = arrange(flat)
+        symbols = region.symbols
+        in_place = _in_place(region, config, flat)
+        emitter = argument_emitter(len(operands), symbols, target)
+        builder = emitter.builder
+        NestEmitter(nest, emitter, Pointer("%out"), region.output.type.dtype).run(
+            Register("%begin", INT64), Register("%end", INT64)
+        )
+        text = builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES)
+        return Kernel(
+            text=text,
+            inputs=config.inputs,
+            output=config.output,
+            tasks=nest.tasks,
+            packings=(None,) * len(operands),
+            symbols=symbols,
+            in_place=in_place,
+            writes=nest_slabs(nest),
+        )
+
+
+def nest_slabs(nest: Nest) -> Slabs | None:
+    """What the tasks of a nest write: single indices of its parallel loops."""
+    loops = [v for v in (*nest.parallel, *nest.sequential) if v.extent != 1]
+    steps = {v: coefficient_of(nest.address, v) for v in loops}
+    known = {v: step for v, step in steps.items() if isinstance(step, int) and step > 0 and is_static(v.extent)}
+    if len(known) < len(loops):
+        return None
+    axes = sorted(loops, key=lambda v: -known[v])
+    return slabs_along(
+        [v.extent for v in axes], [(axes.index(v), upper_bound(v.extent)) for v in nest.parallel if v in axes]
+    )
+
+
+def blockable(type: TensorType) -> bool:
+    """Whether a tensor can lie in the blocked layout."""
+    return type.dtype == FLOAT32 and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+
+
+def _blocked_config(region: Region, blocked: Layout) -> Config | None:
+    """Every input that has the output's rank and is no constant lies in blocked layout, like the output."""
+    if not blockable(region.output.type):
+        return None
+    rank = region.output.type.rank
+    layouts = [
+        blocked if blockable(value.type) and value.type.rank == rank and not is_constant(value) else PLAIN
+        for value in region.inputs
+    ]
+    return Config(tuple(layouts), blocked) if blocked in layouts else None
+
+
+def _pooled_config(region: Region, blocked: Layout) -> Config | None:
+    """A reduction of one blocked input over all positions, whose result is as good as plain."""
+    anchor, output = region.anchor, region.output.type
+    if anchor is None or anchor.op.kind != "reduction" or any(extent != 1 for extent in output.shape[2:]):
+        return None
+    moving = [number for number, value in enumerate(region.inputs) if not is_constant(value)]
+    if len(moving) != 1 or not blockable(region.inputs[moving[0]].type):
+        return None
+    channels = region.inputs[moving[0]].type.shape[1]
+    if output.rank < 2 or output.shape[1] != channels or upper_bound(channels) % blocked.block:
+        return None
+    return Config(tuple(blocked if n in moving else PLAIN for n in range(len(region.inputs))), PLAIN)
+
+
+def _in_place(region: Region, config: Config, flat: FlatComputation) -> tuple[int, ...]:
+    """Inputs whose every element is read only where, and as wide as, the output's is written."""
+    output = region.output.type
+    reads: dict[int, bool] = {}
+    for node in walk(flat.body):
+        if isinstance(node, Load):
+            same = node.index == (flat.address,) and node.guard is None
+            reads[node.operand] = reads.get(node.operand, True) and same
+    return tuple(
+        number
+        for number, same in sorted(reads.items())
+        if same
+        and region.inputs[number].type.dtype.size == output.dtype.size
+        and region.inputs[number].type.shape == output.shape
+        and config.inputs[number] == config.output
+    )

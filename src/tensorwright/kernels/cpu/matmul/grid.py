@@ -1,0 +1,123 @@
+"""The tasks of a matrix product: batches × blocks of rows × panels of columns × groups of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from tensorwright.codegen.ir import Register
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
+from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.slabs import Cut, Slabs, slabs_along
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, minimum, tuning_value, upper_bound
+from tensorwright.tensor.dtype import INT64
+
+BLOCK_ROWS = 256
+"""Rows of a that one pass over all panels shares, so that they stay in the second-level cache."""
+
+TALLEST_OF_UNKNOWN = 8
+"""Rows of the tiles of an unknown number of rows: there is code for every height up to it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a task computes: tiles from ``piece[0]`` up to, not including, ``piece[1]`` of a panel of a batch."""
+
+    kind: Panel
+    panel: Dim
+    piece: tuple[Dim, Dim]
+    batch: Dim
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How one product, or each of `batches` products, is cut into tiles of rows, panels of columns, and tasks."""
+
+    batches: Dim
+    tiles: RowTiles
+    panels: Panels
+    groups: int
+
+    @property
+    def blocks(self) -> Dim:
+        return ceil_divide(self.tiles.batches * self.tiles.rows, BLOCK_ROWS)
+
+    @property
+    def tasks(self) -> Dim:
+        return self.batches * self.blocks * self.panels.count * self.groups
+
+    @property
+    def writes(self) -> Slabs | None:
+        """What each task writes of a row-major result."""
+        tiles, count, blocks = self.tiles, self.panels.count, self.blocks
+        if not (isinstance(tiles.count, int) and isinstance(count, int) and isinstance(blocks, int)):
+            return None
+        lanes, columns, parts = self.panels.lanes, self.panels.columns, blocks * self.groups
+        edges = [upper_bound(tiles.first_row(part_of(tiles.count, parts, part))) for part in range(parts + 1)]
+        rows = list(pairwise(edges))
+        panels = [upper_bound(minimum(self.panels.first_vector(p) * lanes, columns)) for p in range(count + 1)]
+        of_task = [
+            rows[block * self.groups + g] for block in range(blocks) for _ in range(count) for g in range(self.groups)
+        ]
+        found = slabs_along(
+            (self.batches, tiles.batches * tiles.rows, columns),
+            [(0, upper_bound(self.batches)), (1, tuple(of_task))],
+        )
+        if found is None or count == 1:
+            return found
+        return replace(found, cuts=(*found.cuts, Cut(2, tuple(pairwise(panels)), self.groups)))
+
+    def write(self, emitter: ScalarEmitter, write_panel: Callable[[Place], None]) -> None:
+        """Write the loop over the tasks; `write_panel` writes the work on one kind of panel."""
+        builder, count = emitter.builder, self.panels.count
+        loop = builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
+        task, panel, batch = Variable("task", self.tasks), Variable("panel", count), Variable("batch", self.batches)
+        emitter.values[task] = loop.index
+        with emitter.scope():
+            number = expression(task)
+            emitter.values[panel] = emitter.integer(number // self.groups % count)
+            emitter.values[batch] = emitter.integer(number // (self.blocks * count * self.groups))
+            block = number // (self.groups * count) % self.blocks
+            part, parts = block * self.groups + number % self.groups, self.blocks * self.groups
+            piece = part_of(self.tiles.count, parts, part), part_of(self.tiles.count, parts, part + 1)
+            for kind, start, stop in self.panels.kinds:
+                everything = start == 0 and stop == count
+                label = None if everything else _begin_if_between(emitter, start, expression(panel), stop)
+                with emitter.scope():
+                    write_panel(Place(kind, expression(panel), piece, 0 if self.batches == 1 else expression(batch)))
+                if label is not None:
+                    builder.end_if(label)
+        builder.end_loop(loop)
+
+
+def _begin_if_between(emitter: ScalarEmitter, start: Dim, number: Dim, stop: Dim) -> str:
+    builder, register = emitter.builder, emitter.integer(number)
+    above = builder.compare("sge", register, emitter.integer(start))
+    below = builder.compare("slt", register, emitter.integer(stop))
+    return builder.begin_if(builder.binary("and", above, below))
+
+
+def grid_options(
+    make: Callable[[int, int, int], Grid], columns: Dim, target: Target
+) -> Iterator[tuple[tuple[str, int], ...]]:
+    """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
+    whole = tuning_value(Panels(columns, target.float_lanes, 1).vectors)
+    for tallest, vectors in tile_shapes(target, whole):
+        rows, grid = tallest, make(tallest, vectors, 1)
+        if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
+            rows = TALLEST_OF_UNKNOWN
+            grid = make(rows, vectors, 1)
+        blocks = max(1, tuning_value(grid.blocks))
+        units = tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count)
+        tiles = max(1, tuning_value(grid.tiles.count) // blocks)
+        yield ("rows", rows), ("vectors", vectors), ("groups", task_groups(tiles, units))
+
+
+def grid_at(make: Callable[[int, int, int], Grid], config: Config) -> Grid:
+    """The grid of a configuration."""
+    return make(config.option("rows"), config.option("vectors"), config.option("groups"))

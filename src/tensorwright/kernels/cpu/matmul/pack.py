@@ -1,0 +1,95 @@
+"""Packs a panel of a right factor, at run time, into workspace: [depth][columns of the panel]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import lane_mask
+from tensorwright.codegen.transpose import transposed
+from tensorwright.kernels.cpu.matmul.cut import Panel
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class PanelPacker:
+    """Copies columns of a matrix with `depth` rows; what lies beyond the columns is left undefined.
+
+    source: the panel's first element. step: elements from row to row, or from column to column of a transposed matrix.
+    masks: for every vector the lanes that are columns. columns: how many there are from the panel's first one on, if
+    the panel is open.
+    """
+
+    builder: FunctionBuilder
+    source: Pointer
+    step: Register
+    depth: int
+    panel: Panel
+    lanes: int
+    destination: Pointer
+    masks: Sequence[Register | None]
+    columns: Register | None = None
+
+    @property
+    def width(self) -> int:
+        return self.panel.vectors * self.lanes
+
+    def copy(self) -> None:
+        """Pack a row-major matrix."""
+        builder = self.builder
+        loop = builder.begin_loop(literal(0, INT64), literal(self.depth, INT64))
+        row = builder.offset(self.source, builder.mul(loop.index, self.step), FLOAT32)
+        place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
+        for vector in range(self.panel.vectors):
+            value = self._load(builder.offset(row, vector * self.lanes, FLOAT32), self.masks[vector])
+            builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
+        builder.end_loop(loop)
+
+    def transpose(self) -> None:
+        """Pack a matrix whose columns lie side by side."""
+        builder, whole = self.builder, self.panel.vectors - (1 if self.panel.masked else 0)
+        if whole:
+            loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64))
+            self._vector(loop.index, self.lanes)
+            builder.end_loop(loop)
+        if self.panel.masked:
+            self._vector(literal(whole, INT64), self.panel.masked)
+
+    def _vector(self, vector: Register, columns: int) -> None:
+        """Pack `columns` neighbouring columns, the panel's vector number `vector`."""
+        builder, lanes = self.builder, self.lanes
+        first = builder.mul(vector, literal(lanes, INT64))
+        sources = [self._column(first, number) for number in range(columns)]
+        destination = builder.offset(self.destination, first, FLOAT32)
+        if self.depth >= lanes:
+            loop = builder.begin_loop(literal(0, INT64), literal(self.depth // lanes * lanes, INT64), lanes)
+            self._block(sources, destination, loop.index, lanes)
+            builder.end_loop(loop)
+        if self.depth % lanes:
+            start = literal(self.depth // lanes * lanes, INT64)
+            self._block(sources, destination, start, self.depth % lanes)
+
+    def _column(self, first: Register, number: int) -> Pointer:
+        """Where a column starts; of an open panel the last one stands for those behind it."""
+        builder = self.builder
+        column = builder.add(first, literal(number, INT64))
+        if self.columns is not None:
+            last = builder.sub(self.columns, literal(1, INT64))
+            column = builder.select(builder.compare("slt", column, last), column, last)
+        return builder.offset(self.source, builder.mul(column, self.step), FLOAT32)
+
+    def _block(self, sources: Sequence[Pointer], destination: Pointer, start: Register, rows: int) -> None:
+        builder, lanes = self.builder, self.lanes
+        mask = None if rows == lanes else lane_mask(rows, lanes)
+        vectors = [self._load(builder.offset(source, start, FLOAT32), mask) for source in sources]
+        vectors += [literal(0.0, FLOAT32, lanes)] * (lanes - len(sources))
+        out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), FLOAT32)
+        for row, value in enumerate(transposed(builder, vectors)[:rows]):
+            builder.store(value, builder.offset(out, row * self.width, FLOAT32), FLOAT32)
+
+    def _load(self, place: Pointer, mask: Register | None) -> Register:
+        if mask is None:
+            return self.builder.load(place, FLOAT32, self.lanes)
+        zero = literal(0.0, FLOAT32, self.lanes)
+        return self.builder.masked_load(place, mask, zero, FLOAT32)

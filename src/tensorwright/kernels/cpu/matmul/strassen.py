@@ -1,0 +1,242 @@
+"""Writes the tasks of a product with seven products of quarters: see `quarters`.
+
+A task is a block of rows times a panel of columns. Workspace holds the left factors of the seven products for one block
+of rows, made when the first of its panels comes; the sums of one panel, finished when all products are added; and the
+right factor of one product where it is not stored: the first tile of rows makes it and leaves it to the other tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.matmul.left import LeftFactors, Rows
+from tensorwright.kernels.cpu.matmul.loops import LATENCY
+from tensorwright.kernels.cpu.matmul.quarters import (
+    ADDED_TO,
+    AHEAD,
+    FORMED,
+    MINUENDS,
+    PRODUCTS,
+    SPREAD_AFTER,
+    STORED,
+    SUBTRAHENDS,
+    WRITTEN_TO,
+    Piece,
+    Quarters,
+)
+from tensorwright.kernels.cpu.matmul.sums import Sums
+from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Ahead, Difference, Factor, Tile, TileEmitter
+from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
+from tensorwright.tensor.dim import Dim, ceil_divide, expression
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+UNROLL = 4
+NO_BLOCK = -1
+
+
+@dataclass(frozen=True)
+class Strassen:
+    """Writes a product; `a` and `b` are its factors, the second one packed by `Quarters.pack`."""
+
+    emitter: ScalarEmitter
+    epilogue: RowEpilogue
+    quarters: Quarters
+    a: Pointer
+    b: Pointer
+    output: Pointer
+    workspace: Pointer
+
+    @property
+    def builder(self) -> FunctionBuilder:
+        return self.emitter.builder
+
+    def write(self) -> None:
+        """Write the loop over the tasks."""
+        builder, emitter, quarters = self.builder, self.emitter, self.quarters
+        task, block = Variable("task", quarters.tasks), Variable("block", quarters.blocks.count)
+        left = LeftFactors(emitter, quarters, self.a, self.workspace)
+        loop = builder.begin_loop(
+            Register("%begin", INT64), Register("%end", INT64), carried=[literal(NO_BLOCK, INT64)]
+        )
+        emitter.values[task] = loop.index
+        with emitter.scope():
+            count = quarters.panels.count
+            emitter.values[block] = emitter.integer(expression(task) // count)
+            rows = self._rows(expression(block))
+            label = builder.begin_if(builder.compare("ne", emitter.values[block], loop.carried[0]))
+            with emitter.scope():
+                left.write(rows)
+            builder.end_if(label)
+            self._panels(rows, expression(task) % count)
+            reached = emitter.values[block]
+        builder.end_loop(loop, [reached])
+
+    def _rows(self, block: Dim) -> Rows:
+        emitter, cut = self.emitter, self.quarters.blocks
+        half = Variable("half", self.quarters.half_rows + 1)
+        size = cut.size(block)
+        emitter.values[half] = emitter.integer(ceil_divide(size, 2))
+        known = {(size + 1) // 2 for size in self.quarters.block_sizes}
+        return Rows(cut.start(block), size, known.pop() if len(known) == 1 else expression(half))
+
+    def _panels(self, rows: Rows, panel: Dim) -> None:
+        builder, emitter, panels = self.builder, self.emitter, self.quarters.panels
+        for kind, start, stop in panels.kinds:
+            everything = start == 0 and stop == panels.count
+            label = None if everything else self._begin_if_between(start, panel, stop)
+            with emitter.scope():
+                first = panels.first_vector(panel) * panels.lanes
+                sums = self._sums
+                sums.clear(rows, kind.vectors)
+                self._products(rows, first, kind.vectors, sums)
+                sums.finish(rows, first, kind.vectors)
+            if label is not None:
+                builder.end_if(label)
+
+    def _begin_if_between(self, start: Dim, number: Dim, stop: Dim) -> str:
+        builder, integer = self.builder, self.emitter.integer
+        above = builder.compare("sge", integer(number), integer(start))
+        below = builder.compare("slt", integer(number), integer(stop))
+        return builder.begin_if(builder.binary("and", above, below))
+
+    @property
+    def _sums(self) -> Sums:
+        start = self.builder.offset(self.workspace, PRODUCTS * self.quarters.factor_elements, FLOAT32)
+        return Sums(self.emitter, self.epilogue, self.quarters, start, self.output)
+
+    # ---- products
+
+    def _products(self, rows: Rows, first: Dim, vectors: int, sums: Sums) -> None:
+        """Add all products of a panel that starts at a column of the left half to the sums."""
+        builder, emitter, quarters = self.builder, self.emitter, self.quarters
+        size = quarters.half_depth * vectors * quarters.lanes
+        panel = builder.offset(self.b, emitter.integer(first * quarters.half_depth * STORED), FLOAT32)
+        kept = builder.offset(self.workspace, quarters.workspace - quarters.formed_elements, FLOAT32)
+        loop = builder.begin_loop(literal(0, INT64), literal(PRODUCTS, INT64), at_least_once=True)
+        number = loop.index
+        with emitter.scope():
+            left = builder.offset(
+                self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)), FLOAT32
+            )
+            piece, other, following = (
+                self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
+            )
+            places = (sums.buffer(self._listed(ADDED_TO, number)), sums.buffer(self._listed(WRITTEN_TO, number)))
+            tiles = Tiles(emitter, quarters, rows, vectors, left, places, following)
+            formed = self._is_formed(number)
+            label = builder.begin_if(formed)
+            with emitter.scope():
+                tiles.write_first(Difference(piece, tiles.width, is_padded=True, subtrahend=other, kept=kept))
+            builder.end_if(label)
+            done = builder.convert("zext", formed, INT64)
+            tiles.write(done, Factor(self._either(formed, kept, piece), tiles.width, is_padded=True))
+            label = builder.begin_if(builder.compare("eq", number, literal(SPREAD_AFTER, INT64)))
+            sums.spread(rows, vectors)
+            builder.end_if(label)
+        builder.end_loop(loop)
+
+    def _piece(self, panel: Pointer, pieces: Sequence[Piece], product: Register, size: int) -> Pointer:
+        builder = self.builder
+        return builder.offset(panel, builder.mul(self._listed(pieces, product), literal(size, INT64)), FLOAT32)
+
+    def _is_formed(self, product: Register) -> Register:
+        builder = self.builder
+        above = builder.compare("sge", product, literal(FORMED.start, INT64))
+        return builder.binary("and", above, builder.compare("slt", product, literal(FORMED.stop, INT64)))
+
+    def _either(self, condition: Register, then: Pointer, otherwise: Pointer) -> Pointer:
+        name = self.builder.fresh("p")
+        self.builder.emit(f"{name} = select {condition.typed}, ptr {then.text}, ptr {otherwise.text}")
+        return Pointer(name)
+
+    def _listed(self, entries: Sequence[int], product: Register) -> Register:
+        """The entry of a list for a product: the list is a number with four bits for each entry."""
+        builder = self.builder
+        digits = literal(sum(entry << 4 * place for place, entry in enumerate(entries)), INT64)
+        shifted = builder.binary("lshr", digits, builder.mul(product, literal(4, INT64)))
+        return builder.binary("and", shifted, literal(15, INT64))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Writes one product of half a block of rows, in workspace from `left` on, with a panel `vectors` wide.
+
+    places: where the sums are that it is added to, and where they go. following: what is read after this product.
+    """
+
+    emitter: ScalarEmitter
+    quarters: Quarters
+    rows: Rows
+    vectors: int
+    left: Pointer
+    places: tuple[Pointer, Pointer]
+    following: Pointer
+
+    @property
+    def width(self) -> Register:
+        return literal(self.vectors * self.quarters.lanes, INT64)
+
+    def write_first(self, right: Factor) -> None:
+        """The first tile of rows alone."""
+        self._tile(0, self.quarters.first_heights, right)
+
+    def write(self, done: Register, right: Factor) -> None:
+        """All tiles of rows but the first `done`."""
+        emitter, builder = self.emitter, self.emitter.builder
+        tile = Variable("tile", self.quarters.half_rows)
+        loop = builder.begin_loop(done, emitter.integer(self.quarters.tiles(self.rows.half).count))
+        emitter.values[tile] = loop.index
+        with emitter.scope():
+            self._tile(expression(tile), self.quarters.heights, right)
+        builder.end_loop(loop)
+
+    def _tile(self, tile: Dim, heights: Sequence[int], right: Factor) -> None:
+        builder, emitter, quarters = self.emitter.builder, self.emitter, self.quarters
+        cut = quarters.tiles(self.rows.half)
+        start = cut.start(tile)
+        a = builder.opaque(builder.offset(self.left, emitter.integer(start * quarters.row_step), FLOAT32))
+        distance = emitter.integer(start * (self.vectors * quarters.lanes))
+        source, destination = (builder.offset(buffer, distance, FLOAT32) for buffer in self.places)
+        ahead = self._ahead(tile)
+        height = None if len(heights) == 1 else emitter.integer(cut.size(tile))
+        for count in heights:
+            test = None if height is None else builder.compare("eq", height, literal(count, INT64))
+            label = None if test is None else builder.begin_if(test)
+            sums = self._reduced(count, a, right, ahead)
+            for number, value in enumerate(sums):
+                place = number * quarters.lanes
+                before = builder.load(builder.offset(source, place, FLOAT32), FLOAT32, quarters.lanes)
+                builder.store(builder.add(value, before), builder.offset(destination, place, FLOAT32), FLOAT32)
+            if label is not None:
+                builder.end_if(label)
+
+    def _reduced(self, height: int, a: Pointer, right: Factor, ahead: Ahead) -> list[Register]:
+        quarters, vectors = self.quarters, self.vectors
+        splits = 1
+        while splits < UNROLL and splits * height * vectors < LATENCY:
+            splits *= 2
+        tile = Tile(height, vectors, quarters.lanes, UNROLL, splits)
+        left = Factor(a, literal(1, INT64), literal(quarters.row_step, INT64))
+        fetched = [ahead, self._next_rows(a, height)]
+        emitter = TileEmitter(self.emitter.builder, tile, left, right, [None] * vectors, fetched)
+        depth = quarters.half_depth
+        return [value for row in emitter.reduce(literal(depth, INT64), depth) for value in row]
+
+    def _next_rows(self, a: Pointer, height: int) -> Ahead:
+        """The rows of the next tile, or of the next left factor, which follow in memory."""
+        lines = ceil(height * UNROLL * FLOAT32.size / LINE_BYTES)
+        return Ahead(self.emitter.builder.offset(a, height * self.quarters.row_step, FLOAT32), lines)
+
+    def _ahead(self, tile: Dim) -> Ahead:
+        """A tile's share of what is read after this product."""
+        quarters = self.quarters
+        lines = UNROLL * self.vectors * quarters.lanes * FLOAT32.size / LINE_BYTES
+        share = max(1, ceil(lines / quarters.usual_tiles))
+        elements = share * LINE_BYTES // FLOAT32.size // UNROLL
+        distance = self.emitter.integer(tile * (elements * quarters.half_depth))
+        return Ahead(self.emitter.builder.offset(self.following, distance, FLOAT32), share)

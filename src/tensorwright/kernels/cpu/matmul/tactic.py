@@ -1,0 +1,107 @@
+"""Products with a constant right factor, packed at build time: linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.cpu.matmul.grid import Grid, Place, grid_at, grid_options
+from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
+from tensorwright.kernels.cpu.matmul.tile import Factor
+from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
+from tensorwright.kernels.matmul.problem import Problem, problem_of
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs
+from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.layout import PLAIN
+
+UNROLL = 4
+
+
+class PackedMatMul:
+    """Panels of b, [depth][columns of the panel], pass through the second-level cache; tiles of rows go past them."""
+
+    name = "matmul_packed"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None or not problem.is_linear or not is_static(problem.depth):
+            return []
+        if not isinstance(problem.columns, int) or problem.columns == 1:
+            return []
+        plain, make = plain_inputs(region), partial(_grid, problem, problem.columns, target)
+        return [Config(plain, PLAIN, options) for options in grid_options(make, problem.columns, target)]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        assert isinstance(problem.columns, int)
+        grid = grid_at(partial(_grid, problem, problem.columns, target), config)
+        symbols = region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        epilogue = row_epilogue(region, target.float_lanes)
+        grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue))
+        packings: list[Packing | None] = [None] * len(inputs)
+        packings[problem.b.number] = _packing(problem, grid.panels)
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=grid.tasks,
+            writes=grid.writes,
+            packings=tuple(packings),
+            symbols=symbols,
+        )
+
+
+TACTICS = (PackedMatMul(),)
+
+
+def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: int, groups: int) -> Grid:
+    tiles = RowTiles(*problem.all_rows(rows), rows)
+    return Grid(1, tiles, Panels(columns, target.float_lanes, vectors), groups)
+
+
+def _packing(problem: Problem, panels: Panels) -> Packing:
+    transposed, count = problem.b.transposed, upper_bound(panels.count)
+
+    def pack(array: Array) -> Array:
+        matrix = array.reshape(array.shape[-2:])
+        matrix = matrix.T if transposed else matrix
+        padded = np.pad(matrix, ((0, 0), (0, -upper_bound(panels.columns) % panels.lanes)))
+        edges = [upper_bound(panels.first_vector(panel)) * panels.lanes for panel in range(count + 1)]
+        return np.concatenate([padded[:, a:b].reshape(-1) for a, b in pairwise(edges)])
+
+    name = f"panels of {panels.most}×{panels.lanes} columns{', transposed' if transposed else ''}"
+    return Packing(name, pack)
+
+
+def _write_panel(problem: Problem, grid: Grid, emitter: ScalarEmitter, epilogue: RowEpilogue, place: Place) -> None:
+    builder, lanes, width = emitter.builder, grid.panels.lanes, place.kind.vectors * grid.panels.lanes
+    column = grid.panels.first_vector(place.panel) * lanes
+    emitter.values[epilogue.column] = emitter.integer(column)
+    packed = builder.offset(emitter.operands[problem.b.number], emitter.integer(column * problem.depth), FLOAT32)
+    following = builder.offset(packed, emitter.integer(problem.depth * width), FLOAT32)
+    left = LeftMatrix(emitter.operands[problem.a.number], problem.a.row_step, problem.a.column_step)
+    right = Factor(packed, literal(width, INT64), is_padded=True)
+    loop = TileLoop(
+        emitter,
+        epilogue,
+        Pointer("%out"),
+        problem.depth,
+        UNROLL,
+        grid.panels.widest,
+        following,
+        tuning_value(grid.blocks) > 1,
+    )
+    loop.run(grid.tiles, place.piece, left, right, place.kind)

@@ -1,0 +1,1 @@
+"""Pooling over tiles of positions."""

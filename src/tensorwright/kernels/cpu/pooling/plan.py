@@ -1,0 +1,82 @@
+"""How a pooling is cut: tiles of neighbouring outputs of a row, parallel tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+from tensorwright.kernels.cpu.spatial.plan import Plan
+from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, runs_of
+from tensorwright.kernels.pooling.problem import Pooling
+
+MOST_READS = 36
+"""There is code for every way in which padding cuts windows if together it reads at most so many rows."""
+
+
+@dataclass(frozen=True)
+class PoolingPlan(Plan):
+    """A pooling and its cut. Tiles that share code have equal counts of elements, too."""
+
+    pooling: Pooling
+
+    @property
+    def spans(self) -> bool:
+        return False
+
+    @cached_property
+    def walks_rows(self) -> bool:
+        """Whether a loop goes through the rows of a window."""
+        return sum(len(rows) > 0 for run in self._unrolled_rows for rows in run.valid) > MOST_READS
+
+    @cached_property
+    def rows(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-2]
+        return runs_of(axis, (1,) * axis.output, walked=True) if self.walks_rows else self._unrolled_rows
+
+    @cached_property
+    def _unrolled_rows(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-2]
+        return _with_equal_counts(runs_of(axis, (1,) * axis.output), self.pooling.counts[-2])
+
+    @cached_property
+    def columns(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-1]
+        return _with_equal_counts(runs_of(axis, even_sizes(axis.output, self.cut.columns)), self.pooling.counts[-1])
+
+
+@dataclass(frozen=True)
+class LinePlan(PoolingPlan):
+    """Vectors of neighbouring outputs of a row; a tile is one of them. Those that meet padding have their own code."""
+
+    @cached_property
+    def columns(self) -> tuple[Run, ...]:
+        axis, lanes = self.problem.axes[-1], self.cut.columns
+        sizes = (lanes,) * (axis.output // lanes) + ((axis.output % lanes,) if axis.output % lanes else ())
+        runs = _with_equal_counts(runs_of(axis, sizes), self.pooling.counts[-1])
+        return tuple(part for run in runs for part in ([run] if meets_no_padding(run) else _apart(run, 1)))
+
+
+def meets_no_padding(run: Run) -> bool:
+    """Whether no tap reads padding."""
+    return all(len(valid) == run.size for valid in run.valid)
+
+
+def _with_equal_counts(runs: Sequence[Run], counts: Sequence[int]) -> tuple[Run, ...]:
+    """The runs, cut where neighbouring tiles differ in how many elements their windows count."""
+    found: list[Run] = []
+    for run in runs:
+        tiles = [counts[part.start : part.start + part.size] for part in _apart(run, 1)]
+        number = 0
+        for _, group in groupby(tiles):
+            count = len(list(group))
+            found.append(replace(run, first=run.first + number, count=count, start=run.start + number * run.size))
+            number += count
+    return tuple(found)
+
+
+def _apart(run: Run, size: int) -> Iterator[Run]:
+    """The run in parts of `size` tiles."""
+    for number in range(0, run.count, size):
+        yield replace(run, first=run.first + number, count=size, start=run.start + number * run.size)

@@ -1,0 +1,150 @@
+"""Softmax and layer normalisation along the last axis: elements have one exponential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
+from tensorwright.codegen.target import Target
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
+from tensorwright.kernels.cpu.rows.normalise import (
+    Finish,
+    LongLayerNormalization,
+    LongSoftmax,
+    layer_normalization,
+    softmax,
+)
+from tensorwright.kernels.cpu.rows.vectors import RowVectors
+from tensorwright.kernels.slabs import slabs_along
+from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.ops.normalization import LayerNormalization, Softmax
+from tensorwright.tensor.dim import Dim, expression, product, upper_bound
+from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.layout import PLAIN
+
+REGISTERS_FOR_ROWS = 0.75
+"""Share of the vector registers that a row may take."""
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """`rows` rows of `extent` elements; `inputs`: numbers of x and of the parameters."""
+
+    op: Softmax | LayerNormalization
+    rows: Dim
+    extent: int
+    inputs: tuple[int, ...]
+
+
+class Rows:
+    """A row at a time, in registers if it fits; long rows are read several times, those of a softmax from workspace."""
+
+    name = "rows"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        problem = _problem(region)
+        if problem is None or problem.extent < target.float_lanes:
+            return []
+        return [Config(plain_inputs(region), PLAIN)]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        problem = _problem(region)
+        assert problem is not None
+        symbols = region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        _write(problem, emitter, row_epilogue(region, target.float_lanes))
+        x, output = region.inputs[problem.inputs[0]], region.output.type
+        in_place = problem.inputs[:1] if output.dtype.size == x.type.dtype.size else ()
+        waits = _is_long(problem, target) and isinstance(problem.op, Softmax)
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols), in_place), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=problem.rows,
+            packings=(None,) * len(inputs),
+            symbols=symbols,
+            workspace=_vectors(problem, target) * target.vector_bytes if waits else 0,
+            in_place=in_place,
+            writes=slabs_along((problem.rows, problem.extent), [(0, upper_bound(problem.rows))]),
+        )
+
+
+TACTICS = (Rows(),)
+
+
+def _problem(region: Region) -> _Problem | None:
+    anchor = region.anchor
+    if (
+        anchor is None
+        or not isinstance(anchor.op, Softmax | LayerNormalization)
+        or not region.is_elementwise_around_anchor
+    ):
+        return None
+    shape = anchor.type.shape
+    extent = shape[-1]
+    if anchor.op.axis != len(shape) - 1 or not isinstance(extent, int) or anchor.type.dtype != FLOAT32:
+        return None
+    if any(operand not in region.inputs or operand.type.dtype != FLOAT32 for operand in anchor.inputs):
+        return None
+    if not all(_is_row(operand, extent) for operand in anchor.inputs[1:]):
+        return None
+    numbers = tuple(region.input_number(operand) for operand in anchor.inputs)
+    return _Problem(anchor.op, product(shape[:-1]), extent, numbers)
+
+
+def _is_row(value: Value, extent: int) -> bool:
+    return value.type.shape[-1:] == (extent,) and all(other == 1 for other in value.type.shape[:-1])
+
+
+def _vectors(problem: _Problem, target: Target) -> int:
+    return -(-problem.extent // target.float_lanes)
+
+
+def _is_long(problem: _Problem, target: Target) -> bool:
+    return _vectors(problem, target) > REGISTERS_FOR_ROWS * target.registers
+
+
+def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> None:
+    """Write the loop over the rows."""
+    builder, target = emitter.builder, emitter.target
+    vectors = RowVectors(builder, target.float_lanes, problem.extent % target.float_lanes)
+    number = Variable("row", problem.rows)
+    loop = builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
+    emitter.values[number] = loop.index
+
+    def finish(column: Register, found: Sequence[Register], ends: bool) -> None:
+        with emitter.scope():
+            emitter.values[epilogue.column] = column
+            masks: list[Register | None] = [None] * len(found)
+            if ends and vectors.masked:
+                masks[-1] = lane_mask(vectors.masked, target.float_lanes)
+            epilogue.store(emitter, Pointer("%out"), found, expression(number), masks)
+
+    with emitter.scope():
+        x, *parameters = [emitter.operands[i] for i in problem.inputs]
+        row = builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32)
+        _normalise(problem, vectors, row, parameters, finish, target)
+    builder.end_loop(loop)
+
+
+def _normalise(
+    problem: _Problem, vectors: RowVectors, row: Pointer, parameters: Sequence[Pointer], finish: Finish, target: Target
+) -> None:
+    """Write the work on one row."""
+    count, extent, long = _vectors(problem, target), problem.extent, _is_long(problem, target)
+    if isinstance(problem.op, LayerNormalization):
+        if long:
+            LongLayerNormalization(vectors, row, extent, problem.op.epsilon, parameters).write(finish)
+        else:
+            layer_normalization(vectors, row, extent, problem.op.epsilon, parameters, finish)
+    elif long:
+        LongSoftmax(vectors, row, count, Pointer("%workspace")).write(finish)
+    else:
+        softmax(vectors, row, count, finish)

@@ -1,0 +1,44 @@
+"""What kernels share that go through the positions of a tensor of channels, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.convolution.cuts import PARALLEL_TASKS
+from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.tactic import Config, Packing, pack_channels
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.layout import PLAIN, Layout
+
+
+def layouts(region: Region, operands: Collection[int], layout: Layout) -> tuple[Layout, ...]:
+    """The layouts of a region's inputs: operands and what the epilogue reads like the output as given, others plain."""
+    shape = region.output.type.shape
+    return tuple(
+        layout
+        if number in operands or (type.dtype == FLOAT32 and type.rank == len(shape) and type.shape[1] == shape[1] != 1)
+        else PLAIN
+        for number, type in enumerate(region.input_types)
+    )
+
+
+def packings(region: Region, config: Config) -> tuple[Packing | None, ...]:
+    """How the constants that the epilogue reads are packed."""
+    return tuple(
+        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
+        for value, layout in zip(region.inputs, config.inputs, strict=True)
+    )
+
+
+def row_cut(columns: int) -> Cut:
+    """So many positions of a row at once."""
+    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False)
+
+
+def dealt(plan: Plan) -> Cut:
+    """The plan's cut with as many tiles of positions in a task as leave enough tasks."""
+    chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
+    return replace(plan.cut, pixels=-(-plan.units // chunks))

@@ -1,0 +1,192 @@
+"""How a direct convolution is cut: register tiles, the order in which they come, parallel tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from math import gcd, prod
+
+from tensorwright.kernels.convolution.problem import Axis, Problem
+from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, runs_of, tile_count
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim
+
+HALVED_LANES = 16
+"""Vectors of so many lanes may be halved: on some processors half a vector takes half the time."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The options of a direct convolution.
+
+    rows, columns, blocks: the largest register tile: positions along the last two axes, blocks of output channels.
+    unroll: input channels in one round of the innermost loop. taps_inside: whether the taps of the last axis are all in
+    that round; otherwise each has a loop over the channels. pixels, outputs: tiles of pixels and groups of output
+    blocks in one task. pixels_first: whether tasks that share pixels follow each other, rather than tasks that share
+    weights. prefetch: whether weights are asked for some time before they are used, as they come from memory.
+    """
+
+    rows: int
+    columns: int
+    blocks: int
+    unroll: int
+    taps_inside: bool
+    pixels: int
+    outputs: int
+    pixels_first: bool
+    prefetch: bool = False
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
+
+
+def cut_of(config: Config) -> Cut:
+    """The cut whose options a config has."""
+    number = config.option
+    return Cut(
+        rows=number("rows"),
+        columns=number("columns"),
+        blocks=number("blocks"),
+        unroll=number("unroll"),
+        taps_inside=bool(number("taps_inside")),
+        pixels=number("pixels"),
+        outputs=number("outputs"),
+        pixels_first=bool(number("pixels_first")),
+        prefetch=bool(number("prefetch")),
+    )
+
+
+@dataclass(frozen=True)
+class OutputRun:
+    """Groups of output blocks that share code: first and count say which, `block` is the first block of the first.
+
+    lanes: outputs computed in each block of a group.
+    """
+
+    first: int
+    count: int
+    block: int
+    lanes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A problem and its cut, and what follows from both.
+
+    A group of a grouped convolution is computed by whole blocks of outputs if they divide evenly; otherwise a block
+    may *span* groups, and sums over the channels of all groups that it touches, with zero weights where they do not
+    belong together.
+    """
+
+    problem: Problem
+    cut: Cut
+    lanes: int
+
+    @cached_property
+    def columns(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-1]
+        return runs_of(axis, even_sizes(axis.output, self.cut.columns))
+
+    @cached_property
+    def rows(self) -> tuple[Run, ...]:
+        axis = self.problem.axes[-2]
+        return runs_of(axis, even_sizes(axis.output, self.cut.rows), walked=self.cut.rows == 1 or not axis.clips)
+
+    @property
+    def outer(self) -> tuple[Axis, ...]:
+        return self.problem.axes[:-2]
+
+    @property
+    def outer_positions(self) -> int:
+        return prod(axis.output for axis in self.outer)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-self.problem.all_outputs // self.lanes)
+
+    @cached_property
+    def output_runs(self) -> tuple[OutputRun, ...]:
+        """Groups of output blocks, as even as possible; a last block that is at most half full has half the lanes."""
+        runs: list[OutputRun] = []
+        block = 0
+        for size in even_sizes(self.output_blocks, self.cut.blocks):
+            lanes = (self.lanes,) * size
+            if block + size == self.output_blocks and self._last_is_half:
+                lanes = (*lanes[1:], self.lanes // 2)
+            if runs and runs[-1].lanes == lanes:
+                runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
+            else:
+                runs.append(OutputRun(sum(run.count for run in runs), 1, block, lanes))
+            block += size
+        return tuple(runs)
+
+    @property
+    def _last_is_half(self) -> bool:
+        rest = self.problem.all_outputs % self.lanes
+        return self.problem.groups == 1 and self.lanes >= HALVED_LANES and 0 < rest <= self.lanes // 2
+
+    @property
+    def group_count(self) -> int:
+        return sum(run.count for run in self.output_runs)
+
+    @property
+    def rows_are_units(self) -> bool:
+        """Whether a unit of pixels, of which tasks take several, is a tile of rows; else it is a tile of columns."""
+        return tile_count(self.rows) > 1
+
+    @property
+    def units(self) -> int:
+        return tile_count(self.rows if self.rows_are_units else self.columns)
+
+    @property
+    def pixel_tasks(self) -> int:
+        return -(-self.units // self.cut.pixels)
+
+    @property
+    def output_tasks(self) -> int:
+        return -(-self.group_count // self.cut.outputs)
+
+    @property
+    def tasks(self) -> Dim:
+        return self.problem.batch * (self.outer_positions * self.pixel_tasks * self.output_tasks)
+
+    @property
+    def weight_taps(self) -> tuple[int, int]:
+        """Taps around the loop over channels and taps inside it."""
+        inside = self.problem.axes[-1].kernel if self.cut.taps_inside else 1
+        return self.problem.taps // inside, inside
+
+    # ---- channels
+
+    @property
+    def weights_per_output(self) -> int:
+        return self.problem.taps * self.weight_channels
+
+    @property
+    def spans(self) -> bool:
+        """Whether blocks of outputs span groups."""
+        return self.problem.groups > 1 and self.problem.outputs % (self.cut.blocks * self.lanes) != 0
+
+    @property
+    def weight_channels(self) -> int:
+        """Input channels for which there are weights, in every block of outputs."""
+        return max(count for _, count in self.channel_ranges) if self.spans else self.problem.channels
+
+    @property
+    def channel_ranges(self) -> tuple[tuple[int, int], ...]:
+        """For every block of outputs of a spanning convolution, the first channel that it reads and how many."""
+        problem, lanes = self.problem, self.lanes
+        ranges = []
+        for block in range(self.output_blocks):
+            first = block * lanes // problem.outputs
+            last = (min((block + 1) * lanes, problem.all_outputs) - 1) // problem.outputs
+            ranges.append((first * problem.channels, (last - first + 1) * problem.channels))
+        return tuple(ranges)
+
+    def unroll(self, block: int) -> int:
+        """Input channels in one round, so that no round crosses a block of the input."""
+        problem, wanted = self.problem, self.cut.unroll
+        if self.spans or (problem.groups > 1 and block > 1):
+            return gcd(wanted, problem.channels)
+        return min(wanted, block) if block > 1 else wanted

@@ -1,0 +1,69 @@
+"""Elementwise regions that read along one axis and write along another: reorders between layouts, transposes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tensorwright.codegen.flatten import flatten
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.generic import blockable
+from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, transposing_plan
+from tensorwright.kernels.cpu.transposing.write import TransposingWriter
+from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.tensor.dim import product
+from tensorwright.tensor.dtype import BOOL
+from tensorwright.tensor.layout import PLAIN, Layout
+
+
+class Transposing:
+    """Square blocks, as wide as a vector register, are loaded along one axis, turned, and stored along the other."""
+
+    name = "transposing"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+        if region.anchor is not None or region.output.type.dtype.size != 4 or region.output.type.dtype == BOOL:
+            return []
+        return [config for config in _layouts(region, target) if _plan(region, config, target) is not None]
+
+    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+        plan = _plan(region, config, target)
+        assert plan is not None
+        symbols = region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        builder, inputs = emitter.builder, emitter.operands
+        TransposingWriter(plan, emitter, region.output.type.dtype).write()
+        return Kernel(
+            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=product(v.extent for v in plan.variables[: plan.tasks]),
+            packings=(None,) * len(inputs),
+            symbols=symbols,
+            writes=plan.writes,
+        )
+
+
+TACTICS = (Transposing(),)
+
+
+def _layouts(region: Region, target: Target) -> Iterator[Config]:
+    """Plain and blocked on either side, all inputs alike."""
+    blocked, output = Layout(target.float_lanes), region.output.type
+    movable = [
+        blockable(value.type) and value.type.rank == output.rank and not is_constant(value) for value in region.inputs
+    ]
+    for source in (PLAIN, blocked) if any(movable) else (PLAIN,):
+        for destination in (PLAIN, blocked) if blockable(output) else (PLAIN,):
+            yield Config(tuple(source if ok else PLAIN for ok in movable), destination)
+
+
+def _plan(region: Region, config: Config, target: Target) -> TransposingPlan | None:
+    operands = list(zip(region.input_types, config.inputs, strict=True))
+    output = region.output.type
+    flat = flatten(region.computation, operands, (output, config.output))
+    channels = output.shape[1] if not config.output.is_plain else None
+    return transposing_plan(flat, target.float_lanes, channels if isinstance(channels, int) else None)

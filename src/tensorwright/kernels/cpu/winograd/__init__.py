@@ -1,0 +1,1 @@
+"""Winograd's algorithms for convolution: transforms, products, packed weights."""

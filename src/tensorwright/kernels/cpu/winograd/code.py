@@ -1,0 +1,93 @@
+"""What the parts of a Winograd convolution's code share: where things lie, numbers and control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tensorwright.codegen.epilogue import Epilogue
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.kernels.cpu.spatial.tile import Memory
+from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
+from tensorwright.kernels.cpu.winograd.tiles import TileRun
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a tile's values lie at points that all tiles have, and at those that the tiles of the last column lack."""
+
+    everywhere: Pointer
+    not_last: Pointer
+
+    def moved(self, move: Callable[[Pointer], Pointer]) -> Places:
+        everywhere = move(self.everywhere)
+        return Places(everywhere, everywhere if self.not_last == self.everywhere else move(self.not_last))
+
+
+@dataclass(frozen=True)
+class WinogradCode:
+    """The workspace holds the transformed input, ``[points, phases, channel blocks, tiles, lanes]``, the products,
+    ``[points, output blocks, tiles, lanes]``, and a patch of the input where its phases are taken apart.
+    """
+
+    plan: WinogradPlan
+    memory: Memory
+    emitter: ScalarEmitter
+    epilogue: Epilogue
+    output: Pointer
+    x: Pointer
+    weights: Pointer
+    bias: Pointer | None
+    workspace: Pointer
+
+    @property
+    def builder(self) -> FunctionBuilder:
+        return self.emitter.builder
+
+    @property
+    def products(self) -> Pointer:
+        return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, FLOAT32)
+
+    def _tile_places(self, start: Pointer, tile: Register, row: Register) -> Places:
+        """Where a tile lies in its block, by its number and row."""
+        everywhere = self._moved(start, self.builder.scaled(tile, self.plan.lanes))
+        if self.plan.last_column == self.plan.width:
+            return Places(everywhere, everywhere)
+        return Places(everywhere, self._moved(start, self.builder.scaled(self.builder.sub(tile, row), self.plan.lanes)))
+
+    def _place(self, places: Places, column: int) -> Pointer:
+        """That of a column of points."""
+        return places.everywhere if self.plan.is_everywhere(column) else places.not_last
+
+    def _vector(self, base: Pointer, distance: int) -> Register:
+        return self.builder.load(self.builder.offset(base, distance, FLOAT32), FLOAT32, self.plan.lanes)
+
+    def _moved(self, base: Pointer, elements: Register) -> Pointer:
+        return self.builder.offset(base, elements, FLOAT32)
+
+    @contextmanager
+    def _each(self, low: Register, high: Register, step: int = 1) -> Iterator[Register]:
+        loop = self.builder.begin_loop(low, high, step)
+        with self.emitter.scope():
+            yield loop.index
+        self.builder.end_loop(loop)
+
+    @contextmanager
+    def _if(self, condition: Register) -> Iterator[None]:
+        label = self.builder.begin_if(condition)
+        with self.emitter.scope():
+            yield
+        self.builder.end_if(label)
+
+    @contextmanager
+    def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:
+        """What runs only for the tiles of one run."""
+        if len(runs) == 1:
+            yield
+            return
+        distance = self.builder.sub(index, literal(run.first, INT64))
+        with self._if(self.builder.compare("ult", distance, literal(run.count, INT64))):
+            yield

@@ -1,0 +1,115 @@
+"""A convolution of stride 2 with few channels as one of stride 1, which Winograd's algorithm can do.
+
+Its input channels are the four phases of every channel: the elements at even or odd rows and columns. A kernel of K
+taps along an axis becomes one of about K / 2 taps, some of them zero for one phase. 7×7 kernels become 4×4 kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.kernels.convolution.problem import Axis, Problem
+from tensorwright.kernels.cpu.spatial.tile import Memory
+from tensorwright.kernels.tactic import Array
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+STRIDE = 2
+PHASES = STRIDE * STRIDE
+
+
+def apart(problem: Problem) -> Problem:
+    """The problem on phases: its channels are ``[C, row phase, column phase]``."""
+    return replace(problem, channels=problem.channels * PHASES, axes=tuple(_apart_axis(axis) for axis in problem.axes))
+
+
+def _apart_axis(axis: Axis) -> Axis:
+    """An output needs, of phase q, elements from `before` places back on: tap 2·place + q + before of the kernel."""
+    back = (axis.before + STRIDE - 1) // STRIDE
+    forth = (axis.kernel - 1 - axis.before) // STRIDE
+    return Axis(-(-axis.input // STRIDE), axis.output, back + forth + 1, before=back)
+
+
+def weights_apart(array: Array, problem: Problem) -> Array:
+    """``[O, C, height, width]`` as ``[O, C · phases, *taps]`` for the axes of the problem before it was taken apart."""
+    outputs, channels = array.shape[:2]
+    rows, columns = (_apart_axis(axis) for axis in problem.axes)
+    result = np.zeros((outputs, channels, STRIDE, STRIDE, rows.kernel, columns.kernel), array.dtype)
+    for row in range(array.shape[2]):
+        down, across = divmod(row - problem.axes[0].before, STRIDE)
+        for column in range(array.shape[3]):
+            right, along = divmod(column - problem.axes[1].before, STRIDE)
+            result[:, :, across, along, down + rows.before, right + columns.before] = array[:, :, row, column]
+    return result.reshape(outputs, channels * PHASES, rows.kernel, columns.kernel)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What one tile needs of a row-major image: a copy of it with the padding as zeros, rows filled up to vectors."""
+
+    channels: int
+    rows: int
+    columns: int
+    lanes: int
+
+    @property
+    def memory(self) -> Memory:
+        width = -(-self.columns // self.lanes) * self.lanes
+        return Memory(0, (width, 1), self.rows * width, 1)
+
+    @property
+    def elements(self) -> int:
+        return self.channels * self.memory.channel
+
+    def copy(
+        self, builder: FunctionBuilder, memory: Memory, image: Pointer, target: Pointer, row: Register, column: Register
+    ) -> None:
+        """Copy from a row and a column on, which may be negative; `memory` tells how the image lies."""
+        width, height = memory.spatial[0], memory.channel // memory.spatial[0]
+        zeros = literal(0.0, FLOAT32, self.lanes)
+        starts = range(0, self.columns, self.lanes)
+        inside = [self._inside(builder, builder.add(column, literal(start, INT64)), width) for start in starts]
+        loop = builder.begin_loop(literal(0, INT64), literal(self.rows, INT64), at_least_once=True)
+        line = builder.add(row, loop.index)
+        known = builder.compare("ult", line, literal(height, INT64))
+        masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
+        line = builder.add(builder.mul(line, literal(width, INT64)), column)
+        source = builder.offset(image, line, FLOAT32)
+        place = builder.offset(target, builder.mul(loop.index, literal(self.memory.spatial[0], INT64)), FLOAT32)
+        for channel in range(self.channels):
+            for start, mask in zip(starts, masks, strict=True):
+                here = builder.offset(source, channel * memory.channel + start, FLOAT32)
+                there = builder.offset(place, channel * self.memory.channel + start, FLOAT32)
+                builder.store(builder.masked_load(here, mask, zeros, FLOAT32), there, FLOAT32)
+        builder.end_loop(loop)
+
+    def _inside(self, builder: FunctionBuilder, start: Register, extent: int) -> Register:
+        numbers = builder.add(builder.lane_numbers(self.lanes), builder.splat(start, self.lanes))
+        return builder.compare("ult", numbers, literal(extent, INT64, self.lanes))
+
+    def phases(self, builder: FunctionBuilder, patch: Pointer, block: int, row: int, column: int) -> Register:
+        """The phases of a block of channels at one place; lanes behind the last channel hold anything.
+
+        Those of a row are neighbours in memory.
+        """
+        first, count = block * self.lanes // PHASES, max(1, self.lanes // PHASES)
+        starts = [
+            channel * self.memory.channel + (row * STRIDE + phase) * self.memory.spatial[0] + column * STRIDE
+            for channel in range(first, min(first + count, self.channels))
+            for phase in range(STRIDE)
+        ]
+        pairs = [builder.load(builder.offset(patch, start, FLOAT32), FLOAT32, STRIDE) for start in starts]
+        return _joined(builder, pairs, self.lanes)
+
+
+def _joined(builder: FunctionBuilder, parts: list[Register], lanes: int) -> Register:
+    """One vector of all parts, filled up with the last of them."""
+    while parts[0].lanes < lanes:
+        parts += parts[-1:] * (len(parts) % 2)
+        width = 2 * parts[0].lanes
+        parts = [
+            builder.shuffle(left, right, range(width)) for left, right in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]

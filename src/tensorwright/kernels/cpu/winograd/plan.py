@@ -1,0 +1,283 @@
+"""How a Winograd convolution is cut: tiles, blocks of them, register tiles, parallel tasks, packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import accumulate
+from math import prod
+
+from tensorwright.codegen.target import Target
+from tensorwright.kernels.convolution.problem import Problem
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
+from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
+from tensorwright.kernels.cpu.winograd.transform import PAIRS
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim
+
+PARALLEL_TASKS = 8
+
+BEST_BLOCKS = 2
+"""With so many blocks of outputs in a register tile, products were measured to be fastest."""
+
+
+TILES = {2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}
+"""Outputs of large and of small tiles along an axis, by the most taps of a phase of the kernel."""
+
+MOST_CACHED = 1 << 20
+"""Bytes of weights that may stay in a core's own cache from one use to the next."""
+
+CACHED, STREAMED = 25, 7.5
+"""Bytes of weights in a cycle, from the caches and from memory."""
+
+
+@dataclass(frozen=True)
+class WinogradCut:
+    """rows, columns: outputs of a tile; tiles: how many in a block; pixels, blocks: the register tile of
+    the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task;
+    prefetch: whether weights are asked for before they are needed.
+    """
+
+    rows: int
+    columns: int
+    tiles: int
+    pixels: int
+    blocks: int
+    splits: int
+    prefetch: bool = False
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
+
+
+def winograd_cut_of(config: Config) -> WinogradCut:
+    sizes = dict(config.options)
+    prefetch = bool(sizes.pop("prefetch"))
+    return WinogradCut(**sizes, prefetch=prefetch)
+
+
+@dataclass(frozen=True)
+class WinogradPlan:
+    """A problem and its cut, and what follows from both.
+
+    A unit is one phase at one point: a product over the problem's channels for every tile. Those of a point are
+    neighbours. apart: the phases along each axis that are taken apart into channels of the problem; 1 if none are.
+    """
+
+    problem: Problem
+    cut: WinogradCut
+    lanes: int
+    apart: int = 1
+
+    @cached_property
+    def rows(self) -> tuple[TileRun, ...]:
+        return tile_runs(self.problem.axes[0], self.cut.rows, short=self._is_short(self.height, 0))
+
+    @cached_property
+    def columns(self) -> tuple[TileRun, ...]:
+        return tile_runs(self.problem.axes[1], self.cut.columns, short=self._is_short(self.width, 1))
+
+    def _is_short(self, tile: TileAxis, axis: int) -> bool:
+        """Whether the last tile may take fewer points: tiles are then numbered anew at every point, all in a block."""
+        rest = self.problem.axes[axis].output % tile.outputs
+        tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.cut.tile, strict=True))
+        return self.apart == 1 and tiles <= self.cut.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are points that not all tiles have."""
+        return self.last_row != self.height or self.last_column != self.width
+
+    @property
+    def last_row(self) -> TileAxis:
+        return self.rows[-1].tile
+
+    @property
+    def last_column(self) -> TileAxis:
+        return self.columns[-1].tile
+
+    @property
+    def tile_counts(self) -> tuple[int, ...]:
+        """How many tiles a point may have."""
+        rows, columns = {self.tiles_down}, {self.tiles_across}
+        rows |= {self.tiles_down - 1} if self.last_row != self.height else set()
+        columns |= {self.tiles_across - 1} if self.last_column != self.width else set()
+        return tuple(sorted({row * column for row in rows for column in columns} - {0}))
+
+    @property
+    def tiles_down(self) -> int:
+        return sum(run.count for run in self.rows)
+
+    @property
+    def tiles_across(self) -> int:
+        return sum(run.count for run in self.columns)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of an image."""
+        return self.tiles_down * self.tiles_across
+
+    @property
+    def tile_blocks(self) -> int:
+        return -(-self.tiles // self.cut.tiles)
+
+    @cached_property
+    def height(self) -> TileAxis:
+        axis = self.problem.axes[0]
+        return TileAxis(self.cut.rows, axis.kernel, axis.stride)
+
+    @cached_property
+    def width(self) -> TileAxis:
+        axis = self.problem.axes[1]
+        return TileAxis(self.cut.columns, axis.kernel, axis.stride)
+
+    @property
+    def points(self) -> int:
+        return self.height.points * self.width.points
+
+    @property
+    def units(self) -> int:
+        return self.height.inputs * self.width.inputs
+
+    def is_everywhere(self, column: int) -> bool:
+        """Whether the tiles of the last column have the points of this column."""
+        return column < self.last_column.points - 1 or column == self.width.points - 1
+
+    def unit(self, point: tuple[int, int], phase: tuple[int, int]) -> int:
+        """The number of a unit."""
+        (i, j), (across, along) = point, phase
+        in_row = self.height.phases(i)
+        before = i * self.height.stride * self.width.inputs + in_row * j * self.width.stride
+        return before + across * self.width.phases(j) + along
+
+    @property
+    def channel_blocks(self) -> int:
+        return -(-self.problem.channels // self.lanes)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-self.problem.outputs // self.lanes)
+
+    @property
+    def groups(self) -> int:
+        """Groups of output blocks in one task."""
+        return -(-self.output_blocks // self.cut.blocks) // self.cut.splits
+
+    @property
+    def split_blocks(self) -> int:
+        """Blocks of outputs in one task, of which the last task may need fewer."""
+        return self.groups * self.cut.blocks
+
+    @property
+    def tasks(self) -> Dim:
+        return self.problem.batch * (self.tile_blocks * self.cut.splits)
+
+    @property
+    def input_step(self) -> int:
+        """Elements from one unit of the transformed input to the next: not a power of two, which caches dislike."""
+        return (self.channel_blocks * self.cut.tiles + 1) * self.lanes
+
+    @property
+    def product_step(self) -> int:
+        """Elements from one point of the products to the next."""
+        return (self.split_blocks * self.cut.tiles + 1) * self.lanes
+
+    @property
+    def workspace(self) -> int:
+        """Bytes for one thread."""
+        patch = self.patch.elements if self.patch else 0
+        return 4 * (self.units * self.input_step + self.points * self.product_step + patch)
+
+    @property
+    def patch(self) -> Patch | None:
+        """What a tile needs of an input whose phases are to be taken apart."""
+        if self.apart == 1:
+            return None
+        height, width = (axis.inputs * self.apart for axis in (self.height, self.width))
+        return Patch(self.problem.channels // PHASES, height, width, self.lanes)
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.units * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
+
+    @property
+    def multiplied_tiles(self) -> int:
+        """Tiles of an image, those included that only fill the last block up to a multiple of the register tile."""
+        whole, rest = divmod(self.tiles, self.cut.tiles)
+        stops = accumulate(even_sizes(self.cut.tiles, self.cut.pixels), initial=0)
+        return whole * self.cut.tiles + next(stop for stop in stops if stop >= rest)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
+        outputs = self.split_blocks * self.cut.splits * self.lanes
+        units = prod(sum(run.count * run.tile.inputs for run in runs) for runs in (self.rows, self.columns))
+        products = units * self.problem.channels * outputs * self.multiplied_tiles // self.tiles
+        transforms = 10 * self.tiles * (self.units * self.channel_blocks * self.lanes + self.points * outputs)
+        return products + transforms
+
+
+def winograd_plans(problem: Problem, apart: int, target: Target) -> list[WinogradPlan]:
+    """The cuts worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
+    found = sorted(set(_plans(problem, apart, target)), key=lambda plan: (plan_cost(plan, target), plan.cut.options))
+    kinds: dict[tuple[object, ...], WinogradPlan] = {}
+    for plan in found:
+        kinds.setdefault((plan.cut.tile, plan.cut.prefetch), plan)
+    return list(dict.fromkeys([*kinds.values(), *found]))
+
+
+def plan_cost(plan: WinogradPlan, target: Target) -> float:
+    """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
+
+    Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied;
+    more of them if they are asked for.
+    """
+    cut, room = plan.cut, target.l2_bytes
+    compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / (cut.pixels * cut.blocks))
+    compute *= 1.0 if plan.workspace <= room // 2 else 1.05 if plan.workspace <= room else 1.1
+    compute *= 1.0 if cut.blocks == BEST_BLOCKS else 1.02 if cut.prefetch and cut.blocks < BEST_BLOCKS else 1.08
+    loads = plan.weight_bytes / (CACHED if plan.weight_bytes <= room else STREAMED)
+    return max(compute, loads) + min(compute, loads) / (8 if cut.prefetch else 4)
+
+
+def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPlan]:
+    lanes = target.float_lanes
+    blocks_out = -(-problem.outputs // lanes)
+    (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
+    for rows, columns in ((tall, wide), (tall, narrow), (low, narrow)):
+        tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
+        for blocks in (1, 2, 4):
+            if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
+                continue
+            most = _most_pixels(target, blocks)
+            for pixels in sorted({even_sizes(tiles, most)[0], even_sizes(tiles, -(-most // 2))[0]}):
+                for multiple in (1, 2):
+                    size = even_sizes(tiles, pixels * multiple)[0]
+                    splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
+                    cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
+                    plan = WinogradPlan(problem, cut, lanes, apart)
+                    yield plan
+                    if plan.is_short:
+                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles)))
+                    if plan.tile_blocks == 1 and plan.weight_bytes > MOST_CACHED:
+                        yield replace(plan, cut=replace(cut, prefetch=True))
+                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles), prefetch=True))
+
+
+def _most_pixels(target: Target, blocks: int) -> int:
+    """So many sums for each block of outputs fit into the registers beside the weights and one input."""
+    others = blocks + (2 if target.has_fma else 3)
+    return min((target.registers - others) // blocks, target.registers - 4)
+
+
+def _splits(groups: int, tile_blocks: int) -> int:
+    """The fewest equal parts of the output channels that give enough tasks."""
+    fitting = [parts for parts in range(1, groups + 1) if groups % parts == 0]
+    return next((parts for parts in fitting if parts * tile_blocks >= PARALLEL_TASKS), fitting[-1])

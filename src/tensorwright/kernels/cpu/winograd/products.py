@@ -1,0 +1,176 @@
+"""Winograd convolution: the products of transformed input and weights at every point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.winograd.code import WinogradCode
+from tensorwright.tensor.dtype import FLOAT32, INT64
+
+ROUND = 4
+"""Channels in one round of the innermost loop."""
+
+LINE = 16
+"""Elements in a cache line."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Weights needed soon: their distance in elements from those in use, and cache lines of them for every round."""
+
+    distance: Register
+    lines: int
+
+
+class ProductEmitter(WinogradCode):
+    """Writes the loop over the points. At each, the sum runs over the channels of all phases that have that point."""
+
+    def _multiply(self, split: Register, count: Register) -> None:
+        builder, plan = self.builder, self.plan
+        size = plan.problem.channels * plan.cut.blocks * plan.lanes
+        weights = self._moved(self.weights, self.builder.scaled(split, plan.units * plan.groups * size))
+        products = self.products
+        points = builder.begin_loop(literal(0, INT64), literal(plan.points, INT64), 1, [literal(0, INT64)])
+        unit = points.carried[0]
+        with self.emitter.scope():
+            phases = self._phases(points.index)
+            inputs = self._moved(self.workspace, self.builder.scaled(unit, plan.input_step))
+            results = self._moved(products, self.builder.scaled(points.index, plan.product_step))
+            own = self._moved(weights, self.builder.scaled(unit, plan.groups * size))
+            if plan.is_short:
+                count = self._tiles(points.index)
+                for number in plan.tile_counts:
+                    with self._if(builder.compare("eq", count, literal(number, INT64))):
+                        self._multiply_groups(inputs, own, results, phases, number, literal(number, INT64))
+            else:
+                self._multiply_groups(inputs, own, results, phases, plan.cut.tiles, count)
+        builder.end_loop(points, [builder.add(unit, phases)])
+
+    def _tiles(self, point: Register) -> Register:
+        """How many tiles have a point."""
+        builder, plan = self.builder, self.plan
+        row, column = self.builder.divided(point, plan.width.points)
+        counts = []
+        for index, count, axis, last in (
+            (row, plan.tiles_down, plan.height, plan.last_row),
+            (column, plan.tiles_across, plan.width, plan.last_column),
+        ):
+            lacking = builder.sub(index, literal(last.points - 1, INT64))
+            lacks = builder.compare("ult", lacking, literal(axis.points - last.points, INT64))
+            counts.append(builder.select(lacks, literal(count - 1, INT64), literal(count, INT64)))
+        return builder.mul(*counts)
+
+    def _multiply_groups(
+        self, inputs: Pointer, weights: Pointer, results: Pointer, phases: Register, most: int, count: Register
+    ) -> None:
+        """One point's products: `count` tiles, at most `most`, and all groups of output blocks."""
+        builder, cut, lanes = self.builder, self.plan.cut, self.plan.lanes
+        size = self.plan.problem.channels * cut.blocks * lanes
+        with self._each(literal(0, INT64), literal(self.plan.groups, INT64)) as group:
+            factors = self._moved(weights, self.builder.scaled(builder.mul(group, phases), size))
+            target = self._moved(results, self.builder.scaled(group, cut.blocks * cut.tiles * lanes))
+            self._multiply_tiles(inputs, factors, target, phases, most, count)
+
+    def _phases(self, point: Register) -> Register:
+        """How many phases have something at a point."""
+        builder, (height, width) = self.builder, (self.plan.height, self.plan.width)
+        if self.plan.units == self.plan.points:
+            return literal(1, INT64)
+        row, column = self.builder.divided(point, width.points)
+        counts = []
+        for axis, index in ((height, row), (width, column)):
+            common, last = (literal(axis.phases(number), INT64) for number in (0, axis.points - 1))
+            is_last = builder.compare("eq", index, literal(axis.points - 1, INT64))
+            counts.append(common if common == last else builder.select(is_last, last, common))
+        return builder.mul(*counts)
+
+    def _multiply_tiles(
+        self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, most: int, count: Register
+    ) -> None:
+        """`count` tiles, at most `most`, for a group of output blocks."""
+        builder, cut = self.builder, self.plan.cut
+        sizes = even_sizes(most, cut.pixels)
+        lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * len(sizes))) if cut.prefetch else 0
+        group = self.builder.scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
+        first = before = 0
+        for pixels, equal in groupby(sizes):
+            times = len(list(equal))
+            stop = first + pixels * times
+            limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
+            with self._each(literal(first, INT64), limit, pixels) as tile:
+                shift = self.builder.scaled(tile, self.plan.lanes)
+                turn, _ = self.builder.divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
+                ahead = Ahead(builder.add(group, self.builder.scaled(turn, lines * LINE)), lines)
+                self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
+            first, before = stop, before + times
+
+    def _product(
+        self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, pixels: int, ahead: Ahead
+    ) -> None:
+        """The sums over phases and channels for so many tiles and a group of output blocks."""
+        builder, plan = self.builder, self.plan
+        sums = [literal(0.0, FLOAT32, plan.lanes)] * (pixels * plan.cut.blocks)
+        if phases.is_literal:
+            sums = self._phase(inputs, factors, sums, pixels, ahead)
+        else:
+            loop = builder.begin_loop(literal(0, INT64), phases, 1, sums, at_least_once=True)
+            size = plan.problem.channels * plan.cut.blocks * plan.lanes
+            inputs = self._moved(inputs, self.builder.scaled(loop.index, plan.input_step))
+            factors = self._moved(factors, self.builder.scaled(loop.index, size))
+            sums = builder.end_loop(loop, self._phase(inputs, factors, loop.carried, pixels, ahead))
+        for block in range(plan.cut.blocks):
+            for pixel in range(pixels):
+                place = builder.offset(target, (block * plan.cut.tiles + pixel) * plan.lanes, FLOAT32)
+                builder.store(sums[pixel * plan.cut.blocks + block], place, FLOAT32)
+
+    def _phase(
+        self, inputs: Pointer, factors: Pointer, sums: Sequence[Register], pixels: int, ahead: Ahead
+    ) -> list[Register]:
+        """The sums over the channels of one phase, added to `sums`."""
+        builder, channels = self.builder, self.plan.problem.channels
+        whole = channels - channels % ROUND
+        loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64), ROUND, sums, at_least_once=True)
+        self._prefetch(factors, loop.index, ahead)
+        after = self._round(inputs, factors, loop.index, ROUND, loop.carried, pixels)
+        added = builder.end_loop(loop, after)
+        if channels > whole:
+            added = self._round(inputs, factors, literal(whole, INT64), channels - whole, added, pixels)
+        return added
+
+    def _prefetch(self, factors: Pointer, channel: Register, ahead: Ahead) -> None:
+        """Ask for the weights of the next group, which follow those of this one, a part with every register tile."""
+        if ahead.lines:
+            place = self._moved(factors, self.builder.scaled(channel, self.plan.cut.blocks * self.plan.lanes))
+            place = self._moved(place, ahead.distance)
+            for line in range(ahead.lines):
+                self.builder.prefetch(self.builder.offset(place, line * LINE, FLOAT32))
+
+    def _round(
+        self,
+        inputs: Pointer,
+        factors: Pointer,
+        channel: Register,
+        count: int,
+        sums: Sequence[Register],
+        pixels: int,
+    ) -> list[Register]:
+        builder, plan, blocks = self.builder, self.plan, self.plan.cut.blocks
+        outer = builder.binary("lshr", channel, literal(plan.lanes.bit_length() - 1, INT64))
+        inner = builder.binary("and", channel, literal(plan.lanes - 1, INT64))
+        distance = builder.add(self.builder.scaled(outer, plan.cut.tiles * plan.lanes), inner)
+        source = builder.opaque(self._moved(inputs, distance))
+        place = builder.opaque(self._moved(factors, self.builder.scaled(channel, blocks * plan.lanes)))
+        result = list(sums)
+        for number in range(count):
+            weights = [self._vector(place, (number * blocks + block) * plan.lanes) for block in range(blocks)]
+            for pixel in range(pixels):
+                element = builder.load(builder.offset(source, pixel * plan.lanes + number, FLOAT32), FLOAT32)
+                splat = builder.splat(element, plan.lanes)
+                for block in range(blocks):
+                    key = pixel * blocks + block
+                    result[key] = builder.fma(weights[block], splat, result[key])
+        return result
