@@ -99,6 +99,20 @@ def test_explicit_batch_keeps_the_definition_s_shapes(parser, blobs):
 
 
 @pytest.mark.parametrize("flags", [0, EXPLICIT])
+def test_unknown_extents_get_their_range_at_the_build(parser, flags: int):
+    text = definition(layer("Pooling", "pooling_param { kernel_size: 3 }", name="p", tops="p"), data=(5, 2, 6, 6))
+    net = network(flags)
+    found = parser.parse_buffers(text, None, net, shapes={"data": (2, -1, 6) if flags == 0 else (-1, 2, -1, 6)})
+    assert found, parser.get_error(0)
+    net.mark_output(found["p"])
+    profile = tw.Builder().create_optimization_profile()
+    profile.set_shape("data", (1, 2, 4, 6), (3, 2, 8, 6), (3, 2, 8, 6))
+    graph = net.to_graph(profile.ranges)
+    assert {symbol.max for symbol in graph.symbols()} == {3, 8}
+    assert graph.outputs[0][1].type.tuning_shape == (3, 2, 6, 4)
+
+
+@pytest.mark.parametrize("flags", [0, EXPLICIT])
 def test_a_parsed_network_is_built_and_edited(parser, blobs, rng, flags: int):
     builder = tw.Builder()
     net = builder.create_network(flags)

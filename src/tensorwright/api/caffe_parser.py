@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.api.checks import data_type, dimension
+from tensorwright.api.checks import data_type
+from tensorwright.api.definition import input_shape
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
@@ -108,7 +109,8 @@ class CaffeParser(Parser):
             model: the path of the weights, a caffemodel file; None for random weights, with a warning.
             network: an empty network, which is filled.
             dtype: float32, or float16 for weights of that type; inputs and computation are float32.
-            shapes: shapes of inputs by name in place of those of the definition, as `network.add_input` takes them.
+            shapes: shapes of inputs by name in place of those of the definition, as `network.add_input` takes them:
+                the range of -1 is said later, by an optimization profile or `max_batch_size`.
         """
         return self._parse(deploy, model, network, dtype, shapes)
 
@@ -170,5 +172,8 @@ class CaffeParser(Parser):
 
 
 def _shape(name: str, shape: Sequence[object], batch: Dim | None) -> tuple[Dim, ...]:
-    dims = tuple(dimension(f"shapes, input '{name}'", one) for one in shape)
+    try:
+        dims = input_shape(name, shape, batch is not None)
+    except NetworkError as error:
+        raise NetworkError(f"shapes, input '{name}': {error}") from None
     return dims if batch is None else (batch, *dims)

@@ -95,7 +95,7 @@ class Definition:
             raise NetworkError(f"{where}: the network has an input of this name; choose another name")
         try:
             element = data_type("dtype", dtype)
-            dims = self._full_shape(self._input_shape(name, shape))
+            dims = self._input_shape(name, shape)
         except NetworkError as error:
             raise NetworkError(f"{where}: {error}") from None
         self._require_one_range(where, dims)
@@ -278,7 +278,7 @@ class Definition:
         try:
             element = layer.tensor_type.dtype if dtype is None else data_type("dtype", dtype)
             old = layer.tensor_type.shape
-            dims = old if shape is None else self._full_shape(self._input_shape(layer.name, shape))
+            dims = old if shape is None else self._input_shape(layer.name, shape)
         except NetworkError as error:
             raise layer.error(str(error)) from None
         layer.tensor_type = TensorType(element, dims)
@@ -336,19 +336,10 @@ class Definition:
         if tensor.network is not self:
             raise NetworkError(f"{call}: tensor '{tensor.name}' belongs to another network")
 
-    def _input_shape(self, name: str, shape: object) -> tuple[Dim, ...]:
-        if as_integer(shape) is not None:
-            shape = (shape,)
-        if isinstance(shape, str) or not isinstance(shape, Sequence):
-            raise NetworkError(f"shape: expected a sequence of dimensions, found {shape!r}")
-        shift = 1 if self.has_implicit_batch_dimension else 0
-        return tuple(
-            expression(open_symbol(f"{name}_{axis + shift}")) if as_integer(one) == UNKNOWN else dimension("shape", one)
-            for axis, one in enumerate(shape)
-        )
-
-    def _full_shape(self, shape: Shape) -> Shape:
-        return (expression(open_symbol(IMPLICIT_BATCH)), *shape) if self.has_implicit_batch_dimension else shape
+    def _input_shape(self, name: str, shape: object) -> Shape:
+        """The full shape of an input, with the implicit batch."""
+        found = input_shape(name, shape, self.has_implicit_batch_dimension)
+        return (expression(open_symbol(IMPLICIT_BATCH)), *found) if self.has_implicit_batch_dimension else found
 
     def _require_one_range(self, where: str, shape: Shape) -> None:
         known = {s.name: s for i in self._inputs for dim in i.tensor_type.shape for s in symbols_of(dim)}
@@ -359,6 +350,27 @@ class Definition:
                     f"{where}: dimension '{symbol.name}' has the range {_show(symbol)} here and {_show(other)} before; "
                     "use one symbol for both"
                 )
+
+
+def input_shape(name: str, shape: object, is_implicit: bool) -> tuple[Dim, ...]:
+    """The shape of an input as users say it: -1 becomes a dimension of open range, called ``<name>_<axis>``.
+
+    Args:
+        name: of the input.
+        shape: an int, a symbolic dimension or -1 for each axis, or a single one of these.
+        is_implicit: whether a batch that `shape` does not mention stands in front.
+
+    Raises:
+        NetworkError: it is no such shape.
+    """
+    if as_integer(shape) is not None:
+        shape = (shape,)
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise NetworkError(f"shape: expected a sequence of dimensions, found {shape!r}")
+    return tuple(
+        expression(open_symbol(f"{name}_{axis}")) if as_integer(one) == UNKNOWN else dimension("shape", one)
+        for axis, one in enumerate(shape, int(is_implicit))
+    )
 
 
 def _unused(name: str, taken: Container[str]) -> str:

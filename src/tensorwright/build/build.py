@@ -14,7 +14,7 @@ from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
-from tensorwright.passes.outputs import separate_outputs
+from tensorwright.passes.outputs import named_apart, separate_outputs
 from tensorwright.passes.pipeline import optimise
 from tensorwright.plan.plan import Plan
 from tensorwright.plan.stamp import host_stamp
@@ -40,6 +40,7 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     threads = config.threads or len(os.sched_getaffinity(0))
     limits = Limits(config.max_workspace_size, threads, config.fast_algorithms, config.exclude_tactics)
     symbols = graph.symbols()
+    graph = _with_own_names(graph, config)
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)
     cache = TimingCache(_cache_path(config))
@@ -75,6 +76,14 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
         )
     config.progress.done()
     return plan
+
+
+def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:
+    renamed = named_apart(graph)
+    for (before, _), (after, _) in zip(graph.outputs, renamed.outputs, strict=True):
+        if before != after:
+            config.log("warning", f"output '{before}' has the name of an input: the engine calls it '{after}'")
+    return renamed
 
 
 def _cache_path(config: BuildConfig) -> Path | None:

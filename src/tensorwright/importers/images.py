@@ -15,6 +15,7 @@ from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.pooling import Mode, Pool
 from tensorwright.ops.shape import Pad
 from tensorwright.tensor.dim import Dim, ceil_divide, floor_divide, maximum
+from tensorwright.tensor.dtype import FLOAT32
 
 Ints = tuple[int, ...]
 Padding = str | tuple[tuple[int, int], ...]
@@ -162,6 +163,18 @@ def batch_normalization(
         return node.apply(normalization.BatchNormalization(epsilon), image, *parameters)
 
     return on_images(node, x, last, normalized)
+
+
+def statistics(node: Composer, x: Value, last: bool) -> tuple[Value, Value]:
+    """Mean and variance of every channel, computed in float32: float32 of shape [C] each."""
+    channel = x.type.rank - 1 if last else 1
+    axes = [axis for axis in range(x.type.rank) if axis != channel]
+    wide = node.cast(x, FLOAT32)
+    centre = node.reduce("mean", wide, axes)
+    difference = node.subtract(wide, centre)
+    spread = node.reduce("mean", node.multiply(difference, difference), axes)
+    shape = (x.type.shape[channel],)
+    return node.reshape(centre, shape), node.reshape(spread, shape)
 
 
 def local_response_normalization(

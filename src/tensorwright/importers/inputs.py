@@ -11,13 +11,18 @@ from tensorwright.tensor.dim import Symbol as DimSymbol
 Range = int | tuple[int, int, int] | DimSymbol
 """What a named dimension may be: always this, or from min to max with opt to tune for."""
 Entry = Range | str | tuple[str, int, int, int] | IntegerExpression | None
-"""What an axis of an input may be: as `Range`, or a symbol by name; None keeps what the model says."""
+"""What an axis of an input may be: as `Range`, or a symbol by name; None or -1 for what the model says."""
+UNSAID = (None, -1)
 Shapes = Mapping[str, Sequence[Entry] | Range]
 
 BATCH_RANGE = (1, 1, 16)
 """The default (min, opt, max) of an unknown first dimension."""
 OTHER_RANGE = (1, 128, 512)
 """The default (min, opt, max) of an unknown dimension on another axis."""
+
+
+MOST_NAMED = 20
+"""Inputs that an error lists."""
 
 
 class InputShapes:
@@ -55,11 +60,21 @@ class InputShapes:
         dims, entries = self._inputs[name], self._entries(name)
         if dims is None:
             if entries is None:
-                raise ImportFailure(f"{what}: its rank is unknown; give its shape with shapes={{'{name}': ...}}")
+                raise self._unknown_ranks()
             dims = [""] * len(entries)
         if entries is not None and len(entries) != len(dims):
             raise ImportFailure(f"{what}: shapes gives {len(entries)} dimensions, the model has {len(dims)}")
         return tuple(self._dim(name, axis, dims, entries) for axis in range(len(dims)))
+
+    def _unknown_ranks(self) -> ImportFailure:
+        """The error for all inputs of which nobody says the rank."""
+        names = [name for name, dims in self._inputs.items() if dims is None and self._entries(name) is None]
+        shapes = "shapes={" + ", ".join(f"{name!r}: (...)" for name in names[:MOST_NAMED]) + "}"
+        if len(names) == 1:
+            return ImportFailure(f"input {names[0]!r}: its rank is unknown; give its shape with {shapes}")
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        listed = ", ".join(map(repr, names[:MOST_NAMED])) + more
+        return ImportFailure(f"inputs {listed}: their ranks are unknown; give their shapes with {shapes}")
 
     def _entries(self, name: str) -> Sequence[Entry] | None:
         found = self._shapes.get(name)
@@ -68,7 +83,7 @@ class InputShapes:
     def _dim(self, name: str, axis: int, dims: Sequence[int | str], entries: Sequence[Entry] | None) -> Dim:
         found, entry = dims[axis], None if entries is None else entries[axis]
         if isinstance(found, int):
-            if entry is not None and entry != found:
+            if entry not in UNSAID and entry != found:
                 raise ImportFailure(
                     f"input '{name}' axis {axis}: the model fixes it to {found}, shapes says {entry}; "
                     "export the model with a dynamic axis"
@@ -81,7 +96,7 @@ class InputShapes:
             return entry
         if isinstance(entry, tuple) and len(entry) == 4:
             return self._symbol(entry[0], entry[1:], axis)
-        return self._symbol(own, entry, axis)
+        return self._symbol(own, None if entry == -1 else entry, axis)
 
     def _symbol(self, name: str, given: Range | None, axis: int) -> Dim:
         if given is None and name in self._named:

@@ -10,6 +10,7 @@ import pytest
 
 from caffe_models import computed, definition, imported, layer, outputs_of
 from cases.case import assert_close
+from tensorwright.base.errors import ImportFailure
 
 LOWEST = np.finfo(np.float32).min
 
@@ -179,10 +180,28 @@ def test_pooling_rounds_as_asked(rng: np.random.Generator):
         ("round_mode: CEIL", 3),
         ("round_mode: FLOOR", 2),
         ("torch_pooling: true", 2),
+        ("ceil_mode: true", 3),
+        ("ceil_mode: false", 2),
+        ("ceil_mode: false round_mode: FLOOR", 2),
     ):
         found = one("Pooling", f"pooling_param {{ kernel_size: 3 stride: 2 {parameters} }}", x)
         assert found.shape == (1, 1, count, count)
         assert found[0, 0, 1, 1] == x[0, 0, 2:5, 2:5].max()
+
+
+def test_pooling_that_rounds_down_with_padding(rng: np.random.Generator):
+    """As in DenseNet: 112 become 56, and no 57th window hangs over the end."""
+    x = draw(rng, 1, 2, 8, 8, low=0.5)
+    found = one("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 1 ceil_mode: false }", x)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    expected = [[padded[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((2, 3)) for j in range(4)] for i in range(4)]
+    np.testing.assert_array_equal(found, np.asarray(expected).transpose(2, 3, 0, 1))
+
+
+def test_ways_to_round_that_contradict_each_other(rng: np.random.Generator):
+    parameters = "pooling_param { kernel_size: 3 stride: 2 ceil_mode: true round_mode: FLOOR }"
+    with pytest.raises(ImportFailure, match="round_mode and ceil_mode contradict each other"):
+        one("Pooling", parameters, draw(rng, 1, 1, 6, 6))
 
 
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])

@@ -57,6 +57,20 @@ def test_an_unknown_rank_needs_a_shape() -> None:
     assert import_onnx(model, shapes={"x": ("n", 4)}).outputs[0][1].type.shape[1] == 4
 
 
+def test_all_unknown_ranks_are_named_at_once() -> None:
+    inputs = {"a": (TensorProto.FLOAT, None), "b": (TensorProto.FLOAT, [3]), "c": (TensorProto.FLOAT, None)}
+    model = model_of([node("Add", "a b", "d"), node("Add", "c d", "y")], inputs, ["y"])
+    with pytest.raises(ImportFailure, match=r"inputs 'a', 'c': .*shapes=\{'a': \(\.\.\.\), 'c': \(\.\.\.\)\}"):
+        import_onnx(model)
+    with pytest.raises(ImportFailure, match=r"input 'c': its rank is unknown"):
+        import_onnx(model, shapes={"a": (3,)})
+
+
+def test_minus_one_keeps_what_the_model_says() -> None:
+    assert symbols(relu("batch", 3), {"x": (-1, 3)}) == symbols(relu("batch", 3), None)
+    assert symbols(relu("batch", 3), {"x": (-1, -1), "batch": (2, 4, 8)}) == (Symbol("batch", 2, 4, 8),)
+
+
 def test_a_name_means_the_same_for_all_inputs() -> None:
     inputs = {name: (TensorProto.FLOAT, ["batch", 2]) for name in ("a", "b")}
     model = model_of([node("Add", "a b", "y")], inputs, ["y"])

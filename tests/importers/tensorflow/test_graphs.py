@@ -107,6 +107,16 @@ def test_a_placeholder_of_unknown_shape_needs_one() -> None:
         assert import_tensorflow(maker.bytes(), shapes={"x": (2, 3)}).outputs[0][1].type.shape == (2, 3)
 
 
+def test_minus_one_is_a_dimension_of_the_usual_range() -> None:
+    shapes = {"x": (-1, 3)}
+    assert str(import_tensorflow(small().bytes(), shapes=shapes).inputs[0][1].type) == "float32[batch×3]"
+    graph = GraphMaker()
+    graph.placeholder(None)
+    graph.add("Relu", "x", name="y")
+    (symbol,) = import_tensorflow(graph.bytes(), shapes={"x": (-1, 5)}).symbols()
+    assert (symbol.min, symbol.opt, symbol.max) == (1, 1, 16)
+
+
 def test_a_placeholder_with_a_default_is_a_constant_or_an_input() -> None:
     graph = GraphMaker()
     x = graph.placeholder((2,))

@@ -13,6 +13,7 @@ from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.verify import verify
 from tensorwright.importers.failures import UnsupportedNodes
 from tensorwright.importers.uff import RegisteredInput, import_uff, read_network
+from tensorwright.importers.uff.messages import meta_graph_class
 from tensorwright.importers.uff.node import CustomNode
 from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.shape import Transpose
@@ -93,6 +94,28 @@ def test_without_operators_on_images_the_declared_shape_decides(rng: Generator) 
     other.input((-1, 3, 2, 2))
     other.output(other.node("Flatten", "x"))
     np.testing.assert_array_equal(evaluated(other, {"x": first}, "NCHW"), first.reshape(2, 12))
+
+
+def test_a_constant_may_have_no_data_at_all() -> None:
+    model = ModelMaker()
+    model.input((-1, 3))
+    model.output(model.node("Concat", "x", model.number(np.empty((1, 0), np.float32), name="empty"), axis=1))
+    message = meta_graph_class().FromString(model.serialized())
+    message.referenced_data["weights_empty"].Clear()
+    network = import_uff(message.SerializeToString(), {"x": RegisteredInput((3,), "NC")}, batch=1)
+    x = np.arange(3, dtype=np.float32).reshape(1, 3)
+    np.testing.assert_array_equal(next(iter(evaluate_graph(network, {"x": x}).values())), x)
+
+
+def test_two_dimensions_in_the_wrong_order_are_doubted(rng: Generator) -> None:
+    model = ModelMaker()
+    model.input((-1, 20, 8))
+    kernel = model.number(rng.normal(size=(3, 8, 4)).astype(np.float32))
+    model.output(model.node("Conv", "x", kernel, inputs_orders=Orders(("N+C", "+CK"))))
+    x = rng.normal(size=(2, 20, 8)).astype(np.float32)
+    assert evaluated(model, {"x": x}, "NHWC").shape == (2, 18, 4)
+    with pytest.raises(ImportFailure, match=r"registered as NCHW, .* register them as NHWC"):
+        evaluated(model, {"x": x}, "NCHW")
 
 
 def test_a_batch_of_one_in_a_shape_stands_for_any() -> None:

@@ -174,8 +174,12 @@ def test_grouped_convolution() -> None:
 def test_depthwise_convolution(multiplier: int) -> None:
     kernel = given(3, 2, 4, multiplier)
     parts = [convolved(IMAGE[..., c : c + 1], kernel[:, :, c : c + 1]) for c in range(4)]
-    found = applied("Conv", IMAGE, kernel, inputs_orders=LAST_KERNEL, number_groups=4)
-    close(found, np.concatenate(parts, axis=-1))
+    expected = np.concatenate(parts, axis=-1)
+    close(applied("Conv", IMAGE, kernel, inputs_orders=LAST_KERNEL, number_groups=4), expected)
+    for groups in ({}, {"number_groups": 4}):
+        close(applied("ConvolutionDepthwise", IMAGE, kernel, inputs_orders=LAST_KERNEL, **groups), expected)
+    with pytest.raises(ImportFailure, match=r"number_groups 2 and kernel .* do not fit the channels"):
+        applied("ConvolutionDepthwise", IMAGE, kernel, inputs_orders=LAST_KERNEL, number_groups=2)
 
 
 def test_wrong_groups_are_named() -> None:
@@ -245,6 +249,16 @@ def test_batch_norm() -> None:
     close(found, expected)
     first = IMAGE.transpose(0, 3, 1, 2).copy()
     found = applied("BatchNorm", first, gamma, beta, mean, variance, epsilon=0.01, inputs_orders=FIRST)
+    close(found, expected.transpose(0, 3, 1, 2))
+
+
+def test_batch_norm_without_statistics_takes_those_of_the_batch() -> None:
+    gamma, beta, nothing = given(4), given(4, seed=1), np.empty(0, np.float32)
+    mean, variance = IMAGE.mean((0, 1, 2)), IMAGE.var((0, 1, 2))
+    expected = (IMAGE - mean) / np.sqrt(variance + 0.01) * gamma + beta
+    close(applied("BatchNorm", IMAGE, gamma, beta, nothing, nothing, epsilon=0.01, inputs_orders=LAST), expected)
+    first = IMAGE.transpose(0, 3, 1, 2).copy()
+    found = applied("BatchNorm", first, gamma, beta, nothing, nothing, epsilon=0.01, inputs_orders=FIRST)
     close(found, expected.transpose(0, 3, 1, 2))
 
 

@@ -41,10 +41,13 @@ def Pooling(
     stride_h: Unsigned | None = None,
     stride_w: Unsigned | None = None,
     global_pooling: bool = False,
-    round_mode: Literal["CEIL", "FLOOR"] = "CEIL",
+    round_mode: Literal["CEIL", "FLOOR"] | None = None,
+    ceil_mode: bool | None = None,
     torch_pooling: bool = False,
 ) -> list[Value]:
-    """The number of windows is rounded up, unless `round_mode` (or torch_pooling) says otherwise.
+    """The number of windows is rounded up, unless the definition says otherwise.
+
+    Descendants of Caffe say so in fields of their own: round_mode, ceil_mode, torch_pooling.
 
     Means are over the window inside input and padding; STOCHASTIC is what Caffe computes of it when not training, the
     mean weighed by the elements, ``Σx² / Σx``. A second top tells the positions of the largest elements in their image.
@@ -64,7 +67,7 @@ def Pooling(
     kernel = _sides(layer, "kernel_size", kernel_size, kernel_h, kernel_w, None, 1)
     if any(p >= k for p, k in zip(pads, kernel, strict=True)):
         layer.fail(f"pad has to be smaller than the kernel, found {list(pads)} and {list(kernel)}")
-    windows = _Windows(kernel, strides, pads, round_mode == "CEIL" and not torch_pooling)
+    windows = _Windows(kernel, strides, pads, _rounds_up(layer, round_mode, ceil_mode, torch_pooling))
     if len(layer.tops) > 1 and pool != "MAX":
         layer.fail(f"a second top, the positions of the largest elements, is only for pool: MAX, found {pool}")
     match pool:
@@ -141,6 +144,19 @@ def Upsample(
     empty = layer.expand(layer.scalar(0.0, x), (n, c, height * width))
     places = layer.cast(layer.reshape(mask, flat), INT64)
     return layer.reshape(layer.apply(ScatterElements(2), empty, places, layer.reshape(x, flat)), (n, c, height, width))
+
+
+def _rounds_up(layer: Layer, round_mode: str | None, ceil_mode: bool | None, torch_pooling: bool) -> bool:
+    """Whether the number of windows is rounded up; what is said in several ways has to agree."""
+    said = {
+        "round_mode": None if round_mode is None else round_mode == "CEIL",
+        "ceil_mode": ceil_mode,
+        "torch_pooling": False if torch_pooling else None,
+    }
+    found = {name: up for name, up in said.items() if up is not None}
+    if len(set(found.values())) > 1:
+        layer.fail(f"{' and '.join(found)} contradict each other: some round up, some down; keep one")
+    return all(found.values())
 
 
 class _Windows:

@@ -36,7 +36,7 @@ Field = (
 
 
 def field_value(name: str, data: Data, referenced: Mapping[str, Data]) -> Field:
-    """The value of a field, references followed.
+    """The value of a field, references followed; a reference to nothing is an empty blob.
 
     Raises:
         ImportFailure: it has no value, or refers to what is not there.
@@ -45,6 +45,8 @@ def field_value(name: str, data: Data, referenced: Mapping[str, Data]) -> Field:
         if data.ref not in referenced:
             raise ImportFailure(f"field '{name}' refers to '{data.ref}', which the file lacks; it is damaged")
         data = referenced[data.ref]
+        if data.WhichOneof("content") is None:
+            return b""  # The data of a constant without elements.
     match data.WhichOneof("content"):
         case "s" | "d" | "b" | "i" | "blob" as kind:
             value: str | float | bool | bytes = getattr(data, kind)

@@ -31,6 +31,10 @@ class RegisteredInput:
             raise ImportFailure(f"an input's dimensions must be positive, found {list(self.dims)}")
 
 
+Registered = Mapping[str, RegisteredInput]
+"""The inputs of a model by name."""
+
+
 def declared_extents(model: UffModel, node: Node) -> tuple[int, ...]:
     """The extents behind the batch that the file gives an input; nothing where it gives none."""
     if "shape" not in node.fields:
@@ -59,6 +63,21 @@ def as_computed(composer: Composer, value: Value, given: RegisteredInput, model:
     if is_last == wants_last:
         return value
     return channels_last(composer, value) if wants_last else channels_first(composer, value)
+
+
+def advice(model: UffModel, registered: Registered) -> str:
+    """What to try where a network with these inputs does not fit together; nothing without a reason to doubt them."""
+    doubtful = [
+        name
+        for name, given in registered.items()
+        if len(given.dims) == 2 and given.order == "NCHW" and _wants_channels_last(model, name)
+    ]
+    if not doubtful:
+        return ""
+    return (
+        f"; the 2 dimensions of {', '.join(map(repr, doubtful))} are registered as NCHW, so the first one is taken for "
+        "the channels: register them as NHWC if they are in TensorFlow's order"
+    )
 
 
 def channels_are_last(given: RegisteredInput, declared: Sequence[int]) -> bool:
@@ -101,6 +120,3 @@ def _wants_channels_last(model: UffModel, name: str) -> bool | None:
                 seen.add(node.id)
                 waiting.append(node.id)
     return None
-
-
-Registered = Mapping[str, RegisteredInput]

@@ -19,7 +19,7 @@ from tensorwright.importers.names import nearest
 from tensorwright.importers.registry import handlers_in
 from tensorwright.importers.uff import messages
 from tensorwright.importers.uff.fields import Field, dtype_from, field_value
-from tensorwright.importers.uff.inputs import Registered, as_computed, channels_are_last, declared_extents
+from tensorwright.importers.uff.inputs import Registered, advice, as_computed, channels_are_last, declared_extents
 from tensorwright.importers.uff.node import Custom, CustomNode, Node
 from tensorwright.importers.uff.read import Source, UffModel, order_of, read_model
 from tensorwright.ops.elementwise import Cast, Elementwise
@@ -162,7 +162,7 @@ class _Translator:
 
     def _raise(self, node: messages.Node, detail: str, error: Exception) -> NoReturn:
         what = f"{self._model.label}: node '{node.id}' ({node.operation})"
-        raise LocatedFailure(f"{what}: {detail}") from error
+        raise LocatedFailure(f"{what}: {detail}{advice(self._model, self._registered)}") from error
 
     def _attempt(self, node: messages.Node) -> Value | None:
         handler = handlers_in(OPERATORS).get(node.operation)

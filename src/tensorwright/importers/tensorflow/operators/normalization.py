@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.images import batch_normalization, is_channels_last, local_response_normalization
+from tensorwright.importers.images import (
+    batch_normalization,
+    is_channels_last,
+    local_response_normalization,
+    statistics,
+)
 from tensorwright.importers.tensorflow.node import Node
-from tensorwright.tensor.dtype import FLOAT32
 
 
 def FusedBatchNorm(
@@ -26,13 +30,7 @@ def FusedBatchNorm(
     if not is_training:
         result = batch_normalization(node, x, scale, offset, mean, variance, epsilon, last)
         return [result, mean, variance, mean, variance]
-    channel = x.type.rank - 1 if last else 1
-    axes = [axis for axis in range(x.type.rank) if axis != channel]
-    wide = node.cast(x, FLOAT32)
-    centre = node.reduce("mean", wide, axes)
-    difference = node.subtract(wide, centre)
-    spread = node.reduce("mean", node.multiply(difference, difference), axes)
-    own_mean, own_variance = (node.reshape(value, scale.type.shape) for value in (centre, spread))
+    own_mean, own_variance = statistics(node, x, last)
     return [batch_normalization(node, x, scale, offset, own_mean, own_variance, epsilon, last)]
 
 

@@ -19,7 +19,7 @@ Ints = tuple[int, ...]
 REDUCTIONS: Mapping[str, Function] = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "mean": "mean"}
 
 
-def Const(node: Node, *, values: bytes, dtype: DType, shape: Ints = ()) -> Value:
+def Const(node: Node, *, values: bytes = b"", dtype: DType, shape: Ints = ()) -> Value:
     return constant_value(weights_from(values, dtype, shape), node.name)
 
 

@@ -44,6 +44,28 @@ def Conv(
     return images.convolution(node, x, weights, steps, margins, gaps, last)
 
 
+def ConvolutionDepthwise(
+    node: Node,
+    x: Value,
+    kernel: Value,
+    *,
+    inputs_orders: tuple[Order, ...] = DATA_AND_KERNEL,
+    number_groups: int = 1,
+    dilation: Ints = (),
+    strides: Ints = (),
+    padding: Ints = (),
+    implicit_padding: str = "",
+) -> Value:
+    """A kernel ``[*window, C, M]`` makes M channels of each of the C; `number_groups` is C, or not said."""
+    last = is_last(node, inputs_orders, x.type.rank)
+    weights = _windows_first(node, kernel, inputs_orders)
+    steps, gaps, margins = _geometry(node, x, strides, dilation, padding, implicit_padding)
+    channels = x.type.shape[-1 if last else 1]
+    if weights.type.shape[-2] != channels or number_groups not in (1, channels):
+        node.fail(f"number_groups {number_groups} and kernel {kernel.type} do not fit the channels of {x.type}")
+    return images.depthwise_convolution(node, x, weights, steps, margins, gaps, last)
+
+
 def ConvTranspose(
     node: Node,
     x: Value,
@@ -128,7 +150,10 @@ def BatchNorm(
     epsilon: float,
     inputs_orders: tuple[Order, ...] = DATA,
 ) -> Value:
+    """A mean and a variance without elements, as layers in training mode have them, stand for those of the batch."""
     last = is_last(node, inputs_orders, x.type.rank)
+    if mean.type.elements == variance.type.elements == 0:
+        mean, variance = images.statistics(node, x, last)
     return images.batch_normalization(node, x, gamma, beta, mean, variance, epsilon, last)
 
 
