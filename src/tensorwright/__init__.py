@@ -57,6 +57,7 @@ _ORIGINS = {
     "tensorwright.base.errors": (
         "BuildError",
         "ExecutionError",
+        "FileError",
         "ImportFailure",
         "NetworkError",
         "PlanError",

@@ -51,6 +51,7 @@ from tensorwright.api.uff_parser import UffParser as UffParser
 from tensorwright.api.weights import Weights as Weights
 from tensorwright.base.errors import BuildError as BuildError
 from tensorwright.base.errors import ExecutionError as ExecutionError
+from tensorwright.base.errors import FileError as FileError
 from tensorwright.base.errors import ImportFailure as ImportFailure
 from tensorwright.base.errors import NetworkError as NetworkError
 from tensorwright.base.errors import PlanError as PlanError

@@ -107,7 +107,7 @@ def test_races_of_sequences_are_remembered(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("tensorwright.tune.join.CLOSE", 1e9)
     config = BuildConfig(level=1, threads=1, timing_cache=tmp_path / "timings.json")
     build(CHAIN, config)
-    entries = TimingCache(config.timing_cache if isinstance(config.timing_cache, Path) else None).entries
+    entries = TimingCache(config.timing_cache if isinstance(config.timing_cache, Path) else None, print).entries
     raced = {key for key in entries if key.endswith((" joined", " apart"))}
     assert len(raced) == 2 * len(joins(CHAIN, (FIRST, SECOND, THIRD)))
     assert all(entries[key] > 0 for key in raced)

@@ -17,7 +17,7 @@ QUIET = Machine(100.0, tuple(MemoryLevel(name, 0, speed) for name, speed in zip(
 
 
 def test_disturbed_measurements_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, stamp = TimingCache(None), host_stamp(TARGET.name)
+    cache, stamp = TimingCache(None, print), host_stamp(TARGET.name)
     disturbed = replace(
         QUIET, peak_gflops=60.0, levels=(replace(QUIET.levels[0], gigabytes_per_second=95.0), *QUIET.levels[1:])
     )

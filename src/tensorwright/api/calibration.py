@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.base.errors import BuildError
+from tensorwright.base.files import replacing, require_regular
 
 if TYPE_CHECKING:
     from tensorwright.build.calibrate import Algorithm
@@ -78,12 +79,16 @@ class Calibrator:
 
     def read_cache(self) -> bytes | None:
         """The contents of the file, if there is one."""
-        return self._cache.read_bytes() if self._cache is not None and self._cache.exists() else None
+        if self._cache is None or not self._cache.exists():
+            return None
+        require_regular(self._cache)
+        return self._cache.read_bytes()
 
     def write_cache(self, data: bytes) -> None:
         """Write the file, if there is to be one."""
         if self._cache is not None:
-            self._cache.write_bytes(data)
+            with replacing(self._cache) as file:
+                file.write(data)
 
 
 def _arrays(batch: Mapping[str, Array] | Array | None) -> list[Array]:

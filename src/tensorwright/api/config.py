@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,11 +59,20 @@ class TimingCache:
     def combine(self, input_cache: TimingCache, ignore_mismatch: bool = False) -> bool:
         """Take over what another cache knows; this one's own timings stay."""
         del ignore_mismatch  # Entries name their machine: those of others do no harm.
-        from tensorwright.tune.cache import parse, serialize
+        from tensorwright.tune.cache import serialize
 
-        parts = [parse(cache.serialize().decode(), "given") for cache in (input_cache, self) if cache.serialize()]
-        self._data = serialize({key: value for part in parts for key, value in part.items()}).encode()
+        self._data = serialize({**input_cache.entries(), **self.entries()}).encode()
         return True
+
+    def entries(self) -> dict[str, float]:
+        """Seconds by key; none, with a warning, if the data are damaged."""
+        from tensorwright.tune.cache import parse
+
+        try:
+            return parse(self._data.decode()) if self._data else {}
+        except ValueError as error:
+            warnings.warn(f"the timing cache that was given is not readable and is ignored: {error}", stacklevel=3)
+            return {}
 
     def reset(self) -> None:
         """Forget everything."""
@@ -75,9 +85,11 @@ class TimingCache:
             path = Path(folder) / "timings"
             if self._data:
                 path.write_bytes(self._data)
-            yield path
-            if path.exists():
-                self._data = path.read_bytes()
+            try:
+                yield path
+            finally:
+                if path.exists():
+                    self._data = path.read_bytes()
 
 
 class BuilderConfig:

@@ -7,7 +7,8 @@
     ├── BuildError          no plan can be made within the given limits
     │   └── WorkspaceError  no kernel fits the workspace limit
     ├── PlanError           a plan cannot be loaded (damaged, other version, other machine)
-    └── ExecutionError      a call of an engine or context is wrong (dtype, shape, size, order)
+    ├── ExecutionError      a call of an engine or context is wrong (dtype, shape, size, order)
+    └── FileError           something else than a file lies where a file is to be written or read
 
 Each message says what was expected, what was found, where, and what to do.
 """
@@ -45,3 +46,7 @@ class PlanError(TensorwrightError):
 
 class ExecutionError(TensorwrightError):
     """A call of an engine or an execution context is wrong."""
+
+
+class FileError(TensorwrightError):
+    """Something else than a regular file lies where a file is to be written or read."""

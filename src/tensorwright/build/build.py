@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tensorwright.build.assemble import assemble
@@ -26,6 +28,9 @@ from tensorwright.tune.search import Limits, reorder_choice, search, search_join
 from tensorwright.tune.select import select
 from tensorwright.tune.tuner import Tuner
 
+TIMINGS_KEPT = "timings kept"
+"""The note on what ended a build early: the next one goes on from what this one measured."""
+
 
 def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     """Compile a network for this machine.
@@ -43,8 +48,8 @@ def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
     graph = _with_own_names(graph, config)
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)
-    cache = TimingCache(_cache_path(config))
-    with CompilerPool(target, os.cpu_count() or 1) as pool:
+    cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
+    with CompilerPool(target, os.cpu_count() or 1) as pool, _kept(cache, config):
         searched = search(regions, target, limits)
         if config.level > 0:
             weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
@@ -84,6 +89,18 @@ def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:
         if before != after:
             config.log("warning", f"output '{before}' has the name of an input: the engine calls it '{after}'")
     return renamed
+
+
+@contextmanager
+def _kept(cache: TimingCache, config: BuildConfig) -> Iterator[None]:
+    """Save what was measured when the build ends early, and tell that with the reason."""
+    try:
+        yield
+    except BaseException as reason:
+        if cache.save():
+            reason.add_note(TIMINGS_KEPT)
+            config.log("info", f"the build ended early; {TIMINGS_KEPT}")
+        raise
 
 
 def _cache_path(config: BuildConfig) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.base.errors import BuildError
+from tensorwright.base.errors import BuildError, FileError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.graph.graph import Graph
@@ -122,7 +122,10 @@ def calibrate(graph: Graph, calibrator: Calibrator, config: BuildConfig) -> Cali
     name, quantile = calibrator.calibration_name, calibrator.quantile
     ranges = {tensor: histogram.threshold(name, quantile) for tensor, histogram in histograms.items()}
     result = Calibration(name, ranges, batches)
-    calibrator.write_cache(result.text())
+    try:
+        calibrator.write_cache(result.text())
+    except (OSError, FileError) as error:
+        config.log("warning", f"calibration cache: it cannot be written, later builds calibrate again: {error}")
     return result
 
 
@@ -283,9 +286,17 @@ def _checked(name: str, given: Mapping[str, Array], shape: Extents, number: int)
     return np.ascontiguousarray(array)
 
 
+def _read_cache(calibrator: Calibrator, log: Callable[[str, str], None]) -> bytes | None:
+    try:
+        return calibrator.read_cache()
+    except (OSError, FileError) as error:
+        log("warning", f"calibration cache: it cannot be read and is not used: {error}")
+        return None
+
+
 def _cached(calibrator: Calibrator, tensors: Sequence[str], log: Callable[[str, str], None]) -> Calibration | None:
     """What the cache knows; None where there is none that is of use, which is logged."""
-    data = calibrator.read_cache()
+    data = _read_cache(calibrator, log)
     if not data:
         return None
     wanted = calibrator.calibration_name

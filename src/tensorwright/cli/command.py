@@ -17,6 +17,9 @@ from tensorwright.base.errors import TensorwrightError
 Entry = int | tuple[int, int, int]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")]
 
+INTERRUPTED = 130
+"""The exit code of shells for what an interrupt ended."""
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -33,6 +36,10 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **options)
         except typer.Exit:
             raise
+        except KeyboardInterrupt as interrupt:
+            notes = getattr(interrupt, "__notes__", [])
+            Console(stderr=True, soft_wrap=True).print("; ".join(["cancelled", *notes]), highlight=False)
+            raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             if debug:
                 raise

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import xxhash
 
 from tensorwright.base.errors import PlanError
 from tensorwright.plan.manifest import MAX_BYTES, read_manifest, write_manifest
 from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAGIC = b"\x89TWPLAN\n"
 CODE_ALIGNMENT = 64
@@ -92,14 +88,16 @@ class OpenedPlan:
 def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write a plan; the file appears complete or not at all.
 
+    Links are followed, and an existing file passes its permissions on.
+
     Raises:
         PlanError: the report is not plain data.
+        FileError: something else than a regular file is there.
         OSError: the folder cannot be written to.
     """
-    from pathlib import Path
+    from tensorwright.base.files import replacing
 
-    target = Path(path)
-    with _replacing(target) as handle, os.fdopen(handle, "wb", closefd=False) as file:
+    with replacing(path) as file:
         for part in _parts(plan):
             file.write(part)
 
@@ -297,19 +295,3 @@ def _hash_apart(hasher: xxhash.xxh3_128, handle: int, position: int, size: int) 
 
 def _round_up(value: int, alignment: int) -> int:
     return -(-value // alignment) * alignment
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[int]:
-    """A new file in the same folder that takes the place of `target` once it is complete and on the disk."""
-    draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        yield handle
-        os.fsync(handle)
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)

@@ -1,0 +1,136 @@
+"""Builds that end early, or whose cache is of no use, leave nothing behind and lose nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tensorwright as tw
+from tensorwright.api.logger import SHARED_LOGGER
+from tensorwright.build.build import TIMINGS_KEPT
+
+PHASES = ("generating kernels", "compiling kernels", "timing kernels", "compiling the network")
+CALLS = [(phase, call) for phase in PHASES for call in ("start", "step", "finish")]
+CALLS.remove((PHASES[-1], "step"))  # Everything is compiled already.
+
+
+class Stop(Exception):
+    """An exception of the user's own."""
+
+
+class Monitor(tw.IProgressMonitor):
+    """Cancels in a phase, or fails in one of its calls."""
+
+    def __init__(self, phase, call="cancel"):
+        self.phase, self.call = phase, call
+
+    def heard(self, call, phase):
+        if phase == self.phase and call == self.call:
+            raise Stop(call)
+
+    def phase_start(self, phase_name, parent_phase, num_steps):
+        self.heard("start", phase_name)
+
+    def step_complete(self, phase_name, step):
+        self.heard("step", phase_name)
+        return not (self.call == "cancel" and phase_name == self.phase)
+
+    def phase_finish(self, phase_name):
+        self.heard("finish", phase_name)
+
+
+class Recorder(tw.ILogger):
+    def __init__(self, fails=False):
+        self.messages, self.fails = [], fails
+
+    def log(self, severity, msg):
+        self.messages.append((severity, msg))
+        if self.fails:
+            raise Stop("log")
+
+
+def children():
+    """The processes that this one has started."""
+    return sorted(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+
+
+@pytest.fixture
+def builder(monkeypatch):
+    monkeypatch.setattr(SHARED_LOGGER, "_used", None)
+    found = tw.Builder(Recorder())
+    before = children(), threading.active_count()
+    yield found
+    assert (children(), threading.active_count()) == before
+
+
+def network(builder, factor):
+    made = builder.create_network(1 << int(tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    x = made.add_input("x", tw.float32, (3, 5))
+    scale = made.add_constant((1, 1), np.array([[factor]], np.float32)).get_output(0)
+    product = made.add_elementwise(x, scale, tw.ElementWiseOperation.PROD).get_output(0)
+    made.mark_output(made.add_softmax(product).get_output(0))
+    return made
+
+
+def configured(builder, cache, monitor=None):
+    config = builder.create_builder_config()
+    config.threads, config.builder_optimization_level = 1, 1
+    config.set_timing_cache(cache)
+    config.progress_monitor = monitor
+    return config
+
+
+def test_a_cancelled_build_keeps_its_timings(builder, tmp_path):
+    cache = tmp_path / "timings.json"
+    with pytest.raises(tw.BuildError, match="progress monitor cancelled the build") as caught:
+        builder.build_engine(network(builder, 2.0), configured(builder, cache, Monitor("timing kernels")))
+    assert caught.value.__notes__ == [TIMINGS_KEPT]
+    assert (tw.Logger.INFO, f"the build ended early; {TIMINGS_KEPT}") in builder.logger.messages
+    assert cache.stat().st_size > 100
+    known = tw.TimingCache()
+    with pytest.raises(tw.BuildError):
+        builder.build_engine(network(builder, 2.0), configured(builder, known, Monitor("timing kernels")))
+    assert len(known.serialize()) > 100
+
+
+@pytest.mark.parametrize(("phase", "call"), CALLS)
+def test_a_failing_monitor_ends_the_build_with_its_own_exception(builder, tmp_path, phase, call):
+    before = set(tmp_path.iterdir())
+    with pytest.raises(Stop, match=call):
+        builder.build_engine(network(builder, 3.0), configured(builder, tmp_path / "t", Monitor(phase, call)))
+    assert {entry.name for entry in set(tmp_path.iterdir()) - before} <= {"t", ".t.lock"}
+
+
+def test_a_failing_logger_ends_the_build_with_its_own_exception(builder, tmp_path):
+    builder.logger.fails = True
+    (tmp_path / "t").write_text("no cache")
+    with pytest.raises(Stop, match="log"):
+        builder.build_engine(network(builder, 4.0), configured(builder, tmp_path / "t"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["t"]
+
+
+def test_an_unusable_cache_is_one_warning_and_no_more(builder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    engine = builder.build_engine(network(builder, 5.0), configured(builder, tmp_path / "pipe"))
+    assert engine.num_bindings == 2
+    (message,) = builder.logger.messages
+    assert message[0] == tw.Logger.WARNING
+    assert "is not readable and is ignored" in message[1]
+
+
+def test_an_unusable_calibration_cache_is_two_warnings_and_no_more(builder, tmp_path, rng):
+    (tmp_path / "folder").mkdir()
+    config = configured(builder, "")
+    config.builder_optimization_level = 0
+    config.set_flag(tw.BuilderFlag.INT8)
+    batches = [{"x": rng.standard_normal((3, 5)).astype("float32")}]
+    config.int8_calibrator = tw.Calibrator(batches, cache=tmp_path / "folder")
+    builder.logger.messages.clear()
+    assert builder.build_engine(network(builder, 6.0), config).report["calibration"]
+    found = [text for severity, text in builder.logger.messages if severity == tw.Logger.WARNING]
+    assert ["cannot be read" in found[0], "cannot be written" in found[1]] == [True, True]
+    assert not list((tmp_path / "folder").iterdir())
