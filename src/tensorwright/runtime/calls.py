@@ -36,7 +36,7 @@ class ArrayCalls:
 
     def run(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
         """Have `execute` run on arrays, and return new ones; see `ExecutionContext.__call__`."""
-        arrays = [inputs] if self._takes_bare_array and isinstance(inputs, np.ndarray) else self._by_name(inputs)
+        arrays = self._by_place(inputs)
         addresses = []
         for slot, dtype in zip(self._inputs, self._dtypes, strict=True):
             array = arrays[slot.place]
@@ -64,6 +64,13 @@ class ArrayCalls:
         if not is_fixed or order != sorted(order):
             return None
         return fixed_call(self._table, self._table.sizes({}, {}), self._launcher)
+
+    def _by_place(self, inputs: Array | Mapping[str, Array]) -> list[Array]:
+        """The inputs in order; numbers of NumPy are arrays of rank 0."""
+        if self._takes_bare_array and isinstance(inputs, np.ndarray | np.generic):
+            return [np.asarray(inputs)]
+        given: list[Array | np.generic] = [*self._by_name(inputs)]
+        return [np.asarray(value) if isinstance(value, np.generic) else value for value in given]
 
     def _by_name(self, inputs: object) -> list[Array]:
         names = self._table.input_names

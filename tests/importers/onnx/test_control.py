@@ -185,3 +185,23 @@ def test_names_of_values(rng: np.random.Generator) -> None:
     assert network.graph.outputs[0][1] is network.names["y"]
     x = tensor(rng)
     np.testing.assert_array_equal(evaluate_graph(network.graph, {"x": x})["y"], -np.maximum(x, 0))
+
+
+@pytest.mark.parametrize(("position", "expected"), [(-1, "acb"), (-2, "cab"), (0, "cab"), (2, "abc")])
+def test_a_tensor_is_inserted_before_a_position(position: int, expected: str, rng: np.random.Generator) -> None:
+    arrays = {name: tensor(rng, 1, 2) for name in "abc"}
+    nodes = [
+        node("SequenceConstruct", "a b", "s"),
+        node("SequenceInsert", "s c place", "t"),
+        node("ConcatFromSequence", "t", "y", axis=0),
+    ]
+    model = model_of(nodes, arrays, ["y"], constants={"place": np.int64(position)})
+    np.testing.assert_array_equal(run(model, arrays)[0], np.concatenate([arrays[name] for name in expected]))
+
+
+@pytest.mark.parametrize("position", [-3, 3])
+def test_a_tensor_is_not_inserted_outside_of_a_sequence(position: int, rng: np.random.Generator) -> None:
+    arrays = {name: tensor(rng, 1, 2) for name in "abc"}
+    nodes = [node("SequenceConstruct", "a b", "s"), node("SequenceInsert", "s c place", "y")]
+    with pytest.raises(ImportFailure, match=f"position {position} is outside of a sequence of 2: expected -2 to 2"):
+        import_onnx(model_of(nodes, arrays, ["y"], constants={"place": np.int64(position)}))

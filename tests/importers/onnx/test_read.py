@@ -131,7 +131,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         import_onnx(tmp_path / "nothing.onnx")
 
 
-@pytest.mark.parametrize(("opset", "hint"), [(6, "version_converter"), (10_000, "upgrade the onnx package")])
+@pytest.mark.parametrize(("opset", "hint"), [(0, "expected 1 to"), (10_000, "upgrade the onnx package")])
 def test_opsets_out_of_range_are_refused(opset: int, hint: str) -> None:
     model = model_of([node("Relu", "x", "y")], {"x": (TensorProto.FLOAT, [2])}, ["y"], opset)
     with pytest.raises(ImportFailure, match=f"opset {opset} .*{hint}"):

@@ -110,6 +110,40 @@ CASES = [
 ]  # fmt: skip
 
 
+def test_before_opset_7_operands_broadcast_from_a_stated_axis(rng: np.random.Generator) -> None:
+    """Against NumPy: ONNX Runtime does not read such models. Slopes are one per channel; Clip's bounds attributes."""
+    nodes = [
+        node("Add", "x w", "a", broadcast=1, axis=1),
+        node("PRelu", "a w", "b"),
+        node("Reshape", "b s", "y"),
+        node("Clip", "b", "z", min=-0.25),
+    ]
+    x, w = rng.standard_normal((2, 3, 4, 3)).astype(np.float32), np.float32([0.5, -1, 2])
+    model = model_of(nodes, {"x": x}, ["y", "z"], 6, {"w": w, "s": np.int64([6, -1])})
+    total = x + w[:, None, None]
+    sloped = np.where(total < 0, total * w[:, None, None], total)
+    reshaped, clipped = run(model, {"x": x})
+    np.testing.assert_allclose(reshaped, sloped.reshape(6, -1), rtol=1e-6)
+    np.testing.assert_allclose(clipped, np.maximum(sloped, -0.25), rtol=1e-6)
+
+
+def test_opset_1_has_attributes_that_became_inputs(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Relu", "x", "a", consumed_inputs=[0]),
+        node("Pad", "a", "b", paddings=[0, 0, 0, 1, 0, 0, 2, 0]),
+        node("Reshape", "b", "c", shape=[0, -1, 4]),
+        node("Tile", "c tiles axis", "d"),
+        node("Cast", "d", "y", to="INT32"),
+        node("Upsample", "x", "z", height_scale=2.0, width_scale=1.0),
+    ]
+    x = rng.uniform(-9, 9, (2, 1, 2, 3)).astype(np.float32)
+    model = model_of(nodes, {"x": x}, ["y", "z"], 1, {"tiles": np.float32([2]), "axis": np.float32([1])})
+    tiled, grown = run(model, {"x": x})
+    padded = np.pad(np.maximum(x, 0), ((0, 0), (0, 0), (0, 2), (1, 0)))
+    np.testing.assert_array_equal(tiled, np.tile(padded.reshape(2, -1, 4), (1, 2, 1)).astype(np.int32))
+    np.testing.assert_array_equal(grown, np.repeat(x, 2, axis=2))
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_as_onnx_runtime(case: Case, rng: np.random.Generator) -> None:
     x = rng.standard_normal(case.shape).astype(np.float32)

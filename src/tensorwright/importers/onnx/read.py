@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from tensorwright.base.errors import ImportFailure
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 1
 STANDARD_DOMAINS = ("", "ai.onnx")
 
 
@@ -94,5 +94,5 @@ def _check(source: Source) -> None:
     if version is not None and not OLDEST_OPSET <= version <= newest:
         raise ImportFailure(
             f"{label}: opset {version} of the domain ai.onnx is not supported, expected {OLDEST_OPSET} to {newest}; "
-            + ("upgrade the onnx package" if version > newest else "convert it with onnx.version_converter")
+            + ("upgrade the onnx package" if version > newest else "export the model again")
         )

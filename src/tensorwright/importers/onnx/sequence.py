@@ -23,18 +23,18 @@ def SequenceLength(node: Node, sequence: Term) -> Value:
 
 def SequenceAt(node: Node, sequence: Term, position: Value) -> Term:
     items = _items(node, sequence)
-    return items[_place(node, position, len(items) - 1)]
+    return items[_place(node, position, len(items), len(items) - 1)]
 
 
 def SequenceErase(node: Node, sequence: Term, position: Value | None = None) -> Term:
     items = _items(node, sequence)
-    place = len(items) - 1 if position is None else _place(node, position, len(items) - 1)
+    place = len(items) - 1 if position is None else _place(node, position, len(items), len(items) - 1)
     return items[:place] + items[place + 1 :]
 
 
 def SequenceInsert(node: Node, sequence: Term, tensor: Term, position: Value | None = None) -> Term:
     items = _items(node, sequence)
-    place = len(items) if position is None else _place(node, position, len(items))
+    place = len(items) if position is None else _place(node, position, len(items), len(items))
     return (*items[:place], tensor, *items[place:])
 
 
@@ -79,8 +79,9 @@ def _items(node: Node, term: Term) -> tuple[Term, ...]:
     return term
 
 
-def _place(node: Node, position: Value, last: int) -> int:
+def _place(node: Node, position: Value, length: int, last: int) -> int:
+    """A position counted from the front; negative ones count from the end of a sequence, also where one inserts."""
     place = node.integers(position, "the position")[0]
-    if not -last - 1 <= place <= last:
-        node.fail(f"position {place} is outside of a sequence with {last + 1} places")
-    return place + last + 1 if place < 0 else place
+    if not -length <= place <= last:
+        node.fail(f"position {place} is outside of a sequence of {length}: expected {-length} to {last}")
+    return place + length if place < 0 else place

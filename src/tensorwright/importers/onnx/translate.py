@@ -15,6 +15,7 @@ from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported
 from tensorwright.importers.onnx.attributes import attribute_value
 from tensorwright.importers.onnx.functions import body_of
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
+from tensorwright.importers.onnx.legacy import MODERN, modernised
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.importers.onnx.read import STANDARD_DOMAINS, Source, opsets_of, read_model
 from tensorwright.importers.onnx.registry import handler_of
@@ -167,7 +168,7 @@ class _Translator:
         function = self._functions.get((proto.domain, proto.op_type))
         handler = None if function else handler_of(place.domain, proto.op_type)
         try:
-            inputs = [around.lookup(name, proto.op_type in CONVERTING) for name in proto.input]
+            inputs: Sequence[Term] = [around.lookup(name, proto.op_type in CONVERTING) for name in proto.input]
         except Skipped:
             if function is None and handler is None and not _has_body(proto, place):
                 raise Unsupported("") from None
@@ -179,6 +180,8 @@ class _Translator:
             return self._by_definition(proto, node, inputs, attributes, around)
         try:
             values = {name: attribute_value(attribute, self._files) for name, attribute in attributes.items()}
+            if node.version < MODERN and not node.domain:
+                inputs, values = modernised(node, inputs, values)
             return checked(handler(node, inputs, values), node)
         except Unsupported as error:
             try:
