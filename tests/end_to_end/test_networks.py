@@ -114,7 +114,36 @@ def shared_input(rng: np.random.Generator) -> Graph:
     return network(binary("mul", total, unary("tanh", total)), binary("sub", unary("neg", total), y))
 
 
-GRAPHS = [residual, dense, doubled, uneven_concatenation, several_outputs, classifier, attention, shared_input]
+def overwritten(rng: np.random.Generator) -> Graph:
+    """A concatenation that is read last where one of its operands is still needed."""
+    features = relu(given("x", 1, 8, 4, 4))
+    both = concatenation(features, unary("tanh", features))
+    return network(concatenation(features, unary("exp", both)))
+
+
+def densely_connected(rng: np.random.Generator) -> Graph:
+    """Two blocks in which every layer reads a new concatenation of all results before it."""
+    values = [convolution(given("x", 1, 3, 12, 12), 32, 3, rng)]
+    for block in range(2):
+        for _ in range(3):
+            bottleneck = relu(convolution(relu(concatenation(*values)), 32, 1, rng))
+            values.append(convolution(bottleneck, 16, 3, rng))
+        if block == 0:
+            values = [max_pool(convolution(relu(concatenation(*values)), 32, 1, rng))]
+    return network(apply(Reduction("mean", (2, 3), False), relu(concatenation(*values))))
+
+
+GRAPHS = [
+    residual,
+    dense,
+    doubled,
+    uneven_concatenation,
+    several_outputs,
+    classifier,
+    attention,
+    shared_input,
+    overwritten,
+]
 
 
 def check(graph: Graph, engine: Engine, rng: np.random.Generator, batch: int = 3) -> None:
@@ -130,7 +159,7 @@ def check(graph: Graph, engine: Engine, rng: np.random.Generator, batch: int = 3
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("make", GRAPHS)
+@pytest.mark.parametrize("make", [*GRAPHS, densely_connected])
 def test_built_network_equals_references(
     make: Callable[[np.random.Generator], Graph], threads: int, rng: np.random.Generator
 ) -> None:

@@ -50,14 +50,14 @@ class Ranges:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Ranges along the axes of a tensor's memory, whose extents are `shape`."""
+    """For each of so many tasks, ranges along the axes of a tensor's memory, whose extents are `shape`.
+
+    A tensor of rank 0 has no axes; each task touches its one element.
+    """
 
     shape: tuple[int, ...]
     ranges: tuple[Ranges, ...]
-
-    @property
-    def tasks(self) -> int:
-        return len(self.ranges[0].low) if self.ranges else 1
+    tasks: int
 
     @cached_property
     def runs(self) -> tuple[Indices, Indices, Indices] | None:
@@ -97,7 +97,7 @@ def boxes_of(slabs: Slabs, tasks: int) -> Boxes:
     for cut in slabs.cuts:
         table = np.array(cut.ranges, np.int64)[numbers // cut.inner % len(cut.ranges)]
         ranges[cut.axis] = Ranges(table[:, 0], table[:, 1])
-    return Boxes(slabs.shape, tuple(ranges))
+    return Boxes(slabs.shape, tuple(ranges), tasks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ class _View:
             if all(load.index[axis] == _index_of(self.variables[axis]) for axis in axes):
                 shape[first : last + 1] = [prod(extents[first : last + 1])]
                 ranges[first : last + 1] = [range_]
-        return Boxes(tuple(shape), tuple(ranges))
+        return Boxes(tuple(shape), tuple(ranges), self.boxes.tasks)
 
     def _along(self, index: Dim, extent: int) -> Ranges:
         """The range of an index."""
