@@ -193,6 +193,25 @@ def test_frozen_graphs_are_built_and_inspected(tmp_path):
     assert "no node 'score'" in fail("build", frozen, "-O", "score")
 
 
+@pytest.mark.parametrize("which", ["model", "plan"])
+def test_a_terminal_without_unicode_shows_what_it_can(plan, which):
+    result = CliRunner(charset="ascii").invoke(app, ["inspect", LENET if which == "model" else str(plan)])
+    assert result.exit_code == 0, result.output
+    assert "?" in result.stdout
+
+
+def test_an_interrupt_is_one_line(plan, monkeypatch):
+    monkeypatch.setattr("tensorwright.cli.inspect.is_plan", lambda _: _interrupt("timings kept"))
+    result = invoke("inspect", plan)
+    assert (result.exit_code, result.stderr) == (130, "cancelled; timings kept\n")
+
+
+def _interrupt(note):
+    error = KeyboardInterrupt()
+    error.add_note(note)
+    raise error
+
+
 def test_errors_are_one_line_without_a_traceback(plan, tmp_path, two_inputs):
     assert "missing.onnx: No such file" in fail("build", tmp_path / "missing.onnx")
     assert "is a plan already" in fail("build", plan)

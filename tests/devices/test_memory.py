@@ -110,6 +110,14 @@ def test_misaligned_memory_is_refused_and_given_back():
     assert allocator.freed == [4096 + 8]
 
 
+@pytest.mark.parametrize("address", [-64, 1 << 70, (1 << 64) - 64, 64.0, "64", b"", False])
+def test_what_is_no_address_is_refused(address):
+    allocator = Returning(address)
+    with pytest.raises(ExecutionError, match=r"returned|could not allocate"):
+        Buffer(allocator, 1000, 64, "a test")
+    assert allocator.freed == []
+
+
 def test_an_impossible_request_is_an_error():
     with pytest.raises(ExecutionError, match="could not allocate"):
         Buffer(PageAllocator(), 1 << 60, 64, "a test")

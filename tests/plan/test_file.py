@@ -100,6 +100,13 @@ def test_an_empty_file_is_refused(tmp_path):
         read_plan(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(PlanError, match="is no regular file"):
+        read_plan(tmp_path / "x")
+
+
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07onnx" * 100)
     with pytest.raises(PlanError, match=r"model\.onnx is no plan"):

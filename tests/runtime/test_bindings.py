@@ -113,6 +113,9 @@ def test_a_batch_size_needs_a_batch_dimension():
         ([64, 64, 1 << 64], "output 'y' .* positive multiple of 4"),
         ([64, "64", 64], r"input 'ids' .* expected an address \(an integer\), found str; pass array.ctypes.data"),
         ([64, 64.0, 64], "found float"),
+        ([64, None, 64], "found NoneType"),
+        (None, "expected a list of addresses .* found NoneType"),
+        ("abc", r"expected an address \(an integer\), found str"),
     ],
 )
 def test_wrong_addresses_are_refused(addresses, message):

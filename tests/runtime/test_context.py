@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -344,3 +350,120 @@ def test_a_plan_without_step_names_cannot_be_profiled():
         pytest.raises(ExecutionError, match="its report does not name its steps"),
     ):
         profile(engine.create_execution_context(), np.ones((2, 2), np.float32))
+
+
+def test_a_context_that_is_dropped_stays_until_its_stream_is_done(rng):
+    allocator, gate = Accountant(), threading.Event()
+    stream = CpuDevice().create_stream()
+    buffers = [Buffers(rng, 64) for _ in range(8)]
+    engine = Engine(native_plans.plan(), allocator, threads=2)
+    context = engine.create_execution_context()
+    stream.enqueue(gate.wait)
+    for one in buffers:
+        context.enqueue(64, one.addresses, stream)
+    del context, engine
+    gc.collect()
+    assert allocator.living
+    gate.set()
+    stream.synchronize()
+    for one in buffers:
+        one.check()
+    gc.collect()
+    assert not allocator.living
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_nothing_is_owned_twice(engine, copied):
+    context = engine.create_execution_context()
+    for thing in (engine, context, CpuDevice().create_stream(), CpuDevice().create_event(), PageAllocator()):
+        with pytest.raises(ExecutionError, match=f"{type(thing).__name__} cannot be copied"):
+            copied(thing)
+
+
+@pytest.mark.parametrize("shape", [(1.0, WIDTH), (None, WIDTH), ("1", WIDTH), None, 3, "ab"])
+def test_a_shape_is_integers(engine, shape):
+    with engine.create_execution_context() as context, pytest.raises(ExecutionError, match="a sequence of integers"):
+        context.set_input_shape("x", shape)
+
+
+@pytest.mark.parametrize("address", [None, "64", 64.0, -64, 1 << 70])
+def test_lent_memory_is_an_address(engine, address):
+    context = engine.create_execution_context_without_device_memory()
+    with pytest.raises(ExecutionError, match="expected the address of"):
+        context.device_memory = address
+
+
+def test_numbers_may_be_those_of_numpy(rng, engine):
+    buffers = Buffers(rng, 5)
+    context = engine.create_execution_context()
+    context.set_input_shape("x", np.array([5, WIDTH]))
+    assert context.execute(None, np.array(buffers.addresses))
+    buffers.check()
+    assert context.execute(np.int64(5), buffers.addresses)
+    assert engine.get_binding_name(np.int32(1)) == "y"
+    with pytest.raises(ExecutionError, match="no binding None"):
+        engine.get_binding_name(None)
+
+
+INFER_WHILE_FORKING = """
+import os, signal, sys, threading
+import numpy as np
+import tensorwright as tw
+
+engine = tw.load(sys.argv[1], threads=int(sys.argv[2]))
+x = np.random.default_rng().standard_normal((64, 4), np.float32)
+expected = engine(x)["y"].tobytes()
+done = threading.Event()
+
+def infer():
+    while not done.is_set():
+        engine(x)
+        engine.create_execution_context()(x)
+
+threads = [threading.Thread(target=infer) for _ in range(2)]
+for thread in threads:
+    thread.start()
+wrong = 0
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        right = all(engine(x)["y"].tobytes() == expected for _ in range(3))
+        right = right and engine.create_execution_context()(x)["y"].tobytes() == expected
+        engine.close()
+        os._exit(0 if right else 1)
+    wrong += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+done.set()
+for thread in threads:
+    thread.join()
+print("wrong:", wrong)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_children_infer_that_were_forked_during_inferences(tmp_path, threads):
+    Engine(native_plans.plan()).save(tmp_path / "a.plan")
+    command = [sys.executable, "-W", "ignore", "-c", INFER_WHILE_FORKING, tmp_path / "a.plan", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.stdout, done.returncode) == ("wrong: 0\n", 0), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_is_told_that_an_event_stayed_behind():
+    stream, event, gate = CpuDevice().create_stream(), CpuDevice().create_event(), threading.Event()
+    stream.enqueue(gate.wait)
+    event.record(stream)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        with pytest.raises(ExecutionError, match="its stream went on in the parent process"):
+            event.synchronize()
+        stream.synchronize()
+        event.record(stream)
+        event.synchronize()
+        os._exit(0)
+    gate.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    event.synchronize()

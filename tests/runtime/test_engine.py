@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -174,6 +176,42 @@ def test_the_source_of_the_weights_may_change_afterwards(rng):
     with Engine(replace(native_plans.plan(), weights=memoryview(weights))) as engine:
         weights[:] = bytes(len(weights))
         np.testing.assert_array_equal(engine(x)["y"], native_plans.expected(x))
+
+
+REWRITTEN = """
+import sys
+import numpy as np
+import tensorwright as tw
+
+path, copy = sys.argv[1], sys.argv[2] == "copy"
+engine = tw.load(path, copy=copy, threads=1)
+expected = engine(np.ones((3, 4), np.float32))["y"].tobytes()
+with open(path, "r+b") as file:  # As `cp` does it.
+    file.truncate(0)
+print(engine(np.ones((3, 4), np.float32))["y"].tobytes() == expected)
+"""
+
+
+def test_a_copied_plan_outlives_its_file(tmp_path):
+    Engine(native_plans.plan()).save(tmp_path / "a.plan")
+    command = [sys.executable, "-c", REWRITTEN, tmp_path / "a.plan", "copy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n")  # Without the copy, the system ends it with SIGBUS.
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: content + b"x"])
+def test_a_copied_plan_is_verified(tmp_path, damage):
+    (tmp_path / "a.plan").write_bytes(damage(Engine(native_plans.plan()).serialize()))
+    with pytest.raises(PlanError):
+        load(tmp_path / "a.plan", copy=True)
+
+
+def test_copied_bytes_may_change_afterwards(rng):
+    content = bytearray(Engine(native_plans.plan()).serialize())
+    engine = load(content, copy=True)
+    content[:] = bytes(len(content))
+    x = rng.standard_normal((3, native_plans.WIDTH), np.float32)
+    np.testing.assert_array_equal(engine(x)["y"], native_plans.expected(x))
 
 
 def test_a_plan_for_another_machine_is_refused():

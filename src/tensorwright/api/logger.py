@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import ClassVar, TextIO
 
 from tensorwright.base.errors import TensorwrightError
+from tensorwright.base.fork import forkable
 
 
 class Severity(IntEnum):
@@ -58,7 +59,7 @@ class SharedLogger:
     """Which logger is in use: the first one given, for as long as anything refers to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.Lock())
         self._used: weakref.ref[ILogger] | None = None
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import re
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -32,6 +34,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(*args: object, debug: bool, **options: object) -> None:
+        _print_what_can_be()
         try:
             function(*args, **options)
         except typer.Exit:
@@ -54,6 +57,13 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
     )
     command.__annotations__ = {**inspect.get_annotations(function, eval_str=True), "debug": Debug}
     return command
+
+
+def _print_what_can_be() -> None:
+    """Not every terminal has × and names in all scripts: print a question mark there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def size(text: str | None) -> int | None:

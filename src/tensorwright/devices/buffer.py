@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.unique import Unique
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator
 
+END_OF_MEMORY = 1 << 64
 
-class Buffer:
+
+class Buffer(Unique):
     """`size` bytes from an allocator, given back at `close` or when nobody refers to the buffer any more.
 
     Raises:
-        ExecutionError: the allocator failed or returned an address that is not aligned.
+        ExecutionError: the allocator failed, or returned what is no address or not aligned.
     """
 
     def __init__(self, allocator: Allocator, size: int, alignment: int, what: str) -> None:
@@ -41,8 +45,14 @@ def _allocate(allocator: Allocator, size: int, alignment: int, what: str) -> int
         address = allocator.allocate(size, alignment, 0)
     except Exception as error:
         raise ExecutionError(f"{_name(allocator)} could not allocate {request}: {error!r}; {advice}") from error
-    if not address:
+    if address is None or address == 0:
         raise ExecutionError(f"{_name(allocator)} could not allocate {request}: it returned {address}; {advice}")
+    if not _is_address(address, size):
+        raise ExecutionError(
+            f"{_name(allocator)}.allocate was asked for {request} and returned {address!r}; expected the address of "
+            "the memory, a positive integer, or None where there is none"
+        )
+    address = index(address)
     if address % alignment:
         allocator.free(address)
         raise ExecutionError(
@@ -50,6 +60,11 @@ def _allocate(allocator: Allocator, size: int, alignment: int, what: str) -> int
             f"{alignment}; it must respect its argument `alignment`"
         )
     return address
+
+
+def _is_address(value: object, size: int) -> bool:
+    """Whether a value can be the address of so many bytes."""
+    return isinstance(value, SupportsIndex) and 0 < index(value) <= END_OF_MEMORY - size
 
 
 def _name(allocator: Allocator) -> str:

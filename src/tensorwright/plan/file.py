@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import xxhash
 
 from tensorwright.base.errors import PlanError
+from tensorwright.base.pages import map_pages
 from tensorwright.plan.manifest import MAX_BYTES, read_manifest, write_manifest
 from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
 
@@ -117,18 +119,25 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     return open_plan(path).verify()
 
 
-def open_plan(path: str | os.PathLike[str]) -> OpenedPlan:
+def open_plan(path: str | os.PathLike[str], *, copy: bool = False) -> OpenedPlan:
     """As `read_plan`, but the weights are verified while the caller goes on.
+
+    copy: read the file into memory of this process instead of mapping it.
 
     What every inference reads is hashed through the plan's mapping, so that its pages are there when the first one
     comes; tables are hashed through mappings of their own, so that rows that no inference touches stay out of the
     memory of the process.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # Opening a pipe must not wait for its writer.
     try:
-        size = os.fstat(handle).st_size
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise PlanError(f"{os.fspath(path)} is no regular file; give the path of a plan, or the bytes of one")
+        size = found.st_size
         if size == 0:
             raise PlanError(f"{os.fspath(path)} is empty; {_ADVICE}")
+        if copy:
+            return _open(_read(handle, size), os.fspath(path))
         content = memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ))
         return _open(content, os.fspath(path), os.dup(handle))
     finally:
@@ -147,6 +156,15 @@ def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
 def open_buffer(buffer: bytes | bytearray | memoryview) -> OpenedPlan:
     """As `parse_plan`, but the weights are verified while the caller goes on."""
     return _open(memoryview(buffer).cast("B").toreadonly(), "the plan")
+
+
+def _read(handle: int, size: int) -> memoryview:
+    """The first `size` bytes of a file, or as many as it has, in memory that is aligned to pages."""
+    memory = memoryview(map_pages(size))
+    found = 0
+    while found < size and (read := os.readv(handle, [memory[found : found + _BLOCK]])):
+        found += read
+    return memory[:found].toreadonly()
 
 
 def _parts(plan: Plan) -> Iterator[bytes | memoryview]:

@@ -73,18 +73,18 @@ class BindingTable:
         """The largest batch; 1 when no dimension is a batch."""
         return self.batch_symbol.max if self.batch_symbol is not None else 1
 
-    def number(self, binding: int | str) -> int:
+    def number(self, binding: object) -> int:
         """The number of a binding that is given by number or name."""
         if isinstance(binding, str):
             if binding not in self.numbers:
                 raise ExecutionError(f"{self.where} has no binding '{binding}'; expected one of {self._all_names}")
             return self.numbers[binding]
-        if not 0 <= binding < len(self.bindings):
+        if not isinstance(binding, SupportsIndex) or not 0 <= index(binding) < len(self.bindings):
             raise ExecutionError(
-                f"{self.where} has no binding {binding}; expected a number from 0 to {len(self.bindings) - 1} "
+                f"{self.where} has no binding {binding!r}; expected a number from 0 to {len(self.bindings) - 1} "
                 f"({self._all_names})"
             )
-        return binding
+        return index(binding)
 
     @property
     def where(self) -> str:
@@ -112,6 +112,19 @@ class BindingTable:
         full = tuple(self._evaluate(binding, values) for binding in self.bindings)
         return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full)
 
+    def extents(self, number: int, shape: Sequence[SupportsIndex]) -> Extents:
+        """A shape that is given for a binding, as plain integers.
+
+        Raises:
+            ExecutionError: it is no sequence of integers.
+        """
+        try:
+            return tuple(map(index, shape))
+        except TypeError:
+            raise ExecutionError(
+                f"{self.describe(number)}: expected a shape, a sequence of integers, found {shape!r}"
+            ) from None
+
     def check(self, shapes: Mapping[int, Extents]) -> None:
         """Refuse shapes that cannot fit the plan, whatever the other shapes are."""
         self._verify(shapes, self.evidence(shapes, {}))
@@ -131,14 +144,14 @@ class BindingTable:
             ExecutionError: it is no integer from 1 to `max_batch_size`.
         """
         symbol = self.batch_symbol
-        if not isinstance(batch_size, int) or not 1 <= batch_size <= self.max_batch_size:
+        if not isinstance(batch_size, SupportsIndex) or not 1 <= index(batch_size) <= self.max_batch_size:
             advice = (
                 "split the batch or build the plan for a larger one" if symbol else "its batch is part of the shapes"
             )
             raise ExecutionError(
                 f"{self.where}: expected a batch size from 1 to {self.max_batch_size}, found {batch_size!r}; {advice}"
             )
-        return {} if symbol is None else {symbol.name: Evidence(batch_size, f"the batch size is {batch_size}")}
+        return {} if symbol is None else {symbol.name: Evidence(index(batch_size), f"the batch size is {batch_size}")}
 
     def addresses(self, bindings: Sequence[int]) -> list[int]:
         """Raw addresses as plain integers, one per binding.
@@ -146,9 +159,15 @@ class BindingTable:
         Raises:
             ExecutionError: their number is wrong, or one is null or not aligned to its elements.
         """
-        if len(bindings) != len(self.bindings):
+        try:
+            count = len(bindings)
+        except TypeError:
             raise ExecutionError(
-                f"{self.where}: expected {len(self.bindings)} addresses ({self._all_names}), found {len(bindings)}"
+                f"{self.where}: expected a list of addresses ({self._all_names}), found {type(bindings).__name__}"
+            ) from None
+        if count != len(self.bindings):
+            raise ExecutionError(
+                f"{self.where}: expected {len(self.bindings)} addresses ({self._all_names}), found {count}"
             )
         return [self._address(number, address) for number, address in enumerate(bindings)]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from operator import index
+from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.buffer import Buffer
+from tensorwright.base.unique import Unique
+from tensorwright.devices.buffer import END_OF_MEMORY, Buffer
 from tensorwright.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from tensorwright.runtime.fixed_calls import FixedCall
 
 
-class ExecutionContext:
+class ExecutionContext(Unique):
     """Runs an engine with memory of its own. Calls from several threads wait for each other.
 
     Use one context per thread to run at the same time: contexts share the engine's code and weights.
@@ -105,7 +107,7 @@ class ExecutionContext:
         self._launcher.require_ready()
         target = self._device.find_stream(stream) if isinstance(stream, int) else stream
         consumed = self._device.find_event(event) if isinstance(event, int) else event
-        target.enqueue(partial(self._launcher.run, sizes, addresses))
+        target.enqueue(partial(self._run_enqueued, sizes, addresses))
         if consumed is not None:
             consumed.record(target)
         return True
@@ -136,13 +138,13 @@ class ExecutionContext:
             raise ExecutionError(
                 f"{where}: this context has memory of its own; use create_execution_context_without_device_memory"
             )
-        if address <= 0 or address % self._device.memory_alignment:
+        if not self._is_memory(address):
             raise ExecutionError(
                 f"{where}: expected the address of {self._module.memory_bytes} bytes, a positive multiple of "
                 f"{self._device.memory_alignment}, found {address!r}; allocate a little more and round the address up"
             )
         with self._launcher.lock:
-            self._use_memory(address)
+            self._use_memory(index(address))
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> None:
         """State the shape of an input for the following calls with raw addresses.
@@ -153,7 +155,7 @@ class ExecutionContext:
         number = self._table.number(name)
         if self._table.bindings[number].mode != "input":
             raise ExecutionError(f"{self._table.describe(number)} is no input; its shape follows from the inputs")
-        shapes = {number: tuple(shape)}
+        shapes = {number: self._table.extents(number, shape)}
         self._table.check(shapes)
         self._shapes.update(shapes)
         self._batches.clear()
@@ -192,6 +194,10 @@ class ExecutionContext:
         self._calls, self.fixed_call = calls, calls.fixed()
         return results
 
+    def _run_enqueued(self, sizes: Sizes, addresses: Sequence[int]) -> None:
+        """What a stream holds: with it the context, whose memory is needed until the work is done."""
+        self._launcher.run(sizes, addresses)
+
     def _sizes_of_batch(self, batch_size: int | None) -> Sizes:
         sizes = self._batches.get(batch_size)
         if sizes is None:
@@ -199,6 +205,13 @@ class ExecutionContext:
             sizes = self._table.sizes(self._shapes, known)
             self._batches[batch_size] = sizes
         return sizes
+
+    def _is_memory(self, address: object) -> bool:
+        if not isinstance(address, SupportsIndex):
+            return False
+        value = index(address)
+        fits = 0 < value <= END_OF_MEMORY - self._module.memory_bytes
+        return fits and value % self._device.memory_alignment == 0
 
     def _use_memory(self, address: int) -> None:
         self._launcher.use_memory(address)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import forkable
+from tensorwright.base.unique import Unique
 from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.plan import stamp
 from tensorwright.plan.file import serialize_plan, write_plan
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 MAX_THREADS = 1024
 
 
-class Engine:
+class Engine(Unique):
     """A plan in memory, ready to run on NumPy arrays or, through contexts, on raw addresses.
 
     plan: made by this version of the package for a machine like this one.
@@ -49,7 +51,7 @@ class Engine:
         self._plan = self._module.plan
         self._table = BindingTable(self._plan)
         self._contexts: weakref.WeakSet[ExecutionContext] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.RLock())
         self._default: ExecutionContext | None = None
         self._fixed: FixedCall | None = None
         self._closed = False

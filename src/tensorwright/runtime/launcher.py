@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import forkable
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Executor
@@ -22,7 +23,7 @@ class Launcher:
     def __init__(self, table: BindingTable, executor: Executor, obstacle: str) -> None:
         self.executor = executor
         self.bindings = executor.bindings
-        self.lock = threading.Lock()
+        self.lock = forkable(threading.Lock())
         self.obstacle: str | None = obstacle
         self._where = table.where
         self._current: Sizes | None = None
@@ -41,6 +42,7 @@ class Launcher:
         """
         self.require_ready()
         if sizes is not self._current:
+            self._current = None  # Whoever finds some symbols set and others not, after a fork, sets all.
             for number, value in enumerate(sizes.symbols):
                 self.executor.symbols[number] = value
             self._current = sizes

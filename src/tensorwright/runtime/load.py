@@ -21,17 +21,23 @@ def load(
     *,
     threads: int | None = None,
     allocator: Allocator | None = None,
+    copy: bool = False,
 ) -> Engine:
     """The engine of a plan that is given as the path of a file or as bytes.
 
-    Weights in a file are mapped: the file may be deleted afterwards, but must not be altered in place.
+    Weights in a file are mapped: the file may be deleted or replaced afterwards, but must not be altered in place,
+    which may give wrong answers or end the process. With `copy` they are read into memory of this process, and whatever
+    happens to the file later is of no concern; processes that load the same plan do not share them then.
 
     Raises:
         PlanError: it is no plan, damaged, of another version or for another machine.
         ExecutionError: there is not enough memory.
         OSError: the file cannot be read.
     """
-    opened = open_buffer(source) if isinstance(source, bytes | bytearray | memoryview) else open_plan(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        opened = open_buffer(bytes(source) if copy else source)
+    else:
+        opened = open_plan(source, copy=copy)
     from tensorwright.runtime.engine import Engine
 
     engine = Engine(opened.plan, allocator, threads)

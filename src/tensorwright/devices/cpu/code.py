@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tensorwright.base.errors import PlanError
-from tensorwright.devices.cpu.memory import map_pages, mapping_address
+from tensorwright.base.pages import map_pages
+from tensorwright.devices.cpu.memory import mapping_address
 
 _PROT_READ_EXECUTE = 0x1 | 0x4
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, field_offset, team_bytes
 from tensorwright.devices.cpu.code import CodeImage, syscall_address
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _CONTROL_ALIGNMENT = 128
 
 
-class CpuModule:
+class CpuModule(Unique):
     """Code and weights of a plan in memory. Weights that are not aligned already are copied once."""
 
     def __init__(self, plan: Plan, allocator: Allocator, threads: int) -> None:
@@ -48,7 +49,7 @@ class CpuModule:
             self._copy.close()
 
 
-class CpuExecutor:
+class CpuExecutor(Unique):
     """The native context of one execution context, and its threads."""
 
     def __init__(self, module: CpuModule) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import sys
 import threading
 from typing import TYPE_CHECKING
+
+from tensorwright.base.fork import forkable
+from tensorwright.base.pages import map_pages
+from tensorwright.base.unique import Unique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,11 +49,11 @@ _memory_view = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssi
 )
 
 
-class PageAllocator:
+class PageAllocator(Unique):
     """Maps zeroed pages for every request. Requests of at least one huge page ask the system for huge pages."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.RLock())  # Memory may be freed by the collector while it is allocated.
         self._mappings: dict[int, mmap.mmap] = {}
 
     def allocate(self, size: int, alignment: int, flags: int) -> int:
@@ -69,13 +72,6 @@ class PageAllocator:
         with self._lock:
             mapping = self._mappings.pop(address)
         mapping.close()
-
-
-def map_pages(size: int) -> mmap.mmap:
-    """Zeroed memory of this process alone: a child process gets a copy, not a share."""
-    if sys.platform == "win32":
-        return mmap.mmap(-1, size)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def mapping_address(mapping: mmap.mmap) -> int:

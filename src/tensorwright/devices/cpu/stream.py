@@ -9,9 +9,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from os import getpid
 from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import forkable
+from tensorwright.base.unique import Unique
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Event, Stream
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 EXIT_TIMEOUT = 5.0
 
 
-class CpuStream:
+class CpuStream(Unique):
     """A thread that does work in the order in which it was enqueued.
 
     Work that fails does not keep later work from running; the first error is raised by the next `synchronize`.
@@ -43,7 +46,7 @@ class CpuStream:
         """Work enqueued from now on starts after the event's latest mark."""
         mark = _of_this_device(event).mark
         if mark is not None and not mark.done.is_set():
-            self.enqueue(mark.done.wait)
+            self.enqueue(mark.wait)
 
     def query(self) -> bool:
         """Whether all work is done."""
@@ -79,7 +82,7 @@ class CpuStream:
         self._finalizer.atexit = False
 
 
-class CpuEvent:
+class CpuEvent(Unique):
     """A mark in the work of a stream."""
 
     def __init__(self) -> None:
@@ -98,9 +101,13 @@ class CpuEvent:
         return self.mark is None or self.mark.done.is_set()
 
     def synchronize(self) -> None:
-        """Wait until the work before the latest mark is done."""
+        """Wait until the work before the latest mark is done.
+
+        Raises:
+            ExecutionError: in a child process, of a mark that was not reached when it was forked.
+        """
         if self.mark is not None:
-            self.mark.done.wait()
+            self.mark.wait()
 
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds from this mark to the mark of `end`.
@@ -123,6 +130,15 @@ class _Mark:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.time = 0
+        self._process = getpid()
+
+    def wait(self) -> None:
+        if self._process != getpid() and not self.done.is_set():
+            raise ExecutionError(
+                "an event was recorded before this process was forked and not reached: its stream went on in the "
+                "parent process; record the event again"
+            )
+        self.done.wait()
 
     def reach(self) -> None:
         self.time = time.perf_counter_ns()
@@ -133,7 +149,7 @@ class _Queue:
     """Work in order, done by one thread. Knows nothing of its stream, so that the stream can be collected."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(forkable(threading.RLock()))
         self._work: deque[Callable[[], object] | None] = deque()
         self._busy = False
         self._error: BaseException | None = None
@@ -236,7 +252,7 @@ _HANDLES = itertools.count(1)
 _STREAMS: weakref.WeakValueDictionary[int, CpuStream] = weakref.WeakValueDictionary()
 _EVENTS: weakref.WeakValueDictionary[int, CpuEvent] = weakref.WeakValueDictionary()
 _DEFAULT: list[CpuStream] = []
-_DEFAULT_LOCK = threading.Lock()
+_DEFAULT_LOCK = forkable(threading.Lock())
 
 
 def _default_stream() -> CpuStream:

@@ -9,6 +9,7 @@ import weakref
 from os import getpid
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import TEAM_READY, team_bytes
 from tensorwright.devices.cpu.code import CodeImage
@@ -17,7 +18,7 @@ STOP_TIMEOUT = 5.0
 START_TIMEOUT = 30.0
 
 
-class Team:
+class Team(Unique):
     """Threads 1 … threads-1 of a context, each in the native `worker`; thread 0 is who calls `run`.
 
     They start at the first `ensure`, and again after a fork, which leaves them behind in the parent process.

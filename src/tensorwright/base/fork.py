@@ -1,0 +1,37 @@
+"""Locks that a child process finds open.
+
+A fork copies the locks of a process as they are, but only the thread that calls it: what another thread held would stay
+locked in the child for good. What such a lock protects has to be usable at every moment, whatever has been done of it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol, TypeVar
+
+
+class _Lock(Protocol):
+    def _at_fork_reinit(self) -> None: ...
+
+
+L = TypeVar("L")
+
+
+def forkable(lock: L) -> L:
+    """A lock (of `threading`) that is open in every child process."""
+    _LOCKS.add(lock)  # type: ignore[arg-type]
+    return lock
+
+
+# What a fork has to find is a matter of the process; the set keeps nothing alive.
+_LOCKS: weakref.WeakSet[_Lock] = weakref.WeakSet()
+
+
+def _open_all() -> None:
+    for lock in list(_LOCKS):
+        lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open_all)
