@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from graphs import binary, drawn, given, network, unary
+from tensorwright.backends.cpu import CpuBackend
 from tensorwright.base.errors import WorkspaceError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
@@ -30,7 +31,6 @@ from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Reshape, Transpose
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
-from tensorwright.tune import search
 
 SYMBOLS = {"batch": 3}
 
@@ -234,11 +234,10 @@ def test_layers_without_workspace_stand_in(rng: np.random.Generator) -> None:
     check(graph, Engine(build(graph, BuildConfig(level=0, threads=2, max_workspace_size=0))), rng)
 
 
-def test_an_impossible_limit_names_layer_need_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "tactics", lambda: (Hungry(),))
+def test_an_impossible_limit_names_layer_need_and_limit() -> None:
     graph = network(unary("exp", given("x", 2, 3), name="exp"))
     with pytest.raises(WorkspaceError, match=r"layer 'exp'.*needs 8192 bytes, the limit is 1024.*raise"):
-        build(graph, BuildConfig(level=0, threads=2, max_workspace_size=1024))
+        build(graph, BuildConfig(level=0, threads=2, max_workspace_size=1024), CpuBackend((Hungry(),)))
 
 
 class Hungry(Generic):

@@ -20,7 +20,7 @@ from tensorwright.tensor.dim import Dim, evaluate, symbols_of
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
-from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
-from tensorwright.tune.kernel_runner import run_kernel
+from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 BATCH = symbol("batch", 1, 2, 8)
 BATCHES = ({"batch": 1}, {"batch": 3})

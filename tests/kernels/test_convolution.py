@@ -16,7 +16,7 @@ from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import symbol
-from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
 TACTICS: tuple[Tactic, ...] = (DirectConvolution(), LanewiseConvolution())
 BATCH = symbol("batch", 1, 2, 5)

@@ -15,7 +15,7 @@ from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.tune.kernel_runner import run_kernel
+from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 MODULES = sorted(info.name for info in pkgutil.iter_modules(cases.__path__) if info.name != "case")
 ALL_CASES = [case for name in MODULES for case in importlib.import_module(f"cases.{name}").CASES]

@@ -20,7 +20,7 @@ from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
-from tensorwright.tune.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
 BATCH = symbol("batch", 1, 2, 8)
 Ints = tuple[int, ...]

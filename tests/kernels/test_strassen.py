@@ -14,7 +14,7 @@ from tensorwright.kernels.cpu.matmul.quarters import FORMED, MINUENDS, SUBTRAHEN
 from tensorwright.kernels.cpu.matmul.strassen import UNROLL
 from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.tensor.dim import symbol
-from tensorwright.tune.kernel_runner import run_kernel
+from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 BATCH = symbol("batch", 1, 70, 300)
 SEQUENCES = symbol("batch", 1, 4, 20)

@@ -10,14 +10,14 @@ from tensorwright.codegen.cpu.compile import compile_object, host_target_name
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.cpu.suppression import Suppression
 from tensorwright.ops.detection import BoxSuppression, overlaps
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
-from tensorwright.tune.kernel_runner import run_kernel
+from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 RUNNABLE = [name for name in (host_target_name(), "baseline") if name in TARGETS]
 

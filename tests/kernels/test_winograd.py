@@ -15,17 +15,19 @@ from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import problem_of
+from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.winograd.packing import transformed_weights
 from tensorwright.kernels.cpu.winograd.phases import apart
 from tensorwright.kernels.cpu.winograd.plan import WinogradCut, WinogradPlan
 from tensorwright.kernels.cpu.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, most_taps
 from tensorwright.kernels.cpu.winograd.transform import finite_points
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import Config, offers
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate, symbol, symbols_of
-from tensorwright.tune.kernel_runner import LoadedKernel, prepare
-from tensorwright.tune.search import Limits, untimed
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.estimate import Roofline
+from tensorwright.tune.search import Limits, Search
 
 BATCH = symbol("batch", 1, 2, 5)
 TOLERANCE = {3: 3e-6, 4: 5e-6, 5: 1e-5, 6: 4e-5, 8: 4e-5}
@@ -195,9 +197,10 @@ def test_phases_without_infinity(rng: np.random.Generator):
 def test_switch(rng: np.random.Generator):
     """Without fast algorithms the search offers exact tactics only; with them, Winograd is expected to be fastest."""
     shape = Shape("14x14", (1, 128, 14, 14), 128, (3, 3), begin=(1, 1), tail="bias relu")
-    region, target = shape.region(rng), TARGETS["avx512"]
-    offered = untimed(region, target, Limits(None, 1)).candidates
+    region, catalogue, roofline = shape.region(rng), offers(tactics(), TARGETS["avx512"]), Roofline(1e11, 1e10, 1e-7)
+    offered = Search(catalogue, roofline, Limits(None, 1)).one(region).candidates
     assert min(offered, key=lambda c: c.trial.estimate).trial.tactic == WinogradConvolution.name
-    allowed = untimed(region, target, Limits(None, 1, fast_algorithms=False)).candidates
+    exact = Limits(None, 1, fast_algorithms=False)
+    allowed = Search(catalogue, roofline, exact).one(region).candidates
     assert allowed
     assert WinogradConvolution.name not in {candidate.trial.tactic for candidate in allowed}

@@ -16,7 +16,7 @@ from tensorwright.kernels.tactic import Kernel
 from tensorwright.schedule.boxes import Boxes, touched
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.kernel_runner import LoadedKernel, aligned_copy, poisoned, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, aligned_copy, poisoned, prepare
 
 MOST_TASKS = 6
 

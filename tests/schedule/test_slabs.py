@@ -19,7 +19,7 @@ from schedule.slabs import check_slabs
 from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.region import Region
-from tensorwright.kernels.catalogue import tactics
+from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
 from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
 from tensorwright.kernels.cpu.spatial.plan import Cut

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from graphs import given, network
+from tensorwright.backends.cpu import CpuBackend
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.target import Target
@@ -25,7 +26,6 @@ from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.layout import PLAIN
-from tensorwright.tune import search
 from tensorwright.tune.cache import TimingCache
 from tensorwright.tune.choice import Trial
 from tensorwright.tune.join import prefer_joined
@@ -36,7 +36,7 @@ FIRST, SECOND, THIRD = partition(CHAIN)
 PAIR, ALL, LATER = joins(CHAIN, (FIRST, SECOND, THIRD))
 
 
-class Whole:
+class Whole(Tactic[Target]):
     """Computes joined regions from their composed definitions."""
 
     name = "whole"
@@ -101,25 +101,24 @@ def test_close_times_are_measured_in_one_race(
     assert asked == [[FIRST, SECOND]] * races
 
 
+BACKEND = CpuBackend((Whole(), Generic()))
+
+
 def test_races_of_sequences_are_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    catalogue: tuple[Tactic, ...] = (Whole(), Generic())
-    monkeypatch.setattr(search, "tactics", lambda: catalogue)
     monkeypatch.setattr("tensorwright.tune.join.CLOSE", 1e9)
     config = BuildConfig(level=1, threads=1, timing_cache=tmp_path / "timings.json")
-    build(CHAIN, config)
+    build(CHAIN, config, BACKEND)
     entries = TimingCache(config.timing_cache if isinstance(config.timing_cache, Path) else None, print).entries
     raced = {key for key in entries if key.endswith((" joined", " apart"))}
     assert len(raced) == 2 * len(joins(CHAIN, (FIRST, SECOND, THIRD)))
     assert all(entries[key] > 0 for key in raced)
-    monkeypatch.setattr("tensorwright.tune.tuner.race", None)
-    build(CHAIN, config)
+    monkeypatch.setattr("tensorwright.tune.cpu.bench.race", None)
+    build(CHAIN, config, BACKEND)
 
 
 def test_a_build_joins_and_computes_the_same(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    catalogue: tuple[Tactic, ...] = (Whole(), Generic())
-    monkeypatch.setattr(search, "tactics", lambda: catalogue)
     monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, *_: float(item.region.output is ALL.output))
-    plan = build(CHAIN, BuildConfig(level=1, threads=1, timing_cache=""))
+    plan = build(CHAIN, BuildConfig(level=1, threads=1, timing_cache=""), BACKEND)
     steps = plan.report["steps"]
     assert isinstance(steps, list)
     assert "whole" in [step["tactic"] for step in steps if isinstance(step, dict)]

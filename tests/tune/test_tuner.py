@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from graphs import binary, given, network, unary
+from tensorwright.backends.cpu import CpuBackend
 from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
@@ -21,13 +22,13 @@ from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine
-from tensorwright.tune import search, tuner
+from tensorwright.tune import tuner
 from tensorwright.tune.cache import TimingCache
 
 GRAPH = network(binary("add", unary("exp", given("x", 3, 50)), 1.0))
 
 
-class Wrong:
+class Wrong(Tactic[Target]):
     """A tactic that is quick and computes something else: it leaves out the last task."""
 
     name = "wrong"
@@ -39,10 +40,9 @@ class Wrong:
         return replace(Generic().emit(region, config, target), tasks=0)
 
 
-def test_wrong_kernels_never_win(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    catalogue: tuple[Tactic, ...] = (Wrong(), Generic())
-    monkeypatch.setattr(search, "tactics", lambda: catalogue)
-    plan = build(GRAPH, BuildConfig(level=3, threads=1, timing_cache=""))
+def test_wrong_kernels_never_win(rng: np.random.Generator) -> None:
+    backend = CpuBackend((Wrong(), Generic()))
+    plan = build(GRAPH, BuildConfig(level=3, threads=1, timing_cache=""), backend)
     (step,) = plan.report["steps"]  # type: ignore[misc, union-attr]
     assert step["tactic"] == "generic"  # type: ignore[index, call-overload]
     assert "wrong" in str(step["trials"])  # type: ignore[index, call-overload]
@@ -58,7 +58,7 @@ def test_second_build_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     def fail(*arguments: object) -> None:
         raise AssertionError("a kernel was timed again")
 
-    monkeypatch.setattr(tuner, "race", lambda contestants: fail() if contestants else None)
+    monkeypatch.setattr("tensorwright.tune.cpu.bench.race", lambda contestants: fail() if contestants else None)
     second = build(GRAPH, options)
     assert (first.code, bytes(first.weights), first.report) == (second.code, bytes(second.weights), second.report)
 

@@ -1,24 +1,19 @@
-"""Program to plan: compiles and links the code, packs the constants."""
+"""Program and executable to plan: packs the constants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.entry import entry_module
-from tensorwright.codegen.cpu.link import Image, link
-from tensorwright.codegen.target import Target
+from tensorwright.backends.backend import Toolchain
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Kernel
 from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
-from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
+from tensorwright.plan.plan import Binding, Executable, Json, Plan
 from tensorwright.schedule.program import PackedConstant, Program
 from tensorwright.tensor.dim import Symbol
 
-ENTRIES = ("run", "worker", "stop")
 _GATHERS = (Gather, GatherElements, GatherNd)
 
 
@@ -26,43 +21,27 @@ def assemble(
     name: str,
     program: Program,
     symbols: Sequence[Symbol],
-    target: Target,
-    stamp: MachineStamp,
-    threads: int,
+    tools: Toolchain,
+    executable: Executable,
     report: Mapping[str, Json],
-    *,
     batch_symbol: str | None = None,
-    compile_kernel: Callable[[Kernel, Target], bytes] | None = None,
 ) -> Plan:
     """The plan of a program."""
-    image = _link(program, symbols, target, compile_kernel or _compiled)
     return Plan(
         name=name,
-        stamp=stamp,
+        stamp=tools.stamp,
         bindings=_bindings(program),
         symbols=tuple(symbols),
         batch_symbol=batch_symbol,
-        code=image.code,
-        entries={entry: image.functions[entry] for entry in ENTRIES},
+        code=executable.code,
+        entries=executable.entries,
         arena_bytes=program.arena_bytes,
         workspace_bytes=program.workspace_bytes,
-        threads=threads,
+        threads=tools.threads,
         weights=packed_weights(program.constants, program.weights_bytes),
         tables=_tables(program),
         report=report,
     )
-
-
-def _compiled(kernel: Kernel, target: Target) -> bytes:
-    return compile_object(kernel.code, target)
-
-
-def _link(
-    program: Program, symbols: Sequence[Symbol], target: Target, compile_kernel: Callable[[Kernel, Target], bytes]
-) -> Image:
-    kernels = {step.kernel.name: step.kernel for step in program.steps}
-    entry = entry_module([step.call for step in program.steps], symbols, program.workspace_bytes, target)
-    return link([compile_object(entry, target), *(compile_kernel(k, target) for k in kernels.values())])
 
 
 def _bindings(program: Program) -> tuple[Binding, ...]:

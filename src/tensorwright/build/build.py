@@ -2,85 +2,85 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tensorwright.backends.backend import Backend, Toolchain
+from tensorwright.backends.find import backend_named
 from tensorwright.build.assemble import assemble
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.report import build_report
-from tensorwright.codegen.cpu.compile import host_target_name
-from tensorwright.codegen.cpu.pool import CompilerPool
-from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, is_constant
+from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
 from tensorwright.passes.pipeline import optimise
 from tensorwright.plan.plan import Plan
-from tensorwright.plan.stamp import host_stamp
-from tensorwright.schedule.lower import lower
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.join import prefer_joined
 from tensorwright.tune.machine import remember_machine, remembered_machine
-from tensorwright.tune.search import Limits, reorder_choice, search, search_joined
-from tensorwright.tune.select import select
+from tensorwright.tune.search import Limits, Search
+from tensorwright.tune.select import Searched, select
 from tensorwright.tune.tuner import Tuner
 
 TIMINGS_KEPT = "timings kept"
 """The note on what ended a build early: the next one goes on from what this one measured."""
 
 
-def build(graph: Graph, config: BuildConfig | None = None) -> Plan:
+def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | None = None) -> Plan:
     """Compile a network for this machine.
+
+    backend: what to compile with; None for the one that the config names.
 
     Raises:
         WorkspaceError: no kernel of some layer fits the workspace limit.
         BuildError: the options or the machine do not allow the build.
     """
     config = config or BuildConfig()
-    target = target_named(config.instruction_set or host_target_name())
-    stamp = host_stamp(target.name)
-    threads = config.threads or len(os.sched_getaffinity(0))
-    limits = Limits(config.max_workspace_size, threads, config.fast_algorithms, config.exclude_tactics)
+    backend = backend or backend_named(config.device)
+    tools = backend.toolchain(config.instruction_set, config.threads, config.allocator)
+    limits = Limits(config.max_workspace_size, tools.threads, config.fast_algorithms, config.exclude_tactics)
+    search = Search(tools.offers, tools.roofline, limits)
     symbols = graph.symbols()
     graph = _with_own_names(graph, config)
     graph = separate_outputs(optimise(graph) if config.optimise else graph)
     regions = partition(graph, fuse=config.optimise)
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
-    with CompilerPool(target, os.cpu_count() or 1) as pool, _kept(cache, config):
-        searched = search(regions, target, limits)
+    with tools.compiler() as compiler, _kept(cache, config):
+        searched = search.all(regions)
         if config.level > 0:
-            weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
-            tuner = Tuner(pool, target, stamp, cache, threads, config.level, config.progress, weights, config.allocator)
-            joined = search_joined(joins(graph, regions), target, limits) if config.optimise else []
-            known = len(cache.entries)
-            tuned = tuner.tune([*searched, *joined])
-            searched = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], tuner.compare)
-            if len(cache.entries) > known or remembered_machine(cache, stamp, target, threads) is None:
-                remember_machine(cache, stamp, target, threads)
-            cache.save()
-        machine = remembered_machine(cache, stamp, target, threads)
-        choices = select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, target))
+            joined = search.joined(joins(graph, regions)) if config.optimise else []
+            searched = _tuned(searched, joined, _tuner(graph, tools, compiler, cache, config))
+        choices = select(graph, searched, search)
         for choice in choices:
-            pool.submit(choice.kernel.name, choice.kernel.code)
-        program = lower(graph, choices, threads)
+            compiler.submit(choice.kernel.name, choice.kernel.code)
+        program = tools.lower(graph, choices)
         config.progress.phase("compiling the network", len(program.steps))
-        pool.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
-        plan = assemble(
-            graph.name,
-            program,
-            symbols,
-            target,
-            stamp,
-            threads,
-            build_report(graph, program, target, threads, machine, config.fast_algorithms),
-            batch_symbol=config.batch_symbol,
-            compile_kernel=lambda kernel, _: pool.compile(kernel.name, kernel.code),
-        )
+        compiler.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
+        machine = remembered_machine(cache, tools.stamp, tools.bench.capacities, tools.threads)
+        report = build_report(graph, program, tools, machine, config.fast_algorithms)
+        executable = tools.executable(program, symbols, compiler)
     config.progress.done()
-    return plan
+    return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol)
+
+
+def _tuner(graph: Graph, tools: Toolchain, compiler: Compiler, cache: TimingCache, config: BuildConfig) -> Tuner:
+    weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
+    return Tuner(compiler, tools.bench, tools.stamp, cache, tools.threads, config.level, config.progress, weights)
+
+
+def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> list[Searched]:
+    """The regions of a network with measured kernels, joined ones where they are faster."""
+    cache, known = tuner.cache, len(tuner.cache.entries)
+    tuned = tuner.tune([*searched, *joined])
+    found = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], tuner.compare)
+    stamp, threads, bench = tuner.stamp, tuner.threads, tuner.bench
+    if len(cache.entries) > known or remembered_machine(cache, stamp, bench.capacities, threads) is None:
+        remember_machine(cache, stamp, bench.machine(), threads)
+    cache.save()
+    return found
 
 
 def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:

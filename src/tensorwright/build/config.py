@@ -29,6 +29,7 @@ class BuildConfig:
     level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
     timing_cache: file that remembers timings between builds; None for the user's cache folder, "" for none.
     instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
+    device: what the plan is to run on: "cpu", or "null", which evaluates by reference.
     optimise: whether graph rewrites and fusion run; off for debugging.
     fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
         Strassen). Each is admitted only while its measured relative error stays under FAST_ALGORITHM_BOUND = 1e-4,
@@ -46,6 +47,7 @@ class BuildConfig:
     level: int = 3
     timing_cache: Path | str | None = None
     instruction_set: str | None = None
+    device: str = "cpu"
     optimise: bool = True
     fast_algorithms: bool = True
     exclude_tactics: frozenset[str] = frozenset()

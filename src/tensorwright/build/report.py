@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from tensorwright.codegen.target import Target
+from tensorwright.backends.backend import Toolchain
 from tensorwright.graph.graph import Graph, Value, is_constant
-from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.work import OwnWork, work
+from tensorwright.kernels.tactic import Offer
+from tensorwright.kernels.work import work
 from tensorwright.ops.indexing import Gather
 from tensorwright.plan.plan import Json
 from tensorwright.schedule.program import Program, Step
@@ -20,7 +20,7 @@ MAX_TRIALS = 40
 
 
 def build_report(
-    graph: Graph, program: Program, target: Target, threads: int, machine: Machine | None, fast_algorithms: bool = True
+    graph: Graph, program: Program, tools: Toolchain, machine: Machine | None, fast_algorithms: bool = True
 ) -> Mapping[str, Json]:
     """The report of a finished program.
 
@@ -34,11 +34,11 @@ def build_report(
     bound = program.arena_lower_bound
     return {
         "network": graph.name,
-        "threads": threads,
+        "threads": tools.threads,
         "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
-        "machine": {"instruction_set": target.name, **(machine.json() if machine else {})},
-        "steps": [_step(step, sizes, target) for step in program.steps],
-        "barriers": {"kept": len(program.waits(threads)), "of": len(program.steps[1:])},
+        "machine": {"instruction_set": tools.target, **(machine.json() if machine else {})},
+        "steps": [_step(step, sizes, tools.offers) for step in program.steps],
+        "barriers": {"kept": len(program.waits(tools.threads)), "of": len(program.steps[1:])},
         "arena": {
             "bytes": program.arena_bytes,
             "lower_bound": bound,
@@ -49,7 +49,7 @@ def build_report(
     }
 
 
-def _step(step: Step, sizes: Mapping[int, int], target: Target) -> Json:
+def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json:
     choice: Choice = step.choice
     needed = work(choice.region)
     return {
@@ -62,18 +62,15 @@ def _step(step: Step, sizes: Mapping[int, int], target: Target) -> Json:
         "error": choice.trial.error,
         "flops": tuning_value(needed.flops),
         "bytes": tuning_value(needed.bytes),
-        "work": _work(step, sizes, target),
+        "work": _work(step, sizes, offers),
         "tasks": tuning_value(step.call.tasks),
         "trials": [_trial(trial) for trial in sorted(choice.trials, key=lambda t: t.cost)[:MAX_TRIALS]],
     }
 
 
-def _work(step: Step, sizes: Mapping[int, int], target: Target) -> Json:
+def _work(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json:
     region, trial = step.choice.region, step.choice.trial
-    tactic = next((tactic for tactic in tactics() if tactic.name == trial.tactic), None)
-    own = (
-        work(region) if tactic is None or not isinstance(tactic, OwnWork) else tactic.work(region, trial.config, target)
-    )
+    own = next(offer for offer in offers if offer.name == trial.tactic).work(region, trial.config)
     output = _bytes(region.output)
     tables = {value.inputs[0] for value in region.values if isinstance(value.op, Gather)}
     activations, constants = output, 0

@@ -1,20 +1,18 @@
-"""All tactics there are: the modules below `kernels/cpu` list theirs in `TACTICS`; the generic tactic comes last."""
+"""Finds tactics by folder."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
+from types import ModuleType
+from typing import Any
 
-from tensorwright.kernels import cpu
-from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Tactic
 
 
-@cache
-def tactics() -> tuple[Tactic, ...]:
-    """The catalogue, in alphabetical order of its modules, the generic tactic last."""
-    found: list[Tactic] = []
-    for module in sorted(info.name for info in pkgutil.walk_packages(cpu.__path__, f"{cpu.__name__}.")):
+def found_below(package: ModuleType) -> tuple[Tactic[Any], ...]:
+    """What the modules of a package list in `TACTICS`, in alphabetical order of the modules."""
+    found: list[Tactic[Any]] = []
+    for module in sorted(info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")):
         found.extend(getattr(importlib.import_module(module), "TACTICS", ()))
-    return (*found, Generic())
+    return tuple(found)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.slabs import Slabs
+from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.layout import PLAIN, Layout
 
 Array = npt.NDArray[np.generic]
+
+TargetType = TypeVar("TargetType")
+TUNED = 0.8
+"""The share of the roofline that hand-written kernels are assumed to reach."""
 
 NAME = "KERNEL_NAME"
 """Stands for the function's name in the text of a kernel."""
@@ -83,32 +88,98 @@ class Kernel:
         return self.text.replace(NAME, self.name)
 
 
-class Tactic(Protocol):
-    """A way to compute regions. Pure: it neither compiles nor measures."""
+class Tactic(ABC, Generic[TargetType]):
+    """A way to compute regions on targets of one kind. Pure: it neither compiles nor measures.
 
-    name: str
+    exact: it adds the products of the definition; False for algorithms that need fewer operations and round
+        differently, such as Winograd's and Strassen's.
+    joins: it computes joined regions (`Region.stages`), and no others.
+    general: it computes any region, between any layouts; it may not be excluded from a build.
+    """
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    name: ClassVar[str]
+    exact: ClassVar[bool] = True
+    joins: ClassVar[bool] = False
+    general: ClassVar[bool] = False
+
+    @abstractmethod
+    def configs(self, region: Region, target: TargetType) -> Sequence[Config]:
         """All points of the tactic's space for a region, the most promising first; empty if it does not apply."""
-        ...
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    @abstractmethod
+    def emit(self, region: Region, config: Config, target: TargetType) -> Kernel:
         """The kernel at one of these points."""
-        ...
+
+    def work(self, region: Region, config: Config, target: TargetType) -> Work:
+        """What the kernel at a config does."""
+        return work(region)
+
+    def efficiency(self, region: Region, config: Config) -> float:
+        """The share of the roofline that the kernel at a config is assumed to reach where nobody measures it."""
+        return TUNED
 
 
-def is_exact(tactic: Tactic) -> bool:
-    """Whether a tactic adds the products of the definition. False for algorithms that need fewer operations and round
-    differently, such as Winograd's and Strassen's: those have an attribute `exact` that is False.
-    """
-    return bool(getattr(tactic, "exact", True))
+class Offer(Protocol):
+    """A tactic for one target: what a search sees of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def exact(self) -> bool: ...
+
+    @property
+    def joins(self) -> bool: ...
+
+    @property
+    def general(self) -> bool: ...
+
+    def configs(self, region: Region) -> Sequence[Config]: ...
+
+    def emit(self, region: Region, config: Config) -> Kernel: ...
+
+    def work(self, region: Region, config: Config) -> Work: ...
+
+    def efficiency(self, region: Region, config: Config) -> float: ...
 
 
-def is_joining(tactic: Tactic) -> bool:
-    """Whether a tactic computes joined regions (`Region.stages`), and no others. Such tactics have an attribute `joins`
-    that is True.
-    """
-    return bool(getattr(tactic, "joins", False))
+@dataclass(frozen=True)
+class _Bound(Generic[TargetType]):
+    tactic: Tactic[TargetType]
+    target: TargetType
+
+    @property
+    def name(self) -> str:
+        return self.tactic.name
+
+    @property
+    def exact(self) -> bool:
+        return self.tactic.exact
+
+    @property
+    def joins(self) -> bool:
+        return self.tactic.joins
+
+    @property
+    def general(self) -> bool:
+        return self.tactic.general
+
+    def configs(self, region: Region) -> Sequence[Config]:
+        return self.tactic.configs(region, self.target)
+
+    def emit(self, region: Region, config: Config) -> Kernel:
+        return self.tactic.emit(region, config, self.target)
+
+    def work(self, region: Region, config: Config) -> Work:
+        return self.tactic.work(region, config, self.target)
+
+    def efficiency(self, region: Region, config: Config) -> float:
+        return self.tactic.efficiency(region, config)
+
+
+def offers(tactics: Iterable[Tactic[TargetType]], target: TargetType) -> tuple[Offer, ...]:
+    """The tactics for one target."""
+    return tuple(_Bound(tactic, target) for tactic in tactics)
 
 
 def pack_channels(block: int, axis: int) -> Packing:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Config
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
@@ -20,15 +17,6 @@ class Work:
 
     flops: Dim
     bytes: Dim
-
-
-@runtime_checkable
-class OwnWork(Protocol):
-    """A tactic whose work differs from what the region's definition says."""
-
-    def work(self, region: Region, config: Config, target: Target) -> Work:
-        """What the kernel at a config does."""
-        ...
 
 
 def work(region: Region) -> Work:

@@ -37,6 +37,14 @@ class Binding:
 
 
 @dataclass(frozen=True)
+class Executable:
+    """What a device runs. code: in the form that the device loads; entries: offset in it of each function by name."""
+
+    code: bytes = field(repr=False)
+    entries: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A network compiled for one machine.
 

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from tensorwright.codegen.target import Target
+from dataclasses import dataclass
+
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.kernels.work import OwnWork, work
+from tensorwright.kernels.tactic import Config, Offer
 from tensorwright.tensor.dim import tuning_value
-from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import Layout
 from tensorwright.tensor.type import TensorType
 
-CLOCK = 3.0e9
-BYTES_PER_SECOND = 15e9
-CALL_SECONDS = 0.3e-6
-TUNED, STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.8, 0.3, 0.03
-"""Assumed share of the roofline: hand-written kernels; generic loops that stream through memory, that reduce or change
-the layout, that compute an anchor."""
 
+@dataclass(frozen=True)
+class Roofline:
+    """What one core of a machine is assumed to do at best: floating-point operations and bytes per second, and the
+    seconds of a call that does nothing.
+    """
 
-def estimate(region: Region, tactic: Tactic, config: Config, target: Target, rank: int) -> float:
-    """Seconds on one core; `rank` is the place of the configuration in the tactic's order of promise."""
-    needed = tactic.work(region, config, target) if isinstance(tactic, OwnWork) else work(region)
-    flops_per_second = CLOCK * target.float_lanes * (2 if target.has_fma else 1)
-    busy = max(tuning_value(needed.flops) / flops_per_second, tuning_value(needed.bytes) / BYTES_PER_SECOND)
-    return CALL_SECONDS + busy / _efficiency(region, tactic, config) * (1 + 0.02 * rank)
+    flops_per_second: float
+    bytes_per_second: float
+    call_seconds: float
 
+    def estimate(self, region: Region, offer: Offer, config: Config, rank: int) -> float:
+        """Seconds on one core; `rank` is the place of the configuration in the tactic's order of promise."""
+        needed = offer.work(region, config)
+        arithmetic = tuning_value(needed.flops) / self.flops_per_second
+        busy = max(arithmetic, tuning_value(needed.bytes) / self.bytes_per_second)
+        return self.call_seconds + busy / offer.efficiency(region, config) * (1 + 0.02 * rank)
 
-def _efficiency(region: Region, tactic: Tactic, config: Config) -> float:
-    if not isinstance(tactic, Generic):
-        return TUNED
-    if region.anchor is not None and region.anchor.op.kind == "anchor":
-        return UNTUNED_ANCHOR
-    mixed = len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1
-    if mixed:
-        return UNTUNED / 3
-    return STREAMED if region.anchor is None else UNTUNED
-
-
-def reorder_seconds(type: TensorType, source: Layout, destination: Layout) -> float:
-    """The expected time to bring a tensor from one layout into another."""
-    if source == destination:
-        return 0.0
-    size = tuning_value(type.elements) * FLOAT32.size
-    return CALL_SECONDS + 2 * size / (BYTES_PER_SECOND / 3)
+    def reorder(self, type: TensorType, source: Layout, destination: Layout) -> float:
+        """The expected time to bring a tensor from one layout into another."""
+        if source == destination:
+            return 0.0
+        size = tuning_value(type.elements) * type.dtype.size
+        return self.call_seconds + 2 * size / (self.bytes_per_second / 3)

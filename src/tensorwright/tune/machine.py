@@ -1,36 +1,18 @@
-"""What this machine can do at best, measured: arithmetic peak, and how fast each level of its memory can be read.
+"""What a machine can do at best: arithmetic peak, and how fast each level of its memory can be read.
 
 Both are what all threads reach together, each working on data of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from time import perf_counter
 
-import numpy as np
-
-from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.link import link
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
-from tensorwright.codegen.target import Target
-from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.plan.plan import Json, MachineStamp
-from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tune.cache import TimingCache, machine_key
-from tensorwright.tune.peak import measured_peak
 
-_ROUND_BYTES = 16 << 20
-"""Bytes that a thread reads in one round, in as many passes as its data need."""
-_BEYOND_CACHES = 96 << 20
-_USUAL_L3 = 16 << 20
-LEVELS = ("L1", "L2", "L3", "memory")
-_NAMES = ("peak", *LEVELS)
+Capacities = Sequence[tuple[str, int]]
+"""Names of levels of memory, from the fastest to the largest, and bytes that each holds (0 for no limit)."""
 
 
 @dataclass(frozen=True)
@@ -53,128 +35,28 @@ class Machine:
         """As the report of a plan says it."""
         return {"peak_gflops": self.peak_gflops, "memory": [dict(vars(level)) for level in self.levels]}
 
+    @property
+    def capacities(self) -> Capacities:
+        return [(level.name, level.bytes) for level in self.levels]
 
-def remembered_machine(cache: TimingCache, stamp: MachineStamp, target: Target, threads: int) -> Machine | None:
-    """What the cache says of this machine; None if it says nothing."""
-    found = [cache.get(machine_key(stamp, threads, name)) for name in _NAMES]
+
+def remembered_machine(cache: TimingCache, stamp: MachineStamp, capacities: Capacities, threads: int) -> Machine | None:
+    """What the cache says of the machine whose memory has these levels; None if it says nothing."""
+    found = [cache.get(machine_key(stamp, threads, name)) for name in _names(capacities)]
     known = [value for value in found if value is not None]
-    if len(known) < len(_NAMES):
+    if len(known) < len(found):
         return None
     peak, *speeds = known
-    sizes = _capacities(target, threads)
-    return Machine(peak, tuple(MemoryLevel(n, b, s) for n, b, s in zip(LEVELS, sizes, speeds, strict=True)))
+    return Machine(peak, tuple(MemoryLevel(n, b, s) for (n, b), s in zip(capacities, speeds, strict=True)))
 
 
-def remember_machine(cache: TimingCache, stamp: MachineStamp, target: Target, threads: int) -> None:
-    """Measure this machine, and keep the best of what is found and what the cache says: other work only disturbs."""
-    for name, value in zip(_NAMES, _numbers(measured_machine(target, threads)), strict=True):
+def remember_machine(cache: TimingCache, stamp: MachineStamp, machine: Machine, threads: int) -> None:
+    """Keep the best of what was measured now and what the cache says: other work only disturbs."""
+    numbers = [machine.peak_gflops, *(level.gigabytes_per_second for level in machine.levels)]
+    for name, value in zip(_names(machine.capacities), numbers, strict=True):
         key = machine_key(stamp, threads, name)
         cache.put(key, max(value, cache.get(key) or 0.0))
 
 
-def _numbers(machine: Machine) -> list[float]:
-    return [machine.peak_gflops, *(level.gigabytes_per_second for level in machine.levels)]
-
-
-def measured_machine(target: Target, threads: int) -> Machine:
-    """Takes about half a second."""
-    capacities = _capacities(target, threads)
-    l1, l2, l3, _ = capacities
-    sizes = [l1 // 2 // threads, l2 // 2 // threads, l3 // 3 // threads, _beyond_caches() // threads]
-    with _reader(target) as read:
-        speeds = [_gigabytes_per_second(read, size, threads) for size in sizes]
-    levels = tuple(MemoryLevel(n, b, s) for n, b, s in zip(LEVELS, capacities, speeds, strict=True))
-    return Machine(measured_peak(target) * threads, levels)
-
-
-def measured_speed(target: Target, size: int, threads: int) -> float | None:
-    """GB/s at which all threads together read so many bytes, in parts of their own, over and over.
-
-    None if they are so few or so many that this is the speed of a level.
-    """
-    if not _l3_bytes() // 3 < size < _beyond_caches():
-        return None
-    with _reader(target) as read:
-        return _gigabytes_per_second(read, size // threads, threads)
-
-
-def _beyond_caches() -> int:
-    return max(_BEYOND_CACHES, 3 * _l3_bytes())
-
-
-def _capacities(target: Target, threads: int) -> tuple[int, int, int, int]:
-    return target.l1_bytes * threads, target.l2_bytes * threads, _l3_bytes(), 0
-
-
-def _l3_bytes() -> int:
-    """Of the first processor, as Linux writes it: ``32768K``."""
-    try:
-        text = Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text().strip()
-        return int(text.removesuffix("K")) << 10
-    except (ValueError, OSError):
-        return _USUAL_L3
-
-
-Reader = Callable[[int, int, int], None]
-"""Reads (address, vectors of all chains, passes)."""
-
-
-@contextmanager
-def _reader(target: Target) -> Iterator[Reader]:
-    image = link([compile_object(_reading(target), target)])
-    memory = ExecutableMemory(image.code)
-    arguments = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
-    call = ctypes.CFUNCTYPE(None, *arguments)(memory.address + image.functions["read"])
-    stride = _chains(target) * target.vector_bytes
-    yield lambda address, size, passes: call(address, size // stride, passes)
-
-
-def _chains(target: Target) -> int:
-    """Sums that do not wait for each other, enough to hide how long an addition takes."""
-    return 3 * target.registers // 8
-
-
-def _reading(target: Target) -> str:
-    """A function that adds up all vectors of some memory, several times."""
-    builder, lanes, chains = FunctionBuilder(target=target), target.float_lanes, _chains(target)
-    zero = literal(0.0, FLOAT32, lanes)
-    start, one = literal(0, INT64), Register("%count", INT64)
-    outer = builder.begin_loop(start, Register("%passes", INT64), 1, [zero] * chains, at_least_once=True)
-    inner = builder.begin_loop(start, one, 1, outer.carried, at_least_once=True)
-    first = builder.mul(inner.index, literal(chains * lanes, INT64))
-    base = builder.offset(Pointer("%data"), first, FLOAT32)
-    sums = [
-        builder.add(chain, builder.load(builder.offset(base, number * lanes, FLOAT32), FLOAT32, lanes))
-        for number, chain in enumerate(inner.carried)
-    ]
-    totals = builder.end_loop(outer, builder.end_loop(inner, sums))
-    for number, total in enumerate(totals):
-        builder.store(total, builder.offset(Pointer("%data"), number * lanes, FLOAT32), FLOAT32)
-    return builder.module("void @read(ptr %data, i64 %count, i64 %passes)", FUNCTION_ATTRIBUTES)
-
-
-def _gigabytes_per_second(read: Reader, size: int, threads: int, repeats: int = 5) -> float:
-    """The best of several rounds of all threads, each with `size` bytes of its own."""
-    arrays = [np.ones(size, np.uint8) for _ in range(threads)]
-    passes = max(1, _ROUND_BYTES // size)
-    best = min(_round(read, arrays, size, passes) for _ in range(repeats))
-    return threads * size * passes / best / 1e9
-
-
-def _round(read: Reader, arrays: list[np.ndarray[tuple[int], np.dtype[np.uint8]]], size: int, passes: int) -> float:
-    gate = threading.Barrier(len(arrays))
-
-    def work(address: int) -> None:
-        gate.wait()
-        read(address, size, passes)
-
-    others = [threading.Thread(target=work, args=(array.ctypes.data,)) for array in arrays[1:]]
-    for thread in others:
-        thread.start()
-    read(arrays[0].ctypes.data, size, 1)
-    gate.wait()
-    start = perf_counter()
-    read(arrays[0].ctypes.data, size, passes)
-    for thread in others:
-        thread.join()
-    return perf_counter() - start
+def _names(capacities: Capacities) -> list[str]:
+    return ["peak", *(name for name, _ in capacities)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from tensorwright.base.errors import BuildError, WorkspaceError
-from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, is_exact, is_joining
+from tensorwright.kernels.tactic import Config, Offer
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, Trial
-from tensorwright.tune.estimate import estimate
+from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.select import Candidate, Searched
 
 TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
@@ -33,57 +30,8 @@ class Limits:
     fast_algorithms: bool = True
     excluded: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        known = {tactic.name for tactic in tactics()} - {Generic.name}
-        unknown = sorted(self.excluded - known)
-        if unknown:
-            expected = ", ".join(sorted(known))
-            raise BuildError(f"exclude_tactics: expected names of {expected}; found {', '.join(unknown)}")
-
-    def admit(self, tactic: Tactic) -> bool:
-        return tactic.name not in self.excluded and (self.fast_algorithms or is_exact(tactic))
-
-
-def search(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
-    """All kernels for every region, not timed yet; regions with equal signatures are looked up once."""
-    known: dict[str, Searched] = {}
-    for region in regions:
-        if region.signature not in known:
-            known[region.signature] = untimed(region, target, limits)
-    return [replace(known[region.signature], region=region) for region in regions]
-
-
-def search_joined(regions: Sequence[Region], target: Target, limits: Limits) -> list[Searched]:
-    """All kernels, not timed yet, for those of the joined regions that have any."""
-    known: dict[str, Searched] = {}
-    for region in regions:
-        if region.signature not in known:
-            found = _kernels(region, target, limits)
-            known[region.signature] = Searched(region, found.candidates, found.trials)
-    return [replace(known[region.signature], region=region) for region in regions if known[region.signature].candidates]
-
-
-def tactics_for(region: Region) -> list[Tactic]:
-    """The part of the catalogue that may apply to a region."""
-    return [tactic for tactic in tactics() if is_joining(tactic) == bool(region.stages)]
-
-
-def untimed(region: Region, target: Target, limits: Limits) -> Searched:
-    """All kernels for a region at their estimated cost.
-
-    Raises:
-        WorkspaceError: every kernel needs more scratch memory than allowed; names layer, need and limit.
-        BuildError: no tactic computes the region.
-    """
-    found = _kernels(region, target, limits)
-    if not found.candidates and found.least_workspace is not None:
-        raise WorkspaceError(
-            f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {found.least_workspace} "
-            f"bytes, the limit is {limits.workspace}; raise max_workspace_size to at least {found.least_workspace}"
-        )
-    if not found.candidates:
-        raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
-    return Searched(region, found.candidates, found.trials)
+    def admit(self, offer: Offer) -> bool:
+        return offer.name not in self.excluded and (self.fast_algorithms or offer.exact)
 
 
 @dataclass(frozen=True)
@@ -95,42 +43,95 @@ class _Found:
     least_workspace: int | None
 
 
-def _kernels(region: Region, target: Target, limits: Limits) -> _Found:
-    candidates: list[Candidate] = []
-    trials: list[Trial] = []
-    excessive: list[int] = []
-    for tactic in tactics_for(region):
-        if not limits.admit(tactic):
-            continue
-        for rank, config in enumerate(tactic.configs(region, target)):
-            make = cache(_maker(tactic, region, config, target))
-            needed = make().workspace * limits.threads if limits.workspace is not None else 0
-            trial = Trial(tactic.name, config, estimate(region, tactic, config, target, rank))
-            if limits.workspace is not None and needed > limits.workspace:
-                excessive.append(needed)
-                trials.append(replace(trial, rejected=f"needs {needed} bytes of workspace"))
-                continue
-            candidates.append(Candidate(trial, make))
-            trials.append(trial)
-    return _Found(tuple(candidates), tuple(trials), min(excessive, default=None))
+@dataclass(frozen=True)
+class Search:
+    """Looks through what is offered for a target.
 
+    roofline: what estimates are made with.
 
-def _maker(tactic: Tactic, region: Region, config: Config, target: Target) -> Callable[[], Kernel]:
-    return lambda: tactic.emit(region, config, target)
+    Raises:
+        BuildError: the limits exclude what is not offered, or a tactic that every network may need.
+    """
 
+    offers: Sequence[Offer]
+    roofline: Roofline
+    limits: Limits
 
-def reorder_choice(region: Region, source: Layout, destination: Layout, target: Target) -> Choice:
-    """The cheapest kernel that copies a tensor from one layout into another."""
-    best: tuple[Trial, Tactic] | None = None
-    for tactic in tactics_for(region):
-        configs: Sequence[Config] = tactic.configs(region, target)
-        wanted = [c for c in configs if c.inputs == (source,) and c.output == destination]
-        if not wanted and tactic.name == "generic":
-            wanted = [Config((source,), destination)]
-        for rank, config in enumerate(wanted):
-            trial = Trial(tactic.name, config, estimate(region, tactic, config, target, rank))
-            if best is None or trial.cost < best[0].cost:
-                best = trial, tactic
-    assert best is not None
-    trial, tactic = best
-    return Choice(region, tactic.emit(region, trial.config, target), trial, (trial,), is_reorder=True)
+    def __post_init__(self) -> None:
+        known = {offer.name for offer in self.offers if not offer.general}
+        unknown = sorted(self.limits.excluded - known)
+        if unknown:
+            expected = ", ".join(sorted(known))
+            raise BuildError(f"exclude_tactics: expected names of {expected}; found {', '.join(unknown)}")
+
+    def all(self, regions: Sequence[Region]) -> list[Searched]:
+        """All kernels for every region, not timed yet; regions with equal signatures are looked up once."""
+        known: dict[str, Searched] = {}
+        for region in regions:
+            if region.signature not in known:
+                known[region.signature] = self.one(region)
+        return [replace(known[region.signature], region=region) for region in regions]
+
+    def joined(self, regions: Sequence[Region]) -> list[Searched]:
+        """All kernels, not timed yet, for those of the joined regions that have any."""
+        known: dict[str, Searched] = {}
+        for region in regions:
+            if region.signature not in known:
+                found = self._kernels(region)
+                known[region.signature] = Searched(region, found.candidates, found.trials)
+        found_for = [(region, known[region.signature]) for region in regions]
+        return [replace(found, region=region) for region, found in found_for if found.candidates]
+
+    def one(self, region: Region) -> Searched:
+        """All kernels for a region at their estimated cost.
+
+        Raises:
+            WorkspaceError: every kernel needs more scratch memory than allowed; names layer, need and limit.
+            BuildError: no tactic computes the region.
+        """
+        found = self._kernels(region)
+        if not found.candidates and found.least_workspace is not None:
+            least, limit = found.least_workspace, self.limits.workspace
+            raise WorkspaceError(
+                f"layer '{region.name}': no kernel fits the workspace limit; the smallest needs {least} "
+                f"bytes, the limit is {limit}; raise max_workspace_size to at least {least}"
+            )
+        if not found.candidates:
+            raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
+        return Searched(region, found.candidates, found.trials)
+
+    def reorder(self, region: Region, source: Layout, destination: Layout) -> Choice:
+        """The cheapest kernel that copies a tensor from one layout into another."""
+        best: tuple[Trial, Offer] | None = None
+        for offer in self._offers_for(region):
+            wanted = [c for c in offer.configs(region) if c.inputs == (source,) and c.output == destination]
+            if not wanted and offer.general:
+                wanted = [Config((source,), destination)]
+            for rank, config in enumerate(wanted):
+                trial = Trial(offer.name, config, self.roofline.estimate(region, offer, config, rank))
+                if best is None or trial.cost < best[0].cost:
+                    best = trial, offer
+        assert best is not None
+        trial, offer = best
+        return Choice(region, offer.emit(region, trial.config), trial, (trial,), is_reorder=True)
+
+    def _offers_for(self, region: Region) -> list[Offer]:
+        return [offer for offer in self.offers if offer.joins == bool(region.stages)]
+
+    def _kernels(self, region: Region) -> _Found:
+        candidates: list[Candidate] = []
+        trials: list[Trial] = []
+        excessive: list[int] = []
+        limits = self.limits
+        for offer in filter(limits.admit, self._offers_for(region)):
+            for rank, config in enumerate(offer.configs(region)):
+                make = cache(partial(offer.emit, region, config))
+                needed = make().workspace * limits.threads if limits.workspace is not None else 0
+                trial = Trial(offer.name, config, self.roofline.estimate(region, offer, config, rank))
+                if limits.workspace is not None and needed > limits.workspace:
+                    excessive.append(needed)
+                    trials.append(replace(trial, rejected=f"needs {needed} bytes of workspace"))
+                    continue
+                candidates.append(Candidate(trial, make))
+                trials.append(trial)
+        return _Found(tuple(candidates), tuple(trials), min(excessive, default=None))

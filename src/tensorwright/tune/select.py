@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tensorwright.kernels.tactic import Kernel
 from tensorwright.ops.elementwise import Identity
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tune.choice import Choice, Trial
-from tensorwright.tune.estimate import reorder_seconds
+from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.pbqp import Costs, solve
 
 
@@ -51,22 +52,39 @@ class Searched:
         return list(best.values())
 
 
-def select(
-    graph: Graph, searched: Sequence[Searched], reorder: Callable[[Region, Layout, Layout], Choice]
-) -> list[Choice]:
+class Reorders(Protocol):
+    """Kernels that copy a tensor from one layout into another."""
+
+    @property
+    def roofline(self) -> Roofline:
+        """What they are expected to cost."""
+        ...
+
+    def reorder(self, region: Region, source: Layout, destination: Layout) -> Choice:
+        """The choice for an Identity region between two layouts."""
+        ...
+
+
+def select(graph: Graph, searched: Sequence[Searched], reorders: Reorders) -> list[Choice]:
     """One choice per region, reorders inserted where layouts differ, in an order that respects all reads.
 
-    reorder: makes the choice for an Identity region between two layouts.
+    reorders: says what it costs to change a layout, and makes the kernels that do it.
     """
     alternatives = [item.alternatives() for item in searched]
     producers = {item.region.output: number for number, item in enumerate(searched)}
-    picks = solve(_node_costs(graph, searched, alternatives, producers), _edge_costs(searched, alternatives, producers))
+    roofline = reorders.roofline
+    node_costs = _node_costs(graph, searched, alternatives, producers, roofline)
+    picks = solve(node_costs, _edge_costs(searched, alternatives, producers, roofline))
     chosen = [options[pick] for options, pick in zip(alternatives, picks, strict=True)]
-    return _with_reorders(graph, searched, chosen, reorder)
+    return _with_reorders(graph, searched, chosen, reorders)
 
 
 def _node_costs(
-    graph: Graph, searched: Sequence[Searched], alternatives: list[list[Candidate]], producers: dict[Value, int]
+    graph: Graph,
+    searched: Sequence[Searched],
+    alternatives: list[list[Candidate]],
+    producers: dict[Value, int],
+    roofline: Roofline,
 ) -> list[list[float]]:
     costs = [[candidate.trial.cost for candidate in options] for options in alternatives]
     plain_ends = {storage_root(value) for _, value in graph.outputs}
@@ -75,19 +93,19 @@ def _node_costs(
             for value, layout in zip(item.region.inputs, candidate.layouts[0], strict=True):
                 root = storage_root(value)
                 if root not in producers and not is_constant(root):
-                    costs[number][position] += reorder_seconds(value.type, PLAIN, layout)
+                    costs[number][position] += roofline.reorder(value.type, PLAIN, layout)
                 if value is not root and root in producers:
                     plain_ends.add(root)
-                    costs[number][position] += reorder_seconds(value.type, PLAIN, layout)
+                    costs[number][position] += roofline.reorder(value.type, PLAIN, layout)
     for root in plain_ends & set(producers):
         number = producers[root]
         for position, candidate in enumerate(alternatives[number]):
-            costs[number][position] += reorder_seconds(root.type, candidate.layouts[1], PLAIN)
+            costs[number][position] += roofline.reorder(root.type, candidate.layouts[1], PLAIN)
     return costs
 
 
 def _edge_costs(
-    searched: Sequence[Searched], alternatives: list[list[Candidate]], producers: dict[Value, int]
+    searched: Sequence[Searched], alternatives: list[list[Candidate]], producers: dict[Value, int], roofline: Roofline
 ) -> dict[tuple[int, int], Costs]:
     edges: dict[tuple[int, int], Costs] = {}
     for consumer, item in enumerate(searched):
@@ -97,7 +115,7 @@ def _edge_costs(
                 continue
             costs = np.array(
                 [
-                    [reorder_seconds(value.type, a.layouts[1], b.layouts[0][operand]) for b in alternatives[consumer]]
+                    [roofline.reorder(value.type, a.layouts[1], b.layouts[0][operand]) for b in alternatives[consumer]]
                     for a in alternatives[producer]
                 ]
             )
@@ -110,7 +128,7 @@ def _with_reorders(
     graph: Graph,
     searched: Sequence[Searched],
     chosen: Sequence[Candidate],
-    reorder: Callable[[Region, Layout, Layout], Choice],
+    reorders: Reorders,
 ) -> list[Choice]:
     choices: list[Choice] = []
     stored: set[tuple[Value, Layout]] = set()
@@ -130,7 +148,9 @@ def _with_reorders(
         if value is not root:
             provide(value, PLAIN)
         source = next((have for known, have in stored if known is value), PLAIN)
-        choices.append(reorder(region_of([apply(Identity(), value, name=f"reorder {value.name}")]), source, layout))
+        choices.append(
+            reorders.reorder(region_of([apply(Identity(), value, name=f"reorder {value.name}")]), source, layout)
+        )
         stored.add((value, layout))
 
     for item, candidate in zip(searched, chosen, strict=True):

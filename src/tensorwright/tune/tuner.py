@@ -9,18 +9,14 @@ from math import isfinite
 import numpy as np
 
 from tensorwright.base.progress import Progress
-from tensorwright.codegen.cpu.pool import CompilerPool
-from tensorwright.codegen.target import Target
-from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
+from tensorwright.kernels.compiler import Compiler
 from tensorwright.plan.plan import MachineStamp
-from tensorwright.tensor.arrange import from_layout
-from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.layout import Layout
+from tensorwright.tune.bench import Bench, Prepared
 from tensorwright.tune.cache import REJECTED, TimingCache, sequence_key, timing_key
 from tensorwright.tune.choice import Trial
-from tensorwright.tune.kernel_runner import LoadedKernel, prepare
 from tensorwright.tune.reference import (
     FAST_ALGORITHM_BOUND,
     Array,
@@ -31,7 +27,6 @@ from tensorwright.tune.reference import (
 )
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
-from tensorwright.tune.timer import Call, Contestant, race, timed_call
 
 HOPELESS = 12.0
 """Candidates whose estimate is this many times the best one's are not timed."""
@@ -44,15 +39,14 @@ COLD_BYTES = 64 << 20
 class Tuner:
     """What timing needs: where to compile, what is known already, for how many threads, how hard to try."""
 
-    pool: CompilerPool
-    target: Target
+    compiler: Compiler
+    bench: Bench
     stamp: MachineStamp
     cache: TimingCache
     threads: int
     level: int
     progress: Progress
     network_weights: int
-    allocator: Allocator | None = None
 
     def tune(self, searched: Sequence[Searched]) -> list[Searched]:
         """The same regions with measured candidates; regions with equal signatures are measured once."""
@@ -100,10 +94,10 @@ class Tuner:
         for candidate in candidates:
             kernel = candidate.kernel()
             modules[kernel.name] = kernel.code
-            self.pool.submit(kernel.name, kernel.code)
+            self.compiler.submit(kernel.name, kernel.code)
             self.progress.step(candidate.trial.tactic)
         self.progress.phase("compiling kernels", len(modules))
-        self.pool.compile_all(modules, self.progress.step)
+        self.compiler.compile_all(modules, self.progress.step)
 
     def _measure(self, region: Region, candidates: Sequence[Candidate]) -> None:
         if not candidates:
@@ -113,23 +107,29 @@ class Tuner:
         expected = reference_output(region, arrays, symbols)
         racing = []
         for candidate in candidates:
-            kernel = candidate.kernel()
-            loaded = LoadedKernel(kernel, self.target, self.pool.compile(kernel.name, kernel.code))
-            operands = prepare(region, kernel, arrays, symbols, self.allocator)
-            loaded.call(*operands.arguments)
-            shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
-            actual = from_layout(operands.output, kernel.output, shape)
+            prepared = self._prepared(region, candidate, arrays, symbols)
+            actual = prepared.run()
             error = relative_error(actual, expected)
             self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
             if disagreement(actual, expected) or error > FAST_ALGORITHM_BOUND:
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
-            cold = self._cold_bytes(region)
-            call = timed_call(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator)
-            racing.append((candidate, Contestant([call])))
-        race([entry for _, entry in racing])
-        for candidate, entry in racing:
-            self.cache.put(self._key(region, candidate), entry.seconds)
+            racing.append((candidate, prepared))
+        times = self.bench.race([[entry] for _, entry in racing], [self._cold_bytes(region)] * len(racing))
+        for (candidate, _), seconds in zip(racing, times, strict=True):
+            self.cache.put(self._key(region, candidate), seconds)
+
+    def _prepared(
+        self,
+        region: Region,
+        candidate: Candidate,
+        arrays: Sequence[Array],
+        symbols: Mapping[str, int],
+        sources: Mapping[int, Prepared] | None = None,
+    ) -> Prepared:
+        kernel = candidate.kernel()
+        compiled = self.compiler.compile(kernel.name, kernel.code)
+        return self.bench.prepare(region, kernel, compiled, arrays, symbols, sources or {})
 
     def compare(self, joined: Searched, stages: Sequence[Searched]) -> tuple[float, float]:
         """Seconds of a joined region and of its stages one after another, each with its fastest kernel, in one race."""
@@ -142,32 +142,28 @@ class Tuner:
             symbols = {symbol.name: symbol.opt for symbol in joined.region.symbols}
             drawn = random_inputs(joined.region, symbols, np.random.default_rng())
             arrays = dict(zip(joined.region.inputs, drawn, strict=True))
-            racing = [Contestant(self._sequence(each, arrays, symbols)) for each in (steps[:1], steps[1:])]
-            race(racing)
-            for key, entry in zip(keys, racing, strict=True):
-                self.cache.put(key, entry.seconds)
+            racing = [self._sequence(each, arrays, symbols) for each in (steps[:1], steps[1:])]
+            cold = [max(self._cold_bytes(region) for region, _ in each) for each in (steps[:1], steps[1:])]
+            for key, seconds in zip(keys, self.bench.race(racing, cold), strict=True):
+                self.cache.put(key, seconds)
         together, apart = (self.cache.entries[key] for key in keys)
         return together, apart
 
     def _sequence(
         self, steps: Sequence[tuple[Region, Candidate]], arrays: Mapping[Value, Array], symbols: Mapping[str, int]
-    ) -> list[Call]:
+    ) -> list[Prepared]:
         """Kernels that read what those before them write, where their layouts agree."""
-        known, calls = dict(arrays), []
-        stored: dict[tuple[Value, Layout], Array] = {}
-        cold = max(self._cold_bytes(region) for region, _ in steps)
+        known, prepared = dict(arrays), []
+        stored: dict[tuple[Value, Layout], Prepared] = {}
         for region, candidate in steps:
             kernel = candidate.kernel()
-            loaded = LoadedKernel(kernel, self.target, self.pool.compile(kernel.name, kernel.code))
-            operands = prepare(region, kernel, [known[v] for v in region.inputs], symbols, self.allocator)
-            shared = [stored.get((v, kernel.inputs[n]), operands.inputs[n]) for n, v in enumerate(region.inputs)]
-            operands = replace(operands, inputs=tuple(shared))
-            loaded.call(*operands.arguments)
-            shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
-            known[region.output] = from_layout(operands.output, kernel.output, shape)
-            stored[region.output, kernel.output] = operands.output
-            calls.append(timed_call(region, kernel, loaded, operands, symbols, self.threads, cold, self.allocator))
-        return calls
+            places = [stored.get((value, layout)) for value, layout in zip(region.inputs, kernel.inputs, strict=True)]
+            sources = {number: place for number, place in enumerate(places) if place is not None}
+            one = self._prepared(region, candidate, [known[v] for v in region.inputs], symbols, sources)
+            known[region.output] = one.run()
+            stored[region.output, kernel.output] = one
+            prepared.append(one)
+        return prepared
 
     def _cold_bytes(self, region: Region) -> int:
         own = sum(weights_in(v).type.max_bytes for v in region.inputs if is_constant(v))

@@ -13,17 +13,22 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.slabs import Slabs, slabs_along
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
 
+STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.3, 0.03
+"""Assumed share of the roofline: loops that stream through memory, that reduce or change the layout, that compute an
+anchor."""
 
-class Generic:
+
+class Generic(Tactic[Target]):
     """Loops over the output, vectorised along its innermost axis. Correct for all definitions, fast for simple ones."""
 
     name = "generic"
+    general = True
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         if any(value.op.is_sequential for value in region.values):
@@ -32,6 +37,13 @@ class Generic:
         blocked = _blocked_config(region, Layout(target.float_lanes))
         pooled = _pooled_config(region, Layout(target.float_lanes))
         return [plain, *(config for config in (blocked, pooled) if config is not None)]
+
+    def efficiency(self, region: Region, config: Config) -> float:
+        if region.anchor is not None and region.anchor.op.kind == "anchor":
+            return UNTUNED_ANCHOR
+        if len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1:
+            return UNTUNED / 3
+        return STREAMED if region.anchor is None else UNTUNED
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         operands = list(zip(region.input_types, config.inputs, strict=True))

@@ -8,7 +8,7 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointe
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import signature
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.ops.detection import BoxSuppression
 from tensorwright.tensor.dtype import BOOL, FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
@@ -16,7 +16,7 @@ from tensorwright.tensor.layout import PLAIN
 CACHE_LINE = 64
 
 
-class Suppression:
+class Suppression(Tactic[Target]):
     """Candidates are gathered first; then the best one left is taken again and again and compared with those kept."""
 
     name = "suppression"

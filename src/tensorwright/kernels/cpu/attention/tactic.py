@@ -12,7 +12,7 @@ from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.layout import PLAIN
 
@@ -20,7 +20,7 @@ BLOCK_ROWS = 16
 """At most so many rows, but one tile at least, have their scores in workspace at a time."""
 
 
-class Attention:
+class Attention(Tactic[Target]):
     """k and v are packed once for each batch; then, for a block of rows, scores, their softmax, and its product with v.
 
     Columns, depth and width have to be known, and k, v and the scores of a block have to fit the second-level cache.

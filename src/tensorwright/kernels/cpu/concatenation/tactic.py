@@ -20,7 +20,7 @@ from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import Layout
@@ -44,7 +44,7 @@ class _Joined:
         return ConcatenationPlan(self.problem, cut, target.float_lanes, self.channels)
 
 
-class ConcatenationTactic:
+class ConcatenationTactic(Tactic[Target]):
     """Every block of the output is copied from one block of an operand, or put together from the lanes of a few."""
 
     name = "concatenation"

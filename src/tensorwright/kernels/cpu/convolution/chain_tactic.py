@@ -25,7 +25,7 @@ from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
 from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
 TASKS = (1, 2, 8)
@@ -38,7 +38,7 @@ PREFERRED = 0.4
 """The share of what workspace a kernel may have that strips should use."""
 
 
-class ConvolutionChain:
+class ConvolutionChain(Tactic[Target]):
     """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
 
     name = "convolution chain"

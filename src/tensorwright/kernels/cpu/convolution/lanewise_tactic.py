@@ -12,11 +12,11 @@ from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
 from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import Layout
 
 
-class LanewiseConvolution:
+class LanewiseConvolution(Tactic[Target]):
     """Vectors of neighbouring channels times vectors of weights: several outputs of a row at once in registers."""
 
     name = "lanewise convolution"

@@ -12,7 +12,7 @@ from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.spatial.plan import Plan, cut_of
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
 PLAIN_CHANNELS = 16
@@ -22,7 +22,7 @@ FEW_CHANNELS = 4
 """Up to so many channels are not worth a block of their own."""
 
 
-class DirectConvolution:
+class DirectConvolution(Tactic[Target]):
     """Tiles of pixels × blocks of output channels in registers, summed over taps and input channels.
 
     Input elements are broadcast from memory; weights lie in the order in which they are used. Padding is never read:

@@ -17,7 +17,7 @@ from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.tensor.dim import Dim, expression, is_static, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
@@ -25,7 +25,7 @@ from tensorwright.tensor.layout import PLAIN
 UNROLL = 4
 
 
-class BatchedMatMul:
+class BatchedMatMul(Tactic[Target]):
     """Like packed products, but a panel of b is read in place, or packed into workspace before its tiles run."""
 
     name = "matmul_batched"

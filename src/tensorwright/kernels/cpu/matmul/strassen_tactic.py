@@ -15,7 +15,7 @@ from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
 from tensorwright.kernels.cpu.matmul.strassen import Strassen
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value
 from tensorwright.tensor.dtype import FLOAT32
@@ -29,7 +29,7 @@ BLOCKS = (256, 128, 64)
 
 
 @dataclass(frozen=True)
-class StrassenMatMul:
+class StrassenMatMul(Tactic[Target]):
     """Panels of b, in quarters of which one is a combination, pass through the second-level cache, where the other
     combinations are made of them; tiles of a go past them.
 

@@ -19,7 +19,7 @@ from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, plain_inputs
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
@@ -27,7 +27,7 @@ from tensorwright.tensor.layout import PLAIN
 UNROLL = 4
 
 
-class PackedMatMul:
+class PackedMatMul(Tactic[Target]):
     """Panels of b, [depth][columns of the panel], pass through the second-level cache; tiles of rows go past them."""
 
     name = "matmul_packed"

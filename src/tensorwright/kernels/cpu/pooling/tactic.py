@@ -18,7 +18,7 @@ from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
 from tensorwright.kernels.pooling.problem import Pooling, pooling_of
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -28,7 +28,7 @@ STEEPEST_STRIDE = 4
 """Row-major, the lanes of a vector of outputs come from at most so many vectors of inputs."""
 
 
-class PoolingTactic:
+class PoolingTactic(Tactic[Target]):
     """Several outputs of a row at once, without a test for padding where there is none."""
 
     name = "pooling"

@@ -22,7 +22,7 @@ from tensorwright.kernels.cpu.rows.normalise import (
 )
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.kernels.slabs import slabs_along
-from tensorwright.kernels.tactic import Config, Kernel, plain_inputs
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.tensor.dim import Dim, expression, product, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -42,7 +42,7 @@ class _Problem:
     inputs: tuple[int, ...]
 
 
-class Rows:
+class Rows(Tactic[Target]):
     """A row at a time, in registers if it fits; long rows are read several times, those of a softmax from workspace."""
 
     name = "rows"

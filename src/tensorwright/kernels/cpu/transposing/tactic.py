@@ -13,13 +13,13 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
 from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, transposing_plan
 from tensorwright.kernels.cpu.transposing.write import TransposingWriter
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
-class Transposing:
+class Transposing(Tactic[Target]):
     """Square blocks, as wide as a vector register, are loaded along one axis, turned, and stored along the other."""
 
     name = "transposing"

@@ -25,7 +25,7 @@ from tensorwright.kernels.cpu.winograd.plan import (
 )
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
-from tensorwright.kernels.tactic import Array, Config, Kernel
+from tensorwright.kernels.tactic import Array, Config, Kernel, Tactic
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -44,7 +44,7 @@ ATTRIBUTES = FUNCTION_ATTRIBUTES + ' "frame-pointer"="all"'
 """With a frame pointer the stack can be aligned, so that vectors of the transforms kept there lie in one cache line."""
 
 
-class WinogradConvolution:
+class WinogradConvolution(Tactic[Target]):
     """Tiles of 4×4, 4×2 and 2×2 outputs: 4, 3 and 2.25 times fewer multiplications than direct convolution for 3×3
     kernels; 6.25, 4.2 and 2.8 times fewer for 5×5 kernels. Tiles of 5×5, 5×3 and 3×3 outputs for 4×4 kernels. Where
     one block has all tiles of an image, those that stick out of it take no more points than they need.

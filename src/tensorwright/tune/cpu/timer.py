@@ -18,7 +18,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.kernel_runner import LoadedKernel, Operands, aligned_copy
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, aligned_copy
 
 Array = npt.NDArray[np.generic]
 

@@ -1,0 +1,70 @@
+"""What a build asks of a device's compiler half."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.graph import Graph
+from tensorwright.kernels.compiler import Compiler
+from tensorwright.kernels.tactic import Offer
+from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.schedule.program import Program
+from tensorwright.tensor.dim import Symbol
+from tensorwright.tune.bench import Bench
+from tensorwright.tune.choice import Choice
+from tensorwright.tune.estimate import Roofline
+
+
+class Toolchain(Protocol):
+    """A backend for one target: everything that depends on where a plan will run.
+
+    target: its name; stamp: for which machine the code is; threads: how many share the work of an inference.
+    offers: the tactics; roofline: what estimates are made with; bench: runs and times kernels.
+    """
+
+    target: str
+    stamp: MachineStamp
+    threads: int
+    offers: tuple[Offer, ...]
+    roofline: Roofline
+    bench: Bench
+
+    def compiler(self) -> AbstractContextManager[Compiler]:
+        """Compiles kernels until the context ends."""
+        ...
+
+    def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
+        """The order of the steps and where every tensor lies."""
+        ...
+
+    def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
+        """What the device runs: the code of all kernels and of what calls them.
+
+        symbols: in the order of the plan.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A device with both halves: it makes toolchains here; `name` is that of the device, which runs their plans.
+
+    targets: the names of what it can generate code for.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+
+    def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> Toolchain:
+        """The toolchain for a target.
+
+        target: None for the best of this machine. threads: None for as many as this process may use.
+        allocator: gives the memory in which kernels are timed.
+
+        Raises:
+            BuildError: the target is unknown.
+            PlanError: this machine cannot run or describe it.
+        """
+        ...

@@ -1,0 +1,93 @@
+"""CPUs: kernels in LLVM IR, one native function for a network, a team of threads that goes through it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+
+from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.entry import entry_module
+from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.pool import CompilerPool
+from tensorwright.codegen.cpu.targets import TARGETS, target_named
+from tensorwright.codegen.target import Target
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.graph import Graph
+from tensorwright.kernels.compiler import Compiler
+from tensorwright.kernels.cpu.catalogue import tactics
+from tensorwright.kernels.tactic import Offer, Tactic, offers
+from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.plan.stamp import host_stamp
+from tensorwright.schedule.lower import lower
+from tensorwright.schedule.program import Program
+from tensorwright.tensor.dim import Symbol
+from tensorwright.tune.choice import Choice
+from tensorwright.tune.cpu.bench import CpuBench
+from tensorwright.tune.estimate import Roofline
+
+ENTRIES = ("run", "worker", "stop")
+CLOCK = 3.0e9
+BYTES_PER_SECOND = 15e9
+CALL_SECONDS = 0.3e-6
+
+
+@dataclass(frozen=True)
+class CpuToolchain:
+    """An instruction set with a catalogue for it."""
+
+    machine: Target
+    stamp: MachineStamp
+    threads: int
+    catalogue: tuple[Tactic[Target], ...]
+    allocator: Allocator | None
+
+    @property
+    def target(self) -> str:
+        return self.machine.name
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        return offers(self.catalogue, self.machine)
+
+    @property
+    def roofline(self) -> Roofline:
+        operations = self.machine.float_lanes * (2 if self.machine.has_fma else 1)
+        return Roofline(CLOCK * operations, BYTES_PER_SECOND, CALL_SECONDS)
+
+    @property
+    def bench(self) -> CpuBench:
+        return CpuBench(self.machine, self.threads, self.allocator)
+
+    def compiler(self) -> AbstractContextManager[Compiler]:
+        return CompilerPool(self.machine, os.cpu_count() or 1)
+
+    def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
+        return lower(graph, choices, self.threads)
+
+    def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
+        kernels = {step.kernel.name: step.kernel for step in program.steps}
+        entry = entry_module([step.call for step in program.steps], symbols, program.workspace_bytes, self.machine)
+        objects = [compiler.compile(kernel.name, kernel.code) for kernel in kernels.values()]
+        image = link([compile_object(entry, self.machine), *objects])
+        return Executable(image.code, {name: image.functions[name] for name in ENTRIES})
+
+
+@dataclass(frozen=True)
+class CpuBackend:
+    """catalogue: the tactics to choose from; None for all there are."""
+
+    catalogue: tuple[Tactic[Target], ...] | None = None
+    name = "cpu"
+    targets = tuple(TARGETS)
+
+    def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
+        machine = target_named(target or host_target_name())
+        catalogue = tactics() if self.catalogue is None else self.catalogue
+        count = threads or len(os.sched_getaffinity(0))
+        return CpuToolchain(machine, host_stamp(machine.name), count, catalogue, allocator)
+
+
+BACKEND = CpuBackend()

@@ -1,0 +1,67 @@
+"""What tuning asks of a device: to run kernels, to time them, and what the machine reaches at best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.tune.machine import Capacities, Machine
+
+Array = npt.NDArray[np.generic]
+
+
+class Prepared(Protocol):
+    """A kernel's machine code and its operands in the memory of the device."""
+
+    def run(self) -> Array:
+        """Run all tasks into memory poisoned before; the output, row-major."""
+        ...
+
+
+class Bench(Protocol):
+    """Runs kernels on a device."""
+
+    @property
+    def capacities(self) -> Capacities:
+        """The levels of memory of the machine."""
+        ...
+
+    def prepare(
+        self,
+        region: Region,
+        kernel: Kernel,
+        compiled: bytes,
+        arrays: Sequence[Array],
+        symbols: Mapping[str, int],
+        sources: Mapping[int, Prepared],
+    ) -> Prepared:
+        """A kernel ready to run.
+
+        compiled: its machine code. arrays: row-major inputs. sources: for inputs, by number, the prepared kernel whose
+        output they are; they read that memory, which is in their layout, in place of a copy of the array.
+        """
+        ...
+
+    def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
+        """Seconds of one thread's share of the kernels of each contestant, run one after another.
+
+        Contestants take turns. cold_bytes: for each contestant, the memory that copies of the constants of each of its
+        kernels take together, so that no copy stays in a cache.
+        """
+        ...
+
+    def read_speed(self, size: int) -> float | None:
+        """GB/s at which all threads together read so many bytes, in parts of their own, over and over.
+
+        None if they are so few or so many that this is the speed of a level of memory.
+        """
+        ...
+
+    def machine(self) -> Machine:
+        """What the machine reaches at best, measured now."""
+        ...

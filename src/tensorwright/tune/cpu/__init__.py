@@ -1,0 +1,1 @@
+"""Running and timing kernels on the CPU, and what the CPU can do at best."""

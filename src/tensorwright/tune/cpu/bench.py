@@ -1,0 +1,90 @@
+"""The CPU as a bench: kernels run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.target import Target
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.bench import Array, Prepared
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
+from tensorwright.tune.cpu.machine import capacities, measured_machine, measured_speed
+from tensorwright.tune.cpu.timer import Call, Contestant, race, timed_call
+from tensorwright.tune.machine import Capacities, Machine
+
+
+@dataclass(frozen=True)
+class CpuPrepared:
+    """A kernel in executable memory and its operands."""
+
+    region: Region
+    kernel: Kernel
+    loaded: LoadedKernel
+    operands: Operands
+    symbols: Mapping[str, int]
+
+    def run(self) -> Array:
+        self.loaded.call(*self.operands.arguments)
+        shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
+        return from_layout(self.operands.output, self.kernel.output, shape)
+
+
+@dataclass(frozen=True)
+class CpuBench:
+    """Runs kernels on one thread of this process; times are those of one thread's share out of `threads`.
+
+    allocator: gives the memory of the operands; NumPy does if there is none.
+    """
+
+    target: Target
+    threads: int
+    allocator: Allocator | None = None
+
+    @property
+    def capacities(self) -> Capacities:
+        return capacities(self.target, self.threads)
+
+    def prepare(
+        self,
+        region: Region,
+        kernel: Kernel,
+        compiled: bytes,
+        arrays: Sequence[Array],
+        symbols: Mapping[str, int],
+        sources: Mapping[int, Prepared],
+    ) -> CpuPrepared:
+        operands = prepare(region, kernel, arrays, symbols, self.allocator)
+        inputs = list(operands.inputs)
+        for number, source in sources.items():
+            inputs[number] = _own(source).operands.output
+        loaded = LoadedKernel(kernel, self.target, compiled)
+        return CpuPrepared(region, kernel, loaded, replace(operands, inputs=tuple(inputs)), symbols)
+
+    def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
+        racing = [
+            Contestant([self._call(_own(kernel), cold) for kernel in kernels])
+            for kernels, cold in zip(contestants, cold_bytes, strict=True)
+        ]
+        race(racing)
+        return [contestant.seconds for contestant in racing]
+
+    def read_speed(self, size: int) -> float | None:
+        return measured_speed(self.target, size, self.threads)
+
+    def _call(self, it: CpuPrepared, cold_bytes: int) -> Call:
+        return timed_call(
+            it.region, it.kernel, it.loaded, it.operands, it.symbols, self.threads, cold_bytes, self.allocator
+        )
+
+    def machine(self) -> Machine:
+        return measured_machine(self.target, self.threads)
+
+
+def _own(prepared: Prepared) -> CpuPrepared:
+    assert isinstance(prepared, CpuPrepared)
+    return prepared
