@@ -25,9 +25,9 @@ def drop_if_single(value: Value, uses: Uses) -> Value | None:
 
 def test_rules_see_the_results_of_rules_below_and_before_them():
     x = given("x", 3)
-    result = rules_pass((to_relu,))(network(unary("exp", unary("log", x)), x))
+    result = rules_pass("rules", (to_relu,))(network(unary("exp", unary("log", x)), x))
     assert operators(result) == {"Relu": 2}
-    result = rules_pass((to_relu, drop_if_single))(network(unary("exp", binary("add", x, x))))
+    result = rules_pass("rules", (to_relu, drop_if_single))(network(unary("exp", binary("add", x, x))))
     assert result.outputs[0][1] is x
 
 
@@ -35,15 +35,15 @@ def test_a_value_that_stands_in_for_another_inherits_its_users():
     total = binary("add", given("x", 3), 1.0)
     alias = apply(Identity(), total)
     graph = network(apply(Relu(), alias), unary("exp", alias))
-    result = rules_pass((identity, drop_if_single))(graph)
+    result = rules_pass("rules", (identity, drop_if_single))(graph)
     assert operators(result) == {"Binary": 1, "Relu": 1, "Unary": 1}
     graph = network(apply(Relu(), alias))
-    assert operators(rules_pass((identity, drop_if_single))(graph))["Binary"] <= 1
+    assert operators(rules_pass("rules", (identity, drop_if_single))(graph))["Binary"] <= 1
 
 
 def test_outputs_count_as_uses():
     total = binary("add", given("x", 3), 1.0)
-    result = rules_pass((drop_if_single,))(network(apply(Relu(), total), total))
+    result = rules_pass("rules", (drop_if_single,))(network(apply(Relu(), total), total))
     assert operators(result) == {"Binary": 1, "Relu": 1}
 
 
@@ -64,4 +64,4 @@ def test_a_rule_that_changes_a_type_is_a_defect():
         return given("y", 4)
 
     with pytest.raises(AssertionError, match="changed the type"):
-        rules_pass((wrong,))(network(unary("exp", given("x", 3))))
+        rules_pass("rules", (wrong,))(network(unary("exp", given("x", 3))))

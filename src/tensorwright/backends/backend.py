@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class Toolchain(Protocol):
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         """Compiles kernels until the context ends."""
+        ...
+
+    def listings(self, source: str) -> Mapping[str, str]:
+        """The code of a kernel for people to read, by the ending of a file: its source, and what is made of it."""
         ...
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:

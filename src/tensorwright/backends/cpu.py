@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object, host_target_name
 from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CompilerPool
@@ -63,6 +63,9 @@ class CpuToolchain:
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CompilerPool(self.machine, os.cpu_count() or 1)
+
+    def listings(self, source: str) -> Mapping[str, str]:
+        return {"ll": source, "s": compile_assembly(source, self.machine)}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         return lower(graph, choices, self.threads)

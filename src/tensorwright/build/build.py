@@ -10,9 +10,12 @@ from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.backends.find import backend_named
 from tensorwright.build.assemble import assemble
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.report import build_report
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.kernels.compiler import Compiler
+from tensorwright.passes.change import Limit
+from tensorwright.passes.check import compare_results
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
@@ -45,18 +48,23 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     search = Search(tools.offers, tools.roofline, limits)
     symbols = graph.symbols()
     graph = _with_own_names(graph, config)
-    graph = separate_outputs(optimise(graph) if config.optimise else graph)
+    dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
+    dump.imported(graph)
+    graph = separate_outputs(_rewritten(graph, config, dump))
     regions = partition(graph, fuse=config.optimise)
+    chains = joins(graph, regions) if config.optimise else ()
+    dump.regions(graph, regions, chains)
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
     with tools.compiler() as compiler, _kept(cache, config):
         searched = search.all(regions)
         if config.level > 0:
-            joined = search.joined(joins(graph, regions)) if config.optimise else []
-            searched = _tuned(searched, joined, _tuner(graph, tools, compiler, cache, config))
+            searched = _tuned(searched, search.joined(chains), _tuner(graph, tools, compiler, cache, config))
         choices = select(graph, searched, search)
+        dump.chosen(choices)
         for choice in choices:
             compiler.submit(choice.kernel.name, choice.kernel.code)
         program = tools.lower(graph, choices)
+        dump.scheduled(program, tools)
         config.progress.phase("compiling the network", len(program.steps))
         compiler.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
         machine = remembered_machine(cache, tools.stamp, tools.bench.capacities, tools.threads)
@@ -81,6 +89,13 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> li
         remember_machine(cache, stamp, bench.machine(), threads)
     cache.save()
     return found
+
+
+def _rewritten(graph: Graph, config: BuildConfig, dump: Dump) -> Graph:
+    if not config.optimise:
+        return graph
+    observers = (dump.changed, *((compare_results,) if config.check_rewrites else ()))
+    return optimise(graph, limit=Limit(config.stop_after, config.max_rewrites), observers=observers)
 
 
 def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:

@@ -39,6 +39,12 @@ class BuildConfig:
         which one causes a difference. All but "generic" may be excluded.
     log: called with (severity name, message).
     allocator: used for all device memory of the build.
+    dump: folder that every stage of the build is written to as text; see `tensorwright.build.dump`. dump_code: with the
+        code of every kernel.
+    stop_after: name of a pass, such as "fold_constants", with whose first run rewriting ends; "NAME:3" for its third.
+    max_rewrites: so many rewrites of the graph are made, no more: to find a wrong one by halving.
+    check_rewrites: compute the network with random inputs before and after each pass; the build ends with an error that
+        names the rewrite that changes the results. Slow.
     """
 
     precision: Precision = "float32"
@@ -55,6 +61,11 @@ class BuildConfig:
     log: Callable[[str, str], None] = ignore
     allocator: Allocator | None = None
     batch_symbol: str | None = None
+    dump: Path | str | None = None
+    dump_code: bool = False
+    stop_after: str | None = None
+    max_rewrites: int | None = None
+    check_rewrites: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

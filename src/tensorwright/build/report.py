@@ -11,6 +11,7 @@ from tensorwright.kernels.work import work
 from tensorwright.ops.indexing import Gather
 from tensorwright.plan.plan import Json
 from tensorwright.schedule.program import Program, Step
+from tensorwright.schedule.tensors import StepMemory, StoredTensor, memory_of
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tune.choice import Choice, Trial
 from tensorwright.tune.machine import Machine
@@ -25,20 +26,31 @@ def build_report(
     """The report of a finished program.
 
     `steps` has one entry per step, in order; times are milliseconds of one thread's share, sizes are bytes, errors
-    are relative to the largest output. `work` is what the chosen kernel really does: floating-point operations of its
-    algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of them).
+    are relative to the largest output. `reads`, `writes` and `constants` are numbers in `tensors` and in `constants`;
+    `waits`: whether `threads` threads wait for each other before the step. A tensor lies in the `arena` at an offset,
+    or is the input or output that `offset` counts; it is needed from step `first` to step `last`, both included: -1 is
+    before all steps, their number after all. `work` is what the chosen kernel really does: floating-point operations of
+    its algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of
+    them).
     `barriers`: before how many of the steps but the first one `threads` threads wait for each other. `machine` says
     what all threads together reach at best; only the instruction set if nothing was measured.
     """
     sizes = {constant.offset: constant.size for constant in program.constants}
     bound = program.arena_lower_bound
+    memory, waits = memory_of(program), frozenset(program.waits(tools.threads))
+    numbers = {constant.offset: number for number, constant in enumerate(program.constants)}
     return {
         "network": graph.name,
         "threads": tools.threads,
         "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
         "machine": {"instruction_set": tools.target, **(machine.json() if machine else {})},
-        "steps": [_step(step, sizes, tools.offers) for step in program.steps],
-        "barriers": {"kept": len(program.waits(tools.threads)), "of": len(program.steps[1:])},
+        "steps": [
+            {**_step(step, sizes, tools.offers), **_uses(used, numbers), "waits": number in waits}
+            for number, (step, used) in enumerate(zip(program.steps, memory.steps, strict=True))
+        ],
+        "tensors": [_tensor(tensor) for tensor in memory.tensors],
+        "constants": _constants(program),
+        "barriers": {"kept": len(waits), "of": len(program.steps[1:])},
         "arena": {
             "bytes": program.arena_bytes,
             "lower_bound": bound,
@@ -49,7 +61,34 @@ def build_report(
     }
 
 
-def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json:
+def _uses(used: StepMemory, numbers: Mapping[int, int]) -> dict[str, Json]:
+    constants: list[Json] = [numbers[offset] for offset in used.constants]
+    return {"reads": list(used.reads), "writes": used.writes, "constants": constants}
+
+
+def _tensor(tensor: StoredTensor) -> Json:
+    return {
+        "name": tensor.value.name,
+        "type": repr(tensor.value.type),
+        "layout": repr(tensor.layout),
+        "place": tensor.address.base,
+        "offset": tensor.address.offset,
+        "bytes": tensor.size,
+        "first": tensor.first,
+        "last": tensor.last,
+    }
+
+
+def _constants(program: Program) -> list[Json]:
+    names: dict[int, str] = {}
+    for step in program.steps:
+        for value, operand in zip(step.choice.region.inputs, step.call.operands[1:], strict=True):
+            if operand.base == "weights":
+                names.setdefault(operand.offset, value.name)
+    return [{"name": names.get(c.offset, ""), "type": repr(c.weights.type), "bytes": c.size} for c in program.constants]
+
+
+def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> dict[str, Json]:
     choice: Choice = step.choice
     needed = work(choice.region)
     return {
@@ -59,6 +98,7 @@ def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json
         "tactic": choice.trial.tactic,
         "config": repr(choice.trial.config),
         "milliseconds": None if choice.trial.seconds is None else choice.trial.seconds * 1e3,
+        "estimate": choice.trial.estimate * 1e3,
         "error": choice.trial.error,
         "flops": tuning_value(needed.flops),
         "bytes": tuning_value(needed.bytes),

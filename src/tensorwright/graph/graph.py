@@ -130,12 +130,6 @@ class Graph:
             outputs=tuple((name, replaced.get(value, value)) for name, value in self.outputs),
         )
 
-    def __str__(self) -> str:
-        lines = [f"graph {self.name}"]
-        lines += [f"  {value}" for value in self.order()]
-        lines += [f"  output {name} = %{value.name}" for name, value in self.outputs]
-        return "\n".join(lines)
-
 
 def topological_order(roots: Iterable[Value]) -> tuple[Value, ...]:
     """All values below `roots`, each after its inputs; deterministic, without recursion."""

@@ -145,4 +145,4 @@ def leaky_relu(value: Value) -> Value | None:
 
 
 RULES = (gelu, gated, hard_sigmoid, scaled_hard_sigmoid, sigmoid, softplus, leaky_relu)
-recognise_activations = rules_pass(RULES)
+recognise_activations = rules_pass("recognise_activations", RULES)

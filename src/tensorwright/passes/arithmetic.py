@@ -226,4 +226,4 @@ RULES = (
     constant_right, neutral_constant, negation, square, subtracted_constant, divided_by_constant, merged_constants,
     limit, clip, relu, repeated_function, added_negative, select,
 )  # fmt: skip
-simplify_arithmetic = rules_pass(RULES)
+simplify_arithmetic = rules_pass("simplify_arithmetic", RULES)

@@ -309,4 +309,4 @@ RULES = (
     transpose_after_slice, transpose_after_reduction, nested_reduction,
     reduction_without_axes, global_pool, concatenation, nested_concatenation, slice_of_concatenation, gather_range,
 )  # fmt: skip
-canonicalise = rules_pass(RULES)
+canonicalise = rules_pass("canonicalise", RULES)

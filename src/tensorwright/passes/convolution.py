@@ -227,4 +227,4 @@ RULES = (
     batch_normalization, scale_after, bias_after, scale_after_sum, scale_before, shift_before, padding_before,
     padding_before_pool,
 )  # fmt: skip
-fold_into_convolutions = rules_pass(RULES)
+fold_into_convolutions = rules_pass("fold_into_convolutions", RULES)

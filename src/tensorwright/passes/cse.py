@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 from tensorwright.graph.graph import Graph, Input, Value, is_constant, weights_in
 from tensorwright.ops.elementwise import Binary
+from tensorwright.passes.rewrite import Permit, graph_pass, replaced_where
 from tensorwright.tensor.type import TensorType
 
 COMMUTATIVE = frozenset(
@@ -13,7 +14,8 @@ COMMUTATIVE = frozenset(
 )  # fmt: skip
 
 
-def merge_common(graph: Graph) -> Graph:
+@graph_pass
+def merge_common(graph: Graph, permit: Permit) -> Graph:
     """``f(x), f(x)`` → one ``f(x)``; constants of equal type and content are one constant. Inputs stay apart."""
     first: dict[Hashable, Value] = {}
     alike = _shared_types(graph)
@@ -23,7 +25,7 @@ def merge_common(graph: Graph) -> Graph:
             return None
         return first.setdefault(_key(value), value)
 
-    return graph.rebuild(visit)
+    return replaced_where(graph, "merge", permit, visit)
 
 
 def _shared_types(graph: Graph) -> frozenset[TensorType]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tensorwright.graph.graph import Graph, Value, constant_value, is_constant, weights_in
 from tensorwright.graph.op import Array
+from tensorwright.passes.rewrite import Permit, graph_pass, replaced_where
 from tensorwright.tensor.dim import IntegerExpression
 from tensorwright.tensor.weights import weights_of
 
@@ -15,7 +16,8 @@ GROWTH = 1 << 20
 """Bytes by which a folded constant may exceed the constants that it was computed from."""
 
 
-def fold_constants(graph: Graph) -> Graph:
+@graph_pass
+def fold_constants(graph: Graph, permit: Permit) -> Graph:
     """``f(c₁, …, cₙ) = c`` for constants; large results of small constants (expanded scalars) stay computations.
 
     An intermediate result may be as large as it likes: only what the rest of the network reads counts.
@@ -35,7 +37,7 @@ def fold_constants(graph: Graph) -> Graph:
         sources[folded] = frozenset((folded,))
         return folded
 
-    return graph.rebuild(visit)
+    return replaced_where(graph, "fold", permit, visit)
 
 
 def _foldable(value: Value) -> bool:

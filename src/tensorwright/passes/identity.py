@@ -170,4 +170,4 @@ def expand_later(value: Value) -> Value | None:
 RULES = (
     identity, cast, reshape, transpose, slice_whole, pad, expand, tile, broadcast_operand, expand_later,
 )  # fmt: skip
-remove_identities = rules_pass(RULES)
+remove_identities = rules_pass("remove_identities", RULES)

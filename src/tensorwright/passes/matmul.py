@@ -91,4 +91,4 @@ def scaled_depth(value: Value, uses: Uses) -> Value | None:
 
 
 RULES = (transposed_operand, reshaped_rows, scaled_columns, scaled_depth)
-simplify_products = rules_pass(RULES)
+simplify_products = rules_pass("simplify_products", RULES)

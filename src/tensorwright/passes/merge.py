@@ -14,7 +14,7 @@ from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.shape import Reshape, Slice, Transpose
 from tensorwright.passes.arithmetic import function_of
 from tensorwright.passes.constants import along, constant_of, exact
-from tensorwright.passes.rewrite import joined_name
+from tensorwright.passes.rewrite import Permit, graph_pass, joined_name, replaced_where
 from tensorwright.tensor.dim import Dim
 
 Users = Mapping[Value, Sequence[Value]]
@@ -35,7 +35,8 @@ class _Group:
     made: dict[Value, Value] = field(default_factory=dict)
 
 
-def merge_products(graph: Graph) -> Graph:
+@graph_pass
+def merge_products(graph: Graph, permit: Permit) -> Graph:
     """``x · w₁ + b₁, …, x · wₙ + bₙ`` → slices of one ``x · [w₁ … wₙ] + [b₁ … bₙ]``, for constant matrices.
 
     One wide product reads x once and fills its tiles better. It is made where each result is only split into heads
@@ -56,7 +57,7 @@ def merge_products(graph: Graph) -> Graph:
             group.made.update(_slices(product.inputs[0], group.members))
         return group.made[before]
 
-    return graph.rebuild(visit)
+    return replaced_where(graph, "merge_products", permit, visit)
 
 
 def _groups(graph: Graph) -> dict[Value, _Group]:

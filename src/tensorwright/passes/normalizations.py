@@ -249,4 +249,4 @@ RULES = (
     softmax, log_softmax, layer_normalization, rms_normalization, normalization_scale, normalization_bias,
     l2_normalization, group_normalization, channel_scale_and_bias,
 )  # fmt: skip
-recognise_normalizations = rules_pass(RULES)
+recognise_normalizations = rules_pass("recognise_normalizations", RULES)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from tensorwright.graph.graph import Graph
+from tensorwright.base.errors import BuildError
+from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.verify import verify
 from tensorwright.passes.activations import recognise_activations
 from tensorwright.passes.arithmetic import simplify_arithmetic
 from tensorwright.passes.canonical import canonicalise
+from tensorwright.passes.change import Change, Limit, Observer, Rewritten
 from tensorwright.passes.convolution import fold_into_convolutions
 from tensorwright.passes.cse import merge_common
 from tensorwright.passes.fold import fold_constants
@@ -42,13 +46,17 @@ Merged products are as fast as separate ones as long as cutting out their slices
 ROUNDS = 20
 """Every round of a real network does some work; a chain of rewrites longer than this is left half done."""
 
+NO_LIMIT = Limit()
+
 
 def optimise(
     graph: Graph,
     *,
-    passes: Sequence[Pass] = PASSES,
+    passes: Sequence[Pass] | None = None,
     late_passes: Sequence[Pass] = (),
     check: bool = False,
+    limit: Limit = NO_LIMIT,
+    observers: Sequence[Observer] = (),
 ) -> Graph:
     """An equivalent graph that computes less. Inputs and outputs keep their names, order and types.
 
@@ -56,32 +64,82 @@ def optimise(
 
     Args:
         graph: what to optimise.
-        passes: what to run in this order, again and again.
+        passes: what to run in this order, again and again; None for `PASSES`.
         late_passes: what to run after them, for instance `OPTIONAL_PASSES`; then `passes` follow once more.
         check: verify the graph after every pass.
+        limit: where to end before nothing changes any more.
+        observers: hear of every run of a pass that changed the graph.
+
+    Raises:
+        BuildError: the limit names no pass, or an observer says so.
     """
-    graph = _settled(graph, passes, check)
+    passes = PASSES if passes is None else passes
+    _expect_known(limit, (*passes, *late_passes))
+    run = _Run(limit, (*([_verify] if check else []), *observers))
+    graph = run.settled(graph, passes)
     for late in late_passes:
-        changed = _checked(late(graph), check)
+        changed = run.one(late, graph)
         if not _same(changed, graph):
-            graph = _settled(changed, passes, check)
+            graph = run.settled(changed, passes)
     return graph
 
 
-def _settled(graph: Graph, passes: Sequence[Pass], check: bool) -> Graph:
-    for _ in range(ROUNDS):
-        before = graph
-        for step in passes:
-            graph = _checked(step(graph), check)
-        if _same(graph, before):
-            break
-    return graph
+def _expect_known(limit: Limit, passes: Sequence[Pass]) -> None:
+    try:
+        last = limit.last
+    except ValueError as error:
+        raise BuildError(f"stop_after: {error}") from None
+    names = [step.name for step in passes]
+    if last is not None and last[0] not in names:
+        raise BuildError(f"stop_after: expected one of the passes {', '.join(names)}; found '{last[0]}'")
+    if limit.rewrites is not None and limit.rewrites < 0:
+        raise BuildError(f"max_rewrites is {limit.rewrites}; expected at least 0, or None")
 
 
-def _checked(graph: Graph, check: bool) -> Graph:
-    if check:
-        verify(graph)
-    return graph
+def _verify(change: Change) -> None:
+    verify(change.after)
+
+
+@dataclass
+class _Run:
+    """How far one call of `optimise` is. rounds: how often each pass ran; rewrites: how many were made."""
+
+    limit: Limit
+    observers: Sequence[Observer]
+    rounds: Counter[str] = field(default_factory=Counter)
+    rewrites: int = 0
+    ended: bool = False
+
+    def settled(self, graph: Graph, passes: Sequence[Pass]) -> Graph:
+        for _ in range(ROUNDS):
+            before = graph
+            for step in passes:
+                graph = self.one(step, graph)
+            if _same(graph, before):
+                break
+        return graph
+
+    def one(self, step: Pass, graph: Graph) -> Graph:
+        if self.ended:
+            return graph
+        made: list[Rewritten] = []
+
+        def permit(rule: str, before: Value, after: Value) -> bool:
+            number = self.rewrites + len(made) + 1
+            if self.limit.rewrites is not None and number > self.limit.rewrites:
+                return False
+            made.append(Rewritten(number, rule, before, after))
+            return True
+
+        after = step(graph, permit)
+        self.rounds[step.name] += 1
+        self.rewrites += len(made)
+        self.ended = self.limit.ends_with(step, self.rounds[step.name])
+        if not _same(after, graph):
+            change = Change(step, self.rounds[step.name], graph, after, tuple(made))
+            for observer in self.observers:
+                observer(change)
+        return after
 
 
 def _same(left: Graph, right: Graph) -> bool:

@@ -8,7 +8,43 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.op import Op
 
-Pass = Callable[[Graph], Graph]
+Permit = Callable[[str, Value, Value], bool]
+"""Asked before each rewrite whether it may happen: the name of the rule, a value, and what is to take its place."""
+
+
+def freely(_rule: str, _before: Value, _after: Value) -> bool:
+    """Permits every rewrite."""
+    return True
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Turns a graph into an equivalent one by rewrites, each of which is left out if the permit says so.
+
+    Deterministic: of the same graph and with the same answers it makes the same rewrites in the same order.
+    """
+
+    name: str
+    run: Callable[[Graph, Permit], Graph]
+
+    def __call__(self, graph: Graph, permit: Permit = freely) -> Graph:
+        return self.run(graph, permit)
+
+
+def graph_pass(function: Callable[[Graph, Permit], Graph]) -> Pass:
+    """Makes a pass of a function, with its name."""
+    return Pass(function.__name__, function)
+
+
+def replaced_where(graph: Graph, rule: str, permit: Permit, visit: Callable[[Value], Value | None]) -> Graph:
+    """The graph after one visit to every value, operands first; see `Graph.rebuild`."""
+
+    def permitted(value: Value) -> Value | None:
+        found = visit(value)
+        return found if found is None or found is value or permit(rule, value, found) else None
+
+    return graph.rebuild(permitted)
+
 
 AT_ONCE = 16
 """How often the rules of a pass are tried at one value before the pass moves on."""
@@ -59,34 +95,36 @@ def rewrite_with_uses(*roots: type[Op]) -> Callable[[Callable[[Value, Uses], Val
     return decorate
 
 
-def rules_pass(rules: Sequence[Rewrite]) -> Pass:
+def rules_pass(name: str, rules: Sequence[Rewrite]) -> Pass:
     """The pass that applies rules to every value, operands first, until none of them fires at that value."""
 
-    def run(graph: Graph) -> Graph:
+    def run(graph: Graph, permit: Permit) -> Graph:
         counts = graph.uses()
         original = iter(graph.order())
         uses = Uses(counts)
 
         def visit(value: Value) -> Value:
             before = next(original)
-            result = rewritten(value, rules, uses)
+            result = rewritten(value, rules, uses, permit)
             if result is not before:
                 counts[result] += counts[before]
             return result
 
         return graph.rebuild(visit)
 
-    return run
+    return Pass(name, run)
 
 
-def rewritten(value: Value, rules: Sequence[Rewrite], uses: Uses) -> Value:
+def rewritten(value: Value, rules: Sequence[Rewrite], uses: Uses, permit: Permit) -> Value:
     """The value after all rules that fire at it."""
     for _ in range(AT_ONCE):
-        found = next((result for rule in rules if (result := rule(value, uses)) is not None), None)
-        if found is None or found is value:
+        rule, found = next(((rule, made) for rule in rules if (made := rule(value, uses)) is not None), (None, None))
+        if rule is None or found is None or found is value:
             return value
         if found.type != value.type:
-            raise AssertionError(f"a rewrite changed the type of {value} to {found}")
+            raise AssertionError(f"the rewrite {rule.name} changed the type of {value} to {found}")
+        if not permit(rule.name, value, found):
+            return value
         value = found
     return value
 

@@ -73,4 +73,4 @@ def _one_of(inputs: Sequence[Value], number: float, uses: Uses, depth: int) -> S
 
 
 RULES = (scale_at_source,)
-move_scales = rules_pass(RULES)
+move_scales = rules_pass("move_scales", RULES)

@@ -1,0 +1,24 @@
+"""Text that came from elsewhere, made fit to be shown."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey, hide or reorder spelled as escapes, such as ``\x1b`` and ``\u202e``.
+
+    That is all that Unicode counts as control, formatting, surrogate, private or unassigned, and every separator but
+    the space. The result is one line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes in the unit that fits."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.2f} {unit}"
