@@ -47,6 +47,9 @@ SHAPES = (
     Shape("1d-pointwise", (BATCH, 20, 11), 18, (1,), (1,), (0,), (0,), (1,), tail="bias add"),
     Shape("3d", (1, 5, 4, 5, 6), 17, (3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1), (1, 1, 1)),
     Shape("3d-pointwise", (1, 18, 3, 2, 4), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1), tail="add"),
+    Shape("pointwise-one-column", (1, 32, 20, 1), 32, (1, 1), tail="bias"),
+    Shape("pointwise-one-column-residual", (1, 18, 12, 1), 20, (1, 1), tail="add"),
+    Shape("3d-pointwise-one-column", (2, 18, 1, 7, 1), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1)),
 )  # fmt: skip
 
 

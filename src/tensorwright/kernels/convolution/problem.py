@@ -53,8 +53,9 @@ class Axis:
 class Problem:
     """A convolution: channels and outputs are counted per group; `axes` are the spatial ones, at least two.
 
-    x, weights, bias: which inputs of the region they are. merged: whether all spatial axes are treated as one (the
-    last of `axes`), which a pointwise convolution allows.
+    x, weights, bias: which inputs of the region they are. merged: if all spatial axes are treated as one (the last of
+    `axes`), which a pointwise convolution allows, the spatial axis of the output whose index stands for the pixel;
+    None if they are not.
     """
 
     batch: Dim
@@ -66,7 +67,7 @@ class Problem:
     weights: int
     bias: int | None
     rank: int
-    merged: bool = False
+    merged: int | None = None
 
     @property
     def all_channels(self) -> int:
@@ -93,8 +94,8 @@ class Problem:
         axes: Sequence[Dim] = spatial
         if self.rank == 1:
             axes = spatial[-1:]
-        elif self.merged:
-            axes = (*(0 for _ in range(self.rank - 1)), spatial[-1])
+        elif self.merged is not None:
+            axes = [spatial[-1] if number == self.merged else 0 for number in range(self.rank)]
         return (batch, block, *axes) if lane is None else (batch, block, *axes, lane)
 
 
@@ -149,12 +150,18 @@ def merged(problem: Problem, region: Region) -> Problem:
     if not all(axis.is_pointwise for axis in problem.axes) or not _epilogue_merges(region):
         return problem
     pixels = problem.input_pixels
-    return replace(problem, axes=(Axis(1, 1, 1), Axis(pixels, pixels, 1)), merged=True)
+    return replace(problem, axes=(Axis(1, 1, 1), Axis(pixels, pixels, 1)), merged=_carrier(problem))
+
+
+def _carrier(problem: Problem) -> int:
+    """The spatial axis along which neighbouring pixels are neighbours in memory: the last one with more than one."""
+    axes = problem.axes[-problem.rank :]
+    return max((number for number, axis in enumerate(axes) if axis.output > 1), default=problem.rank - 1)
 
 
 def _epilogue_merges(region: Region) -> bool:
     """Whether every load of the epilogue walks through the spatial axes as evenly as the output does."""
-    spatial = region.epilogue_variables[2:]
+    spatial = [variable for variable in region.epilogue_variables[2:] if variable.extent != 1]
     for node in walk(region.epilogue):
         if isinstance(node, IndexValue):
             return False
