@@ -20,6 +20,13 @@ IN_PROCESS = 3
 """Up to so many modules are compiled in this process: starting others would take longer."""
 
 
+ISOLATED = ("-P", "-S", "-s", "-c")
+"""Options of Python with which a process finds its standard library first, and nothing in the working folder."""
+
+START = "import sys; sys.path += sys.argv[2:]; from tensorwright.codegen.cpu.worker import main; main()"
+"""What such a process runs; its arguments are the target and where to find this package and those that it needs."""
+
+
 class CompilerPool:
     """Turns modules into objects and remembers them. Use it as a context manager: it ends its processes.
 
@@ -94,8 +101,8 @@ class CompilerPool:
     def _start(self) -> None:
         if self._threads is not None:
             return
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-m", "tensorwright.codegen.cpu.worker", self._target.name]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [sys.executable, *ISOLATED, START, self._target.name, *_import_folders()]
         for _ in range(self._count):
             worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             self._workers.append(worker)
@@ -108,6 +115,14 @@ class CompilerPool:
             return _ask(worker, text)
         finally:
             self._idle.put(worker)
+
+
+def _import_folders() -> list[str]:
+    """Where the packages lie that a compiler needs, as this process has found them; then all that it searches."""
+    packages = [sys.modules[name].__spec__ for name in ("tensorwright", "llvmlite")]
+    origins = [spec.origin for spec in packages if spec is not None and spec.origin is not None]
+    folders = [os.path.dirname(os.path.dirname(os.path.abspath(origin))) for origin in origins]
+    return list(dict.fromkeys([*folders, *filter(None, sys.path)]))
 
 
 def _ask(worker: subprocess.Popen[bytes], text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Compiles modules in a process of its own: ``python -m tensorwright.codegen.cpu.worker TARGET``.
+"""Compiles modules in a process of its own, whose first argument is the name of a target.
 
 Reads, from standard input, the length of a module (8 bytes, little-endian) and its text; writes, to standard output, a
 status byte (0 for success), the length of the answer and the object code or the message of the error.
@@ -24,7 +24,3 @@ def main() -> None:
             status, answer = 1, str(error).encode()
         sink.write(struct.pack("<BQ", status, len(answer)) + answer)
         sink.flush()
-
-
-if __name__ == "__main__":
-    main()
