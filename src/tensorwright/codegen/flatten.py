@@ -86,6 +86,7 @@ def _index_of(variable: Variable) -> Dim:
 def _flat_load(
     operands: Sequence[tuple[TensorType, Layout]], output: TensorType, logical: Sequence[Dim], layout: Layout
 ) -> Callable[[Load], Scalar]:
+    """Loads by address; lanes beyond the output's channels read nothing but an operand's lanes of the same number."""
     padded = not layout.is_plain and output.shape[1] % layout.block != 0
     channel = logical[1] if padded else 0
     valid = compare("less", channel, output.shape[1]) if padded else None
@@ -94,9 +95,15 @@ def _flat_load(
         type, own = operands[load.operand]
         address = own.address(type.shape, load.index)
         guard = load.guard
-        if valid is not None and own.is_plain and any(_mention(i, channel) for i in load.index):
+        if valid is not None and not is_beside(load, type, own):
             guard = valid if guard is None else all_of([guard, valid])
         return replace(load, index=(address,), guard=guard)
+
+    def is_beside(load: Load, type: TensorType, own: Layout) -> bool:
+        """Whether the lanes beyond the channels read an operand's lanes of the same number at most."""
+        same = own == layout and type.shape[1] == output.shape[1] and load.index[1] == channel
+        others = [index for axis, index in enumerate(load.index) if not (same and axis == 1)]
+        return not any(_mention(index, channel) for index in others)
 
     return flat
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 from tensorwright.tensor.dim import Dim, evaluate, is_static
 
 Range = tuple[int, int]
+
+MOST_TASKS = 2048
+"""What each task touches is told of kernels with at most so many tasks."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,14 @@ def slabs_along(shape: Iterable[Dim], digits: Iterable[tuple[int | None, tuple[R
     """The slabs of tasks whose number is made of digits, the outermost one first.
 
     digits: the axis that each of them deals out (None: it changes nothing here), and its ranges; a number n of them
-    stands for n single indices. None if some extent is unknown until run time.
+    stands for n single indices. None if some extent is unknown until run time, or there are more than MOST_TASKS.
     """
-    extents = static(shape)
-    if extents is None:
+    extents, counted = static(shape), [(axis, given, _count(given)) for axis, given in digits]
+    if extents is None or prod(count for _, _, count in counted) > MOST_TASKS:
         return None
     cuts: list[Cut] = []
     inner = 1
-    for axis, given in reversed(list(digits)):
-        count = given if isinstance(given, int) else len(given)
+    for axis, given, count in reversed(counted):
         if axis is not None and count > 1:
             ranges = tuple((i, i + 1) for i in range(given)) if isinstance(given, int) else given
             cuts.append(Cut(axis, ranges, inner))
@@ -63,9 +66,8 @@ def slabs_along(shape: Iterable[Dim], digits: Iterable[tuple[int | None, tuple[R
     return Slabs(extents, tuple(cuts))
 
 
-def gathered(ranges: Sequence[Range], size: int) -> tuple[Range, ...]:
-    """Neighbouring ranges, `size` at a time, as one; the last one may be shorter."""
-    return tuple((ranges[i][0], ranges[min(i + size, len(ranges)) - 1][1]) for i in range(0, len(ranges), size))
+def _count(given: tuple[Range, ...] | int) -> int:
+    return given if isinstance(given, int) else len(given)
 
 
 def static(shape: Iterable[Dim]) -> tuple[int, ...] | None:

@@ -13,16 +13,15 @@ import numpy.typing as npt
 from tensorwright.graph.expression import Load, Variable, free_atoms, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.slabs import Slabs, static
+from tensorwright.kernels.slabs import MOST_TASKS, Slabs, static
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import Atom, Dim, bounds, coefficient_of, expression, substitute
 from tensorwright.tensor.layout import Layout
 
 Indices = npt.NDArray[np.int64]
 
-MOST_TASKS = 2048
 MOST_RUNS = 1 << 17
-"""Kernels with more tasks, or boxes of more pieces, are not worth the time to look at."""
+"""Boxes of more pieces are not worth the time to look at."""
 
 MOST_RANGES = 256
 

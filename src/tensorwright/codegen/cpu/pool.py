@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Self
 
 from tensorwright.base.errors import BuildError
@@ -121,7 +122,7 @@ def _import_folders() -> list[str]:
     """Where the packages lie that a compiler needs, as this process has found them; then all that it searches."""
     packages = [sys.modules[name].__spec__ for name in ("tensorwright", "llvmlite")]
     origins = [spec.origin for spec in packages if spec is not None and spec.origin is not None]
-    folders = [os.path.dirname(os.path.dirname(os.path.abspath(origin))) for origin in origins]
+    folders = [str(Path(origin).absolute().parent.parent) for origin in origins]
     return list(dict.fromkeys([*folders, *filter(None, sys.path)]))
 
 

@@ -38,6 +38,18 @@ class Axis:
         """Whether that index lies inside the input."""
         return 0 <= self.source(position, tap) < self.input
 
+    def taps_in(self, low: int, high: int, position: int) -> int:
+        """How many taps read an index from `low` up to, not including, `high` for an output position."""
+        first = self.source(position, 0)
+        begin, end = (min(self.kernel, max(0, -((first - edge) // self.dilation))) for edge in (low, high))
+        return max(0, end - begin)
+
+    def inner(self, low: int, high: int) -> tuple[int, int]:
+        """The output positions, from the first up to, not including, the last, whose taps all read such indices."""
+        begin = max(0, -(-(low + self.before) // self.stride))
+        reach = (self.kernel - 1) * self.dilation
+        return begin, min(self.output, (high - 1 - reach + self.before) // self.stride + 1)
+
     @property
     def clips(self) -> bool:
         """Whether some tap reads padding at some position."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
@@ -23,16 +22,10 @@ class Pooling:
     is_max: bool
     counted: tuple[tuple[int, int], ...]
 
-    @cached_property
-    def counts(self) -> tuple[tuple[int, ...], ...]:
-        """For every axis and position, how many of the window's elements count in a mean."""
-        return tuple(
-            tuple(
-                sum(low <= axis.source(position, tap) < high for tap in range(axis.kernel))
-                for position in range(axis.output)
-            )
-            for axis, (low, high) in zip(self.problem.axes, self.counted, strict=True)
-        )
+    def counts(self, number: int, start: int, size: int = 1) -> list[int]:
+        """How many of a window's elements count in a mean along an axis, for neighbouring positions."""
+        axis = self.problem.axes[number]
+        return [axis.taps_in(*self.counted[number], start + place) for place in range(size)]
 
 
 def pooling_of(region: Region) -> Pooling | None:

@@ -19,7 +19,7 @@ from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, 
 from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -53,7 +53,7 @@ class ConcatenationTactic(Tactic[Target]):
         joined = _joined(region)
         if joined is None:
             return ()
-        columns = even_sizes(joined.problem.axes[-1].output, COLUMNS)[0]
+        columns = even_size(joined.problem.axes[-1].output, COLUMNS)
         plan = joined.plan(row_cut(columns), target)
         if len(plan.runs) > MOST_RUNS:
             return ()

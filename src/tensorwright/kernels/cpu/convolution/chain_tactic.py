@@ -24,7 +24,7 @@ from tensorwright.kernels.cpu.convolution.chain_plan import (
 from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
 from tensorwright.kernels.cpu.spatial.plan import Cut
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -147,4 +147,4 @@ def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Seque
 
 def _depthwise_cut(problem: Problem, target: Target) -> Cut:
     most = max(4, target.registers - problem.axes[-1].kernel - (3 if target.has_fma else 4))
-    return Cut(1, even_sizes(problem.axes[-1].output, most)[0], 1, 1, True, 1, 1, pixels_first=False)
+    return Cut(1, even_size(problem.axes[-1].output, most), 1, 1, True, 1, 1, pixels_first=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from math import prod
+from math import isqrt, prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
 from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
 
 PARALLEL_TASKS = 32
 """So many tasks, where there is room, keep up to eight threads evenly busy."""
@@ -60,9 +60,9 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
             limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
             if limit < 1 or (blocks > 4 and height * width > LATENCY):
                 continue
-            columns = even_sizes(width, limit)[0]
+            columns = even_size(width, limit)
             most = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
-            for rows in {1, even_sizes(height, max(1, most))[0]}:
+            for rows in {1, even_size(height, max(1, most))}:
                 yield rows, columns, blocks, inside
 
 
@@ -72,10 +72,10 @@ def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False)
     total = 0.0
     for run in Plan(problem, cut, target.float_lanes).output_runs:
-        for height in even_sizes(problem.axes[-2].output, rows):
-            for width in even_sizes(problem.axes[-1].output, columns):
+        for height, times in even_sizes(problem.axes[-2].output, rows):
+            for width, tiles in even_sizes(problem.axes[-1].output, columns):
                 pixels, vectors = height * width, sum(run.lanes) / target.float_lanes
-                total += run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
+                total += times * tiles * run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
     preferred = not inside if problem.all_channels >= target.float_lanes else inside
     return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
 
@@ -100,4 +100,5 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
 
 def _largest_divisor(number: int, limit: int) -> int:
     """The largest divisor up to a limit: tasks of equal size."""
-    return next(divisor for divisor in range(limit, 0, -1) if number % divisor == 0)
+    pairs = ((divisor, number // divisor) for divisor in range(1, isqrt(number) + 1) if number % divisor == 0)
+    return max(divisor for pair in pairs for divisor in pair if divisor <= limit)

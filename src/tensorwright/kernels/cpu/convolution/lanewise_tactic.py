@@ -11,7 +11,7 @@ from tensorwright.kernels.cpu.convolution.cuts import PARALLEL_TASKS
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
 from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import Layout
 
@@ -51,7 +51,7 @@ def _cuts(problem: Problem, target: Target) -> Iterator[Cut]:
     most = max(4, target.registers - weights - (3 if target.has_fma else 4))
     width = problem.axes[-1].output
     for limit in (most, most * 2 // 3, most // 2):
-        cut = Cut(1, even_sizes(width, max(2, limit))[0], 1, 1, True, 1, 1, pixels_first=False)
+        cut = Cut(1, even_size(width, max(2, limit)), 1, 1, True, 1, 1, pixels_first=False)
         plan = LanewisePlan(problem, cut, target.float_lanes)
         chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
         rows = -(-plan.units // chunks)

@@ -12,7 +12,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
-from tensorwright.kernels.slabs import Cut, Slabs, slabs_along
+from tensorwright.kernels.slabs import MOST_TASKS, Cut, Slabs, slabs_along
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, minimum, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT64
@@ -56,6 +56,8 @@ class Grid:
         """What each task writes of a row-major result."""
         tiles, count, blocks = self.tiles, self.panels.count, self.blocks
         if not (isinstance(tiles.count, int) and isinstance(count, int) and isinstance(blocks, int)):
+            return None
+        if upper_bound(self.tasks) > MOST_TASKS:
             return None
         lanes, columns, parts = self.panels.lanes, self.panels.columns, blocks * self.groups
         edges = [upper_bound(tiles.first_row(part_of(tiles.count, parts, part))) for part in range(parts + 1)]
@@ -113,7 +115,7 @@ def grid_options(
             rows = TALLEST_OF_UNKNOWN
             grid = make(rows, vectors, 1)
         blocks = max(1, tuning_value(grid.blocks))
-        units = tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count)
+        units = max(1, tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count))
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
         yield ("rows", rows), ("vectors", vectors), ("groups", task_groups(tiles, units))
 

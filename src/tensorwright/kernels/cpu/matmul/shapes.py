@@ -34,10 +34,14 @@ def task_groups(tiles: int, units: int) -> int:
 
 def _balance(tiles: int, units: int, groups: int) -> float:
     """The mean load of a thread over the largest one, multiplied over all numbers of threads."""
-    sizes = [tiles * (group + 1) // groups - tiles * group // groups for group in range(groups)] * units
+
+    def before(group: int) -> int:
+        """Tiles of all groups before one of them."""
+        return group // groups * tiles + tiles * (group % groups) // groups
+
     product = 1.0
     for threads in THREADS:
-        edges = [len(sizes) * thread // threads for thread in range(threads + 1)]
-        largest = max(sum(sizes[a:b]) for a, b in pairwise(edges))
-        product *= sum(sizes) / threads / largest
+        edges = [before(groups * units * thread // threads) for thread in range(threads + 1)]
+        largest = max(b - a for a, b in pairwise(edges))
+        product *= edges[-1] / threads / largest
     return product

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
 
 from tensorwright.kernels.cpu.spatial.plan import Plan
-from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, runs_of
+from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, full_sizes, runs_of
 from tensorwright.kernels.pooling.problem import Pooling
 
 MOST_READS = 36
@@ -33,17 +32,17 @@ class PoolingPlan(Plan):
     @cached_property
     def rows(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-2]
-        return runs_of(axis, (1,) * axis.output, walked=True) if self.walks_rows else self._unrolled_rows
+        return runs_of(axis, even_sizes(axis.output, 1), walked=True) if self.walks_rows else self._unrolled_rows
 
     @cached_property
     def _unrolled_rows(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-2]
-        return _with_equal_counts(runs_of(axis, (1,) * axis.output), self.pooling.counts[-2])
+        return runs_of(axis, even_sizes(axis.output, 1), counted=self.pooling.counted[-2])
 
     @cached_property
     def columns(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-1]
-        return _with_equal_counts(runs_of(axis, even_sizes(axis.output, self.cut.columns)), self.pooling.counts[-1])
+        return runs_of(axis, even_sizes(axis.output, self.cut.columns), counted=self.pooling.counted[-1])
 
 
 @dataclass(frozen=True)
@@ -52,28 +51,14 @@ class LinePlan(PoolingPlan):
 
     @cached_property
     def columns(self) -> tuple[Run, ...]:
-        axis, lanes = self.problem.axes[-1], self.cut.columns
-        sizes = (lanes,) * (axis.output // lanes) + ((axis.output % lanes,) if axis.output % lanes else ())
-        runs = _with_equal_counts(runs_of(axis, sizes), self.pooling.counts[-1])
+        axis = self.problem.axes[-1]
+        runs = runs_of(axis, full_sizes(axis.output, self.cut.columns), counted=self.pooling.counted[-1])
         return tuple(part for run in runs for part in ([run] if meets_no_padding(run) else _apart(run, 1)))
 
 
 def meets_no_padding(run: Run) -> bool:
     """Whether no tap reads padding."""
     return all(len(valid) == run.size for valid in run.valid)
-
-
-def _with_equal_counts(runs: Sequence[Run], counts: Sequence[int]) -> tuple[Run, ...]:
-    """The runs, cut where neighbouring tiles differ in how many elements their windows count."""
-    found: list[Run] = []
-    for run in runs:
-        tiles = [counts[part.start : part.start + part.size] for part in _apart(run, 1)]
-        number = 0
-        for _, group in groupby(tiles):
-            count = len(list(group))
-            found.append(replace(run, first=run.first + number, count=count, start=run.start + number * run.size))
-            number += count
-    return tuple(found)
 
 
 def _apart(run: Run, size: int) -> Iterator[Run]:

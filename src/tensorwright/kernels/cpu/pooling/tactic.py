@@ -16,7 +16,7 @@ from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, 
 from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.pooling.problem import Pooling, pooling_of
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dtype import INT64
@@ -91,7 +91,7 @@ def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
     """Outputs of a row at once: few, as no weights are shared."""
     width = pooling.problem.axes[-1].output
     for limit in (target.registers // 4, target.registers // 2):
-        columns = even_sizes(width, limit)[0]
+        columns = even_size(width, limit)
         yield dealt(_plan(pooling, row_cut(columns), Layout(target.float_lanes), target))
 
 

@@ -90,8 +90,8 @@ class PoolingTile(TileEmitter):
         if self.plan.walks_rows:
             unknown += 1
         else:
-            known = counts[-2][tile.rows.start]
-        factors = self._inverse_counts(counts[-1][tile.columns.start : tile.columns.start + tile.columns.size], known)
+            (known,) = counts(-2, tile.rows.start)
+        factors = self._inverse_counts(counts(-1, tile.columns.start, tile.columns.size), known)
         varying = [self._count(number, positions[number]) for number in range(unknown) if self.axes[number].kernel > 1]
         result = {key: builder.mul(value, factors[key]) for key, value in sums.items()}
         for count in varying:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import gcd, prod
@@ -110,16 +111,10 @@ class Plan:
         """Groups of output blocks, as even as possible; a last block that is at most half full has half the lanes."""
         runs: list[OutputRun] = []
         block = 0
-        for size in even_sizes(self.output_blocks, self.cut.blocks):
-            lanes = (self.lanes,) * size
-            if block + size == self.output_blocks and self._last_is_half:
-                lanes = (*lanes[1:], self.lanes // 2)
-            if runs and runs[-1].lanes == lanes:
-                runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
-            else:
-                runs.append(OutputRun(sum(run.count for run in runs), 1, block, lanes))
-            block += size
-        return tuple(runs)
+        for size, count in even_sizes(self.output_blocks, self.cut.blocks):
+            runs.append(OutputRun(sum(run.count for run in runs), count, block, (self.lanes,) * size))
+            block += size * count
+        return tuple(_last_halved(runs) if self._last_is_half else runs)
 
     @property
     def _last_is_half(self) -> bool:
@@ -190,3 +185,15 @@ class Plan:
         if self.spans or (problem.groups > 1 and block > 1):
             return gcd(wanted, problem.channels)
         return min(wanted, block) if block > 1 else wanted
+
+
+def _last_halved(runs: Sequence[OutputRun]) -> Iterator[OutputRun]:
+    """The runs of which the very last block has half the lanes."""
+    *others, last = runs
+    yield from others
+    if last.count > 1:
+        yield replace(last, count=last.count - 1)
+    before = last.count - 1
+    yield OutputRun(
+        last.first + before, 1, last.block + before * len(last.lanes), (*last.lanes[1:], last.lanes[0] // 2)
+    )

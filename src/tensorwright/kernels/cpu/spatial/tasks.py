@@ -13,30 +13,39 @@ from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.spatial.plan import OutputRun, Plan
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
-from tensorwright.kernels.cpu.spatial.tiling import Run
-from tensorwright.kernels.slabs import Range, Slabs, gathered, slabs_along
+from tensorwright.kernels.cpu.spatial.tiling import Run, tile_start
+from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 
 def written(plan: Plan) -> Slabs | None:
     """What each task of `TaskEmitter` writes of an output in blocked layout."""
-    cut, outer = plan.cut, [axis.output for axis in plan.outer]
-    units = [tile for run in (plan.rows if plan.rows_are_units else plan.columns) for tile in run.positions]
-    starts = [run.block + n * len(run.lanes) for run in plan.output_runs for n in range(run.count)]
-    groups = list(pairwise([*starts, plan.output_blocks]))
+    cut, outer, batch = plan.cut, [axis.output for axis in plan.outer], plan.problem.batch
+    if not isinstance(batch, int) or not isinstance(plan.tasks, int) or plan.tasks > MOST_TASKS:
+        return None
+    runs = plan.rows if plan.rows_are_units else plan.columns
+    units = [tile_start(runs, min(number * cut.pixels, plan.units)) for number in range(plan.pixel_tasks + 1)]
+    groups = [
+        _first_block(plan, min(number * cut.outputs, plan.group_count)) for number in range(plan.output_tasks + 1)
+    ]
     pixels = len(outer) + 2 if plan.rows_are_units else len(outer) + 3
     inner: list[tuple[int | None, tuple[Range, ...] | int]] = [
-        (1, gathered(groups, cut.outputs)),
-        (pixels, gathered(units, cut.pixels)),
+        (1, tuple(pairwise(groups))),
+        (pixels, tuple(pairwise(units))),
     ]
     if cut.pixels_first:
         inner.reverse()
-    batch = plan.problem.batch
-    if not isinstance(batch, int):
-        return None
     shape = [batch, plan.output_blocks, *(axis.output for axis in plan.problem.axes), plan.lanes]
     return slabs_along(shape, [(0, batch), *((2 + number, extent) for number, extent in enumerate(outer)), *inner])
+
+
+def _first_block(plan: Plan, group: int) -> int:
+    """The first block of outputs of a group; of the number behind the last, how many blocks there are."""
+    if group == plan.group_count:
+        return plan.output_blocks
+    run = next(run for run in plan.output_runs if group < run.first + run.count)
+    return run.block + (group - run.first) * len(run.lanes)
 
 
 @dataclass(frozen=True)

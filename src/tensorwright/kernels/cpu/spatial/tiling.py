@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 from tensorwright.kernels.convolution.problem import Axis
 
 Positions = tuple[int, ...]
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -24,36 +27,86 @@ class Run:
     size: int
     valid: tuple[Positions, ...]
 
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of neighbouring tiles: so many of one size, then so many of the next."""
+
+    parts: tuple[tuple[int, int], ...]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Size and number of tiles, part by part."""
+        return iter(self.parts)
+
     @property
-    def positions(self) -> list[tuple[int, int]]:
-        """The first position of every tile and the one behind its last."""
-        starts = range(self.start, self.start + self.count * self.size, self.size)
-        return [(start, start + self.size) for start in starts]
+    def count(self) -> int:
+        return sum(count for _, count in self.parts)
 
 
-def even_sizes(extent: int, limit: int) -> tuple[int, ...]:
+def even_size(extent: int, limit: int) -> int:
+    """The largest size of the fewest tiles of at most `limit` positions, as equal as possible."""
+    return -(-extent // -(-extent // limit))
+
+
+def even_sizes(extent: int, limit: int) -> Sizes:
     """Sizes of the fewest tiles of at most `limit` positions, as equal as possible, the larger ones first."""
     count = -(-extent // limit)
     least, larger = divmod(extent, count)
-    return (least + 1,) * larger + (least,) * (count - larger)
+    return Sizes(tuple(part for part in ((least + 1, larger), (least, count - larger)) if part[1]))
 
 
-def runs_of(axis: Axis, sizes: tuple[int, ...], *, walked: bool = False) -> tuple[Run, ...]:
+def full_sizes(extent: int, size: int) -> Sizes:
+    """Tiles of one size, the last one shorter if need be."""
+    whole, rest = divmod(extent, size)
+    return Sizes(tuple(part for part in ((size, whole), (rest, int(rest > 0))) if part[1]))
+
+
+def runs_of(
+    axis: Axis, sizes: Sizes, *, walked: bool = False, counted: tuple[int, int] | None = None
+) -> tuple[Run, ...]:
     """Tiles of the given sizes, in order, neighbours that can share code taken together.
 
-    With `walked` the code itself finds out which taps read padding, and all positions count as valid.
+    With `walked` the code itself finds out which taps read padding, and all positions count as valid. counted: the
+    range of indices whose elements count in a mean, if tiles share code only where their windows count as many.
     """
-    starts = [sum(sizes[:number]) for number in range(len(sizes))]
-    tiles = [
-        (size, (tuple(range(size)),) * axis.kernel if walked else _valid(axis, start, size))
-        for start, size in zip(starts, sizes, strict=True)
-    ]
-    runs, first = [], 0
-    for (size, valid), group in groupby(tiles):
-        count = len(list(group))
-        runs.append(Run(first, count, starts[first], size, valid))
-        first += count
-    return tuple(runs)
+
+    def kind(start: int, size: int) -> tuple[int, tuple[Positions, ...], tuple[int, ...]]:
+        valid = (tuple(range(size)),) * axis.kernel if walked else _valid(axis, start, size)
+        counts = () if counted is None else tuple(axis.taps_in(*counted, start + place) for place in range(size))
+        return size, valid, counts
+
+    alike = [axis.inner(*bounds) for bounds in ((0, axis.input), counted) if bounds is not None]
+    alike = alike[1:] if walked else alike
+    low, high = max((low for low, _ in alike), default=0), min((high for _, high in alike), default=axis.output)
+    return tuple(
+        Run(first, count, start, size, valid)
+        for (size, valid, _), first, count, start in grouped(sizes, kind, low, high)
+    )
+
+
+def grouped(
+    sizes: Sizes, kind: Callable[[int, int], Kind], low: int, high: int
+) -> Iterator[tuple[Kind, int, int, int]]:
+    """Neighbouring tiles of one kind: the kind, the first tile, how many there are, and the first position.
+
+    kind: what a tile is like, by its first position and its size. All tiles of one size between the positions `low` and
+    `high` are known to be of one kind, so that it does not matter how many there are.
+    """
+    for key, group in groupby(_spans(sizes, low, high), key=lambda span: kind(span[2], span[3])):
+        members = list(group)
+        yield key, members[0][0], sum(count for _, count, _, _ in members), members[0][2]
+
+
+def _spans(sizes: Sizes, low: int, high: int) -> Iterator[tuple[int, int, int, int]]:
+    """Tiles that are alike for sure: the first one, how many, the first position, their size."""
+    first = start = 0
+    for size, count in sizes:
+        begin = min(count, max(0, -((start - low) // size)))
+        end = max(begin, min(count, (high - start) // size))
+        inside = [(first + begin, end - begin, start + begin * size, size)] if end > begin else []
+        apart = [[(first + n, 1, start + n * size, size) for n in some] for some in (range(begin), range(end, count))]
+        yield from (*apart[0], *inside, *apart[1])
+        first, start = first + count, start + count * size
 
 
 def _valid(axis: Axis, start: int, size: int) -> tuple[Positions, ...]:
@@ -64,3 +117,9 @@ def _valid(axis: Axis, start: int, size: int) -> tuple[Positions, ...]:
 
 def tile_count(runs: tuple[Run, ...]) -> int:
     return sum(run.count for run in runs)
+
+
+def tile_start(runs: Sequence[Run], number: int) -> int:
+    """The first position of a tile by its number; of the number behind the last, the position behind all."""
+    run = next((run for run in runs if number < run.first + run.count), runs[-1])
+    return run.start + (number - run.first) * run.size

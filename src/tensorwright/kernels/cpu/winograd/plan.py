@@ -10,7 +10,7 @@ from math import prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
-from tensorwright.kernels.cpu.spatial.tiling import even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
 from tensorwright.kernels.cpu.winograd.transform import PAIRS
@@ -211,7 +211,8 @@ class WinogradPlan:
     def multiplied_tiles(self) -> int:
         """Tiles of an image, those included that only fill the last block up to a multiple of the register tile."""
         whole, rest = divmod(self.tiles, self.cut.tiles)
-        stops = accumulate(even_sizes(self.cut.tiles, self.cut.pixels), initial=0)
+        sizes = [size for size, count in even_sizes(self.cut.tiles, self.cut.pixels) for _ in range(count)]
+        stops = accumulate(sizes, initial=0)
         return whole * self.cut.tiles + next(stop for stop in stops if stop >= rest)
 
     @property
@@ -257,11 +258,11 @@ def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPla
             if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
                 continue
             most = _most_pixels(target, blocks)
-            for pixels in sorted({even_sizes(tiles, most)[0], even_sizes(tiles, -(-most // 2))[0]}):
+            for pixels in sorted({even_size(tiles, most), even_size(tiles, -(-most // 2))}):
                 for multiple in (1, 2):
-                    size = even_sizes(tiles, pixels * multiple)[0]
+                    size = even_size(tiles, pixels * multiple)
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
-                    cut = WinogradCut(rows, columns, size, even_sizes(size, pixels)[0], blocks, splits)
+                    cut = WinogradCut(rows, columns, size, even_size(size, pixels), blocks, splits)
                     plan = WinogradPlan(problem, cut, lanes, apart)
                     yield plan
                     if plan.is_short:

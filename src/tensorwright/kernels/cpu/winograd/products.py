@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
@@ -94,11 +93,10 @@ class ProductEmitter(WinogradCode):
         """`count` tiles, at most `most`, for a group of output blocks."""
         builder, cut = self.builder, self.plan.cut
         sizes = even_sizes(most, cut.pixels)
-        lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * len(sizes))) if cut.prefetch else 0
+        lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * sizes.count)) if cut.prefetch else 0
         group = self.builder.scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
         first = before = 0
-        for pixels, equal in groupby(sizes):
-            times = len(list(equal))
+        for pixels, times in sizes:
             stop = first + pixels * times
             limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
             with self._each(literal(first, INT64), limit, pixels) as tile:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 
 from tensorwright.kernels.convolution.problem import Axis
+from tensorwright.kernels.cpu.spatial.tiling import full_sizes, grouped
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,12 @@ class TileRun:
 
 def tile_runs(axis: Axis, size: int, *, short: bool) -> tuple[TileRun, ...]:
     """All tiles of an axis; `short`: the last one has no more points than its outputs in the image need."""
-    tiles = []
-    for start in range(0, axis.output, size):
-        outputs = min(size, axis.output - start)
+
+    def kind(start: int, outputs: int) -> tuple[tuple[int, ...], int, TileAxis]:
         tile = TileAxis(outputs if short else size, axis.kernel, axis.stride)
-        tiles.append((tuple(tap for tap in range(tile.inputs) if axis.reads(start, tap)), outputs, tile))
-    runs, first = [], 0
-    for (valid, outputs, tile), group in groupby(tiles):
-        count = len(list(group))
-        runs.append(TileRun(first, count, valid, outputs, tile))
-        first += count
-    return tuple(runs)
+        return tuple(tap for tap in range(tile.inputs) if axis.reads(start, tap)), outputs, tile
+
+    sizes = full_sizes(axis.output, size)
+    return tuple(
+        TileRun(first, count, *made) for made, first, count, _ in grouped(sizes, kind, *axis.inner(0, axis.input))
+    )
