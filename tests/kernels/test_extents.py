@@ -14,8 +14,7 @@ from kernels.regions import RUNNABLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.catalogue import tactics
-from tensorwright.kernels.tactic import is_joining
+from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.matmul import MatMul
@@ -26,7 +25,7 @@ from tensorwright.ops.shape import Concatenation, Transpose
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
-from tensorwright.tune.kernel_runner import run_kernel
+from tensorwright.tune.cpu.kernel_runner import run_kernel
 from tensorwright.tune.reference import random_inputs, reference_output
 
 EXTENTS = st.sampled_from((1, 1, 1, 2, 3, 5, 8, 17, 33))
@@ -49,11 +48,11 @@ def _check(region: Region, draw: st.DataObject, rng: np.random.Generator) -> Non
     arrays = random_inputs(region, {}, rng)
     expected = reference_output(region, arrays, {})
     for tactic in tactics():
-        configs: Sequence = () if is_joining(tactic) else tactic.configs(region, target)
+        configs: Sequence = () if tactic.joins else tactic.configs(region, target)
         for config in _some(configs, rng):
             actual = run_kernel(region, tactic.emit(region, config, target), target, arrays)
             try:
-                assert_close(actual, expected, 1e-4 if not getattr(tactic, "exact", True) else 1e-5)
+                assert_close(actual, expected, 1e-5 if tactic.exact else 1e-4)
             except AssertionError as error:
                 raise AssertionError(f"{tactic.name} {config}\n{region.signature}\n{error}") from None
 
@@ -73,7 +72,7 @@ def _followed(anchor: Value, draw: st.DataObject, rng: np.random.Generator) -> R
 SEEDS = st.integers(0, 2**31)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.data(), SEEDS)
 def test_convolutions(draw: st.DataObject, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -96,7 +95,7 @@ def _axis(extent: int, draw: st.DataObject) -> tuple[int, int, int, int]:
     return (taps, stride, before, max(after, taps - extent - before))
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.data(), SEEDS)
 def test_poolings(draw: st.DataObject, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -111,7 +110,7 @@ def test_poolings(draw: st.DataObject, seed: int) -> None:
     _check(_followed(apply(op, x), draw, rng), draw, rng)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.data(), SEEDS)
 def test_products(draw: st.DataObject, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -128,7 +127,7 @@ def test_products(draw: st.DataObject, seed: int) -> None:
     _check(region_of(values, values[0]), draw, rng)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.data(), SEEDS)
 def test_what_moves_and_reduces(draw: st.DataObject, seed: int) -> None:
     rng = np.random.default_rng(seed)
