@@ -3,12 +3,13 @@
 #   make test        all checks and tests (what .ci/run calls)
 #   make lint        the checks alone
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
+#   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-torch test-tensorflow format clean
+.PHONY: demo test lint test-torch test-conformance test-tensorflow format clean
 
 JOBS ?= 2
 VENV := .venv
@@ -43,6 +44,9 @@ test-torch: $(TORCH_VENV)/.installed-torch
 
 test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
+
+test-conformance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix-only

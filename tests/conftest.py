@@ -24,6 +24,7 @@ NEEDED = {"torch": ("torch", "transformers"), "tensorflow": ("tensorflow",)}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of the rng fixture; every test draws its own numbers")
+    parser.addoption("--conformance", action="store_true", help="all of ONNX's test suite, in all configurations")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -71,6 +71,7 @@ _ORIGINS = {
     "tensorwright.runtime.engine": ("Engine",),
     "tensorwright.runtime.load": ("load",),
     "tensorwright.runtime.profiler": ("profile",),
+    "tensorwright.staged.engine": ("StagedEngine",),
     "tensorwright.tensor.dim": ("Symbol", "symbol"),
     "tensorwright.tensor.dtype": ("DType",),
 }

@@ -65,6 +65,7 @@ from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
 from tensorwright.runtime.load import load as load
 from tensorwright.runtime.profiler import profile as profile
+from tensorwright.staged.engine import StagedEngine as StagedEngine
 from tensorwright.tensor.dim import Symbol as Symbol
 from tensorwright.tensor.dim import symbol as symbol
 from tensorwright.tensor.dtype import DType as DType

@@ -22,6 +22,7 @@ from tensorwright.base.errors import ExecutionError
 
 if TYPE_CHECKING:
     from tensorwright.runtime.engine import Engine
+    from tensorwright.staged.engine import StagedEngine
 
 DEVICE = "CPU"
 
@@ -29,11 +30,10 @@ DEVICE = "CPU"
 class TensorwrightRep(BackendRep):
     """A prepared model. engine: what runs it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | StagedEngine) -> None:
         self.engine = engine
-        bindings = engine.bindings
-        self._inputs = [binding.name for binding in bindings if binding.mode == "input"]
-        self._outputs = [binding.name for binding in bindings if binding.mode == "output"]
+        self._inputs = [name for name in engine if engine.binding_is_input(name)]
+        self._outputs = [name for name in engine if not engine.binding_is_input(name)]
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs in the order of the model, as a tuple whose entries also have the outputs' names.
@@ -43,7 +43,7 @@ class TensorwrightRep(BackendRep):
         Raises:
             ExecutionError: the inputs do not fit the model.
         """
-        results = self.engine(self._by_name(inputs))
+        results: Mapping[str, Any] = self.engine(self._by_name(inputs))
         return namedtupledict("Outputs", self._outputs)(*(results[name] for name in self._outputs))
 
     def _by_name(self, inputs: object) -> Mapping[str, Any]:

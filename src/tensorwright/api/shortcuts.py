@@ -17,6 +17,7 @@ from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
+from tensorwright.importers.failures import UnsupportedModel
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
     from tensorwright.importers.onnx.inputs import Shapes
     from tensorwright.importers.onnx.ranges import Model
     from tensorwright.importers.tensorflow.read import Source as FrozenGraph
+    from tensorwright.staged.engine import StagedEngine
 
     Source = Model | FrozenGraph | NetworkDefinition | Graph
 
 PARSERS: Mapping[str, str] = {".uff": "UffParser", ".caffemodel": "CaffeParser", ".prototxt": "CaffeParser"}
 """What reads the files of formats that do not say all that a build needs, by their ending."""
+
+
+STAGED = (
+    "It runs in stages: these nodes on the host, in NumPy, or translated once the values of their operands are known; "
+    "the parts between them are compiled when they are first reached. strict=True refuses such models."
+)
 
 
 def build(
@@ -47,8 +55,13 @@ def build(
     logger: ILogger | None = None,
     progress: bool | Progress | None = None,
     allocator: Allocator | None = None,
-) -> Engine:
+    strict: bool = False,
+) -> Engine | StagedEngine:
     """An engine for this machine.
+
+    Where nodes of an ONNX model cannot be part of a native program (their operator has no kernel, or the values of an
+    operand decide shapes at run time), the engine is a `StagedEngine`, and one warning names them. It is called like
+    any other, compiles parts when they are first reached, and cannot be saved.
 
     Args:
         source: the path of an ONNX model or of a frozen TensorFlow graph, its bytes, a loaded model (a ModelProto, a
@@ -71,9 +84,10 @@ def build(
         logger: None for the one that is in use, or else warnings on standard error.
         progress: True for a bar on the terminal, or an object that hears how far the build is.
         allocator: gives all device memory of the build and the engine; None for the package's own.
+        strict: whether models that no single plan can express are refused; their nodes are listed then.
 
     Raises:
-        ImportFailure: the model cannot be read or uses what is not supported (all of it is listed).
+        ImportFailure: the model cannot be read or, if `strict`, uses what is not supported (all of it is listed).
         NetworkError: the network is wrong.
         BuildError: the options are wrong, or no plan can be made within them.
     """
@@ -93,7 +107,22 @@ def build(
         allocator=allocator,
         batch_symbol=source.batch_symbol if isinstance(source, Definition) else None,
     )
-    return Engine(make_plan(source, shapes, config, outputs), allocator)
+    try:
+        return Engine(make_plan(source, shapes, config, outputs), allocator)
+    except UnsupportedModel as error:
+        if strict or not _is_onnx(source):
+            raise
+        config.log("warning", f"{error}\n{STAGED}")
+    from tensorwright.importers.onnx.parts import PartialModel
+    from tensorwright.staged.engine import StagedEngine
+
+    return StagedEngine(PartialModel(cast("Model", source), shapes), config)
+
+
+def _is_onnx(source: object) -> bool:
+    from tensorwright.importers.formats import is_frozen_graph
+
+    return not isinstance(source, Graph | Definition) and not is_frozen_graph(source)
 
 
 def make_plan(source: Source, shapes: Shapes | None, config: BuildConfig, outputs: Sequence[str] | None = None) -> Plan:

@@ -82,7 +82,7 @@ def engine_of(
             raise UsageError(f"{path} is a plan: its shapes, workspace and instruction set are settled; give the model")
         return load(path, threads=threads)
     progress: Progress | None = None if quiet else ProgressBar()
-    return build(
+    engine = build(
         path,
         shapes=model_shapes(path, shapes),
         outputs=outputs or None,
@@ -94,4 +94,7 @@ def engine_of(
         fast_algorithms=fast_algorithms,
         exclude_tactics=exclude_tactics,
         progress=progress,
+        strict=True,
     )
+    assert isinstance(engine, Engine)
+    return engine

@@ -133,7 +133,7 @@ class Composer:
         """
         found = contents_of(value)
         if found is None:
-            self.unsupported(f"{what} has to be known when the model is imported")
+            raise Unsupported(f"{what} has to be known when the model is imported", [value])
         return found
 
     def dims(self, value: Value, what: str) -> tuple[Dim, ...]:
@@ -148,7 +148,13 @@ class Composer:
         return tuple(int(dim) for dim in found if isinstance(dim, int))
 
     def array(self, value: Value, what: str) -> Array:
-        """The elements of a constant of any type."""
+        """The elements of a constant of any type, on which shapes or the choice of operators depend."""
+        if not is_constant(value):
+            raise Unsupported(f"{what} has to be a constant", [value])
+        return weights_in(value).array
+
+    def data(self, value: Value, what: str) -> Array:
+        """The elements of a constant from which a result is computed while the model is read."""
         if not is_constant(value):
             self.unsupported(f"{what} has to be a constant")
         return weights_in(value).array

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.graph.graph import Value
 
 SHOWN_NAMES = 3
 
 
 class Unsupported(Exception):
-    """A node is legal, but cannot be expressed; collected, to be reported together with the others."""
+    """A node is legal, but cannot be expressed; collected, to be reported together with the others.
+
+    needs: values that would have to be constants for the node to be expressed; none if that would not help.
+    """
+
+    def __init__(self, reason: str, needs: Sequence[Value] = ()) -> None:
+        super().__init__(reason)
+        self.needs = tuple(needs)
 
 
 @dataclass(frozen=True)
@@ -32,19 +40,25 @@ class Finding:
     """One node or layer that cannot be imported. `reason` is empty where the operator itself is not known.
 
     details: what else tells operators of one name apart, such as their version, each with its heading.
+    needs: see `Unsupported`.
     """
 
     operator: str
     node: str
     reason: str = ""
     details: tuple[tuple[str, str], ...] = ()
+    needs: tuple[Value, ...] = field(default=(), compare=False)
 
     def explain(self, words: Words) -> str:
         """Why it cannot be imported."""
         return self.reason or f"no such {words.kind} is supported"
 
 
-class UnsupportedNodes(ImportFailure):
+class UnsupportedModel(ImportFailure):
+    """The model is legal, but no plan can express it as a whole."""
+
+
+class UnsupportedNodes(UnsupportedModel):
     """Everything in a model that is not supported; `findings` has one entry per node."""
 
     def __init__(self, message: str, findings: Iterable[Finding], words: Words = NODES) -> None:

@@ -22,7 +22,6 @@ UNSUPPORTED: Mapping[str, str] = {
     r"string_|strnormalizer|regex|equal_string|tfidf|image_decoder": "strings and images",
     r"bernoulli|training_dropout(_default)?(_mask)?$": "random numbers",
     r"nonmaxsuppression": "outputs whose shape depends on data",
-    r"not_\dd|scan_sum": "opsets before 7, Scan of opset 8",
     r"sequence_map|sequence_insert|identity_(sequence|opt)|loop1[36]_seq": "sequences as inputs",
     r"optional_(get|has)_element_(sequence|optional_sequence|empty_optional_input)": "sequences as inputs",
     r"split_to_sequence|sequence_|if_(seq|opt)": "sequences as outputs",

@@ -9,6 +9,7 @@ import numpy as np
 from tensorwright.graph.graph import Value, constant_value, is_constant, weights_in
 from tensorwright.importers.compose import counting
 from tensorwright.importers.contents import contents_of
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.tensor.dim import ceil_divide, maximum
@@ -67,8 +68,9 @@ def Range(node: Node, start: Value, limit: Value, delta: Value, *, stash_type: i
         first, last, step = (node.array(value, "Range").reshape(()).item() for value in (start, limit, delta))
         count = max(0, ceil((last - first) / step))
         return node.constant(first + np.arange(count) * step, start.type.dtype)
-    if any(contents_of(value) is None for value in (start, limit, delta)):
-        node.unsupported("start, limit and delta have to be known when the model is imported")
+    unknown = [value for value in (start, limit, delta) if not is_constant(value) and contents_of(value) is None]
+    if unknown:
+        raise Unsupported("start, limit and delta have to be known when the model is imported", unknown)
     (first_dim,), (last_dim,), (step_size,) = (
         node.dims(start, "start"),
         node.dims(limit, "limit"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onnx import GraphProto
 
 from tensorwright.graph.graph import Value, is_constant
@@ -49,9 +51,10 @@ def _goes_on(node: Node, condition: Term, most: int) -> bool:
 
 def Scan(
     node: Node,
-    *inputs: Value,
+    *inputs: Value | None,
     body: GraphProto,
     num_scan_inputs: int,
+    directions: tuple[int, ...] = (),
     scan_input_axes: tuple[int, ...] = (),
     scan_input_directions: tuple[int, ...] = (),
     scan_output_axes: tuple[int, ...] = (),
@@ -59,12 +62,41 @@ def Scan(
 ) -> list[Term]:
     """Unrolled over the scanned axis, whose extent must be known."""
     if node.version < 9:
-        node.unsupported("Scan of opset 8 is not supported")
-    states = len(inputs) - num_scan_inputs
-    carried: list[Term] = list(inputs[:states])
-    scans = inputs[states:]
+        return _batched_scan(node, inputs, body, num_scan_inputs, directions)
+    given = [_tensor(node, value) for value in inputs]
+    scans = given[len(given) - num_scan_inputs :]
     axes = [node.axis(a, s.type.rank) for a, s in zip(scan_input_axes or (0,) * len(scans), scans, strict=True)]
-    back = scan_input_directions or (0,) * len(scans)
+    carried, found = _rounds(node, given, body, axes, scan_input_directions or (0,) * len(scans))
+    where, against = scan_output_axes or (0,) * len(found), scan_output_directions or (0,) * len(found)
+    outputs = [
+        _stacked(node, collected[::-1] if reverse else collected, axis)
+        for collected, axis, reverse in zip(found, where, against, strict=True)
+    ]
+    return [*carried, *outputs]
+
+
+def _batched_scan(
+    node: Node, inputs: Sequence[Value | None], body: GraphProto, scanned: int, directions: tuple[int, ...]
+) -> list[Term]:
+    """Opset 8: one scan over axis 1 for each element of a batch; the first input says their lengths."""
+    if inputs[0] is not None:
+        node.unsupported("sequences of different lengths in Scan of opset 8")
+    given = [_tensor(node, value) for value in inputs[1:]]
+    (batch,) = {node.static(value.type.shape[:1], "the batch of Scan")[0] for value in given}
+    results: list[list[Value]] = []
+    for number in range(batch):
+        own = [element(node, value, 0, number) for value in given]
+        carried, found = _rounds(node, own, body, [0] * scanned, directions or (0,) * scanned)
+        results.append([*(_tensor(node, term) for term in carried), *(_stacked(node, values, 0) for values in found)])
+    return [_stacked(node, list(values), 0) for values in zip(*results, strict=True)]
+
+
+def _rounds(
+    node: Node, inputs: Sequence[Value], body: GraphProto, axes: Sequence[int], back: Sequence[int]
+) -> tuple[list[Term], list[list[Value]]]:
+    """The body for each position of the scanned inputs, which are the last ones: final states, and what each gives."""
+    states = len(inputs) - len(axes)
+    carried, scans = list[Term](inputs[:states]), inputs[states:]
     (count,) = {node.static([s.type.shape[a]], "a scanned axis")[0] for s, a in zip(scans, axes, strict=True)}
     if count > LONGEST_LOOP:
         node.unsupported(f"scans of more than {LONGEST_LOOP} rounds are not unrolled")
@@ -79,12 +111,7 @@ def Scan(
         carried = list(results[:states])
         for collected, result in zip(found, results[states:], strict=True):
             collected.append(_tensor(node, result))
-    where, against = scan_output_axes or (0,) * len(found), scan_output_directions or (0,) * len(found)
-    outputs = [
-        _stacked(node, collected[::-1] if reverse else collected, axis)
-        for collected, axis, reverse in zip(found, where, against, strict=True)
-    ]
-    return [*carried, *outputs]
+    return carried, found
 
 
 def _tensor(node: Node, term: Term) -> Value:

@@ -245,4 +245,4 @@ def BitCast(node: Node, x: Value, *, to: int) -> Value:
     dtype = dtype_from(to, "attribute to")
     if dtype == x.type.dtype:
         return x
-    return node.constant(node.array(x, "the input of BitCast").view(dtype.numpy))
+    return node.constant(node.data(x, "the input of BitCast").view(dtype.numpy))

@@ -8,7 +8,6 @@ from typing import Protocol, cast
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, helper
 
-from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.node import Term
 
 
@@ -43,6 +42,15 @@ def body_of(proto: NodeProto, domain: str, version: int, inputs: Sequence[Term])
     return body
 
 
+def has_body(operator: str, domain: str, version: int) -> bool:
+    """Whether the ONNX standard gives an operator a body, for some inputs at least."""
+    try:
+        schema = cast("_Schema", onnx.defs.get_schema(operator, version, domain))
+    except onnx.defs.SchemaError:
+        return False
+    return schema.has_function or schema.has_context_dependent_function
+
+
 def _body(schema: _Schema, proto: NodeProto, version: int, inputs: Sequence[Term]) -> FunctionProto | None:
     if schema.has_function:
         chosen = _newest(schema.function_opset_versions, version)
@@ -61,7 +69,9 @@ def _newest(versions: Sequence[int], limit: int) -> int:
 
 
 def _type_of(term: Term) -> TypeProto:
-    if not isinstance(term, Value):
+    if isinstance(term, tuple):
+        return helper.make_sequence_type_proto(_type_of(term[0]) if term else helper.make_tensor_type_proto(1, None))
+    if term is None:
         return TypeProto()
     element_type = helper.np_dtype_to_tensor_dtype(term.type.dtype.numpy)
     dims = [dim if isinstance(dim, int) else str(dim) for dim in term.type.shape]

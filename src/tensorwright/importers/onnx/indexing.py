@@ -68,18 +68,18 @@ REDUCTIONS: Mapping[str, ops.ScatterReduction] = {
 
 
 def Compress(node: Node, x: Value, condition: Value, *, axis: int | None = None) -> Value:
-    picked = np.flatnonzero(node.array(condition, "the condition of Compress"))
+    picked = np.flatnonzero(node.data(condition, "the condition of Compress"))
     if axis is None:
         x = node.reshape(x, (x.type.elements,))
     return node.apply(ops.Gather(node.axis(axis or 0, x.type.rank)), x, node.constant(picked, INT64))
 
 
 def NonZero(node: Node, x: Value) -> Value:
-    return node.constant(np.array(np.nonzero(np.atleast_1d(node.array(x, "the input of NonZero")))), INT64)
+    return node.constant(np.array(np.nonzero(np.atleast_1d(node.data(x, "the input of NonZero")))), INT64)
 
 
 def Unique(node: Node, x: Value, *, axis: int | None = None, sorted: int = 1) -> list[Value]:
-    array = node.array(x, "the input of Unique")
+    array = node.data(x, "the input of Unique")
     own = None if axis is None else node.axis(axis, x.type.rank)
     unique, first, inverse, counts = np.unique(array, True, True, True, axis=own)
     inverse = inverse.reshape(-1)

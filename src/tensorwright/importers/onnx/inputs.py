@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from onnx import TypeProto, ValueInfoProto
 
-from tensorwright.base.errors import ImportFailure
 from tensorwright.importers import inputs
+from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.inputs import Shapes
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.tensor.type import TensorType
@@ -23,12 +23,12 @@ class InputShapes(inputs.InputShapes):
         """The type of an input.
 
         Raises:
-            ImportFailure: it is not a tensor, its rank is unknown, or `shapes` contradicts the model.
-            Unsupported: its element type is not supported.
+            ImportFailure: its rank is unknown, or `shapes` contradicts the model.
+            Unsupported: it is not a tensor, or its element type is not supported.
         """
         what = f"input '{value.name}'"
         if value.type.WhichOneof("value") != "tensor_type":
-            raise ImportFailure(f"{what}: only tensors are supported, found {value.type.WhichOneof('value')}")
+            raise Unsupported(f"{what}: only tensors are supported, found {value.type.WhichOneof('value')}")
         return TensorType(dtype_from(value.type.tensor_type.elem_type, what), self.shape_of(value.name))
 
 

@@ -95,6 +95,11 @@ def used_names(graph: GraphProto | FunctionProto) -> frozenset[str]:
     return frozenset(_names(graph.node)) | set(outputs)
 
 
+def node_names(node: NodeProto) -> frozenset[str]:
+    """All names that a node or its subgraphs refer to."""
+    return frozenset(_names([node])) - {""}
+
+
 def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
     for node in nodes:
         yield from node.input

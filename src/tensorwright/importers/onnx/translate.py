@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,9 +11,9 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
-from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported, failure
+from tensorwright.importers.failures import NODES, Finding, LocatedFailure, Unsupported, UnsupportedModel, failure
 from tensorwright.importers.onnx.attributes import attribute_value
-from tensorwright.importers.onnx.functions import body_of
+from tensorwright.importers.onnx.functions import body_of, has_body
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.legacy import MODERN, modernised
 from tensorwright.importers.onnx.node import Node, Term
@@ -22,6 +22,7 @@ from tensorwright.importers.onnx.registry import handler_of
 from tensorwright.importers.onnx.scope import (
     Absent,
     Meaning,
+    Scope,
     Skipped,
     Surroundings,
     Widened,
@@ -70,7 +71,7 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: 
 def read_network(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: Shapes | None = None) -> Import:
     """As `import_onnx`, with the values of all tensors by name."""
     read = read_model(source)
-    return _Translator(read).network(shapes)
+    return Translator(read).network(shapes)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,18 @@ class Place:
         return f"node '{self.name}' ({self.domain or 'ai.onnx'}.{self.operator}, opset {self.version})"
 
 
-class _Translator:
+@dataclass(frozen=True)
+class Refusal:
+    """A node of the main graph that was not translated: its number, why, and `Unsupported.needs`."""
+
+    number: int
+    reason: str
+    needs: tuple[Value, ...]
+
+
+class Translator:
+    """Makes values of the nodes of one model."""
+
     def __init__(self, source: Source) -> None:
         self._source = source
         self._files = ExternalFiles(source.folders)
@@ -101,7 +113,9 @@ class _Translator:
         try:
             resolver = InputShapes(shapes, declared)
             inputs = [(value.name, input_value(value.name, resolver.type_of(value))) for value in declared]
-        except (ImportFailure, Unsupported) as error:
+        except Unsupported as error:
+            raise UnsupportedModel(f"{label}: {error}") from None
+        except ImportFailure as error:
             raise ImportFailure(f"{label}: {error}") from None
         scope: dict[str, Meaning] = dict(inputs)
         self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), {}))
@@ -111,23 +125,55 @@ class _Translator:
         names = {name: term for name, term in scope.items() if isinstance(term, Value)}
         return Import(Graph(tuple(inputs), tuple(outputs), graph.name or "network"), MappingProxyType(names))
 
+    def translate(self, scope: Scope, numbers: Iterable[int]) -> list[Refusal]:
+        """Translate some nodes of the main graph, as far as what `scope` holds allows, and put the results there.
+
+        A node that needs what another one did not make is passed over in silence: its outputs are `Absent`.
+        """
+        graph = self._source.model.graph
+        around = Surroundings(self._source.opsets, scope, used_names(graph), {})
+        refusals = []
+        for number in numbers:
+            before, proto = len(self._findings), graph.node[number]
+            try:
+                self._node(proto, around)
+            except LocatedFailure as error:
+                scope.update((name, Absent()) for name in proto.output if name)
+                self._findings.append(Finding(proto.op_type, proto.name, str(error)))
+            causes = self._findings[before:]
+            if causes:
+                needs = [value for cause in causes for value in cause.needs] if all(c.needs for c in causes) else []
+                reason = "; ".join(dict.fromkeys(cause.explain(NODES) for cause in causes))
+                refusals.append(Refusal(number, reason, tuple(needs)))
+        return refusals
+
+    def constants(self) -> dict[str, Meaning]:
+        """What the names of the main graph's initializers stand for."""
+        scope: dict[str, Meaning] = {}
+        self._read_constants(self._source.model.graph, scope)
+        return scope
+
     def _output(self, name: str, scope: Mapping[str, Meaning]) -> Value:
         term = scope.get(name)
         if isinstance(term, Value):
             return term
-        found = "is a sequence; only tensors are supported" if isinstance(term, tuple) else "is made by no node"
-        raise ImportFailure(f"{self._source.label}: output '{name}' {found}")
+        if isinstance(term, tuple):
+            raise UnsupportedModel(f"{self._source.label}: output '{name}' is a sequence; only tensors are supported")
+        raise ImportFailure(f"{self._source.label}: output '{name}' is made by no node")
 
     def _run(self, graph: GraphProto, around: Surroundings) -> None:
+        self._read_constants(graph, around.scope)
+        for proto in graph.node:
+            self._node(proto, around)
+
+    def _read_constants(self, graph: GraphProto, scope: Scope) -> None:
         for tensor in graph.initializer:
             try:
-                around.scope[tensor.name] = constant_meaning(tensor, self._files)
+                scope[tensor.name] = constant_meaning(tensor, self._files)
             except ImportFailure as error:
                 raise ImportFailure(f"{self._source.label}: {error}") from error
         for sparse in graph.sparse_initializer:
-            around.scope[sparse.values.name] = Absent("sparse tensors are not supported")
-        for proto in graph.node:
-            self._node(proto, around)
+            scope[sparse.values.name] = Absent("sparse tensors are not supported")
 
     def _node(self, proto: NodeProto, around: Surroundings) -> None:
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
@@ -139,7 +185,7 @@ class _Translator:
             results = self._results(proto, place, around)
         except Unsupported as error:
             details = (("domain", domain or "ai.onnx"), ("opset", str(place.version)))
-            self._findings.append(Finding(proto.op_type, name, str(error), details))
+            self._findings.append(Finding(proto.op_type, name, str(error), details, error.needs))
             results = [Absent()] * len(proto.output)
         except Skipped:
             results = [Absent()] * len(proto.output)
@@ -170,7 +216,7 @@ class _Translator:
         try:
             inputs: Sequence[Term] = [around.lookup(name, proto.op_type in CONVERTING) for name in proto.input]
         except Skipped:
-            if function is None and handler is None and not _has_body(proto, place):
+            if function is None and handler is None and not has_body(place.operator, place.domain, place.version):
                 raise Unsupported("") from None
             raise
         if function is not None:
@@ -222,7 +268,8 @@ class _Translator:
             causes = self._findings[reported:]
             del self._findings[reported:]
             parts = sorted({f"{f.operator}{f' ({f.reason})' if f.reason else ''}" for f in causes})
-            raise Unsupported(f"its definition uses {', '.join(parts)}" if parts else "") from None
+            needs = [value for finding in causes for value in finding.needs] if all(f.needs for f in causes) else []
+            raise Unsupported(f"its definition uses {', '.join(parts)}" if parts else "", needs) from None
 
     def _call(
         self,
@@ -259,10 +306,3 @@ def checked(results: Sequence[Term], node: Node) -> Sequence[Term]:
         if wanted and (number >= len(results) or results[number] is None):
             raise Unsupported(f"output {number} is not supported")
     return results
-
-
-def _has_body(proto: NodeProto, place: Place) -> bool:
-    try:
-        return body_of(proto, place.domain, place.version, [None] * len(proto.input)) is not None
-    except (RuntimeError, ValueError):
-        return True

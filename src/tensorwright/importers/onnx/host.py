@@ -1,0 +1,66 @@
+"""Nodes that run on the host: evaluated one by one, by the reference implementations of the onnx package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.importers.onnx.scope import node_names
+
+Known = npt.NDArray[Any] | list["Known"] | dict[Any, Any] | None
+"""A tensor (also of strings), a sequence, a map, or an absent optional, as Python has them while a network runs."""
+
+
+class HostNode:
+    """A node of a model's main graph that NumPy evaluates.
+
+    label: how messages name it. reason: why it is no part of a native program. inputs: the names of all tensors that
+    it, or a subgraph of it, takes from the graph.
+    """
+
+    def __init__(self, proto: NodeProto, model: ModelProto, inputs: frozenset[str], reason: str) -> None:
+        self.operator = proto.op_type
+        self.label = f"node '{proto.name or proto.output[0]}' ({proto.domain or 'ai.onnx'}.{proto.op_type})"
+        self.reason = reason
+        self.inputs = inputs
+        self._proto, self._model = proto, model
+
+    def run(self, known: Mapping[str, Known]) -> dict[str, Known]:
+        """The node's outputs by name.
+
+        Raises:
+            ExecutionError: the reference implementation does not know the operator, or fails.
+        """
+        try:
+            results = self._evaluator.run(None, {name: known[name] for name in sorted(self.inputs)})
+        except Exception as error:
+            raise ExecutionError(
+                f"{self.label} is no part of a native program ({self.reason}), and on the host it fails: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return {name: _plain(result) for name, result in zip(self._evaluator.output_names, results, strict=True)}
+
+    @cached_property
+    def _evaluator(self) -> ReferenceEvaluator:
+        inputs = [ValueInfoProto(name=name) for name in sorted(self.inputs)]
+        outputs = [ValueInfoProto(name=name) for name in self._proto.output if name]
+        graph = helper.make_graph([self._proto], "host", inputs, outputs)
+        model = helper.make_model(graph, opset_imports=self._model.opset_import, functions=self._model.functions)
+        model.ir_version = self._model.ir_version
+        return ReferenceEvaluator(model)
+
+
+def host_node(proto: NodeProto, model: ModelProto, names: frozenset[str], reason: str) -> HostNode:
+    """The node; `names` are those of the main graph."""
+    return HostNode(proto, model, node_names(proto) & names, reason)
+
+
+def _plain(result: Any) -> Known:  # noqa: ANN401 - whatever the reference gives
+    return np.asarray(result) if isinstance(result, np.generic | int | float | str) else result

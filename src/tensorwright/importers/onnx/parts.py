@@ -1,0 +1,290 @@
+"""A model that is translated part by part, as its tensors become known.
+
+Some nodes cannot be translated before the network runs: the values of an operand decide their shape (the axes of a
+reduction that are an input), or nothing here computes them (strings). A part is what can be translated with the tensors
+that are known so far, together with the nodes that then run on the host. Its results are known for the next part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto, numpy_helper
+
+from tensorwright.base.errors import ImportFailure, NetworkError
+from tensorwright.graph.graph import Graph, Input, Value, constant_value, input_value, is_constant, weights_in
+from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.onnx.host import HostNode, Known, host_node
+from tensorwright.importers.onnx.inputs import InputShapes, Shapes
+from tensorwright.importers.onnx.node import Term
+from tensorwright.importers.onnx.read import read_model
+from tensorwright.importers.onnx.scope import Absent, Meaning, Widened, node_names
+from tensorwright.importers.onnx.translate import Refusal, Translator
+from tensorwright.tensor.dtype import dtype_of
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
+
+LARGEST_OPERAND = 64
+"""A part is translated for the values of an operand with at most so many elements; with more, the node that asks for
+them runs on the host."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a model is translated: the nodes that remain, and the names that are constants by now."""
+
+    remaining: tuple[int, ...]
+    constants: Mapping[str, Term] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """An input of a part's graph: a known tensor, or one item of a known sequence."""
+
+    binding: str
+    name: str
+    path: tuple[int, ...]
+
+    def value(self, known: Mapping[str, Known]) -> Known:
+        found = known[self.name]
+        for index in self.path:
+            assert isinstance(found, list)
+            found = found[index]
+        return found
+
+
+NOTHING = Graph((), ())
+
+
+@dataclass(frozen=True)
+class Part:
+    """See the module.
+
+    asks: names whose values the part has to be translated for; if there are any, nothing else of it counts.
+    graph: what is translated. feeds: its inputs. results: what it gives, by name.
+    hosted: what runs on the host afterwards. after: what remains then. kept: the names that are needed from then on.
+    """
+
+    asks: frozenset[str]
+    graph: Graph = NOTHING
+    feeds: tuple[Feed, ...] = ()
+    results: Mapping[str, Term] = field(default_factory=dict)
+    hosted: tuple[HostNode, ...] = ()
+    after: Position = Position(())
+    kept: frozenset[str] = frozenset()
+
+    def known_from(self, outputs: Mapping[str, Known], known: Mapping[str, Known]) -> dict[str, Known]:
+        """All results, from the outputs of the graph and what was known before."""
+        arrays: dict[Value, Known] = {value: outputs[name] for name, value in self.graph.outputs}
+        arrays |= {value: feed.value(known) for feed, (_, value) in zip(self.feeds, self.graph.inputs, strict=True)}
+        return {name: _resolved(term, arrays) for name, term in self.results.items()}
+
+
+class PartialModel:
+    """A model to be translated part by part.
+
+    source, shapes: as for `import_onnx`.
+
+    Raises:
+        ImportFailure: the model cannot be read.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | ModelProto, shapes: Shapes | None = None) -> None:
+        self._source = read_model(source)
+        graph = self._model.graph
+        self.name = graph.name or "network"
+        self.outputs = tuple(value.name for value in graph.output)
+        initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+        declared = [value for value in graph.input if value.name not in initial]
+        resolver = InputShapes(shapes, declared)
+        self.inputs = {value.name: _type(resolver, value) for value in declared}
+        made = {name for node in graph.node for name in node.output if name}
+        self._names = frozenset(made | initial | set(self.inputs))
+        self._translator = Translator(self._source)
+        self._constants = self._translator.constants()
+        self._uses = [node_names(node) & self._names for node in graph.node]
+
+    @property
+    def _model(self) -> ModelProto:
+        return self._source.model
+
+    @property
+    def start(self) -> Position:
+        """Nothing is translated; nodes that no output needs are left out."""
+        wanted, remaining = set(self.outputs), []
+        for number in reversed(range(len(self._uses))):
+            if wanted & set(self._model.graph.node[number].output):
+                remaining.append(number)
+                wanted |= self._uses[number]
+        return Position(tuple(reversed(remaining)))
+
+    def needed(self, position: Position) -> frozenset[str]:
+        """The names that the nodes which remain, or the model's outputs, take from what came before."""
+        return frozenset(self.outputs).union(*(self._uses[number] for number in position.remaining))
+
+    def constant(self, name: str, position: Position) -> Known:
+        """The value of a name that is a constant of the model, or has become one.
+
+        Raises:
+            ImportFailure: there is no such name.
+        """
+        term = position.constants.get(name, self._constants.get(name, Absent()))
+        if not isinstance(term, Absent | Widened):
+            return _resolved(term, {})
+        stored = next((tensor for tensor in self._model.graph.initializer if tensor.name == name), None)
+        if stored is None:
+            raise ImportFailure(f"{self._source.label}: tensor '{name}' is made by no node")
+        return numpy_helper.to_array(stored)
+
+    def is_constant(self, name: str, position: Position) -> bool:
+        return name in self._constants or name in position.constants
+
+    def part(self, position: Position, known: Mapping[str, Known], literal: frozenset[str]) -> Part:
+        """The next part, for tensors of the types (not the values) of those in `known`, but the values of `literal`.
+
+        Raises:
+            ImportFailure: no node that remains can be translated or run on the host.
+        """
+        entries: dict[Value, Feed] = {}
+        scope: dict[str, Meaning] = dict(self._constants)
+        scope |= {name: _meaning(name, value, name in literal, entries) for name, value in known.items()}
+        scope |= position.constants
+        refusals = self._translator.translate(scope, position.remaining)
+        asks, hosted = self._sorted(refusals, scope, entries)
+        if asks:
+            return Part(asks)
+        return self._assembled(position, scope, entries, hosted, refusals)
+
+    def _sorted(
+        self, refusals: Sequence[Refusal], scope: Mapping[str, Meaning], entries: Mapping[Value, Feed]
+    ) -> tuple[frozenset[str], list[Refusal]]:
+        """The names whose values would help, and the nodes that run on the host.
+
+        The others need values that this part computes.
+        """
+        made = {value for term in scope.values() for value in _values(term)}
+        asks, hosted = set[str](), []
+        for refusal in refusals:
+            sources = [value for need in refusal.needs for value in _sources(need, made)]
+            if not sources or any(_elements(value) > LARGEST_OPERAND for value in sources):
+                hosted.append(refusal)
+            elif all(value in entries for value in sources):
+                asks |= {entries[value].name for value in sources}
+        return frozenset(asks), hosted
+
+    def _assembled(
+        self,
+        position: Position,
+        scope: Mapping[str, Meaning],
+        entries: Mapping[Value, Feed],
+        hosted: Iterable[Refusal],
+        refusals: Sequence[Refusal],
+    ) -> Part:
+        nodes = self._model.graph.node
+        open_numbers = [
+            n for n in position.remaining if any(isinstance(scope[o], Absent) for o in nodes[n].output if o)
+        ]
+        absent = {output for number in open_numbers for output in nodes[number].output}
+        ready = [refusal for refusal in hosted if not self._uses[refusal.number] & absent]
+        if not ready and len(open_numbers) == len(position.remaining) and open_numbers:
+            raise ImportFailure(f"{self._source.label}: {'; '.join(refusal.reason for refusal in refusals)}")
+        done = {refusal.number for refusal in ready}
+        remaining = tuple(number for number in open_numbers if number not in done)
+        wanted = self.needed(Position(tuple(open_numbers)))
+        made = {o for n in set(position.remaining) - set(open_numbers) for o in nodes[n].output if o in wanted}
+        terms: dict[str, Term] = {name: _term(scope[name]) for name in sorted(made)}
+        constants = {name: term for name, term in terms.items() if all(map(is_constant, _values(term)))}
+        after = Position(remaining, {**position.constants, **constants})
+        results = {name: term for name, term in terms.items() if name not in constants}
+        graph, feeds = _graph(self.name, results, entries)
+        on_host = [host_node(nodes[r.number], self._model, self._names, r.reason) for r in ready]
+        return Part(frozenset(), graph, feeds, results, tuple(on_host), after, self.needed(after))
+
+
+def _type(resolver: InputShapes, value: object) -> TensorType | None:
+    """The declared type of an input; None where it is no tensor of a type that kernels know."""
+    try:
+        return resolver.type_of(value)  # type: ignore[arg-type]
+    except Unsupported:
+        return None
+
+
+def _meaning(
+    name: str, known: Known, is_literal: bool, entries: dict[Value, Feed], path: tuple[int, ...] = ()
+) -> Meaning:
+    if known is None:
+        return None
+    if isinstance(known, list):
+        items = [_meaning(name, item, is_literal, entries, (*path, number)) for number, item in enumerate(known)]
+        refused = next((item for item in items if isinstance(item, Absent)), None)
+        return tuple(_term(item) for item in items) if refused is None else refused
+    if not isinstance(known, np.ndarray):
+        return Absent(f"tensor '{name}' is a {type(known).__name__}")
+    try:
+        dtype = dtype_of(known.dtype)
+    except NetworkError:
+        return Absent(f"element type {known.dtype.name} of tensor '{name}' is not supported")
+    if is_literal:
+        return constant_value(weights_of(known), name)
+    binding = name + "".join(f"[{number}]" for number in path)
+    value = input_value(binding, TensorType(dtype, known.shape))
+    entries[value] = Feed(binding, name, path)
+    return value
+
+
+def _graph(name: str, results: Mapping[str, Term], entries: Mapping[Value, Feed]) -> tuple[Graph, tuple[Feed, ...]]:
+    """The graph of all values in `results` that are neither inputs nor constants, with the inputs that it needs."""
+    named = {v: f"{n}{place}" for n, term in reversed(list(results.items())) for place, v in _placed(term)}
+    outputs = [(label, value) for value, label in named.items() if not is_constant(value) and value not in entries]
+    inner = Graph((), tuple(outputs)).order()
+    inputs = dict.fromkeys([v for v in inner if isinstance(v.op, Input)] + [v for v in named if v in entries])
+    pairs = tuple((entries[value].binding, value) for value in inputs)
+    return Graph(pairs, tuple(outputs), name), tuple(entries[value] for value in inputs)
+
+
+def _placed(term: Term, place: str = "") -> Iterator[tuple[str, Value]]:
+    if isinstance(term, Value):
+        yield place, term
+    elif isinstance(term, tuple):
+        for number, item in enumerate(term):
+            yield from _placed(item, f"{place}[{number}]")
+
+
+def _values(term: Meaning) -> Iterator[Value]:
+    if not isinstance(term, Absent | Widened):
+        yield from (value for _, value in _placed(term))
+
+
+def _term(meaning: Meaning) -> Term:
+    assert not isinstance(meaning, Absent)
+    return meaning.value if isinstance(meaning, Widened) else meaning
+
+
+def _sources(value: Value, made: set[Value]) -> Iterator[Value]:
+    """The nearest values with a name in the model, from which a value follows; constants are left out."""
+    stack, seen = [value], set[Value]()
+    while stack:
+        found = stack.pop()
+        if found in seen or is_constant(found):
+            continue
+        seen.add(found)
+        if found in made:
+            yield found
+        else:
+            stack.extend(found.inputs)
+
+
+def _elements(value: Value) -> int:
+    count = value.type.elements
+    return count if isinstance(count, int) else LARGEST_OPERAND + 1
+
+
+def _resolved(term: Term, arrays: Mapping[Value, Known]) -> Known:
+    if term is None:
+        return None
+    if isinstance(term, tuple):
+        return [_resolved(item, arrays) for item in term]
+    return arrays[term] if term in arrays else weights_in(term).array

@@ -1,0 +1,1 @@
+"""Networks that run in stages: native programs, and what runs on the host between them."""

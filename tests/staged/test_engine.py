@@ -1,0 +1,169 @@
+"""Models that no single plan can express: what is native, what is compiled again, what runs on the host."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx.reference import ReferenceEvaluator
+
+import tensorwright as tw
+from importers.onnx.models import Arrays, model_of, node
+from tensorwright.base.errors import BuildError, ExecutionError, ImportFailure
+from tensorwright.importers.failures import UnsupportedNodes
+
+
+class Heard(tw.ILogger):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def log(self, severity: object, msg: str) -> None:
+        if severity == tw.Severity.WARNING:
+            self.warnings.append(msg)
+
+
+def staged(model: ModelProto, logger: tw.ILogger | None = None) -> tw.StagedEngine:
+    engine = tw.build(model, level=0, threads=2, timing_cache="", logger=logger or Heard())
+    assert isinstance(engine, tw.StagedEngine)
+    return engine
+
+
+def assert_as_reference(engine: tw.StagedEngine, model: ModelProto, inputs: Arrays) -> None:
+    expected = ReferenceEvaluator(model).run(None, dict(inputs))
+    for _ in range(2):
+        for actual, wanted in zip(engine(dict(inputs)).values(), expected, strict=True):
+            assert actual.dtype == wanted.dtype
+            np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_is_compiled_for_each_value_of_an_operand(rng: np.random.Generator) -> None:
+    x, axes = rng.standard_normal((2, 3, 4)).astype(np.float32), np.int64([1])
+    nodes = [node("Exp", "x", "e"), node("ReduceSum", "e axes", "s"), node("Neg", "s", "y")]
+    model = model_of(nodes, {"x": x, "axes": axes}, ["y"])
+    with staged(model) as engine:
+        for value in (1, 2, 1, -1):
+            assert_as_reference(engine, model, {"x": x, "axes": np.int64([value])})
+        assert len(engine.engines) == 3
+        assert not engine.hosted
+
+
+def test_what_follows_from_data_runs_on_the_host_between_native_programs(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Relu", "x", "a"),
+        node("NonZero", "a", "where", name="find"),
+        node("Transpose", "where", "places", perm=[1, 0]),
+        node("GatherND", "a places", "found"),
+        node("Exp", "found", "y"),
+        node("Shape", "found", "count"),
+    ]
+    x = rng.standard_normal((5, 4)).astype(np.float32)
+    model = model_of(nodes, {"x": x}, ["y", "count"])
+    with staged(model) as engine:
+        for _ in range(3):
+            assert_as_reference(engine, model, {"x": rng.standard_normal((5, 4)).astype(np.float32)})
+        assert [found.operator for found in engine.hosted] == ["NonZero"]
+        assert len(engine.engines) > 1
+
+
+def test_an_operand_that_the_network_computes_ends_a_stage(rng: np.random.Generator) -> None:
+    nodes = [
+        node("ReduceMax", "n", "largest", keepdims=0),
+        node("Range", "zero largest one", "r"),
+        node("Cast", "r", "f", to=TensorProto.FLOAT),
+        node("Mul", "f scale", "y"),
+    ]
+    constants = {"zero": np.int64(0), "one": np.int64(1), "scale": np.float32(0.5)}
+    model = model_of(nodes, {"n": (TensorProto.INT64, [100])}, ["y"], constants=constants)
+    with staged(model) as engine:
+        for largest in (7, 30):
+            n = rng.integers(0, largest, 100)
+            n[5] = largest
+            assert_as_reference(engine, model, {"n": n})
+
+
+def test_branches_are_taken_at_run_time(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((2, 3)).astype(np.float32)
+
+    def branch(operator: str) -> object:
+        return helper.make_graph([node(operator, "a", "b")], operator, [], [ValueInfoProto(name="b")])
+
+    choose = node("If", "positive", "y", then_branch=branch("Sqrt"), else_branch=branch("Neg"))
+    nodes = [
+        node("Identity", "x", "a"),
+        node("ReduceSum", "x", "total", keepdims=0),
+        node("Greater", "total zero", "positive"),
+        choose,
+    ]
+    model = model_of(nodes, {"x": x}, ["y"], constants={"zero": np.float32(0)})
+    with staged(model) as engine:
+        for sign in (1, -1):
+            assert_as_reference(engine, model, {"x": (sign * np.abs(x)).astype(np.float32)})
+        assert not engine.hosted
+
+
+def test_loops_whose_end_follows_from_data_run_on_the_host(rng: np.random.Generator) -> None:
+    inner = [node("Mul", "v two", "w"), node("ReduceMax", "w", "m", keepdims=0), node("Less", "m limit", "on")]
+    infos = [[ValueInfoProto(name=name) for name in text.split()] for text in ("i c v", "on w")]
+    loop = node("Loop", "_ yes x", "y", body=helper.make_graph(inner, "body", *infos))
+    constants = {"yes": np.array(True), "two": np.float32(2), "limit": np.float32(50)}
+    model = model_of([loop, node("Neg", "y", "z")], {"x": (TensorProto.FLOAT, [4])}, ["z"], constants=constants)
+    with staged(model) as engine:
+        assert_as_reference(engine, model, {"x": rng.uniform(0.5, 2, 4).astype(np.float32)})
+        assert [found.operator for found in engine.hosted] == ["Loop"]
+
+
+def test_strings_sequences_and_absent_optionals_pass_the_boundary(rng: np.random.Generator) -> None:
+    words = model_of([node("StringConcat", "a b", "y")], {"a": (TensorProto.STRING, [2]), "b": (8, [2])}, ["y"])
+    with staged(words) as engine:
+        given = {"a": np.array(["x", "y"], object), "b": np.array(["1", "2"], object)}
+        assert list(engine(given)["y"]) == ["x1", "y2"]
+    tensors = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    joined = model_of([node("ConcatFromSequence", "s", "c", axis=0), node("Neg", "c", "y")], {}, ["y"])
+    joined.graph.input.append(tensors)
+    parts = [rng.standard_normal((rows, 2)).astype(np.float32) for rows in (1, 3)]
+    with staged(joined) as engine:
+        np.testing.assert_array_equal(engine({"s": parts})["y"], -np.concatenate(parts))
+        assert len(engine.engines) == 1
+
+
+def test_constants_and_inputs_are_outputs(rng: np.random.Generator) -> None:
+    x, k = rng.standard_normal((2, 3)).astype(np.float32), np.int64([-1])
+    nodes = [node("Unsqueeze", "x k", "y"), node("Identity", "x", "z"), node("Shape", "y", "s")]
+    model = model_of(nodes, {"x": x, "k": k}, ["y", "z", "s", "w"], constants={"w": np.float32([4])})
+    with staged(model) as engine:
+        assert_as_reference(engine, model, {"x": x, "k": k})
+
+
+def test_one_warning_names_the_nodes_and_strict_refuses() -> None:
+    model = model_of([node("ReduceSum", "x axes", "y", name="sum")], {"x": (1, [2, 3]), "axes": (7, [1])}, ["y"])
+    heard = Heard()
+    with staged(model, heard) as engine:
+        engine({"x": np.ones((2, 3), np.float32), "axes": np.int64([0])})
+    assert len(heard.warnings) == 1
+    assert "ReduceSum" in heard.warnings[0]
+    assert "'sum'" in heard.warnings[0]
+    with pytest.raises(UnsupportedNodes, match="axes has to be known"):
+        tw.build(model, level=0, strict=True)
+
+
+def test_wrong_models_and_inputs_are_refused(rng: np.random.Generator) -> None:
+    model = model_of([node("ReduceSum", "x axes", "y")], {"x": (1, [2, 3]), "axes": (7, [1])}, ["y"])
+    x, axes = rng.standard_normal((2, 3)).astype(np.float32), np.int64([0])
+    with staged(model) as engine:
+        with pytest.raises(ExecutionError, match="expected a dict with the inputs 'x', 'axes', found 'x'"):
+            engine({"x": x})
+        with pytest.raises(ExecutionError, match=r"input 'x' .*expected float32\[2×3\], found float64"):
+            engine({"x": x.astype(np.float64), "axes": axes})
+        with pytest.raises(ExecutionError, match=r"input 'x' .*found \[3, 2\]"):
+            engine({"x": x.T, "axes": axes})
+        with pytest.raises(ExecutionError, match="axes: 5 is outside"):
+            engine({"x": x, "axes": np.int64([5])})
+        with pytest.raises(BuildError, match="cannot be saved as a plan"):
+            engine.save("engine.plan")
+    with pytest.raises(ExecutionError, match="is closed"):
+        engine({"x": x, "axes": axes})
+    unknown = model_of([node("Mystery", "x", "y", domain="com.example")], {"x": x}, ["y"], domains={"com.example": 1})
+    with pytest.raises(ExecutionError, match=r"com\.example\.Mystery.*no such operator is supported"):
+        staged(unknown)({"x": x})
+    with pytest.raises(ImportFailure, match="do not broadcast"):
+        staged(model_of([node("Add", "x w", "y")], {"x": x}, ["y"], constants={"w": np.float32([1, 2])}))
