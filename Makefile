@@ -5,13 +5,16 @@
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
+#   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-torch test-conformance test-tensorflow format clean
+.PHONY: demo test lint test-torch test-conformance test-tensorflow test-networks format clean
 
 JOBS ?= 2
+SECONDS ?= 600
+FOLDER ?= .networks
 VENV := .venv
 TORCH_VENV := .venv-torch
 TENSORFLOW_VENV := .venv-tensorflow
@@ -47,6 +50,9 @@ test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 
 test-conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance
+
+test-networks: $(VENV)/.installed-test
+	cd tests && ../$(BIN)/python -m networks --seconds $(SECONDS) --folder $(abspath $(FOLDER))
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix-only

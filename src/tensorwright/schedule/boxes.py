@@ -116,7 +116,7 @@ def touched(region: Region, kernel: Kernel) -> Touched | None:
         return None
     output = boxes_of(kernel.writes, kernel.tasks)
     physical = static(kernel.output.physical_shape(shape))
-    if physical is None or prod(output.shape) != prod(physical):
+    if physical is None or prod(output.shape) != prod(physical) or 0 in physical:
         return None
     view = _View.of(region, kernel, output, physical)
     loads: dict[int, list[Load]] = {}

@@ -1,0 +1,1 @@
+"""A generator of random networks, and what judges how the project computes them."""

@@ -1,0 +1,193 @@
+"""Checks networks of one seed after the other in a process for each core, until the time is over."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tensorwright.base.files import replacing
+
+NETWORK_SECONDS = 120.0
+SHRINK_SECONDS = 60.0
+NETWORKS_OF_A_PROCESS = 400
+"""Then a fresh one begins, so that memory that other packages never give back does not add up."""
+
+SHRUNK_OF_A_KIND = 3
+SHRUNK_DIFFERENCES = 24
+KEPT_OF_A_KIND = 200
+SAVED_EVERY = 20.0
+
+
+@dataclass
+class Tally:
+    """What was found so far; saved in a folder, from which a later run goes on."""
+
+    next: int = 0
+    seconds: float = 0.0
+    networks: int = 0
+    comparisons: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    runtime: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Tally:
+        if not path.exists():
+            return cls()
+        known = json.loads(path.read_text())
+        counters = {name: Counter(known.pop(name)) for name in ("outcomes", "kinds", "runtime")}
+        return cls(**known, **counters)
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as file:
+            file.write(json.dumps(vars(self), indent=1).encode())
+
+    def add(self, seed: int, found: Mapping[str, object]) -> None:
+        outcome, kind = str(found["outcome"]), str(found["kind"])
+        self.networks += 1
+        self.comparisons += int(str(found["comparisons"]))
+        self.outcomes[outcome] += 1
+        if found["runtime"]:
+            self.runtime[str(found["runtime"])[:80]] += 1
+        if outcome != "equal":
+            self.kinds[kind] += 1
+            kept = self.examples.setdefault(kind, [])
+            if len(kept) < KEPT_OF_A_KIND:
+                kept.append({"seed": seed, "detail": str(found["detail"])[:500]})
+
+    def table(self) -> str:
+        rate = self.networks / max(self.seconds, 1e-9)
+        lines = [
+            f"{self.networks} networks in {self.seconds:.0f} s ({rate:.1f} a second), {self.comparisons} comparisons",
+            *(f"{count:8} {outcome}" for outcome, count in self.outcomes.most_common()),
+            "of which:",
+        ]
+        for kind, count in self.kinds.most_common(40):
+            seeds = ", ".join(str(example["seed"]) for example in self.examples[kind][:4])
+            lines.append(f"{count:8} {kind} (seeds {seeds})")
+        lines.append("not judged by ONNX Runtime, which said:")
+        lines += [f"{count:8} {reason}" for reason, count in self.runtime.most_common(20)]
+        return "\n".join(lines)
+
+
+class Driver:
+    """The processes and what they found."""
+
+    def __init__(self, folder: Path, seconds: float, jobs: int, first: int) -> None:
+        self._folder = folder
+        self._path = folder / "tally.json"
+        self._tally = Tally.load(self._path)
+        self._tally.next = max(self._tally.next, first)
+        self._jobs = jobs
+        self._deadline = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._shrunk: Counter[str] = Counter()
+
+    def run(self) -> Tally:
+        """Returns at the deadline, or a second later."""
+        before, start = self._tally.seconds, time.monotonic()
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._jobs)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(min(SAVED_EVERY, max(0.1, self._deadline - time.monotonic())))
+            with self._lock:
+                self._tally.seconds = before + time.monotonic() - start
+                self._tally.save(self._path)
+        return self._tally
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _work(self) -> None:
+        while self._left() > 0:
+            with Worker() as worker:
+                for _ in range(NETWORKS_OF_A_PROCESS):
+                    if self._left() <= 0 or not self._one(worker):
+                        break
+
+    def _one(self, worker: Worker) -> bool:
+        """Check one network; whether the process can go on."""
+        with self._lock:
+            seed = self._tally.next
+            self._tally.next += 1
+        limit = min(NETWORK_SECONDS, self._left())
+        found = worker.ask(seed, limit)
+        if found is None and limit < NETWORK_SECONDS and self._left() <= 0:
+            return False
+        verdict = found or worker.failure()
+        with self._lock:
+            self._tally.add(seed, verdict)
+        if verdict["outcome"] not in ("equal", "refused"):
+            self._shrink(seed, verdict)
+        return found is not None
+
+    def _shrink(self, seed: int, verdict: Mapping[str, object]) -> None:
+        kind = str(verdict["kind"])
+        with self._lock:
+            most = SHRUNK_DIFFERENCES if verdict["outcome"] == "different" else SHRUNK_OF_A_KIND
+            if self._shrunk[kind] >= most or self._left() < 5:
+                return
+            self._shrunk[kind] += 1
+        seconds = min(SHRINK_SECONDS, self._left() - 4)
+        command = [sys.executable, "-m", "networks", "--seed", str(seed), "--shrink", str(seconds)]
+        with (self._folder / f"seed-{seed}.txt").open("wb") as file:
+            try:
+                subprocess.run(command, stdout=file, stderr=file, timeout=self._left(), check=False, cwd=_folder())
+            except subprocess.TimeoutExpired:
+                file.write(b"\nnot shrunk in time\n")
+
+
+class Worker:
+    """A process that checks one network after the other."""
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "networks", "--serve"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_folder()
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, seed: int, seconds: float) -> dict[str, object] | None:
+        """The verdict on a network; None if the process ended or the time did."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(f"{seed}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        line = self._process.stdout.readline() if ready else b""
+        return dict(json.loads(line)) if line.endswith(b"\n") else None
+
+    def failure(self) -> dict[str, object]:
+        """What to note of a process that gave no verdict."""
+        time.sleep(0.1)
+        status = self._process.poll()
+        detail = "took too long" if status is None else f"the process ended with exit status {status}"
+        return {"outcome": "crashed", "kind": f"crashed: {detail}", "detail": detail, "comparisons": 0, "runtime": ""}
+
+
+def _folder() -> str:
+    """Where `python -m networks` is found."""
+    return str(Path(__file__).parent.parent)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,38 @@
+"""Networks that random ones were made smaller to when they were computed wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from networks.checking import check
+from networks.network import Attribute, Constant, Network, Node, Tensor
+from networks.running import MAIN, Configuration
+
+
+def tensor(name: str, *shape: int, dtype: str = "float32", low: float = -1.0, high: float = 1.0) -> Tensor:
+    return Tensor(name, dtype, tuple((extent,) for extent in shape), low, high, is_exact=True)
+
+
+def node(operator: str, operands: str, *results: Tensor, **attributes: Attribute) -> Node:
+    return Node(operator, tuple(operands.split()), results, tuple(attributes.items()))
+
+
+def integers(name: str, *elements: int) -> Constant:
+    return Constant(tensor(name, len(elements), dtype="int64"), elements=elements)
+
+
+NOTHING = Network(
+    (tensor("x", 2, 1, 0),),
+    (integers("shape", -1),),
+    (node("Reshape", "x shape", tensor("t", 0)), node("Tanh", "t", tensor("y", 0))),
+    ("y",),
+)
+
+FOUND: dict[str, tuple[Network, Configuration]] = {"a view of nothing": (NOTHING, MAIN)}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_before(name: str) -> None:
+    network, configuration = FOUND[name]
+    verdict = check(network, [configuration], 0)
+    assert verdict.outcome == "equal", verdict.detail
