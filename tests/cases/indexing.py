@@ -23,6 +23,7 @@ LENGTH = symbol("length", 1, 5, 20)
 VALUES = {"batch": 3, "length": 7}
 OFF_ON = Fixed(np.array([-0.5, 2.0], dtype=np.float32))
 TIES = np.array([[1, 3, 3, 0, 1], [2, 2, 2, 2, 2], [0, 0, -1, -1, 5]], dtype=np.float32)
+GAPS = np.array([[1, np.nan, 3, np.nan, 1], [np.nan] * 5, [np.inf, np.nan, -np.inf, 0, 2]], dtype=np.float32)
 REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 CASES = (
@@ -47,6 +48,8 @@ CASES = (
     Case("smallest", TopKIndices(3, 0, largest=False), (f32(7, 4),)),
     Case("all", TopKIndices(5, 1), (Fixed(TIES),)),
     Case("ties-smallest", TopKIndices(4, 1, largest=False), (Fixed(TIES),)),
+    Case("nan", TopKIndices(4, 1), (Fixed(GAPS),)),
+    Case("nan-smallest", TopKIndices(4, 1, largest=False), (Fixed(GAPS),)),
     Case("int", TopKIndices(4, 1), (Operand(INT32, (2, 9), -3, 4),)),
     Case("symbolic", TopKIndices(3, 1), (f32(BATCH, LENGTH),), symbols=VALUES),
     Case("upper", Trilu(upper=True), (f32(2, 5, 7),)),

@@ -175,7 +175,7 @@ class OneHot(Op):
 class TopKIndices(Op):
     """The positions, int64, of the k largest (or smallest) elements along an axis, best first.
 
-    Of equal elements the one with the lower index comes first. NaN has no place in the order.
+    Of equal elements the one with the lower index comes first. NaN counts as larger than every number.
     """
 
     k: Dim
@@ -209,14 +209,26 @@ class TopKIndices(Op):
             return Load(0, (*index[: self.axis], at, *index[self.axis + 1 :]), x.dtype)
 
         own, other = element(expression(candidate)), element(expression(rival))
-        ahead = call("less", own, other) if self.largest else call("less", other, own)
+        ahead = _below(own, other) if self.largest else _below(other, own)
         first = compare("less", expression(rival), expression(candidate))
-        better = call("or", ahead, call("and", call("equal", own, other), first))
+        better = call("or", ahead, call("and", _alike(own, other), first))
         one, zero = constant(1, INT64), constant(0, INT64)
         rank = Reduce("add", (rival,), call("select", better, one, zero), INT64)
         here = call("equal", rank, IndexValue(index[self.axis]))
         chosen = call("select", here, IndexValue(expression(candidate)), zero)
         return Computation(variables, Reduce("add", (candidate,), chosen, INT64))
+
+
+def _below(a: Scalar, b: Scalar) -> Scalar:
+    """Whether a comes before b in an order in which NaN is last."""
+    if not a.dtype.is_float:
+        return call("less", a, b)
+    return call("and", call("not", call("is_nan", a)), call("not", call("less_equal", b, a)))
+
+
+def _alike(a: Scalar, b: Scalar) -> Scalar:
+    equal = call("equal", a, b)
+    return call("or", equal, call("and", call("is_nan", a), call("is_nan", b))) if a.dtype.is_float else equal
 
 
 @dataclass(frozen=True, eq=False)

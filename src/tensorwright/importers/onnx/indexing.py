@@ -10,6 +10,7 @@ from tensorwright.graph.graph import Value
 from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import indexing as ops
+from tensorwright.tensor.dim import bounds
 from tensorwright.tensor.dtype import INT64
 
 
@@ -68,10 +69,17 @@ REDUCTIONS: Mapping[str, ops.ScatterReduction] = {
 
 
 def Compress(node: Node, x: Value, condition: Value, *, axis: int | None = None) -> Value:
+    """A condition that is longer than the axis has no meaning beyond it."""
     picked = np.flatnonzero(node.data(condition, "the condition of Compress"))
     if axis is None:
         x = node.reshape(x, (x.type.elements,))
-    return node.apply(ops.Gather(node.axis(axis or 0, x.type.rank)), x, node.constant(picked, INT64))
+    own = node.axis(axis or 0, x.type.rank)
+    extent = x.type.shape[own]
+    if isinstance(extent, int):
+        picked = picked[picked < extent]
+    elif picked.size and picked[-1] >= bounds(extent)[0]:
+        node.unsupported(f"a condition of {picked[-1] + 1} elements for an axis of extent {extent}")
+    return node.apply(ops.Gather(own), x, node.constant(picked, INT64))
 
 
 def NonZero(node: Node, x: Value) -> Value:
