@@ -65,6 +65,44 @@ def test_what_follows_from_data_runs_on_the_host_between_native_programs(rng: np
         assert len(engine.engines) > 1
 
 
+def test_what_follows_changing_sizes_is_compiled_for_all_of_them(rng: np.random.Generator) -> None:
+    """The size of what was found comes back as an operand: it is a symbol there, not a value to compile for."""
+    nodes = [
+        node("NonZero", "x", "where"),
+        node("Transpose", "where", "places", perm=[1, 0]),
+        node("GatherND", "x places", "found"),
+        node("Shape", "found", "count"),
+        node("Concat", "count two", "shape", axis=0),
+        node("Unsqueeze", "found last", "column"),
+        node("Expand", "column shape", "pairs"),
+        node("Compress", "pairs keep", "kept", axis=1),
+        node("Concat", "count one", "target", axis=0),
+        node("Reshape", "kept target", "z"),
+        node("Exp", "z", "y"),
+    ]
+    constants = {"two": np.int64([2]), "one": np.int64([1]), "last": np.int64([1])}
+    types = {"x": (TensorProto.FLOAT, [6, 5]), "keep": (TensorProto.BOOL, [2])}
+    model = model_of(nodes, types, ["y"], constants=constants)
+    with staged(model) as engine:
+        for count in (3, 9, 4, 12, 30, 5, 9):
+            x = np.zeros(30, np.float32)
+            x[rng.permutation(30)[:count]] = rng.uniform(0.5, 2, count)
+            assert_as_reference(engine, model, {"x": x.reshape(6, 5), "keep": np.array([False, True])})
+            if count == 4:
+                compiled = len(engine.engines)
+        assert len(engine.engines) <= compiled + 3
+
+
+def test_declared_symbols_are_compiled_once(rng: np.random.Generator) -> None:
+    nodes = [node("Exp", "x", "e"), node("ReduceSum", "e axes", "y")]
+    model = model_of(nodes, {"x": (TensorProto.FLOAT, ["n", 3]), "axes": (TensorProto.INT64, [1])}, ["y"])
+    with staged(model) as engine:
+        for rows in (1, 2, 5, 16, 20):
+            x = rng.standard_normal((rows, 3)).astype(np.float32)
+            assert_as_reference(engine, model, {"x": x, "axes": np.int64([1])})
+        assert len(engine.engines) == 2
+
+
 def test_an_operand_that_the_network_computes_ends_a_stage(rng: np.random.Generator) -> None:
     nodes = [
         node("ReduceMax", "n", "largest", keepdims=0),

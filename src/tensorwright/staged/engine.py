@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -13,34 +13,49 @@ import numpy as np
 from tensorwright.base.errors import BuildError, ExecutionError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.importers.onnx.parts import Part, PartialModel
+from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
+from tensorwright.staged.forms import History, matches
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
     from tensorwright.tensor.dtype import DType
 
-MOST_STAGES = 64
+MOST_VARIANTS = 32
 """So many variants of what follows a stage are kept; the oldest makes room."""
+MOST_REMEMBERED = 4096
+"""For so many shapes it is remembered which variant fits."""
 
 Key = tuple[object, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A stage, the forms of what it takes and the values of operands that it was made for."""
+
+    forms: Mapping[str, Form]
+    literals: Mapping[str, object]
+    stage: Stage
+
+
 @dataclass(eq=False)
 class Stage:
-    """A part of the network with the engine of its native program, and the stages known to follow it.
+    """A part of the network with the engine of its native program, and what is known of the stages that follow it.
 
-    literals: by the types of what is known, the names whose values the next part has to be translated for.
+    variants: what may follow, the newest last. found: which of them, by the exact types and shapes of what is known;
+    a stage that was made for values of operands is found by these, too, whose names `asked` has.
     """
 
     part: Part
     engine: Engine | None
-    literals: dict[Key, tuple[str, ...]] = field(default_factory=dict)
-    followers: dict[Key, Stage] = field(default_factory=dict)
+    variants: list[Variant] = field(default_factory=list)
+    found: dict[Key, Stage] = field(default_factory=dict)
+    asked: dict[Key, tuple[str, ...]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
 
     def close(self) -> None:
-        for follower in self.followers.values():
-            follower.close()
+        for variant in self.variants:
+            variant.stage.close()
         if self.engine is not None:
             self.engine.close()
 
@@ -48,9 +63,11 @@ class Stage:
 class StagedEngine:
     """Runs a model in stages: of each, what can be compiled is one native program, the rest runs on the host.
 
-    It is called like an `Engine`. A stage is compiled when it is first reached with tensors of its types and shapes,
-    and with the values of those operands on which its shapes or its course depend (axes, repeats, a condition); what
-    is compiled is kept. Nothing of this can be saved as a plan: it needs the model and the compiler.
+    It is called like an `Engine`. A stage is compiled when it is first reached with tensors of its types and ranks, and
+    with the values of those operands on which its shapes or its course depend (axes, repeats, a condition); what is
+    compiled is kept. Where shapes are seen to change, it is compiled once more, for all of them.
+
+    Nothing of this can be saved as a plan: it needs the model and the compiler.
     """
 
     def __init__(self, model: PartialModel, config: BuildConfig) -> None:
@@ -132,7 +149,7 @@ class StagedEngine:
         with self._lock:
             self._closed = True
             self._start.close()
-            self._start.followers.clear()
+            self._start.variants.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -148,28 +165,62 @@ class StagedEngine:
         while stack:
             stage = stack.pop()
             yield stage
-            stack.extend(stage.followers.values())
+            stack.extend(variant.stage for variant in stage.variants)
 
     def _following(self, stage: Stage, known: Mapping[str, Known]) -> Stage:
         types: Key = tuple((name, _type_key(known[name])) for name in sorted(known))
-        while True:
-            literals = stage.literals.get(types, ())
-            key = (*types, *((name, _content(known[name])) for name in literals))
-            found = stage.followers.get(key)
-            if found is not None:
-                return found
-            part = self._model.part(stage.part.after, known, frozenset(literals))
-            if not part.asks:
-                break
-            stage.literals[types] = tuple(sorted({*literals, *part.asks}))
-        return self._remembered(stage, key, part)
+        names = stage.asked.get(types)
+        found = None if names is None else stage.found.get((*types, *_contents(known, names)))
+        if found is None:
+            variant = self._fitting_variant(stage, known) or self._new_variant(stage, known)
+            stage.asked[types], found = tuple(sorted(variant.literals)), variant.stage
+            stage.found[*types, *_contents(known, stage.asked[types])] = found
+        return found
 
-    def _remembered(self, stage: Stage, key: Key, part: Part) -> Stage:
-        if len(stage.followers) >= MOST_STAGES:
-            stage.followers.pop(next(iter(stage.followers))).close()
+    def _fitting_variant(self, stage: Stage, known: Mapping[str, Known]) -> Variant | None:
+        return next((variant for variant in reversed(stage.variants) if _fits(variant, known)), None)
+
+    def _new_variant(self, stage: Stage, known: Mapping[str, Known]) -> Variant:
+        """For all shapes that may come, if that is no harder than for those that are here."""
+        exact: dict[str, Form] = {name: form_of(value) for name, value in known.items()}
+        forms = self._declared(exact, known) if stage is self._start else stage.history.generalised(exact)
+        part, literals = self._translated(stage, exact, known)
+        if forms != exact:
+            general, its_literals = self._translated(stage, forms, known)
+            if general.refused <= part.refused and set(its_literals) <= set(literals):
+                part, literals = general, its_literals
+            else:
+                forms = exact
         engine = Engine(build(part.graph, self._config), self._config.allocator) if part.graph.outputs else None
-        stage.followers[key] = Stage(part, engine)
-        return stage.followers[key]
+        values = {name: _content(known[name]) for name in literals}
+        variant = Variant(forms, values, Stage(part, engine))
+        self._make_room(stage)
+        stage.variants.append(variant)
+        return variant
+
+    def _translated(
+        self, stage: Stage, forms: Mapping[str, Form], known: Mapping[str, Known]
+    ) -> tuple[Part, frozenset[str]]:
+        """The next part, and the names for whose values it had to be made."""
+        literals = frozenset[str]()
+        while True:
+            part = self._model.part(stage.part.after, forms, {name: known[name] for name in literals})
+            if not part.asks:
+                return part, literals
+            literals |= part.asks
+
+    def _declared(self, exact: Mapping[str, Form], known: Mapping[str, Known]) -> dict[str, Form]:
+        """Inputs as the model declares them, or as they are where they are outside of that."""
+        forms: dict[str, Form] = {name: self._model.inputs[name] or exact[name] for name in exact}
+        return forms if matches(forms, known) else dict(exact)
+
+    def _make_room(self, stage: Stage) -> None:
+        if len(stage.variants) >= MOST_VARIANTS:
+            oldest = stage.variants.pop(0).stage
+            oldest.close()
+            stage.found = {key: follower for key, follower in stage.found.items() if follower is not oldest}
+        if len(stage.found) >= MOST_REMEMBERED:
+            stage.found.clear()
 
     def _run(self, stage: Stage, known: dict[str, Known]) -> dict[str, Known]:
         part, position = stage.part, stage.part.after
@@ -225,6 +276,15 @@ def _content(value: Known) -> object:
     if isinstance(value, np.ndarray):
         return value.tobytes()
     return tuple(_content(item) for item in value) if isinstance(value, list) else None
+
+
+def _contents(known: Mapping[str, Known], names: Iterable[str]) -> Key:
+    return tuple((name, _content(known[name])) for name in names)
+
+
+def _fits(variant: Variant, known: Mapping[str, Known]) -> bool:
+    same = all(_content(known[name]) == content for name, content in variant.literals.items())
+    return same and matches(variant.forms, known)
 
 
 def _contiguous(value: Known) -> np.ndarray[Any, Any]:

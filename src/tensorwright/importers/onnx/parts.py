@@ -16,6 +16,7 @@ from onnx import ModelProto, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Input, Value, constant_value, input_value, is_constant, weights_in
+from tensorwright.importers.contents import contents_of
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.host import HostNode, Known, host_node
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
@@ -23,6 +24,7 @@ from tensorwright.importers.onnx.node import Term
 from tensorwright.importers.onnx.read import read_model
 from tensorwright.importers.onnx.scope import Absent, Meaning, Widened, node_names
 from tensorwright.importers.onnx.translate import Refusal, Translator
+from tensorwright.tensor.dim import Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -30,6 +32,32 @@ from tensorwright.tensor.weights import weights_of
 LARGEST_OPERAND = 64
 """A part is translated for the values of an operand with at most so many elements; with more, the node that asks for
 them runs on the host."""
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """What no kernel can take, such as strings."""
+
+    reason: str
+
+
+Form = TensorType | tuple["Form", ...] | Opaque | None
+"""What is said of a known thing before its values: the type of a tensor (dimensions may be symbolic), the forms of the
+items of a sequence; None for an absent optional."""
+
+
+def form_of(known: Known) -> Form:
+    """The form of something known, all dimensions fixed."""
+    if known is None:
+        return None
+    if isinstance(known, list):
+        return tuple(form_of(item) for item in known)
+    if not isinstance(known, np.ndarray):
+        return Opaque(f"a {type(known).__name__} is no tensor")
+    try:
+        return TensorType(dtype_of(known.dtype), known.shape)
+    except NetworkError:
+        return Opaque(f"element type {known.dtype.name} is not supported")
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,7 @@ class Part:
     """See the module.
 
     asks: names whose values the part has to be translated for; if there are any, nothing else of it counts.
+    refused: the numbers of the nodes that cannot be translated yet.
     graph: what is translated. feeds: its inputs. results: what it gives, by name.
     hosted: what runs on the host afterwards. after: what remains then. kept: the names that are needed from then on.
     """
@@ -75,6 +104,7 @@ class Part:
     hosted: tuple[HostNode, ...] = ()
     after: Position = Position(())
     kept: frozenset[str] = frozenset()
+    refused: frozenset[int] = frozenset()
 
     def known_from(self, outputs: Mapping[str, Known], known: Mapping[str, Known]) -> dict[str, Known]:
         """All results, from the outputs of the graph and what was known before."""
@@ -142,15 +172,25 @@ class PartialModel:
     def is_constant(self, name: str, position: Position) -> bool:
         return name in self._constants or name in position.constants
 
-    def part(self, position: Position, known: Mapping[str, Known], literal: frozenset[str]) -> Part:
-        """The next part, for tensors of the types (not the values) of those in `known`, but the values of `literal`.
+    def part(self, position: Position, forms: Mapping[str, Form], literals: Mapping[str, Known]) -> Part:
+        """The next part.
+
+        Args:
+            position: from where on.
+            forms: of all that is known.
+            literals: the values of some of it, for which the part is made.
 
         Raises:
             ImportFailure: no node that remains can be translated or run on the host.
         """
         entries: dict[Value, Feed] = {}
+        made_again = {name for number in position.remaining for name in self._model.graph.node[number].output}
         scope: dict[str, Meaning] = dict(self._constants)
-        scope |= {name: _meaning(name, value, name in literal, entries) for name, value in known.items()}
+        for name, form in forms.items():
+            if name in literals:
+                scope[name] = _literal(name, literals[name])
+            elif name not in made_again:
+                scope[name] = _meaning(name, form, entries)
         scope |= position.constants
         refusals = self._translator.translate(scope, position.remaining)
         asks, hosted = self._sorted(refusals, scope, entries)
@@ -189,19 +229,33 @@ class PartialModel:
         ]
         absent = {output for number in open_numbers for output in nodes[number].output}
         ready = [refusal for refusal in hosted if not self._uses[refusal.number] & absent]
-        if not ready and len(open_numbers) == len(position.remaining) and open_numbers:
-            raise ImportFailure(f"{self._source.label}: {'; '.join(refusal.reason for refusal in refusals)}")
         done = {refusal.number for refusal in ready}
-        remaining = tuple(number for number in open_numbers if number not in done)
-        wanted = self.needed(Position(tuple(open_numbers)))
-        made = {o for n in set(position.remaining) - set(open_numbers) for o in nodes[n].output if o in wanted}
+        translated = [number for number in position.remaining if number not in open_numbers]
+        waiting = [number for number in open_numbers if number not in done]
+        remaining = tuple(sorted([*waiting, *self._again(waiting, translated, scope)]))
+        if remaining == position.remaining:
+            raise ImportFailure(f"{self._source.label}: {'; '.join(refusal.reason for refusal in refusals)}")
+        wanted = self.needed(Position((*open_numbers, *remaining)))
+        made = {o for n in translated for o in nodes[n].output if o in wanted}
         terms: dict[str, Term] = {name: _term(scope[name]) for name in sorted(made)}
         constants = {name: term for name, term in terms.items() if all(map(is_constant, _values(term)))}
         after = Position(remaining, {**position.constants, **constants})
         results = {name: term for name, term in terms.items() if name not in constants}
         graph, feeds = _graph(self.name, results, entries)
         on_host = [host_node(nodes[r.number], self._model, self._names, r.reason) for r in ready]
-        return Part(frozenset(), graph, feeds, results, tuple(on_host), after, self.needed(after))
+        refused = frozenset(refusal.number for refusal in refusals)
+        return Part(frozenset(), graph, feeds, results, tuple(on_host), after, self.needed(after), refused)
+
+    def _again(self, waiting: Iterable[int], translated: Sequence[int], scope: Mapping[str, Meaning]) -> list[int]:
+        """The nodes that give symbolic dimensions to others: those are known only while their sources are."""
+        wanted = set[str]().union(*(self._uses[number] for number in waiting))
+        again = []
+        for number in reversed(translated):
+            outputs = [name for name in self._model.graph.node[number].output if name]
+            if wanted & set(outputs) and all(_is_symbolic(scope[name]) for name in outputs):
+                again.append(number)
+                wanted |= self._uses[number]
+        return again
 
 
 def _type(resolver: InputShapes, value: object) -> TensorType | None:
@@ -212,27 +266,32 @@ def _type(resolver: InputShapes, value: object) -> TensorType | None:
         return None
 
 
-def _meaning(
-    name: str, known: Known, is_literal: bool, entries: dict[Value, Feed], path: tuple[int, ...] = ()
-) -> Meaning:
-    if known is None:
+def _meaning(name: str, form: Form, entries: dict[Value, Feed], path: tuple[int, ...] = ()) -> Meaning:
+    if form is None:
         return None
-    if isinstance(known, list):
-        items = [_meaning(name, item, is_literal, entries, (*path, number)) for number, item in enumerate(known)]
-        refused = next((item for item in items if isinstance(item, Absent)), None)
-        return tuple(_term(item) for item in items) if refused is None else refused
-    if not isinstance(known, np.ndarray):
-        return Absent(f"tensor '{name}' is a {type(known).__name__}")
-    try:
-        dtype = dtype_of(known.dtype)
-    except NetworkError:
-        return Absent(f"element type {known.dtype.name} of tensor '{name}' is not supported")
-    if is_literal:
-        return constant_value(weights_of(known), name)
+    if isinstance(form, Opaque):
+        return Absent(f"tensor '{name}': {form.reason}")
+    if isinstance(form, tuple):
+        return _sequence([_meaning(name, item, entries, (*path, number)) for number, item in enumerate(form)])
     binding = name + "".join(f"[{number}]" for number in path)
-    value = input_value(binding, TensorType(dtype, known.shape))
+    value = input_value(binding, form)
     entries[value] = Feed(binding, name, path)
     return value
+
+
+def _literal(name: str, known: Known) -> Meaning:
+    if isinstance(known, list):
+        return _sequence([_literal(name, item) for item in known])
+    return None if known is None else constant_value(weights_of(known), name)  # type: ignore[arg-type]
+
+
+def _sequence(items: Sequence[Meaning]) -> Meaning:
+    refused = next((item for item in items if isinstance(item, Absent)), None)
+    return tuple(_term(item) for item in items) if refused is None else refused
+
+
+def _is_symbolic(meaning: Meaning) -> bool:
+    return isinstance(meaning, Value) and not is_constant(meaning) and contents_of(meaning) is not None
 
 
 def _graph(name: str, results: Mapping[str, Term], entries: Mapping[Value, Feed]) -> tuple[Graph, tuple[Feed, ...]]:
@@ -241,8 +300,17 @@ def _graph(name: str, results: Mapping[str, Term], entries: Mapping[Value, Feed]
     outputs = [(label, value) for value, label in named.items() if not is_constant(value) and value not in entries]
     inner = Graph((), tuple(outputs)).order()
     inputs = dict.fromkeys([v for v in inner if isinstance(v.op, Input)] + [v for v in named if v in entries])
+    for value in entries:  # Operators may use a symbol that none of their operands shows.
+        if _stated([value]) - _stated(inputs):
+            inputs[value] = None
     pairs = tuple((entries[value].binding, value) for value in inputs)
     return Graph(pairs, tuple(outputs), name), tuple(entries[value] for value in inputs)
+
+
+def _stated(values: Iterable[Value]) -> set[Symbol]:
+    """The symbols that the shapes of some values show."""
+    dims = [dim for value in values for dim in value.type.shape]
+    return {symbol for dim in dims for symbol in symbols_of(dim) if dim == expression(symbol)}
 
 
 def _placed(term: Term, place: str = "") -> Iterator[tuple[str, Value]]:

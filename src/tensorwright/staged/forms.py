@@ -1,0 +1,105 @@
+"""Forms of tensors that change from call to call, and what fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tensorwright.importers.onnx.parts import Form, form_of
+from tensorwright.runtime.bindings import bare_symbol
+from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.type import TensorType
+
+if TYPE_CHECKING:
+    from tensorwright.importers.onnx.host import Known
+
+LONGEST = 8
+"""So many forms are remembered."""
+
+
+@dataclass(eq=False)
+class History:
+    """The forms that came to a stage. Extents that changed alike are taken for one symbol."""
+
+    seen: list[dict[str, Form]] = field(default_factory=list)
+
+    def generalised(self, forms: Mapping[str, Form]) -> dict[str, Form]:
+        """The forms, with symbols for all extents that differ from those seen before; remembers them.
+
+        Tensors without elements are for themselves: no symbol has the value 0.
+        """
+        if any(0 in type.shape for form in forms.values() for type in _types(form)):
+            return dict(forms)
+        alike = [old for old in self.seen if _outline(old) == _outline(forms)]
+        self.seen = [*self.seen[1 - LONGEST :], dict(forms)]
+        columns = [_extents(old) for old in (*alike, forms)]
+        chosen = iter([_dim(extents) for extents in zip(*columns, strict=True)])
+        return {name: _replaced(form, chosen) for name, form in forms.items()}
+
+
+def matches(forms: Mapping[str, Form], known: Mapping[str, Known]) -> bool:
+    """Whether known things have these forms, for some values of the symbols in them."""
+    values: dict[str, int] = {}
+    return set(forms) == set(known) and all(_match(forms[name], known[name], values) for name in forms)
+
+
+def _match(form: Form, known: Known, values: dict[str, int]) -> bool:
+    if isinstance(form, tuple):
+        if not isinstance(known, list) or len(known) != len(form):
+            return False
+        return all(_match(item, value, values) for item, value in zip(form, known, strict=True))
+    if not isinstance(form, TensorType):
+        return form_of(known) == form
+    if not isinstance(known, np.ndarray) or known.dtype != form.dtype.numpy or known.ndim != form.rank:
+        return False
+    return all(_match_dim(dim, extent, values) for dim, extent in zip(form.shape, known.shape, strict=True))
+
+
+def _match_dim(dim: Dim, extent: int, values: dict[str, int]) -> bool:
+    found = bare_symbol(dim)
+    if found is None:
+        return not isinstance(dim, int) or dim == extent
+    return found.min <= extent <= found.max and values.setdefault(found.name, extent) == extent
+
+
+def _outline(forms: Mapping[str, Form]) -> object:
+    """The forms without extents."""
+
+    def of(form: Form) -> object:
+        if isinstance(form, tuple):
+            return tuple(of(item) for item in form)
+        return (form.dtype, form.rank) if isinstance(form, TensorType) else form
+
+    return [(name, of(form)) for name, form in forms.items()]
+
+
+def _types(form: Form) -> Iterator[TensorType]:
+    if isinstance(form, tuple):
+        for item in form:
+            yield from _types(item)
+    elif isinstance(form, TensorType):
+        yield form
+
+
+def _extents(forms: Mapping[str, Form]) -> list[Dim]:
+    return [dim for form in forms.values() for type in _types(form) for dim in type.shape]
+
+
+def _dim(extents: tuple[Dim, ...]) -> Dim:
+    """The newest extent, or a symbol if it is not the only one; its range has room for twice the largest."""
+    known = [extent for extent in extents if isinstance(extent, int)]
+    if len(set(known)) == 1:
+        return known[0]
+    name = "x".join(map(str, known))
+    return symbol(name, 1, known[-1], 1 << (2 * max(known) - 1).bit_length())
+
+
+def _replaced(form: Form, dims: Iterator[Dim]) -> Form:
+    if isinstance(form, tuple):
+        return tuple(_replaced(item, dims) for item in form)
+    if not isinstance(form, TensorType):
+        return form
+    return TensorType(form.dtype, tuple(next(dims) for _ in form.shape))
