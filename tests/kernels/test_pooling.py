@@ -70,6 +70,8 @@ SHAPES = {
     "deep": Shape((1, 3, 4, 9, 6), (3, 8, 2), (1, 1, 2), (1, 4, 1), (1, 3, 1), (1, 1, 1)),
     "line": Shape((3, 9, 41), (3,), (2,), (1,), (0,), (1,)),
     "volume": Shape((1, 5, 4, 5, 18), (2, 3, 2), (1, 2, 1), (1, 1, 0), (0, 1, 1), (1, 1, 2), tail="relu"),
+    "far-window": Shape((1, 18, 3, 7), (20, 9), (20, 9), ceil=True),
+    "far-window-padded": Shape((1, 4, 5, 20), (30, 14), (2, 2), (14, 6), (15, 5)),
     "point": Shape((2, 16, 5, 5), (1, 1), (2, 2)),
 }
 
@@ -78,14 +80,17 @@ SHAPES = {
 @pytest.mark.parametrize(
     ("name", "mode"),
     [(name, mode) for name in SHAPES for mode in ("max", "average")]
-    + [(name, "include") for name in ("3x3-even", "ceil-padded", "ceil-dilated", "far-padding", "many-rows", "deep")],
+    + [
+        (name, "include")
+        for name in ("3x3-even", "ceil-padded", "ceil-dilated", "far-padding", "far-window-padded", "many-rows", "deep")
+    ],
 )
 def test_equals_reference(name: str, mode: str, target_name: str, rng: np.random.Generator) -> None:
     region = SHAPES[name].region(rng, "max" if mode == "max" else "average", mode == "include")
     target = TARGETS[target_name]
     configs = PoolingTactic().configs(region, target)
     assert {config.output.block for config in configs} == {target.float_lanes} | (
-        set() if name in ("too-wide-stride", "global") else {1}
+        set() if name in ("too-wide-stride", "global", "far-window") else {1}
     )
     for config in configs:
         kernel = PoolingTactic().emit(region, config, target)

@@ -73,22 +73,19 @@ class Pool(Op):
         if self.mode == "lp":
             powers = np.abs(x.astype(np.float64)) ** self.p
             return np.asarray(self._windows(powers, 0).astype(np.float64).sum(axis=self._tail) ** (1 / self.p))
-        counted = np.ones(x.shape[2:])
-        if self.count_include_pad:
-            counted = np.pad(counted, list(zip(self.pads_begin, self.pads_end, strict=True)), constant_values=1)
-            counts = self._windows(counted, 0, padded=True).astype(np.float64)
-        else:
-            counts = self._windows(counted, 0).astype(np.float64)
         sums = self._windows(x, 0).astype(np.float64).sum(axis=self._tail)
-        return np.asarray(sums / counts.sum(axis=self._tail))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums / self._counts(x.shape[2:]))
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         (x,) = inputs
         variables = variables_for(output.shape)
-        reduced = variables_for(self.window, "r")
+        taps = [self.taps(axis, extent, output.shape[2 + axis]) for axis, extent in enumerate(x.shape[2:])]
+        reduced = variables_for(tuple(len(some) for some in taps), "r")
         n, c, *spatial = positions(variables)
         starts = [i * s - b for i, s, b in zip(spatial, self.strides, self.pads_begin, strict=True)]
-        sources = [start + k * d for start, k, d in zip(starts, positions(reduced), self.dilations, strict=True)]
+        numbers = [k + some.start for k, some in zip(positions(reduced), taps, strict=True)]
+        sources = [start + k * d for start, k, d in zip(starts, numbers, self.dilations, strict=True)]
         guards: list[Scalar] = []
         for axis, source in enumerate(sources):
             guards += window_guard(source, x.shape[2 + axis], self.pads_begin[axis], self._reaches_beyond(axis))
@@ -105,6 +102,17 @@ class Pool(Op):
         for factor in self._reciprocal_counts(starts, x, wide):
             mean = call("mul", mean, factor)
         return Computation(variables, convert(mean, x.dtype))
+
+    def taps(self, axis: int, extent: Dim, count: Dim) -> range:
+        """The taps along a spatial axis under which something counts at some of `count` positions; at least one.
+
+        They are no more than the input of an extent and its padding are long, however large the window is.
+        """
+        before, dilation = self.pads_begin[axis], self.dilations[axis]
+        low, high = (-before, self.pads_end[axis]) if self.count_include_pad else (0, 0)
+        end = min(self.window[axis], -(-(upper_bound(extent) + high + before) // dilation))
+        first = max(0, -(((upper_bound(count) - 1) * self.strides[axis] - before - low) // dilation))
+        return range(min(first, end - 1), end) if end > 0 else range(1)
 
     def _count(self, axis: int, extent: Dim) -> Dim:
         return window_count(
@@ -147,18 +155,32 @@ class Pool(Op):
     def _tail(self) -> Ints:
         return tuple(range(-len(self.window), 0))
 
-    def _windows(self, x: Array, fill: float, padded: bool = False) -> Array:
-        """Views of all windows; with `padded`, x holds the padding already."""
+    def _counts(self, extents: Sequence[int]) -> Array:
+        """How many elements of every window count in a mean: the product of those along each axis."""
+        counts = np.ones(())
+        for axis, extent in enumerate(extents):
+            starts = np.arange(upper_bound(self._count(axis, extent))) * self.strides[axis] - self.pads_begin[axis]
+            low, high = (-self.pads_begin[axis], extent + self.pads_end[axis]) if self.count_include_pad else (0, extent)
+            first, end = (-((starts - edge) // self.dilations[axis]) for edge in (low, high))
+            taps = np.clip(end, 0, self.window[axis]) - np.clip(first, 0, self.window[axis])
+            counts = np.multiply.outer(counts, taps.astype(np.float64))
+        return counts
+
+    def _windows(self, x: Array, fill: float) -> Array:
+        """Views of all windows, without the taps that read nothing anywhere."""
         spatial = len(self.window)
-        before = (0,) * spatial if padded else self.pads_begin
-        after, counts = [], []
-        for axis, extent in enumerate(x.shape[-spatial:]):
-            inner = extent - (self.pads_begin[axis] + self.pads_end[axis] if padded else 0)
-            count = upper_bound(self._count(axis, inner))
-            reach = (count - 1) * self.strides[axis] + upper_bound(span(self.window[axis], self.dilations[axis]))
-            after.append(max(0 if padded else self.pads_end[axis], reach - extent - before[axis]))
+        window, before, after, counts = [], [], [], []
+        for axis, extent in enumerate(x.shape[2:]):
+            count = upper_bound(self._count(axis, extent))
+            taps, dilation = self.taps(axis, extent, count), self.dilations[axis]
+            skipped = taps.start * dilation - self.pads_begin[axis]
+            x = np.moveaxis(np.moveaxis(x, 2 + axis, 0)[max(0, skipped) :], 0, 2 + axis)
+            reach = (count - 1) * self.strides[axis] + upper_bound(span(len(taps), dilation))
+            window.append(len(taps))
+            before.append(max(0, -skipped))
+            after.append(max(0, reach - x.shape[2 + axis] - before[-1]))
             counts.append(slice(count))
-        view = sliding_windows(x, self.window, self.strides, before, tuple(after), self.dilations, fill)
+        view = sliding_windows(x, tuple(window), self.strides, tuple(before), tuple(after), self.dilations, fill)
         return view[(*[slice(None)] * (x.ndim - spatial), *counts)]
 
 

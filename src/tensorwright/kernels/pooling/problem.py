@@ -51,8 +51,7 @@ def pooling_of(region: Region) -> Pooling | None:
     outputs = [int(dim) for dim in anchor.type.shape[2:]]  # type: ignore[arg-type]
     if 0 in (x.type.shape[0], channels, *extents, *outputs):
         return None
-    spatial = zip(extents, outputs, op.window, op.strides, op.dilations, op.pads_begin, strict=True)
-    axes = tuple(Axis(*numbers) for numbers in spatial)
+    axes = tuple(_axis(op, number, *each) for number, each in enumerate(zip(extents, outputs, strict=True)))
     counted = tuple(
         (-before, extent + after) if op.count_include_pad else (0, extent)
         for extent, before, after in zip(extents, op.pads_begin, op.pads_end, strict=True)
@@ -62,3 +61,11 @@ def pooling_of(region: Region) -> Pooling | None:
         axes, counted = (Axis(1, 1, 1), *axes), ((0, 1), *counted)
     problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank)
     return Pooling(problem, op.mode == "max", counted)
+
+
+def _axis(op: Pool, number: int, extent: int, output: int) -> Axis:
+    """A spatial axis, without the taps that read padding at every position."""
+    taps, dilation = op.taps(number, extent, output), op.dilations[number]
+    return Axis(
+        extent, output, len(taps), op.strides[number], dilation, op.pads_begin[number] - taps.start * dilation
+    )
