@@ -159,8 +159,9 @@ class Pool(Op):
         """How many elements of every window count in a mean: the product of those along each axis."""
         counts = np.ones(())
         for axis, extent in enumerate(extents):
-            starts = np.arange(upper_bound(self._count(axis, extent))) * self.strides[axis] - self.pads_begin[axis]
-            low, high = (-self.pads_begin[axis], extent + self.pads_end[axis]) if self.count_include_pad else (0, extent)
+            before, after = self.pads_begin[axis], self.pads_end[axis]
+            starts = np.arange(upper_bound(self._count(axis, extent))) * self.strides[axis] - before
+            low, high = (-before, extent + after) if self.count_include_pad else (0, extent)
             first, end = (-((starts - edge) // self.dilations[axis]) for edge in (low, high))
             taps = np.clip(end, 0, self.window[axis]) - np.clip(first, 0, self.window[axis])
             counts = np.multiply.outer(counts, taps.astype(np.float64))

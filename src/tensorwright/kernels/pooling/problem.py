@@ -66,6 +66,4 @@ def pooling_of(region: Region) -> Pooling | None:
 def _axis(op: Pool, number: int, extent: int, output: int) -> Axis:
     """A spatial axis, without the taps that read padding at every position."""
     taps, dilation = op.taps(number, extent, output), op.dilations[number]
-    return Axis(
-        extent, output, len(taps), op.strides[number], dilation, op.pads_begin[number] - taps.start * dilation
-    )
+    return Axis(extent, output, len(taps), op.strides[number], dilation, op.pads_begin[number] - taps.start * dilation)
