@@ -10,6 +10,7 @@ from typing import ClassVar, TextIO
 
 from tensorwright.base.errors import TensorwrightError
 from tensorwright.base.fork import forkable
+from tensorwright.base.text import printable_lines
 
 
 class Severity(IntEnum):
@@ -49,7 +50,7 @@ class Logger(ILogger):
 
     def log(self, severity: Level, msg: str) -> None:
         if severity <= self.min_severity:
-            print(f"[tensorwright] {Severity(severity).name}: {msg}", file=self._stream or sys.stderr)
+            print(f"[tensorwright] {Severity(severity).name}: {printable_lines(msg)}", file=self._stream or sys.stderr)
 
     def __repr__(self) -> str:
         return f"Logger({self.min_severity.name})"

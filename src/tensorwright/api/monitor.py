@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import BuildError
+from tensorwright.base.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -98,8 +99,10 @@ class ProgressBar:
 
     def step(self, description: str) -> None:
         """One step of the phase is done."""
+        from rich.markup import escape
+
         if self._task is not None:
-            self._bar.update(self._task, advance=1, detail=description[:40])
+            self._bar.update(self._task, advance=1, detail=escape(printable(description)[:40]))
 
     def done(self) -> None:
         """The build has ended."""

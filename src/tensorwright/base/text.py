@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same for text of several lines, which stay apart."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def format_bytes(count: int) -> str:
     """A number of bytes in the unit that fits."""
     size, unit = float(count), "B"

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tensorwright.base.errors import TensorwrightError
+from tensorwright.base.text import printable_lines
 
 Entry = int | tuple[int, int, int]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")]
@@ -46,7 +47,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if debug:
                 raise
-            text = f"[bold red]error:[/] {escape(_message(error))}"
+            text = f"[bold red]error:[/] {shown(_message(error))}"
             Console(stderr=True, soft_wrap=True).print(text, highlight=False)
             raise typer.Exit(1) from None
 
@@ -64,6 +65,11 @@ def _print_what_can_be() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def shown(text: object) -> str:
+    """Text from a model or a plan as rich may print it: without markup, and nothing that a terminal obeys."""
+    return escape(printable_lines(str(text)))
 
 
 def size(text: str | None) -> int | None:
@@ -84,17 +90,6 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def number(text: str) -> tuple[str, float | bool]:
-    """A name and a number or a truth value: ``keep_prob=1.0``, ``is_training=false``."""
-    name, value = named(text)
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    try:
-        return name, int(value) if value.lstrip("-").isdigit() else float(value)
-    except ValueError:
-        raise UsageError(f"constant '{text}': expected NAME=VALUE with a number, true or false") from None
-
-
 def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
     """A name and its extents: ``x=1,3,224,224`` or ``x=1x3x224x224``; ``1:8:32`` is min, opt and max."""
     name, value = named(text)
@@ -108,8 +103,6 @@ def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
 
 def _entry(text: str) -> Entry | None:
     parts = text.strip().split(":")
-    if parts == ["-1"]:
-        return -1
     if not all(part.isdigit() for part in parts) or len(parts) not in (1, 3):
         return None
     numbers = [int(part) for part in parts]

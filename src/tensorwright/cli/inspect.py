@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
-from rich.markup import escape
 from rich.table import Table
 from typer import Argument, Option
 
 from tensorwright.api.shortcuts import graph_of
-from tensorwright.build.config import BuildConfig
+from tensorwright.base.files import replacing
+from tensorwright.base.text import format_bytes
 from tensorwright.cli.arrays import complete_inputs
-from tensorwright.cli.models import is_plan, with_shapes
-from tensorwright.cli.options import Given, with_options
+from tensorwright.cli.build import OutputNode, Shape
+from tensorwright.cli.command import UsageError, shown
+from tensorwright.cli.models import is_plan, model_shapes
 from tensorwright.cli.peak import machine_here, speed_here
-from tensorwright.cli.roofline import NEAR_ENOUGH, roof_of
+from tensorwright.cli.roofline import NEAR_ENOUGH, Roof, roof_of
 from tensorwright.cli.tables import (
     StepRow,
     console,
     findings_table,
-    format_bytes,
     plan_header,
     slow_steps,
     step_rows,
+    steps_of,
     steps_table,
+    timings,
     trials_table,
 )
 from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.graph.region import region_of
-from tensorwright.importers.options import ReadOptions
 from tensorwright.kernels.work import work
+from tensorwright.picture.page import plan_page
 from tensorwright.plan.file import read_plan
 from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.bindings import format_shape
@@ -45,26 +46,25 @@ from tensorwright.runtime.profiler import profile as profile_of
 from tensorwright.tensor.dim import tuning_value
 
 
-@with_options(ReadOptions)
 def inspect(
     source: Annotated[Path, Argument(help="A model or a plan.")],
-    options: Given,
+    shape: Shape = None,
+    output_node: OutputNode = None,
     profile: Annotated[bool, Option(help="Run the plan and show the time of each step.")] = False,
     threads: Annotated[int | None, Option(min=1, help="Threads for --profile; the plan's own by default.")] = None,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried, too.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print everything as JSON.")] = False,
+    html: Annotated[Path | None, Option(help="Write a page that shows the plan in a browser.")] = None,
 ) -> None:
     """Show the layers of a model, or the machine, memory, steps and kernels of a plan."""
-    if is_plan(source):
+    if is_plan(source) and html is not None:
+        _draw_plan(read_plan(source), profile, threads, html)
+    elif html is not None:
+        raise UsageError(f"--html shows a plan, and {source} is a model: build it first")
+    elif is_plan(source):
         _inspect_plan(read_plan(source), profile, threads, verbose, as_json)
     else:
-        said = ReadOptions(**cast("dict[str, Any]", with_shapes(source, options)))
-        _inspect_model(graph_of(source, said, BuildConfig(log=_warn)), as_json)
-
-
-def _warn(_severity: str, message: str) -> None:
-    """Messages about the model go beside the result."""
-    print(message, file=sys.stderr)
+        _inspect_model(graph_of(source, model_shapes(source, shape or ()), output_node or None), as_json)
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def _inspect_model(graph: Graph, as_json: bool) -> None:
     table.add_column("parameters", justify="right")
     table.add_column("MFLOP", justify="right")
     for row in rows:
-        cells = map(escape, (row.name, row.operator, row.output))
+        cells = map(shown, (row.name, row.operator, row.output))
         table.add_row(*cells, f"{row.parameters:,}" if row.parameters else "", f"{row.flops / 1e6:,.2f}")
     out = console()
-    out.print(f"[bold]{escape(graph.name)}[/]")
+    out.print(f"[bold]{shown(graph.name)}[/]")
     for mode, bindings in (("input", graph.inputs), ("output", graph.outputs)):
         for name, value in bindings:
-            out.print(f"{mode} {escape(f'{name}: {value.type.dtype.name} {format_shape(value.type.shape)}')}")
+            out.print(f"{mode} {shown(f'{name}: {value.type.dtype.name} {format_shape(value.type.shape)}')}")
     out.print(table)
     counts = Counter(row.operator for row in rows)
     out.print(f"{len(rows)} operators: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
@@ -125,8 +125,7 @@ def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool,
     found = _profiled(plan, threads) if profile else None
     report = _with_machine(plan, threads or plan.threads)
     footprint = plan.weights.nbytes + plan.arena_bytes
-    speed = speed_here(plan.stamp, threads or plan.threads, footprint) if profile else None
-    roof = roof_of(report, footprint, speed)
+    roof = _roof(plan, report, threads, profile)
     rows = step_rows(report, roof, found)
     if as_json:
         print(json.dumps(_plan_json(plan, report, rows), indent=2))
@@ -153,6 +152,22 @@ def _with_machine(plan: Plan, threads: int) -> Mapping[str, Json]:
     if "memory" in stated and threads == plan.threads:
         return plan.report
     return {**plan.report, "machine": {**stated, **machine_here(plan.stamp, threads)}}
+
+
+def _roof(plan: Plan, report: Mapping[str, Json], threads: int | None, profile: bool) -> Roof | None:
+    footprint = plan.weights.nbytes + plan.arena_bytes
+    speed = speed_here(plan.stamp, threads or plan.threads, footprint) if profile else None
+    return roof_of(report, footprint, speed)
+
+
+def _draw_plan(plan: Plan, profile: bool, threads: int | None, path: Path) -> None:
+    found = _profiled(plan, threads) if profile else None
+    roof = _roof(plan, _with_machine(plan, threads or plan.threads), threads, profile) if profile else None
+    page = plan_page(plan, timings(step_rows(plan.report, roof, found), profiled=profile)).encode()
+    with replacing(path) as file:
+        file.write(page)
+    text = f"{path}: {format_bytes(len(page))}, {len(steps_of(plan.report))} steps; open it in a browser"
+    console().print(shown(text), highlight=False, soft_wrap=True)
 
 
 def _profiled(plan: Plan, threads: int | None) -> Profile:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from tensorwright.base.text import format_bytes
+from tensorwright.cli.command import shown
 from tensorwright.cli.roofline import MATTERS, NEAR_ENOUGH, Roof, Standing, findings, standing
+from tensorwright.picture.times import Timing
 from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.bindings import format_shape
 from tensorwright.runtime.profiler import Profile
@@ -66,7 +68,7 @@ def plan_header(plan: Plan) -> Table:
     ]
     rows += [(b.mode, f"{b.name}: {b.type.dtype.name} {format_shape(b.type.shape)}") for b in plan.bindings]
     for name, value in rows:
-        table.add_row(f"[bold]{name}[/]", escape(value))
+        table.add_row(f"[bold]{name}[/]", shown(value))
     return table
 
 
@@ -106,6 +108,19 @@ def step_rows(report: JsonObject, roof: Roof | None, profile: Profile | None) ->
     return rows
 
 
+def timings(rows: Sequence[StepRow], *, profiled: bool) -> list[Timing]:
+    """The times of all steps for a picture: estimates where nothing was measured."""
+    return [_timing(row, profiled) for row in rows]
+
+
+def _timing(row: StepRow, profiled: bool) -> Timing:
+    time, estimate, standing = row.rate.milliseconds, row.step.get("estimate"), row.standing
+    if time is not None:
+        where = (None, None) if standing is None else (standing.bound, standing.share)
+        return Timing(time, "profiled" if profiled else "measured", *where)
+    return Timing(float(estimate), "estimated") if isinstance(estimate, int | float) else Timing(0.0, "unknown")
+
+
 def slow_steps(rows: Sequence[StepRow]) -> list[int]:
     """The numbers of the steps that matter and are far from their roofline."""
     return findings([row.standing for row in rows], [row.rate.milliseconds or 0.0 for row in rows])
@@ -122,7 +137,7 @@ def steps_table(rows: Sequence[StepRow]) -> Table:
     for number, row in enumerate(rows):
         cells = [str(row.step.get(key, "")) for key in ("name", "tactic", "config", "output", "tasks")]
         style = "bold red" if number in slow else None
-        table.add_row(*map(escape, cells), *_rate_cells(row.rate), *_standing_cells(row.standing), style=style)
+        table.add_row(*map(shown, cells), *_rate_cells(row.rate), *_standing_cells(row.standing), style=style)
     table.add_section()
     total = sum(row.rate.milliseconds or 0.0 for row in rows)
     table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.4f}[/]", "", "", "", "", "")
@@ -151,9 +166,7 @@ def findings_table(rows: Sequence[StepRow]) -> Table | None:
         assert row.standing is not None
         share = row.standing.share
         cells = f"{100 * share:.0f}", f"{100 * time / total:.1f}", f"{(1 - share) * time:.4f}"
-        table.add_row(
-            escape(str(row.step.get("name"))), escape(str(row.step.get("tactic"))), row.standing.bound, *cells
-        )
+        table.add_row(shown(row.step.get("name")), shown(row.step.get("tactic")), row.standing.bound, *cells)
     return table
 
 
@@ -178,7 +191,7 @@ def trials_table(report: JsonObject) -> Table:
             layer = str(step.get("name")) if number == 0 else ""
             cells = (layer, "*" if is_chosen else "", str(trial.get("tactic")), str(trial.get("config")))
             time = "–" if (found := measured(trial)) is None else f"{found:.4f}"
-            table.add_row(*map(escape, cells), time, escape(str(trial.get("rejected", ""))), style=_style(is_chosen))
+            table.add_row(*map(shown, cells), time, shown(trial.get("rejected", "")), style=_style(is_chosen))
         table.add_section()
     return table
 
@@ -192,16 +205,6 @@ def _shown(trials: Sequence[Json], chosen: tuple[Json, Json]) -> Iterable[JsonOb
 
 def _style(is_chosen: bool) -> str | None:
     return "bold green" if is_chosen else None
-
-
-def format_bytes(count: int) -> str:
-    """A number of bytes in the unit that fits."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} B" if unit == "B" else f"{size:.2f} {unit}"
 
 
 def console() -> Console:
