@@ -21,9 +21,10 @@ from tensorwright.devices.cpu.abi import (
     TEAM_WAKE,
     field_offset,
 )
-from tensorwright.plan.plan import Binding, Json, Plan
+from tensorwright.plan.plan import Binding, Json, Plan, PlanStep, Slice
+from tensorwright.plan.seal import sealed
 from tensorwright.plan.stamp import host_stamp
-from tensorwright.tensor.dim import Symbol, expression
+from tensorwright.tensor.dim import Dim, Symbol, expression
 from tensorwright.tensor.dtype import FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 
@@ -244,6 +245,15 @@ def plan(threads: int = 1, batch: Symbol = BATCH, batch_symbol: str | None = "N"
         threads=threads,
         weights=SCALE.tobytes(),
         report={"steps": [{"name": "scale"}, {"name": "reverse"}]},
+        steps=_scaling_steps(4 * WIDTH * expression(batch)),
+    )
+
+
+def _scaling_steps(size: Dim) -> tuple[PlanStep, ...]:
+    x, y, between = Slice("binding", 0, size), Slice("binding", 1, size), Slice("arena", 0, size)
+    return (
+        PlanStep((between,), (x, Slice("weights", 0, SCALE.nbytes)), 4),
+        PlanStep((y,), (between,), 0),
     )
 
 
@@ -258,7 +268,9 @@ def copy_plan(dtype: DType, shape: tuple[int, ...], inputs: int = 1, name: str =
     body = _COPY_START + "".join(_copy(number, number + inputs, type.max_bytes) for number in range(inputs)) + _COPY_END
     bindings = [Binding(f"x{number}", "input", type) for number in range(inputs)]
     bindings += [Binding(f"y{number}", "output", type) for number in range(inputs)]
-    return replace(_plan(name, body, tuple(bindings)), **changes)
+    slices = [Slice("binding", number, type.max_bytes) for number in range(2 * inputs)]
+    steps = (PlanStep(tuple(slices[inputs:]), tuple(slices[:inputs]), 0),)
+    return sealed(replace(_plan(name, body, tuple(bindings), steps=steps), **changes))
 
 
 _COPY_START = f"""
@@ -309,9 +321,10 @@ def _plan(
     threads: int = 1,
     weights: bytes = b"",
     report: dict[str, Json] | None = None,
+    steps: tuple[PlanStep, ...] = (),
 ) -> Plan:
     code, entries = compile_image(THREADING + body)
-    return Plan(
+    plan = Plan(
         name=name,
         stamp=host_stamp("baseline"),
         bindings=bindings,
@@ -324,7 +337,9 @@ def _plan(
         threads=threads,
         weights=memoryview(weights),
         report=report or {},
+        steps=steps,
     )
+    return sealed(plan)
 
 
 @cache

@@ -55,7 +55,7 @@ class Recorder(tw.ILogger):
 
 def children():
     """The processes that this one has started."""
-    return sorted(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    return sorted("".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split())
 
 
 @pytest.fixture
@@ -134,3 +134,35 @@ def test_an_unusable_calibration_cache_is_two_warnings_and_no_more(builder, tmp_
     found = [text for severity, text in builder.logger.messages if severity == tw.Logger.WARNING]
     assert ["cannot be read" in found[0], "cannot be written" in found[1]] == [True, True]
     assert not list((tmp_path / "folder").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch", "message"),
+    [
+        (2000, 8, "threads: expected an integer from 1 to 1024, found 2000"),
+        (1, 1 << 45, r"bindings\[0\].shape: expected no negative dimension and at most"),
+        (1, 1 << 60, r"symbols\[0\]: expected an integer from 0 to"),
+        (1, 1 << 41, "arena_bytes|workspace_bytes|bindings"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_built(builder, threads, batch, message):
+    made = builder.create_network(1 << int(tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    x = made.add_input("x", tw.float32, (tw.symbol("N", 1, 1, batch), 5))
+    between = made.add_softmax(x).get_output(0)
+    both = made.add_concatenation([between, made.add_softmax(between).get_output(0)]).get_output(0)
+    made.mark_output(made.add_softmax(made.add_softmax(both).get_output(0)).get_output(0))
+    config = configured(builder, "")
+    config.threads, config.builder_optimization_level = threads, 0
+    with pytest.raises(tw.BuildError, match=message):
+        builder.build_engine(made, config)
+
+
+@pytest.mark.parametrize(("threads", "batch"), [(1024, 8), (1, 1 << 30)])
+def test_what_is_built_can_be_loaded(builder, threads, batch):
+    made = builder.create_network(1 << int(tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    x = made.add_input("x", tw.float32, (tw.symbol("N", 1, 1, batch), 5))
+    made.mark_output(made.add_softmax(x).get_output(0))
+    config = configured(builder, "")
+    config.threads, config.builder_optimization_level = threads, 0
+    engine = tw.load(builder.build_serialized_network(made, config))
+    assert (engine.threads, engine.bindings[0].type.max_bytes) == (threads, 20 * batch)

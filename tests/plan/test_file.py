@@ -17,6 +17,7 @@ from tensorwright.base.errors import PlanError
 from tensorwright.plan import file as plan_file
 from tensorwright.plan.file import HEADER_BYTES, MAGIC, parse_plan, read_plan, serialize_plan, write_plan
 from tensorwright.plan.plan import WEIGHTS_ALIGNMENT
+from tensorwright.plan.seal import sealed
 
 PLAN = native_plans.plan()
 CONTENT = serialize_plan(PLAN)
@@ -27,7 +28,7 @@ FIELDS = {"version": (8, "<I"), "header": (12, "<I"), "bytes": (16, "<Q")} | {
 }
 
 
-def sealed(content: bytes) -> bytes:
+def headed(content: bytes) -> bytes:
     """The content with a header digest that is right again."""
     header = content[: HEADER_BYTES - 16]
     return header + xxhash.xxh3_128(header).digest() + content[HEADER_BYTES:]
@@ -52,7 +53,7 @@ def test_a_file_comes_back_as_an_equal_plan_with_mapped_weights(tmp_path):
 def test_tables_are_verified_like_all_else(tmp_path, monkeypatch, tables):
     monkeypatch.setattr(plan_file, "_BLOCK", 4)
     path = tmp_path / "a.plan"
-    write_plan(replace(PLAN, tables=tables), path)
+    write_plan(sealed(replace(PLAN, tables=tables)), path)
     assert read_plan(path).tables == tables
     content = path.read_bytes()
     for position in range(len(content) - PLAN.weights.nbytes, len(content)):
@@ -114,7 +115,7 @@ def test_another_file_is_refused(tmp_path):
 
 
 def test_another_format_version_is_refused_naming_both():
-    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 3"):
+    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 4"):
         parse_plan(MAGIC + struct.pack("<I", 77) + CONTENT[12:])
 
 
@@ -168,7 +169,7 @@ def test_lying_headers_are_refused_even_with_a_right_digest(name, value):
     if bytes(changed) == CONTENT:
         return
     with pytest.raises(PlanError):
-        parse_plan(sealed(bytes(changed)))
+        parse_plan(headed(bytes(changed)))
 
 
 @given(st.binary(max_size=400), st.booleans())
@@ -192,7 +193,7 @@ def test_padding_must_be_zero():
 
 
 def test_a_manifest_of_absurd_size_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(plan_file, "MAX_BYTES", 10)
+    monkeypatch.setattr(plan_file, "MAX_MANIFEST", 10)
     with pytest.raises(PlanError, match="a manifest of at most 10 bytes"):
         parse_plan(CONTENT)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import native_plans
 from tensorwright.base.errors import PlanError
 from tensorwright.plan.manifest import read_manifest, write_manifest
-from tensorwright.plan.plan import Binding
+from tensorwright.plan.plan import Binding, PlanStep, Slice
 from tensorwright.tensor.dim import Symbol, bounds, expression, floor_divide, maximum, minimum, remainder
 from tensorwright.tensor.dtype import DTYPES, INT8
 from tensorwright.tensor.type import TensorType
@@ -35,8 +35,9 @@ DIMS = st.recursive(
 
 
 def with_shape(*dims):
-    plan = native_plans.plan()
-    return replace(plan, symbols=SYMBOLS, bindings=(Binding("x", "input", TensorType(INT8, tuple(dims))),))
+    type = TensorType(INT8, tuple(dims))
+    steps = (PlanStep((), (Slice("binding", 0, type.elements),), 0),)
+    return replace(native_plans.plan(), symbols=SYMBOLS, bindings=(Binding("x", "input", type),), steps=steps)
 
 
 @given(DIMS)
@@ -52,7 +53,19 @@ def test_everything_else_comes_back_equal():
     plan = replace(plan, tables=((0, 3), (4, plan.weights.nbytes - 4)))
     plan = replace(plan, report={"steps": [{"name": "é∗"}], "time": 1.5, "none": None, "deep": {"a": [True, []]}})
     found = read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes)
-    for field in ("name", "stamp", "bindings", "symbols", "batch_symbol", "entries", "threads", "tables", "report"):
+    for field in (
+        "name",
+        "stamp",
+        "bindings",
+        "symbols",
+        "batch_symbol",
+        "entries",
+        "threads",
+        "tables",
+        "report",
+        "steps",
+        "seal",
+    ):
         assert getattr(found, field) == getattr(plan, field), field
     assert (found.arena_bytes, found.workspace_bytes) == (plan.arena_bytes, plan.workspace_bytes)
 
@@ -96,6 +109,15 @@ REFUSED = [
     (["tables"], [[2, 2], [3, 1]], r"tables\[1\]: expected an integer from 4 to"),
     (["tables"], [[0]], r"tables\[0\]: expected \[offset, size\]"),
     (["tables"], {}, "tables: expected a list"),
+    (["sizes", 0], ["sum", [1, "M"]], r"sizes\[0\]: expected a symbol or"),
+    (["steps"], 5, "steps: expected a list"),
+    (["steps", 0], [0, []], r"steps\[0\]: expected \[workspace, writes, reads\]"),
+    (["steps", 0, 0], -1, r"steps\[0\]: expected an integer from 0 to"),
+    (["steps", 0, 1], {}, r"steps\[0\]: expected a list"),
+    (["steps", 0, 1, 0], ["stack", 0, 0], r"steps\[0\]: expected \[base, place, size\], the base one of arena"),
+    (["steps", 0, 1, 0, 0], ["arena"], r"steps\[0\]: expected \[base, place, size\]"),
+    (["steps", 0, 1, 0, 2], 9, r"steps\[0\]: expected an integer from 0 to 1"),
+    (["seal"], 3, "seal: expected a text"),
     (["report"], [], "report: expected an object"),
     (["bindings", 1, "name"], "x", "bindings: expected every name once"),
     (["bindings", 0, "mode"], "inout", r"bindings\[0\].mode: expected input or output"),
@@ -129,7 +151,18 @@ def test_a_wrong_value_is_refused_with_its_place(path, value, message):
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"null", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000, b'"\\ud800"', b"{}"],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 10_000,
+        b'"\\ud800"',
+        b"{}",
+    ],
     ids=lambda text: repr(text[:10]),
 )
 def test_hostile_text_is_refused(text):

@@ -467,3 +467,12 @@ def test_a_child_is_told_that_an_event_stayed_behind():
     gate.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     event.synchronize()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 1000, None, "2"])
+def test_ticks_are_for_the_plans_own_number_of_steps(rng, engine, steps):
+    context = engine.create_execution_context()
+    x = rng.standard_normal((3, WIDTH), np.float32)
+    assert len(context.profile(x, 2)) == 3
+    with pytest.raises(ExecutionError, match="has 2 steps"):
+        context.profile(x, steps)

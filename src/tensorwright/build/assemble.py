@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tensorwright.backends.backend import Toolchain
-from tensorwright.graph.graph import Value
+from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
-from tensorwright.plan.plan import Binding, Executable, Json, Plan
-from tensorwright.schedule.program import PackedConstant, Program
+from tensorwright.plan.manifest import require_readable
+from tensorwright.plan.plan import Binding, Executable, Json, Plan, PlanStep, Slice
+from tensorwright.plan.seal import sealed
+from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.layout import physical_bytes
 
 _GATHERS = (Gather, GatherElements, GatherNd)
 
@@ -27,10 +30,10 @@ def assemble(
     batch_symbol: str | None = None,
 ) -> Plan:
     """The plan of a program."""
-    return Plan(
+    plan = Plan(
         name=name,
         stamp=tools.stamp,
-        bindings=_bindings(program),
+        bindings=bindings_of(program),
         symbols=tuple(symbols),
         batch_symbol=batch_symbol,
         code=executable.code,
@@ -39,14 +42,37 @@ def assemble(
         workspace_bytes=program.workspace_bytes,
         threads=tools.threads,
         weights=packed_weights(program.constants, program.weights_bytes),
+        steps=_steps(program),
         tables=_tables(program),
         report=report,
     )
+    require_readable(plan)
+    return sealed(plan)
 
 
-def _bindings(program: Program) -> tuple[Binding, ...]:
-    inputs = [Binding(name, "input", value.type) for name, value in program.inputs]
-    return (*inputs, *(Binding(name, "output", value.type) for name, value in program.outputs))
+def bindings_of(network: Graph | Program) -> tuple[Binding, ...]:
+    """Inputs and outputs, in order."""
+    inputs = [Binding(name, "input", value.type) for name, value in network.inputs]
+    return (*inputs, *(Binding(name, "output", value.type) for name, value in network.outputs))
+
+
+def _steps(program: Program) -> tuple[PlanStep, ...]:
+    sizes = {constant.offset: constant.size for constant in program.constants}
+    return tuple(_touched(step, sizes) for step in program.steps)
+
+
+def _touched(step: Step, constants: Mapping[int, int]) -> PlanStep:
+    """The memory that a step touches. constants: their sizes in bytes by where they start."""
+    kernel, region = step.kernel, step.choice.region
+    output, *inputs = step.call.operands
+    value, layout = step.choice.result
+    written = Slice(output.base, output.offset, physical_bytes(value.type, layout))
+    reads = []
+    for address, operand, stored in zip(inputs, region.inputs, kernel.inputs, strict=True):
+        packed = constants[address.offset] if address.base == "weights" else None
+        size = physical_bytes(operand.type, stored) if packed is None else packed
+        reads.append(Slice(address.base, address.offset, size))
+    return PlanStep((written,), tuple(reads), kernel.workspace)
 
 
 def _tables(program: Program) -> tuple[tuple[int, int], ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.backends.find import backend_named
-from tensorwright.build.assemble import assemble
+from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.report import build_report
@@ -20,6 +20,7 @@ from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
 from tensorwright.passes.pipeline import optimise
+from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.join import prefer_joined
@@ -48,6 +49,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     search = Search(tools.offers, tools.roofline, limits)
     symbols = graph.symbols()
     graph = _with_own_names(graph, config)
+    require_possible(symbols, bindings_of(graph), tools.threads)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
     graph = separate_outputs(_rewritten(graph, config, dump))

@@ -14,8 +14,11 @@ import xxhash
 
 from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
-from tensorwright.plan.manifest import MAX_BYTES, read_manifest, write_manifest
+from tensorwright.plan.limits import MAX_MANIFEST
+from tensorwright.plan.manifest import read_manifest, write_manifest
 from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
+from tensorwright.plan.seal import digest as _digest
+from tensorwright.plan.seal import seal_of
 
 MAGIC = b"\x89TWPLAN\n"
 CODE_ALIGNMENT = 64
@@ -199,6 +202,8 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         for section in (manifest, code):
             _require_digest(section, _digest(content[section.offset : section.end]), where)
         facts = read_manifest(content[manifest.offset : manifest.end], code.size, weights.size)
+        if seal_of(facts.document, code.digest, weights.digest) != facts.seal:
+            raise PlanError(f"{where}: manifest, code and weights were not made for each other; {_ADVICE}")
     except BaseException:
         if handle is not None:
             os.close(handle)
@@ -215,7 +220,9 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         workspace_bytes=facts.workspace_bytes,
         threads=facts.threads,
         weights=content[weights.offset : weights.end],
+        steps=facts.steps,
         tables=facts.tables,
+        seal=facts.seal,
         report=facts.report,
     )
     if handle is None:
@@ -260,8 +267,10 @@ def _require_layout(sections: tuple[_Section, ...], file_bytes: int, where: str)
     if position != file_bytes:
         raise PlanError(f"{where}: the weights must end with the file at {file_bytes}, found {position}; {_ADVICE}")
     manifest, code, _ = sections
-    if manifest.size > MAX_BYTES:
-        raise PlanError(f"{where}: expected a manifest of at most {MAX_BYTES} bytes, found {manifest.size}; {_ADVICE}")
+    if manifest.size > MAX_MANIFEST:
+        raise PlanError(
+            f"{where}: expected a manifest of at most {MAX_MANIFEST} bytes, found {manifest.size}; {_ADVICE}"
+        )
     if code.size == 0:
         raise PlanError(f"{where} holds no code; {_ADVICE}")
 
@@ -277,11 +286,6 @@ def _require_digest(section: _Section, found: bytes, where: str) -> None:
             f"{where}: the {section.name} (bytes {section.offset} to {section.end}) do not match their digest; "
             f"{_ADVICE}"
         )
-
-
-def _digest(content: bytes | memoryview) -> bytes:
-    """XXH3-128."""
-    return xxhash.xxh3_128(content).digest()
 
 
 def _file_digest(handle: int, offset: int, plan: Plan) -> bytes:

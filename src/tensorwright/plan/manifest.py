@@ -1,45 +1,30 @@
-"""What a plan says about itself, as JSON; and the same, read without trust.
-
-A dimension is an integer or ``["sum", [coefficient, atom, ...], ...]``; an atom is the name of a symbol or
-``[operator, left, right]`` with one of the operators ``//``, ``%``, ``min`` and ``max``.
-"""
+"""What a plan says about itself, as JSON; and the same, read without trust."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, NoReturn
 
-from tensorwright.base.errors import PlanError
-from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
-from tensorwright.tensor.dim import (
-    Atom,
-    Dim,
-    Extremum,
-    IntegerExpression,
-    Monomial,
-    Quotient,
-    Remainder,
-    Symbol,
-    bounds,
-)
+from tensorwright.base.errors import BuildError, PlanError
+from tensorwright.plan.dimensions import read_dim, write_dim
+from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
+from tensorwright.plan.limits import MAX_MANIFEST, MAX_RANK, MAX_SIZE, MAX_THREADS
+from tensorwright.plan.memory import Memory, require_memory
+from tensorwright.plan.plan import Base, Binding, Json, MachineStamp, Plan, PlanStep, Slice
+from tensorwright.tensor.dim import Dim, Symbol, bounds
 from tensorwright.tensor.dtype import DTYPES
 from tensorwright.tensor.type import TensorType
 
 ENTRIES = ("run", "worker", "stop")
-MAX_BYTES = 32 << 20
-MAX_SIZE = 1 << 46
-MAX_RANK = 64
-MAX_DEPTH = 16
-MAX_TERMS = 64
-MAX_COUNT = 1 << 16
-MAX_THREADS = 1024
+BASES: tuple[Base, ...] = ("arena", "weights", "binding")
+_ADVICE = "the plan was not written by this program: build it again"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything of a plan but its code and weights."""
+    """Everything of a plan but its code and weights. document: as it was written."""
 
     name: str
     stamp: MachineStamp
@@ -50,8 +35,11 @@ class Manifest:
     arena_bytes: int
     workspace_bytes: int
     threads: int
+    steps: tuple[PlanStep, ...]
     tables: tuple[tuple[int, int], ...]
     report: Mapping[str, Json]
+    seal: str
+    document: Mapping[str, Json]
 
 
 def write_manifest(plan: Plan) -> bytes:
@@ -60,36 +48,60 @@ def write_manifest(plan: Plan) -> bytes:
     Raises:
         PlanError: the report holds what JSON cannot say, or is too long.
     """
-    document: dict[str, object] = {
-        "name": plan.name,
-        "stamp": asdict(plan.stamp),
-        "symbols": [[symbol.name, symbol.min, symbol.opt, symbol.max] for symbol in plan.symbols],
-        "batch_symbol": plan.batch_symbol,
-        "bindings": [
-            {
-                "name": binding.name,
-                "mode": binding.mode,
-                "dtype": binding.type.dtype.name,
-                "shape": [_write_dim(dim) for dim in binding.type.shape],
-            }
-            for binding in plan.bindings
-        ],
-        "entries": {name: plan.entries[name] for name in ENTRIES if name in plan.entries},
-        "arena_bytes": plan.arena_bytes,
-        "workspace_bytes": plan.workspace_bytes,
-        "threads": plan.threads,
-        "tables": plan.tables,
-        "report": plan.report,
-    }
+    document = {**document_of(plan), "report": plan.report, "seal": plan.seal}
     try:
         text = json.dumps(document, separators=(",", ":"), default=_refuse_type).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise PlanError(
             f"plan '{plan.name}' cannot be written as JSON: {error}; use plain data in its report"
         ) from error
-    if len(text) > MAX_BYTES:
-        raise PlanError(f"plan '{plan.name}': its manifest has {len(text)} bytes, expected at most {MAX_BYTES}")
+    if len(text) > MAX_MANIFEST:
+        raise PlanError(f"plan '{plan.name}': its manifest has {len(text)} bytes, expected at most {MAX_MANIFEST}")
     return text
+
+
+def document_of(plan: Plan) -> dict[str, Json]:
+    """The manifest without its report and its seal."""
+    sizes: dict[Dim, int] = {}
+    return {
+        "name": plan.name,
+        "stamp": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan.stamp).items()},
+        "symbols": _written_symbols(plan.symbols),
+        "batch_symbol": plan.batch_symbol,
+        "bindings": _written_bindings(plan.bindings),
+        "entries": {name: plan.entries[name] for name in ENTRIES if name in plan.entries},
+        "arena_bytes": plan.arena_bytes,
+        "workspace_bytes": plan.workspace_bytes,
+        "threads": plan.threads,
+        "steps": [_written_step(step, sizes) for step in plan.steps],
+        "sizes": [write_dim(size) for size in sizes],
+        "tables": [list(table) for table in plan.tables],
+    }
+
+
+def _written_symbols(symbols: Sequence[Symbol]) -> list[Json]:
+    return [[symbol.name, symbol.min, symbol.opt, symbol.max] for symbol in symbols]
+
+
+def _written_bindings(bindings: Sequence[Binding]) -> list[Json]:
+    return [
+        {
+            "name": binding.name,
+            "mode": binding.mode,
+            "dtype": binding.type.dtype.name,
+            "shape": [write_dim(dim) for dim in binding.type.shape],
+        }
+        for binding in bindings
+    ]
+
+
+def _written_step(step: PlanStep, sizes: dict[Dim, int]) -> list[Json]:
+    """Sizes are said once: steps refer to them by number."""
+
+    def written(slices: Sequence[Slice]) -> list[Json]:
+        return [[part.base, part.place, sizes.setdefault(part.bytes, len(sizes))] for part in slices]
+
+    return [step.workspace, written(step.writes), written(step.reads)]
 
 
 def read_manifest(text: bytes | memoryview, code_bytes: int, weights_bytes: int) -> Manifest:
@@ -100,12 +112,40 @@ def read_manifest(text: bytes | memoryview, code_bytes: int, weights_bytes: int)
     """
     try:
         document = json.loads(bytes(text))
+        return _Reader(code_bytes, weights_bytes).manifest(document)
+    except Refusal as refusal:
+        raise PlanError(f"the plan's manifest, {refusal}; {_ADVICE}") from None
     except (ValueError, RecursionError) as error:
         raise PlanError(f"the plan's manifest is no readable JSON: {error}; {_ADVICE}") from error
-    return _Reader(code_bytes, weights_bytes).manifest(document)
 
 
-_ADVICE = "the plan was not written by this program: build it again"
+def require_possible(symbols: Sequence[Symbol], bindings: Sequence[Binding], threads: int) -> None:
+    """Refuse, before anything is tuned or compiled, what no plan can say.
+
+    Raises:
+        BuildError: inputs or outputs are too large, or threads too many.
+    """
+    reader = _Reader(0, 0)
+    try:
+        reader.bindings({"symbols": _written_symbols(symbols), "bindings": _written_bindings(bindings)})
+        integer(threads, "threads", 1, MAX_THREADS)
+    except Refusal as refusal:
+        raise BuildError(f"this network cannot be built, {refusal}; {_SMALLER}") from None
+
+
+def require_readable(plan: Plan) -> None:
+    """Refuse a plan that was just made and could not be loaded.
+
+    Raises:
+        BuildError: it is too large.
+    """
+    try:
+        _Reader(len(plan.code), plan.weights.nbytes).manifest({**document_of(plan), "report": {}, "seal": plan.seal})
+    except Refusal as refusal:
+        raise BuildError(f"this network cannot be built, {refusal}; {_SMALLER}") from None
+
+
+_SMALLER = "use smaller shapes, ranges or fewer threads"
 
 
 class _Reader:
@@ -117,134 +157,117 @@ class _Reader:
         self._symbols: dict[str, Symbol] = {}
 
     def manifest(self, document: Json) -> Manifest:
-        top = _mapping(document, "manifest")
-        symbols = tuple(self._symbol(item, f"symbols[{n}]") for n, item in enumerate(_list(top, "symbols")))
-        bindings = tuple(self._binding(item, f"bindings[{n}]") for n, item in enumerate(_list(top, "bindings")))
-        names = [binding.name for binding in bindings]
-        if len(set(names)) != len(names):
-            _refuse("bindings", "every name once", names)
-        return Manifest(
-            name=_text(top, "name", "manifest"),
-            stamp=_stamp(_mapping(top.get("stamp"), "stamp")),
+        top = mapping(document, "manifest")
+        symbols, bindings = self.bindings(top)
+        facts = Manifest(
+            name=text(top, "name", "manifest"),
+            stamp=_stamp(mapping(top.get("stamp"), "stamp")),
             bindings=bindings,
             symbols=symbols,
             batch_symbol=self._batch_symbol(top.get("batch_symbol")),
-            entries=self._entries(_mapping(top.get("entries"), "entries")),
-            arena_bytes=_integer(top.get("arena_bytes"), "arena_bytes", 0, MAX_SIZE),
-            workspace_bytes=_integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
-            threads=_integer(top.get("threads"), "threads", 1, MAX_THREADS),
-            tables=self._tables(_list(top, "tables")),
-            report=_mapping(top.get("report"), "report"),
+            entries=self._entries(mapping(top.get("entries"), "entries")),
+            arena_bytes=integer(top.get("arena_bytes"), "arena_bytes", 0, MAX_SIZE),
+            workspace_bytes=integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
+            threads=integer(top.get("threads"), "threads", 1, MAX_THREADS),
+            steps=self._steps(top),
+            tables=self._tables(items(top, "tables")),
+            report=mapping(top.get("report"), "report"),
+            seal=text(top, "seal", "manifest"),
+            document=top,
         )
+        memory = Memory(facts.bindings, facts.arena_bytes, facts.workspace_bytes, self._weights_bytes)
+        require_memory(memory, facts.steps)
+        return facts
+
+    def bindings(self, top: Mapping[str, Json]) -> tuple[tuple[Symbol, ...], tuple[Binding, ...]]:
+        """The symbols and, over them, the bindings."""
+        symbols = tuple(self._symbol(item, f"symbols[{n}]") for n, item in enumerate(items(top, "symbols")))
+        bindings = tuple(self._binding(item, f"bindings[{n}]") for n, item in enumerate(items(top, "bindings")))
+        names = [binding.name for binding in bindings]
+        if len(set(names)) != len(names):
+            refuse("bindings", "every name once", names)
+        return symbols, bindings
+
+    def _steps(self, top: Mapping[str, Json]) -> tuple[PlanStep, ...]:
+        sizes = [read_dim(item, self._symbols, f"sizes[{n}]") for n, item in enumerate(items(top, "sizes"))]
+        return tuple(_step(item, sizes, f"steps[{n}]") for n, item in enumerate(items(top, "steps")))
 
     def _tables(self, items: list[Json]) -> tuple[tuple[int, int], ...]:
         found, end = [], 0
         for number, item in enumerate(items):
             where = f"tables[{number}]"
             if not isinstance(item, list) or len(item) != 2:
-                _refuse(where, "[offset, size]", item)
-            offset = _integer(item[0], where, end, self._weights_bytes)
-            size = _integer(item[1], where, 1, self._weights_bytes - offset)
+                refuse(where, "[offset, size]", item)
+            offset = integer(item[0], where, end, self._weights_bytes)
+            size = integer(item[1], where, 1, self._weights_bytes - offset)
             end = offset + size
             found.append((offset, size))
         return tuple(found)
 
     def _symbol(self, item: Json, where: str) -> Symbol:
         if not isinstance(item, list) or len(item) != 4 or not isinstance(item[0], str):
-            _refuse(where, "[name, min, opt, max]", item)
+            refuse(where, "[name, min, opt, max]", item)
         name = item[0]
-        low, opt, high = (_integer(value, where, 0, MAX_SIZE) for value in item[1:])
+        low, opt, high = (integer(value, where, 0, MAX_SIZE) for value in item[1:])
         if name in self._symbols or not name:
-            _refuse(where, "a name of its own", name)
+            refuse(where, "a name of its own", name)
         if not low <= opt <= high:
-            _refuse(where, "min <= opt <= max", item)
+            refuse(where, "min <= opt <= max", item)
         self._symbols[name] = Symbol(name, low, opt, high)
         return self._symbols[name]
 
     def _batch_symbol(self, name: Json) -> str | None:
         if name is not None and (not isinstance(name, str) or name not in self._symbols):
-            _refuse("batch_symbol", "null or the name of a symbol", name)
+            refuse("batch_symbol", "null or the name of a symbol", name)
         return name
 
     def _entries(self, entries: Mapping[str, Json]) -> dict[str, int]:
         if sorted(entries) != sorted(ENTRIES):
-            _refuse("entries", ", ".join(ENTRIES), sorted(entries))
-        return {name: _integer(entries[name], f"entries.{name}", 0, self._code_bytes - 1) for name in ENTRIES}
+            refuse("entries", ", ".join(ENTRIES), sorted(entries))
+        return {name: integer(entries[name], f"entries.{name}", 0, self._code_bytes - 1) for name in ENTRIES}
 
     def _binding(self, item: Json, where: str) -> Binding:
-        fields = _mapping(item, where)
+        fields = mapping(item, where)
         dtype, shape = fields.get("dtype"), fields.get("shape")
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            _refuse(f"{where}.dtype", f"one of {', '.join(DTYPES)}", dtype)
+            refuse(f"{where}.dtype", f"one of {', '.join(DTYPES)}", dtype)
         if not isinstance(shape, list) or len(shape) > MAX_RANK:
-            _refuse(f"{where}.shape", f"a list of at most {MAX_RANK} dimensions", shape)
-        dims = tuple(self._dim(dim, f"{where}.shape[{axis}]", 0) for axis, dim in enumerate(shape))
+            refuse(f"{where}.shape", f"a list of at most {MAX_RANK} dimensions", shape)
+        dims = tuple(read_dim(dim, self._symbols, f"{where}.shape[{axis}]") for axis, dim in enumerate(shape))
         type = TensorType(DTYPES[dtype], dims)
         if any(bounds(dim)[1] < 0 for dim in dims) or type.max_bytes > MAX_SIZE:
-            _refuse(f"{where}.shape", f"no negative dimension and at most {MAX_SIZE} bytes", shape)
-        return Binding(_text(fields, "name", where), _mode(fields.get("mode"), f"{where}.mode"), type)
-
-    def _dim(self, item: Json, where: str, depth: int) -> Dim:
-        if not isinstance(item, list):
-            return _integer(item, where, -MAX_SIZE, MAX_SIZE)
-        if depth > MAX_DEPTH or not 1 <= len(item) <= MAX_TERMS or item[0] != "sum":
-            _refuse(where, f'an integer or ["sum", ...], at most {MAX_DEPTH} deep', item)
-        dim = IntegerExpression(tuple(self._term(term, where, depth) for term in item[1:]))
-        if max(map(abs, bounds(dim))) > MAX_SIZE:
-            _refuse(where, f"values of at most {MAX_SIZE}", item)
-        return dim
-
-    def _term(self, item: Json, where: str, depth: int) -> tuple[Monomial, int]:
-        if not isinstance(item, list) or not 1 <= len(item) <= MAX_DEPTH:
-            _refuse(where, "[coefficient, atom, ...]", item)
-        coefficient = _integer(item[0], where, -MAX_SIZE, MAX_SIZE)
-        return tuple(self._atom(atom, where, depth) for atom in item[1:]), coefficient
-
-    def _atom(self, item: Json, where: str, depth: int) -> Atom:
-        if isinstance(item, str) and item in self._symbols:
-            return self._symbols[item]
-        if not isinstance(item, list) or len(item) != 3:
-            _refuse(where, "a symbol or [operator, left, right]", item)
-        left, right = (self._dim(part, where, depth + 1) for part in item[1:])
-        if item[0] == "min" or item[0] == "max":
-            return Extremum(item[0], left, right)
-        if item[0] not in ("//", "%") or not isinstance(left, IntegerExpression) or bounds(right)[0] < 1:
-            _refuse(where, "an operator //, %, min or max, and a sum over a positive divisor for the first two", item)
-        return Quotient(left, right) if item[0] == "//" else Remainder(left, right)
-
-
-def _write_dim(dim: Dim) -> Json:
-    if not isinstance(dim, IntegerExpression):
-        return dim
-    return ["sum", *([coefficient, *map(_write_atom, monomial)] for monomial, coefficient in dim.terms)]
-
-
-def _write_atom(atom: Atom) -> Json:
-    if isinstance(atom, Symbol):
-        return atom.name
-    if isinstance(atom, Quotient):
-        return ["//", _write_dim(atom.numerator), _write_dim(atom.denominator)]
-    if isinstance(atom, Remainder):
-        return ["%", _write_dim(atom.numerator), _write_dim(atom.denominator)]
-    if isinstance(atom, Extremum):
-        return [atom.function, _write_dim(atom.left), _write_dim(atom.right)]
-    raise PlanError(f"a binding's dimension contains {atom}, which has no value at run time; use symbols only")
+            refuse(f"{where}.shape", f"no negative dimension and at most {MAX_SIZE} bytes", shape)
+        return Binding(text(fields, "name", where), _mode(fields.get("mode"), f"{where}.mode"), type)
 
 
 def _stamp(fields: Mapping[str, Json]) -> MachineStamp:
     features = fields.get("features")
     if not isinstance(features, list):
-        _refuse("stamp.features", "a list of names", features)
+        refuse("stamp.features", "a list of names", features)
     return MachineStamp(
-        package_version=_text(fields, "package_version", "stamp"),
-        architecture=_text(fields, "architecture", "stamp"),
-        operating_system=_text(fields, "operating_system", "stamp"),
-        instruction_set=_text(fields, "instruction_set", "stamp"),
-        features=tuple(
-            item if isinstance(item, str) else _refuse("stamp.features", "names", item) for item in features
-        ),
-        cpu_model=_text(fields, "cpu_model", "stamp"),
+        package_version=text(fields, "package_version", "stamp"),
+        architecture=text(fields, "architecture", "stamp"),
+        operating_system=text(fields, "operating_system", "stamp"),
+        instruction_set=text(fields, "instruction_set", "stamp"),
+        features=tuple(item if isinstance(item, str) else refuse("stamp.features", "names", item) for item in features),
+        cpu_model=text(fields, "cpu_model", "stamp"),
     )
+
+
+def _step(item: Json, sizes: Sequence[Dim], where: str) -> PlanStep:
+    if not isinstance(item, list) or len(item) != 3:
+        refuse(where, "[workspace, writes, reads]", item)
+    workspace = integer(item[0], where, 0, MAX_SIZE)
+    writes = tuple([_slice(part, sizes, where) for part in sequence(item[1], where)])
+    reads = tuple([_slice(part, sizes, where) for part in sequence(item[2], where)])
+    return PlanStep(writes, reads, workspace)
+
+
+def _slice(item: Json, sizes: Sequence[Dim], where: str) -> Slice:
+    if not isinstance(item, list) or len(item) != 3 or item[0] not in BASES:
+        refuse(where, f"[base, place, size], the base one of {', '.join(BASES)}", item)
+    base = BASES[BASES.index(item[0])]
+    return Slice(base, integer(item[1], where, 0, MAX_SIZE), sizes[integer(item[2], where, 0, len(sizes) - 1)])
 
 
 def _mode(value: Json, where: str) -> Literal["input", "output"]:
@@ -252,35 +275,7 @@ def _mode(value: Json, where: str) -> Literal["input", "output"]:
         return "input"
     if value == "output":
         return "output"
-    return _refuse(where, "input or output", value)
-
-
-def _mapping(value: Json, where: str) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else _refuse(where, "an object", value)
-
-
-def _list(fields: Mapping[str, Json], name: str) -> list[Json]:
-    value = fields.get(name)
-    if not isinstance(value, list) or len(value) > MAX_COUNT:
-        _refuse(name, f"a list of at most {MAX_COUNT} items", value)
-    return value
-
-
-def _text(fields: Mapping[str, Json], name: str, where: str) -> str:
-    value = fields.get(name)
-    return value if isinstance(value, str) else _refuse(f"{where}.{name}", "a text", value)
-
-
-def _integer(value: Json, where: str, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
-        _refuse(where, f"an integer from {low} to {high}", value)
-    return value
-
-
-def _refuse(where: str, expected: str, found: object) -> NoReturn:
-    shown = repr(found)
-    shown = shown if len(shown) <= 100 else shown[:100] + "…"
-    raise PlanError(f"the plan's manifest, {where}: expected {expected}, found {shown}; {_ADVICE}")
+    return refuse(where, "input or output", value)
 
 
 def _refuse_type(value: object) -> NoReturn:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.type import TensorType
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS_ALIGNMENT = 4096
 
+Base = Literal["arena", "weights", "binding"]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -36,6 +37,25 @@ class Binding:
     type: TensorType
 
 
+class Slice(NamedTuple):
+    """Memory that a step touches: so many bytes, as an expression over the symbols.
+
+    place: where they start in the arena or in the weights; the number of the binding, all of which they are.
+    """
+
+    base: Base
+    place: int
+    bytes: Dim
+
+
+class PlanStep(NamedTuple):
+    """What the code of one step touches; workspace: bytes of scratch memory that each thread needs for it."""
+
+    writes: tuple[Slice, ...]
+    reads: tuple[Slice, ...]
+    workspace: int
+
+
 @dataclass(frozen=True)
 class Executable:
     """What a device runs. code: in the form that the device loads; entries: offset in it of each function by name."""
@@ -56,6 +76,8 @@ class Plan:
     weights: packed constants, to be mapped read-only at an address that is a multiple of `WEIGHTS_ALIGNMENT`.
     tables: offset and size in bytes of the parts of `weights` that an inference reads only here and there, such as the
     rows of an embedding; in order. All else it reads whole.
+    steps: the memory that every step touches, in the order in which they run.
+    seal: see `tensorwright.plan.seal`; empty until the builder has made it.
     report: what the builder decided and measured, for people and `inspect`; the runtime does not need it.
     """
 
@@ -71,4 +93,6 @@ class Plan:
     threads: int
     weights: memoryview = field(repr=False)
     report: Mapping[str, Json] = field(repr=False)
+    steps: tuple[PlanStep, ...]
     tables: tuple[tuple[int, int], ...] = ()
+    seal: str = ""

@@ -79,9 +79,16 @@ class ExecutionContext(Unique):
         return run_buffers(self._table, self._launcher, self._shapes, inputs)
 
     def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
-        """Run on NumPy arrays; the ticks of the device before, between and after the steps."""
+        """Run on NumPy arrays; the ticks of the device before, between and after the steps.
+
+        Raises:
+            ExecutionError: the plan has another number of steps, or something about the inputs is wrong.
+        """
+        count = len(self._table.plan.steps)
+        if steps != count:
+            raise ExecutionError(f"{self._table.where} has {count} steps; expected ticks for them, found {steps!r}")
         ticks: list[int] = []
-        self._run_arrays(inputs, lambda: ticks.extend(self._launcher.executor.run_profiled(steps)))
+        self._run_arrays(inputs, lambda: ticks.extend(self._launcher.executor.run_profiled(count)))
         return ticks
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:
@@ -120,7 +127,7 @@ class ExecutionContext(Unique):
             [step.get("name") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
         )
         names = tuple(name for name in found if isinstance(name, str))
-        return names if len(names) == len(found) else ()
+        return names if len(names) == len(found) == len(self._table.plan.steps) else ()
 
     @property
     def device_memory(self) -> int | None:

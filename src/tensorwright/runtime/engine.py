@@ -14,6 +14,7 @@ from tensorwright.base.unique import Unique
 from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.plan import stamp
 from tensorwright.plan.file import serialize_plan, write_plan
+from tensorwright.plan.limits import MAX_THREADS
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
 from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from tensorwright.runtime.buffers import Bytes
     from tensorwright.runtime.fixed_calls import FixedCall
     from tensorwright.tensor.dtype import DType
-
-MAX_THREADS = 1024
 
 
 class Engine(Unique):
