@@ -132,3 +132,10 @@ def MeanVarianceNormalization(node: Node, x: Value, *, axes: tuple[int, ...] = (
     mean, variance = _moments(node, x, node.axes(axes, x.type.rank))
     deviation = node.add(node.unary("sqrt", variance), node.scalar(1e-9, variance))
     return node.cast(node.divide(node.subtract(node.cast(x, mean.type.dtype), mean), deviation), x.type.dtype)
+
+
+def SimplifiedLayerNormalization(
+    node: Node, x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
+    """ONNX Runtime's name, in the standard domain, for what became RMSNormalization."""
+    return RMSNormalization(node, x, scale, axis=axis, epsilon=epsilon, stash_type=stash_type)
