@@ -23,6 +23,7 @@ from benchmarks.models import MODELS, model_file
 from tensorwright.api.monitor import ProgressBar
 from tensorwright.api.shortcuts import make_plan
 from tensorwright.build.config import BuildConfig
+from tensorwright.importers.options import ReadOptions
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 
@@ -52,12 +53,12 @@ def tactics_of(plan: Plan) -> list[str]:
 def variants(model: Path, threads: int) -> dict[str, Plan]:
     """The usual plan, called "", and plans without one technique, by its name."""
     config = BuildConfig(threads=threads, progress=ProgressBar())
-    whole = make_plan(model, None, config)
+    whole = make_plan(model, ReadOptions(), config)
     plans = {"": whole}
     for name in tactics_of(whole):
-        plans[name] = make_plan(model, None, replace(config, exclude_tactics=frozenset({name})))
-    plans["rewrites and fusion"] = make_plan(model, None, replace(config, optimise=False))
-    plans["timing (level 0)"] = make_plan(model, None, replace(config, level=0))
+        plans[name] = make_plan(model, ReadOptions(), replace(config, exclude_tactics=frozenset({name})))
+    plans["rewrites and fusion"] = make_plan(model, ReadOptions(), replace(config, optimise=False))
+    plans["timing (level 0)"] = make_plan(model, ReadOptions(), replace(config, level=0))
     return plans
 
 

@@ -203,7 +203,17 @@ def test_a_timing_cache_is_filled_and_used_again(builder):
             "max_batch_size: expected an integer",
         ),
         (lambda b, c: b.create_network(7), tw.NetworkError, "create_network: expected a combination"),
-        (lambda b, c: setattr(c, "builder_optimization_level", 6), tw.BuildError, "expected 0 .* to 5"),
+        (
+            lambda b, c: setattr(c, "builder_optimization_level", 6),
+            tw.BuildError,
+            "level is 6; expected .* from 0 to 5",
+        ),
+        (
+            lambda b, c: setattr(c, "threads", 0),
+            tw.BuildError,
+            "threads is 0; expected an integer of at least 1, or None",
+        ),
+        (lambda b, c: setattr(c, "exclude_tactics", "row"), tw.BuildError, "is 'row'; expected several texts"),
         (lambda b, c: c.set_memory_pool_limit("x", 1), tw.NetworkError, "pool: expected a tensorwright.MemoryPoolType"),
         (lambda b, c: c.add_optimization_profile({}), tw.BuildError, "expected an OptimizationProfile, found dict"),
         (lambda b, c: b.build_engine("network", c), tw.BuildError, "expected a network, found str"),

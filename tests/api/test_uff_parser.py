@@ -184,3 +184,15 @@ def test_each_unsupported_node_is_an_error(parser):
     found = {(parser.get_error(i).node_operator(), parser.get_error(i).node_name()) for i in range(parser.num_errors)}
     assert found == {("_NMS_TRT", "nms"), ("_Proposal", "proposal")}
     assert network.num_layers == network.num_inputs == 0
+
+
+def test_a_constant_takes_the_place_of_an_input() -> None:
+    model = ModelMaker()
+    model.output(model.node("Binary", model.input((-1, 3)), model.input((), "keep_prob"), func="mul", name="y"))
+    parser, network = tw.UffParser(), tw.Builder().create_network()
+    parser.register_input("x", (3,), tw.UffInputOrder.NC)
+    assert not parser.parse_buffer(model.serialized(), network)
+    assert "register_input('keep_prob', dims, order)" in str(parser.get_error(0))
+    assert parser.register_constant("keep_prob", 0.5)
+    assert parser.parse_buffer(model.serialized(), network), parser.get_error(1)
+    assert network.num_inputs == 1

@@ -218,7 +218,7 @@ def test_errors_are_one_line_without_a_traceback(plan, tmp_path, two_inputs):
     assert "expected NAME=D1xD2x" in fail("build", two_inputs, "--shape", "x=ax4")
     assert "no input 'q'; it has x, y" in fail("build", two_inputs, "--shape", "q=3x4")
     assert "expected a number of bytes" in fail("build", two_inputs, "--workspace", "lots")
-    assert "is a plan: its shapes" in fail("run", plan, "--shape", "image=1x1x28x28")
+    assert "is a plan, for which shapes are settled" in fail("run", plan, "--shape", "image=1x1x28x28")
     assert "expected one of onnxruntime" in fail("bench", plan, "--against", "nobody", "--duration", "0.01")
     assert "give the model it was built from with --model" in fail("bench", plan, "--against", "onnxruntime")
     assert "the engine has no input nothing" in fail("run", plan, "-i", f"nothing={_saved(tmp_path)}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from tensorwright.api.checks import integer, integers, member, text
 from tensorwright.api.dimensions import InputRange
@@ -17,12 +17,15 @@ from tensorwright.api.enums import BuilderFlag, MemoryPoolType
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.monitor import IProgressMonitor, MonitoredProgress
 from tensorwright.base.errors import BuildError
+from tensorwright.base.options import changed, given
 from tensorwright.base.progress import Progress, SilentProgress
-from tensorwright.build.config import BuildConfig
+from tensorwright.build.config import BuildConfig, BuildOptions
 from tensorwright.devices.device import Allocator
 
 if TYPE_CHECKING:
     from tensorwright.build.calibrate import Calibrator
+
+Chosen = TypeVar("Chosen")
 
 LOWER_PRECISIONS = (BuilderFlag.FP16, BuilderFlag.BF16, BuilderFlag.INT8)
 WIDER_PRECISIONS = (BuilderFlag.TF32,)
@@ -92,41 +95,42 @@ class TimingCache:
                     self._data = path.read_bytes()
 
 
-class BuilderConfig:
-    """Options of a build.
+class _Chosen(Generic[Chosen]):
+    """An attribute of a configuration that is an option of builds: checked when it is set."""
 
-    threads: how many threads the engine uses; None for all cores that this process may use.
-    instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
-    fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
-        Strassen).
-    exclude_tactics: names of tactics, as `tensorwright inspect` shows them, that are not to be used.
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    def __get__(self, config: BuilderConfig, owner: type[object]) -> Chosen:
+        return cast("Chosen", getattr(config.options, self._name))
+
+    def __set__(self, config: BuilderConfig, value: Chosen) -> None:
+        config.options = changed(config.options, self._name, value)
+
+
+class BuilderConfig:
+    """Options of a build: those of `tensorwright.build`, and TensorRT's.
+
+    options: those of `tensorwright.build` together; the attributes change them one by one.
     progress_monitor: hears how far the build is, and may cancel it.
     int8_calibrator: gives sample inputs on which builds with the flag INT8 measure the ranges of all tensors. They are
         kept in the plan's report; the engine computes in float32.
     """
 
+    threads = _Chosen[int | None]()
+    instruction_set = _Chosen[str | None]()
+    fast_algorithms = _Chosen[bool]()
+    exclude_tactics = _Chosen[Collection[str]]()
+    max_workspace_size = _Chosen[int | None]()
+
     def __init__(self, logger: ILogger) -> None:
+        self.options = BuildOptions()
         self._logger = logger
         self._flags: set[BuilderFlag] = set()
-        self._workspace: int | None = None
-        self._level = 3
         self._cache: TimingCache | Path | None = None
         self._profiles: list[OptimizationProfile] = []
-        self.threads: int | None = None
-        self.instruction_set: str | None = None
-        self.fast_algorithms = True
-        self.exclude_tactics: Collection[str] = ()
         self.progress_monitor: IProgressMonitor | Progress | None = None
         self.int8_calibrator: Calibrator | None = None
-
-    @property
-    def max_workspace_size(self) -> int | None:
-        """Scratch bytes that any one layer may use in all threads together; None for no limit."""
-        return self._workspace
-
-    @max_workspace_size.setter
-    def max_workspace_size(self, size: int | None) -> None:
-        self._workspace = None if size is None else integer(0)("max_workspace_size", size)
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         """WORKSPACE: the same as `max_workspace_size`."""
@@ -136,7 +140,7 @@ class BuilderConfig:
     def get_memory_pool_limit(self, pool: MemoryPoolType) -> int | None:
         """The limit, None for no limit."""
         member(MemoryPoolType)("pool", pool)
-        return self._workspace
+        return self.max_workspace_size
 
     def set_flag(self, flag: BuilderFlag) -> None:
         """Set an option. Precisions that are not available yet get a warning."""
@@ -157,11 +161,11 @@ class BuilderConfig:
     @property
     def builder_optimization_level(self) -> int:
         """Tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed)."""
-        return self._level
+        return self.options.level
 
     @builder_optimization_level.setter
     def builder_optimization_level(self, level: int) -> None:
-        self._level = replace(BuildConfig(), level=integer(0)("builder_optimization_level", level)).level
+        self.options = changed(self.options, "level", level)
 
     def create_timing_cache(self, serialized_timing_cache: bytes = b"") -> TimingCache:
         """A cache with what an earlier one gave as bytes; empty without."""
@@ -210,16 +214,13 @@ class BuilderConfig:
         self, allocator: Allocator | None, batch_symbol: str | None, default_workspace: int | None
     ) -> Iterator[BuildConfig]:
         """The options in the words of `build`; results for the timing cache are kept afterwards."""
-        config = BuildConfig(
-            max_workspace_size=default_workspace if self._workspace is None else self._workspace,
-            threads=self.threads,
-            level=self._level,
-            instruction_set=self.instruction_set,
-            fast_algorithms=self.fast_algorithms,
-            exclude_tactics=frozenset(self.exclude_tactics),
+        config = given(
+            self.options,
+            BuildConfig,
+            allocator=allocator,
+            max_workspace_size=default_workspace if self.max_workspace_size is None else self.max_workspace_size,
             progress=_progress(self.progress_monitor),
             log=log_function(self._logger),
-            allocator=allocator,
             batch_symbol=batch_symbol,
         )
         if self.get_flag(BuilderFlag.DISABLE_TIMING_CACHE):

@@ -51,6 +51,7 @@ class UffParser(Parser):
         super().__init__(logger)
         self._inputs: dict[str, RegisteredInput] = {}
         self._outputs: list[str] = []
+        self._constants: dict[str, object] = {}
         self._plugins: dict[str, PluginFunction] = {}
 
     def register_input(self, name: str, dims: Iterable[object], order: object = UffInputOrder.NCHW) -> bool:
@@ -75,6 +76,11 @@ class UffParser(Parser):
         """Make a node an output of the network."""
         if name not in self._outputs:
             self._outputs.append(text("name", name))
+        return True
+
+    def register_constant(self, name: str, value: object) -> bool:
+        """Put a number, a truth value or an array in place of an input that the engine shall not have."""
+        self._constants[text("name", name)] = value
         return True
 
     def register_plugin(self, name: str, plugin: PluginFunction) -> None:
@@ -103,7 +109,13 @@ class UffParser(Parser):
             batch = expression(open_symbol(IMPLICIT_BATCH))
             weights = data_type("dtype", dtype)
             imported = read_network(
-                source, self._inputs, self._outputs, batch=batch, custom=self._custom, weights=weights
+                source,
+                self._inputs,
+                self._outputs,
+                batch=batch,
+                custom=self._custom,
+                weights=weights,
+                constants=self._constants,
             )
             fill_and_mark(network, imported.graph, imported.names)
         except (ImportFailure, NetworkError) as error:

@@ -1,78 +1,145 @@
-"""What a user may ask of a build."""
+"""What a user may ask of a build: each option is said here, once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated
 
-from tensorwright.base.errors import BuildError
+from tensorwright.base.options import About, Options
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
 
-Precision = str
 PRECISIONS = ("float32",)
-LEVELS = range(6)
 
 
 def ignore(severity: str, message: str) -> None:
     """A log that nobody reads."""
 
 
-@dataclass(frozen=True)
-class BuildConfig:
-    """Options of a build.
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(Options):
+    """What a user may ask of a build, in Python and in the shell."""
 
-    precision: element type of the computation, "float32".
-    max_workspace_size: scratch bytes that any one layer may use in all threads together; None for no limit.
-    threads: how many threads the plan is tuned for; None for all cores that this process may use.
-    level: tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).
-    timing_cache: file that remembers timings between builds; None for the user's cache folder, "" for none.
-    instruction_set: "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.
-    device: what the plan is to run on: "cpu", or "null", which evaluates by reference.
+    precision: Annotated[
+        str,
+        About('element type of the computation, "float32".', among=PRECISIONS, help="Element type of the computation."),
+    ] = "float32"
+    max_workspace_size: Annotated[
+        int | None,
+        About(
+            "scratch bytes that any one layer may use in all threads together; None for no limit.",
+            least=0,
+            spelt=("--workspace",),
+            help="Scratch memory that any layer may use, such as 64M.",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        About(
+            "how many threads the engine uses; None for all cores that this process may use.",
+            least=1,
+            help="Threads of an inference; all cores by default.",
+        ),
+    ] = None
+    level: Annotated[
+        int,
+        About(
+            "tuning effort, 0 (no timing, heuristics only) to 5 (every configuration is timed).",
+            least=0,
+            most=5,
+            help="Tuning effort: 0 times nothing, 5 every configuration.",
+        ),
+    ] = 3
+    timing_cache: Annotated[
+        str | os.PathLike[str] | None,
+        About(
+            'file that remembers timings between builds; None for the user\'s cache folder, "" for none.',
+            help="File that remembers timings; in the user's cache folder by default.",
+        ),
+    ] = None
+    instruction_set: Annotated[
+        str | None,
+        About(
+            '"avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.',
+            help="avx512, avx2, baseline or aarch64; the best here by default.",
+        ),
+    ] = None
+    device: Annotated[
+        str,
+        About(
+            'what the plan is to run on: "cpu", or "null", which evaluates by reference.',
+            help="What the plan is to run on: cpu, or null, which evaluates by reference.",
+        ),
+    ] = "cpu"
+    fast_algorithms: Annotated[
+        bool,
+        About(
+            "whether algorithms that need fewer operations and round differently may be used (Winograd, Strassen). "
+            "Each is admitted only while its measured relative error stays below 1e-4, which the plan's report states. "
+            "At level 0 nothing is measured; for normally distributed data their errors are below 2e-5.",
+            help="Algorithms that need fewer operations and round differently.",
+        ),
+    ] = True
+    exclude_tactics: Annotated[
+        Collection[str],
+        About(
+            "names of tactics, as `tensorwright inspect` shows them, that are not to be used: to find out what one "
+            'brings, or which one causes a difference. All but "generic" may be excluded.',
+            spelt=("--exclude-tactic",),
+            help="A tactic not to be used, by name. May be repeated.",
+        ),
+    ] = ()
+    allocator: Annotated[
+        Allocator | None,
+        About("gives all device memory of the build and the engine; None for the package's own.", help=None),
+    ] = None
+    dump: Annotated[
+        str | os.PathLike[str] | None,
+        About(
+            "folder that every stage of the build is written to as text; see `tensorwright.build.dump`.",
+            help="Folder that every stage of the build is written to as text.",
+        ),
+    ] = None
+    dump_code: Annotated[
+        bool, About("whether the code of every kernel is written there, too.", help="With the code of every kernel.")
+    ] = False
+    stop_after: Annotated[
+        str | None,
+        About(
+            'name of a pass, such as "fold_constants", with whose first run rewriting ends; "NAME:3" for its third.',
+            help="A pass with whose first run rewriting ends; NAME:3 for its third.",
+        ),
+    ] = None
+    max_rewrites: Annotated[
+        int | None,
+        About(
+            "so many rewrites of the graph are made, no more: to find a wrong one by halving.",
+            least=0,
+            help="So many rewrites of the graph are made, no more.",
+        ),
+    ] = None
+    check_rewrites: Annotated[
+        bool,
+        About(
+            "whether the network is computed with random inputs before and after each pass; the build ends with an "
+            "error that names the rewrite that changes the results. Slow.",
+            help="Compute the network before and after each pass, and name a rewrite that changes the results.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig(BuildOptions):
+    """A build with all that it needs to know.
+
     optimise: whether graph rewrites and fusion run; off for debugging.
-    fast_algorithms: whether algorithms that need fewer operations and round differently may be used (Winograd,
-        Strassen). Each is admitted only while its measured relative error stays under FAST_ALGORITHM_BOUND = 1e-4,
-        stated in the plan's report. At level 0 nothing is measured; for normally distributed data their errors are
-        below 2e-5.
-    exclude_tactics: names of tactics, as `inspect` shows them, that are not to be used: to find out what one brings, or
-        which one causes a difference. All but "generic" may be excluded.
     log: called with (severity name, message).
-    allocator: used for all device memory of the build.
-    dump: folder that every stage of the build is written to as text; see `tensorwright.build.dump`. dump_code: with the
-        code of every kernel.
-    stop_after: name of a pass, such as "fold_constants", with whose first run rewriting ends; "NAME:3" for its third.
-    max_rewrites: so many rewrites of the graph are made, no more: to find a wrong one by halving.
-    check_rewrites: compute the network with random inputs before and after each pass; the build ends with an error that
-        names the rewrite that changes the results. Slow.
+    batch_symbol: the name of the implicit batch dimension, for networks that have one.
     """
 
-    precision: Precision = "float32"
-    max_workspace_size: int | None = None
-    threads: int | None = None
-    level: int = 3
-    timing_cache: Path | str | None = None
-    instruction_set: str | None = None
-    device: str = "cpu"
     optimise: bool = True
-    fast_algorithms: bool = True
-    exclude_tactics: frozenset[str] = frozenset()
     progress: Progress = field(default_factory=SilentProgress)
     log: Callable[[str, str], None] = ignore
-    allocator: Allocator | None = None
     batch_symbol: str | None = None
-    dump: Path | str | None = None
-    dump_code: bool = False
-    stop_after: str | None = None
-    max_rewrites: int | None = None
-    check_rewrites: bool = False
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise BuildError(f"precision '{self.precision}' is not available; expected one of {', '.join(PRECISIONS)}")
-        if self.level not in LEVELS:
-            raise BuildError(f"level is {self.level}; expected 0 (no timing) to 5 (every configuration timed)")
-        if self.threads is not None and self.threads < 1:
-            raise BuildError(f"threads is {self.threads}; expected at least 1, or None for all cores")
-        if self.max_workspace_size is not None and self.max_workspace_size < 0:
-            raise BuildError(f"max_workspace_size is {self.max_workspace_size} bytes; expected at least 0, or None")

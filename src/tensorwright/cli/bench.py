@@ -16,9 +16,9 @@ from rich.table import Table
 from typer import Argument, Option
 
 from tensorwright.cli.arrays import Array, complete_inputs, read_inputs
-from tensorwright.cli.build import InstructionSet, Level, Shape, Threads, TimingCache
 from tensorwright.cli.command import UsageError
 from tensorwright.cli.models import engine_of, is_plan
+from tensorwright.cli.options import Given, with_options
 from tensorwright.cli.peers import PEERS, Runner
 from tensorwright.cli.run import Batch, Inputs, Seed
 from tensorwright.cli.tables import console
@@ -51,8 +51,10 @@ class Timing:
         }
 
 
+@with_options()
 def bench(
     source: Annotated[Path, Argument(help="A plan or a model.")],
+    options: Given,
     against: Annotated[str | None, Option(help=f"A peer to measure in the same run: {', '.join(PEERS)}.")] = None,
     model: Annotated[Path | None, Option(help="The model of a plan, for the peer.")] = None,
     input: Inputs = None,
@@ -61,24 +63,11 @@ def bench(
     duration: Annotated[float, Option(min=0.01, help="Seconds to measure each subject.")] = 3.0,
     rounds: Annotated[int, Option(min=1, help="Into how many rounds, in turns, the duration is divided.")] = 10,
     warm_up: Annotated[float, Option(min=0.0, help="Seconds to run each subject before.")] = 0.3,
-    shape: Shape = None,
-    level: Level = 3,
-    threads: Threads = None,
-    timing_cache: TimingCache = None,
-    instruction_set: InstructionSet = None,
     as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Measure latency and throughput of a plan (or a model), alone or in turns with a peer on the same inputs."""
-    engine = engine_of(
-        source,
-        shapes=shape or (),
-        threads=threads,
-        level=level,
-        timing_cache=timing_cache,
-        instruction_set=instruction_set,
-        quiet=quiet or as_json,
-    )
+    engine = engine_of(source, options, quiet=quiet or as_json)
     inputs = complete_inputs(engine, read_inputs(engine, input or ()), batch, seed)
     items = _batch(engine.max_batch_size, inputs)
     subjects: dict[str, Runner] = {"tensorwright": lambda: engine(inputs)}

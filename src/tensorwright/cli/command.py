@@ -90,6 +90,17 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
+def number(text: str) -> tuple[str, float | bool]:
+    """A name and a number or a truth value: ``keep_prob=1.0``, ``is_training=false``."""
+    name, value = named(text)
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        return name, int(value) if value.lstrip("-").isdigit() else float(value)
+    except ValueError:
+        raise UsageError(f"constant '{text}': expected NAME=VALUE with a number, true or false") from None
+
+
 def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
     """A name and its extents: ``x=1,3,224,224`` or ``x=1x3x224x224``; ``1:8:32`` is min, opt and max."""
     name, value = named(text)
@@ -103,6 +114,8 @@ def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
 
 def _entry(text: str) -> Entry | None:
     parts = text.strip().split(":")
+    if parts == ["-1"]:
+        return -1
     if not all(part.isdigit() for part in parts) or len(parts) not in (1, 3):
         return None
     numbers = [int(part) for part in parts]

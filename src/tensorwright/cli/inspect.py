@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from rich.table import Table
 from typer import Argument, Option
 
 from tensorwright.api.shortcuts import graph_of
 from tensorwright.base.files import replacing
-from tensorwright.base.text import format_bytes
+from tensorwright.base.text import format_bytes, printable_lines
+from tensorwright.build.config import BuildConfig
 from tensorwright.cli.arrays import complete_inputs
-from tensorwright.cli.build import OutputNode, Shape
 from tensorwright.cli.command import UsageError, shown
-from tensorwright.cli.models import is_plan, model_shapes
+from tensorwright.cli.models import is_plan, with_shapes
+from tensorwright.cli.options import Given, with_options
 from tensorwright.cli.peak import machine_here, speed_here
 from tensorwright.cli.roofline import NEAR_ENOUGH, Roof, roof_of
 from tensorwright.cli.tables import (
@@ -35,6 +37,7 @@ from tensorwright.cli.tables import (
 )
 from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.graph.region import region_of
+from tensorwright.importers.options import ReadOptions
 from tensorwright.kernels.work import work
 from tensorwright.picture.page import plan_page
 from tensorwright.plan.file import read_plan
@@ -46,10 +49,10 @@ from tensorwright.runtime.profiler import profile as profile_of
 from tensorwright.tensor.dim import tuning_value
 
 
+@with_options(ReadOptions)
 def inspect(
     source: Annotated[Path, Argument(help="A model or a plan.")],
-    shape: Shape = None,
-    output_node: OutputNode = None,
+    options: Given,
     profile: Annotated[bool, Option(help="Run the plan and show the time of each step.")] = False,
     threads: Annotated[int | None, Option(min=1, help="Threads for --profile; the plan's own by default.")] = None,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried, too.")] = False,
@@ -64,7 +67,13 @@ def inspect(
     elif is_plan(source):
         _inspect_plan(read_plan(source), profile, threads, verbose, as_json)
     else:
-        _inspect_model(graph_of(source, model_shapes(source, shape or ()), output_node or None), as_json)
+        said = ReadOptions(**cast("dict[str, Any]", with_shapes(source, options)))
+        _inspect_model(graph_of(source, said, BuildConfig(log=_warn)), as_json)
+
+
+def _warn(_severity: str, message: str) -> None:
+    """Messages about the model go beside the result."""
+    print(printable_lines(message), file=sys.stderr)
 
 
 @dataclass(frozen=True)

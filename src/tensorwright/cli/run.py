@@ -10,9 +10,9 @@ from rich.table import Table
 from typer import Argument, Option
 
 from tensorwright.cli.arrays import Array, complete_inputs, read_inputs
-from tensorwright.cli.build import Level, Shape, Threads
 from tensorwright.cli.command import shown
 from tensorwright.cli.models import engine_of
+from tensorwright.cli.options import Given, with_options
 from tensorwright.cli.tables import console
 
 Source = Annotated[Path, Argument(help="A plan or a model.")]
@@ -24,19 +24,18 @@ Inputs = Annotated[
 ]
 
 
+@with_options()
 def run(
     source: Source,
+    options: Given,
     input: Inputs = None,
     output: Annotated[Path | None, Option("-o", "--output", help="Write all outputs to an .npz file.")] = None,
     batch: Batch = None,
     seed: Seed = 0,
-    shape: Shape = None,
-    level: Level = 3,
-    threads: Threads = None,
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Run a plan (or a model) once, on arrays from files or random ones."""
-    with engine_of(source, shapes=shape or (), threads=threads, level=level, quiet=quiet) as engine:
+    with engine_of(source, options, quiet=quiet) as engine:
         inputs = complete_inputs(engine, read_inputs(engine, input or ()), batch, seed)
         outputs = engine(inputs)
     table = Table("output", "dtype", "shape", "smallest", "mean", "largest", header_style="bold")

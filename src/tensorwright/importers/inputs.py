@@ -71,10 +71,14 @@ class InputShapes:
         names = [name for name, dims in self._inputs.items() if dims is None and self._entries(name) is None]
         shapes = "shapes={" + ", ".join(f"{name!r}: (...)" for name in names[:MOST_NAMED]) + "}"
         if len(names) == 1:
-            return ImportFailure(f"input {names[0]!r}: its rank is unknown; give its shape with {shapes}")
+            return ImportFailure(
+                f"input {names[0]!r}: its rank is unknown; give its shape with {shapes}, or its value with constants"
+            )
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         listed = ", ".join(map(repr, names[:MOST_NAMED])) + more
-        return ImportFailure(f"inputs {listed}: their ranks are unknown; give their shapes with {shapes}")
+        return ImportFailure(
+            f"inputs {listed}: their ranks are unknown; give their shapes with {shapes}, or their values with constants"
+        )
 
     def _entries(self, name: str) -> Sequence[Entry] | None:
         found = self._shapes.get(name)

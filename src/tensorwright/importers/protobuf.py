@@ -20,10 +20,7 @@ the description) and how often it occurs. ``map<T>`` maps strings to T; members 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeVar
 
@@ -33,9 +30,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tensorwright.base.errors import ImportFailure
-
-LARGEST_FILE = (1 << 31) - 1
-"""Bytes of the largest message that protocol buffers can hold."""
+from tensorwright.importers.files import LARGEST_FILE, refuse_strangers
 
 Syntax = Literal["proto2", "proto3"]
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -74,31 +69,6 @@ def message_classes(package: str, description: str, *, syntax: Syntax = "proto2"
     return MappingProxyType(found)
 
 
-def read_bytes(path: str | os.PathLike[str], what: str, largest: int = LARGEST_FILE) -> bytes:
-    """The bytes of a file.
-
-    Args:
-        path: where it is.
-        what: what it should be, as messages call it ("a Caffe model").
-        largest: more bytes than this are not read.
-
-    Raises:
-        ImportFailure: it cannot be read, is no ordinary file, or is too large.
-    """
-    try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImportFailure(f"{path}: expected {what}, found something that is not an ordinary file")
-        if status.st_size > largest:
-            raise ImportFailure(
-                f"{path}: expected {what} of at most {largest} bytes, found {status.st_size}; is it the right file?"
-            )
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ImportFailure(f"{path}: cannot be read ({reason}); expected {what}") from None
-
-
 def parse_bytes(kind: type[AnyMessage], data: bytes, label: str, what: str) -> AnyMessage:
     """The message in some bytes.
 
@@ -115,6 +85,7 @@ def parse_bytes(kind: type[AnyMessage], data: bytes, label: str, what: str) -> A
         raise ImportFailure(f"{label}: empty; expected {what}")
     if len(data) > LARGEST_FILE:
         raise ImportFailure(f"{label}: expected {what} of at most {LARGEST_FILE} bytes, found {len(data)}")
+    refuse_strangers(data, label, what)
     try:
         return kind.FromString(data)
     except DecodeError as error:

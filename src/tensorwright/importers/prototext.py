@@ -23,6 +23,17 @@ LARGEST_TEXT = 1 << 21
 """Bytes of the longest text that is parsed: seconds of work at worst. Definitions of networks have a tenth of that."""
 LONGEST_LINE = 1 << 16
 """Characters of the longest line that is parsed: the parser copies the line for each field that it does not know."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of a text and characters of a line that are parsed at most."""
+
+    text: int = LARGEST_TEXT
+    line: int = LONGEST_LINE
+
+
+USUAL = Limits()
 DEEPEST = 64
 """Messages in messages."""
 LONGEST_REASON = 200
@@ -55,6 +66,7 @@ def parse_text(
     label: str,
     what: str,
     without_effect: Mapping[str, frozenset[str]] | None = None,
+    limits: Limits = USUAL,
 ) -> tuple[AnyMessage, tuple[UnknownField, ...]]:
     """The message in a text, and the fields in it that are not known.
 
@@ -64,20 +76,19 @@ def parse_text(
         label: where it comes from, as messages call it.
         what: what it should be ("a Caffe network definition").
         without_effect: fields by message that are accepted without being described.
+        limits: how much is parsed at most.
 
     Raises:
         ImportFailure: it is not such a message; the error says in which line.
     """
-    if len(data) > LARGEST_TEXT:
-        raise ImportFailure(f"{label}: expected {what} of at most {LARGEST_TEXT} bytes, found {len(data)}")
+    if len(data) > limits.text:
+        raise ImportFailure(f"{label}: expected {what} of at most {limits.text} bytes, found {len(data)}")
     if isinstance(data, bytes) and b"\0" in data:
         raise ImportFailure(f"{label}: expected {what}, a text, found binary data; is it the file with the weights?")
     text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
     longest = max(map(len, text.split("\n")))
-    if longest > LONGEST_LINE:
-        raise ImportFailure(
-            f"{label}: expected {what} of lines up to {LONGEST_LINE} characters, found one of {longest}"
-        )
+    if longest > limits.line:
+        raise ImportFailure(f"{label}: expected {what} of lines up to {limits.line} characters, found one of {longest}")
     unknown = tuple(_unknown_fields(text, kind.DESCRIPTOR, label, without_effect or {}))
     message = kind()
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto
 
 from importers.onnx.models import model_of, node
 from tensorwright.base.errors import ImportFailure
+from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.onnx.inputs import Shapes
 from tensorwright.tensor.dim import Symbol, symbol
@@ -69,6 +71,16 @@ def test_all_unknown_ranks_are_named_at_once() -> None:
 def test_minus_one_keeps_what_the_model_says() -> None:
     assert symbols(relu("batch", 3), {"x": (-1, 3)}) == symbols(relu("batch", 3), None)
     assert symbols(relu("batch", 3), {"x": (-1, -1), "batch": (2, 4, 8)}) == (Symbol("batch", 2, 4, 8),)
+
+
+def test_constants_take_the_place_of_inputs() -> None:
+    inputs = {"x": (TensorProto.FLOAT, [2]), "scale": (TensorProto.FLOAT, [])}
+    model = model_of([node("Mul", "x scale", "y")], inputs, ["y"])
+    network = import_onnx(model, constants={"scale": 3})
+    assert [name for name, _ in network.inputs] == ["x"]
+    assert evaluate_graph(network, {"x": np.ones(2, np.float32)})["y"].tolist() == [3, 3]
+    with pytest.raises(ImportFailure, match=r"there is no input 'scal'.*'scale'"):
+        import_onnx(model, constants={"scal": 3})
 
 
 def test_a_name_means_the_same_for_all_inputs() -> None:

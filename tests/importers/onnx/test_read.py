@@ -114,7 +114,7 @@ def test_missing_and_short_external_files_are_named(rng: np.random.Generator, tm
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"PK\3\4 not a model at all", "not an ONNX model, or damaged"),
+        (b"\xff not a model at all", "not an ONNX model, or damaged"),
         (b"\x08\x08", "no field 'graph'"),
     ],
 )

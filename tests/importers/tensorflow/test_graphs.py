@@ -21,7 +21,7 @@ from tensorwright.importers.tensorflow import import_tensorflow, read_network
 from tensorwright.ops.convolution import Convolution
 from tensorwright.passes.pipeline import optimise
 from tensorwright.runtime.engine import Engine
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import DTYPES, FLOAT32
 
 
 def operators(graph: Graph) -> Counter[str]:
@@ -126,6 +126,61 @@ def test_a_placeholder_with_a_default_is_a_constant_or_an_input() -> None:
     assert evaluate_graph(import_tensorflow(graph.bytes()), {"x": ones})["y"].tolist() == [3, 3]
     network = import_tensorflow(graph.bytes(), shapes={"scale": ()})
     assert evaluate_graph(network, {"x": ones, "scale": np.float32(5)})["y"].tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("style", ["floor", "compare"])
+@pytest.mark.parametrize("batch", [-1, 4])
+def test_a_dropout_that_keeps_everything_is_nothing(style: str, batch: int, rng: np.random.Generator) -> None:
+    graph = GraphMaker()
+    x = graph.placeholder((batch, 3))
+    keep = graph.placeholder(None, "keep_prob")
+    graph.add("Placeholder", name="is_training", dtype=DTYPES["bool"])
+    uniform = graph.add("RandomUniform", graph.add("Shape", x), name="uniform", dtype=FLOAT32)
+    spread = graph.add("Sub", graph.constant(np.float32(1)), graph.constant(np.float32(0)))
+    drawn = graph.add("Add", graph.add("Mul", uniform, spread), graph.constant(np.float32(0)), name="drawn")
+    if style == "floor":
+        mask = graph.add("Floor", graph.add("Add", drawn, keep, name="random_tensor"), name="mask")
+    else:
+        rate = graph.add("Sub", graph.constant(np.float32(1)), keep)
+        kept = graph.add("GreaterEqual", drawn, rate, name="kept")
+        mask = graph.add("Cast", kept, name="mask", SrcT=DTYPES["bool"], DstT=FLOAT32)
+    dropped = graph.add("Mul", graph.add("RealDiv", x, keep), mask, name="dropped")
+    graph.add("Switch", dropped, "is_training", name="switch")
+    graph.add("Merge", graph.add("Relu", "switch"), graph.add("Neg", "switch:1"), name="y")
+    constants = {"is_training": False, "keep_prob": 1.0}
+    network = import_tensorflow(graph.bytes(), constants=constants)
+    assert [name for name, _ in network.inputs] == ["x"]
+    assert [name for name, _ in network.outputs] == ["y"]
+    values = rng.normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(evaluate_graph(network, {"x": values})["y"], np.maximum(values, 0))
+    with pytest.raises(ImportFailure, match="RandomUniform"):
+        import_tensorflow(graph.bytes(), constants={**constants, "keep_prob": 0.5})
+
+
+def test_constants_are_checked() -> None:
+    graph = GraphMaker()
+    graph.add("Placeholder", name="training", dtype=DTYPES["bool"])
+    graph.add("Add", graph.placeholder((2,)), graph.placeholder((2,), "shift"), name="y")
+    ones = np.ones(2, np.float32)
+    network = import_tensorflow(graph.bytes(), constants={"shift": [1, 2]})
+    np.testing.assert_array_equal(evaluate_graph(network, {"x": ones})["y"], [2, 3])
+    for constants, message in (
+        ({"shif": 1}, "there is no node 'shif'.*'shift'"),
+        ({"shift": [1, 2, 3]}, r"'shift' has the shape \[2\], found \[3\]"),
+        ({"training": 2}, "'training' has the element type bool, which cannot hold 2"),
+        ({"shift": "many"}, "'shift': expected a number, a truth value or an array, found 'many'"),
+    ):
+        with pytest.raises(ImportFailure, match=message):
+            import_tensorflow(graph.bytes(), constants=constants)
+
+
+def test_texts_of_graphs_are_read_with_their_weights(rng: np.random.Generator) -> None:
+    graph = GraphMaker()
+    weights = rng.normal(size=(300, 300)).astype(np.float32)
+    graph.add("MatMul", graph.placeholder((1, 300)), graph.constant(weights), name="y")
+    x = rng.normal(size=(1, 300)).astype(np.float32)
+    network = import_tensorflow(("# frozen\n" + str(graph.message)).encode())
+    np.testing.assert_allclose(evaluate_graph(network, {"x": x})["y"], x @ weights, rtol=1e-4, atol=1e-4)
 
 
 def conditional(training: bool) -> GraphMaker:

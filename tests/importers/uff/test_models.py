@@ -107,6 +107,15 @@ def test_a_constant_may_have_no_data_at_all() -> None:
     np.testing.assert_array_equal(next(iter(evaluate_graph(network, {"x": x}).values())), x)
 
 
+def test_constants_take_the_place_of_inputs() -> None:
+    model = ModelMaker()
+    model.output(model.node("Binary", model.input((-1, 3)), model.input((), "keep"), func="mul", name="y"))
+    x = np.arange(3, dtype=np.float32).reshape(1, 3)
+    np.testing.assert_array_equal(evaluated(model, {"x": x}, constants={"keep": 2}), 2 * x)
+    with pytest.raises(ImportFailure, match="a constant: there is no node 'kept'"):
+        evaluated(model, {"x": x}, constants={"kept": 2})
+
+
 def test_two_dimensions_in_the_wrong_order_are_doubted(rng: Generator) -> None:
     model = ModelMaker()
     model.input((-1, 20, 8))

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from tensorwright.base.errors import ImportFailure
-from tensorwright.importers.protobuf import message_classes, parse_bytes, read_bytes
+from tensorwright.importers.files import read_bytes
+from tensorwright.importers.protobuf import message_classes, parse_bytes
 
 Array = npt.NDArray[np.generic]
 Source = str | os.PathLike[str] | bytes
 
 MODEL = "a Caffe model (the weights)"
-HDF5 = b"\x89HDF\r\n\x1a\n"
 
 # Packed numbers look like bytes on the wire, which are read without a Python object for each.
 _DESCRIPTION = """
@@ -124,10 +124,6 @@ def read_model(source: Source) -> Model:
         ImportFailure: it cannot be read, is no Caffe model, or a blob in it is damaged.
     """
     label, data = _data(source, MODEL, "model")
-    if data.startswith(HDF5):
-        raise ImportFailure(
-            f"{label}: expected {MODEL} as protocol buffers, found HDF5; save it with snapshot_format: BINARYPROTO"
-        )
     message = parse_bytes(_classes(True)["NetParameter"], data, label, MODEL)
     layers = _layers_of(message)
     if not layers:

@@ -14,7 +14,8 @@ from tensorwright.importers.caffe import registry
 from tensorwright.importers.caffe.first_generation import WITHOUT_EFFECT, Oldest, Placed, upgraded, without_padding
 from tensorwright.importers.caffe.rules import NetState, NetStateRule, is_included
 from tensorwright.importers.caffe.schema import BlobShape, Choice, Hints, Many, describe, hints_of, record_of, values_of
-from tensorwright.importers.protobuf import message_classes, read_bytes
+from tensorwright.importers.files import read_bytes
+from tensorwright.importers.protobuf import message_classes
 from tensorwright.importers.prototext import LARGEST_TEXT, UnknownField, parse_text, plain_fields
 
 WHAT = "a Caffe network definition (prototxt)"

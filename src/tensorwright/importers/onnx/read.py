@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.files import read_bytes
+from tensorwright.importers.protobuf import parse_bytes
 
+WHAT = "an ONNX model"
 OLDEST_OPSET = 1
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -53,31 +55,13 @@ def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
         model.CopyFrom(source)
         read = Source(model, f"model '{model.graph.name}'", ())
     elif isinstance(source, bytes | bytearray | memoryview):
-        read = Source(_parse(bytes(source), "the given bytes"), "model", ())
+        read = Source(parse_bytes(ModelProto, bytes(source), "the given bytes", WHAT), "model", ())
     else:
         path = Path(source)
-        read = Source(_parse(_read_bytes(path), str(path)), str(path), (path.absolute().parent, path.resolve().parent))
+        model = parse_bytes(ModelProto, read_bytes(path, WHAT), str(path), WHAT)
+        read = Source(model, str(path), (path.absolute().parent, path.resolve().parent))
     _check(read)
     return read
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImportFailure(f"{path}: cannot be read ({error.strerror}); expected an ONNX model file") from error
-
-
-def _parse(data: bytes, label: str) -> ModelProto:
-    if not data:
-        raise ImportFailure(f"{label}: empty; expected an ONNX model")
-    try:
-        return ModelProto.FromString(data)
-    except DecodeError as error:
-        raise ImportFailure(
-            f"{label}: not an ONNX model, or damaged: {len(data)} bytes that do not parse as a protobuf message "
-            f"({error}); export or copy the file again"
-        ) from error
 
 
 def _check(source: Source) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
+from tensorwright.importers.constants import Constants, as_array
 from tensorwright.importers.failures import NODES, Finding, LocatedFailure, Unsupported, UnsupportedModel, failure
+from tensorwright.importers.names import nearest
 from tensorwright.importers.onnx.attributes import attribute_value
 from tensorwright.importers.onnx.functions import body_of, has_body
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
@@ -29,7 +31,8 @@ from tensorwright.importers.onnx.scope import (
     bound_attributes,
     used_names,
 )
-from tensorwright.importers.onnx.tensors import ExternalFiles, weights_from, widened_weights
+from tensorwright.importers.onnx.tensors import ExternalFiles, dtype_from, weights_from, widened_weights
+from tensorwright.tensor.weights import weights_of
 
 DEEPEST = 64
 ADVICE = (
@@ -48,7 +51,12 @@ class Import:
     names: Mapping[str, Value]
 
 
-def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: Shapes | None = None) -> Graph:
+def import_onnx(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
+) -> Graph:
     """The graph of an ONNX model.
 
     Args:
@@ -61,17 +69,23 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: 
 
             A dimension without a name is called ``<input>_<axis>``. Without an entry the first dimension of an input
             ranges from 1 to 16 (tuned for 1), every other one from 1 to 512 (tuned for 128).
+        constants: values in place of inputs, by name.
 
     Raises:
         ImportFailure: the model cannot be read, is wrong, or uses what is not supported (all of it is listed).
     """
-    return read_network(source, shapes=shapes).graph
+    return read_network(source, shapes=shapes, constants=constants).graph
 
 
-def read_network(source: str | os.PathLike[str] | bytes | ModelProto, *, shapes: Shapes | None = None) -> Import:
+def read_network(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
+) -> Import:
     """As `import_onnx`, with the values of all tensors by name."""
     read = read_model(source)
-    return Translator(read).network(shapes)
+    return Translator(read).network(shapes, constants or {})
 
 
 @dataclass(frozen=True)
@@ -105,19 +119,21 @@ class Translator:
         self._findings: list[Finding] = []
         self._functions = {(f.domain, f.name): f for f in source.model.functions}
 
-    def network(self, shapes: Shapes | None) -> Import:
+    def network(self, shapes: Shapes | None, given: Constants) -> Import:
         """The whole model."""
         graph, label = self._source.model.graph, self._source.label
         constants = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
         declared = [value for value in graph.input if value.name not in constants]
+        free = [value for value in declared if value.name not in given]
         try:
-            resolver = InputShapes(shapes, declared)
-            inputs = [(value.name, input_value(value.name, resolver.type_of(value))) for value in declared]
+            fixed = {name: _given(name, value, declared) for name, value in given.items()}
+            resolver = InputShapes(shapes, free)
+            inputs = [(value.name, input_value(value.name, resolver.type_of(value))) for value in free]
         except Unsupported as error:
             raise UnsupportedModel(f"{label}: {error}") from None
         except ImportFailure as error:
             raise ImportFailure(f"{label}: {error}") from None
-        scope: dict[str, Meaning] = dict(inputs)
+        scope: dict[str, Meaning] = {**dict(inputs), **fixed}
         self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), {}))
         if self._findings:
             raise failure(self._findings, label, ADVICE)
@@ -289,6 +305,16 @@ class Translator:
         for proto in function.node:
             self._node(proto, inner)
         return [inner.lookup(name) if name in scope else None for name in function.output]
+
+
+def _given(name: str, value: object, declared: Sequence[ValueInfoProto]) -> Value:
+    """What the user says in place of an input."""
+    found = [one for one in declared if one.name == name]
+    if not found:
+        names = [one.name for one in declared]
+        raise ImportFailure(f"constants: there is no input '{name}'; {nearest(name, names, 'inputs')}")
+    dtype = dtype_from(found[0].type.tensor_type.elem_type, f"input '{name}'")
+    return constant_value(weights_of(as_array(name, value, dtype)), name)
 
 
 def constant_meaning(tensor: TensorProto, files: ExternalFiles) -> Meaning:

@@ -6,7 +6,7 @@ and types.proto of TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from typing import Protocol, cast
 
@@ -120,11 +120,17 @@ class Dim(Protocol):
     name: str
 
 
+class Dims(Protocol):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Dim]: ...
+    def add(self, *, size: int) -> Dim: ...
+
+
 class TensorShapeProto(Protocol):
     unknown_rank: bool
 
     @property
-    def dim(self) -> Sequence[Dim]: ...
+    def dim(self) -> Dims: ...
 
 
 class TensorProto(Protocol):

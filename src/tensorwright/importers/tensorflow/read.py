@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.files import HEAD, read_bytes
+from tensorwright.importers.formats import Model, first_field
 from tensorwright.importers.names import nearest
 from tensorwright.importers.order import sources_first
-from tensorwright.importers.protobuf import parse_bytes, read_bytes
-from tensorwright.importers.prototext import parse_text
+from tensorwright.importers.protobuf import parse_bytes
+from tensorwright.importers.prototext import Limits, parse_text
 from tensorwright.importers.tensorflow.functions import nodes_of
 from tensorwright.importers.tensorflow.messages import GraphDef, NodeDef, as_graph, graph_class
 
@@ -23,19 +23,9 @@ FREEZE = (
 )
 
 
-class Serializable(Protocol):
-    """A loaded message, of whatever library: a GraphDef of TensorFlow is one."""
-
-    def SerializeToString(self) -> bytes: ...  # The name that the protobuf library gives it.
-
-
-class LiveGraph(Protocol):
-    """A graph in a program, such as ``tf.Graph``; its variables must be frozen."""
-
-    def as_graph_def(self) -> Serializable: ...
-
-
-Source = str | os.PathLike[str] | bytes | Serializable | LiveGraph
+Source = Model
+LIMITS = Limits(text=1 << 28, line=1 << 28)
+"""Weights stand in texts of graphs, each tensor in one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,16 +162,19 @@ def _cycle(loop: Sequence[NodeDef]) -> str:
 
 def _load(source: Source) -> tuple[GraphDef, str]:
     if isinstance(source, bytes | bytearray | memoryview):
-        return as_graph(parse_bytes(graph_class(), bytes(source), "the given bytes", WHAT)), "the graph"
+        return _parsed(bytes(source), "the given bytes"), "the graph"
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        data = read_bytes(path, WHAT)
-        if path.suffix == ".pbtxt":
-            return as_graph(parse_text(graph_class(), data, str(path), WHAT)[0]), str(path)
-        return as_graph(parse_bytes(graph_class(), data, str(path), WHAT)), str(path)
+        return _parsed(read_bytes(source, WHAT), str(source)), str(source)
     message = source.as_graph_def() if hasattr(source, "as_graph_def") else source
     if not hasattr(message, "SerializeToString"):
         raise ImportFailure(
             f"expected the path of {WHAT}, its bytes, a GraphDef or a tf.Graph, found {type(source).__name__}"
         )
     return as_graph(parse_bytes(graph_class(), message.SerializeToString(), "the given graph", WHAT)), "the graph"
+
+
+def _parsed(data: bytes, label: str) -> GraphDef:
+    """The graph in some bytes, binary or text."""
+    if not first_field(data[:HEAD]) and not label.endswith(".pbtxt"):
+        return as_graph(parse_bytes(graph_class(), data, label, WHAT))
+    return as_graph(parse_text(graph_class(), data, label, WHAT, limits=LIMITS)[0])

@@ -10,12 +10,15 @@ from typing import NoReturn, cast
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, input_value
+from tensorwright.importers.constants import Constants
 from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported, failure
 from tensorwright.importers.inputs import InputShapes, Shapes
 from tensorwright.importers.registry import Handler, handlers_in
 from tensorwright.importers.tensorflow.attributes import Attribute, attribute_value
+from tensorwright.importers.tensorflow.constants import with_constants
 from tensorwright.importers.tensorflow.messages import NodeDef
 from tensorwright.importers.tensorflow.node import Made, Node, Term
+from tensorwright.importers.tensorflow.randomness import decided
 from tensorwright.importers.tensorflow.read import (
     FREEZE,
     FrozenGraph,
@@ -40,6 +43,7 @@ VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVaria
 NOT_TAKEN: tuple[Term, ...] = (None,) * 64
 """The outputs of a node in a branch that is not taken."""
 MOST_FURTHER_TENSORS = 1 << 16
+PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 WITHOUT_RESULT = frozenset({"NoOp", "Assert", "SaveV2", "RestoreV2"})
 BATCH = "batch"
 """What the first dimension of every input is called, if it is unknown: one batch goes through the whole network."""
@@ -75,7 +79,13 @@ class Result:
     made: Made | None = None
 
 
-def import_tensorflow(source: Source, *, outputs: Sequence[str] | None = None, shapes: Shapes | None = None) -> Graph:
+def import_tensorflow(
+    source: Source,
+    *,
+    outputs: Sequence[str] | None = None,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
+) -> Graph:
     """The network of a frozen TensorFlow graph.
 
     Args:
@@ -85,19 +95,26 @@ def import_tensorflow(source: Source, *, outputs: Sequence[str] | None = None, s
             `import_onnx`. The first dimensions of all inputs are one, called ``batch``; say them by input where they
             differ. Others are called ``<input>_<axis>``. Without an entry ``batch`` ranges from 1 to 16 (tuned for 1),
             every other one from 1 to 512 (tuned for 128).
+        constants: values in place of nodes, by name, such as ``{"is_training": False, "keep_prob": 1.0}``.
 
     Raises:
         ImportFailure: the graph cannot be read, is wrong, or uses what is not supported (all of it is listed).
     """
-    return read_network(source, outputs=outputs, shapes=shapes).graph
+    return read_network(source, outputs=outputs, shapes=shapes, constants=constants).graph
 
 
 def read_network(
-    source: Source | FrozenGraph, *, outputs: Sequence[str] | None = None, shapes: Shapes | None = None
+    source: Source | FrozenGraph,
+    *,
+    outputs: Sequence[str] | None = None,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
 ) -> Import:
     """As `import_tensorflow`, with the values of all tensors by name."""
     graph = source if isinstance(source, FrozenGraph) else read_graph(source)
-    return _Translator(graph, outputs, shapes).network()
+    graph = with_constants(graph, constants or {})
+    names = result_names(graph) if outputs is None else outputs
+    return _Translator(decided(graph), names, shapes).network()
 
 
 def known_values(graph: FrozenGraph, outputs: Sequence[str]) -> Mapping[str, Value]:
@@ -106,9 +123,9 @@ def known_values(graph: FrozenGraph, outputs: Sequence[str]) -> Mapping[str, Val
 
 
 def result_names(graph: FrozenGraph) -> list[str]:
-    """The nodes with a result that no other node takes."""
+    """The nodes with a result that no other node takes; inputs are no results."""
     taken = {source.node for node in graph.nodes.values() for source in data_inputs(node)}
-    idle = {*WITHOUT_RESULT, "Const", "Switch", "RefSwitch"}
+    idle = {*WITHOUT_RESULT, *PLACEHOLDERS, "Const", "Switch", "RefSwitch"}
     return [
         name
         for name, node in graph.nodes.items()
@@ -127,15 +144,13 @@ def input_names(source: Source) -> list[str]:
 
 def is_input(node: NodeDef, shapes: Shapes | None = None) -> bool:
     """Whether a node is an input of the network."""
-    return node.op in ("Placeholder", "PlaceholderV2") or (
-        node.op == "PlaceholderWithDefault" and node.name in (shapes or {})
-    )
+    return node.op in PLACEHOLDERS or (node.op == "PlaceholderWithDefault" and node.name in (shapes or {}))
 
 
 class _Translator:
-    def __init__(self, graph: FrozenGraph, outputs: Sequence[str] | None, shapes: Shapes | None) -> None:
+    def __init__(self, graph: FrozenGraph, outputs: Sequence[str], shapes: Shapes | None) -> None:
         self._graph = graph
-        self._names = tuple(result_names(graph) if outputs is None else outputs)
+        self._names = tuple(outputs)
         self._shapes = shapes
         self._findings: list[Finding] = []
         self._results: dict[str, Result] = {}

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.importers.files import read_bytes
 from tensorwright.importers.names import nearest
 from tensorwright.importers.order import sources_first
-from tensorwright.importers.protobuf import parse_bytes, read_bytes
+from tensorwright.importers.protobuf import parse_bytes
 from tensorwright.importers.uff.messages import Data, Node, as_meta_graph, meta_graph_class
 
 WHAT = "a UFF model"

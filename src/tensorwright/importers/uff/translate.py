@@ -12,6 +12,7 @@ import numpy as np
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, apply, constant_value, input_value, weights_in
 from tensorwright.importers.composer import Composer
+from tensorwright.importers.constants import Constants, as_array
 from tensorwright.importers.failures import Finding, LocatedFailure, Unsupported, failure
 from tensorwright.importers.images import channels_first
 from tensorwright.importers.inputs import BATCH_RANGE
@@ -54,6 +55,7 @@ def import_uff(
     batch: Dim | None = None,
     custom: Custom | None = None,
     weights: DType = FLOAT32,
+    constants: Constants | None = None,
 ) -> Graph:
     """The network of a UFF model.
 
@@ -67,37 +69,48 @@ def import_uff(
         batch: the batch, an int or a symbol; None for a symbol ``batch`` from 1 to 16.
         custom: makes the values of custom nodes; it returns None for those that it does not know.
         weights: float32, or float16 for weights of that type (computation stays float32).
+        constants: values in place of nodes, by name.
 
     Raises:
         ImportFailure: the model cannot be read, is wrong, or uses what is not supported (all of it is listed).
     """
-    return read_network(source, inputs, outputs, batch=batch, custom=custom, weights=weights).graph
+    return read_network(source, inputs, outputs, batch=batch, custom=custom, weights=weights, constants=constants).graph
 
 
 def read_network(
-    source: Source,
+    source: Source | UffModel,
     inputs: Registered,
     outputs: Sequence[str] = (),
     *,
     batch: Dim | None = None,
     custom: Custom | None = None,
     weights: DType = FLOAT32,
+    constants: Constants | None = None,
 ) -> Import:
     """As `import_uff`, with the values of all nodes by name."""
     if weights not in (FLOAT32, FLOAT16):
         raise ImportFailure(f"weights: expected float32 or float16, found {weights}")
     size = symbol("batch", *BATCH_RANGE) if batch is None else batch
-    return _Translator(read_model(source), inputs, size, custom, weights).network(outputs)
+    model = source if isinstance(source, UffModel) else read_model(source)
+    return _Translator(model, inputs, size, custom, weights, constants or {}).network(outputs)
 
 
 class _Translator:
-    def __init__(self, model: UffModel, inputs: Registered, batch: Dim, custom: Custom | None, weights: DType) -> None:
+    def __init__(
+        self,
+        model: UffModel,
+        inputs: Registered,
+        batch: Dim,
+        custom: Custom | None,
+        weights: DType,
+        constants: Constants,
+    ) -> None:
         self._model = model
         self._registered = inputs
         self._batch = batch
         self._custom = custom
         self._weights = weights
-        self._values: dict[str, Value | None] = {}
+        self._values: dict[str, Value | None] = {name: self._constant(name, value) for name, value in constants.items()}
         self._findings: list[Finding] = []
         self._shared: dict[str, Field] = {}
 
@@ -129,7 +142,7 @@ class _Translator:
             model.require(name, "a registered input")
         bindings: dict[str, Value] = {}
         for node in order:
-            if node.operation != "Input" and node.id not in self._registered:
+            if node.id in self._values or (node.operation != "Input" and node.id not in self._registered):
                 continue
             if node.id not in self._registered:
                 declared = declared_extents(model, node)
@@ -148,6 +161,12 @@ class _Translator:
             except (ImportFailure, Unsupported, NetworkError) as error:
                 self._raise(node, str(error), error)
         return bindings
+
+    def _constant(self, name: str, value: object) -> Value:
+        """What the user says in place of a node."""
+        node = self._model.require(name, "a constant")
+        dtype = dtype_from(node.fields["dtype"].dtype, f"node '{name}'") if "dtype" in node.fields else None
+        return constant_value(weights_of(as_array(name, value, dtype)), name)
 
     def _translated(self, node: messages.Node) -> Value | None:
         try:
