@@ -1,0 +1,109 @@
+"""LLVM IR text to PTX, and PTX to machine code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+from tensorwright.base.errors import BuildError
+from tensorwright.codegen.cuda.target import TRIPLE, CudaTarget
+
+
+@cache
+def _initialise() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@cache
+def _machine(target: CudaTarget) -> llvm.TargetMachine:
+    _initialise()
+    return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=target.cpu, features=target.features, opt=3)
+
+
+def compile_ptx(text: str, target: CudaTarget) -> str:
+    """The PTX of a module of LLVM IR.
+
+    Raises:
+        BuildError: LLVM does not accept the text.
+    """
+    machine = _machine(target)
+    try:
+        module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\n{text}')
+        module.verify()
+    except RuntimeError as error:
+        raise BuildError(f"generated code is not valid LLVM IR (a defect of tensorwright): {error}") from error
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return str(machine.emit_assembly(module))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the assembler says a kernel takes: registers for each thread, bytes of local memory and of shared memory."""
+
+    registers: int
+    stack_bytes: int
+    spill_bytes: int
+    shared_bytes: int
+
+
+@cache
+def find_assembler() -> str | None:
+    """NVIDIA's assembler `ptxas`, on the path or from the package nvidia-cuda-nvcc; None if there is none."""
+    found = shutil.which("ptxas")
+    if found:
+        return found
+    spec = importlib.util.find_spec("nvidia")
+    for root in [] if spec is None else spec.submodule_search_locations or []:
+        for path in sorted(Path(root).glob("*/bin/ptxas")):
+            return str(path)
+    return None
+
+
+def assemble(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
+    """The machine code (a cubin) of PTX, and for each kernel in it what it takes.
+
+    Raises:
+        BuildError: there is no assembler, or it does not accept the text.
+    """
+    assembler = find_assembler()
+    if assembler is None:
+        raise BuildError("ptxas was not found: install the package nvidia-cuda-nvcc, or put ptxas on the path")
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(ptx)
+        command = [assembler, f"-arch={target.cpu}", "-O3", "-v", str(source), "-o", str(output)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"ptxas does not accept generated code (a defect of tensorwright): {done.stderr.strip()}")
+        return output.read_bytes(), _resources(done.stderr)
+
+
+def _resources(log: str) -> dict[str, Resources]:
+    found = {}
+    for part in re.split(r"Compiling entry function '", log)[1:]:
+        found[part[: part.index("'")]] = Resources(
+            registers=_number(r"Used (\d+) registers", part),
+            stack_bytes=_number(r"(\d+) bytes stack frame", part),
+            spill_bytes=_number(r"(\d+) bytes spill stores", part) + _number(r"(\d+) bytes spill loads", part),
+            shared_bytes=_number(r"(\d+) bytes smem", part),
+        )
+    return found
+
+
+def _number(pattern: str, text: str) -> int:
+    match = re.search(pattern, text)
+    return int(match[1]) if match else 0

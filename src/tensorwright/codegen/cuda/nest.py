@@ -1,0 +1,166 @@
+"""Computations as GPU kernels: a thread for every element of the output, or a team of threads for every row.
+
+A *team* is some neighbouring threads of one warp. It shares the reductions that are the same for many elements (the
+sums of a softmax), each thread taking every so many steps; then its threads share out the elements of the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.flatten import FlatComputation
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.graph.expression import Reduce, Scalar, Variable, scalar_atoms, walk
+from tensorwright.graph.functions import reduction_identity
+from tensorwright.tensor.dim import Dim, product, upper_bound
+from tensorwright.tensor.dtype import INT32, INT64, DType
+
+BLOCK = 256
+"""Threads in a block."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The loops of an output: `rows` are dealt to teams, and `inner` to the threads of a team."""
+
+    rows: tuple[Variable, ...]
+    inner: tuple[Variable, ...]
+    team: int
+
+    @property
+    def blocks(self) -> Dim:
+        """Blocks in the grid."""
+        threads = product(v.extent for v in self.rows) * self.team
+        return (threads + (BLOCK - 1)) // BLOCK
+
+
+def elements_apart(flat: FlatComputation) -> Rows:
+    """A thread for every element."""
+    return Rows(flat.variables, (), 1)
+
+
+def rows_apart(flat: FlatComputation, team: int) -> Rows | None:
+    """A team for all elements that share the outermost reductions; None without reductions that are worth it."""
+    outermost = outermost_reductions(flat.body)
+    if not any(_dealt_variable(node, team) for node in outermost):
+        return None
+    shared = [v for v in flat.variables if any(v not in scalar_atoms(node) for node in outermost)]
+    return Rows(tuple(v for v in flat.variables if v not in shared), tuple(shared), team)
+
+
+def outermost_reductions(body: Scalar) -> list[Reduce]:
+    """The reductions that are inside no other one."""
+    reductions = [node for node in walk(body) if isinstance(node, Reduce)]
+    inside = {id(below) for node in reductions for below in walk(node.body)}
+    return [node for node in reductions if id(node) not in inside]
+
+
+def _dealt_variable(node: Reduce, team: int) -> Variable | None:
+    """The variable whose steps the threads of a team share: the innermost one that is long enough."""
+    long = [v for v in node.variables if upper_bound(v.extent) >= team]
+    return long[-1] if long else None
+
+
+@dataclass
+class TeamEmitter(ScalarEmitter):
+    """Emits scalars for one thread; while `dealing`, reductions are shared by the team, at a place all threads reach."""
+
+    team: int = 1
+    dealing: bool = False
+    rank: Register = field(default_factory=lambda: literal(0, INT64))
+
+    def _reduce(self, node: Reduce) -> Register:
+        variable = _dealt_variable(node, self.team) if self.dealing else None
+        others = [v for v in node.variables if v != variable]
+        if variable is None:
+            return self._reduce_rounds(node, others, 1)
+        identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
+        self.dealing = False
+        loop = self.builder.begin_loop(self.rank, self.integer(variable.extent), self.team, [identity])
+        self.values[variable] = loop.index
+        with self.scope():
+            results = self._nest(node, others, loop.carried)
+        (total,) = self.builder.end_loop(loop, results)
+        self.dealing = True
+        assert isinstance(self.builder, ThreadBuilder)
+        return self.builder.combined(total, lambda a, b: self._combine(node, a, b), self.team)
+
+
+@dataclass(frozen=True)
+class RowsEmitter:
+    """Emits the body of a kernel that computes a flat computation, dealt out as `rows` says."""
+
+    flat: FlatComputation
+    rows: Rows
+    emitter: TeamEmitter
+    output: Pointer
+    dtype: DType
+
+    def run(self) -> None:
+        builder, emitter, rows = self._builder, self.emitter, self.rows
+        row = self._row()
+        label = builder.begin_if(builder.compare("ult", row, emitter.integer(product(v.extent for v in rows.rows))))
+        self._bind(rows.rows, row)
+        emitter.dealing = rows.team > 1
+        self._hoist(set(rows.rows))
+        emitter.dealing = False
+        if rows.inner:
+            self._share_elements()
+        elif rows.team > 1:
+            first = builder.begin_if(builder.compare("eq", emitter.rank, literal(0, INT64)))
+            self._store()
+            builder.end_if(first)
+        else:
+            self._store()
+        builder.end_if(label)
+
+    @property
+    def _builder(self) -> ThreadBuilder:
+        assert isinstance(self.emitter.builder, ThreadBuilder)
+        return self.emitter.builder
+
+    def _row(self) -> Register:
+        """The row of this thread's team."""
+        builder, team = self._builder, self.rows.team
+        thread = builder.thread()
+        if team > 1:
+            self.emitter.rank = wide(builder, builder.binary("and", thread, literal(team - 1, INT32)))
+            thread = builder.binary("lshr", thread, literal(team.bit_length() - 1, INT32))
+        first = builder.scaled(wide(builder, builder.block_index()), BLOCK // team)
+        return builder.add(first, wide(builder, thread))
+
+    def _bind(self, variables: Sequence[Variable], index: Register) -> None:
+        """Give variables their values at a position in row-major order."""
+        builder, emitter = self._builder, self.emitter
+        for position, variable in reversed(list(enumerate(variables))):
+            if position == 0:
+                emitter.values[variable] = index
+                return
+            extent = emitter.integer(variable.extent)
+            emitter.values[variable] = builder.binary("urem", index, extent)
+            index = builder.binary("udiv", index, extent)
+
+    def _share_elements(self) -> None:
+        builder, emitter, inner = self._builder, self.emitter, self.rows.inner
+        extent = emitter.integer(product(v.extent for v in inner))
+        loop = builder.begin_loop(emitter.rank, extent, self.rows.team)
+        with emitter.scope():
+            self._bind(inner, loop.index)
+            self._hoist({*self.rows.rows, *inner})
+            self._store()
+        builder.end_loop(loop)
+
+    def _hoist(self, bound: set[Variable]) -> None:
+        """Emit every reduction whose variables are all bound, innermost first, so that none is repeated in a loop."""
+        for node in reversed([n for n in walk(self.flat.body) if isinstance(n, Reduce)]):
+            free = {atom for atom in self.emitter.atoms(node) if isinstance(atom, Variable)}
+            if free <= bound and not self.emitter.known(node):
+                self.emitter.scalar(node)
+
+    def _store(self) -> None:
+        with self.emitter.scope():
+            value = self.emitter.scalar(self.flat.body)
+            self.emitter.store(value, self.output, self.flat.address, self.dtype)

@@ -1,0 +1,101 @@
+"""The GPU architectures that code is generated for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.base.errors import BuildError
+from tensorwright.codegen.target import Target
+
+TRIPLE = "nvptx64-nvidia-cuda"
+WARP = 32
+
+
+@dataclass(frozen=True)
+class CudaTarget(Target):
+    """An architecture of NVIDIA GPUs. A thread is the scalar unit: vectors of code generation have one lane.
+
+    capability: ten times the compute capability. block_shared_bytes: shared memory that one block may ask for.
+    multiprocessors, l2_bytes: of the usual GPU of the architecture, where no GPU is there to be asked.
+    """
+
+    capability: int = 0
+    block_shared_bytes: int = 48 * 1024
+    multiprocessors: int = 1
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether blocks can work in clusters that reach each other's shared memory."""
+        return self.capability >= 90
+
+    @property
+    def has_dependent_launch(self) -> bool:
+        """Whether a kernel can start before the one before it has ended, and wait for it where it needs to."""
+        return self.capability >= 90
+
+    @property
+    def has_async_copies(self) -> bool:
+        """Whether threads can copy from global to shared memory without registers."""
+        return self.capability >= 80
+
+
+def _target(
+    capability: int, ptx: int, shared: int, multiprocessors: int, l2: int, cpu: str = ""
+) -> tuple[str, CudaTarget]:
+    name = f"sm_{capability}"
+    return name, CudaTarget(
+        name=name,
+        triple=TRIPLE,
+        cpu=cpu or name,
+        features=f"+ptx{ptx}",
+        vector_bytes=4,
+        registers=255,
+        has_fma=True,
+        l1_bytes=shared * 1024,
+        l2_bytes=l2 << 20,
+        capability=capability,
+        block_shared_bytes=(shared - 1) * 1024 if shared > 64 else shared * 1024,
+        multiprocessors=multiprocessors,
+    )
+
+
+CUDA_TARGETS = dict(
+    (
+        _target(75, 63, 64, 40, 4),
+        _target(80, 70, 164, 108, 40),
+        _target(90, 80, 228, 132, 50, "sm_90a"),
+        _target(100, 86, 228, 148, 126),
+        _target(120, 87, 100, 170, 96),
+    )
+)
+"""By name. PTX versions are the oldest that know the architecture, so that older drivers accept the code."""
+
+
+def cuda_target_named(name: str) -> CudaTarget:
+    """The target of a name such as ``sm_90``.
+
+    Raises:
+        BuildError: there is none; the message lists those there are.
+    """
+    if name not in CUDA_TARGETS:
+        raise BuildError(f"no GPU architecture '{name}'; expected one of {', '.join(CUDA_TARGETS)}")
+    return CUDA_TARGETS[name]
+
+
+def cuda_target_for(capability: int) -> CudaTarget:
+    """The newest target whose code runs on a GPU of ten times this compute capability.
+
+    Machine code runs on its own major version from its minor version on; the code of sm_90 runs there alone.
+
+    Raises:
+        BuildError: the GPU is older or of a family that no target covers.
+    """
+    fitting = [
+        t for t in CUDA_TARGETS.values() if t.capability <= capability and t.capability // 10 == capability // 10
+    ]
+    if not fitting:
+        raise BuildError(
+            f"no code generation for GPUs of compute capability {capability / 10:.1f}; "
+            f"expected the family of one of {', '.join(CUDA_TARGETS)}"
+        )
+    return max(fitting, key=lambda t: t.capability)

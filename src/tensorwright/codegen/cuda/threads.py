@@ -1,0 +1,108 @@
+"""What a thread of a GPU knows of its place, and how threads of a warp and of a block meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
+
+Axis = Literal["x", "y", "z"]
+Combine = Callable[[Register, Register], Register]
+
+
+@dataclass
+class ThreadBuilder(FunctionBuilder):
+    """Appends instructions to the text of one GPU function."""
+
+    def load(self, address: Pointer, dtype: DType, lanes: int = 1, alignment: int | None = None) -> Register:
+        """Elements from memory, in register type; several lie at a multiple of their size, up to 16 bytes."""
+        return super().load(address, dtype, lanes, alignment or min(16, lanes * dtype.size))
+
+    def store(self, value: Register, address: Pointer, dtype: DType, alignment: int | None = None) -> None:
+        """Elements to memory, converted to memory type; several lie at a multiple of their size, up to 16 bytes."""
+        super().store(value, address, dtype, alignment or min(16, value.lanes * dtype.size))
+
+    def special(self, name: str) -> Register:
+        """A special register such as ``tid.x`` or ``ctaid.y``, an i32."""
+        intrinsic = f"@llvm.nvvm.read.ptx.sreg.{name}"
+        self.declare(f"declare i32 {intrinsic}()")
+        return self.value(f"call i32 {intrinsic}()", INT32)
+
+    def thread(self, axis: Axis = "x") -> Register:
+        return self.special(f"tid.{axis}")
+
+    def block_index(self, axis: Axis = "x") -> Register:
+        return self.special(f"ctaid.{axis}")
+
+    def meet(self) -> None:
+        """All threads of the block wait for each other and see each other's stores."""
+        self.declare("declare void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)")
+        self.emit("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
+
+    def meet_cluster(self) -> None:
+        """All threads of the cluster wait for each other and see each other's stores to shared memory."""
+        for name in ("arrive", "wait"):
+            self.declare(f"declare void @llvm.nvvm.barrier.cluster.{name}()")
+            self.emit(f"call void @llvm.nvvm.barrier.cluster.{name}()")
+
+    def wait_for_previous(self) -> None:
+        """Wait until the kernel before this one in a chain of dependent launches has ended and written."""
+        self.declare("declare void @llvm.nvvm.griddepcontrol.wait()")
+        self.emit("call void @llvm.nvvm.griddepcontrol.wait()")
+
+    def launch_next(self) -> None:
+        """Let the next kernel of a chain of dependent launches start, once all blocks have said so."""
+        self.declare("declare void @llvm.nvvm.griddepcontrol.launch.dependents()")
+        self.emit("call void @llvm.nvvm.griddepcontrol.launch.dependents()")
+
+    # ---- across the threads of a warp
+
+    def exchanged(self, value: Register, distance: int) -> Register:
+        """The value of the thread of the warp whose number differs from this one's by XOR with `distance`."""
+        words = self._words(value)
+        return self._joined([self._exchanged_word(word, distance) for word in words], value)
+
+    def _exchanged_word(self, word: Register, distance: int) -> Register:
+        name = "@llvm.nvvm.shfl.sync.bfly.i32"
+        self.declare(f"declare i32 {name}(i32, i32, i32, i32)")
+        return self.value(f"call i32 {name}(i32 -1, {word.typed}, i32 {distance}, i32 31)", INT32)
+
+    def combined(self, value: Register, combine: Combine, threads: int = 32) -> Register:
+        """The values of neighbouring `threads` (a power of two) of a warp combined; every one gets the result."""
+        distance = threads // 2
+        while distance:
+            value = combine(value, self.exchanged(value, distance))
+            distance //= 2
+        return value
+
+    def _words(self, value: Register) -> list[Register]:
+        """A scalar as 32-bit integers."""
+        size = 8 * value.dtype.size if value.dtype.name != "bool" else 1
+        if value.dtype in (FLOAT32, FLOAT16, BFLOAT16):
+            return [self.bitcast(value, INT32)]
+        if size < 32:
+            return [self.value(f"zext {value.typed} to i32", INT32)]
+        if size == 32:
+            return [Register(value.text, INT32)]
+        whole = self.bitcast(value, INT64) if value.dtype == FLOAT64 else Register(value.text, INT64)
+        high = self.binary("lshr", whole, literal(32, INT64))
+        return [self.convert("trunc", whole, INT32), self.convert("trunc", high, INT32)]
+
+    def _joined(self, words: Sequence[Register], like: Register) -> Register:
+        if len(words) == 2:
+            low, high = (self.value(f"zext {word.typed} to i64", INT64) for word in words)
+            whole = self.binary("or", low, self.binary("shl", high, literal(32, INT64)))
+            return self.bitcast(whole, FLOAT64) if like.dtype == FLOAT64 else Register(whole.text, like.dtype)
+        if like.dtype == FLOAT32:
+            return self.bitcast(words[0], FLOAT32)
+        if like.type == "i32":
+            return Register(words[0].text, like.dtype)
+        return self.value(f"trunc {words[0].typed} to {like.type}", like.dtype)
+
+
+def wide(builder: FunctionBuilder, value: Register) -> Register:
+    """An i32 that is not negative as an i64."""
+    return builder.value(f"zext {value.typed} to i64", INT64)

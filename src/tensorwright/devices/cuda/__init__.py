@@ -1,0 +1,1 @@
+"""NVIDIA GPUs, through the driver's library alone. Importing this package loads nothing of it."""

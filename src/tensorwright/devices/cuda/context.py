@@ -1,0 +1,128 @@
+"""GPUs of this machine, and the primary context that everybody in a process shares."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from ctypes import c_int, c_size_t, c_void_p
+from dataclasses import dataclass
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.devices.cuda.library import Driver
+
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_MULTIPROCESSORS, _L2_BYTES, _SHARED_BYTES = 16, 38, 97
+NAME_BYTES = 256
+
+
+@dataclass(frozen=True)
+class GpuProperties:
+    """What a GPU is. capability: ten times its compute capability. shared_bytes: what one block may ask for at most."""
+
+    name: str
+    capability: int
+    multiprocessors: int
+    l2_bytes: int
+    shared_bytes: int
+    memory_bytes: int
+
+
+class Context:
+    """The primary context of one GPU, retained until `close`.
+
+    Everything of it may be used from several threads. A process that was forked after the context was made cannot use
+    the GPU; it gets an error instead of undefined behaviour.
+
+    Raises:
+        ExecutionError: there is no GPU of this number.
+    """
+
+    def __init__(self, driver: Driver, ordinal: int = 0) -> None:
+        self.driver = driver
+        self.ordinal = ordinal
+        self._process = os.getpid()
+        self._device = self._find(ordinal)
+        self.properties = self._properties()
+        handle = c_void_p()
+        driver.call(f"opening {self}", "cuDevicePrimaryCtxRetain", ctypes.byref(handle), self._device)
+        self._handle = handle
+        self._local = threading.local()
+        self._finalizer = weakref.finalize(self, _release, driver, self._device, self._process)
+
+    def __str__(self) -> str:
+        return f"GPU {self.ordinal}"
+
+    def call(self, attempt: str, function: str, *arguments: object) -> None:
+        """Call a function of the driver with this context current.
+
+        Raises:
+            CudaError: it returned an error.
+        """
+        self.enter()
+        self.driver.call(f"{attempt} on {self}", function, *arguments)
+
+    def try_call(self, function: str, *arguments: object) -> int:
+        """As `call`, but returns the driver's code."""
+        self.enter()
+        return self.driver.try_call(function, *arguments)
+
+    def enter(self) -> None:
+        """Make the context current in this thread."""
+        if os.getpid() != self._process:
+            raise ExecutionError(
+                f"{self} was opened before this process was forked, and a forked process cannot use it: "
+                "start processes with the method 'spawn', or load engines after forking"
+            )
+        self.driver.call(f"using {self}", "cuCtxSetCurrent", self._handle)
+
+    def synchronize(self) -> None:
+        """Wait until all work on the GPU is done.
+
+        Raises:
+            CudaError: some of it failed.
+        """
+        self.call("waiting for all work", "cuCtxSynchronize")
+
+    def free_memory(self) -> tuple[int, int]:
+        """Bytes of device memory that are free, and all there are."""
+        free, total = c_size_t(), c_size_t()
+        self.call("asking for free memory", "cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return free.value, total.value
+
+    def close(self) -> None:
+        """Give the context back. Twice is once."""
+        self._finalizer()
+
+    def _find(self, ordinal: int) -> int:
+        count, device = c_int(), c_int()
+        self.driver.call("counting GPUs", "cuDeviceGetCount", ctypes.byref(count))
+        if not 0 <= ordinal < count.value:
+            raise ExecutionError(f"no GPU {ordinal}: this machine shows {count.value} GPUs, numbered from 0")
+        self.driver.call(f"finding {self}", "cuDeviceGet", ctypes.byref(device), ordinal)
+        return device.value
+
+    def _properties(self) -> GpuProperties:
+        name, memory = ctypes.create_string_buffer(NAME_BYTES), c_size_t()
+        self.driver.call(f"naming {self}", "cuDeviceGetName", name, NAME_BYTES, self._device)
+        self.driver.call(f"measuring {self}", "cuDeviceTotalMem_v2", ctypes.byref(memory), self._device)
+        return GpuProperties(
+            name=name.value.decode(),
+            capability=10 * self._attribute(_CAPABILITY_MAJOR) + self._attribute(_CAPABILITY_MINOR),
+            multiprocessors=self._attribute(_MULTIPROCESSORS),
+            l2_bytes=self._attribute(_L2_BYTES),
+            shared_bytes=self._attribute(_SHARED_BYTES),
+            memory_bytes=memory.value,
+        )
+
+    def _attribute(self, number: int) -> int:
+        value = c_int()
+        attempt = f"asking {self} for attribute {number}"
+        self.driver.call(attempt, "cuDeviceGetAttribute", ctypes.byref(value), number, self._device)
+        return value.value
+
+
+def _release(driver: Driver, device: int, process: int) -> None:
+    if os.getpid() == process:
+        driver.try_call("cuDevicePrimaryCtxRelease_v2", device)

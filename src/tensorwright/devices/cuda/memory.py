@@ -1,0 +1,96 @@
+"""Memory of a GPU, page-locked memory of the host, and copies between them."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_ulonglong, c_void_p
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import OUT_OF_MEMORY, CudaError
+
+ALIGNMENT = 256
+"""Every allocation of the driver starts at a multiple of so many bytes."""
+
+
+class DeviceAllocator:
+    """Gives out memory of one GPU. May be called from several threads."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def allocate(self, size: int, alignment: int, flags: int) -> int:
+        """The address of `size` bytes.
+
+        Raises:
+            ExecutionError: the memory is used up, which says how much is free; or the alignment is beyond the driver's.
+        """
+        if alignment > ALIGNMENT:
+            raise ExecutionError(f"device memory is aligned to {ALIGNMENT} bytes, {alignment} were asked for")
+        address = c_ulonglong()
+        code = self._context.try_call("cuMemAlloc_v2", ctypes.byref(address), max(size, 1))
+        if code:
+            raise _failure(self._context, f"allocating {size} bytes", "cuMemAlloc_v2", code)
+        return address.value
+
+    def free(self, address: int) -> None:
+        self._context.call("freeing memory", "cuMemFree_v2", address)
+
+
+class PageLockedAllocator:
+    """Gives out memory of the host that the GPU copies from and to directly, while the host goes on."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def allocate(self, size: int, alignment: int, flags: int) -> int:
+        """The address of `size` bytes, aligned to a page.
+
+        Raises:
+            ExecutionError: there is not so much memory that may be locked.
+        """
+        address = c_void_p()
+        code = self._context.try_call("cuMemHostAlloc", ctypes.byref(address), max(size, 1), 0)
+        if code:
+            raise self._context.driver.error(f"locking {size} bytes of the host's memory", "cuMemHostAlloc", code)
+        return address.value or 0
+
+    def free(self, address: int) -> None:
+        self._context.call("freeing page-locked memory", "cuMemFreeHost", address)
+
+
+def _failure(context: Context, attempt: str, function: str, code: int) -> CudaError:
+    if code == OUT_OF_MEMORY:
+        free, total = context.free_memory()
+        attempt += f" of {context}, which has {free} of {total} bytes free,"
+    return context.driver.error(attempt, function, code)
+
+
+class Copies:
+    """Copies of bytes. Without a stream they wait until they are done; with its handle they are put into it.
+
+    A copy in a stream from or to host memory that is not page-locked may wait as well. Every pointer is an address.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def to_device(self, target: int, source: int, size: int, stream: int | None = None) -> None:
+        self._copy(f"copying {size} bytes to the device", "cuMemcpyHtoD", target, source, size, stream)
+
+    def to_host(self, target: int, source: int, size: int, stream: int | None = None) -> None:
+        self._copy(f"copying {size} bytes to the host", "cuMemcpyDtoH", target, source, size, stream)
+
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        attempt = f"copying {size} bytes on the device"
+        self._context.call(attempt, "cuMemcpyDtoDAsync_v2", target, source, size, stream)
+
+    def fill(self, target: int, byte: int, size: int, stream: int) -> None:
+        """Set bytes of device memory."""
+        self._context.call(f"filling {size} bytes", "cuMemsetD8Async", target, byte, size, stream)
+
+    def _copy(self, attempt: str, function: str, target: int, source: int, size: int, stream: int | None) -> None:
+        if stream is None:
+            self._context.call(attempt, f"{function}_v2", target, source, size)
+        else:
+            self._context.call(attempt, f"{function}Async_v2", target, source, size, stream)

@@ -1,0 +1,1 @@
+"""The catalogue of tactics for NVIDIA GPUs."""

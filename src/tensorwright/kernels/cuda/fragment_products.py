@@ -1,0 +1,96 @@
+"""Products and convolutions in float16 and bfloat16 with constant right operands, on tensor cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.fragments.packing import pack_bias, pack_weights
+from tensorwright.kernels.cuda.fragments.plan import plan_of, plans
+from tensorwright.kernels.cuda.fragments.problem import QUAD, Problem, problem_of
+from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
+from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
+from tensorwright.kernels.cuda.fragments.write import FragmentKernel
+from tensorwright.kernels.cuda.kernel import ATTRIBUTES, CudaKernel, cuda_signature, thread_emitter
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.kernels.tactic import Config, Packing, pack_channels
+from tensorwright.tensor.dim import Dim, IntegerExpression
+from tensorwright.tensor.dtype import BFLOAT16
+from tensorwright.tensor.layout import PLAIN, Layout
+
+
+class FragmentProduct:
+    """Operands go from memory straight into the registers of `mma` instructions; see `kernels.cuda.fragments`."""
+
+    name = "fragment product"
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+        problem = problem_of(region)
+        if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
+            return []
+        inputs = _layouts(region, problem)
+        if not _is_aligned(region, inputs, problem):
+            return []
+        return [Config(inputs, problem.layout, plan.options) for plan in plans(problem, target)]
+
+    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
+        problem, plan, symbols = problem_of(region), plan_of(config), region_symbols(region)
+        assert problem is not None
+        emitter = thread_emitter(len(region.inputs), symbols, target)
+        FragmentKernel(region, config, problem, plan, target, emitter).write()
+        constants = frozenset(number for number, value in enumerate(region.inputs) if is_constant(value))
+        signature = cuda_signature(len(region.inputs), len(symbols), plan.threads, constants)
+        return CudaKernel(
+            text="\n".join([SHARED_TEXT, ZEROS_TEXT, emitter.builder.module(signature, ATTRIBUTES)]),
+            inputs=config.inputs,
+            output=config.output,
+            packings=_packings(region, problem, config),
+            symbols=symbols,
+            grid=plan.grid(problem),
+            block=plan.threads,
+            cluster=plan.cluster,
+            shared_bytes=plan.shared_bytes,
+            waits=target.has_dependent_launch,
+        )
+
+
+def _layouts(region: Region, problem: Problem) -> tuple[Layout, ...]:
+    """What the epilogue reads lies like the output where it can."""
+    shape, found = region.output.type.shape, []
+    for number, type in enumerate(region.input_types):
+        alike = type.rank == len(shape) and type.rank > 2 and type.shape[1] == shape[1] != 1
+        is_operand = number in (problem.right, problem.bias)
+        found.append(problem.layout if number == problem.left or (alike and not is_operand) else PLAIN)
+    return tuple(found)
+
+
+def _packings(region: Region, problem: Problem, config: Config) -> tuple[Packing | None, ...]:
+    found: list[Packing | None] = [
+        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
+        for value, layout in zip(region.inputs, config.inputs, strict=True)
+    ]
+    found[problem.right] = pack_weights(problem)
+    if problem.bias is not None:
+        found[problem.bias] = pack_bias(problem)
+    return tuple(found)
+
+
+def _is_aligned(region: Region, inputs: tuple[Layout, ...], problem: Problem) -> bool:
+    """Whether quads of columns are whole vectors in everything that the epilogue reads and writes."""
+    epilogue = epilogue_of(region, inputs, problem.layout)
+    lane = epilogue.variables[-1]
+    loads = [n for n in walk(epilogue.flat.body) if isinstance(n, Load) and n.operand < len(region.inputs)]
+    addresses: list[Dim] = [epilogue.flat.address, *(index for load in loads for index in load.index)]
+    return all(
+        coefficient % QUAD == 0 or monomial == (lane,)
+        for address in addresses
+        if isinstance(address, IntegerExpression)
+        for monomial, coefficient in address.terms
+    )
+
+
+TACTICS = (FragmentProduct(),)

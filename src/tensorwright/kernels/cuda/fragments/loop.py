@@ -1,0 +1,146 @@
+"""The loop over the depth: pieces are loaded some stages ahead of the products that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tensorwright.codegen.cuda.matrix import multiply_16x8x16
+from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.kernels.cuda.fragments.plan import Plan
+from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
+from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64
+
+Words = list[list[Register]]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Emits the loop of one warp over its part of the depth.
+
+    rows: one for each tile of 8 rows; columns: for each group of columns, the thread's place in the packed weights.
+    begin, end: the warp's pieces of the depth, i32.
+    """
+
+    problem: Problem
+    plan: Plan
+    target: CudaTarget
+    reader: RowReader
+    rows: list[Row]
+    columns: list[Pointer]
+    begin: Register
+    end: Register
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        return self.reader.builder
+
+    def right_ahead(self) -> list[Words]:
+        """The weights of the first stages: what may be loaded before the kernel before this one has ended."""
+        return [self._right(self._step(stage)) for stage in range(self.plan.stages)]
+
+    def sums(self, right: list[Words]) -> list[list[Register]]:
+        """Four sums for each tile of 16 columns by 8 rows, row tiles outermost."""
+        builder, plan = self.builder, self.plan
+        left = [self._left(self._step(stage)) for stage in range(plan.stages)]
+        builder.launch_next()
+        tiles = plan.row_tiles * plan.column_groups * 2
+        sums = [[literal(0.0, FLOAT32)] * 4 for _ in range(tiles)]
+        rounds = plan.rounds(self.problem)
+        if rounds > 1:
+            carried = [r for tile in sums for r in tile] + _flat(left) + _flat(right)
+            loop = builder.begin_loop(literal(1, INT64), literal(rounds, INT64), 1, carried, at_least_once=True)
+            values = iter(loop.carried)
+            sums = [[next(values) for _ in range(4)] for _ in range(tiles)]
+            left, right = _like(left, values), _like(right, values)
+            round_number = builder.convert("trunc", loop.index, INT32)
+            base = builder.mul(round_number, literal(plan.stages, INT32))
+            for stage in range(plan.stages):
+                sums = self._multiply(left[stage], right[stage], sums)
+                step = builder.add(builder.add(self.begin, base), literal(stage, INT32))
+                right[stage], left[stage] = self._right(step), self._left(step)
+            finals = builder.end_loop(loop, [r for tile in sums for r in tile] + _flat(left) + _flat(right))
+            values = iter(finals)
+            sums = [[next(values) for _ in range(4)] for _ in range(tiles)]
+            left, right = _like(left, values), _like(right, values)
+        for stage in range(plan.stages):
+            sums = self._multiply(left[stage], right[stage], sums)
+        return sums
+
+    def _step(self, stage: int) -> Register:
+        return self.builder.add(self.begin, literal(stage, INT32)) if stage else self.begin
+
+    def _left(self, step: Register) -> Words:
+        builder, problem = self.builder, self.problem
+        blocks = literal(problem.blocks, INT32)
+        tap, block = builder.binary("udiv", step, blocks), builder.binary("urem", step, blocks)
+        if len(problem.taps) == 1:
+            tap, block = literal(0, INT32), step
+        offset = builder.mul(block, literal(problem.block_step, INT32))
+        if len(problem.taps) > 1:
+            offset = builder.add(offset, self._tap_offset(tap))
+        is_last = None
+        if problem.channels % GROUP:
+            is_last = builder.compare("eq", block, literal(problem.blocks - 1, INT32))
+        if self.reader.masked:
+            within = builder.compare("slt", step, self.end)
+            tap = builder.select(within, tap, literal(NEVER, INT32))
+        wide = builder.value(f"sext {offset.typed} to i64", INT64)
+        return [self.reader.load(row, wide, tap, is_last) for row in self.rows]
+
+    def _tap_offset(self, tap: Register) -> Register:
+        """Elements from the origin of a row to a tap: even along each axis, or looked up by selects."""
+        builder, taps = self.builder, self.problem.taps
+        width = next((n for n in range(1, len(taps)) if taps[n].offset != n * taps[1].offset), len(taps))
+        inner = taps[1].offset if width > 1 else 0
+        outer = taps[width].offset if width < len(taps) else 0
+        even = all(t.offset == n // width * outer + n % width * inner for n, t in enumerate(taps))
+        if not even:
+            found = literal(taps[0].offset, INT32)
+            for number, one in enumerate(taps[1:], 1):
+                chosen = builder.compare("eq", tap, literal(number, INT32))
+                found = builder.select(chosen, literal(one.offset, INT32), found)
+            return found
+        row = builder.binary("udiv", tap, literal(width, INT32))
+        column = builder.binary("urem", tap, literal(width, INT32))
+        down = builder.mul(row, literal(outer, INT32))
+        return builder.add(down, builder.mul(column, literal(inner, INT32)))
+
+    def _right(self, step: Register) -> Words:
+        builder = self.builder
+        last = literal(self.problem.steps - 1, INT32)
+        if self.reader.masked:
+            step = builder.select(builder.compare("slt", step, last), step, last)
+        offset = builder.value(f"zext {builder.mul(step, literal(GROUP * GROUP, INT32)).typed} to i64", INT64)
+        found = []
+        for column in self.columns:
+            place = builder.offset(column, offset, FLOAT16)
+            for part in range(4):
+                found.append(load_words(builder, builder.offset(place, part * 8 * GROUP, FLOAT16) if part else place))
+        return found
+
+    def _multiply(self, left: Words, right: Words, sums: list[list[Register]]) -> list[list[Register]]:
+        """The products of one piece: two instructions for each tile of 16 columns by 8 rows."""
+        found = list(sums)
+        tiles = len(right) // 2
+        for half in range(2):
+            for row, words in enumerate(left):
+                for tile in range(tiles):
+                    number = row * tiles + tile
+                    weights, activations = right[2 * tile + half], words[2 * half : 2 * half + 2]
+                    found[number] = multiply_16x8x16(
+                        self.builder, self.target, self.problem.dtype, weights, activations, found[number]
+                    )
+        return found
+
+
+def _flat(stages: list[Words]) -> list[Register]:
+    return [register for stage in stages for words in stage for register in words]
+
+
+def _like(stages: list[Words], values: Iterator[Register]) -> list[Words]:
+    """The next values of an iterator, in the shape of some stages."""
+    return [[[next(values) for _ in words] for words in stage] for stage in stages]

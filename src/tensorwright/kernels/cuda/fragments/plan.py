@@ -1,0 +1,147 @@
+"""How the work of a product is dealt to warps, blocks and clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim, tuning_value
+
+MAX_REGISTERS = 224
+"""Registers that a tile may take, addresses and the like not counted."""
+MAX_CANDIDATES = 16
+MOST_ALIKE = 2
+"""Candidates that differ only in their stages."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A warp computes ``8 row_tiles × 32 column_groups`` outputs.
+
+    A block has ``row_warps × column_warps × depth_warps`` warps, and `cluster` blocks share its outputs; the depth is
+    split among all warps that share outputs. stages: pieces of the depth that are loaded ahead.
+    """
+
+    row_tiles: int
+    column_groups: int
+    row_warps: int
+    column_warps: int
+    depth_warps: int
+    cluster: int
+    stages: int
+
+    @property
+    def warps(self) -> int:
+        return self.row_warps * self.column_warps * self.depth_warps
+
+    @property
+    def threads(self) -> int:
+        return WARP * self.warps
+
+    @property
+    def parts(self) -> int:
+        """How many warps split the depth."""
+        return self.depth_warps * self.cluster
+
+    @property
+    def units(self) -> int:
+        """Pieces of a warp's outputs: 8 rows by a group of columns each, 8 numbers for every thread."""
+        return self.row_tiles * self.column_groups
+
+    @property
+    def block_rows(self) -> int:
+        return 8 * self.row_tiles * self.row_warps
+
+    @property
+    def block_groups(self) -> int:
+        return self.column_groups * self.column_warps
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory for the sums of the warps that share outputs."""
+        return self.warps * self.units * 8 * WARP * 4 if self.parts > 1 else 0
+
+    @property
+    def registers(self) -> int:
+        """Registers for sums, operands and the addresses of rows."""
+        loads = self.row_tiles + 4 * self.column_groups
+        return 8 * self.units + 4 * loads * self.stages + 2 * self.row_tiles + 8
+
+    def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
+        rows = (problem.rows + (self.block_rows - 1)) // self.block_rows
+        return ceil(problem.groups / self.block_groups), rows, self.cluster
+
+    def rounds(self, problem: Problem) -> int:
+        """How often a warp goes through its stages."""
+        return ceil(ceil(problem.steps / self.parts) / self.stages)
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        names = ("row_tiles", "column_groups", "row_warps", "column_warps", "depth_warps", "cluster", "stages")
+        return tuple((name, getattr(self, name)) for name in names)
+
+
+def plan_of(config: Config) -> Plan:
+    """The plan that a config of the tactic stands for."""
+    return Plan(**dict(config.options))
+
+
+def plans(problem: Problem, target: CudaTarget) -> list[Plan]:
+    """Plans worth timing, the most promising first."""
+    ranked = sorted(_possible(problem, target), key=lambda plan: estimate(problem, plan, target))
+    chosen: list[Plan] = []
+    for plan in ranked:
+        alike = sum(replace(other, stages=plan.stages) == plan for other in chosen)
+        if alike < MOST_ALIKE and len(chosen) < MAX_CANDIDATES:
+            chosen.append(plan)
+    return chosen
+
+
+def _possible(problem: Problem, target: CudaTarget) -> Iterator[Plan]:
+    for row_tiles in (1, 2, 4, 7, 8):
+        for column_groups in (1, 2):
+            for row_warps, column_warps in ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)):
+                for depth_warps in (1, 2, 4, 8):
+                    for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
+                        for stages in (1, 2, 3, 4):
+                            plan = Plan(row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages)
+                            if _fits(problem, plan, target):
+                                yield plan
+
+
+def _fits(problem: Problem, plan: Plan, target: CudaTarget) -> bool:
+    rows = tuning_value(problem.rows)
+    pieces = ceil(problem.steps / plan.parts)
+    return (
+        plan.warps <= 16
+        and plan.registers <= min(MAX_REGISTERS, 65536 // plan.threads - 24)
+        and plan.shared_bytes <= target.block_shared_bytes
+        and plan.parts <= problem.steps
+        and plan.stages <= pieces
+        and (plan.row_tiles == 1 or plan.block_rows < 2 * rows)
+        and (plan.row_warps == 1 or plan.block_rows < 2 * rows)
+        and plan.block_groups < 2 * problem.groups
+        and (plan.cluster == 1 or plan.depth_warps >= 4)
+    )
+
+
+def estimate(problem: Problem, plan: Plan, target: CudaTarget) -> float:
+    """Microseconds, roughly: what a block reads at the pace of a multiprocessor, waves of blocks, and latencies."""
+    x, y, z = (tuning_value(size) for size in plan.grid(problem))
+    resident = max(1, min(2048 // plan.threads, 65536 // ((plan.registers + 24) * plan.threads)))
+    if plan.shared_bytes:
+        resident = min(resident, max(1, target.l1_bytes // (plan.shared_bytes + 1024)))
+    blocks = x * y * z
+    waves = ceil(blocks / (resident * target.multiprocessors))
+    together = min(resident, ceil(blocks / target.multiprocessors))
+    pieces = ceil(problem.steps / plan.parts) * plan.depth_warps
+    read = pieces * 64 * (plan.block_rows + GROUP * plan.block_groups) * 1.0
+    products = pieces * plan.block_rows * GROUP * plan.block_groups * 32
+    busy = max(read / 60e3, products / 1.1e6) * together
+    latency = 0.6 * plan.rounds(problem) / min(1.0 + 0.25 * plan.warps * together, 4.0) + 0.5
+    sums = 0.25 * (plan.depth_warps > 1) + 0.6 * (plan.cluster > 1) + plan.units * plan.warps * together * 0.004
+    return 1.0 + waves * (max(busy, latency) + sums)

@@ -1,0 +1,179 @@
+"""Products and convolutions as rows, columns and a depth in pieces of 32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from tensorwright.graph.graph import Value, is_constant
+from tensorwright.graph.region import Region, used_operands
+from tensorwright.kernels.rows.epilogue import is_elementwise_around
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dim import Dim, product
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.layout import PLAIN, Layout
+
+GROUP = 32
+"""Elements of the depth, and columns, that belong together."""
+PIECE = 8
+"""Elements of a row that a thread reads at once."""
+QUAD = 4
+"""Neighbouring columns of a row that a thread ends with."""
+MAX_TAPS = 31
+"""Taps whose validity fits the bits of a word, one being kept for pieces beyond the depth."""
+BLOCKED = Layout(GROUP)
+
+
+@dataclass(frozen=True)
+class RowAxis:
+    """An axis of the rows: its extent, and elements of the left operand from one index to the next."""
+
+    extent: Dim
+    step: Dim
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A position of the kernel: elements from the row's origin, and for each spatial axis the valid range of rows."""
+
+    offset: int
+    valid: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``y[row, column] = epilogue(Σ over taps and channels of left[row, tap, channel] · right[column, tap, channel])``.
+
+    left, right, bias: which inputs of the region they are. row_axes: what a row is made of, outermost first; taps, and
+    `block_step`, elements between neighbouring pieces of 32 channels. layout: of the left operand and of the output.
+    """
+
+    dtype: DType
+    left: int
+    right: int
+    bias: int | None
+    row_axes: tuple[RowAxis, ...]
+    origin: int
+    taps: tuple[Tap, ...]
+    channels: int
+    block_step: int
+    columns: int
+    layout: Layout
+    transposed: bool
+    """Whether the right operand is given as columns by channels."""
+
+    @property
+    def rows(self) -> Dim:
+        return product(axis.extent for axis in self.row_axes)
+
+    @property
+    def blocks(self) -> int:
+        """Pieces of 32 channels."""
+        return -(-self.channels // GROUP)
+
+    @property
+    def steps(self) -> int:
+        """Pieces of the depth."""
+        return len(self.taps) * self.blocks
+
+    @property
+    def groups(self) -> int:
+        """Groups of 32 columns."""
+        return -(-self.columns // GROUP)
+
+    @property
+    def pads(self) -> bool:
+        """Whether some tap lies outside the input for some rows."""
+        return any(tap.valid for tap in self.taps)
+
+
+def problem_of(region: Region) -> Problem | None:
+    """The product or convolution that a region is built around; None if it is none that these kernels compute."""
+    anchor = region.anchor
+    if anchor is None or anchor.type.dtype not in (FLOAT16, BFLOAT16) or region.output.type.shape != anchor.type.shape:
+        return None
+    operands = anchor.inputs
+    if any(operand not in region.inputs for operand in operands) or len(set(operands)) < len(operands):
+        return None
+    constants = {region.input_number(operand) for operand in operands[1:]}
+    if not all(is_constant(operand) for operand in operands[1:]) or constants & used_operands(region.epilogue):
+        return None
+    if not is_elementwise_around(region):
+        return None
+    if isinstance(anchor.op, MatMul):
+        return _product(region, anchor, anchor.op)
+    return _convolution(region, anchor, anchor.op) if isinstance(anchor.op, Convolution) else None
+
+
+def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
+    left, right = (operand.type for operand in anchor.inputs)
+    depth, columns = left.shape[-1], anchor.type.shape[-1]
+    if op.transpose_a or right.rank != 2 or not isinstance(depth, int) or not isinstance(columns, int):
+        return None
+    if depth % PIECE or columns % PIECE or 0 in (depth, columns):
+        return None
+    lead = anchor.type.shape[:-1]
+    return Problem(
+        dtype=anchor.type.dtype,
+        left=region.input_number(anchor.inputs[0]),
+        right=region.input_number(anchor.inputs[1]),
+        bias=None,
+        row_axes=tuple(RowAxis(extent, product(lead[axis + 1 :]) * depth) for axis, extent in enumerate(lead)),
+        origin=0,
+        taps=(Tap(0),),
+        channels=depth,
+        block_step=GROUP,
+        columns=columns,
+        layout=PLAIN,
+        transposed=op.transpose_b,
+    )
+
+
+def _convolution(region: Region, anchor: Value, op: Convolution) -> Problem | None:
+    x, weights = (operand.type for operand in anchor.inputs[:2])
+    shape = (*x.shape[1:], *weights.shape, *anchor.type.shape[1:])
+    numbers = [extent for extent in shape if isinstance(extent, int) and extent > 0]
+    if op.groups != 1 or len(numbers) < len(shape):
+        return None
+    spatial = [extent for extent in x.shape[2:] if isinstance(extent, int)]
+    kernel = [extent for extent in weights.shape[2:] if isinstance(extent, int)]
+    outputs = [extent for extent in anchor.type.shape[2:] if isinstance(extent, int)]
+    channels, columns = numbers[0], numbers[len(x.shape) - 1]
+    if channels % PIECE or prod(kernel) > MAX_TAPS:
+        return None
+    pixel_steps = [GROUP * prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
+    padded = -(-channels // GROUP) * GROUP
+    axes = [RowAxis(x.shape[0], padded * prod(spatial))]
+    axes += [RowAxis(o, s * step) for o, s, step in zip(outputs, op.strides, pixel_steps, strict=True)]
+    return Problem(
+        dtype=anchor.type.dtype,
+        left=region.input_number(anchor.inputs[0]),
+        right=region.input_number(anchor.inputs[1]),
+        bias=region.input_number(anchor.inputs[2]) if len(anchor.inputs) == 3 else None,
+        row_axes=tuple(axes),
+        origin=-sum(before * step for before, step in zip(op.pads_begin, pixel_steps, strict=True)),
+        taps=tuple(_taps(op, spatial, outputs, kernel, pixel_steps)),
+        channels=channels,
+        block_step=GROUP * prod(spatial),
+        columns=columns,
+        layout=BLOCKED,
+        transposed=True,
+    )
+
+
+def _taps(op: Convolution, spatial: list[int], outputs: list[int], kernel: list[int], steps: list[int]) -> list[Tap]:
+    found = [Tap(0)]
+    for axis, window in enumerate(kernel):
+        stride, before, dilation = op.strides[axis], op.pads_begin[axis], op.dilations[axis]
+        widened = []
+        for tap in found:
+            for position in range(window):
+                # Rows o with 0 <= o * stride + position * dilation - before < extent.
+                shift = before - position * dilation
+                first, last = max(0, -(-shift // stride)), (spatial[axis] - 1 + shift) // stride
+                offset = tap.offset + position * dilation * steps[axis]
+                widened.append(Tap(offset, (*tap.valid, (first, min(last, outputs[axis] - 1)))))
+        found = widened
+    everywhere = tuple((0, extent - 1) for extent in outputs)
+    return [Tap(tap.offset) for tap in found] if all(tap.valid == everywhere for tap in found) else found

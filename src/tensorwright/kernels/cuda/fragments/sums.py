@@ -1,0 +1,132 @@
+"""Sums of the warps that split the depth, through shared memory, and of the blocks of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tensorwright.codegen.cuda.target import WARP
+from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.ir import Register, literal
+from tensorwright.kernels.cuda.fragments.plan import Plan
+from tensorwright.tensor.dtype import FLOAT32, INT32
+
+SHARED = "@shared"
+SHARED_TEXT = f"{SHARED} = external addrspace(3) global [0 x float], align 16"
+NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
+
+Finish = Callable[[Register, list[Register]], None]
+"""Takes the number of a unit (i32) and a thread's 8 sums of it."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Emits the exchange. slot, depth_warp: numbers of this warp among those of other outputs, and of the same ones."""
+
+    plan: Plan
+    builder: ThreadBuilder
+    lane: Register
+    slot: Register
+    depth_warp: Register
+
+    def finish(self, units: list[list[Register]], finish: Finish) -> None:
+        """Add up the units of all parts and finish each once, somewhere."""
+        plan, builder = self.plan, self.builder
+        if plan.parts == 1:
+            for number, values in enumerate(units):
+                finish(literal(number, INT32), values)
+            return
+        for number, values in enumerate(units):
+            self._write(self._place(self.depth_warp, literal(number, INT32)), values)
+        builder.meet()
+        if plan.cluster > 1:
+            self._sum_block()
+            builder.meet_cluster()
+        self._deal(lambda unit: finish(unit, self._total(unit)), plan.cluster > 1)
+        if plan.cluster > 1:
+            builder.meet_cluster()
+
+    def _sum_block(self) -> None:
+        """Put the sums of this block's warps where the first one's were."""
+        if self.plan.depth_warps > 1:
+            first = literal(0, INT32)
+            self._deal(lambda unit: self._write(self._place(first, unit), self._block_total(unit)), shared=False)
+
+    def _deal(self, work: Callable[[Register], None], shared: bool) -> None:
+        """Have every unit worked on by one warp; if `shared`, of one block of the cluster."""
+        plan, builder = self.plan, self.builder
+        for turn, first in enumerate(range(0, plan.units, plan.depth_warps)):
+            unit = builder.add(self.depth_warp, literal(first, INT32))
+            conditions = []
+            if first + plan.depth_warps > plan.units:
+                conditions.append(builder.compare("ult", unit, literal(plan.units, INT32)))
+            if shared:
+                rank = literal(turn % plan.cluster, INT32)
+                conditions.append(builder.compare("eq", builder.block_index("z"), rank))
+            labels = [builder.begin_if(condition) for condition in conditions]
+            work(unit)
+            for label in reversed(labels):
+                builder.end_if(label)
+
+    def _total(self, unit: Register) -> list[Register]:
+        if self.plan.cluster == 1:
+            return self._block_total(unit)
+        place = self._place(literal(0, INT32), unit)
+        total: list[Register] | None = None
+        for rank in range(self.plan.cluster):
+            far = self.builder.fresh("p")
+            name = "@llvm.nvvm.mapa.shared.cluster"
+            self.builder.declare(f"declare {FAR} {name}({NEAR}, i32)")
+            self.builder.emit(f"{far} = call {FAR} {name}({NEAR} {place}, i32 {rank})")
+            total = self._added(total, self._read(far, FAR))
+        assert total is not None
+        return total
+
+    def _block_total(self, unit: Register) -> list[Register]:
+        total: list[Register] | None = None
+        for warp in range(self.plan.depth_warps):
+            total = self._added(total, self._read(self._place(literal(warp, INT32), unit), NEAR))
+        assert total is not None
+        return total
+
+    def _added(self, total: list[Register] | None, values: list[Register]) -> list[Register]:
+        return values if total is None else [self.builder.add(a, b) for a, b in zip(total, values, strict=True)]
+
+    def _place(self, warp: Register, unit: Register) -> str:
+        """Where a thread's first four sums of a unit lie: ``[slot, warp, unit, half, lane, 4]``."""
+        builder, plan = self.builder, self.plan
+        index = builder.mul(self.slot, literal(plan.depth_warps, INT32))
+        index = builder.mul(builder.add(index, warp), literal(plan.units, INT32))
+        index = builder.mul(builder.add(index, unit), literal(8 * WARP, INT32))
+        index = builder.add(index, builder.mul(self.lane, literal(4, INT32)))
+        name = builder.fresh("p")
+        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.typed}")
+        return name
+
+    def _half(self, place: str, space: str) -> str:
+        name = self.builder.fresh("p")
+        self.builder.emit(f"{name} = getelementptr float, {space} {place}, i32 {4 * WARP}")
+        return name
+
+    def _write(self, place: str, values: list[Register]) -> None:
+        builder = self.builder
+        for number, at in enumerate((place, self._half(place, NEAR))):
+            vector = vector_of(builder, values[4 * number : 4 * number + 4])
+            builder.emit(f"store {vector.typed}, {NEAR} {at}, align 16")
+
+    def _read(self, place: str, space: str) -> list[Register]:
+        builder, found = self.builder, []
+        for at in (place, self._half(place, space)):
+            vector = builder.value(f"load <4 x float>, {space} {at}, align 16", FLOAT32, 4)
+            found += [builder.extract(vector, part) for part in range(4)]
+        return found
+
+
+def vector_of(builder: ThreadBuilder, values: list[Register]) -> Register:
+    """Scalars side by side."""
+    lanes, text = len(values), "poison"
+    for number, value in enumerate(values):
+        text = builder.value(
+            f"insertelement <{lanes} x float> {text}, {value.typed}, i64 {number}", value.dtype, lanes
+        ).text
+    return Register(text, FLOAT32, lanes)

@@ -1,0 +1,180 @@
+"""The whole kernel: places, loop, sums, epilogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.scalar import Lane
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.fragments.loop import Depth
+from tensorwright.kernels.cuda.fragments.plan import Plan
+from tensorwright.kernels.cuda.fragments.problem import GROUP, PIECE, QUAD, Problem
+from tensorwright.kernels.cuda.fragments.rows import RowReader, split_row
+from tensorwright.kernels.cuda.fragments.sums import Sums, vector_of
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
+
+
+@dataclass(frozen=True)
+class FragmentKernel:
+    """Emits the body of a product's kernel."""
+
+    region: Region
+    config: Config
+    problem: Problem
+    plan: Plan
+    target: CudaTarget
+    emitter: TeamEmitter
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        assert isinstance(self.emitter.builder, ThreadBuilder)
+        return self.emitter.builder
+
+    def write(self) -> None:
+        builder, plan, problem = self.builder, self.plan, self.problem
+        thread = builder.thread()
+        lane = builder.binary("and", thread, literal(WARP - 1, INT32))
+        warp = builder.binary("lshr", thread, literal(5, INT32))
+        depth_warp = self._digit(warp, 1, plan.depth_warps)
+        row_warp = self._digit(warp, plan.depth_warps, plan.row_warps)
+        column_warp = self._digit(warp, plan.depth_warps * plan.row_warps, plan.column_warps)
+        slot = builder.binary("udiv", warp, literal(plan.depth_warps, INT32))
+        begin, end = self._part(depth_warp)
+        masked = problem.steps % (plan.parts * plan.stages) != 0
+        reader = RowReader(problem, self.emitter, builder.binary("and", lane, literal(3, INT32)), masked)
+        first_row = self._scaled_sum(builder.block_index("y"), plan.row_warps, row_warp, 8 * plan.row_tiles)
+        first_group = self._scaled_sum(builder.block_index("x"), plan.column_warps, column_warp, plan.column_groups)
+        own_row = builder.add(first_row, wide(builder, builder.binary("lshr", lane, literal(2, INT32))))
+        rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(plan.row_tiles)]
+        depth = Depth(problem, plan, self.target, reader, rows, self._columns(first_group, lane), begin, end)
+        right = depth.right_ahead()
+        if self.target.has_dependent_launch:
+            builder.wait_for_previous()
+        sums = depth.sums(right)
+        finish = Finish(self, first_row, first_group, lane)
+        Sums(plan, builder, lane, slot, depth_warp).finish(self._units(sums), finish.unit)
+
+    def _digit(self, number: Register, step: int, extent: int) -> Register:
+        """A digit of a warp's number."""
+        if extent == 1:
+            return literal(0, INT32)
+        divided = self.builder.binary("udiv", number, literal(step, INT32))
+        return self.builder.binary("urem", divided, literal(extent, INT32))
+
+    def _part(self, depth_warp: Register) -> tuple[Register, Register]:
+        """The first piece of the depth that the warp adds up, and the first that it does not."""
+        builder, plan, steps = self.builder, self.plan, literal(self.problem.steps, INT32)
+        if plan.parts == 1:
+            return literal(0, INT32), steps
+        part = builder.mul(builder.block_index("z"), literal(plan.depth_warps, INT32))
+        part = builder.add(part, depth_warp)
+        bounds = []
+        for number in (part, builder.add(part, literal(1, INT32))):
+            bounds.append(builder.binary("udiv", builder.mul(number, steps), literal(plan.parts, INT32)))
+        return bounds[0], bounds[1]
+
+    def _scaled_sum(self, block: Register, warps: int, warp: Register, size: int) -> Register:
+        """``(block · warps + warp) · size`` as an i64."""
+        builder = self.builder
+        number = builder.add(builder.mul(block, literal(warps, INT32)), warp)
+        return wide(builder, builder.mul(number, literal(size, INT32)))
+
+    def _existing_row(self, first: Register, distance: int) -> Register:
+        """A row, or the last one there is: what is read of rows beyond is never used."""
+        builder = self.builder
+        row = builder.add(first, literal(distance, INT64))
+        last = self.emitter.integer(self.problem.rows - 1)
+        return builder.select(builder.compare("slt", row, last), row, last)
+
+    def _columns(self, first_group: Register, lane: Register) -> list[Pointer]:
+        builder, problem = self.builder, self.problem
+        found = []
+        last = literal(problem.groups - 1, INT64)
+        for number in range(self.plan.column_groups):
+            group = builder.add(first_group, literal(number, INT64))
+            group = builder.select(builder.compare("slt", group, last), group, last)
+            offset = builder.scaled(group, problem.steps * GROUP * GROUP)
+            offset = builder.add(offset, builder.scaled(wide(builder, lane), PIECE))
+            found.append(builder.offset(self.emitter.operands[problem.right], offset, FLOAT16))
+        return found
+
+    def _units(self, sums: list[list[Register]]) -> list[list[Register]]:
+        """A thread's sums of 8 rows by a group of columns: 4 neighbouring columns of one row, then of the next."""
+        return [
+            [*(tile[part] for tile in pair for part in (0, 2)), *(tile[part] for tile in pair for part in (1, 3))]
+            for pair in zip(sums[::2], sums[1::2], strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Emits what is done with finished sums: bias, epilogue, store. first_row, first_group: of the warp, i64."""
+
+    kernel: FragmentKernel
+    first_row: Register
+    first_group: Register
+    lane: Register
+
+    def unit(self, number: Register, values: list[Register]) -> None:
+        """Store 4 neighbouring columns of two rows. number: of the unit in the warp, i32."""
+        kernel, builder = self.kernel, self.kernel.builder
+        groups = literal(kernel.plan.column_groups, INT32)
+        tile = wide(builder, builder.binary("udiv", number, groups))
+        own = wide(
+            builder, builder.binary("shl", builder.binary("and", self.lane, literal(3, INT32)), literal(1, INT32))
+        )
+        first = builder.add(builder.add(self.first_row, builder.scaled(tile, 8)), own)
+        group = builder.add(self.first_group, wide(builder, builder.binary("urem", number, groups)))
+        for half in range(2):
+            row = builder.add(first, literal(half, INT64))
+            label = builder.begin_if(self._exists(row, group))
+            with kernel.emitter.scope():
+                self._store(row, group, vector_of(builder, values[QUAD * half : QUAD * half + QUAD]))
+            builder.end_if(label)
+
+    def _inside(self) -> Register:
+        """The thread's first column in its group."""
+        builder = self.kernel.builder
+        return builder.scaled(wide(builder, builder.binary("lshr", self.lane, literal(2, INT32))), QUAD)
+
+    def _exists(self, row: Register, group: Register) -> Register:
+        kernel, builder = self.kernel, self.kernel.builder
+        problem = kernel.problem
+        exists = builder.compare("slt", row, kernel.emitter.integer(problem.rows))
+        column = builder.add(builder.scaled(group, GROUP), self._inside())
+        columns = problem.columns if problem.layout.is_plain else problem.groups * GROUP
+        return builder.binary("and", exists, builder.compare("slt", column, literal(columns, INT64)))
+
+    def _store(self, row: Register, group: Register, values: Register) -> None:
+        kernel, emitter = self.kernel, self.kernel.emitter
+        problem, builder = kernel.problem, self.kernel.builder
+        column = builder.add(builder.scaled(group, GROUP), self._inside())
+        if problem.bias is not None:
+            place = builder.offset(emitter.operands[problem.bias], column, FLOAT16)
+            values = builder.add(values, builder.load(place, problem.dtype, QUAD))
+        names: list[Dim] = []
+        for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
+            variable = Variable(f"row{number}", axis.extent)
+            emitter.values[variable] = index
+            names.append(0 if axis.extent == 1 else expression(variable))
+        lane = Variable("column", problem.columns if problem.layout.is_plain else GROUP)
+        position: tuple[Dim, ...]
+        if problem.layout.is_plain:
+            emitter.values[lane] = column
+            position = (*names, expression(lane))
+        else:
+            block = Variable("block", problem.groups)
+            emitter.values[block], emitter.values[lane] = group, self._inside()
+            position = (names[0], 0 if problem.groups == 1 else expression(block), *names[1:], expression(lane))
+        self._epilogue().store(emitter, Pointer("%out"), values, position, Lane(lane, QUAD))
+
+    def _epilogue(self) -> Epilogue:
+        return epilogue_of(self.kernel.region, self.kernel.config.inputs, self.kernel.config.output)

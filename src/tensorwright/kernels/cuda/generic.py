@@ -1,0 +1,68 @@
+"""The tactic that computes any region whose operators state their mathematics, on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_apart, rows_apart
+from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.flatten import FlatComputation, flatten
+from tensorwright.codegen.ir import Pointer
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.kernel import ATTRIBUTES, CudaKernel, cuda_signature, thread_emitter
+from tensorwright.kernels.generic import region_symbols
+from tensorwright.kernels.tactic import Config
+from tensorwright.tensor.layout import PLAIN, Layout
+
+
+class Generic:
+    """A thread for every element of the output, or a warp for every row. Correct for all definitions."""
+
+    name = "generic"
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+        return configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
+
+    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
+        symbols, team = region_symbols(region), config.option("team")
+        flat = _flat(region, config.inputs, config.output)
+        rows = _rows(flat, team)
+        emitter = thread_emitter(len(region.inputs), symbols, target, team)
+        builder = emitter.builder
+        assert isinstance(builder, ThreadBuilder)
+        if target.has_dependent_launch:
+            builder.wait_for_previous()
+            builder.launch_next()
+        RowsEmitter(flat, rows, emitter, Pointer("%out"), region.output.type.dtype).run()
+        constants = frozenset(number for number, value in enumerate(region.inputs) if is_constant(value))
+        return CudaKernel(
+            text=builder.module(cuda_signature(len(region.inputs), len(symbols), BLOCK, constants), ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            packings=(None,) * len(region.inputs),
+            symbols=symbols,
+            grid=(rows.blocks, 1, 1),
+            block=BLOCK,
+            waits=target.has_dependent_launch,
+        )
+
+
+def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config]:
+    """The configs for given layouts, a warp for every row first."""
+    if any(value.op.is_sequential for value in region.values):
+        return []
+    teams = [1] if rows_apart(_flat(region, inputs, output), WARP) is None else [WARP, 1]
+    return [Config(inputs, output, (("team", team),)) for team in teams]
+
+
+def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatComputation:
+    operands = list(zip(region.input_types, inputs, strict=True))
+    return flatten(region.computation, operands, (region.output.type, output))
+
+
+def _rows(flat: FlatComputation, team: int) -> Rows:
+    rows = elements_apart(flat) if team == 1 else rows_apart(flat, team)
+    assert rows is not None, "a config of this tactic"
+    return rows
