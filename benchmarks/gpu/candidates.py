@@ -57,9 +57,8 @@ def main() -> None:
     missing = [(name, text, target) for name, text in texts.items() if name not in images]
     print(f"{len(texts)} kernels, {len(missing)} to compile", flush=True)
     with ProcessPoolExecutor(options.processes) as pool:
-        for name, image, local in pool.map(compiled, missing, chunksize=4):
-            if not local:
-                images[name] = image
+        found = pool.map(compiled, missing, chunksize=4)
+        images.update({name: image for name, image, local in found if not local})
     options.output.write_bytes(pickle.dumps(images))
     print(f"{len(images)} kernels without spills, {sum(map(len, images.values())) / 1e6:.1f} MB")
 

@@ -1,4 +1,4 @@
-"""The demo's LeNet on a GPU by generic kernels in one graph, against ONNX Runtime: ``python -m benchmarks.gpu.lenet``."""
+"""The demo's LeNet on a GPU by generic kernels in one graph: ``python -m benchmarks.gpu.lenet``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(path: str) -> None:
     graph = import_onnx(path)
     if graph.symbols():
         graph = import_onnx(path, shapes={name: (1, *value.type.shape[1:]) for name, value in graph.inputs})
-    optimised, steps = lower(graph, target, lambda region: None)
+    optimised, steps = lower(graph, target, lambda _: None)
     images = {}
     for step in steps:
         ptx = compile_ptx(step.kernel.code, target)

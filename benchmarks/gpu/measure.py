@@ -1,4 +1,4 @@
-"""Checks and times candidates and whole networks on a GPU: ``python -m benchmarks.gpu.measure NETWORK… --images FILE``."""
+"""Checks and times candidates and whole networks on a GPU: ``python -m benchmarks.gpu.measure NETWORK…``."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def measure(context: Context, target: CudaTarget, images: dict[str, bytes], item
         images.update({k.name: compile_ptx(k.code, target).encode() for k in missing})
     used = {step.kernel.name: images[step.kernel.name] for step in steps}
     rng = np.random.default_rng(7)
-    inputs = {n: rng.standard_normal([int(d) for d in v.type.shape]).astype(v.type.dtype.numpy) for n, v in graph.inputs}
+    inputs = {
+        n: rng.standard_normal([int(d) for d in v.type.shape]).astype(v.type.dtype.numpy) for n, v in graph.inputs
+    }
     line = f"{item}: {len(steps)} kernels, candidates {chosen:.1f} s"
     for dependent in (False, True):
         built = Network(context, optimised, steps, used, dependent=dependent)

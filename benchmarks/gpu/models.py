@@ -48,7 +48,12 @@ class Maker:
 
     def normalised(self, x: Value) -> Value:
         width = int(x.type.shape[-1])
-        return apply(LayerNormalization(x.type.rank - 1, 1e-12), x, self.weights(width, scale=0.5), self.weights(width, scale=0.1))
+        return apply(
+            LayerNormalization(x.type.rank - 1, 1e-12),
+            x,
+            self.weights(width, scale=0.5),
+            self.weights(width, scale=0.1),
+        )
 
 
 def resnet(batch: int, depth: int = 50, dtype: DType = FLOAT16, seed: int = 1) -> Graph:

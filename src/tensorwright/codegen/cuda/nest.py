@@ -66,7 +66,7 @@ def _dealt_variable(node: Reduce, team: int) -> Variable | None:
 
 @dataclass
 class TeamEmitter(ScalarEmitter):
-    """Emits scalars for one thread; while `dealing`, reductions are shared by the team, at a place all threads reach."""
+    """Emits scalars for one thread. While `dealing`, at places that all threads reach, the team shares reductions."""
 
     team: int = 1
     dealing: bool = False

@@ -70,7 +70,7 @@ def _captured(context: Context, record: Callable[[CudaStream], object]) -> c_voi
         record(stream)
     except BaseException:
         context.try_call("cuStreamEndCapture", stream.handle, ctypes.byref(graph))
-        if graph:
+        if graph.value:
             context.try_call("cuGraphDestroy", graph)
         raise
     context.call("ending a graph", "cuStreamEndCapture", stream.handle, ctypes.byref(graph))

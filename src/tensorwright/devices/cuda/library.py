@@ -94,8 +94,8 @@ class Driver:
         self.version = version.value
         if self.version < OLDEST_DRIVER:
             raise ExecutionError(
-                f"the NVIDIA driver supports CUDA {_version(self.version)}, expected {_version(OLDEST_DRIVER)} or newer: "
-                "update the driver"
+                f"the NVIDIA driver supports CUDA {_version(self.version)}, expected {_version(OLDEST_DRIVER)} or "
+                "newer: update the driver"
             )
 
     def call(self, attempt: str, function: str, *arguments: object) -> None:

@@ -23,7 +23,7 @@ ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 class CudaKernel:
     """Code for a region on a GPU, and its launch.
 
-    text: a module of LLVM IR that defines ``ptx_kernel void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…)``.
+    text: a module of LLVM IR that defines ``void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…)``.
     packings: for every input, how it is packed if it is a constant; None leaves it in its layout.
     grid: blocks along x, y and z; block: threads in each; cluster: blocks along z that form a cluster.
     shared_bytes: dynamic shared memory of a block. workspace_bytes: device memory that one launch needs.

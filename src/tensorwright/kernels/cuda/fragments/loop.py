@@ -118,8 +118,8 @@ class Depth:
         found = []
         for column in self.columns:
             place = builder.offset(column, offset, FLOAT16)
-            for part in range(4):
-                found.append(load_words(builder, builder.offset(place, part * 8 * GROUP, FLOAT16) if part else place))
+            parts = [place, *(builder.offset(place, part * 8 * GROUP, FLOAT16) for part in range(1, 4))]
+            found += [load_words(builder, part) for part in parts]
         return found
 
     def _multiply(self, left: Words, right: Words, sums: list[list[Register]]) -> list[list[Register]]:

@@ -12,8 +12,8 @@ def pack_weights(problem: Problem) -> Packing:
     """The right operand as ``[group, tap, block, tile, half, g, q, pair, row half, 2]``, padded with zeros.
 
     The thread of numbers g and q has, of each tile and each half of a block, what `multiply_16x8x16` wants of it: rows
-    g and g + 8, column ``4 g + 2 tile + row half`` of the group each; and of the depth channels ``8 q + 4 half + 2 pair``
-    and the next one of the block.
+    g and g + 8, which are column ``4 g + 2 tile + row half`` of the group; and of the depth, channel
+    ``8 q + 4 half + 2 pair`` of the block and the next one.
     """
     taps, channels, columns = len(problem.taps), problem.channels, problem.columns
     groups, blocks = problem.groups, problem.blocks

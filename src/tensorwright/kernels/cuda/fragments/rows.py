@@ -31,7 +31,10 @@ class Row:
 
 @dataclass(frozen=True)
 class RowReader:
-    """Emits what reads rows. piece: the thread's number within a row, i32; masked: whether pieces beyond are asked for."""
+    """Emits what reads rows.
+
+    piece: the thread's number within a row, i32; masked: whether pieces beyond the depth are asked for.
+    """
 
     problem: Problem
     emitter: ScalarEmitter

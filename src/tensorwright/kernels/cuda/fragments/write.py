@@ -76,10 +76,9 @@ class FragmentKernel:
             return literal(0, INT32), steps
         part = builder.mul(builder.block_index("z"), literal(plan.depth_warps, INT32))
         part = builder.add(part, depth_warp)
-        bounds = []
-        for number in (part, builder.add(part, literal(1, INT32))):
-            bounds.append(builder.binary("udiv", builder.mul(number, steps), literal(plan.parts, INT32)))
-        return bounds[0], bounds[1]
+        parts, following = literal(plan.parts, INT32), builder.add(part, literal(1, INT32))
+        begin = builder.binary("udiv", builder.mul(part, steps), parts)
+        return begin, builder.binary("udiv", builder.mul(following, steps), parts)
 
     def _scaled_sum(self, block: Register, warps: int, warp: Register, size: int) -> Register:
         """``(block · warps + warp) · size`` as an i64."""

@@ -1,0 +1,192 @@
+"""A stand-in for the NVIDIA driver's library: keeps device memory in bytearrays and a list of all calls."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+OUT_OF_MEMORY, NOT_READY, INVALID_VALUE, NOT_FOUND, LAUNCH_FAILED = 2, 600, 1, 500, 719
+_NAMES = {
+    INVALID_VALUE: (b"CUDA_ERROR_INVALID_VALUE", b"invalid argument"),
+    OUT_OF_MEMORY: (b"CUDA_ERROR_OUT_OF_MEMORY", b"out of memory"),
+    NOT_FOUND: (b"CUDA_ERROR_NOT_FOUND", b"named symbol not found"),
+    LAUNCH_FAILED: (b"CUDA_ERROR_LAUNCH_FAILED", b"unspecified launch failure"),
+    100: (b"CUDA_ERROR_NO_DEVICE", b"no CUDA-capable device is detected"),
+}
+_ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10}
+
+
+class FakeLibrary:
+    """Functions of the driver as methods; whatever is not written out succeeds.
+
+    fail: the code that a function of this name returns instead of doing anything.
+    """
+
+    def __init__(self, memory: int = 1 << 20, gpus: int = 1, version: int = 13000) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.fail: dict[str, int] = {}
+        self.memory: dict[int, bytearray] = {}
+        self.size, self.gpus, self.version = memory, gpus, version
+        self.launches: list[dict[str, Any]] = []
+        self.pending = False
+        self._next = 0x7000_0000_0000
+        self._host: dict[int, ctypes.Array[ctypes.c_char]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+        work = getattr(type(self), f"on_{name}", None)
+
+        def call(*arguments: Any) -> int:
+            self.calls.append((name, arguments))
+            if name in self.fail:
+                return self.fail[name]
+            return 0 if work is None else work(self, *arguments) or 0
+
+        return call
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def count(self, name: str) -> int:
+        return self.names().count(name)
+
+    def handle(self) -> int:
+        self._next += 0x1000
+        return self._next
+
+    # ---- the driver
+
+    def on_cuDriverGetVersion(self, version: Any) -> None:  # noqa: N802
+        version._obj.value = self.version
+
+    def on_cuGetErrorName(self, code: int, text: Any) -> int:  # noqa: N802
+        return self._describe(code, text, 0)
+
+    def on_cuGetErrorString(self, code: int, text: Any) -> int:  # noqa: N802
+        return self._describe(code, text, 1)
+
+    def _describe(self, code: int, text: Any, part: int) -> int:
+        if code not in _NAMES:
+            return INVALID_VALUE
+        text._obj.value = _NAMES[code][part]
+        return 0
+
+    def on_cuDeviceGetCount(self, count: Any) -> None:  # noqa: N802
+        count._obj.value = self.gpus
+
+    def on_cuDeviceGet(self, device: Any, ordinal: int) -> None:  # noqa: N802
+        device._obj.value = 10 + ordinal
+
+    def on_cuDeviceGetName(self, name: Any, size: int, device: int) -> None:  # noqa: N802
+        name.value = b"Fake GPU"
+
+    def on_cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> None:  # noqa: N802
+        value._obj.value = _ATTRIBUTES[attribute]
+
+    def on_cuDeviceTotalMem_v2(self, size: Any, device: int) -> None:  # noqa: N802
+        size._obj.value = self.size
+
+    def on_cuDevicePrimaryCtxRetain(self, handle: Any, device: int) -> None:  # noqa: N802
+        handle._obj.value = self.handle()
+
+    # ---- memory
+
+    def on_cuMemGetInfo_v2(self, free: Any, total: Any) -> None:  # noqa: N802
+        free._obj.value, total._obj.value = self.size - sum(map(len, self.memory.values())), self.size
+
+    def on_cuMemAlloc_v2(self, address: Any, size: int) -> int:  # noqa: N802
+        if sum(map(len, self.memory.values())) + size > self.size:
+            return OUT_OF_MEMORY
+        address._obj.value = self.handle()
+        self.memory[address._obj.value] = bytearray(size)
+        return 0
+
+    def on_cuMemFree_v2(self, address: int) -> int:  # noqa: N802
+        return 0 if self.memory.pop(address, None) is not None else INVALID_VALUE
+
+    def on_cuMemHostAlloc(self, address: Any, size: int, flags: int) -> None:  # noqa: N802
+        block = ctypes.create_string_buffer(size)
+        self._host[ctypes.addressof(block)] = block
+        address._obj.value = ctypes.addressof(block)
+
+    def on_cuMemFreeHost(self, address: int) -> int:  # noqa: N802
+        return 0 if self._host.pop(address, None) is not None else INVALID_VALUE
+
+    def on_cuMemcpyHtoD_v2(self, target: int, source: int, size: int) -> int:  # noqa: N802
+        return self._place(target, ctypes.string_at(source, size))
+
+    def on_cuMemcpyDtoH_v2(self, target: int, source: int, size: int) -> int:  # noqa: N802
+        ctypes.memmove(target, bytes(self._inside(source, size)), size)
+        return 0
+
+    def on_cuMemcpyHtoDAsync_v2(self, target: int, source: int, size: int, stream: int) -> int:  # noqa: N802
+        return self._place(target, ctypes.string_at(source, size))
+
+    def on_cuMemcpyDtoHAsync_v2(self, target: int, source: int, size: int, stream: int) -> int:  # noqa: N802
+        return self.on_cuMemcpyDtoH_v2(target, source, size)
+
+    def on_cuMemcpyDtoDAsync_v2(self, target: int, source: int, size: int, stream: int) -> int:  # noqa: N802
+        return self._place(target, bytes(self._inside(source, size)))
+
+    def on_cuMemsetD8Async(self, target: int, byte: int, size: int, stream: int) -> int:  # noqa: N802
+        return self._place(target, bytes([byte]) * size)
+
+    def _inside(self, address: int, size: int) -> memoryview:
+        for start, block in self.memory.items():
+            if start <= address and address + size <= start + len(block):
+                return memoryview(block)[address - start : address - start + size]
+        raise AssertionError(f"{size} bytes at {address:#x} are not allocated")
+
+    def _place(self, target: int, content: bytes) -> int:
+        self._inside(target, len(content))[:] = content
+        return 0
+
+    # ---- code
+
+    def on_cuModuleLoadDataEx(self, handle: Any, image: bytes, count: int, options: Any, values: Any) -> int:  # noqa: N802
+        if image.startswith(b"bad"):
+            ctypes.memmove(values[0], b"ptxas fatal: no such thing\0", 27)
+            return INVALID_VALUE
+        handle._obj.value = self.handle()
+        return 0
+
+    def on_cuModuleGetFunction(self, handle: Any, module: Any, name: bytes) -> int:  # noqa: N802
+        if name == b"missing":
+            return NOT_FOUND
+        handle._obj.value = self.handle()
+        return 0
+
+    def on_cuFuncGetAttribute(self, value: Any, attribute: int, function: Any) -> None:  # noqa: N802
+        value._obj.value = {4: 40, 3: 0}[attribute]
+
+    def on_cuLaunchKernelEx(self, config: Any, function: Any, places: Any, extra: Any) -> None:  # noqa: N802
+        found = config._obj
+        arguments = [ctypes.c_uint64.from_address(place).value for place in places]
+        raw = ctypes.string_at(found.attributes, 72 * found.attribute_count) if found.attribute_count else b""
+        attributes = [raw[start : start + 72] for start in range(0, len(raw), 72)]
+        self.launches.append(
+            {
+                "grid": tuple(found.grid), "block": tuple(found.block), "shared": found.shared_bytes,
+                "stream": found.stream, "arguments": arguments,
+                "attributes": {int.from_bytes(a[:4], "little"): a[8:20] for a in attributes},
+            }
+        )  # fmt: skip
+
+    # ---- streams
+
+    def _make(self, handle: Any, *rest: Any) -> None:
+        handle._obj.value = self.handle()
+
+    on_cuStreamCreate = on_cuEventCreate = on_cuGraphInstantiateWithFlags = _make  # noqa: N815
+
+    def on_cuStreamEndCapture(self, stream: int, graph: Any) -> None:  # noqa: N802
+        graph._obj.value = self.handle()
+
+    def on_cuStreamQuery(self, stream: int) -> int:  # noqa: N802
+        return NOT_READY if self.pending else 0
+
+    on_cuEventQuery = on_cuStreamQuery  # noqa: N815
+
+    def on_cuEventElapsedTime(self, time: Any, start: int, end: int) -> None:  # noqa: N802
+        time._obj.value = 1.5
