@@ -6,11 +6,12 @@
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
+#   make test-cuda   the tests that need an NVIDIA GPU, on a machine that has one
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-torch test-conformance test-tensorflow test-networks format clean
+.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks format clean
 
 JOBS ?= 2
 SECONDS ?= 600
@@ -53,6 +54,9 @@ test-conformance: $(VENV)/.installed-test
 
 test-networks: $(VENV)/.installed-test
 	cd tests && ../$(BIN)/python -m networks --seconds $(SECONDS) --folder $(abspath $(FOLDER))
+
+test-cuda: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m cuda
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix-only

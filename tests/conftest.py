@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import zlib
 
@@ -35,9 +36,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for marker, packages in NEEDED.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         reason = f"{' and '.join(missing)} not installed; `make test-{marker}` sets it up and runs this"
-        for item in items if missing else ():
-            if item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        _skip(items if missing else [], marker, reason)
+    _skip(items if not _has_driver() else [], "cuda", "libcuda.so.1 was not found; `make test-cuda` runs this on a GPU")
+
+
+def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture

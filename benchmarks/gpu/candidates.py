@@ -12,10 +12,10 @@ from benchmarks.gpu.models import MODELS, TYPES
 from benchmarks.gpu.network import lower
 from benchmarks.gpu.windows import widen_first_layers
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx
-from tensorwright.codegen.cuda.target import CudaTarget, cuda_target_named
+from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_named
 from tensorwright.graph.graph import Graph
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.fragment_products import TACTICS
+from tensorwright.kernels.cuda.fragments.tactic import TACTICS
 from tensorwright.kernels.cuda.kernel import CudaKernel
 
 

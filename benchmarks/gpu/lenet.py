@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks.gpu.network import Network, lower
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
-from tensorwright.codegen.cuda.target import cuda_target_for
+from tensorwright.codegen.cuda.targets import cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.onnx.translate import import_onnx
-from tensorwright.tune.cuda_runner import time_launches
+from tensorwright.tune.cuda.runner import time_launches
 from tensorwright.tune.reference import relative_error
 
 

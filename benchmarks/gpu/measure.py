@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gpu.candidates import kernels, network
 from benchmarks.gpu.network import Network, lower
-from tensorwright.codegen.cuda.target import CudaTarget, cuda_target_for
+from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
@@ -25,7 +25,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cuda_runner import DeviceArrays, arranged, launch_of, time_launches
+from tensorwright.tune.cuda.runner import DeviceArrays, arranged, launch_of, time_launches
 from tensorwright.tune.reference import random_inputs, reference_output, relative_error
 
 REPEATS = 20
@@ -76,7 +76,7 @@ class Candidates:
         shape = tuple(evaluate(dim, {}) for dim in region.output.type.shape)
         output = memory.reserve(evaluate(kernel.output.elements(shape), {}), region.output.type.dtype)
         memory.poison(output)
-        workspace = Buffer(DeviceAllocator(self._context), max(1, kernel.workspace_bytes), ALIGNMENT, "a workspace")
+        workspace = Buffer(DeviceAllocator(self._context), max(1, kernel.workspace), ALIGNMENT, "a workspace")
         launch = launch_of(kernel, [output.address, *(a.address for a in inputs), workspace.address], {})
         micros = statistics.median(time_launches(self._context, [(function, launch)], 10, REPEATS))
         actual = from_layout(memory.fetch(output), kernel.output, shape)

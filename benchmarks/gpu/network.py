@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
@@ -25,7 +25,7 @@ from tensorwright.passes.outputs import separate_outputs
 from tensorwright.passes.pipeline import optimise
 from tensorwright.schedule.arena import Block, place
 from tensorwright.tensor.layout import PLAIN, Layout
-from tensorwright.tune.cuda_runner import launch_of
+from tensorwright.tune.cuda.runner import launch_of
 
 Stored = tuple[Value, Layout]
 Choose = Callable[[Region], CudaKernel | None]

@@ -14,7 +14,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.cuda.target import TRIPLE, CudaTarget
+from tensorwright.codegen.cuda.targets import TRIPLE, CudaTarget
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder, Register
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, DType
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 
@@ -48,13 +49,24 @@ class ThreadBuilder(FunctionBuilder):
             self.declare(f"declare void @llvm.nvvm.barrier.cluster.{name}()")
             self.emit(f"call void @llvm.nvvm.barrier.cluster.{name}()")
 
+    @property
+    def _launches_depend(self) -> bool:
+        return isinstance(self.target, CudaTarget) and self.target.has_dependent_launch
+
     def wait_for_previous(self) -> None:
-        """Wait until the kernel before this one in a chain of dependent launches has ended and written."""
+        """Wait until the kernel before this one in a chain of dependent launches has ended and written.
+
+        Nothing on targets that have no such launches.
+        """
+        if not self._launches_depend:
+            return
         self.declare("declare void @llvm.nvvm.griddepcontrol.wait()")
         self.emit("call void @llvm.nvvm.griddepcontrol.wait()")
 
     def launch_next(self) -> None:
         """Let the next kernel of a chain of dependent launches start, once all blocks have said so."""
+        if not self._launches_depend:
+            return
         self.declare("declare void @llvm.nvvm.griddepcontrol.launch.dependents()")
         self.emit("call void @llvm.nvvm.griddepcontrol.launch.dependents()")
 

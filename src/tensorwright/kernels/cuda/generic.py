@@ -5,44 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_apart, rows_apart
-from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.ir import Pointer
-from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.kernel import ATTRIBUTES, CudaKernel, cuda_signature, thread_emitter
-from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import Config, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
+STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
+"""Assumed share of the roofline: elementwise, with reductions, with an anchor."""
 
-class Generic:
+
+class Generic(Tactic[CudaTarget]):
     """A thread for every element of the output, or a warp for every row. Correct for all definitions."""
 
     name = "generic"
+    general = True
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
         return configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
 
+    def efficiency(self, region: Region, config: Config) -> float:
+        if region.anchor is None:
+            return STREAMED
+        return UNTUNED_ANCHOR if region.anchor.op.kind == "anchor" else UNTUNED
+
     def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
-        symbols, team = region_symbols(region), config.option("team")
+        team = dict(config.options).get("team", 1)
         flat = _flat(region, config.inputs, config.output)
         rows = _rows(flat, team)
-        emitter = thread_emitter(len(region.inputs), symbols, target, team)
+        emitter = thread_emitter(len(region.inputs), region.symbols, target, team)
         builder = emitter.builder
         assert isinstance(builder, ThreadBuilder)
-        if target.has_dependent_launch:
-            builder.wait_for_previous()
-            builder.launch_next()
+        builder.wait_for_previous()
+        builder.launch_next()
         RowsEmitter(flat, rows, emitter, Pointer("%out"), region.output.type.dtype).run()
-        constants = frozenset(number for number, value in enumerate(region.inputs) if is_constant(value))
         return CudaKernel(
-            text=builder.module(cuda_signature(len(region.inputs), len(symbols), BLOCK, constants), ATTRIBUTES),
+            text=builder.module(signature(region, BLOCK), ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
+            tasks=rows.blocks,
             packings=(None,) * len(region.inputs),
-            symbols=symbols,
+            symbols=region.symbols,
             grid=(rows.blocks, 1, 1),
             block=BLOCK,
             waits=target.has_dependent_launch,

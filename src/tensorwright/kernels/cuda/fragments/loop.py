@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16
-from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim, tuning_value
 
-MAX_REGISTERS = 224
+MAX_REGISTERS = 200
 """Registers that a tile may take, addresses and the like not counted."""
 MAX_CANDIDATES = 16
 MOST_ALIKE = 2

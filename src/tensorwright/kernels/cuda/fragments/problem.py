@@ -7,7 +7,6 @@ from math import prod
 
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
-from tensorwright.kernels.rows.epilogue import is_elementwise_around
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
@@ -99,7 +98,7 @@ def problem_of(region: Region) -> Problem | None:
     constants = {region.input_number(operand) for operand in operands[1:]}
     if not all(is_constant(operand) for operand in operands[1:]) or constants & used_operands(region.epilogue):
         return None
-    if not is_elementwise_around(region):
+    if not region.is_elementwise_around_anchor:
         return None
     if isinstance(anchor.op, MatMul):
         return _product(region, anchor, anchor.op)

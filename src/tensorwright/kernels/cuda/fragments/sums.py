@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.target import WARP
+from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.ir import Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import TeamEmitter
-from tensorwright.codegen.cuda.target import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.ir import Pointer, Register, literal
@@ -56,8 +56,7 @@ class FragmentKernel:
         rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(plan.row_tiles)]
         depth = Depth(problem, plan, self.target, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
-        if self.target.has_dependent_launch:
-            builder.wait_for_previous()
+        builder.wait_for_previous()
         sums = depth.sums(right)
         finish = Finish(self, first_row, first_group, lane)
         Sums(plan, builder, lane, slot, depth_warp).finish(self._units(sums), finish.unit)

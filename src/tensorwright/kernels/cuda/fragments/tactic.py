@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.cuda.target import CudaTarget
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.graph.expression import Load, walk
+from tensorwright.graph.expression import Load, depends, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.packing import pack_bias, pack_weights
@@ -15,15 +15,15 @@ from tensorwright.kernels.cuda.fragments.problem import QUAD, Problem, problem_o
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
 from tensorwright.kernels.cuda.fragments.write import FragmentKernel
-from tensorwright.kernels.cuda.kernel import ATTRIBUTES, CudaKernel, cuda_signature, thread_emitter
-from tensorwright.kernels.generic import region_symbols
-from tensorwright.kernels.tactic import Config, Packing, pack_channels
-from tensorwright.tensor.dim import Dim, IntegerExpression
+from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import Config, Packing, Tactic, pack_channels
+from tensorwright.tensor.dim import Dim, IntegerExpression, product
 from tensorwright.tensor.dtype import BFLOAT16
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
-class FragmentProduct:
+class FragmentProduct(Tactic[CudaTarget]):
     """Operands go from memory straight into the registers of `mma` instructions; see `kernels.cuda.fragments`."""
 
     name = "fragment product"
@@ -38,19 +38,20 @@ class FragmentProduct:
         return [Config(inputs, problem.layout, plan.options) for plan in plans(problem, target)]
 
     def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
-        problem, plan, symbols = problem_of(region), plan_of(config), region_symbols(region)
+        problem, plan = problem_of(region), plan_of(config)
         assert problem is not None
-        emitter = thread_emitter(len(region.inputs), symbols, target)
+        emitter = thread_emitter(len(region.inputs), region.symbols, target)
         FragmentKernel(region, config, problem, plan, target, emitter).write()
-        constants = frozenset(number for number, value in enumerate(region.inputs) if is_constant(value))
-        signature = cuda_signature(len(region.inputs), len(symbols), plan.threads, constants)
+        grid = plan.grid(problem)
+        function = emitter.builder.module(signature(region, plan.threads), ATTRIBUTES)
         return CudaKernel(
-            text="\n".join([SHARED_TEXT, ZEROS_TEXT, emitter.builder.module(signature, ATTRIBUTES)]),
+            text=f"{SHARED_TEXT}\n{ZEROS_TEXT}\n{function}",
             inputs=config.inputs,
             output=config.output,
+            tasks=product(grid),
             packings=_packings(region, problem, config),
-            symbols=symbols,
-            grid=plan.grid(problem),
+            symbols=region.symbols,
+            grid=grid,
             block=plan.threads,
             cluster=plan.cluster,
             shared_bytes=plan.shared_bytes,
@@ -88,7 +89,7 @@ def _is_aligned(region: Region, inputs: tuple[Layout, ...], problem: Problem) ->
     return all(
         coefficient % QUAD == 0 or monomial == (lane,)
         for address in addresses
-        if isinstance(address, IntegerExpression)
+        if isinstance(address, IntegerExpression) and depends(address, lane)
         for monomial, coefficient in address.terms
     )
 

@@ -61,7 +61,7 @@ def _target(
 
 CUDA_TARGETS = dict(
     (
-        _target(75, 63, 64, 40, 4),
+        _target(75, 65, 64, 40, 4),
         _target(80, 70, 164, 108, 40),
         _target(90, 80, 228, 132, 50, "sm_90a"),
         _target(100, 86, 228, 148, 126),

@@ -106,7 +106,7 @@ def run_cuda_kernel(
     shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
     output = memory.reserve(evaluate(kernel.output.elements(shape), values), region.output.type.dtype)
     memory.poison(output)
-    workspace = Buffer(DeviceAllocator(context), max(kernel.workspace_bytes, 1), ALIGNMENT, "a workspace")
+    workspace = Buffer(DeviceAllocator(context), max(kernel.workspace, 1), ALIGNMENT, "a workspace")
     addresses = [array.address for array in (output, *inputs)]
     launch, stream = launch_of(kernel, [*addresses, workspace.address], values), CudaStream(context)
     if launch.grid[0]:

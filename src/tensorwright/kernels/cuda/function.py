@@ -1,0 +1,40 @@
+"""The function of a kernel: its signature, and what writes its body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.ir import Pointer, Register
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import NAME
+from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dtype import INT64
+
+ALIGNMENT = 256
+"""Bytes to which every tensor is aligned; kernels may rely on it."""
+ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
+
+
+def signature(region: Region, threads: int) -> str:
+    """The signature of the kernel of a region, with blocks of so many threads.
+
+    Nothing is said of what other operands share memory with, or change when: they may be written by the kernel before,
+    which may still be running when this one starts.
+    """
+    arguments = [f"ptr align {ALIGNMENT} %out"]
+    for number, value in enumerate(region.inputs):
+        arguments.append(f"ptr {'noalias readonly ' if is_constant(value) else ''}align {ALIGNMENT} %in{number}")
+    arguments.append(f"ptr align {ALIGNMENT} %workspace")
+    arguments += [f"i64 %s{number}" for number in range(len(region.symbols))]
+    return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"'
+
+
+def thread_emitter(inputs: int, symbols: Sequence[Symbol], target: CudaTarget, team: int = 1) -> TeamEmitter:
+    """What writes the body of a kernel's function for one thread: it knows the arguments of `signature`."""
+    operands = [Pointer(f"%in{number}") for number in range(inputs)]
+    values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
+    return TeamEmitter(ThreadBuilder(target=target), target, operands, values, team=team)

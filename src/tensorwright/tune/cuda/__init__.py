@@ -1,0 +1,1 @@
+"""Running and timing kernels on a GPU."""

@@ -1,0 +1,135 @@
+"""Kernels for GPUs where there is none: LLVM makes PTX of them for every architecture, and ptxas, where it is
+installed, machine code without spills."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from cases.case import Case
+from kernels.cuda.fragment_regions import REGIONS
+from kernels.test_generic import ALL_CASES, region_for
+from tensorwright.base.errors import BuildError
+from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.catalogue import tactics
+from tensorwright.kernels.cuda.fragments.packing import pack_weights
+from tensorwright.kernels.cuda.fragments.plan import plan_of
+from tensorwright.kernels.cuda.fragments.problem import GROUP, problem_of
+from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.tactic import Config, Tactic
+
+NEWEST = CUDA_TARGETS["sm_90"]
+
+
+def check(tactic: Tactic[CudaTarget], region: Region, config: Config, target: CudaTarget) -> None:
+    kernel = tactic.emit(region, config, target)
+    ptx = compile_ptx(kernel.code, target)
+    assert f".entry {kernel.name}(" in ptx
+    assert f".target {target.cpu}" in ptx
+    if find_assembler() is not None:
+        _, resources = assemble(ptx, target)
+        found = resources[kernel.name]
+        assert not found.spill_bytes, f"{config} spills {found}"
+        assert found.registers * kernel.block <= 65536
+
+
+@pytest.mark.parametrize("case", ALL_CASES[::4], ids=repr)
+def test_generic_kernels_compile(case: Case) -> None:
+    region = region_for(case)
+    for config in Generic().configs(region, NEWEST):
+        check(Generic(), region, config, NEWEST)
+
+
+@pytest.mark.parametrize("name", [name for name in CUDA_TARGETS if name != NEWEST.name])
+@pytest.mark.parametrize("case", ALL_CASES[1::24], ids=repr)
+def test_generic_kernels_compile_for_every_architecture(case: Case, name: str) -> None:
+    region, target = region_for(case), CUDA_TARGETS[name]
+    check(Generic(), region, Generic().configs(region, target)[0], target)
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_fragment_products_compile(name: str, rng: np.random.Generator) -> None:
+    region, tactic = REGIONS[name].region(rng), FragmentProduct()
+    configs = tactic.configs(region, NEWEST)
+    assert configs
+    for config in configs[:3]:
+        check(tactic, region, config, NEWEST)
+
+
+@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != NEWEST.name])
+@pytest.mark.parametrize("name", ["product-batches", "window-stride"])
+def test_fragment_products_compile_for_every_architecture(
+    name: str, target_name: str, rng: np.random.Generator
+) -> None:
+    region, tactic, target = REGIONS[name].region(rng), FragmentProduct(), CUDA_TARGETS[target_name]
+    for config in tactic.configs(region, target)[:2]:
+        check(tactic, region, config, target)
+
+
+def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:
+    region = REGIONS["product-bfloat16"].region(rng)
+    assert not FragmentProduct().configs(region, CUDA_TARGETS["sm_75"])
+    assert FragmentProduct().configs(region, CUDA_TARGETS["sm_80"])
+
+
+@pytest.mark.parametrize("name", ["product-batches", "window-uneven", "product-symbolic"])
+def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.random.Generator) -> None:
+    region = REGIONS[name].region(rng)
+    problem = problem_of(region)
+    assert problem is not None
+    taps, shape = len(problem.taps), (problem.columns, problem.channels)
+    matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
+    given = matrices if problem.transposed else matrices[..., 0].T
+    packed = pack_weights(problem).pack(given).reshape(problem.groups, taps, problem.blocks, 2, 2, 32, 4, 2)
+    group, tap, block, tile, half, lane, register, pair = (rng.integers(0, extent) for extent in packed.shape)
+    g, q, deep, lower = lane // 4, lane % 4, register // 2, register % 2
+    column, channel = GROUP * group + 4 * g + 2 * tile + lower, GROUP * block + 8 * q + 4 * half + 2 * deep + pair
+    inside = column < problem.columns and channel < problem.channels
+    expected = matrices[column, channel, tap] if inside else 0
+    assert packed[group, tap, block, tile, half, lane, register, pair] == expected
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) -> None:
+    region = REGIONS[name].region(rng)
+    problem = problem_of(region)
+    assert problem is not None
+    for config in FragmentProduct().configs(region, NEWEST):
+        plan = plan_of(config)
+        bounds = [part * problem.steps // plan.parts for part in range(plan.parts + 1)]
+        longest = max(after - before for before, after in pairwise(bounds))
+        assert (bounds[0], bounds[-1]) == (0, problem.steps)
+        assert longest <= plan.rounds(problem) * plan.stages
+        assert plan.threads <= 1024
+        assert plan.shared_bytes <= NEWEST.block_shared_bytes
+
+
+def test_every_tactic_is_found() -> None:
+    assert [tactic.name for tactic in tactics()] == ["fragment product", "generic"]
+
+
+def test_targets_are_found_by_name_and_by_capability() -> None:
+    assert cuda_target_named("sm_80").capability == 80
+    assert cuda_target_for(89).name == "sm_80"
+    assert cuda_target_for(90).name == "sm_90"
+    assert cuda_target_for(103).name == "sm_100"
+    with pytest.raises(BuildError, match="no GPU architecture 'sm_20'; expected one of sm_75"):
+        cuda_target_named("sm_20")
+    with pytest.raises(BuildError, match=r"compute capability 7\.0"):
+        cuda_target_for(70)
+
+
+def test_code_that_is_no_ir_is_a_defect_that_is_named() -> None:
+    with pytest.raises(BuildError, match="not valid LLVM IR"):
+        compile_ptx("define nonsense", NEWEST)
+
+
+@pytest.mark.skipif(find_assembler() is not None, reason="ptxas is installed")
+def test_a_missing_assembler_says_what_to_install() -> None:
+    with pytest.raises(BuildError, match="install the package nvidia-cuda-nvcc"):
+        assemble("", NEWEST)

@@ -1,0 +1,51 @@
+"""What GPUs answer: run by `make test-cuda` on a machine that has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cases.case import Case, assert_close
+from kernels.cuda.fragment_regions import REGIONS, SYMBOLS
+from kernels.test_generic import ALL_CASES, region_for
+from tensorwright.codegen.cuda.compile import compile_ptx
+from tensorwright.codegen.cuda.targets import cuda_target_for
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import driver
+from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.tune.cuda.runner import run_cuda_kernel
+from tensorwright.tune.reference import random_inputs, reference_output, relative_error
+
+pytestmark = pytest.mark.cuda
+TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    return Context(driver())
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=repr)
+def test_generic_equals_reference(case: Case, context: Context, rng: np.random.Generator) -> None:
+    region, target, arrays = region_for(case), cuda_target_for(context.properties.capability), case.arrays(rng)
+    expected = case.expected(arrays)
+    for config in Generic().configs(region, target):
+        kernel = Generic().emit(region, config, target)
+        image = compile_ptx(kernel.code, target).encode()
+        actual = run_cuda_kernel(context, region, kernel, image, arrays, case.symbols)
+        assert_close(actual, expected.astype(actual.dtype), case.scaled_tolerance)
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_fragment_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    region, target = REGIONS[name].region(rng), cuda_target_for(context.properties.capability)
+    symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
+    arrays = random_inputs(region, symbols, rng)
+    expected = reference_output(region, arrays, symbols)
+    for config in FragmentProduct().configs(region, target):
+        kernel = FragmentProduct().emit(region, config, target)
+        image = compile_ptx(kernel.code, target).encode()
+        actual = run_cuda_kernel(context, region, kernel, image, arrays, symbols)
+        assert np.isfinite(actual.astype(np.float64)).all(), f"{config}: poison is left"
+        assert relative_error(actual, expected) < TOLERANCE[region.output.type.dtype.name], config
