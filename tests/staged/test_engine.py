@@ -150,6 +150,62 @@ def test_loops_whose_end_follows_from_data_run_on_the_host(rng: np.random.Genera
         assert [found.operator for found in engine.hosted] == ["Loop"]
 
 
+def loop_body(nodes: list[object], inputs: str, outputs: str) -> object:
+    infos = [[ValueInfoProto(name=name) for name in text.split()] for text in (inputs, outputs)]
+    return helper.make_graph(nodes, "body", *infos)
+
+
+def test_bodies_of_loops_are_compiled_once(rng: np.random.Generator) -> None:
+    """What a loop carries grows; the weights are constants of the body; the bias is taken from around it."""
+    inner = [
+        node("MatMul", "v w", "m"),
+        node("Add", "m bias", "n"),
+        node("Tanh", "n", "next"),
+        node("Concat", "all next", "more", axis=0),
+        node("Identity", "c", "on"),
+    ]
+    loop = node("Loop", "trips yes x x", "last grown each", body=loop_body(inner, "i c v all", "on next more m"))
+    w = rng.standard_normal((4, 4)).astype(np.float32)
+    types = {"x": (TensorProto.FLOAT, [2, 4]), "trips": (TensorProto.INT64, []), "b": (TensorProto.FLOAT, [4])}
+    nodes = [node("Neg", "b", "bias"), loop, node("Exp", "last", "y")]
+    model = model_of(nodes, types, ["y", "grown", "each"], constants={"w": w, "yes": np.array(True)})
+    x, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 4), (4,)))
+    with staged(model) as engine:
+        for trips in (1, 7, 3):
+            found = engine({"x": x, "trips": np.asarray(trips), "b": b})
+            states, products = [x], []
+            for _ in range(trips):
+                products.append(states[-1] @ w)
+                states.append(np.tanh(products[-1] - b))
+            np.testing.assert_allclose(found["y"], np.exp(states[-1]), rtol=1e-5)
+            np.testing.assert_allclose(found["grown"], np.concatenate([x, *states[1:]]), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found["each"], np.stack(products), rtol=1e-5, atol=1e-6)
+        assert len(engine.engines) <= 6
+        with pytest.raises(ExecutionError, match="a loop of no rounds"):
+            engine({"x": x, "trips": np.asarray(np.int64(0)), "b": b})
+
+
+def test_branches_with_nodes_on_the_host(rng: np.random.Generator) -> None:
+    then = loop_body([node("NonZero", "a", "n"), node("Cast", "n", "b", to=TensorProto.FLOAT)], "", "b")
+    otherwise = loop_body([node("Neg", "a", "b")], "", "b")
+    nodes = [node("Relu", "x", "a"), node("If", "c", "y", then_branch=then, else_branch=otherwise)]
+    types = {"x": (TensorProto.FLOAT, [2, 3]), "c": (TensorProto.BOOL, [])}
+    model = model_of(nodes, types, ["y"])
+    with staged(model) as engine:
+        for condition in (True, False, True):
+            x = rng.standard_normal((2, 3)).astype(np.float32)
+            assert_as_reference(engine, model, {"x": x, "c": np.array(condition)})
+
+
+def test_operands_with_many_values_are_left_to_the_host(rng: np.random.Generator) -> None:
+    model = model_of([node("Trilu", "x k", "t"), node("Exp", "t", "y")], {"x": (1, [9, 9]), "k": (7, [])}, ["y"])
+    with staged(model) as engine:
+        for k in range(-6, 8):
+            assert_as_reference(engine, model, {"x": rng.standard_normal((9, 9)).astype(np.float32), "k": np.array(k)})
+        assert len(engine.engines) == 9
+        assert [found.operator for found in engine.hosted] == ["Trilu"]
+
+
 def test_strings_sequences_and_absent_optionals_pass_the_boundary(rng: np.random.Generator) -> None:
     words = model_of([node("StringConcat", "a b", "y")], {"a": (TensorProto.STRING, [2]), "b": (8, [2])}, ["y"])
     with staged(words) as engine:

@@ -15,6 +15,7 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
+from tensorwright.staged.control import CONTROL
 from tensorwright.staged.forms import History, matches
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_VARIANTS = 32
 """So many variants of what follows a stage are kept; the oldest makes room."""
+MOST_VALUES = 8
+"""A stage is compiled for so many values of an operand; with more, the nodes that need them run on the host."""
 MOST_REMEMBERED = 4096
 """For so many shapes it is remembered which variant fits."""
 
@@ -74,6 +77,7 @@ class StagedEngine:
         self._model = model
         self._config = config
         self._lock = threading.Lock()
+        self._bodies: dict[tuple[tuple[str, ...], str], StagedEngine] = {}
         self._start = Stage(Part(frozenset(), after=model.start, kept=model.needed(model.start)), None)
         self._closed = False
 
@@ -109,7 +113,8 @@ class StagedEngine:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The native programs compiled so far."""
-        return tuple(stage.engine for stage in self._stages() if stage.engine is not None)
+        own = [stage.engine for stage in self._stages() if stage.engine is not None]
+        return tuple(own + [engine for body in self._bodies.values() for engine in body.engines])
 
     def __call__(self, inputs: Known | Mapping[str, Known]) -> dict[str, Known]:
         """Run on NumPy arrays by name, or on one bare array.
@@ -150,6 +155,8 @@ class StagedEngine:
             self._closed = True
             self._start.close()
             self._start.variants.clear()
+            for body in self._bodies.values():
+                body.close()
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +190,7 @@ class StagedEngine:
     def _new_variant(self, stage: Stage, known: Mapping[str, Known]) -> Variant:
         """For all shapes that may come, if that is no harder than for those that are here."""
         exact: dict[str, Form] = {name: form_of(value) for name, value in known.items()}
-        forms = self._declared(exact, known) if stage is self._start else stage.history.generalised(exact)
+        forms = self._generalised(stage, exact, known)
         part, literals = self._translated(stage, exact, known)
         if forms != exact:
             general, its_literals = self._translated(stage, forms, known)
@@ -203,16 +210,23 @@ class StagedEngine:
     ) -> tuple[Part, frozenset[str]]:
         """The next part, and the names for whose values it had to be made."""
         literals = frozenset[str]()
+        may_ask = sum(bool(variant.literals) for variant in stage.variants) < MOST_VALUES
         while True:
-            part = self._model.part(stage.part.after, forms, {name: known[name] for name in literals})
+            values = {name: known[name] for name in literals}
+            part = self._model.part(stage.part.after, forms, values, may_ask)
             if not part.asks:
                 return part, literals
             literals |= part.asks
 
-    def _declared(self, exact: Mapping[str, Form], known: Mapping[str, Known]) -> dict[str, Form]:
-        """Inputs as the model declares them, or as they are where they are outside of that."""
-        forms: dict[str, Form] = {name: self._model.inputs[name] or exact[name] for name in exact}
-        return forms if matches(forms, known) else dict(exact)
+    def _generalised(self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> dict[str, Form]:
+        """Inputs as the model declares them, unless they are outside of that; all else as seen so far."""
+        declared: dict[str, Form] = {}
+        if stage is self._start:
+            declared = {name: type for name in exact if (type := self._model.inputs[name]) is not None}
+            if not matches(declared, {name: known[name] for name in declared}):
+                declared = {name: exact[name] for name in declared}
+        others = stage.history.generalised({name: form for name, form in exact.items() if name not in declared})
+        return {name: declared[name] if name in declared else others[name] for name in exact}
 
     def _make_room(self, stage: Stage) -> None:
         if len(stage.variants) >= MOST_VARIANTS:
@@ -230,8 +244,19 @@ class StagedEngine:
         found: dict[str, Known] = {**known, **part.known_from(outputs, known)}
         for node in part.hosted:
             missing = {name: self._model.constant(name, position) for name in node.inputs if name not in found}
-            found |= node.run({**missing, **found})
+            found |= self._on_host(node, {**missing, **found})
         return {name: value for name, value in found.items() if name in part.kept}
+
+    def _on_host(self, node: HostNode, known: Mapping[str, Known]) -> dict[str, Known]:
+        control = CONTROL.get(node.operator)
+        return node.run(known) if control is None else control(node, known, self._nested)
+
+    def _nested(self, node: HostNode, attribute: str) -> StagedEngine:
+        """The engine of a branch or body of a node."""
+        key = (node.results, attribute)
+        if key not in self._bodies:
+            self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), self._config)
+        return self._bodies[key]
 
     def _checked(self, inputs: Known | Mapping[str, Known]) -> dict[str, Known]:
         names = self.input_names

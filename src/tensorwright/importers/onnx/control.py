@@ -25,8 +25,8 @@ def Loop(
     node: Node, trips: Value | None = None, condition: Value | None = None, *initial: Term, body: GraphProto
 ) -> list[Term]:
     """Unrolled: the number of rounds, and every round's condition to go on, must be known."""
-    most = LONGEST_LOOP + 1 if trips is None else node.integers(trips, "the trip count of Loop")[0]
-    going = condition is None or bool(node.array(condition, "the condition of Loop").reshape(-1)[0])
+    most = LONGEST_LOOP + 1 if trips is None else int(node.data(trips, "the trip count of Loop").reshape(-1)[0])
+    going = condition is None or bool(node.data(condition, "the condition of Loop").reshape(-1)[0])
     carried: list[Term] = list(initial)
     scanned: list[list[Value]] = [[] for _ in body.output[1 + len(initial) :]]
     names, number = [value.name for value in body.input], 0

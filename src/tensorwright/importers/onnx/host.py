@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.importers.onnx.scope import node_names
+from tensorwright.importers.onnx.scope import used_names as graph_names
 
 Known = npt.NDArray[Any] | list["Known"] | dict[Any, Any] | None
 """A tensor (also of strings), a sequence, a map, or an absent optional, as Python has them while a network runs."""
@@ -22,7 +23,7 @@ class HostNode:
     """A node of a model's main graph that NumPy evaluates.
 
     label: how messages name it. reason: why it is no part of a native program. inputs: the names of all tensors that
-    it, or a subgraph of it, takes from the graph.
+    it, or a subgraph of it, takes from the graph. arguments, results: the names of its own inputs and outputs.
     """
 
     def __init__(self, proto: NodeProto, model: ModelProto, inputs: frozenset[str], reason: str) -> None:
@@ -30,7 +31,18 @@ class HostNode:
         self.label = f"node '{proto.name or proto.output[0]}' ({proto.domain or 'ai.onnx'}.{proto.op_type})"
         self.reason = reason
         self.inputs = inputs
+        self.arguments, self.results = tuple(proto.input), tuple(proto.output)
         self._proto, self._model = proto, model
+
+    def subgraph(self, attribute: str) -> ModelProto:
+        """A branch or body as a model of its own; what it takes from around it are constants or its last inputs."""
+        body = GraphProto()
+        body.CopyFrom(next(found.g for found in self._proto.attribute if found.name == attribute))
+        taken = self.inputs & graph_names(body)
+        stored = [t for t in self._model.graph.initializer if t.name in taken and t.data_location != t.EXTERNAL]
+        body.initializer.extend(stored)
+        body.input.extend(ValueInfoProto(name=name) for name in sorted(taken - {tensor.name for tensor in stored}))
+        return self._around(body)
 
     def run(self, known: Mapping[str, Known]) -> dict[str, Known]:
         """The node's outputs by name.
@@ -51,10 +63,12 @@ class HostNode:
     def _evaluator(self) -> ReferenceEvaluator:
         inputs = [ValueInfoProto(name=name) for name in sorted(self.inputs)]
         outputs = [ValueInfoProto(name=name) for name in self._proto.output if name]
-        graph = helper.make_graph([self._proto], "host", inputs, outputs)
+        return ReferenceEvaluator(self._around(helper.make_graph([self._proto], "host", inputs, outputs)))
+
+    def _around(self, graph: GraphProto) -> ModelProto:
         model = helper.make_model(graph, opset_imports=self._model.opset_import, functions=self._model.functions)
         model.ir_version = self._model.ir_version
-        return ReferenceEvaluator(model)
+        return model
 
 
 def host_node(proto: NodeProto, model: ModelProto, names: frozenset[str], reason: str) -> HostNode:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, ValueInfoProto, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Input, Value, constant_value, input_value, is_constant, weights_in
@@ -172,13 +172,16 @@ class PartialModel:
     def is_constant(self, name: str, position: Position) -> bool:
         return name in self._constants or name in position.constants
 
-    def part(self, position: Position, forms: Mapping[str, Form], literals: Mapping[str, Known]) -> Part:
+    def part(
+        self, position: Position, forms: Mapping[str, Form], literals: Mapping[str, Known], may_ask: bool = True
+    ) -> Part:
         """The next part.
 
         Args:
             position: from where on.
             forms: of all that is known.
             literals: the values of some of it, for which the part is made.
+            may_ask: whether the values of more may be asked for; else nodes that need them run on the host.
 
         Raises:
             ImportFailure: no node that remains can be translated or run on the host.
@@ -193,13 +196,13 @@ class PartialModel:
                 scope[name] = _meaning(name, form, entries)
         scope |= position.constants
         refusals = self._translator.translate(scope, position.remaining)
-        asks, hosted = self._sorted(refusals, scope, entries)
+        asks, hosted = self._sorted(refusals, scope, entries, may_ask)
         if asks:
             return Part(asks)
         return self._assembled(position, scope, entries, hosted, refusals)
 
     def _sorted(
-        self, refusals: Sequence[Refusal], scope: Mapping[str, Meaning], entries: Mapping[Value, Feed]
+        self, refusals: Sequence[Refusal], scope: Mapping[str, Meaning], entries: Mapping[Value, Feed], may_ask: bool
     ) -> tuple[frozenset[str], list[Refusal]]:
         """The names whose values would help, and the nodes that run on the host.
 
@@ -209,9 +212,11 @@ class PartialModel:
         asks, hosted = set[str](), []
         for refusal in refusals:
             sources = [value for need in refusal.needs for value in _sources(need, made)]
-            if not sources or any(_elements(value) > LARGEST_OPERAND for value in sources):
+            too_large = any(_elements(value) > LARGEST_OPERAND for value in sources)
+            is_here = all(value in entries for value in sources)
+            if not sources or too_large or (is_here and not may_ask):
                 hosted.append(refusal)
-            elif all(value in entries for value in sources):
+            elif is_here:
                 asks |= {entries[value].name for value in sources}
         return frozenset(asks), hosted
 
@@ -258,10 +263,12 @@ class PartialModel:
         return again
 
 
-def _type(resolver: InputShapes, value: object) -> TensorType | None:
-    """The declared type of an input; None where it is no tensor of a type that kernels know."""
+def _type(resolver: InputShapes, value: ValueInfoProto) -> TensorType | None:
+    """The declared type of an input; None where there is none, or it is no tensor of a type that kernels know."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
     try:
-        return resolver.type_of(value)  # type: ignore[arg-type]
+        return resolver.type_of(value)
     except Unsupported:
         return None
 
