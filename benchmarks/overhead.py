@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 import tensorwright as tw
-from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.devices.cpu.code import ExecutableMemory
+from tensorwright.devices.cpu.host import best_instruction_set
 
 ROUNDS = 300
 ROUND_SECONDS = 1e-3
@@ -45,7 +46,7 @@ done:
 
 def native_loop() -> tuple[ExecutableMemory, Callable[[int, int, int], None]]:
     """A function that calls the entry at an address on a context so many times, and the memory that it lies in."""
-    target = target_named(host_target_name())
+    target = target_named(best_instruction_set())
     image = link([compile_object(LOOP, target)])
     memory = ExecutableMemory(image.code)
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)

@@ -21,9 +21,9 @@ from tensorwright.devices.cpu.abi import (
     TEAM_WAKE,
     field_offset,
 )
-from tensorwright.plan.plan import Binding, Json, Plan, PlanStep, Slice
+from tensorwright.devices.cpu.host import host_stamp
+from tensorwright.plan.plan import Binding, Executable, Json, Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
-from tensorwright.plan.stamp import host_stamp
 from tensorwright.tensor.dim import Dim, Symbol, expression
 from tensorwright.tensor.dtype import FLOAT32, DType
 from tensorwright.tensor.type import TensorType
@@ -330,8 +330,7 @@ def _plan(
         bindings=bindings,
         symbols=symbols,
         batch_symbol=batch_symbol,
-        code=code,
-        entries=entries,
+        executable=Executable(code, entries),
         arena_bytes=arena_bytes,
         workspace_bytes=workspace_bytes,
         threads=threads,

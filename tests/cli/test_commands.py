@@ -84,7 +84,7 @@ def test_build_writes_a_plan_and_shows_the_tactics(tmp_path, two_inputs):
     )
     fixed = tw.load(tmp_path / "fixed.plan")
     assert fixed.get_binding_shape("x") == (6, 4)
-    assert fixed.stamp.instruction_set == "baseline"
+    assert fixed.stamp.target == "baseline"
 
 
 def test_build_leaves_out_what_it_is_told_to(tmp_path, two_inputs):

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.cpu.pool import IN_PROCESS, CompilerPool
 from tensorwright.codegen.cpu.targets import target_named
+from tensorwright.devices.cpu.host import best_instruction_set
 
 MODULES = {f"f{number}": f"define void @f{number}() {{ ret void }}" for number in range(IN_PROCESS + 2)}
 
 
 def _pool() -> CompilerPool:
-    return CompilerPool(target_named(host_target_name()), 2)
+    return CompilerPool(target_named(best_instruction_set()), 2)
 
 
 def test_modules_of_the_users_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

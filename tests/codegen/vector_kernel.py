@@ -8,23 +8,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
 from tensorwright.devices.cpu.code import ExecutableMemory
+from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.tensor.dtype import INT64, DType, dtype_of
 
 Array = npt.NDArray[np.generic]
 Body = Callable[[FunctionBuilder, Sequence[Register]], Register]
 
-RUNNABLE = {
-    "avx512": ("avx512", "avx2", "baseline"),
-    "avx2": ("avx2", "baseline"),
-    "baseline": ("baseline",),
-    "aarch64": ("aarch64",),
-}[host_target_name()]
+RUNNABLE = runnable_instruction_sets()
 WIDTHS = [(name, lanes) for name in RUNNABLE for lanes in (TARGETS[name].float_lanes, 1)]
 
 

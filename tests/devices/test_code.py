@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,13 @@ def permissions(address: int) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
 def test_code_is_executable_and_not_writable():
-    memory = ExecutableMemory(native_plans.plan().code)
+    memory = ExecutableMemory(native_plans.plan().executable.code)
     assert permissions(memory.address) == "r-xp"
 
 
 def test_code_stays_while_an_entry_is_in_use():
     plan = native_plans.plan()
-    image = CodeImage(plan.code, plan.entries)
+    image = CodeImage(plan.executable)
     assert all(callable(entry) for entry in (image.run, image.worker, image.stop))
 
 
@@ -56,3 +57,10 @@ def test_other_systems_get_a_clear_error(monkeypatch):
 
 def test_the_system_call_is_found_on_linux():
     assert (syscall_address() != 0) == (sys.platform == "linux")
+
+
+def test_code_without_an_entry_is_refused():
+    executable = native_plans.plan().executable
+    entries = {name: at for name, at in executable.entries.items() if name != "stop"}
+    with pytest.raises(PlanError, match=r"has the entries \['run', 'worker'\], expected \['run', 'stop', 'worker'\]"):
+        CodeImage(replace(executable, entries=entries))

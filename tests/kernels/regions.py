@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cases.case import Array, Operand, assert_close, reference_of
-from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant, weights_in
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Kernel
@@ -23,12 +23,7 @@ from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
-RUNNABLE = {
-    "avx512": ("avx512", "avx2", "baseline"),
-    "avx2": ("avx2", "baseline"),
-    "baseline": ("baseline",),
-    "aarch64": ("aarch64",),
-}[host_target_name()]
+RUNNABLE = runnable_instruction_sets()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 
 import cases
 from cases.case import Case, Fixed, assert_close
-from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.generic import Generic
@@ -19,12 +20,7 @@ from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 MODULES = sorted(info.name for info in pkgutil.iter_modules(cases.__path__) if info.name != "case")
 ALL_CASES = [case for name in MODULES for case in importlib.import_module(f"cases.{name}").CASES]
-RUNNABLE = {
-    "avx512": ("avx512", "avx2", "baseline"),
-    "avx2": ("avx2", "baseline"),
-    "baseline": ("baseline",),
-    "aarch64": ("aarch64",),
-}[host_target_name()]
+RUNNABLE = runnable_instruction_sets()
 
 
 def region_for(case: Case) -> Region:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tensorwright.base.errors import ShapeError
-from tensorwright.codegen.cpu.compile import compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import best_instruction_set, runnable_instruction_sets
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.catalogue import tactics
@@ -19,7 +20,7 @@ from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
 from tensorwright.tune.cpu.kernel_runner import run_kernel
 
-RUNNABLE = [name for name in (host_target_name(), "baseline") if name in TARGETS]
+RUNNABLE = runnable_instruction_sets()
 
 
 def region_for(op: BoxSuppression, scores: tuple[Dim, ...], boxes: tuple[Dim, ...]) -> Region:
@@ -82,7 +83,7 @@ def test_the_kernel_equals_the_reference(
 
 
 def test_scores_that_are_not_numbers_are_left_out(rng: np.random.Generator):
-    op, target = BoxSuppression(4, 0.5, 0.0), TARGETS[host_target_name()]
+    op, target = BoxSuppression(4, 0.5, 0.0), TARGETS[best_instruction_set()]
     region = region_for(op, (1, 1, 8), (1, 1, 8, 4))
     scores = np.full((1, 1, 8), np.nan, np.float32)
     scores[0, 0, 5] = 1

@@ -16,7 +16,7 @@ from networks.turns import Turns
 from tensorwright.backends.cpu import CpuBackend
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen.cpu.compile import host_target_name
+from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.graph.graph import Graph
 from tensorwright.passes.pipeline import optimise
 from tensorwright.runtime.bindings import bare_symbol
@@ -92,7 +92,7 @@ def _excluded(choices: Choices) -> frozenset[str]:
 
 
 def available_instruction_sets() -> tuple[str, ...]:
-    best = host_target_name()
+    best = best_instruction_set()
     return INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :] if best in INSTRUCTION_SETS else (best,)
 
 

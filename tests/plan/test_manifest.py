@@ -45,21 +45,20 @@ def test_every_dimension_comes_back_equal(dim):
     if bounds(dim)[1] > 1 << 40:
         return
     plan = with_shape(dim)
-    assert read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes).bindings == plan.bindings
+    assert read_manifest(write_manifest(plan), len(plan.executable.code), plan.weights.nbytes).bindings == plan.bindings
 
 
 def test_everything_else_comes_back_equal():
     plan = native_plans.plan(threads=3)
     plan = replace(plan, tables=((0, 3), (4, plan.weights.nbytes - 4)))
     plan = replace(plan, report={"steps": [{"name": "é∗"}], "time": 1.5, "none": None, "deep": {"a": [True, []]}})
-    found = read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes)
+    found = read_manifest(write_manifest(plan), len(plan.executable.code), plan.weights.nbytes)
     for field in (
         "name",
         "stamp",
         "bindings",
         "symbols",
         "batch_symbol",
-        "entries",
         "threads",
         "tables",
         "report",
@@ -67,13 +66,14 @@ def test_everything_else_comes_back_equal():
         "seal",
     ):
         assert getattr(found, field) == getattr(plan, field), field
+    assert found.entries == plan.executable.entries
     assert (found.arena_bytes, found.workspace_bytes) == (plan.arena_bytes, plan.workspace_bytes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
 def test_every_dtype_comes_back(dtype):
     plan = native_plans.copy_plan(dtype, (2, 3))
-    assert read_manifest(write_manifest(plan), len(plan.code), plan.weights.nbytes).bindings == plan.bindings
+    assert read_manifest(write_manifest(plan), len(plan.executable.code), plan.weights.nbytes).bindings == plan.bindings
 
 
 def test_a_report_that_json_cannot_say_is_refused_when_written():
@@ -91,13 +91,12 @@ def deep(levels: int):
 REFUSED = [
     (["name"], 7, "name: expected a text, found 7"),
     (["stamp", "features"], "avx", "stamp.features: expected a list of names"),
-    (["stamp", "cpu_model"], None, "stamp.cpu_model: expected a text"),
+    (["stamp", "model"], None, "stamp.model: expected a text"),
     (["symbols"], [["N", 1, 2]], r"symbols\[0\]: expected \[name, min, opt, max\]"),
     (["symbols"], [["N", 3, 2, 4]], "expected min <= opt <= max"),
     (["symbols"], [["N", 1, 2, 4], ["N", 1, 2, 4]], r"symbols\[1\]: expected a name of its own"),
     (["symbols"], [["N", 1, 2, True]], "expected an integer"),
     (["batch_symbol"], "M", "batch_symbol: expected null or the name of a symbol"),
-    (["entries"], {"run": 0, "worker": 0}, "entries: expected run, worker, stop"),
     (["entries", "run"], 1 << 40, "entries.run: expected an integer from 0 to"),
     (["entries", "stop"], -1, "entries.stop: expected an integer from 0 to"),
     (["arena_bytes"], -1, "arena_bytes: expected an integer from 0"),
@@ -146,7 +145,7 @@ def test_a_wrong_value_is_refused_with_its_place(path, value, message):
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(PlanError, match=message):
-        read_manifest(json.dumps(document).encode(), len(plan.code), plan.weights.nbytes)
+        read_manifest(json.dumps(document).encode(), len(plan.executable.code), plan.weights.nbytes)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +200,8 @@ def test_any_value_in_any_place_is_read_or_refused(data):
         place = place[key]
     place[path[-1]] = data.draw(JSON)
     try:
-        found = read_manifest(json.dumps(document).encode(), len(plan.code), plan.weights.nbytes)
+        found = read_manifest(json.dumps(document).encode(), len(plan.executable.code), plan.weights.nbytes)
     except PlanError:
         return
-    assert all(0 <= offset < len(plan.code) for offset in found.entries.values())
+    assert all(0 <= offset < len(plan.executable.code) for offset in found.entries.values())
     assert all(binding.type.max_bytes >= 0 for binding in found.bindings)

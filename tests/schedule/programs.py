@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.graph.graph import Graph
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
@@ -15,7 +15,7 @@ from tensorwright.tune.choice import Choice
 from tensorwright.tune.search import Limits, reorder_choice, search
 from tensorwright.tune.select import Searched, select
 
-TARGET = TARGETS[host_target_name()]
+TARGET = TARGETS[best_instruction_set()]
 
 
 def choices_of(

@@ -16,8 +16,8 @@ from kernels.test_matmul import BATCHED, LINEAR
 from kernels.test_rows import REGIONS as ROWS
 from kernels.test_transposing import REGIONS as TRANSPOSED
 from schedule.slabs import check_slabs
-from tensorwright.codegen.cpu.compile import host_target_name
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
@@ -26,7 +26,7 @@ from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.tactic import Kernel, Tactic
 from tensorwright.tensor.dim import is_static
 
-TARGET = TARGETS[host_target_name()]
+TARGET = TARGETS[best_instruction_set()]
 PRODUCTS = {
     **{f"linear-{name}": p for name, p in LINEAR.items()},
     **{f"batched-{name}": p for name, p in BATCHED.items()},

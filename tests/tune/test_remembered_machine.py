@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.plan.stamp import host_stamp
+from tensorwright.devices.cpu.host import host_stamp
 from tensorwright.tune.cache import TimingCache
 from tensorwright.tune.cpu.machine import LEVELS, capacities
 from tensorwright.tune.machine import Machine, MemoryLevel, remember_machine, remembered_machine

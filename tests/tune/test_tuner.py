@@ -60,7 +60,11 @@ def test_second_build_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr("tensorwright.tune.cpu.bench.race", lambda contestants: fail() if contestants else None)
     second = build(GRAPH, options)
-    assert (first.code, bytes(first.weights), first.report) == (second.code, bytes(second.weights), second.report)
+    assert (first.executable, bytes(first.weights), first.report) == (
+        second.executable,
+        bytes(second.weights),
+        second.report,
+    )
 
 
 def test_level_zero_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.base.errors import BuildError, NetworkError
 from tensorwright.build.config import BuildConfig
+from tensorwright.devices.cpu.host import host_features
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.file import serialize_plan
 from tensorwright.plan.plan import Json, Plan
-from tensorwright.plan.stamp import host_features
 from tensorwright.runtime.engine import Engine
 
 FAST_FP16 = ("avx512_fp16", "fphp")

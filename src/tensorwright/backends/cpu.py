@@ -8,19 +8,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from tensorwright.codegen.cpu.compile import compile_assembly, compile_object, host_target_name
+from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.codegen.cpu.targets import TARGETS, target_named
 from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu.code import ENTRIES
+from tensorwright.devices.cpu.host import best_instruction_set, host_stamp
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import Offer, Tactic, offers
 from tensorwright.plan.plan import Executable, MachineStamp
-from tensorwright.plan.stamp import host_stamp
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
@@ -28,7 +29,6 @@ from tensorwright.tune.choice import Choice
 from tensorwright.tune.cpu.bench import CpuBench
 from tensorwright.tune.estimate import Roofline
 
-ENTRIES = ("run", "worker", "stop")
 CLOCK = 3.0e9
 BYTES_PER_SECOND = 15e9
 CALL_SECONDS = 0.3e-6
@@ -87,7 +87,7 @@ class CpuBackend:
     targets = tuple(TARGETS)
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
-        machine = target_named(target or host_target_name())
+        machine = target_named(target or best_instruction_set())
         catalogue = tactics() if self.catalogue is None else self.catalogue
         count = threads or len(os.sched_getaffinity(0))
         return CpuToolchain(machine, host_stamp(machine.name), count, catalogue, allocator)

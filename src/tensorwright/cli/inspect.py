@@ -191,7 +191,7 @@ def _plan_json(plan: Plan, report: Mapping[str, Json], rows: Sequence[StepRow]) 
         "bindings": [{"name": b.name, "mode": b.mode, "type": repr(b.type)} for b in plan.bindings],
         "symbols": {s.name: [s.min, s.opt, s.max] for s in plan.symbols},
         "threads": plan.threads,
-        "code_bytes": len(plan.code),
+        "code_bytes": len(plan.executable.code),
         "steps": [_step_json(row) for row in rows],
         "below_roofline": [str(rows[number].step.get("name")) for number in slow_steps(rows)],
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tensorwright.devices.cpu.host import host_stamp
 from tensorwright.plan.plan import Json, MachineStamp
-from tensorwright.plan.stamp import host_stamp
 
 if TYPE_CHECKING:
     from tensorwright.tune.bench import Bench
@@ -26,9 +26,11 @@ def speed_here(stamp: MachineStamp, threads: int, size: int) -> float | None:
 def _bench(stamp: MachineStamp, threads: int) -> Bench:
     from tensorwright.backends.find import backend_named
 
-    return backend_named("cpu").toolchain(stamp.instruction_set, threads, None).bench
+    return backend_named(stamp.device).toolchain(stamp.target, threads, None).bench
 
 
 def _is_here(stamp: MachineStamp) -> bool:
+    if stamp.device != "cpu":
+        return False
     here = host_stamp()
-    return stamp.cpu_model == here.cpu_model and set(stamp.features) <= set(here.features)
+    return stamp.model == here.model and set(stamp.features) <= set(here.features)

@@ -58,10 +58,10 @@ def plan_header(plan: Plan) -> Table:
     rows = [
         ("network", plan.name),
         ("built by", f"tensorwright {stamp.package_version}"),
-        ("machine", f"{stamp.cpu_model}, {stamp.architecture} {stamp.operating_system}, {stamp.instruction_set}"),
+        ("machine", f"{stamp.model}, {stamp.architecture} {stamp.operating_system}, {stamp.target}"),
         ("threads", str(plan.threads)),
         ("barriers", _barriers(plan)),
-        ("code", format_bytes(len(plan.code))),
+        ("code", format_bytes(len(plan.executable.code))),
         ("weights", format_bytes(plan.weights.nbytes)),
         ("arena", _arena(plan)),
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),

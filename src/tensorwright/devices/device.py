@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableSequence
 from typing import Protocol, runtime_checkable
 
-from tensorwright.plan.plan import Plan
+from tensorwright.plan.plan import MachineStamp, Plan
 
 
 @runtime_checkable
@@ -113,10 +113,30 @@ class Module(Protocol):
 
 
 class Device(Protocol):
-    """A kind of machine that plans run on."""
+    """A kind of machine that plans run on.
+
+    has_host_memory: whether its addresses are those of this process, so that nothing needs to be copied to and fro.
+    """
 
     name: str
     memory_alignment: int
+    has_host_memory: bool
+
+    def check(self, stamp: MachineStamp) -> None:
+        """Refuse a plan that cannot run here.
+
+        Raises:
+            PlanError: version, system, processor or features differ; the message names both sides.
+        """
+        ...
+
+    def upload(self, address: int, source: int, size: int) -> None:
+        """Copy `size` bytes from an address of this process to one of the device."""
+        ...
+
+    def download(self, target: int, address: int, size: int) -> None:
+        """Copy `size` bytes from an address of the device to one of this process."""
+        ...
 
     @property
     def allocator(self) -> Allocator:

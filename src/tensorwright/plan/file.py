@@ -16,7 +16,7 @@ from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
 from tensorwright.plan.limits import MAX_MANIFEST
 from tensorwright.plan.manifest import read_manifest, write_manifest
-from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Plan
+from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Executable, Plan
 from tensorwright.plan.seal import digest as _digest
 from tensorwright.plan.seal import seal_of
 
@@ -172,7 +172,7 @@ def _read(handle: int, size: int) -> memoryview:
 
 def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
     """The content of the file in pieces, so that the weights are never copied."""
-    contents: tuple[bytes | memoryview, ...] = (write_manifest(plan), plan.code, plan.weights)
+    contents: tuple[bytes | memoryview, ...] = (write_manifest(plan), plan.executable.code, plan.weights)
     sections, offset = [], HEADER_BYTES
     for name, content, alignment in zip(SECTIONS, contents, _ALIGNMENTS, strict=True):
         offset = _round_up(offset, alignment)
@@ -214,8 +214,7 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         bindings=facts.bindings,
         symbols=facts.symbols,
         batch_symbol=facts.batch_symbol,
-        code=bytes(content[code.offset : code.end]),
-        entries=facts.entries,
+        executable=Executable(bytes(content[code.offset : code.end]), facts.entries),
         arena_bytes=facts.arena_bytes,
         workspace_bytes=facts.workspace_bytes,
         threads=facts.threads,

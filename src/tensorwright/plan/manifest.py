@@ -10,14 +10,13 @@ from typing import Literal, NoReturn
 from tensorwright.base.errors import BuildError, PlanError
 from tensorwright.plan.dimensions import read_dim, write_dim
 from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
-from tensorwright.plan.limits import MAX_MANIFEST, MAX_RANK, MAX_SIZE, MAX_THREADS
+from tensorwright.plan.limits import MAX_COUNT, MAX_MANIFEST, MAX_RANK, MAX_SIZE, MAX_THREADS
 from tensorwright.plan.memory import Memory, require_memory
 from tensorwright.plan.plan import Base, Binding, Json, MachineStamp, Plan, PlanStep, Slice
 from tensorwright.tensor.dim import Dim, Symbol, bounds
 from tensorwright.tensor.dtype import DTYPES
 from tensorwright.tensor.type import TensorType
 
-ENTRIES = ("run", "worker", "stop")
 BASES: tuple[Base, ...] = ("arena", "weights", "binding")
 _ADVICE = "the plan was not written by this program: build it again"
 
@@ -69,7 +68,7 @@ def document_of(plan: Plan) -> dict[str, Json]:
         "symbols": _written_symbols(plan.symbols),
         "batch_symbol": plan.batch_symbol,
         "bindings": _written_bindings(plan.bindings),
-        "entries": {name: plan.entries[name] for name in ENTRIES if name in plan.entries},
+        "entries": dict(sorted(plan.executable.entries.items())),
         "arena_bytes": plan.arena_bytes,
         "workspace_bytes": plan.workspace_bytes,
         "threads": plan.threads,
@@ -140,7 +139,9 @@ def require_readable(plan: Plan) -> None:
         BuildError: it is too large.
     """
     try:
-        _Reader(len(plan.code), plan.weights.nbytes).manifest({**document_of(plan), "report": {}, "seal": plan.seal})
+        _Reader(len(plan.executable.code), plan.weights.nbytes).manifest(
+            {**document_of(plan), "report": {}, "seal": plan.seal}
+        )
     except Refusal as refusal:
         raise BuildError(f"this network cannot be built, {refusal}; {_SMALLER}") from None
 
@@ -222,9 +223,9 @@ class _Reader:
         return name
 
     def _entries(self, entries: Mapping[str, Json]) -> dict[str, int]:
-        if sorted(entries) != sorted(ENTRIES):
-            refuse("entries", ", ".join(ENTRIES), sorted(entries))
-        return {name: integer(entries[name], f"entries.{name}", 0, self._code_bytes - 1) for name in ENTRIES}
+        if len(entries) > MAX_COUNT:
+            refuse("entries", f"at most {MAX_COUNT} names", len(entries))
+        return {name: integer(at, f"entries.{name}", 0, self._code_bytes - 1) for name, at in entries.items()}
 
     def _binding(self, item: Json, where: str) -> Binding:
         fields = mapping(item, where)
@@ -246,11 +247,12 @@ def _stamp(fields: Mapping[str, Json]) -> MachineStamp:
         refuse("stamp.features", "a list of names", features)
     return MachineStamp(
         package_version=text(fields, "package_version", "stamp"),
+        device=text(fields, "device", "stamp"),
         architecture=text(fields, "architecture", "stamp"),
         operating_system=text(fields, "operating_system", "stamp"),
-        instruction_set=text(fields, "instruction_set", "stamp"),
+        target=text(fields, "target", "stamp"),
         features=tuple(item if isinstance(item, str) else refuse("stamp.features", "names", item) for item in features),
-        cpu_model=text(fields, "cpu_model", "stamp"),
+        model=text(fields, "model", "stamp"),
     )
 
 

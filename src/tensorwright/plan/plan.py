@@ -18,14 +18,19 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 @dataclass(frozen=True)
 class MachineStamp:
-    """For which machine a plan's code was generated, and by which version of the package."""
+    """For which machine a plan's code was generated, and by which version of the package.
+
+    device: the name of what runs the plan; target: what its code was generated for, such as an instruction set;
+    features: what that needs beyond the architecture; model: the processor that the plan was tuned on.
+    """
 
     package_version: str
+    device: str
     architecture: str
     operating_system: str
-    instruction_set: str
+    target: str
     features: tuple[str, ...]
-    cpu_model: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class PlanStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Executable:
-    """What a device runs. code: in the form that the device loads; entries: offset in it of each function by name."""
+    """What a device runs: code in the form that it loads, and the offset in it of what it calls, by name."""
 
     code: bytes = field(repr=False)
     entries: Mapping[str, int]
@@ -68,8 +73,7 @@ class Executable:
 class Plan:
     """A network compiled for one machine.
 
-    code: a flat position-independent image; it refers to nothing outside itself and needs no relocation.
-    entries: offset in `code` of each native function by name (see `tensorwright.devices.cpu.abi`).
+    executable: what the device of the stamp runs (for the CPU, see `tensorwright.devices.cpu.abi`).
     symbols: the symbolic dimensions, in the order of the native symbol table.
     batch_symbol: the symbol that stands for the implicit batch dimension of the older interface, if any.
     arena_bytes: memory for activations at the largest shapes; workspace_bytes: scratch memory per thread.
@@ -86,8 +90,7 @@ class Plan:
     bindings: tuple[Binding, ...]
     symbols: tuple[Symbol, ...]
     batch_symbol: str | None
-    code: bytes = field(repr=False)
-    entries: Mapping[str, int]
+    executable: Executable
     arena_bytes: int
     workspace_bytes: int
     threads: int

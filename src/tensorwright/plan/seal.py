@@ -33,4 +33,4 @@ def seal_of(document: Mapping[str, Json], code: bytes, weights: bytes) -> str:
 
 def sealed(plan: Plan) -> Plan:
     """The plan with the seal that fits it."""
-    return replace(plan, seal=seal_of(document_of(plan), digest(plan.code), digest(plan.weights)))
+    return replace(plan, seal=seal_of(document_of(plan), digest(plan.executable.code), digest(plan.weights)))

@@ -46,6 +46,7 @@ class ExecutionContext(Unique):
             f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
         )
         self._launcher = Launcher(table, module.create_executor(), obstacle)
+        self._here = self._launcher if device.has_host_memory else self._staging_launcher(allocator, obstacle)
         if with_memory:
             what = f"activations and scratch memory of a context of '{module.plan.name}'"
             self._own_memory = Buffer(allocator, module.memory_bytes, device.memory_alignment, what)
@@ -61,7 +62,7 @@ class ExecutionContext(Unique):
         """
         fixed = self.fixed_call
         found = fixed(inputs) if fixed is not None else None
-        return self._run_arrays(inputs, self._launcher.executor.run) if found is None else found
+        return self._run_arrays(inputs, self._here.executor.run) if found is None else found
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, such as bytes, array.array or memoryview, by name of input; a
@@ -76,7 +77,7 @@ class ExecutionContext(Unique):
         """
         from tensorwright.runtime.buffers import run_buffers
 
-        return run_buffers(self._table, self._launcher, self._shapes, inputs)
+        return run_buffers(self._table, self._here, self._shapes, inputs)
 
     def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
         """Run on NumPy arrays; the ticks of the device before, between and after the steps.
@@ -88,7 +89,7 @@ class ExecutionContext(Unique):
         if steps != count:
             raise ExecutionError(f"{self._table.where} has {count} steps; expected ticks for them, found {steps!r}")
         ticks: list[int] = []
-        self._run_arrays(inputs, lambda: ticks.extend(self._launcher.executor.run_profiled(count)))
+        self._run_arrays(inputs, lambda: ticks.extend(self._here.executor.run_profiled(count)))
         return ticks
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:
@@ -180,7 +181,8 @@ class ExecutionContext(Unique):
     def close(self) -> None:
         """Stop the threads and give the memory back, after a call that is running. Twice is once."""
         with self._launcher.lock:
-            self._launcher.close()
+            for launcher in self._launchers:
+                launcher.close()
             if self._own_memory is not None:
                 self._own_memory.close()
 
@@ -190,13 +192,24 @@ class ExecutionContext(Unique):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _staging_launcher(self, allocator: Allocator, obstacle: str) -> Launcher:
+        """A launcher whose bindings are addresses of this process."""
+        from tensorwright.runtime.staging import StagedExecutor
+
+        staged = StagedExecutor(self._module.create_executor(), self._device, allocator, self._module.plan)
+        return Launcher(self._table, staged, obstacle, self._launcher.lock)
+
+    @property
+    def _launchers(self) -> tuple[Launcher, ...]:
+        return (self._launcher,) if self._here is self._launcher else (self._launcher, self._here)
+
     def _run_arrays(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
         calls = self._calls
         if calls is not None:
             return calls.run(inputs, execute)
         from tensorwright.runtime.calls import ArrayCalls
 
-        calls = ArrayCalls(self._table, self._launcher)
+        calls = ArrayCalls(self._table, self._here)
         results = calls.run(inputs, execute)
         self._calls, self.fixed_call = calls, calls.fixed()
         return results
@@ -221,5 +234,6 @@ class ExecutionContext(Unique):
         return fits and value % self._device.memory_alignment == 0
 
     def _use_memory(self, address: int) -> None:
-        self._launcher.use_memory(address)
+        for launcher in self._launchers:
+            launcher.use_memory(address)
         self._memory = address

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
-from tensorwright.devices.cpu.device import CpuDevice
-from tensorwright.plan import stamp
+from tensorwright.devices.find import device_named
 from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.limits import MAX_THREADS
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
@@ -43,8 +42,8 @@ class Engine(Unique):
         self, plan: Plan, allocator: Allocator | None = None, threads: int | None = None, device: Device | None = None
     ) -> None:
         self.threads = plan.threads if threads is None else _checked_threads(threads)
-        stamp.check(plan.stamp)
-        self._device = _default_device() if device is None else device
+        self._device = device_named(plan.stamp.device) if device is None else device
+        self._device.check(plan.stamp)
         self._allocator = self._device.allocator if allocator is None else allocator
         self._module = self._device.load(plan, self._allocator, self.threads)
         self._plan = self._module.plan
@@ -207,10 +206,6 @@ class Engine(Unique):
     def _require_open(self) -> None:
         if self._closed:
             raise ExecutionError(f"{self._table.where} is closed; load its plan again")
-
-
-def _default_device() -> Device:
-    return CpuDevice()
 
 
 def _checked_threads(threads: object) -> int:

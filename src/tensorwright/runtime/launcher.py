@@ -10,6 +10,8 @@ from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import forkable
 
 if TYPE_CHECKING:
+    from threading import Lock
+
     from tensorwright.devices.device import Executor
     from tensorwright.runtime.bindings import BindingTable, Sizes
 
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 class Launcher:
     """An executor, who may use it, and for which sizes it is set up.
 
-    lock: held by whoever prepares and runs. obstacle: why nothing can run at present, None if it can.
+    lock: held by whoever prepares and runs; launchers whose executors share memory share it. obstacle: why nothing can
+    run at present, None if it can.
     """
 
-    def __init__(self, table: BindingTable, executor: Executor, obstacle: str) -> None:
+    def __init__(self, table: BindingTable, executor: Executor, obstacle: str, lock: Lock | None = None) -> None:
         self.executor = executor
         self.bindings = executor.bindings
-        self.lock = forkable(threading.Lock())
+        self.lock = forkable(threading.Lock()) if lock is None else lock
         self.obstacle: str | None = obstacle
         self._where = table.where
         self._current: Sizes | None = None

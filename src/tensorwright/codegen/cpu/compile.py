@@ -53,21 +53,3 @@ def compile_object(text: str, target: Target) -> bytes:
 def compile_assembly(text: str, target: Target) -> str:
     """The assembly of a module, for people and tests that look at it."""
     return str(_machine(target).emit_assembly(_optimised(text, target)))
-
-
-def host_target_name() -> str:
-    """The best instruction set of this machine, by the name of its target.
-
-    Raises:
-        BuildError: the processor is of a family that no target covers.
-    """
-    _initialise()
-    triple = llvm.get_process_triple()
-    if triple.startswith(("aarch64", "arm64")):
-        return "aarch64"
-    if not triple.startswith("x86_64"):
-        raise BuildError(f"no code generation for this processor ({triple}); x86-64 and AArch64 are supported")
-    features = llvm.get_host_cpu_features()
-    if all(features.get(name) for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")):
-        return "avx512"
-    return "avx2" if features.get("avx2") and features.get("fma") else "baseline"

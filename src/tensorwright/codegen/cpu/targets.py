@@ -1,24 +1,29 @@
-"""The instruction sets that code is generated for."""
+"""Targets of code generation for CPUs, one for each instruction set."""
 
 from __future__ import annotations
 
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS, InstructionSet
 
-_AVX2 = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt,+sse4.2,+lzcnt,+movbe"
-_AVX512 = _AVX2 + ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,-prefer-256-bit"
 
-TARGETS = {
-    target.name: target
-    for target in (
-        Target(
-            "avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", _AVX512, 64, 32, True, has_scale=True, has_lookup=True
-        ),
-        Target("avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", _AVX2, 32, 16, True),
-        Target("baseline", "x86_64-unknown-linux-gnu", "x86-64", "", 16, 16, False, has_rounding=False, has_half=False),
-        Target("aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, True),
+def _target(known: InstructionSet) -> Target:
+    return Target(
+        name=known.name,
+        triple=f"{known.architecture}-unknown-linux-gnu",
+        cpu=known.llvm_cpu,
+        features=known.llvm_features,
+        vector_bytes=known.vector_bytes,
+        registers=known.registers,
+        has_fma=known.has_fma,
+        has_rounding=known.has_rounding,
+        has_half=known.has_half,
+        has_scale=known.has_scale,
+        has_lookup=known.has_lookup,
     )
-}
+
+
+TARGETS = {known.name: _target(known) for known in INSTRUCTION_SETS.values()}
 
 
 def target_named(name: str) -> Target:

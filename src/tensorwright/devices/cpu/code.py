@@ -6,15 +6,21 @@ import ctypes
 import mmap
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
 from tensorwright.devices.cpu.memory import mapping_address
 
+if TYPE_CHECKING:
+    from tensorwright.plan.plan import Executable
+
 _PROT_READ_EXECUTE = 0x1 | 0x4
 
 EntryPoint = Callable[..., None]
+ENTRIES = ("run", "worker", "stop")
+_ADVICE = "build it again"
 
 
 class ExecutableMemory:
@@ -44,8 +50,11 @@ class CodeImage:
     The interpreter lock is released while they run.
     """
 
-    def __init__(self, code: bytes, entries: Mapping[str, int]) -> None:
-        self._memory = ExecutableMemory(code)
+    def __init__(self, executable: Executable) -> None:
+        entries = executable.entries
+        if set(entries) != set(ENTRIES):
+            raise PlanError(f"the plan's code has the entries {sorted(entries)}, expected {sorted(ENTRIES)}; {_ADVICE}")
+        self._memory = ExecutableMemory(executable.code)
         address = self._memory.address
         context, thread = ctypes.c_void_p, ctypes.c_int64
         self.run: EntryPoint = ctypes.CFUNCTYPE(None, context)(address + entries["run"])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 from tensorwright.devices.cpu.abi import ALIGNMENT
 from tensorwright.devices.cpu.executor import CpuModule
+from tensorwright.devices.cpu.host import check
 from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.devices.cpu.stream import CpuEvent, CpuStream, find_event, find_stream
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator
-    from tensorwright.plan.plan import Plan
+    from tensorwright.plan.plan import MachineStamp, Plan
 
 
 class CpuDevice:
@@ -19,9 +21,19 @@ class CpuDevice:
 
     name = "cpu"
     memory_alignment = ALIGNMENT
+    has_host_memory = True
 
     def __init__(self) -> None:
         self._allocator = PageAllocator()
+
+    def check(self, stamp: MachineStamp) -> None:
+        check(stamp)
+
+    def upload(self, address: int, source: int, size: int) -> None:
+        ctypes.memmove(address, source, size)
+
+    def download(self, target: int, address: int, size: int) -> None:
+        ctypes.memmove(target, address, size)
 
     @property
     def allocator(self) -> Allocator:
@@ -41,3 +53,8 @@ class CpuDevice:
 
     def find_event(self, handle: int) -> CpuEvent:
         return find_event(handle)
+
+
+def create() -> CpuDevice:
+    """The CPU of this machine."""
+    return CpuDevice()

@@ -28,7 +28,7 @@ class CpuModule(Unique):
     def __init__(self, plan: Plan, allocator: Allocator, threads: int) -> None:
         self.allocator = allocator
         self.threads = threads
-        self.image = CodeImage(plan.code, plan.entries)
+        self.image = CodeImage(plan.executable)
         self._copy: Buffer | None = None
         self.weights = buffer_address(plan.weights)
         if self.weights % WEIGHTS_ALIGNMENT:

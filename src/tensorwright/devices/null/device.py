@@ -1,18 +1,23 @@
-"""The null device: takes any plan, and answers every inference with zeros."""
+"""The null device: memory of its own, and no processor but NumPy."""
 
 from __future__ import annotations
 
-import ctypes
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, MutableSequence
+from typing import Any
 
+import tensorwright
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.cpu.abi import ALIGNMENT
-from tensorwright.devices.cpu.memory import PageAllocator
+from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Event, Stream
-from tensorwright.plan.plan import Plan
-from tensorwright.tensor.dim import evaluate
+from tensorwright.devices.null.memory import NullMemory
+from tensorwright.plan.plan import MachineStamp, Plan
+from tensorwright.plan.stamp import require_equal
+
+ALIGNMENT = 64
+ENTRY = "run"
+"""The function of a plan's code: it takes what gives memory by base, offset and size, the symbols' values, and what it
+calls after every step."""
 
 
 class NullEvent:
@@ -56,66 +61,90 @@ class NullStream:
 
 
 class NullExecutor:
-    """Writes zeros to all outputs."""
+    """Runs generated NumPy code on memory of the device."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.bindings = [0] * len(plan.bindings)
-        self.symbols = [0] * len(plan.symbols)
-        self._plan = plan
-
-    def set_memory(self, address: int) -> None:
-        pass
+    def __init__(self, module: NullModule) -> None:
+        self.bindings: MutableSequence[int] = [0] * len(module.plan.bindings)
+        self.symbols: MutableSequence[int] = [0] * len(module.plan.symbols)
+        self._module = module
+        self._arena = 0
 
     @property
     def runner(self) -> Callable[[], None]:
         return self.run
 
+    def set_memory(self, address: int) -> None:
+        self._arena = address
+
     def run(self) -> None:
-        environment = {s.name: value for s, value in zip(self._plan.symbols, self.symbols, strict=True)}
-        for binding, address in zip(self._plan.bindings, self.bindings, strict=True):
-            if binding.mode == "output":
-                size = evaluate(binding.type.elements, environment) * binding.type.dtype.size
-                ctypes.memset(address, 0, size)
+        self.run_profiled(0)
 
     def run_profiled(self, steps: int) -> list[int]:
-        self.run()
-        return [0] * (steps + 1)
+        ticks = [0]
+        module = self._module
+        memory = {"arena": self._arena, "weights": module.weights.address}
+
+        def view(base: str, offset: int, size: int) -> memoryview:
+            start = self.bindings[offset] if base == "binding" else memory[base] + offset
+            return module.memory.view(start, size)
+
+        module.run(view, self.symbols, lambda: ticks.append(len(ticks)))
+        return ticks[: steps + 1]
 
     def close(self) -> None:
         pass
 
 
 class NullModule:
-    """A plan without its code and weights."""
+    """The program of a plan as a Python function, and its weights in memory of the device."""
 
-    memory_bytes = ALIGNMENT
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = replace(plan, weights=memoryview(b""))
+    def __init__(self, plan: Plan, memory: NullMemory, allocator: Allocator) -> None:
+        self.memory = memory
+        self.memory_bytes = max(plan.arena_bytes, ALIGNMENT)
+        size = plan.weights.nbytes
+        self.weights = Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
+        memory.view(self.weights.address, size)[:] = plan.weights
+        self.plan = plan
+        namespace: dict[str, Any] = {}
+        exec(compile(plan.executable.code, f"<plan '{plan.name}'>", "exec"), namespace)  # noqa: S102 - a plan is code
+        self.run: Callable[..., None] = namespace[ENTRY]
 
     def create_executor(self) -> NullExecutor:
-        return NullExecutor(self.plan)
+        return NullExecutor(self)
 
     def close(self) -> None:
-        pass
+        self.weights.close()
 
 
 class NullDevice:
-    """Needs no processor in particular, takes no time, and gives no answers."""
+    """A machine that does not exist: it has memory of its own and runs generated NumPy code, step by step.
+
+    It shows what a device has to bring, and that nothing else takes the processor for granted.
+    """
 
     name = "null"
     memory_alignment = ALIGNMENT
+    has_host_memory = False
 
     def __init__(self) -> None:
-        self._allocator = PageAllocator()
+        self._memory = NullMemory()
         self._stream, self._event = NullStream(), NullEvent()
 
     @property
     def allocator(self) -> Allocator:
-        return self._allocator
+        return self._memory
+
+    def check(self, stamp: MachineStamp) -> None:
+        require_equal(stamp, null_stamp())
 
     def load(self, plan: Plan, allocator: Allocator, threads: int) -> NullModule:
-        return NullModule(plan)
+        return NullModule(plan, self._memory, allocator)
+
+    def upload(self, address: int, source: int, size: int) -> None:
+        self._memory.upload(address, source, size)
+
+    def download(self, target: int, address: int, size: int) -> None:
+        self._memory.download(target, address, size)
 
     def create_stream(self) -> NullStream:
         return NullStream()
@@ -132,3 +161,21 @@ class NullDevice:
         if handle != self._event.handle:
             raise ExecutionError(f"the null device has no event {handle}; it has event {self._event.handle}")
         return self._event
+
+
+def create() -> NullDevice:
+    """Every machine has it."""
+    return NullDevice()
+
+
+def null_stamp() -> MachineStamp:
+    """What plans for the null device are stamped with."""
+    return MachineStamp(
+        package_version=tensorwright.__version__,
+        device="null",
+        architecture="numpy",
+        operating_system="any",
+        target="numpy",
+        features=(),
+        model="none",
+    )

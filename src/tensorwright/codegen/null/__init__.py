@@ -1,0 +1,1 @@
+"""The null device: NumPy code as text."""

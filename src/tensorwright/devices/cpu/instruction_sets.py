@@ -1,0 +1,48 @@
+"""The instruction sets that code is generated for: what each needs, has, and is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_AVX2 = ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "popcnt", "sse4_2")
+_AVX512 = (*_AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+_LLVM_AVX2 = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt,+sse4.2,+lzcnt,+movbe"
+_LLVM_AVX512 = _LLVM_AVX2 + ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,-prefer-256-bit"
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """architecture: of the processor; features: what a processor needs, in the names of the Linux kernel.
+
+    llvm_cpu, llvm_features: the same as LLVM spells it. vector_bytes: width of a vector register; registers: how many
+    there are; has_fma: fused multiply-add; has_rounding: floor and its like; has_half: conversions from and to float16;
+    has_scale: multiplication by powers of two in one instruction; has_lookup: lanes of a full vector that choose
+    entries of another.
+    """
+
+    name: str
+    architecture: str
+    features: tuple[str, ...]
+    llvm_cpu: str
+    llvm_features: str
+    vector_bytes: int
+    registers: int
+    has_fma: bool = True
+    has_rounding: bool = True
+    has_half: bool = True
+    has_scale: bool = False
+    has_lookup: bool = False
+
+
+INSTRUCTION_SETS = {
+    known.name: known
+    for known in (
+        InstructionSet("avx512", "x86_64", _AVX512, "x86-64-v4", _LLVM_AVX512, 64, 32, has_scale=True, has_lookup=True),
+        InstructionSet("avx2", "x86_64", _AVX2, "x86-64-v3", _LLVM_AVX2, 32, 16),
+        InstructionSet(
+            "baseline", "x86_64", (), "x86-64", "", 16, 16, has_fma=False, has_rounding=False, has_half=False
+        ),
+        InstructionSet("aarch64", "aarch64", ("asimd",), "generic", "+neon", 16, 32),
+    )
+}
+"""By name; of each architecture the best first."""

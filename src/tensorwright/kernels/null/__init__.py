@@ -1,0 +1,1 @@
+"""The one tactic of the null device."""

@@ -1,0 +1,50 @@
+"""Every case and every small network on the null device: compiled, tuned, planned, saved, loaded and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cases.case import Case, assert_close
+from end_to_end.test_networks import GRAPHS, check
+from graphs import network
+from kernels.test_generic import ALL_CASES
+from tensorwright.base.errors import BuildError
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
+from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
+
+CONFIG = BuildConfig(level=3, device="null", timing_cache="")
+
+
+def graph_of(case: Case) -> Graph:
+    return network(apply(case.op, *(input_value(f"in{i}", type) for i, type in enumerate(case.types))))
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=repr)
+def test_cases(case: Case, tmp_path: Path, rng: np.random.Generator) -> None:
+    graph, arrays = graph_of(case), case.arrays(rng)
+    Engine(build(graph, CONFIG)).save(tmp_path / "case.plan")
+    (found,) = load(tmp_path / "case.plan")({f"in{i}": np.array(a, order="C") for i, a in enumerate(arrays)}).values()
+    assert_close(found, case.expected(arrays).astype(found.dtype), case.scaled_tolerance)
+
+
+@pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
+def test_networks(make: Callable[[np.random.Generator], Graph], rng: np.random.Generator) -> None:
+    graph = make(rng)
+    check(graph, Engine(build(graph, CONFIG)), rng)
+
+
+def test_other_targets_are_refused() -> None:
+    with pytest.raises(BuildError, match="no target 'avx2' of the null device; expected numpy"):
+        build(graph_of(ALL_CASES[0]), BuildConfig(device="null", instruction_set="avx2"))
+
+
+def test_other_devices_are_refused() -> None:
+    with pytest.raises(BuildError, match="no device 'abacus'; expected one of cpu, null"):
+        build(graph_of(ALL_CASES[0]), BuildConfig(device="abacus"))
