@@ -11,26 +11,35 @@ import pytest
 from cases.case import Case, assert_close
 from end_to_end.test_networks import GRAPHS, check
 from graphs import network
-from kernels.test_generic import ALL_CASES
+from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.graph.graph import Graph, input_value
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
+from tensorwright.tensor.dim import expression
+from tensorwright.tensor.dtype import BOOL
+from tensorwright.tensor.type import TensorType
 
 CONFIG = BuildConfig(level=3, device="null", timing_cache="")
 
 
 def graph_of(case: Case) -> Graph:
-    return network(apply(case.op, *(input_value(f"in{i}", type) for i, type in enumerate(case.types))))
+    """The case as a network, with one more input that nobody reads: its shape says the symbols."""
+    region = region_for(case)
+    sizes = input_value("sizes", TensorType(BOOL, tuple(map(expression, region.symbols))))
+    graph = network(region.output)
+    return Graph((*graph.inputs, ("sizes", sizes)), graph.outputs)
 
 
 @pytest.mark.parametrize("case", ALL_CASES, ids=repr)
 def test_cases(case: Case, tmp_path: Path, rng: np.random.Generator) -> None:
     graph, arrays = graph_of(case), case.arrays(rng)
     Engine(build(graph, CONFIG)).save(tmp_path / "case.plan")
-    (found,) = load(tmp_path / "case.plan")({f"in{i}": np.array(a, order="C") for i, a in enumerate(arrays)}).values()
+    inputs = {f"in{i}": np.array(a, order="C") for i, a in enumerate(arrays)}
+    inputs["sizes"] = np.ones([case.symbols[s.name] for s in region_for(case).symbols], np.bool_)
+    (found,) = load(tmp_path / "case.plan")(inputs).values()
     assert_close(found, case.expected(arrays).astype(found.dtype), case.scaled_tolerance)
 
 

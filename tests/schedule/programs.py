@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.devices.cpu.host import best_instruction_set
+from tensorwright.backends.cpu import BACKEND
 from tensorwright.graph.graph import Graph
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tune.choice import Choice
-from tensorwright.tune.search import Limits, reorder_choice, search
+from tensorwright.tune.search import Limits, Search
 from tensorwright.tune.select import Searched, select
-
-TARGET = TARGETS[best_instruction_set()]
 
 
 def choices_of(
@@ -26,10 +23,12 @@ def choices_of(
     blocked: whether every region that can gives its result in the blocked layout.
     """
     graph = separate_outputs(graph)
-    searched = search(partition(graph, fuse=fuse), TARGET, Limits(None, threads))
+    tools = BACKEND.toolchain(None, threads, None)
+    search = Search(tools.offers, tools.roofline, Limits(None, threads))
+    searched = search.all(partition(graph, fuse=fuse))
     if blocked:
         searched = [_in_blocks(each) for each in searched]
-    return graph, list(select(graph, searched, lambda region, a, b: reorder_choice(region, a, b, TARGET)))
+    return graph, list(select(graph, searched, search))
 
 
 def _in_blocks(searched: Searched) -> Searched:

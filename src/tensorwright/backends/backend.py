@@ -21,16 +21,34 @@ from tensorwright.tune.estimate import Roofline
 class Toolchain(Protocol):
     """A backend for one target: everything that depends on where a plan will run.
 
-    target: its name; stamp: for which machine the code is; threads: how many share the work of an inference.
-    offers: the tactics; roofline: what estimates are made with; bench: runs and times kernels.
+    target: its name; threads: how many share the work of an inference.
     """
 
-    target: str
-    stamp: MachineStamp
-    threads: int
-    offers: tuple[Offer, ...]
-    roofline: Roofline
-    bench: Bench
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def stamp(self) -> MachineStamp:
+        """For which machine the code is."""
+        ...
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """The tactics."""
+        ...
+
+    @property
+    def roofline(self) -> Roofline:
+        """What estimates are made with."""
+        ...
+
+    @property
+    def bench(self) -> Bench:
+        """What runs and times kernels."""
+        ...
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         """Compiles kernels until the context ends."""
@@ -58,8 +76,11 @@ class Backend(Protocol):
     targets: the names of what it can generate code for.
     """
 
-    name: str
-    targets: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> Toolchain:
         """The toolchain for a target.

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
+from tensorwright.backends.backend import Backend
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
@@ -93,4 +94,4 @@ class CpuBackend:
         return CpuToolchain(machine, host_stamp(machine.name), count, catalogue, allocator)
 
 
-BACKEND = CpuBackend()
+BACKEND: Backend = CpuBackend()

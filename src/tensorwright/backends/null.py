@@ -5,10 +5,11 @@ It is the smallest complete backend, and the one to copy for another device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from tensorwright.backends.backend import Backend
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.null.compiler import NullCompiler
 from tensorwright.codegen.null.numpy_code import PRELUDE, NumpyCode
@@ -43,6 +44,9 @@ class NullToolchain:
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return nullcontext(NullCompiler())
+
+    def listings(self, source: str) -> Mapping[str, str]:
+        return {"py": source}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         return lower(graph, choices, self.threads)
@@ -93,4 +97,4 @@ class NullBackend:
         return NullToolchain()
 
 
-BACKEND = NullBackend()
+BACKEND: Backend = NullBackend()

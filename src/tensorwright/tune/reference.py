@@ -53,7 +53,7 @@ def relative_error(actual: Array, expected: Array) -> float:
     wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     finite = np.isfinite(wanted)
     scale = max(float(np.abs(wanted[finite]).max(initial=0.0)), 1e-6)
-    return float(np.abs(np.subtract(wide, wanted)[finite]).max(initial=0.0)) / scale
+    return float(np.abs(np.subtract(wide[finite], wanted[finite])).max(initial=0.0)) / scale
 
 
 def disagreement(actual: Array, expected: Array) -> str:
