@@ -77,6 +77,14 @@ def typed(number: int, change: Callable[[TensorType], TensorType]) -> Change:
     return lambda plan: changed_binding(plan, number, change(plan.bindings[number].type))
 
 
+def entered(plan: Plan, **entries: int) -> Plan:
+    return replace(plan, executable=replace(plan.executable, entries={**plan.executable.entries, **entries}))
+
+
+def coded(plan: Plan, code: bytes) -> Plan:
+    return replace(plan, executable=replace(plan.executable, code=code))
+
+
 SEEN: dict[str, tuple[Change, str]] = {
     "arena too small": (lambda p: replace(p, arena_bytes=p.arena_bytes - 64), "bytes of the arena"),
     "no arena": (lambda p: replace(p, arena_bytes=0), "bytes of the arena"),
@@ -93,14 +101,14 @@ SEEN: dict[str, tuple[Change, str]] = {
     "no bindings": (lambda p: replace(p, bindings=()), "a binding from 0 to"),
 }  # fmt: skip
 UNSEEN: dict[str, Change] = {
-    "entry moved": lambda p: replace(p, entries={**p.entries, "run": p.entries["run"] + 1}),
-    "entries swapped": lambda p: replace(p, entries={**p.entries, "run": p.entries["stop"], "stop": p.entries["run"]}),
-    "code cut": lambda p: replace(p, code=p.code[: max(p.entries.values()) + 1]),
-    "code changed": lambda p: replace(p, code=bytes([p.code[0] ^ 1]) + p.code[1:]),
+    "entry moved": lambda p: entered(p, run=p.executable.entries["run"] + 1),
+    "entries swapped": lambda p: entered(p, run=p.executable.entries["stop"], stop=p.executable.entries["run"]),
+    "code cut": lambda p: coded(p, p.executable.code[: max(p.executable.entries.values()) + 1]),
+    "code changed": lambda p: coded(p, bytes([p.executable.code[0] ^ 1]) + p.executable.code[1:]),
     "weights changed": lambda p: replace(p, weights=memoryview(bytes(p.weights.nbytes))),
     "another type of the same size": lambda p: changed_binding(p, 1, replace(p.bindings[1].type, dtype=INT32)),
     "axes swapped": lambda p: changed_binding(p, 1, replace(p.bindings[1].type, shape=p.bindings[1].type.shape[::-1])),
-    "features left out": lambda p: replace(p, stamp=replace(p.stamp, features=(), instruction_set="avx2")),
+    "features left out": lambda p: replace(p, stamp=replace(p.stamp, features=(), target="avx2")),
     "steps forgotten": lambda p: replace(p, steps=p.steps[-1:]),
 }
 
