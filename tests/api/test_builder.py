@@ -178,6 +178,15 @@ def test_a_progress_monitor_hears_of_phases_and_may_cancel(builder):
         builder.build_engine(scaled(builder, factor=4.0), quick(builder, progress_monitor=Monitor(limit=2)))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_flag_for_strict_nans_is_the_option(builder, strict):
+    config = builder.create_builder_config()
+    if strict:
+        config.set_flag(tw.BuilderFlag.STRICT_NANS)
+    with config.build_config(None, None, None) as options:
+        assert options.strict_nans is strict
+
+
 def test_a_timing_cache_is_filled_and_used_again(builder):
     config = quick(builder, builder_optimization_level=1)
     cache = config.create_timing_cache()
@@ -211,7 +220,7 @@ def test_a_timing_cache_is_filled_and_used_again(builder):
         (
             lambda b, c: setattr(c, "threads", 0),
             tw.BuildError,
-            "threads is 0; expected an integer of at least 1, or None",
+            "threads is 0; expected an integer from 1 to 1024, or None",
         ),
         (lambda b, c: setattr(c, "exclude_tactics", "row"), tw.BuildError, "is 'row'; expected several texts"),
         (lambda b, c: c.set_memory_pool_limit("x", 1), tw.NetworkError, "pool: expected a tensorwright.MemoryPoolType"),

@@ -120,6 +120,7 @@ class BuilderConfig:
     threads = _Chosen[int | None]()
     instruction_set = _Chosen[str | None]()
     fast_algorithms = _Chosen[bool]()
+    strict_nans = _Chosen[bool]()
     exclude_tactics = _Chosen[Collection[str]]()
     max_workspace_size = _Chosen[int | None]()
 
@@ -223,6 +224,8 @@ class BuilderConfig:
             log=log_function(self._logger),
             batch_symbol=batch_symbol,
         )
+        if self.get_flag(BuilderFlag.STRICT_NANS):
+            config = replace(config, strict_nans=True)
         if self.get_flag(BuilderFlag.DISABLE_TIMING_CACHE):
             yield replace(config, timing_cache="")
         elif isinstance(self._cache, TimingCache):

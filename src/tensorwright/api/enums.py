@@ -259,6 +259,7 @@ class BuilderFlag(Enum):
     INT8 = auto()
     TF32 = auto()
     DISABLE_TIMING_CACHE = auto()
+    STRICT_NANS = auto()
 
 
 class MemoryPoolType(Enum):

@@ -45,7 +45,13 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     config = config or BuildConfig()
     backend = backend or backend_named(config.device)
     tools = backend.toolchain(config.instruction_set, config.threads, config.allocator)
-    limits = Limits(config.max_workspace_size, tools.threads, config.fast_algorithms, frozenset(config.exclude_tactics))
+    limits = Limits(
+        config.max_workspace_size,
+        tools.threads,
+        config.fast_algorithms,
+        frozenset(config.exclude_tactics),
+        config.strict_nans,
+    )
     search = Search(tools.offers, tools.roofline, limits)
     symbols = graph.symbols()
     graph = _with_own_names(graph, config)

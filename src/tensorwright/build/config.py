@@ -10,6 +10,7 @@ from typing import Annotated
 from tensorwright.base.options import About, Options
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
+from tensorwright.plan.limits import MAX_THREADS
 
 PRECISIONS = ("float32",)
 
@@ -40,6 +41,7 @@ class BuildOptions(Options):
         About(
             "how many threads the engine uses; None for all cores that this process may use.",
             least=1,
+            most=MAX_THREADS,
             help="Threads of an inference; all cores by default.",
         ),
     ] = None
@@ -82,6 +84,15 @@ class BuildOptions(Options):
             help="Algorithms that need fewer operations and round differently.",
         ),
     ] = True
+    strict_nans: Annotated[
+        bool,
+        About(
+            "whether infinities, NaN and numbers that are too large reach only the outputs that are defined by them. "
+            "Winograd's and Strassen's algorithms spread them over the tile or block in which they occur, and are not "
+            "used then.",
+            help="Keep infinities and NaN where they belong: no algorithms that spread them over a tile.",
+        ),
+    ] = False
     exclude_tactics: Annotated[
         Collection[str],
         About(

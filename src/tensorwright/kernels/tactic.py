@@ -93,12 +93,15 @@ class Tactic(ABC, Generic[TargetType]):
 
     exact: it adds the products of the definition; False for algorithms that need fewer operations and round
         differently, such as Winograd's and Strassen's.
+    spreads: an input that is infinite, NaN or so large that sums of a few such numbers overflow may reach outputs that
+        the definition does not compute from it.
     joins: it computes joined regions (`Region.stages`), and no others.
     general: it computes any region, between any layouts; it may not be excluded from a build.
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
+    spreads: ClassVar[bool] = False
     joins: ClassVar[bool] = False
     general: ClassVar[bool] = False
 
@@ -129,6 +132,9 @@ class Offer(Protocol):
     def exact(self) -> bool: ...
 
     @property
+    def spreads(self) -> bool: ...
+
+    @property
     def joins(self) -> bool: ...
 
     @property
@@ -155,6 +161,10 @@ class _Bound(Generic[TargetType]):
     @property
     def exact(self) -> bool:
         return self.tactic.exact
+
+    @property
+    def spreads(self) -> bool:
+        return self.tactic.spreads
 
     @property
     def joins(self) -> bool:

@@ -22,15 +22,18 @@ TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
 class Limits:
     """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it;
     fast_algorithms: whether tactics that need fewer operations and round differently may be used; excluded: names of
-    tactics that are not to be used.
+    tactics that are not to be used; strict_nans: whether tactics that spread what is not finite are left out.
     """
 
     workspace: int | None
     threads: int
     fast_algorithms: bool = True
     excluded: frozenset[str] = frozenset()
+    strict_nans: bool = False
 
     def admit(self, offer: Offer) -> bool:
+        if self.strict_nans and offer.spreads:
+            return False
         return offer.name not in self.excluded and (self.fast_algorithms or offer.exact)
 
 

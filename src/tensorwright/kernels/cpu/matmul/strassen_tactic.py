@@ -45,6 +45,7 @@ class StrassenMatMul(Tactic[Target]):
     longer: int = 768
     name = "matmul_strassen"
     exact = False
+    spreads = True
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         problem = problem_of(region)

@@ -60,6 +60,7 @@ class WinogradConvolution(Tactic[Target]):
 
     name = "winograd convolution"
     exact = False
+    spreads = True
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         problem = problem_of(region)
