@@ -264,12 +264,18 @@ def integers(g: Growing) -> None:
     g.add(operator, [a, b], (a.dtype, _together(a, b)), bounds)
 
 
+def function_of(g: Growing, operator: str, x: Tensor) -> Tensor:
+    """A function of a tensor that lies in its domain."""
+    least, most, bounds = {**SMOOTH, **EXACT}[operator]
+    if not (_takes(operator, x) and least <= x.low and x.high <= most):
+        raise Unfit
+    return g.add(operator, [x], (x.dtype, x.shape), bounds(x.low, x.high), exact=operator in EXACT)
+
+
 def step(g: Growing, x: Tensor) -> Tensor:
     """Any function that always fits, for the motifs."""
     names = ("Sigmoid", "Tanh", "Relu", "Neg", "Abs", "Softsign", "HardSigmoid")
-    operator = choose(g.choices, tuple(name for name in names if _takes(name, x)))
-    bounds = {**SMOOTH, **EXACT}[operator][2](x.low, x.high)
-    return g.add(operator, [x], (x.dtype, x.shape), bounds, exact=operator in EXACT)
+    return function_of(g, choose(g.choices, tuple(name for name in names if _takes(name, x))), x)
 
 
 TEMPLATES = (

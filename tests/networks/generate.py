@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from math import prod
 
-from networks import combining, elementwise, motifs, shaping
+from networks import combining, elementwise, exports, motifs, shaping, spellings
 from networks.choices import Choices, SeededChoices, chance, choose
 from networks.growing import Growing, Unfit
 from networks.network import Network, Tensor, pruned
 
-TEMPLATES = (*elementwise.TEMPLATES, *shaping.TEMPLATES, *combining.TEMPLATES, *motifs.TEMPLATES)
+TEMPLATES = tuple(
+    template
+    for module in (elementwise, shaping, combining, motifs, spellings, exports)
+    for template in module.TEMPLATES
+)
 _WEIGHTED = tuple(function for weight, function in TEMPLATES for _ in range(weight))
 MOST_OUTPUTS = 5
 LARGEST_INPUT = 1 << 10

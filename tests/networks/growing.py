@@ -62,6 +62,12 @@ class Growing:
         self.constants.append(Constant(tensor, elements=tuple(elements)))
         return tensor
 
+    def number(self, like: Tensor, value: float) -> Tensor:
+        """A constant of rank 0."""
+        tensor = Tensor(self._name("c"), like.dtype, (), value, value, is_exact=True)
+        self.constants.append(Constant(tensor, elements=(value,)))
+        return tensor
+
     def pick(self, fits: Callable[[Tensor], bool]) -> Tensor:
         """A tensor that fits: mostly one of the last few, else any.
 
@@ -82,10 +88,12 @@ class Growing:
         bounds: tuple[float, float],
         *,
         exact: bool = False,
+        unbounded: bool = False,
         **attributes: Attribute,
     ) -> Tensor:
         """One node with one result."""
-        return self.add_all(operator, operands, [(*result, *bounds)], exact=exact, **attributes)[0]
+        results = [(*result, *bounds)]
+        return self.add_all(operator, operands, results, exact=exact, unbounded=unbounded, **attributes)[0]
 
     def add_all(
         self,
@@ -94,11 +102,12 @@ class Growing:
         results: Sequence[tuple[str, Sequence[Extent], float, float]],
         *,
         exact: bool = False,
+        unbounded: bool = False,
         **attributes: Attribute,
     ) -> tuple[Tensor, ...]:
         """One node.
 
-        exact: whether the results are exact where all operands are.
+        exact: whether the results are exact where all operands are. unbounded: whether elements may be large.
 
         Raises:
             Unfit: a result is too large.
@@ -109,19 +118,22 @@ class Growing:
             for dtype, shape, low, high in results
         )
         for tensor in tensors:
-            self._checked(tensor)
+            self._checked(tensor, unbounded=unbounded)
         names = tuple("" if operand is None else operand.name for operand in operands)
         self.nodes.append(Node(operator, names, tensors, tuple(sorted(attributes.items()))))
         self.tensors.extend(tensors)
         return tensors
 
-    def checkpoint(self) -> tuple[int, int, int, int]:
-        return len(self.inputs), len(self.constants), len(self.nodes), len(self.tensors)
+    def forget(self, *tensors: Tensor) -> None:
+        """Nothing else is to read these."""
+        self.tensors = [tensor for tensor in self.tensors if tensor not in tensors]
 
-    def restore(self, point: tuple[int, int, int, int]) -> None:
+    def checkpoint(self) -> tuple[list[Tensor], list[Constant], list[Node], list[Tensor]]:
+        return self.inputs[:], self.constants[:], self.nodes[:], self.tensors[:]
+
+    def restore(self, point: tuple[list[Tensor], list[Constant], list[Node], list[Tensor]]) -> None:
         """Forget what was added since a checkpoint."""
-        for items, count in zip((self.inputs, self.constants, self.nodes, self.tensors), point, strict=True):
-            del items[count:]  # type: ignore[attr-defined]
+        self.inputs, self.constants, self.nodes, self.tensors = point
 
     def choose(self, *options: object) -> object:
         return choose(self.choices, options)
@@ -140,10 +152,10 @@ class Growing:
         self._count += 1
         return f"{prefix}{self._count}"
 
-    def _checked(self, tensor: Tensor) -> None:
+    def _checked(self, tensor: Tensor, *, unbounded: bool = False) -> None:
         if any(prod(tensor.extents(assignment)) > MOST_ELEMENTS for assignment in range(self.assignments)):
             raise Unfit
-        if tensor.is_float and not tensor.largest <= LARGEST[tensor.dtype]:
+        if tensor.is_float and not unbounded and not tensor.largest <= LARGEST[tensor.dtype]:
             raise Unfit
         if tensor.is_integer and not fits_integer(tensor):
             raise Unfit

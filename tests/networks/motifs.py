@@ -28,6 +28,10 @@ def _source(g: Growing) -> Tensor:
     return g.pick(lambda t: t.is_float and t.rank > 0 and t.largest <= 50)
 
 
+def _filled(g: Growing) -> Tensor:
+    return g.pick(lambda t: t.is_float and t.rank > 0 and t.largest <= 50 and all(min(e) > 0 for e in t.shape))
+
+
 def kept_operand(g: Growing) -> None:
     """A concatenation overwritten in place while its operands are still read."""
     a = step(g, _source(g))
@@ -54,7 +58,7 @@ def dense_block(g: Growing) -> None:
 
 def scalars(g: Growing) -> None:
     """A chain of scalars, read by many tasks of several steps."""
-    x = _source(g)
+    x = _filled(g)
     name = choose(g.choices, ("ReduceMean", "ReduceMax", "ReduceMin"))
     s = g.add(name, [x], (x.dtype, ()), (x.low, x.high), exact=name != "ReduceMean", keepdims=0)
     current = x
@@ -70,7 +74,7 @@ def scalars(g: Growing) -> None:
 
 def rows(g: Growing) -> None:
     """Values of one extent along an axis, read by many tasks, between larger tensors."""
-    x = _source(g)
+    x = _filled(g)
     axis = g.choices.integer(0, x.rank - 1)
     shape = [g.fixed(1) if n == axis else extent for n, extent in enumerate(x.shape)]
     r = g.add("ReduceMax", [x, g.given([axis])], (x.dtype, shape), (x.low, x.high), exact=True, keepdims=1)

@@ -75,7 +75,7 @@ class Constant:
 
     tensor: Tensor
     seed: int = 0
-    elements: tuple[int, ...] | None = None
+    elements: tuple[float, ...] | None = None
 
     @property
     def array(self) -> Array:
