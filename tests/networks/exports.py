@@ -98,7 +98,7 @@ def integer_product(g: Growing) -> None:
 
 def ranged(g: Growing) -> None:
     """Places along an axis, counted from its extent, as indices or compared for a causal mask."""
-    x = g.pick(lambda t: t.rank > 0 and all(0 < min(e) and max(e) < 40 for e in t.shape))
+    x = g.pick(lambda t: t.rank > 0 and all(min(e) > 0 and max(e) < 40 for e in t.shape))
     axis = x.rank - 1
     extent: Extent = x.shape[axis]
     extents = g.add("Shape", [x], ("int64", [g.fixed(x.rank)]), (0, 1 << 20))
