@@ -69,6 +69,7 @@ def deal(choices: Choices, *, tuned: int = 1) -> Configuration:
         freedom=not chance(choices, 6),
         times="chance" if chance(choices, 20) else "real",
         seed=choices.integer(0, 1 << 20),
+        optimised=not chance(choices, 60),
     )
     level = choose(choices, (1, 3)) if chance(choices, tuned) else 0
     return Configuration(

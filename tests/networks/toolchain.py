@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from networks.quick import QuickCompiler
 from tensorwright.backends.cpu import CpuBackend, CpuToolchain
 from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.devices.device import Allocator
@@ -35,7 +36,8 @@ Array = npt.NDArray[np.generic]
 class Switches:
     """layouts: whether blocked layouts may be used; in_place: whether a step may overwrite its operand; freedom:
     whether threads may go on without waiting; times: "chance" for random ones instead of estimates and measurements,
-    so that every correct kernel and joined region is taken sometimes, with the `seed` of the chance.
+    so that every correct kernel and joined region is taken sometimes, with the `seed` of the chance; optimised: whether
+    LLVM optimises the kernels.
     """
 
     layouts: bool = True
@@ -43,6 +45,15 @@ class Switches:
     freedom: bool = True
     times: Literal["real", "chance"] = "real"
     seed: int = 0
+    optimised: bool = True
+
+    def __str__(self) -> str:
+        return _changes(self, NORMAL)
+
+
+def _changes(one: Switches, other: Switches) -> str:
+    changed = {name: value for name, value in vars(one).items() if value != getattr(other, name)}
+    return ", ".join(f"{name}={value}" for name, value in changed.items())
 
 
 NORMAL = Switches()
@@ -104,7 +115,8 @@ class SwitchedToolchain:
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         """Compiles in this process: networks are small, and every core has work."""
-        return CompilerPool(self.tools.machine, 1)
+        machine = self.tools.machine
+        return CompilerPool(machine, 1) if self.switches.optimised else QuickCompiler(machine)
 
     def listings(self, source: str) -> Mapping[str, str]:
         return self.tools.listings(source)
