@@ -81,6 +81,11 @@ def test_reshapes_around_a_linear_layer_go(rng: np.random.Generator):
     assert operators(optimised(graph, rng, symbols=SYMBOLS)) == {"MatMul": 1, "Binary": 1, "Gelu": 1}
 
 
+def test_a_reshape_of_nothing_may_change_the_number_of_rows(rng: np.random.Generator):
+    graph = network(matmul(reshaped(given("x", 2, 3, 0), 1, 0), drawn(rng, 0, 4)))
+    assert operators(optimised(graph, rng)) == {"Reshape": 1, "MatMul": 1}
+
+
 def test_a_reshape_of_columns_stays(rng: np.random.Generator):
     graph = network(matmul(reshaped(given("x", 2, 3, 4), 2, 12), drawn(rng, 12, 5)))
     assert operators(optimised(graph, rng)) == {"Reshape": 1, "MatMul": 1}

@@ -53,7 +53,8 @@ def reshaped_rows(value: Value) -> Value | None:
     if not isinstance(rows.op, Reshape) or op.transpose_a or matrix.type.rank != 2:
         return None
     (x,) = rows.inputs
-    if x.type.rank < 2 or x.type.shape[-1] != rows.type.shape[-1]:
+    columns = x.type.shape[-1] if x.type.rank > 1 else 0
+    if columns != rows.type.shape[-1] or columns == 0:  # Rows of nothing may be any number.
         return None
     return apply(Reshape(value.type.shape), apply(op, x, matrix, name=value.name), name=value.name)
 
