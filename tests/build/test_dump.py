@@ -98,7 +98,7 @@ def test_a_wrong_rewrite_ends_a_checked_build(
     monkeypatch.setattr(pipeline, "PASSES", passes)
     with pytest.raises(BuildError, match="pass sabotage, round 1, changed the results") as raised:
         dumped(small(rng), tmp_path, check_rewrites=True)
-    assert str(raised.value).isprintable()
+    assert all(line.isprintable() for line in str(raised.value).splitlines())
     assert max(path.name for path in tmp_path.glob("*-*.txt")).endswith("after-sabotage.txt")
 
 

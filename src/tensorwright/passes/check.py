@@ -13,6 +13,7 @@ from tensorwright.base.text import printable
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph
 from tensorwright.graph.op import Array
+from tensorwright.graph.text import names_of, value_text
 from tensorwright.passes.change import Change, Rewritten
 from tensorwright.tensor.dim import evaluate
 
@@ -41,10 +42,11 @@ def compare_results(change: Change) -> None:
     if not found:
         return
     wrong = _first_wrong(change, inputs, expected)
+    names = names_of([*wrong.before.inputs, wrong.before, *wrong.after.inputs, wrong.after])
     raise BuildError(
         f"pass {change.step.name}, round {change.round}, changed the results: {printable(found)}; the first wrong "
-        f"rewrite is number {wrong.number}, {wrong.rule}, of {printable(repr(wrong.before))} into "
-        f"{printable(repr(wrong.after))}"
+        f"rewrite is number {wrong.number}, {wrong.rule}, of\n  {value_text(wrong.before, names)}\ninto\n"
+        f"  {value_text(wrong.after, names)}"
     )
 
 
