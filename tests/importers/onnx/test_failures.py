@@ -20,7 +20,7 @@ def test_one_report_of_all_nodes() -> None:
         node("RandomUniformLike", "a", "c", name="noise_1"),
         node("Add", "b c", "d", name="after"),
         node("Mystery", "d", "e", name="odd", domain="com.example"),
-        node("NonMaxSuppression", "e e", "f", name="boxes"),
+        node("ImageDecoder", "e", "f", name="boxes"),
         node("Cast", "x", "g", name="small", to=TensorProto.FLOAT8E5M2),
         node("Sum", "f g", "y"),
     ]

@@ -162,7 +162,7 @@ def EmbedLayerNormalization(
 
 def _plain(node: Node) -> Node:
     """The node, asking for its first output only."""
-    return Node(node.name, node.operator, node.domain, node.version, (True,), node.translate)
+    return Node(node.name, node.operator, node.domain, node.version, (True,), node.open_ended, node.translate)
 
 
 def _sum(node: Node, x: Value, skip: Value, bias: Value | None) -> Value:

@@ -24,6 +24,8 @@ class Node(Composer):
     domain: str
     version: int
     wanted: tuple[bool, ...]
+    open_ended: bool
+    """Whether results may be `Rows`."""
     translate: Callable[[GraphProto, Mapping[str, Term]], tuple[Term, ...]]
     """Translates a subgraph (a branch or body) whose names may refer to the node's surroundings; gives its outputs."""
 

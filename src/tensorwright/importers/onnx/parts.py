@@ -22,7 +22,7 @@ from tensorwright.importers.onnx.host import HostNode, Known, host_node
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.node import Term
 from tensorwright.importers.onnx.read import read_model
-from tensorwright.importers.onnx.scope import Absent, Meaning, Widened, node_names
+from tensorwright.importers.onnx.scope import Absent, Meaning, Rows, Widened, node_names
 from tensorwright.importers.onnx.translate import Refusal, Translator
 from tensorwright.tensor.dim import Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import dtype_of
@@ -100,7 +100,7 @@ class Part:
     asks: frozenset[str]
     graph: Graph = NOTHING
     feeds: tuple[Feed, ...] = ()
-    results: Mapping[str, Term] = field(default_factory=dict)
+    results: Mapping[str, Term | Rows] = field(default_factory=dict)
     hosted: tuple[HostNode, ...] = ()
     after: Position = Position(())
     kept: frozenset[str] = frozenset()
@@ -110,7 +110,7 @@ class Part:
         """All results, from the outputs of the graph and what was known before."""
         arrays: dict[Value, Known] = {value: outputs[name] for name, value in self.graph.outputs}
         arrays |= {value: feed.value(known) for feed, (_, value) in zip(self.feeds, self.graph.inputs, strict=True)}
-        return {name: _resolved(term, arrays) for name, term in self.results.items()}
+        return {name: _result(term, arrays) for name, term in self.results.items()}
 
 
 class PartialModel:
@@ -133,7 +133,7 @@ class PartialModel:
         self.inputs = {value.name: _type(resolver, value) for value in declared}
         made = {name for node in graph.node for name in node.output if name}
         self._names = frozenset(made | initial | set(self.inputs))
-        self._translator = Translator(self._source)
+        self._translator = Translator(self._source, by_parts=True)
         self._constants = self._translator.constants()
         self._uses = [node_names(node) & self._names for node in graph.node]
 
@@ -162,7 +162,7 @@ class PartialModel:
             ImportFailure: there is no such name.
         """
         term = position.constants.get(name, self._constants.get(name, Absent()))
-        if not isinstance(term, Absent | Widened):
+        if not isinstance(term, Absent | Widened | Rows):
             return _resolved(term, {})
         stored = next((tensor for tensor in self._model.graph.initializer if tensor.name == name), None)
         if stored is None:
@@ -242,10 +242,11 @@ class PartialModel:
             raise ImportFailure(f"{self._source.label}: {'; '.join(refusal.reason for refusal in refusals)}")
         wanted = self.needed(Position((*open_numbers, *remaining)))
         made = {o for n in translated for o in nodes[n].output if o in wanted}
-        terms: dict[str, Term] = {name: _term(scope[name]) for name in sorted(made)}
-        constants = {name: term for name, term in terms.items() if all(map(is_constant, _values(term)))}
+        sized = {name: _term(meaning) for name in sorted(made) if not isinstance(meaning := scope[name], Rows)}
+        constants = {name: term for name, term in sized.items() if all(map(is_constant, _values(term)))}
         after = Position(remaining, {**position.constants, **constants})
-        results = {name: term for name, term in terms.items() if name not in constants}
+        results: dict[str, Term | Rows] = {name: term for name, term in sized.items() if name not in constants}
+        results |= {name: rows for name in sorted(made) if isinstance(rows := scope[name], Rows)}
         graph, feeds = _graph(self.name, results, entries)
         on_host = [host_node(nodes[r.number], self._model, self._names, r.reason) for r in ready]
         refused = frozenset(refusal.number for refusal in refusals)
@@ -301,9 +302,12 @@ def _is_symbolic(meaning: Meaning) -> bool:
     return isinstance(meaning, Value) and not is_constant(meaning) and contents_of(meaning) is not None
 
 
-def _graph(name: str, results: Mapping[str, Term], entries: Mapping[Value, Feed]) -> tuple[Graph, tuple[Feed, ...]]:
+def _graph(
+    name: str, results: Mapping[str, Term | Rows], entries: Mapping[Value, Feed]
+) -> tuple[Graph, tuple[Feed, ...]]:
     """The graph of all values in `results` that are neither inputs nor constants, with the inputs that it needs."""
-    named = {v: f"{n}{place}" for n, term in reversed(list(results.items())) for place, v in _placed(term)}
+    found = [(f"{n}{place}", value) for n, result in results.items() for place, value in _placed(result)]
+    named = {value: label for label, value in reversed(found)}
     outputs = [(label, value) for value, label in named.items() if not is_constant(value) and value not in entries]
     inner = Graph((), tuple(outputs)).order()
     inputs = dict.fromkeys([v for v in inner if isinstance(v.op, Input)] + [v for v in named if v in entries])
@@ -320,9 +324,11 @@ def _stated(values: Iterable[Value]) -> set[Symbol]:
     return {symbol for dim in dims for symbol in symbols_of(dim) if dim == expression(symbol)}
 
 
-def _placed(term: Term, place: str = "") -> Iterator[tuple[str, Value]]:
+def _placed(term: Term | Rows, place: str = "") -> Iterator[tuple[str, Value]]:
     if isinstance(term, Value):
         yield place, term
+    elif isinstance(term, Rows):
+        yield from ((place, term.value), (f"{place}?", term.kept))
     elif isinstance(term, tuple):
         for number, item in enumerate(term):
             yield from _placed(item, f"{place}[{number}]")
@@ -334,7 +340,7 @@ def _values(term: Meaning) -> Iterator[Value]:
 
 
 def _term(meaning: Meaning) -> Term:
-    assert not isinstance(meaning, Absent)
+    assert not isinstance(meaning, Absent | Rows)
     return meaning.value if isinstance(meaning, Widened) else meaning
 
 
@@ -355,6 +361,13 @@ def _sources(value: Value, made: set[Value]) -> Iterator[Value]:
 def _elements(value: Value) -> int:
     count = value.type.elements
     return count if isinstance(count, int) else LARGEST_OPERAND + 1
+
+
+def _result(result: Term | Rows, arrays: Mapping[Value, Known]) -> Known:
+    if not isinstance(result, Rows):
+        return _resolved(result, arrays)
+    value, kept = (np.asarray(_resolved(one, arrays)) for one in (result.value, result.kept))
+    return np.ascontiguousarray(value[kept])
 
 
 def _resolved(term: Term, arrays: Mapping[Value, Known]) -> Known:

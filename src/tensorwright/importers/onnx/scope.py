@@ -34,7 +34,18 @@ class Widened:
     reason: str
 
 
-Meaning = Term | Absent | Widened
+@dataclass(frozen=True)
+class Rows:
+    """Stands for a tensor whose size follows from data: those rows of a value of which a vector of bools is true.
+
+    It becomes a tensor when a part of the network has run, and means nothing to nodes before that.
+    """
+
+    value: Value
+    kept: Value
+
+
+Meaning = Term | Absent | Widened | Rows
 Scope = MutableMapping[str, Meaning]
 
 
@@ -85,6 +96,8 @@ class Surroundings:
                 if not accepts_widened:
                     raise Unsupported(reason)
                 return value
+            case Rows():
+                raise Skipped
             case term:
                 return term
 

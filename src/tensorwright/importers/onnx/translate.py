@@ -111,12 +111,16 @@ class Refusal:
 
 
 class Translator:
-    """Makes values of the nodes of one model."""
+    """Makes values of the nodes of one model.
 
-    def __init__(self, source: Source) -> None:
+    by_parts: whether the sizes of tensors may be left open, for a network that runs in parts.
+    """
+
+    def __init__(self, source: Source, by_parts: bool = False) -> None:
         self._source = source
         self._files = ExternalFiles(source.folders)
         self._findings: list[Finding] = []
+        self._by_parts = by_parts
         self._functions = {(f.domain, f.name): f for f in source.model.functions}
 
     def network(self, shapes: Shapes | None, given: Constants) -> Import:
@@ -258,7 +262,8 @@ class Translator:
             return tuple(inner.lookup(value.name) for value in graph.output)
 
         wanted = tuple(bool(output) and output in around.used for output in proto.output)
-        return Node(place.name, proto.op_type, place.domain, place.version, wanted, translate)
+        open_ended = self._by_parts and not around.path
+        return Node(place.name, proto.op_type, place.domain, place.version, wanted, open_ended, translate)
 
     def _by_definition(
         self,
