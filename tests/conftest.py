@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ["TENSORWRIGHT_CHECK_PLAN"] = "1"  # All builds of all tests, those in other processes included.
 
 settings.register_profile(
     "tensorwright",

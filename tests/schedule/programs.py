@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorwright.backends.cpu import BACKEND
+from tensorwright.backends.cpu import CpuBackend
 from tensorwright.graph.graph import Graph
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
@@ -13,6 +13,9 @@ from tensorwright.schedule.program import Program, Step
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.search import Limits, Search
 from tensorwright.tune.select import Searched, select
+
+TOOLS = CpuBackend().toolchain(None, 2, None)
+TARGET = TOOLS.machine
 
 
 def choices_of(
@@ -23,8 +26,7 @@ def choices_of(
     blocked: whether every region that can gives its result in the blocked layout.
     """
     graph = separate_outputs(graph)
-    tools = BACKEND.toolchain(None, threads, None)
-    search = Search(tools.offers, tools.roofline, Limits(None, threads))
+    search = Search(TOOLS.offers, TOOLS.roofline, Limits(None, threads))
     searched = search.all(partition(graph, fuse=fuse))
     if blocked:
         searched = [_in_blocks(each) for each in searched]

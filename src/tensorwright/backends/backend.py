@@ -62,6 +62,14 @@ class Toolchain(Protocol):
         """The order of the steps and where every tensor lies."""
         ...
 
+    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
+        """Prove, without what planned a program, that it does what its graph says on any number of threads.
+
+        Raises:
+            BuildError: it may not; the message names steps, tensors, bytes and threads.
+        """
+        ...
+
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         """What the device runs: the code of all kernels and of what calls them.
 

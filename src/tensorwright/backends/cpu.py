@@ -13,7 +13,7 @@ from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CompilerPool
-from tensorwright.codegen.cpu.targets import TARGETS, target_named
+from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES
 from tensorwright.devices.cpu.host import best_instruction_set, host_stamp
@@ -21,18 +21,23 @@ from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
-from tensorwright.kernels.tactic import Offer, Tactic, offers
+from tensorwright.kernels.tactic import Kernel, Offer, Tactic, offers
 from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cpu.bench import CpuBench
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel
 from tensorwright.tune.estimate import Roofline
 
 CLOCK = 3.0e9
 BYTES_PER_SECOND = 15e9
 CALL_SECONDS = 0.3e-6
+
+CHECKED_THREADS = (1, 2, 3)
+"""Programs are checked for so many threads, besides the number that they are tuned for."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,13 @@ class CpuToolchain:
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         return lower(graph, choices, self.threads)
+
+    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
+        def load(kernel: Kernel) -> LoadedKernel:
+            return LoadedKernel(kernel, self.machine, compiler.compile(kernel.name, kernel.code))
+
+        runs_here = runs_on(self.machine, target_named(best_instruction_set()))
+        check_program(program, symbols, {*CHECKED_THREADS, self.threads}, load if runs_here else None)
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}

@@ -21,6 +21,7 @@ from tensorwright.kernels.catalogue import found_below
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
@@ -50,6 +51,9 @@ class NullToolchain:
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         return lower(graph, choices, self.threads)
+
+    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
+        check_program(program, symbols, (self.threads,), None)
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}

@@ -16,6 +16,7 @@ from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
 from tensorwright.passes.check import compare_results
+from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
@@ -58,7 +59,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     require_possible(symbols, bindings_of(graph), tools.threads)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = separate_outputs(_rewritten(graph, config, dump))
+    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump)))
     regions = partition(graph, fuse=config.optimise)
     chains = joins(graph, regions) if config.optimise else ()
     dump.regions(graph, regions, chains)
@@ -75,6 +76,8 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         dump.scheduled(program, tools)
         config.progress.phase("compiling the network", len(program.steps))
         compiler.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
+        if config.checks_plan:
+            tools.check(program, symbols, compiler)
         machine = remembered_machine(cache, tools.stamp, tools.bench.capacities, tools.threads)
         report = build_report(graph, program, tools, machine, config.fast_algorithms)
         executable = tools.executable(program, symbols, compiler)

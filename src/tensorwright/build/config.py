@@ -139,6 +139,15 @@ class BuildOptions(Options):
             help="Compute the network before and after each pass, and name a rewrite that changes the results.",
         ),
     ] = False
+    check_plan: Annotated[
+        bool,
+        About(
+            "whether the build proves, independently of what planned it, that the program computes what the network "
+            "says on any number of threads; the build ends with an error if it does not. The environment variable "
+            "TENSORWRIGHT_CHECK_PLAN=1 asks for it, too.",
+            help="Prove that the plan computes what the network says on any number of threads.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,3 +163,8 @@ class BuildConfig(BuildOptions):
     progress: Progress = field(default_factory=SilentProgress)
     log: Callable[[str, str], None] = ignore
     batch_symbol: str | None = None
+
+    @property
+    def checks_plan(self) -> bool:
+        """Whether the program is checked, because of the option or of the environment."""
+        return self.check_plan or os.environ.get("TENSORWRIGHT_CHECK_PLAN") == "1"

@@ -81,9 +81,12 @@ def highest(dtype: DType) -> float:
 
 
 def unflattened(flat: Dim, extents: Sequence[Dim]) -> list[Dim]:
-    """The index, below `extents`, of the element number `flat` in row-major order."""
+    """The index, below `extents`, of the element number `flat` in row-major order.
+
+    Of a tensor without elements, which has no such index, it is any.
+    """
     index: list[Dim] = []
-    for axis, extent in reversed(list(enumerate(extents))):
+    for axis, extent in reversed([(axis, 1 if extent == 0 else extent) for axis, extent in enumerate(extents)]):
         index.append(0 if extent == 1 else flat if axis == 0 else remainder(flat, extent))
         flat = floor_divide(flat, extent)
     return index[::-1]

@@ -27,12 +27,14 @@ class _Group:
 
 
 def partition(graph: Graph, *, fuse: bool = True) -> tuple[Region, ...]:
-    """Regions that compute every value except inputs, constants and views, each after the regions it reads."""
+    """Regions that compute every value except inputs, constants, views and what has no elements, each after those that
+    it reads.
+    """
     uses, outputs = graph.uses(), {value for _, value in graph.outputs}
     groups: dict[Value, _Group] = {}
     order: list[_Group] = []
     for value in graph.order():
-        if value.op.kind in ("source", "view"):
+        if value.op.kind in ("source", "view") or value.type.is_empty:
             continue
         group = _joinable(value, groups, uses, outputs) if fuse else None
         if group is None:

@@ -20,7 +20,7 @@ def to_layout(array: Array, layout: Layout) -> Array:
     padding = [(0, 0)] * array.ndim
     padding[1] = (0, -channels % block)
     padded = np.pad(array, padding)
-    split = padded.reshape(array.shape[0], -1, block, *array.shape[2:])
+    split = padded.reshape(array.shape[0], -(-channels // block), block, *array.shape[2:])
     return np.ascontiguousarray(np.moveaxis(split, 2, -1))
 
 

@@ -39,5 +39,10 @@ class TensorType:
     def is_static(self) -> bool:
         return all(is_static(dim) for dim in self.shape)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no elements, whatever values the symbols take."""
+        return self.elements == 0
+
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{'×'.join(map(str, self.shape))}]"

@@ -135,7 +135,7 @@ def _with_reorders(
 
     def provide(value: Value, layout: Layout) -> None:
         root = storage_root(value)
-        if is_constant(root) or (value, layout) in stored:
+        if is_constant(root) or root.type.is_empty or (value, layout) in stored:
             return
         if layout.is_plain and value is not root:
             provide(root, PLAIN)
