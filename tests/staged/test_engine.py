@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
@@ -63,6 +65,18 @@ def test_what_follows_from_data_runs_on_the_host_between_native_programs(rng: np
             assert_as_reference(engine, model, {"x": rng.standard_normal((5, 4)).astype(np.float32)})
         assert [found.operator for found in engine.hosted] == ["NonZero"]
         assert len(engine.engines) > 1
+
+
+def test_every_native_program_has_a_dump_of_its_own(rng: np.random.Generator, tmp_path: Path) -> None:
+    x, axes = rng.standard_normal((2, 3, 4)).astype(np.float32), np.int64([1])
+    nodes = [node("Exp", "x", "e"), node("ReduceSum", "e axes", "s"), node("Neg", "s", "y")]
+    model = model_of(nodes, {"x": x, "axes": axes}, ["y"])
+    with tw.build(model, level=0, threads=2, timing_cache="", logger=Heard(), dump=tmp_path) as engine:
+        for value in (1, 2):
+            engine({"x": x, "axes": np.int64([value])})
+        parts = sorted(path.name for path in tmp_path.iterdir())
+        assert parts == [f"part-{number:02}" for number in range(1, len(engine.engines) + 1)]
+    assert all((tmp_path / part / "00-imported.txt").exists() for part in parts)
 
 
 def test_what_follows_changing_sizes_is_compiled_for_all_of_them(rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ kernels/k….ll and k….s          LLVM IR and assembly of every kernel of the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ def dump_into(folder: Path | None, with_code: bool) -> Dump:
         if path.is_file():
             path.unlink()
     return Dump(folder, with_code)
+
+
+def dump_within(folder: str | os.PathLike[str] | None, name: str) -> Path | None:
+    """The folder for one of several builds that a user gave one folder for; None without."""
+    return None if folder is None else Path(folder) / name
 
 
 def _is_ours(path: Path, folder: Path) -> bool:

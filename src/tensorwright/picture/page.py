@@ -44,15 +44,13 @@ def _file(name: str) -> str:
 
 
 def _sections(facts: Facts, times: Sequence[Timing], colours: Colours) -> list[Markup]:
-    waits = sum(step.waits for step in facts.steps)
     shares = any(time.share is not None for time in times)
     high = " A bar is as high as the share of the roofline that its step reaches." if shares else ""
     found = [
         _summary(facts, times),
         _section(
             "When",
-            f"Times are {meaning(times)}.{high} Below, what each thread computes of a step; "
-            f"dashed lines: all threads wait for each other, {waits} times.",
+            f"Times are {meaning(times)}.{high}{_threads_text(facts)}",
             timeline(facts, times, colours),
             _legend(colours),
         ),
@@ -64,6 +62,13 @@ def _sections(facts: Facts, times: Sequence[Timing], colours: Colours) -> list[M
         text = f"{len(facts.constants)} packed constants, {format_bytes(facts.plan.weights.nbytes)}."
         found.append(_section("Constants", text, constants_list(facts)))
     return found
+
+
+def _threads_text(facts: Facts) -> str:
+    waits = sum(step.waits for step in facts.steps)
+    if facts.plan.threads == 1:
+        return ""
+    return f" Below, what each thread computes of a step; dashed lines: all threads wait for each other, {waits} times."
 
 
 def _arena_text(facts: Facts) -> str:
@@ -89,7 +94,7 @@ def _summary(facts: Facts, times: Sequence[Timing]) -> Markup:
     figures = (
         ("steps", str(len(facts.steps))),
         ("all steps take", format_time(total) + rate),
-        ("threads", f"{plan.threads}, waiting {waits} times"),
+        ("threads", f"{plan.threads}, waiting {waits} times" if plan.threads > 1 else "1"),
         ("arena", format_bytes(plan.arena_bytes)),
         ("weights", format_bytes(plan.weights.nbytes)),
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from tensorwright.base.errors import BuildError, ExecutionError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.dump import dump_within
+from tensorwright.graph.graph import Graph
 from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
 from tensorwright.staged.control import CONTROL
@@ -80,6 +82,7 @@ class StagedEngine:
         self._bodies: dict[tuple[tuple[str, ...], str], StagedEngine] = {}
         self._start = Stage(Part(frozenset(), after=model.start, kept=model.needed(model.start)), None)
         self._closed = False
+        self._count = 0
 
     @property
     def name(self) -> str:
@@ -198,12 +201,17 @@ class StagedEngine:
                 part, literals = general, its_literals
             else:
                 forms = exact
-        engine = Engine(build(part.graph, self._config), self._config.allocator) if part.graph.outputs else None
+        engine = self._built(part.graph) if part.graph.outputs else None
         values = {name: _content(known[name]) for name in literals}
         variant = Variant(forms, values, Stage(part, engine))
         self._make_room(stage)
         stage.variants.append(variant)
         return variant
+
+    def _built(self, graph: Graph) -> Engine:
+        self._count += 1
+        config = replace(self._config, dump=dump_within(self._config.dump, f"part-{self._count:02}"))
+        return Engine(build(graph, config), config.allocator)
 
     def _translated(
         self, stage: Stage, forms: Mapping[str, Form], known: Mapping[str, Known]
@@ -255,7 +263,8 @@ class StagedEngine:
         """The engine of a branch or body of a node."""
         key = (node.results, attribute)
         if key not in self._bodies:
-            self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), self._config)
+            inner = dump_within(self._config.dump, f"body-{len(self._bodies) + 1:02}")
+            self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), replace(self._config, dump=inner))
         return self._bodies[key]
 
     def _checked(self, inputs: Known | Mapping[str, Known]) -> dict[str, Known]:
