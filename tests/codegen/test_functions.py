@@ -14,7 +14,8 @@ from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function, convert
-from tensorwright.codegen.ir import FunctionBuilder, Register, literal, register_dtype
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Register, literal, register_dtype
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.tensor.dtype import (
     BFLOAT16,

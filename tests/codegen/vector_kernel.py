@@ -12,7 +12,8 @@ from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.tensor.dtype import INT64, DType, dtype_of

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorwright.codegen.ir import FunctionBuilder, Register, memory_name
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Register, memory_name
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, DType
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tensorwright.codegen.ir import literal
 from tensorwright.codegen.rounding import trunc
 from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import literal
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT64
 
 

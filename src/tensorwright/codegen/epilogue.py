@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.flatten import FlatComputation, flatten
-from tensorwright.codegen.ir import Pointer, Register
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Computation, Variable, rename
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Atom, Dim, substitute

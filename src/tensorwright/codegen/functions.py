@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen import division, rounding, transcendental
 from tensorwright.codegen.convert import convert
-from tensorwright.codegen.ir import FunctionBuilder, Register, register_dtype
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.power import power
 from tensorwright.codegen.term import Term, maximum, minimum
+from tensorwright.codegen.values import Register, register_dtype
 from tensorwright.tensor.dtype import BOOL, DType
 
 __all__ = ["apply_function", "convert"]

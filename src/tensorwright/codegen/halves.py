@@ -5,12 +5,13 @@ LLVM would call functions of a run-time library, which generated code does not h
 
 from __future__ import annotations
 
-from tensorwright.codegen.ir import FunctionBuilder, Register
+from tensorwright.codegen.instructions import InstructionBuilder
 from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Register
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT16, INT32, DType
 
 
-def narrowed_bits(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
+def narrowed_bits(builder: InstructionBuilder, value: Register, dtype: DType) -> Register:
     """A float32 value rounded to float16 or bfloat16, as the int16 of the same representation."""
     term = Term(builder, value)
     bits = _bfloat16_bits(term) if dtype == BFLOAT16 else _float16_bits(term)
@@ -35,7 +36,7 @@ def _float16_bits(value: Term) -> Term:
     return sign | size.less(143 << 23).choose(finite, infinite)
 
 
-def widened_float16(builder: FunctionBuilder, bits: Register) -> Register:
+def widened_float16(builder: InstructionBuilder, bits: Register) -> Register:
     """The float32 value of the float16 whose representation the int16 has."""
     half = Term(builder, bits).converted("zext", INT32)
     size = half & 0x7FFF

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.interior import Range, inside, interior_of
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, rename, scalar_atoms, stride_along, walk
 from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute, tuning_value
 from tensorwright.tensor.dtype import BOOL, INT64, DType

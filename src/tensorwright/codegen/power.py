@@ -7,11 +7,11 @@ import re
 import struct
 
 from tensorwright.codegen.exponential import exp, exp_times_power_of_two
-from tensorwright.codegen.ir import Register
 from tensorwright.codegen.logarithm import log, split
 from tensorwright.codegen.polynomials import ATANH, LN2, THIRD
 from tensorwright.codegen.rounding import sqrt, trunc
 from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Register
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 
 

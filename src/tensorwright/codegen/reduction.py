@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tensorwright.codegen.ir import Register, literal
 from tensorwright.codegen.polynomials import REDUCTION
 from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT32, INT64
 
 FAR = 2.0**27 * math.pi / 2

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tensorwright.codegen.functions import apply_function, convert
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.instructions import Loop
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import (
     Apply,
     Constant,
@@ -104,6 +106,20 @@ class ScalarEmitter:
             yield
         finally:
             self._scopes.pop()
+
+    @contextmanager
+    def loop(
+        self, start: Register | int, stop: Register | int, step: int = 1, carried: Sequence[Register] = ()
+    ) -> Iterator[Loop]:
+        """A loop of the builder whose body is a scope."""
+        with self.builder.loop(start, stop, step, carried) as loop, self.scope():
+            yield loop
+
+    @contextmanager
+    def when(self, condition: Register) -> Iterator[None]:
+        """A conditional block of the builder that is a scope."""
+        with self.builder.when(condition), self.scope():
+            yield
 
     @contextmanager
     def in_lanes(self, lane: Lane | None) -> Iterator[None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FunctionBuilder, Register, literal, literals
+from tensorwright.codegen.instructions import InstructionBuilder
+from tensorwright.codegen.values import Register, literal, literals
 from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
 
 
@@ -17,7 +18,7 @@ class Term:
     methods give one rounding per operation. `>>` is arithmetic for signed and logical for unsigned integers.
     """
 
-    builder: FunctionBuilder
+    builder: InstructionBuilder
     register: Register
 
     @property
@@ -126,6 +127,10 @@ class Term:
 
     def at_least(self, other: Term | float) -> Term:
         return self._compare("ge", other)
+
+    def below(self, other: Term | float) -> Term:
+        """Less as an unsigned integer: whether a number lies in ``range(other)``."""
+        return self._with(self.builder.compare("ult", self.register, self._register(other)))
 
     def equals(self, other: Term | float) -> Term:
         predicate = "oeq" if self.dtype.is_float else "eq"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.ir import FunctionBuilder, Register
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Register
 
 _QUAD = 4
 

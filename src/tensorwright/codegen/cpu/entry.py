@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.codegen.cpu.team import entries, team_functions
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cpu import abi
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64, UINT8

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.ir import FunctionBuilder, Register
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Register
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, DType
 
 _SUMS = "{ float, float, float, float }"

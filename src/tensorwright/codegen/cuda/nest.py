@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Reduce, Scalar, Variable, scalar_atoms, walk
 from tensorwright.graph.functions import reduction_identity
 from tensorwright.tensor.dim import Dim, product, upper_bound

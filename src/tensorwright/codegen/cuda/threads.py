@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 
 Axis = Literal["x", "y", "z"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.tactic import NAME
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import INT64

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.flatten import FlatComputation, flatten
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.nest import Nest, NestEmitter, arrange
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region

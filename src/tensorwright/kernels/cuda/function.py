@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.nest import TeamEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
-from tensorwright.codegen.ir import Pointer, Register
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import NAME

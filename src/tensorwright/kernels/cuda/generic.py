@@ -8,7 +8,7 @@ from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_ap
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.flatten import FlatComputation, flatten
-from tensorwright.codegen.ir import Pointer
+from tensorwright.codegen.values import Pointer
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel

@@ -13,8 +13,9 @@ import numpy as np
 
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tune.cpu.peak import measured_peak

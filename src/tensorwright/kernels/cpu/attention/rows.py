@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.tensor.dim import Dim, expression

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.concatenation.plan import Blocks, ConcatenationPlan
 from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.spatial.plan import OutputRun

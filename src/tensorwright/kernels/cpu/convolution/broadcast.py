@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.tensor.dtype import FLOAT32, INT64

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory
@@ -158,10 +159,8 @@ class ChainEmitter:
 
     @contextmanager
     def _each(self, span: Span, step: int = 1) -> Iterator[Register]:
-        loop = self.builder.begin_loop(span.low, span.high, step)
-        with self._scopes():
+        with self.builder.loop(span.low, span.high, step) as loop, self._scopes():
             yield loop.index
-        self.builder.end_loop(loop)
 
     @contextmanager
     def _scopes(self) -> Iterator[None]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import packings

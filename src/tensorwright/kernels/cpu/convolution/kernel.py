@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from tensorwright.codegen.ir import Pointer, Register
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tensorwright.codegen.ir import Register
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Register
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes

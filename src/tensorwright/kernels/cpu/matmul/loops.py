@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.cut import Panel, RowTiles
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter

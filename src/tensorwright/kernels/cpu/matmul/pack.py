@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.transpose import transposed
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.matmul.cut import Panel
 from tensorwright.tensor.dtype import FLOAT32, INT64
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.left import LeftFactors, Rows
 from tensorwright.kernels.cpu.matmul.loops import LATENCY
@@ -126,7 +127,7 @@ class Strassen:
             piece, other, following = (
                 self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
             )
-            places = (sums.buffer(self._listed(ADDED_TO, number)), sums.buffer(self._listed(WRITTEN_TO, number)))
+            places = (sums.buffer(builder.entry(ADDED_TO, number)), sums.buffer(builder.entry(WRITTEN_TO, number)))
             tiles = Tiles(emitter, quarters, rows, vectors, left, places, following)
             formed = self._is_formed(number)
             label = builder.begin_if(formed)
@@ -142,7 +143,7 @@ class Strassen:
 
     def _piece(self, panel: Pointer, pieces: Sequence[Piece], product: Register, size: int) -> Pointer:
         builder = self.builder
-        return builder.offset(panel, builder.mul(self._listed(pieces, product), literal(size, INT64)), FLOAT32)
+        return builder.offset(panel, builder.mul(builder.entry(pieces, product), literal(size, INT64)), FLOAT32)
 
     def _is_formed(self, product: Register) -> Register:
         builder = self.builder
@@ -153,13 +154,6 @@ class Strassen:
         name = self.builder.fresh("p")
         self.builder.emit(f"{name} = select {condition.typed}, ptr {then.text}, ptr {otherwise.text}")
         return Pointer(name)
-
-    def _listed(self, entries: Sequence[int], product: Register) -> Register:
-        """The entry of a list for a product: the list is a number with four bits for each entry."""
-        builder = self.builder
-        digits = literal(sum(entry << 4 * place for place, entry in enumerate(entries)), INT64)
-        shifted = builder.binary("lshr", digits, builder.mul(product, literal(4, INT64)))
-        return builder.binary("and", shifted, literal(15, INT64))
 
 
 @dataclass(frozen=True)

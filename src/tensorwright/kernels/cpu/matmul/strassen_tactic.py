@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.grid import TALLEST_OF_UNKNOWN

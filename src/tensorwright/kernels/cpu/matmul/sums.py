@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.left import Rows
 from tensorwright.kernels.cpu.matmul.quarters import BOTTOM, CLEARED, TOP, Buffer, Quarters

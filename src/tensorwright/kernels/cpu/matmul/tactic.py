@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, literal
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, literal
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles

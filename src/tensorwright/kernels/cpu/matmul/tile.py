@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 LINE_BYTES = 64

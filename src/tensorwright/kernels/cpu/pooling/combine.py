@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
-from tensorwright.codegen.ir import FunctionBuilder, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import FLOAT32
 
 Step = Callable[[Register, Register], Register]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
-from tensorwright.codegen.ir import Pointer, Register, literal, literals
 from tensorwright.codegen.scalar import lane_mask
+from tensorwright.codegen.values import Pointer, Register, literal, literals
 from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.pooling.plan import meets_no_padding
 from tensorwright.kernels.cpu.pooling.tile import Key, PoolingTile, inverse

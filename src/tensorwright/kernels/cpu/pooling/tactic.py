@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.function import argument_emitter, signature

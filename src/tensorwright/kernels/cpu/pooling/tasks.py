@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import Pointer, Register
 from tensorwright.codegen.scalar import Lane, lane_mask
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.pooling.combine import Combiner
 from tensorwright.kernels.cpu.pooling.line import LineTile

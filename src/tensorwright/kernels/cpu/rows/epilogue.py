@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.flatten import collapse_leading
-from tensorwright.codegen.ir import Pointer, Register
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Dim, expression, product

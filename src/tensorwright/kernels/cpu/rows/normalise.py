@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.tensor.dtype import FLOAT32, INT64
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.functions import apply_function
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.tensor.dtype import FLOAT32
 
 

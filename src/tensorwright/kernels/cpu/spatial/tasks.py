@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tensorwright.codegen.epilogue import Epilogue
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.spatial.plan import OutputRun, Plan
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
@@ -205,7 +206,5 @@ class TaskEmitter:
         if span.low.is_literal and span.high.is_literal and int(span.high.text) - int(span.low.text) == 1:
             yield span.low
             return
-        loop = self.builder.begin_loop(span.low, span.high)
-        with self.emitter.scope():
+        with self.emitter.loop(span.low, span.high) as loop:
             yield loop.index
-        self.builder.end_loop(loop)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.spatial.tiling import Run
 from tensorwright.tensor.dim import Dim

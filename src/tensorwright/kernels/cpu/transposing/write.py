@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.transpose import transposed
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable, rename
 from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.transposing.plan import Axis, TransposingPlan, Turned

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tensorwright.codegen.epilogue import Epilogue
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
@@ -69,25 +70,11 @@ class WinogradCode:
         return self.builder.offset(base, elements, FLOAT32)
 
     @contextmanager
-    def _each(self, low: Register, high: Register, step: int = 1) -> Iterator[Register]:
-        loop = self.builder.begin_loop(low, high, step)
-        with self.emitter.scope():
-            yield loop.index
-        self.builder.end_loop(loop)
-
-    @contextmanager
-    def _if(self, condition: Register) -> Iterator[None]:
-        label = self.builder.begin_if(condition)
-        with self.emitter.scope():
-            yield
-        self.builder.end_if(label)
-
-    @contextmanager
     def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:
         """What runs only for the tiles of one run."""
         if len(runs) == 1:
             yield
             return
         distance = self.builder.sub(index, literal(run.first, INT64))
-        with self._if(self.builder.compare("ult", distance, literal(run.count, INT64))):
+        with self.emitter.when(self.builder.compare("ult", distance, literal(run.count, INT64))):
             yield

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.winograd.code import Places, WinogradCode
 from tensorwright.kernels.cpu.winograd.phases import Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun
@@ -18,7 +18,8 @@ class InputEmitter(WinogradCode):
     """Writes the loop over a block's tiles."""
 
     def _transform_inputs(self, image: Register, start: Register, count: Register) -> None:
-        with self._each(literal(0, INT64), count) as tile:
+        with self.emitter.loop(0, count) as loop:
+            tile = loop.index
             row, column = self.builder.divided(self.builder.add(start, tile), self.plan.tiles_across)
             x = self._moved(self.x, self.builder.scaled(image, self.memory.image))
             target = self._tile_places(self.workspace, tile, row)
@@ -61,7 +62,8 @@ class InputEmitter(WinogradCode):
         ):
             moved = self._moved(x, self.builder.scaled(index, size * axis.stride * step))
             x = builder.offset(moved, -axis.before * step, FLOAT32)
-        with self._each(literal(0, INT64), literal(plan.channel_blocks, INT64)) as block:
+        with self.emitter.loop(0, plan.channel_blocks) as loop:
+            block = loop.index
             source = builder.opaque(self._moved(x, self.builder.scaled(block, memory.channel)))
             distance = self.builder.scaled(block, plan.cut.tiles * plan.lanes)
             places = target.moved(lambda place: self._moved(place, distance))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tensorwright.codegen.ir import FunctionBuilder, Pointer, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.tactic import Array
@@ -71,19 +72,17 @@ class Patch:
         zeros = literal(0.0, FLOAT32, self.lanes)
         starts = range(0, self.columns, self.lanes)
         inside = [self._inside(builder, builder.add(column, literal(start, INT64)), width) for start in starts]
-        loop = builder.begin_loop(literal(0, INT64), literal(self.rows, INT64), at_least_once=True)
-        line = builder.add(row, loop.index)
-        known = builder.compare("ult", line, literal(height, INT64))
-        masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
-        line = builder.add(builder.mul(line, literal(width, INT64)), column)
-        source = builder.offset(image, line, FLOAT32)
-        place = builder.offset(target, builder.mul(loop.index, literal(self.memory.spatial[0], INT64)), FLOAT32)
-        for channel in range(self.channels):
-            for start, mask in zip(starts, masks, strict=True):
-                here = builder.offset(source, channel * memory.channel + start, FLOAT32)
-                there = builder.offset(place, channel * self.memory.channel + start, FLOAT32)
-                builder.store(builder.masked_load(here, mask, zeros, FLOAT32), there, FLOAT32)
-        builder.end_loop(loop)
+        with builder.loop(0, self.rows, at_least_once=True) as loop:
+            line = builder.add(row, loop.index)
+            known = builder.compare("ult", line, literal(height, INT64))
+            masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
+            source = builder.offset(image, builder.add(builder.scaled(line, width), column), FLOAT32)
+            place = builder.offset(target, builder.scaled(loop.index, self.memory.spatial[0]), FLOAT32)
+            for channel in range(self.channels):
+                for start, mask in zip(starts, masks, strict=True):
+                    here = builder.offset(source, channel * memory.channel + start, FLOAT32)
+                    there = builder.offset(place, channel * self.memory.channel + start, FLOAT32)
+                    builder.store(builder.masked_load(here, mask, zeros, FLOAT32), there, FLOAT32)
 
     def _inside(self, builder: FunctionBuilder, start: Register, extent: int) -> Register:
         numbers = builder.add(builder.lane_numbers(self.lanes), builder.splat(start, self.lanes))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
 from tensorwright.kernels.cpu.winograd.code import WinogradCode
+from tensorwright.kernels.cpu.winograd.tiles import TileAxis
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
 ROUND = 4
@@ -33,9 +35,8 @@ class ProductEmitter(WinogradCode):
         size = plan.problem.channels * plan.cut.blocks * plan.lanes
         weights = self._moved(self.weights, self.builder.scaled(split, plan.units * plan.groups * size))
         products = self.products
-        points = builder.begin_loop(literal(0, INT64), literal(plan.points, INT64), 1, [literal(0, INT64)])
-        unit = points.carried[0]
-        with self.emitter.scope():
+        with self.emitter.loop(0, plan.points, carried=[literal(0, INT64)]) as points:
+            (unit,) = points.carried
             phases = self._phases(points.index)
             inputs = self._moved(self.workspace, self.builder.scaled(unit, plan.input_step))
             results = self._moved(products, self.builder.scaled(points.index, plan.product_step))
@@ -43,25 +44,19 @@ class ProductEmitter(WinogradCode):
             if plan.is_short:
                 count = self._tiles(points.index)
                 for number in plan.tile_counts:
-                    with self._if(builder.compare("eq", count, literal(number, INT64))):
+                    with self.emitter.when(builder.compare("eq", count, literal(number, INT64))):
                         self._multiply_groups(inputs, own, results, phases, number, literal(number, INT64))
             else:
                 self._multiply_groups(inputs, own, results, phases, plan.cut.tiles, count)
-        builder.end_loop(points, [builder.add(unit, phases)])
+            points.following = [builder.add(unit, phases)]
 
     def _tiles(self, point: Register) -> Register:
         """How many tiles have a point."""
-        builder, plan = self.builder, self.plan
-        row, column = self.builder.divided(point, plan.width.points)
-        counts = []
-        for index, count, axis, last in (
-            (row, plan.tiles_down, plan.height, plan.last_row),
-            (column, plan.tiles_across, plan.width, plan.last_column),
-        ):
-            lacking = builder.sub(index, literal(last.points - 1, INT64))
-            lacks = builder.compare("ult", lacking, literal(axis.points - last.points, INT64))
-            counts.append(builder.select(lacks, literal(count - 1, INT64), literal(count, INT64)))
-        return builder.mul(*counts)
+        plan = self.plan
+        row, column = self._split(point)
+        down = _count_of_tiles(row, plan.tiles_down, plan.height, plan.last_row)
+        across = _count_of_tiles(column, plan.tiles_across, plan.width, plan.last_column)
+        return (down * across).register
 
     def _multiply_groups(
         self, inputs: Pointer, weights: Pointer, results: Pointer, phases: Register, most: int, count: Register
@@ -69,23 +64,22 @@ class ProductEmitter(WinogradCode):
         """One point's products: `count` tiles, at most `most`, and all groups of output blocks."""
         builder, cut, lanes = self.builder, self.plan.cut, self.plan.lanes
         size = self.plan.problem.channels * cut.blocks * lanes
-        with self._each(literal(0, INT64), literal(self.plan.groups, INT64)) as group:
-            factors = self._moved(weights, self.builder.scaled(builder.mul(group, phases), size))
-            target = self._moved(results, self.builder.scaled(group, cut.blocks * cut.tiles * lanes))
+        with self.emitter.loop(0, self.plan.groups) as group:
+            factors = self._moved(weights, self.builder.scaled(builder.mul(group.index, phases), size))
+            target = self._moved(results, self.builder.scaled(group.index, cut.blocks * cut.tiles * lanes))
             self._multiply_tiles(inputs, factors, target, phases, most, count)
 
     def _phases(self, point: Register) -> Register:
         """How many phases have something at a point."""
-        builder, (height, width) = self.builder, (self.plan.height, self.plan.width)
         if self.plan.units == self.plan.points:
             return literal(1, INT64)
-        row, column = self.builder.divided(point, width.points)
-        counts = []
-        for axis, index in ((height, row), (width, column)):
-            common, last = (literal(axis.phases(number), INT64) for number in (0, axis.points - 1))
-            is_last = builder.compare("eq", index, literal(axis.points - 1, INT64))
-            counts.append(common if common == last else builder.select(is_last, last, common))
-        return builder.mul(*counts)
+        row, column = self._split(point)
+        return (_count_of_phases(row, self.plan.height) * _count_of_phases(column, self.plan.width)).register
+
+    def _split(self, point: Register) -> tuple[Term, Term]:
+        """Row and column of a point."""
+        row, column = self.builder.divided(point, self.plan.width.points)
+        return Term(self.builder, row), Term(self.builder, column)
 
     def _multiply_tiles(
         self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, most: int, count: Register
@@ -99,9 +93,9 @@ class ProductEmitter(WinogradCode):
         for pixels, times in sizes:
             stop = first + pixels * times
             limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
-            with self._each(literal(first, INT64), limit, pixels) as tile:
-                shift = self.builder.scaled(tile, self.plan.lanes)
-                turn, _ = self.builder.divided(builder.sub(tile, literal(first - before * pixels, INT64)), pixels)
+            with self.emitter.loop(first, limit, pixels) as tile:
+                shift = self.builder.scaled(tile.index, self.plan.lanes)
+                turn, _ = self.builder.divided(builder.sub(tile.index, literal(first - before * pixels, INT64)), pixels)
                 ahead = Ahead(builder.add(group, self.builder.scaled(turn, lines * LINE)), lines)
                 self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
             first, before = stop, before + times
@@ -111,15 +105,16 @@ class ProductEmitter(WinogradCode):
     ) -> None:
         """The sums over phases and channels for so many tiles and a group of output blocks."""
         builder, plan = self.builder, self.plan
-        sums = [literal(0.0, FLOAT32, plan.lanes)] * (pixels * plan.cut.blocks)
+        sums: Sequence[Register] = [literal(0.0, FLOAT32, plan.lanes)] * (pixels * plan.cut.blocks)
         if phases.is_literal:
             sums = self._phase(inputs, factors, sums, pixels, ahead)
         else:
-            loop = builder.begin_loop(literal(0, INT64), phases, 1, sums, at_least_once=True)
-            size = plan.problem.channels * plan.cut.blocks * plan.lanes
-            inputs = self._moved(inputs, self.builder.scaled(loop.index, plan.input_step))
-            factors = self._moved(factors, self.builder.scaled(loop.index, size))
-            sums = builder.end_loop(loop, self._phase(inputs, factors, loop.carried, pixels, ahead))
+            with builder.loop(0, phases, carried=sums, at_least_once=True) as loop:
+                size = plan.problem.channels * plan.cut.blocks * plan.lanes
+                inputs = self._moved(inputs, self.builder.scaled(loop.index, plan.input_step))
+                factors = self._moved(factors, self.builder.scaled(loop.index, size))
+                loop.following = self._phase(inputs, factors, loop.carried, pixels, ahead)
+            sums = loop.final
         for block in range(plan.cut.blocks):
             for pixel in range(pixels):
                 place = builder.offset(target, (block * plan.cut.tiles + pixel) * plan.lanes, FLOAT32)
@@ -127,14 +122,14 @@ class ProductEmitter(WinogradCode):
 
     def _phase(
         self, inputs: Pointer, factors: Pointer, sums: Sequence[Register], pixels: int, ahead: Ahead
-    ) -> list[Register]:
+    ) -> Sequence[Register]:
         """The sums over the channels of one phase, added to `sums`."""
-        builder, channels = self.builder, self.plan.problem.channels
+        channels = self.plan.problem.channels
         whole = channels - channels % ROUND
-        loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64), ROUND, sums, at_least_once=True)
-        self._prefetch(factors, loop.index, ahead)
-        after = self._round(inputs, factors, loop.index, ROUND, loop.carried, pixels)
-        added = builder.end_loop(loop, after)
+        with self.builder.loop(0, whole, ROUND, sums, at_least_once=True) as loop:
+            self._prefetch(factors, loop.index, ahead)
+            loop.following = self._round(inputs, factors, loop.index, ROUND, loop.carried, pixels)
+        added = loop.final
         if channels > whole:
             added = self._round(inputs, factors, literal(whole, INT64), channels - whole, added, pixels)
         return added
@@ -172,3 +167,17 @@ class ProductEmitter(WinogradCode):
                     key = pixel * blocks + block
                     result[key] = builder.fma(weights[block], splat, result[key])
         return result
+
+
+def _count_of_tiles(index: Term, count: int, axis: TileAxis, last: TileAxis) -> Term:
+    """How many tiles along an axis have the points of an index: the last one may lack some that the others have."""
+    is_lacking = (index - (last.points - 1)).below(axis.points - last.points)
+    return is_lacking.choose(index.constant(count - 1), count)
+
+
+def _count_of_phases(index: Term, axis: TileAxis) -> Term:
+    """How many phases along an axis have the points of an index."""
+    common, last = axis.phases(0), axis.phases(axis.points - 1)
+    if common == last:
+        return index.constant(common)
+    return index.equals(axis.points - 1).choose(index.constant(last), common)

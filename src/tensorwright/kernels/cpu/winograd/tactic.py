@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, Pointer, Register
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs

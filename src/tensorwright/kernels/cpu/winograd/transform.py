@@ -18,7 +18,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.ir import FunctionBuilder, Register, literal
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import FLOAT32
 
 Value = Register | None

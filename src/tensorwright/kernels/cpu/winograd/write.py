@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from tensorwright.codegen.ir import Register, literal
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.values import Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.winograd.code import Places
 from tensorwright.kernels.cpu.winograd.input import InputEmitter
@@ -30,18 +30,17 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
 
     def run(self, begin: Register, end: Register) -> None:
         builder, plan = self.builder, self.plan
-        loop = builder.begin_loop(begin, end, 1, [literal(-1, INT64)])
-        with self.emitter.scope():
+        with self.emitter.loop(begin, end, carried=[literal(-1, INT64)]) as loop:
             item, split = self.builder.divided(loop.index, plan.cut.splits)
             image, block = self.builder.divided(item, plan.tile_blocks)
             start = self.builder.scaled(block, plan.cut.tiles)
             rest = builder.sub(literal(plan.tiles, INT64), start)
             count = builder.intrinsic("smin", (rest, literal(plan.cut.tiles, INT64)))
-            with self._if(builder.compare("ne", item, loop.carried[0])):
+            with self.emitter.when(builder.compare("ne", item, loop.carried[0])):
                 self._transform_inputs(image, start, count)
             self._multiply(split, count)
             self._transform_outputs(image, split, start, count)
-        builder.end_loop(loop, [item])
+            loop.following = [item]
 
     # ---- output
 
@@ -52,7 +51,8 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         blocks = builder.intrinsic("smin", (rest, literal(plan.split_blocks, INT64)))
         rows, columns = _by_outputs(plan.rows), _by_outputs(plan.columns)
         products = self.products
-        with self._each(literal(0, INT64), blocks) as block, self._each(literal(0, INT64), count) as tile:
+        with self.emitter.loop(0, blocks) as outer, self.emitter.loop(0, count) as inner:
+            block, tile = outer.index, inner.index
             row, column = self.builder.divided(builder.add(start, tile), plan.tiles_across)
             source = self._moved(products, self.builder.scaled(block, plan.cut.tiles * plan.lanes))
             sources = self._tile_places(source, tile, row)

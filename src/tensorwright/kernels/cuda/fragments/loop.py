@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
-from tensorwright.codegen.ir import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
 from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words

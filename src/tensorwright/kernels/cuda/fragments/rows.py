@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.threads import ThreadBuilder
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.fragments.problem import GROUP, PIECE, Problem
 from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
 

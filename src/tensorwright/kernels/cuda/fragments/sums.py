@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
-from tensorwright.codegen.ir import Register, literal
+from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.tensor.dtype import FLOAT32, INT32
 

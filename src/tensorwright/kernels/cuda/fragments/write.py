@@ -8,8 +8,8 @@ from tensorwright.codegen.cuda.nest import TeamEmitter
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
-from tensorwright.codegen.ir import Pointer, Register, literal
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
