@@ -128,6 +128,9 @@ class SwitchedToolchain:
         steps = tuple(replace(step, call=replace(step.call, free=0)) for step in program.steps)
         return replace(program, steps=steps)
 
+    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
+        self.tools.check(program, symbols, compiler)
+
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
         objects = {name: compiler.compile(name, kernel.code) for name, kernel in kernels.items()}
