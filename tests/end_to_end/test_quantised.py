@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ RUNS = 30
 def quantised(tmp_path: Path, rng: np.random.Generator) -> Path:
     """A perceptron of four layers, its products in 8-bit integers."""
     lines, arrays = [], []
-    for layer, (inner, outer) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+    for layer, (inner, outer) in enumerate(pairwise(WIDTHS)):
         weights = (rng.standard_normal((inner, outer)) / np.sqrt(inner)).astype(np.float32)
         arrays.append(numpy_helper.from_array(weights, f"w{layer}"))
         lines.append(f"m{layer} = MatMul(a{layer}, w{layer}) a{layer + 1} = Relu(m{layer})")

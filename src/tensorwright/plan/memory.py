@@ -27,7 +27,7 @@ def require_memory(memory: Memory, steps: Sequence[PlanStep]) -> None:
 
     Slices of arena and weights lie within them at the largest sizes, by interval arithmetic. Slices of bindings are
     exactly as large as the binding's type says: as expressions, or else where every symbol has its smallest or largest
-    value. Inputs are not written, outputs are.
+    value. Inputs are not written, outputs that have elements are.
 
     Raises:
         Refusal: it says which step touches what.
@@ -45,7 +45,7 @@ def require_memory(memory: Memory, steps: Sequence[PlanStep]) -> None:
                     _require_slice(memory, sizes, part, f"steps[{number}].{name}", writes=writes)
         written.update(part.place for part in step.writes if part.base == "binding")
     for number, binding in enumerate(memory.bindings):
-        if binding.mode == "output" and number not in written:
+        if binding.mode == "output" and number not in written and not binding.type.is_empty:
             raise Refusal(f"bindings[{number}]: expected that some step writes the output '{binding.name}', none does")
 
 
