@@ -26,6 +26,8 @@ def apply_function(builder: FunctionBuilder, function: str, operands: Sequence[R
     terms = [Term(builder, builder.splat(operand, lanes)) for operand in operands]
     if function == "cast":
         return convert(builder, terms[0].register, dtype)
+    if function == "bits":
+        return builder.bitcast(terms[0].register, dtype)
     if function == "select":
         condition, then, otherwise = terms
         return condition.choose(then, otherwise).register

@@ -59,6 +59,8 @@ class _Interpreter:
                 return self.load(node)
             case Apply(function="cast", operands=(operand,), dtype=dtype):
                 return self.scalar(operand).astype(dtype.numpy)
+            case Apply(function="bits", operands=(operand,), dtype=dtype):
+                return self.scalar(operand).astype(operand.dtype.numpy).view(dtype.numpy)
             case Apply(function=function, operands=operands, dtype=dtype):
                 with np.errstate(all="ignore"):
                     result = FUNCTIONS[function](*(self.scalar(operand) for operand in operands))

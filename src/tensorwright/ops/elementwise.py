@@ -112,6 +112,27 @@ class Cast(Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
+class BitCast(Elementwise):
+    """The bits of numbers of 4 or 8 bytes, read as another type of that size."""
+
+    source: DType
+    dtype: DType
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        found, sizes = inputs[0].dtype, (self.source.size, self.dtype.size)
+        expect(found == self.source, self, f"expected {self.source}, found {found}")
+        expect(sizes in ((4, 4), (8, 8)), self, f"expected types of 4 or of 8 bytes, found {self.source}, {self.dtype}")
+        return TensorType(self.dtype, inputs[0].shape)
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.ascontiguousarray(inputs[0], self.source.numpy).reshape(inputs[0].shape).view(self.dtype.numpy)
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        return Apply("bits", tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class Identity(Elementwise):
     """``y = x``; with different layouts at its ends it is a reorder."""
 

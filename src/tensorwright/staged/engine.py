@@ -248,7 +248,7 @@ class StagedEngine:
         part, position = stage.part, stage.part.after
         outputs: Mapping[str, Known] = {}
         if stage.engine is not None:
-            outputs = stage.engine({feed.binding: _contiguous(feed.value(known)) for feed in part.feeds})
+            outputs = stage.engine({feed.binding: feed.array(known) for feed in part.feeds})
         found: dict[str, Known] = {**known, **part.known_from(outputs, known)}
         for node in part.hosted:
             missing = {name: self._model.constant(name, position) for name in node.inputs if name not in found}
@@ -319,7 +319,3 @@ def _contents(known: Mapping[str, Known], names: Iterable[str]) -> Key:
 def _fits(variant: Variant, known: Mapping[str, Known]) -> bool:
     same = all(_content(known[name]) == content for name, content in variant.literals.items())
     return same and matches(variant.forms, known)
-
-
-def _contiguous(value: Known) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(value).reshape(np.shape(value))  # type: ignore[arg-type]

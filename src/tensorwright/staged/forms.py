@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorwright.importers.onnx.parts import Form, form_of
+from tensorwright.importers.onnx.parts import Form, NarrowType, form_of
 from tensorwright.runtime.bindings import bare_symbol
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.type import TensorType
@@ -53,7 +53,8 @@ def _match(form: Form, known: Known, values: dict[str, int]) -> bool:
         return all(_match(item, value, values) for item, value in zip(form, known, strict=True))
     if not isinstance(form, TensorType):
         return form_of(known) == form
-    if not isinstance(known, np.ndarray) or known.dtype != form.dtype.numpy or known.ndim != form.rank:
+    dtype = form.small if isinstance(form, NarrowType) else form.dtype.numpy
+    if not isinstance(known, np.ndarray) or known.dtype != dtype or known.ndim != form.rank:
         return False
     return all(_match_dim(dim, extent, values) for dim, extent in zip(form.shape, known.shape, strict=True))
 
@@ -71,7 +72,7 @@ def _outline(forms: Mapping[str, Form]) -> object:
     def of(form: Form) -> object:
         if isinstance(form, tuple):
             return tuple(of(item) for item in form)
-        return (form.dtype, form.rank) if isinstance(form, TensorType) else form
+        return (replace(form, shape=()), form.rank) if isinstance(form, TensorType) else form
 
     return [(name, of(form)) for name, form in forms.items()]
 
@@ -102,4 +103,4 @@ def _replaced(form: Form, dims: Iterator[Dim]) -> Form:
         return tuple(_replaced(item, dims) for item in form)
     if not isinstance(form, TensorType):
         return form
-    return TensorType(form.dtype, tuple(next(dims) for _ in form.shape))
+    return replace(form, shape=tuple(next(dims) for _ in form.shape))

@@ -89,6 +89,9 @@ class NumpyCode:
                 return self._load(node, scope)
             case Apply(function="cast", operands=(operand,), dtype=dtype):
                 return self._named(f"{self.scalar(operand, scope)}.astype({dtype_text(dtype)})")
+            case Apply(function="bits", operands=(operand,), dtype=dtype):
+                source = f"{self.scalar(operand, scope)}.astype({dtype_text(operand.dtype)})"
+                return self._named(f"{source}.view({dtype_text(dtype)})")
             case Apply(function=function, operands=operands, dtype=dtype):
                 arguments = ", ".join(self.scalar(operand, scope) for operand in operands)
                 return self._named(f"np.asarray({_function(function)}({arguments})).astype({dtype_text(dtype)})")

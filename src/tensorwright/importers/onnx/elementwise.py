@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import reduce
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.onnx.narrow import Narrow, narrowed, small_type
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
+from tensorwright.ops.elementwise import BitCast as BitCastOp
 from tensorwright.tensor.dtype import BOOL, FLOAT64
 
 
@@ -233,16 +235,28 @@ def Identity(node: Node, x: Value) -> Value:
     return x
 
 
-def Cast(node: Node, x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
-    return node.cast(x, dtype_from(to, "attribute to"))
+def Cast(node: Node, x: Value | Narrow, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value | Narrow:
+    wide, small = x.value if isinstance(x, Narrow) else x, small_type(to)
+    if small is not None:
+        return narrowed(node, wide, small, bool(saturate))
+    return node.cast(wide, dtype_from(to, "attribute to"))
 
 
-def CastLike(node: Node, x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
-    return node.cast(x, like.type.dtype)
+def CastLike(
+    node: Node, x: Value | Narrow, like: Value | Narrow, *, saturate: int = 1, round_mode: str = "up"
+) -> Value | Narrow:
+    wide = x.value if isinstance(x, Narrow) else x
+    if isinstance(like, Narrow):
+        return narrowed(node, wide, like.dtype, bool(saturate))
+    return node.cast(wide, like.type.dtype)
 
 
 def BitCast(node: Node, x: Value, *, to: int) -> Value:
-    dtype = dtype_from(to, "attribute to")
-    if dtype == x.type.dtype:
-        return x
+    dtype, source = dtype_from(to, "attribute to"), x.type.dtype
+    if dtype.size != source.size:
+        node.fail(f"{source} and {dtype} are not of one size")
+    if dtype == source or (not dtype.is_float and not source.is_float and dtype != BOOL):
+        return node.cast(x, dtype)
+    if dtype.size >= 4:
+        return node.apply(BitCastOp(source, dtype), x)
     return node.constant(node.data(x, "the input of BitCast").view(dtype.numpy))

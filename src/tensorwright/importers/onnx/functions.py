@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, helper
 
+from tensorwright.importers.onnx.narrow import Narrow
 from tensorwright.importers.onnx.node import Term
 
 
@@ -73,6 +74,7 @@ def _type_of(term: Term) -> TypeProto:
         return helper.make_sequence_type_proto(_type_of(term[0]) if term else helper.make_tensor_type_proto(1, None))
     if term is None:
         return TypeProto()
-    element_type = helper.np_dtype_to_tensor_dtype(term.type.dtype.numpy)
-    dims = [dim if isinstance(dim, int) else str(dim) for dim in term.type.shape]
+    value, dtype = (term.value, term.dtype) if isinstance(term, Narrow) else (term, term.type.dtype.numpy)
+    element_type = helper.np_dtype_to_tensor_dtype(dtype)
+    dims = [dim if isinstance(dim, int) else str(dim) for dim in value.type.shape]
     return helper.make_tensor_type_proto(element_type, dims)

@@ -26,7 +26,7 @@ BITS = (2, 4, 8)
 
 
 def QuantizeLinear(node: Node, x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1) -> Value:
-    return quantization.QuantizeLinear(node, x, scale, zero, axis=axis)
+    return quantization.quantised(node, x, scale, zero, axis=axis)
 
 
 def DequantizeLinear(node: Node, x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1) -> Value:
@@ -247,7 +247,7 @@ def _real(node: Node, x: Value, scale: Value, zero: Value | None = None) -> Valu
 def _steps(node: Node, x: Value, scale: Value, zero: Value | None, like: Value) -> Value:
     """The tensor in steps of one scale, of the type of another one."""
     given = node.constant(0, like.type.dtype) if zero is None else _scalar(node, zero)
-    return quantization.QuantizeLinear(node, x, _scalar(node, scale), given)
+    return quantization.quantised(node, x, _scalar(node, scale), given)
 
 
 def _channels_first(node: Node, x: Value, channels_last: int, pool: Callable[[Node, Value], Value]) -> Value:

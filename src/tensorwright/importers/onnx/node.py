@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.composer import Composer
+from tensorwright.importers.onnx.narrow import Narrow
 
 if TYPE_CHECKING:
     from onnx import GraphProto
 
-Term = Value | tuple["Term", ...] | None
-"""What a name of the model stands for: a tensor, a sequence of tensors, or an absent optional."""
+Term = Value | Narrow | tuple["Term", ...] | None
+"""What a name of the model stands for: a tensor (one of a small type for operators that know these), a sequence of
+tensors, or an absent optional."""
 
 
 @dataclass(frozen=True, eq=False)

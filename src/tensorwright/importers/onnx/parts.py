@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto, ValueInfoProto, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
@@ -20,14 +21,17 @@ from tensorwright.importers.contents import contents_of
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.host import HostNode, Known, host_node
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
+from tensorwright.importers.onnx.narrow import HELD, Narrow, SmallType
 from tensorwright.importers.onnx.node import Term
 from tensorwright.importers.onnx.read import read_model
-from tensorwright.importers.onnx.scope import Absent, Meaning, Rows, Widened, node_names
+from tensorwright.importers.onnx.scope import Absent, Meaning, Rows, node_names
 from tensorwright.importers.onnx.translate import Refusal, Translator
 from tensorwright.tensor.dim import Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
+
+Array = npt.NDArray[np.generic]
 
 LARGEST_OPERAND = 64
 """A part is translated for the values of an operand with at most so many elements; with more, the node that asks for
@@ -39,6 +43,13 @@ class Opaque:
     """What no kernel can take, such as strings."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class NarrowType(TensorType):
+    """The type of a tensor of a small type, as it is held. small: its own type."""
+
+    small: SmallType
 
 
 Form = TensorType | tuple["Form", ...] | Opaque | None
@@ -54,6 +65,8 @@ def form_of(known: Known) -> Form:
         return tuple(form_of(item) for item in known)
     if not isinstance(known, np.ndarray):
         return Opaque(f"a {type(known).__name__} is no tensor")
+    if known.dtype.name in HELD:
+        return NarrowType(HELD[known.dtype.name], known.shape, known.dtype)
     try:
         return TensorType(dtype_of(known.dtype), known.shape)
     except NetworkError:
@@ -75,13 +88,15 @@ class Feed:
     binding: str
     name: str
     path: tuple[int, ...]
+    type: TensorType
 
-    def value(self, known: Mapping[str, Known]) -> Known:
+    def array(self, known: Mapping[str, Known]) -> Array:
+        """The tensor as the graph takes it."""
         found = known[self.name]
         for index in self.path:
             assert isinstance(found, list)
             found = found[index]
-        return found
+        return np.ascontiguousarray(found, self.type.dtype.numpy).reshape(np.shape(found))  # type: ignore[arg-type]
 
 
 NOTHING = Graph((), ())
@@ -109,7 +124,7 @@ class Part:
     def known_from(self, outputs: Mapping[str, Known], known: Mapping[str, Known]) -> dict[str, Known]:
         """All results, from the outputs of the graph and what was known before."""
         arrays: dict[Value, Known] = {value: outputs[name] for name, value in self.graph.outputs}
-        arrays |= {value: feed.value(known) for feed, (_, value) in zip(self.feeds, self.graph.inputs, strict=True)}
+        arrays |= {value: feed.array(known) for feed, (_, value) in zip(self.feeds, self.graph.inputs, strict=True)}
         return {name: _result(term, arrays) for name, term in self.results.items()}
 
 
@@ -162,7 +177,7 @@ class PartialModel:
             ImportFailure: there is no such name.
         """
         term = position.constants.get(name, self._constants.get(name, Absent()))
-        if not isinstance(term, Absent | Widened | Rows):
+        if not isinstance(term, Absent | Rows):
             return _resolved(term, {})
         stored = next((tensor for tensor in self._model.graph.initializer if tensor.name == name), None)
         if stored is None:
@@ -282,15 +297,20 @@ def _meaning(name: str, form: Form, entries: dict[Value, Feed], path: tuple[int,
     if isinstance(form, tuple):
         return _sequence([_meaning(name, item, entries, (*path, number)) for number, item in enumerate(form)])
     binding = name + "".join(f"[{number}]" for number in path)
-    value = input_value(binding, form)
-    entries[value] = Feed(binding, name, path)
-    return value
+    value = input_value(binding, TensorType(form.dtype, form.shape))
+    entries[value] = Feed(binding, name, path, value.type)
+    return Narrow(value, form.small) if isinstance(form, NarrowType) else value
 
 
 def _literal(name: str, known: Known) -> Meaning:
     if isinstance(known, list):
         return _sequence([_literal(name, item) for item in known])
-    return None if known is None else constant_value(weights_of(known), name)  # type: ignore[arg-type]
+    if known is None:
+        return None
+    array = np.asarray(known)
+    if array.dtype.name in HELD:
+        return Narrow(constant_value(weights_of(array.astype(HELD[array.dtype.name].numpy)), name), array.dtype)
+    return constant_value(weights_of(array), name)
 
 
 def _sequence(items: Sequence[Meaning]) -> Meaning:
@@ -327,6 +347,8 @@ def _stated(values: Iterable[Value]) -> set[Symbol]:
 def _placed(term: Term | Rows, place: str = "") -> Iterator[tuple[str, Value]]:
     if isinstance(term, Value):
         yield place, term
+    elif isinstance(term, Narrow):
+        yield place, term.value
     elif isinstance(term, Rows):
         yield from ((place, term.value), (f"{place}?", term.kept))
     elif isinstance(term, tuple):
@@ -335,13 +357,13 @@ def _placed(term: Term | Rows, place: str = "") -> Iterator[tuple[str, Value]]:
 
 
 def _values(term: Meaning) -> Iterator[Value]:
-    if not isinstance(term, Absent | Widened):
+    if not isinstance(term, Absent):
         yield from (value for _, value in _placed(term))
 
 
 def _term(meaning: Meaning) -> Term:
     assert not isinstance(meaning, Absent | Rows)
-    return meaning.value if isinstance(meaning, Widened) else meaning
+    return meaning
 
 
 def _sources(value: Value, made: set[Value]) -> Iterator[Value]:
@@ -375,4 +397,6 @@ def _resolved(term: Term, arrays: Mapping[Value, Known]) -> Known:
         return None
     if isinstance(term, tuple):
         return [_resolved(item, arrays) for item in term]
+    if isinstance(term, Narrow):
+        return np.asarray(_resolved(term.value, arrays)).astype(term.dtype)
     return arrays[term] if term in arrays else weights_in(term).array

@@ -5,23 +5,26 @@ from __future__ import annotations
 from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.convolution import Conv, Ints
 from tensorwright.importers.onnx.matmul import MatMul
+from tensorwright.importers.onnx.narrow import Narrow, clipped, narrowed, small_type
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.ops.activation import Clip
+from tensorwright.ops.narrow import SMALL_FLOATS
 from tensorwright.tensor.dim import ceil_divide
 from tensorwright.tensor.dtype import FLOAT32, INT32, UINT8, DType
 
 
 def DequantizeLinear(
     node: Node,
-    x: Value,
-    scale: Value,
-    zero: Value | None = None,
+    x: Value | Narrow,
+    scale: Value | Narrow,
+    zero: Value | Narrow | None = None,
     *,
     axis: int = 1,
     block_size: int = 0,
     output_dtype: int = 0,
 ) -> Value:
+    x, scale, zero = _held(x), _held(scale), None if zero is None else _held(zero)
     dtype = dtype_from(output_dtype, "output_dtype") if output_dtype else scale.type.dtype
     exact = FLOAT32 if x.type.dtype.is_float else INT32
     wide = node.cast(x, exact)
@@ -33,6 +36,28 @@ def DequantizeLinear(
 
 def QuantizeLinear(
     node: Node,
+    x: Value | Narrow,
+    scale: Value | Narrow,
+    zero: Value | Narrow | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
+) -> Value | Narrow:
+    small = zero.dtype if isinstance(zero, Narrow) else small_type(output_dtype)
+    given, wide = None if zero is None else _held(zero), _held(x)
+    if small is None:
+        return quantised(node, wide, _held(scale), given, axis=axis, block_size=block_size, output_dtype=output_dtype)
+    steps = _divided(node, wide, _held(scale), axis, block_size)
+    if small.name in SMALL_FLOATS:
+        return narrowed(node, steps, small, bool(saturate))
+    return clipped(node, _whole(node, steps, given, wide, axis, block_size), small)
+
+
+def quantised(
+    node: Node,
     x: Value,
     scale: Value,
     zero: Value | None = None,
@@ -40,17 +65,29 @@ def QuantizeLinear(
     axis: int = 1,
     block_size: int = 0,
     output_dtype: int = 0,
-    precision: int = 0,
-    saturate: int = 1,
 ) -> Value:
-    dtype = zero.type.dtype if zero is not None else dtype_from(output_dtype, "output_dtype") if output_dtype else UINT8
+    """Quantisation to integers of 8 or 16 bits."""
+    named = dtype_from(output_dtype, "output_dtype") if output_dtype else UINT8
+    dtype = named if zero is None else zero.type.dtype
     if not dtype.is_integer or dtype.size > 2:
         node.unsupported(f"quantisation to {dtype} is not supported")
-    factor = _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size)
-    steps = node.unary("round", node.divide(node.cast(x, FLOAT32), factor))
-    if zero is not None:
-        steps = node.add(steps, _aligned(node, node.cast(zero, FLOAT32), x, axis, block_size))
-    return _saturated(node, steps, dtype)
+    return _saturated(node, _whole(node, _divided(node, x, scale, axis, block_size), zero, x, axis, block_size), dtype)
+
+
+def _divided(node: Node, x: Value, scale: Value, axis: int, block_size: int) -> Value:
+    return node.divide(node.cast(x, FLOAT32), _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size))
+
+
+def _whole(node: Node, steps: Value, zero: Value | None, x: Value, axis: int, block_size: int) -> Value:
+    """Whole steps, counted from the zero point."""
+    whole = node.unary("round", steps)
+    if zero is None:
+        return whole
+    return node.add(whole, _aligned(node, node.cast(zero, FLOAT32), x, axis, block_size))
+
+
+def _held(x: Value | Narrow) -> Value:
+    return x.value if isinstance(x, Narrow) else x
 
 
 def _saturated(node: Node, x: Value, dtype: DType) -> Value:
@@ -83,7 +120,7 @@ def DynamicQuantizeLinear(node: Node, x: Value) -> list[Value]:
     high = node.binary("max", node.reduce("max", x, axes, False), none)
     scale = node.divide(node.subtract(high, low), node.scalar(255, x))
     zero = _saturated(node, node.unary("round", node.divide(node.subtract(none, low), scale)), UINT8)
-    return [QuantizeLinear(node, x, scale, zero), scale, zero]
+    return [quantised(node, x, scale, zero), scale, zero]
 
 
 def QLinearMatMul(
@@ -100,7 +137,7 @@ def QLinearMatMul(
     rows, columns = max(0, a.type.rank - 2), b.type.rank - 1
     left = DequantizeLinear(node, a, a_scale, a_zero, axis=rows)
     right = DequantizeLinear(node, b, b_scale, b_zero, axis=columns)
-    return QuantizeLinear(node, MatMul(node, left, right), y_scale, y_zero, axis=rows)
+    return quantised(node, MatMul(node, left, right), y_scale, y_zero, axis=rows)
 
 
 def QLinearConv(
@@ -133,4 +170,4 @@ def QLinearConv(
         node, data, weights, bias, auto_pad=auto_pad, dilations=dilations, group=group,
         kernel_shape=kernel_shape, pads=pads, strides=strides,
     )  # fmt: skip
-    return QuantizeLinear(node, result, y_scale, y_zero)
+    return quantised(node, result, y_scale, y_zero)

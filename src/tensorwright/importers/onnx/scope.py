@@ -11,6 +11,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 from tensorwright.base.errors import ImportFailure
 from tensorwright.graph.graph import Value
 from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.onnx.narrow import Narrow
 from tensorwright.importers.onnx.node import Term
 
 GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
@@ -24,17 +25,6 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Widened:
-    """A constant whose element type has no equal here, held in a wider one; `reason` says so.
-
-    Only operators that convert their input anyway may use it.
-    """
-
-    value: Value
-    reason: str
-
-
-@dataclass(frozen=True)
 class Rows:
     """Stands for a tensor whose size follows from data: those rows of a value of which a vector of bools is true.
 
@@ -45,7 +35,7 @@ class Rows:
     kept: Value
 
 
-Meaning = Term | Absent | Widened | Rows
+Meaning = Term | Absent | Rows
 Scope = MutableMapping[str, Meaning]
 
 
@@ -75,7 +65,7 @@ class Surroundings:
         """The names that were defined here and not further out."""
         return self.scope.maps[0] if isinstance(self.scope, ChainMap) else self.scope
 
-    def lookup(self, name: str, accepts_widened: bool = False) -> Term:
+    def lookup(self, name: str, accepts_narrow: bool = False) -> Term:
         """What a name means; None for the empty name.
 
         Raises:
@@ -92,10 +82,10 @@ class Surroundings:
                 if reason:
                     raise Unsupported(reason)
                 raise Skipped
-            case Widened(value=value, reason=reason):
-                if not accepts_widened:
+            case Narrow(reason=reason) as narrow:
+                if not accepts_narrow:
                     raise Unsupported(reason)
-                return value
+                return narrow
             case Rows():
                 raise Skipped
             case term:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.importers.failures import Unsupported
-from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8, DType, dtype_of
+from tensorwright.tensor.dtype import DType, dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
 
@@ -120,11 +120,8 @@ def weights_from(tensor: TensorProto, files: ExternalFiles) -> Weights:
     return Weights(type, lambda: np.asarray(numpy_helper.to_array(tensor)))
 
 
-def widened_weights(tensor: TensorProto, files: ExternalFiles) -> Weights | None:
-    """Integers of 2 and 4 bits as int8 or uint8, floats of 4 and 8 bits as float32; None for other types."""
-    dtype = WIDENED.get(tensor.data_type)
-    if dtype is None:
-        return None
+def widened_weights(tensor: TensorProto, dtype: DType, files: ExternalFiles) -> Weights:
+    """A constant of a small type as the type that holds it."""
     if tensor.data_location == TensorProto.EXTERNAL:
         per_byte = PER_BYTE.get(tensor.data_type, 1)
         content = files.bytes(tensor, -(-int(np.prod(tensor.dims, dtype=object)) // per_byte))
@@ -148,11 +145,6 @@ def _types(*names: str) -> list[int]:
     return [TensorProto.DataType.Value(name) for name in names if name in known]
 
 
-WIDENED: Mapping[int, DType] = (
-    dict.fromkeys(_types("INT2", "INT4"), INT8)
-    | dict.fromkeys(_types("UINT2", "UINT4"), UINT8)
-    | dict.fromkeys(_types("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1"), FLOAT32)
-)
 PER_BYTE: Mapping[int, int] = dict.fromkeys(_types("INT4", "UINT4", "FLOAT4E2M1"), 2) | dict.fromkeys(
     _types("INT2", "UINT2"), 4
 )

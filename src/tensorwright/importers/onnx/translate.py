@@ -18,16 +18,16 @@ from tensorwright.importers.onnx.attributes import attribute_value
 from tensorwright.importers.onnx.functions import body_of, has_body
 from tensorwright.importers.onnx.inputs import InputShapes, Shapes
 from tensorwright.importers.onnx.legacy import MODERN, modernised
+from tensorwright.importers.onnx.narrow import HELD, Narrow, small_type
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.importers.onnx.read import STANDARD_DOMAINS, Source, opsets_of, read_model
-from tensorwright.importers.onnx.registry import handler_of
+from tensorwright.importers.onnx.registry import Handler, handler_of
 from tensorwright.importers.onnx.scope import (
     Absent,
     Meaning,
     Scope,
     Skipped,
     Surroundings,
-    Widened,
     bound_attributes,
     used_names,
 )
@@ -39,8 +39,11 @@ ADVICE = (
     "Export the model without these operators (fixed shapes and a simplifier often remove them), replace them in the "
     "model, or cut the graph before them."
 )
-CONVERTING = ("DequantizeLinear",)
-"""Operators that accept constants of types that exist here only in a wider form."""
+CONVERTING = ("Cast", "CastLike", "DequantizeLinear", "QuantizeLinear")
+"""Operators that know small element types."""
+MOVING = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that take and give the same numbers, whatever they are."""
+KNOWING = frozenset((*CONVERTING, *MOVING))
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,8 @@ class Translator:
         term = scope.get(name)
         if isinstance(term, Value):
             return term
+        if isinstance(term, Narrow):
+            raise UnsupportedModel(f"{self._source.label}: {term.reason} as output '{name}'")
         if isinstance(term, tuple):
             raise UnsupportedModel(f"{self._source.label}: output '{name}' is a sequence; only tensors are supported")
         raise ImportFailure(f"{self._source.label}: output '{name}' is made by no node")
@@ -234,7 +239,7 @@ class Translator:
         function = self._functions.get((proto.domain, proto.op_type))
         handler = None if function else handler_of(place.domain, proto.op_type)
         try:
-            inputs: Sequence[Term] = [around.lookup(name, proto.op_type in CONVERTING) for name in proto.input]
+            inputs: Sequence[Term] = [around.lookup(name, proto.op_type in KNOWING) for name in proto.input]
         except Skipped:
             if function is None and handler is None and not has_body(place.operator, place.domain, place.version):
                 raise Unsupported("") from None
@@ -248,6 +253,8 @@ class Translator:
             values = {name: attribute_value(attribute, self._files) for name, attribute in attributes.items()}
             if node.version < MODERN and not node.domain:
                 inputs, values = modernised(node, inputs, values)
+            if proto.op_type in MOVING:
+                return checked(moved(handler, node, inputs, values), node)
             return checked(handler(node, inputs, values), node)
         except Unsupported as error:
             try:
@@ -324,11 +331,23 @@ def _given(name: str, value: object, declared: Sequence[ValueInfoProto]) -> Valu
 
 def constant_meaning(tensor: TensorProto, files: ExternalFiles) -> Meaning:
     """What the name of an initializer stands for."""
+    dtype = small_type(tensor.data_type)
+    if dtype is not None:
+        return Narrow(constant_value(widened_weights(tensor, HELD[dtype.name], files), tensor.name), dtype)
     try:
         return constant_value(weights_from(tensor, files), tensor.name)
     except Unsupported as error:
-        wide = widened_weights(tensor, files)
-        return Absent(str(error)) if wide is None else Widened(constant_value(wide, tensor.name), str(error))
+        return Absent(str(error))
+
+
+def moved(handler: Handler, node: Node, inputs: Sequence[Term], attributes: Mapping[str, object]) -> Sequence[Term]:
+    """The outputs of an operator that only moves elements; of a small type if its inputs are."""
+    found = {term.dtype for term in inputs if isinstance(term, Narrow)}
+    results = handler(node, [term.value if isinstance(term, Narrow) else term for term in inputs], attributes)
+    if not found:
+        return results
+    (dtype,) = found
+    return [Narrow(result, dtype) if isinstance(result, Value) else result for result in results]
 
 
 def checked(results: Sequence[Term], node: Node) -> Sequence[Term]:
