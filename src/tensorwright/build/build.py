@@ -12,6 +12,7 @@ from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.report import build_report
+from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
@@ -34,6 +35,7 @@ TIMINGS_KEPT = "timings kept"
 """The note on what ended a build early: the next one goes on from what this one measured."""
 
 
+@within_memory
 def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | None = None) -> Plan:
     """Compile a network for this machine.
 
@@ -57,6 +59,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     symbols = graph.symbols()
     graph = _with_own_names(graph, config)
     require_possible(symbols, bindings_of(graph), tools.threads)
+    require_tensors(graph, config.level > 0)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
     graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump)))

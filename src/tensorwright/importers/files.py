@@ -102,12 +102,10 @@ def read_bytes(path: str | os.PathLike[str], what: str, largest: int = LARGEST_F
     Raises:
         ImportFailure: it cannot be read, is no ordinary file, is too large, or is known to be something else.
     """
+    size = ordinary_size(path, what)
+    if size > largest:
+        raise ImportFailure(f"{path}: expected {what} of at most {largest} bytes, found {size}; is it the right file?")
     try:
-        size = _ordinary(path, what)
-        if size > largest:
-            raise ImportFailure(
-                f"{path}: expected {what} of at most {largest} bytes, found {size}; is it the right file?"
-            )
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         raise _unreadable(path, what, error) from None
@@ -117,8 +115,8 @@ def read_bytes(path: str | os.PathLike[str], what: str, largest: int = LARGEST_F
 
 def read_head(path: str | os.PathLike[str], what: str) -> bytes:
     """The first bytes of a file; see `read_bytes`."""
+    ordinary_size(path, what)
     try:
-        _ordinary(path, what)
         with Path(path).open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:
@@ -127,9 +125,16 @@ def read_head(path: str | os.PathLike[str], what: str) -> bytes:
     return head
 
 
-def _ordinary(path: str | os.PathLike[str], what: str) -> int:
-    """The size of a file that is an ordinary one."""
-    status = Path(path).stat()
+def ordinary_size(path: str | os.PathLike[str], what: str) -> int:
+    """The bytes of a file.
+
+    Raises:
+        ImportFailure: there is none, or it is no ordinary file, which may not be read: a pipe never ends.
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, what, error) from None
     if stat.S_ISDIR(status.st_mode):
         raise ImportFailure(f"{path}: expected {what}, found {_folder(Path(path))}")
     if not stat.S_ISREG(status.st_mode):

@@ -46,6 +46,7 @@ class Unary(Elementwise):
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 1)
+        _expect_truth_values(self, self.function, inputs)
         return TensorType(BOOL, inputs[0].shape) if self.function in PREDICATES else inputs[0]
 
     def reference(self, *inputs: Array) -> Array:
@@ -65,6 +66,7 @@ class Binary(Elementwise):
         expect_inputs(self, inputs, 2)
         left, right = inputs
         expect(left.dtype == right.dtype, self, f"operand types differ: {left.dtype} and {right.dtype}; cast one")
+        _expect_truth_values(self, self.function, inputs)
         shape = broadcast_shapes([left.shape, right.shape])
         return TensorType(BOOL if self.function in (*COMPARISONS, *LOGIC) else left.dtype, shape)
 
@@ -73,6 +75,11 @@ class Binary(Elementwise):
 
     def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
         return Apply(self.function, tuple(operands), output.dtype)
+
+
+def _expect_truth_values(op: Op, function: str, inputs: Sequence[TensorType]) -> None:
+    for type in inputs:
+        expect(function not in LOGIC or type.dtype == BOOL, op, f"'{function}' is of bool, found {type.dtype}; cast it")
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,6 +104,7 @@ class GatherNd(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 2)
         x, indices = inputs
+        expect(self.batch_dims >= 0, self, f"batch_dims: expected at least 0, found {self.batch_dims}")
         depth = _index_depth(self, x, indices, self.batch_dims)
         expect(
             x.shape[: self.batch_dims] == indices.shape[: self.batch_dims],

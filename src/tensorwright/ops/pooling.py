@@ -54,6 +54,7 @@ class Pool(Op):
         (x,) = inputs
         expect_rank(self, x, 3, 5)
         expect(self.mode in ("max", "average", "lp"), self, f"mode: expected max, average or lp, found {self.mode}")
+        expect(self.p >= 1, self, f"p: expected at least 1, found {self.p}")
         if self.mode == "max":
             expect(x.dtype != BOOL, self, "input x: expected numbers, found bool; cast it")
         else:

@@ -15,12 +15,15 @@ from tensorwright.tensor.weights import weights_of
 GROWTH = 1 << 20
 """Bytes by which a folded constant may exceed the constants that it was computed from."""
 
+LARGEST_INTERMEDIATE = 1 << 31
+"""Bytes of the largest result that is computed on the way to a folded constant."""
+
 
 @graph_pass
 def fold_constants(graph: Graph, permit: Permit) -> Graph:
     """``f(c₁, …, cₙ) = c`` for constants; large results of small constants (expanded scalars) stay computations.
 
-    An intermediate result may be as large as it likes: only what the rest of the network reads counts.
+    An intermediate result may be larger, up to a point: what the rest of the network reads counts.
     """
     sources: dict[Value, frozenset[Value]] = {}
 
@@ -31,6 +34,9 @@ def fold_constants(graph: Graph, permit: Permit) -> Graph:
         if not _foldable(value) or any(operand not in sources for operand in value.inputs):
             return None
         sources[value] = frozenset[Value]().union(*(sources[operand] for operand in value.inputs))
+        if value.type.max_bytes > LARGEST_INTERMEDIATE:
+            del sources[value]
+            return None
         if value.type.max_bytes > GROWTH + sum(leaf.type.max_bytes for leaf in sources[value]):
             return None
         folded = constant_value(weights_of(_computed(value)), value.name)

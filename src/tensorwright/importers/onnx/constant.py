@@ -7,15 +7,18 @@ from math import ceil
 import numpy as np
 
 from tensorwright.graph.graph import Value, constant_value, is_constant, weights_in
-from tensorwright.importers.compose import counting
+from tensorwright.importers.compose import LONGEST, counting
 from tensorwright.importers.contents import contents_of
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
-from tensorwright.tensor.dim import ceil_divide, maximum
+from tensorwright.tensor.dim import ceil_divide, maximum, product, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
+
+LARGEST_FILLED = 1 << 27
+"""Elements of the largest constant that is filled with a number; larger ones are that number, expanded."""
 
 
 def Constant(
@@ -42,7 +45,7 @@ def ConstantOfShape(node: Node, shape: Value, *, value: Weights | None = None) -
     dims = node.dims(shape, "the shape")
     filling = node.constant(0.0, FLOAT32) if value is None else constant_value(value, node.name)
     element = node.reshape(filling, ())
-    if not all(isinstance(dim, int) for dim in dims):
+    if not all(isinstance(dim, int) for dim in dims) or upper_bound(product(dims)) > LARGEST_FILLED:
         return node.expand(element, dims)
     type = TensorType(element.type.dtype, dims)
     number = weights_in(element)
@@ -50,7 +53,11 @@ def ConstantOfShape(node: Node, shape: Value, *, value: Weights | None = None) -
 
 
 def EyeLike(node: Node, x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    if x.type.rank != 2:
+        node.fail(f"expected a matrix, found {x.type}")
     rows, columns = node.static(x.type.shape, "the shape of EyeLike")
+    if rows * columns > LONGEST:
+        node.fail(f"a matrix of {rows}×{columns} elements; expected at most {LONGEST}")
     return node.constant(np.eye(rows, columns, k), x.type.dtype if dtype is None else dtype_from(dtype, "dtype"))
 
 
@@ -66,7 +73,11 @@ def Range(node: Node, start: Value, limit: Value, delta: Value, *, stash_type: i
     """Fixed numbers give a constant; shape-dependent integers a count that is as long as they say."""
     if all(is_constant(value) for value in (start, limit, delta)):
         first, last, step = (node.array(value, "Range").reshape(()).item() for value in (start, limit, delta))
+        if step == 0 or not np.isfinite([first, last, step]).all():
+            node.fail(f"a range from {first} to {last} in steps of {step} has no end")
         count = max(0, ceil((last - first) / step))
+        if count > LONGEST:
+            node.fail(f"a range of {count} elements; expected at most {LONGEST}")
         return node.constant(first + np.arange(count) * step, start.type.dtype)
     unknown = [value for value in (start, limit, delta) if not is_constant(value) and contents_of(value) is None]
     if unknown:

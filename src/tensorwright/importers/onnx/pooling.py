@@ -160,6 +160,8 @@ def GlobalMaxPool(node: Node, x: Value) -> Value:
 
 def GlobalLpPool(node: Node, x: Value, *, p: int = 2) -> Value:
     axes = range(2, x.type.rank)
+    if p < 1:
+        node.fail(f"p has to be at least 1, found {p}")
     if p in (1, 2):
         return node.reduce("l1" if p == 1 else "l2", x, axes)
     powers = node.binary("pow", node.unary("abs", x), node.scalar(p, x))

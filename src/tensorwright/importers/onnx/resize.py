@@ -101,7 +101,10 @@ def _plain(node: Node, x: Value, mode: str, scales: Sequence[float]) -> Value:
 
 
 def _floats(node: Node, value: Value, what: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in node.array(value, what).reshape(-1))
+    found = tuple(float(number) for number in node.array(value, what).reshape(-1))
+    if not np.isfinite(found).all():
+        node.fail(f"{what}: expected finite numbers, found {list(found)}")
+    return found
 
 
 def _expect_count(node: Node, what: str, given: Sequence[object], axes: Ints) -> None:

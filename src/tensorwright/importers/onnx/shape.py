@@ -198,8 +198,17 @@ def Pad(
     return node.apply(ops.Pad(tuple(before), tuple(after), PAD_MODES[mode], filling), x)
 
 
+def _image(node: Node, x: Value, blocksize: int) -> tuple[Dim, ...]:
+    """The shape of an image that is divided into blocks."""
+    if x.type.rank != 4:
+        node.fail(f"expected an image of rank 4, found {x.type}")
+    if blocksize < 1:
+        node.fail(f"blocksize has to be at least 1, found {blocksize}")
+    return x.type.shape
+
+
 def DepthToSpace(node: Node, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
-    n, c, h, w = x.type.shape
+    n, c, h, w = _image(node, x, blocksize)
     deep = floor_divide(c, blocksize * blocksize)
     if mode == "DCR":
         split = node.transpose(node.reshape(x, (n, blocksize, blocksize, deep, h, w)), (0, 3, 4, 1, 5, 2))
@@ -209,7 +218,7 @@ def DepthToSpace(node: Node, x: Value, *, blocksize: int, mode: str = "DCR") -> 
 
 
 def SpaceToDepth(node: Node, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
-    n, c, h, w = x.type.shape
+    n, c, h, w = _image(node, x, blocksize)
     rows, columns = floor_divide(h, blocksize), floor_divide(w, blocksize)
     split = node.reshape(x, (n, c, rows, blocksize, columns, blocksize))
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.files import ordinary_size
 from tensorwright.tensor.dtype import DType, dtype_of
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
@@ -55,6 +56,8 @@ class ExternalFiles:
         what = f"external data of tensor '{tensor.name}'"
         if not fields.get("location"):
             raise ImportFailure(f"{what}: no location is given")
+        if "\0" in fields["location"]:
+            raise ImportFailure(f"{what}: no file can be called {fields['location']!r}")
         content = self._map(fields["location"], what)
         try:
             offset, length = int(fields.get("offset", 0)), int(fields.get("length", size))
@@ -72,8 +75,8 @@ class ExternalFiles:
     def _map(self, location: str, what: str) -> Bytes:
         if location not in self._mapped:
             path = self._resolve(location, what)
+            empty = ordinary_size(path, what) == 0
             try:
-                empty = path.stat().st_size == 0
                 self._mapped[location] = np.memmap(path, dtype=np.uint8, mode="r", shape=(0,) if empty else None)
             except OSError as error:
                 raise ImportFailure(
