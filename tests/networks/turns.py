@@ -56,7 +56,7 @@ class Turns:
         """
         given = [_guarded(inputs[name]) for name, _ in self._program.inputs]
         made = {name: _guarded(outputs[name].astype(value.type.dtype.numpy)) for name, value in self._program.outputs}
-        for place in (self._arena, *made.values()):
+        for place in (self._arena, self._scratch, *made.values()):
             place.fill(poison)
         bindings = [place.address for place in (*given, *made.values())]
         for group in self._groups(len(order)):
