@@ -112,6 +112,8 @@ def measure(context: Context, target: CudaTarget, images: dict[str, bytes], item
         times = time_launches(context, built.launches, 100)
         line += f"; {'dependent' if dependent else 'plain'} {statistics.median(times):.1f} us (min {min(times):.1f})"
         line += f", arena {built.arena_bytes / 1e6:.1f} MB"
+    warm = Network(context, optimised, steps, used, same_weights=True)
+    line += f"; with warm weights {statistics.median(time_launches(context, warm.launches, 100)):.1f}"
     each = []
     for step, (function, launch) in zip(steps, built.launches, strict=True):
         micros = statistics.median(time_launches(context, [(function, launch)], 5, REPEATS))

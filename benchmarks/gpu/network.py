@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.gpu.windows import WidthWindows
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.context import Context
@@ -77,7 +78,8 @@ class Lowering:
         found = tuple(BLOCKED if (value, BLOCKED) in self.stored else PLAIN for value in region.inputs)
         pixels = rank > 2 and any(extent != 1 for extent in region.output.type.shape[2:])
         channels = rank > 2 and isinstance(region.output.type.shape[1], int)
-        return found, BLOCKED if BLOCKED in found and pixels and channels else PLAIN
+        blocked = BLOCKED in found or isinstance(region.output.op, WidthWindows)
+        return found, BLOCKED if blocked and pixels and channels else PLAIN
 
     def _read(self, value: Value, layout: Layout) -> Stored:
         """A tensor in a layout; a kernel that copies it there is added if needed."""
@@ -116,11 +118,14 @@ class Network:
         images: Mapping[str, bytes],
         *,
         dependent: bool = True,
+        same_weights: bool = False,
     ) -> None:
+        """same_weights: all steps read the same memory as weights, to see what cold weights cost; results are wrong."""
         self._context, self.graph, self.steps = context, graph, steps
         self._allocator, self._copies = DeviceAllocator(context), Copies(context)
         self._keep: list[object] = []
         self._constants: dict[tuple[bytes, str], int] = {}
+        self._shared = self._reserve(64 << 20) if same_weights else None
         self._modules = {name: CudaModule(context, image, name).function(name) for name, image in images.items()}
         self.addresses = self._place()
         self.launches = [self._launch(number, dependent) for number in range(len(steps))]
@@ -177,6 +182,8 @@ class Network:
         return self._modules[step.kernel.name], launch
 
     def _constant(self, step: Step, position: int) -> int:
+        if self._shared is not None:
+            return self._shared
         weights, packing = weights_in(step.region.inputs[position]), step.kernel.packings[position]
         key = (weights.digest, "" if packing is None else packing.name)
         if key not in self._constants:

@@ -1,7 +1,8 @@
 """Computations as GPU kernels: a thread for every element of the output, or a team of threads for every row.
 
-A *team* is some neighbouring threads of one warp. It shares the reductions that are the same for many elements (the
-sums of a softmax), each thread taking every so many steps; then its threads share out the elements of the row.
+A *team* is the neighbouring threads of one warp, or all threads of a block. It shares the reductions that are the same
+for many elements (the sums of a softmax), each thread taking every so many steps; then its threads share out the
+elements of the row.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.scalar import ScalarEmitter
@@ -31,10 +33,15 @@ class Rows:
     team: int
 
     @property
+    def threads(self) -> int:
+        """Threads in a block."""
+        return BLOCK if self.team <= WARP else self.team
+
+    @property
     def blocks(self) -> Dim:
         """Blocks in the grid."""
         threads = product(v.extent for v in self.rows) * self.team
-        return (threads + (BLOCK - 1)) // BLOCK
+        return (threads + (self.threads - 1)) // self.threads
 
 
 def elements_apart(flat: FlatComputation) -> Rows:
@@ -85,8 +92,23 @@ class TeamEmitter(ScalarEmitter):
             results = self._nest(node, others, loop.carried)
         (total,) = self.builder.end_loop(loop, results)
         self.dealing = True
-        assert isinstance(self.builder, ThreadBuilder)
-        return self.builder.combined(total, lambda a, b: self._combine(node, a, b), self.team)
+        return self._combined(node, total)
+
+    def _combined(self, node: Reduce, value: Register) -> Register:
+        """The values of all threads of the team combined."""
+        builder = self.builder
+        assert isinstance(builder, ThreadBuilder)
+        value = builder.combined(value, lambda a, b: self._combine(node, a, b), min(self.team, WARP))
+        if self.team <= WARP:
+            return value
+        places, lane = builder.shared_memory(node.dtype, self.team // WARP), builder.thread()
+        warp = builder.binary("lshr", lane, literal(5, INT32))
+        builder.store_shared(value, places, warp)
+        builder.meet()
+        values = [builder.load_shared(places, literal(n, INT32), node.dtype) for n in range(self.team // WARP)]
+        while len(values) > 1:
+            values = [self._combine(node, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
+        return values[0]
 
 
 @dataclass(frozen=True)
@@ -129,19 +151,13 @@ class RowsEmitter:
         if team > 1:
             self.emitter.rank = wide(builder, builder.binary("and", thread, literal(team - 1, INT32)))
             thread = builder.binary("lshr", thread, literal(team.bit_length() - 1, INT32))
-        first = builder.scaled(wide(builder, builder.block_index()), BLOCK // team)
+        first = builder.scaled(wide(builder, builder.block_index()), self.rows.threads // team)
         return builder.add(first, wide(builder, thread))
 
     def _bind(self, variables: Sequence[Variable], index: Register) -> None:
         """Give variables their values at a position in row-major order."""
-        builder, emitter = self._builder, self.emitter
-        for position, variable in reversed(list(enumerate(variables))):
-            if position == 0:
-                emitter.values[variable] = index
-                return
-            extent = emitter.integer(variable.extent)
-            emitter.values[variable] = builder.binary("urem", index, extent)
-            index = builder.binary("udiv", index, extent)
+        indexes = split_index(self.emitter, [v.extent for v in variables], index)
+        self.emitter.values.update(zip(variables, indexes, strict=True))
 
     def _share_elements(self) -> None:
         builder, emitter, inner = self._builder, self.emitter, self.rows.inner
@@ -164,3 +180,18 @@ class RowsEmitter:
         with self.emitter.scope():
             value = self.emitter.scalar(self.flat.body)
             self.emitter.store(value, self.output, self.flat.address, self.dtype)
+
+
+def split_index(emitter: ScalarEmitter, extents: Sequence[Dim], number: Register) -> list[Register]:
+    """The index (i64) along each axis of a position in row-major order, by divisions of 32 bits where those do."""
+    builder, found = emitter.builder, list[Register]()
+    narrow = upper_bound(product(extents)) < 1 << 31 and len(extents) > 1
+    number = builder.convert("trunc", number, INT32) if narrow else number
+    for extent in reversed(extents[1:]):
+        divisor = emitter.integer(extent)
+        if narrow:
+            divisor = literal(extent, INT32) if isinstance(extent, int) else builder.convert("trunc", divisor, INT32)
+        index = literal(0, number.dtype) if extent == 1 else builder.binary("urem", number, divisor)
+        number = number if extent == 1 else builder.binary("udiv", number, divisor)
+        found.append(wide(builder, index) if narrow else index)
+    return [wide(builder, number) if narrow else number, *reversed(found)][: len(extents)]

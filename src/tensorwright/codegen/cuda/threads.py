@@ -8,7 +8,7 @@ from typing import Literal
 
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal, register_dtype, register_name
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 
 Axis = Literal["x", "y", "z"]
@@ -70,6 +70,31 @@ class ThreadBuilder(FunctionBuilder):
             return
         self.declare("declare void @llvm.nvvm.griddepcontrol.launch.dependents()")
         self.emit("call void @llvm.nvvm.griddepcontrol.launch.dependents()")
+
+    # ---- shared memory
+
+    def shared_memory(self, dtype: DType, elements: int) -> str:
+        """Shared memory of the block's own for so many elements, which nothing else uses."""
+        name = f"@shared{len(self.definitions)}"
+        element = register_name(dtype)
+        text = f"{name} = internal addrspace(3) global [{elements} x {element}] undef, align 16"
+        self.define(name, text)
+        return name
+
+    def store_shared(self, value: Register, places: str, index: Register) -> None:
+        """Put a scalar at an index (i32)."""
+        self.emit(f"store {value.typed}, ptr addrspace(3) {self._shared_place(value.type, places, index)}")
+
+    def load_shared(self, places: str, index: Register, dtype: DType) -> Register:
+        """The scalar at an index (i32)."""
+        kind = register_name(dtype)
+        text = f"load {kind}, ptr addrspace(3) {self._shared_place(kind, places, index)}"
+        return self.value(text, register_dtype(dtype))
+
+    def _shared_place(self, kind: str, places: str, index: Register) -> str:
+        name = self.fresh("p")
+        self.emit(f"{name} = getelementptr {kind}, ptr addrspace(3) {places}, {index.typed}")
+        return name
 
     # ---- across the threads of a warp
 

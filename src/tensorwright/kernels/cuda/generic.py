@@ -13,14 +13,17 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.tensor.dim import product, tuning_value
 from tensorwright.tensor.layout import PLAIN, Layout
 
 STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
 """Assumed share of the roofline: elementwise, with reductions, with an anchor."""
+MANY_ROWS = 1024
+"""With more rows than this a warp for each keeps a GPU busy."""
 
 
 class Generic(Tactic[CudaTarget]):
-    """A thread for every element of the output, or a warp for every row. Correct for all definitions."""
+    """A thread for every element of the output, or a warp or block for every row. Correct for all definitions."""
 
     name = "generic"
     general = True
@@ -44,14 +47,14 @@ class Generic(Tactic[CudaTarget]):
         builder.launch_next()
         RowsEmitter(flat, rows, emitter, Pointer("%out"), region.output.type.dtype).run()
         return CudaKernel(
-            text=builder.module(signature(region, BLOCK), ATTRIBUTES),
+            text=builder.module(signature(region, rows.threads), ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
             tasks=rows.blocks,
             packings=(None,) * len(region.inputs),
             symbols=region.symbols,
             grid=(rows.blocks, 1, 1),
-            block=BLOCK,
+            block=rows.threads,
             waits=target.has_dependent_launch,
         )
 
@@ -60,8 +63,12 @@ def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> li
     """The configs for given layouts, a warp for every row first."""
     if any(value.op.is_sequential for value in region.values):
         return []
-    teams = [1] if rows_apart(_flat(region, inputs, output), WARP) is None else [WARP, 1]
-    return [Config(inputs, output, (("team", team),)) for team in teams]
+    flat = _flat(region, inputs, output)
+    teams = [team for team in (BLOCK, WARP) if rows_apart(flat, team) is not None]
+    rows = None if not teams else rows_apart(flat, WARP)
+    if rows is not None and tuning_value(product(v.extent for v in rows.rows)) > MANY_ROWS:
+        teams.reverse()
+    return [Config(inputs, output, (("team", team),)) for team in (*teams, 1)]
 
 
 def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatComputation:

@@ -46,7 +46,6 @@ class Depth:
         """Four sums for each tile of 16 columns by 8 rows, row tiles outermost."""
         builder, plan = self.builder, self.plan
         left = [self._left(self._step(stage)) for stage in range(plan.stages)]
-        builder.launch_next()
         tiles = plan.row_tiles * plan.column_groups * 2
         sums = [[literal(0.0, FLOAT32)] * 4 for _ in range(tiles)]
         rounds = plan.rounds(self.problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tensorwright.codegen.cuda.nest import split_index
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
@@ -113,9 +114,4 @@ def load_words(builder: ThreadBuilder, place: Pointer) -> list[Register]:
 
 def split_row(emitter: ScalarEmitter, problem: Problem, number: Register) -> list[Register]:
     """The index along each axis of a row's number."""
-    builder, found = emitter.builder, []
-    for axis in reversed(problem.row_axes[1:]):
-        extent = emitter.integer(axis.extent)
-        found.append(builder.binary("urem", number, extent) if axis.extent != 1 else literal(0, INT64))
-        number = builder.binary("udiv", number, extent) if axis.extent != 1 else number
-    return [number, *reversed(found)]
+    return split_index(emitter, [axis.extent for axis in problem.row_axes], number)

@@ -56,6 +56,7 @@ class FragmentKernel:
         rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(plan.row_tiles)]
         depth = Depth(problem, plan, self.target, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
+        builder.launch_next()
         builder.wait_for_previous()
         sums = depth.sums(right)
         finish = Finish(self, first_row, first_group, lane)
