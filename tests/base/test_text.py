@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
+from tensorwright.base.errors import ImportFailure
 from tensorwright.base.text import format_bytes, printable
 
 
@@ -23,6 +26,12 @@ from tensorwright.base.text import format_bytes, printable
 def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(text).isprintable()
+
+
+def test_errors_show_names_as_text() -> None:
+    error = ImportFailure("node 'a\x1b[2J'\nnode 'b'")
+    assert str(error) == "node 'a\\x1b[2J'\nnode 'b'"
+    assert "\x1b" not in "".join(traceback.format_exception(error))
 
 
 def test_bytes_have_the_unit_that_fits() -> None:

@@ -15,9 +15,14 @@ Each message says what was expected, what was found, where, and what to do.
 
 from __future__ import annotations
 
+from tensorwright.base.text import printable_lines
+
 
 class TensorwrightError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose. Names in its message cannot command the terminal that shows it."""
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class NetworkError(TensorwrightError):

@@ -16,7 +16,7 @@ from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
-from tensorwright.passes.check import compare_results
+from tensorwright.passes.check import Comparison
 from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
@@ -108,7 +108,7 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> li
 def _rewritten(graph: Graph, config: BuildConfig, dump: Dump) -> Graph:
     if not config.optimise:
         return graph
-    observers = (dump.changed, *((compare_results,) if config.check_rewrites else ()))
+    observers = (dump.changed, *((Comparison(),) if config.check_rewrites else ()))
     return optimise(graph, limit=Limit(config.stop_after, config.max_rewrites), observers=observers)
 
 

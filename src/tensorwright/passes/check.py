@@ -25,26 +25,44 @@ TOLERANCE = 1e-4
 SEED = 0
 
 
-def compare_results(change: Change) -> None:
-    """An observer that evaluates the graph before and after each pass, by the operators' references.
+@dataclass
+class Comparison:
+    """An observer that computes one network before and after each pass, by the operators' references.
 
     Inputs are normally distributed floats, and integers and truth values of 0 and 1; symbols take their `opt`.
-
-    Raises:
-        BuildError: outputs differ by more than rounding; names the pass and the first rewrite that is to blame.
+    known: the last graph and its results, which the next pass starts from.
     """
-    inputs = _Inputs(_drawn(change.before), {s.name: s.opt for s in change.before.symbols()})
-    try:
-        expected = inputs.results(change.before)
-    except Exception as error:
-        raise BuildError(f"pass {change.step.name} cannot be checked: {printable(str(error))}") from error
-    found = inputs.disagreement(expected, change.after)
-    if not found:
-        return
-    wrong = _first_wrong(change, inputs, expected)
+
+    known: tuple[Graph, Mapping[str, Array]] | None = None
+
+    def __call__(self, change: Change) -> None:
+        """Compare.
+
+        Raises:
+            BuildError: outputs differ by more than rounding; names the pass and the first rewrite that is to blame.
+        """
+        inputs = _Inputs(_drawn(change.before), {s.name: s.opt for s in change.before.symbols()})
+        expected = self._expected(change, inputs)
+        found = inputs.computed(change.after)
+        wrong = found if isinstance(found, str) else difference(expected, found)
+        if wrong:
+            raise BuildError(_accusation(change, wrong, _first_wrong(change, inputs, expected)))
+        assert not isinstance(found, str)
+        self.known = change.after, found
+
+    def _expected(self, change: Change, inputs: _Inputs) -> Mapping[str, Array]:
+        if self.known is not None and self.known[0] is change.before:
+            return self.known[1]
+        found = inputs.computed(change.before)
+        if isinstance(found, str):
+            raise BuildError(f"pass {change.step.name} cannot be checked: the results before it {printable(found)}")
+        return found
+
+
+def _accusation(change: Change, difference: str, wrong: Rewritten) -> str:
     names = names_of([*wrong.before.inputs, wrong.before, *wrong.after.inputs, wrong.after])
-    raise BuildError(
-        f"pass {change.step.name}, round {change.round}, changed the results: {printable(found)}; the first wrong "
+    return (
+        f"pass {change.step.name}, round {change.round}, changed the results: {printable(difference)}; the first wrong "
         f"rewrite is number {wrong.number}, {wrong.rule}, of\n  {value_text(wrong.before, names)}\ninto\n"
         f"  {value_text(wrong.after, names)}"
     )
@@ -68,15 +86,17 @@ class _Inputs:
     arrays: Mapping[str, Array]
     symbols: Mapping[str, int]
 
-    def results(self, graph: Graph) -> dict[str, Array]:
-        return evaluate_graph(graph, self.arrays, self.symbols)
-
-    def disagreement(self, expected: Mapping[str, Array], graph: Graph) -> str:
-        """How a graph's results are not what is expected; empty if they are."""
+    def computed(self, graph: Graph) -> dict[str, Array] | str:
+        """The outputs of a graph, or why it has none."""
         try:
-            return difference(expected, self.results(graph))
+            return evaluate_graph(graph, self.arrays, self.symbols)
         except Exception as error:  # noqa: BLE001 - A wrong rewrite may break anything; it is named in the error.
-            return f"they can no longer be computed ({type(error).__name__}: {error})"
+            return f"can not be computed ({type(error).__name__}: {error})"
+
+    def agree(self, expected: Mapping[str, Array], graph: Graph) -> bool:
+        """Whether a graph has the results that are expected."""
+        found = self.computed(graph)
+        return not isinstance(found, str) and not difference(expected, found)
 
 
 def difference(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> str:
@@ -109,8 +129,8 @@ def _first_wrong(change: Change, inputs: _Inputs, expected: Mapping[str, Array])
     right, wrong = 0, len(change.rewrites)
     while wrong - right > 1:
         middle = (right + wrong) // 2
-        if inputs.disagreement(expected, change.up_to(middle)):
-            wrong = middle
-        else:
+        if inputs.agree(expected, change.up_to(middle)):
             right = middle
+        else:
+            wrong = middle
     return change.rewrites[wrong - 1]
