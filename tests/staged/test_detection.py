@@ -41,6 +41,7 @@ def test_as_onnx_runtime(rng: np.random.Generator) -> None:
     engine = tw.build(model, level=0, threads=2, timing_cache="")
     assert isinstance(engine, tw.StagedEngine)
     with engine:
+        assert len(engine.engines) == 1, "the first part is compiled when the engine is built"
         for shift in (0, -1, 1, -2, 0.5, -9):
             arrays = drawn(rng, shift)
             for actual, expected in zip(engine(arrays).values(), session.run(None, arrays), strict=True):

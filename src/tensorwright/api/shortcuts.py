@@ -29,7 +29,8 @@ Source = Model | NetworkDefinition | Graph
 
 STAGED = (
     "It runs in stages: these nodes on the host, in NumPy, or translated once the values of their operands are known; "
-    "the parts between them are compiled when they are first reached. strict=True refuses such models."
+    "the parts between them are compiled when they are first reached, which takes 50 ms and more for each. strict=True "
+    "refuses such models."
 )
 
 
@@ -84,7 +85,9 @@ def build(source: Source, options: EngineOptions) -> Engine | StagedEngine:  # n
         config.log("warning", f"{error}\n{STAGED}")
         from tensorwright.staged.engine import StagedEngine
 
-        return StagedEngine(cast("PartialModel", in_stages(source, reading)), config)
+        engine = StagedEngine(cast("PartialModel", in_stages(source, reading)), config)
+        engine.prepare()
+        return engine
 
 
 def make_plan(source: Source, options: ReadOptions, config: BuildConfig) -> Plan:

@@ -18,7 +18,7 @@ from tensorwright.graph.graph import Graph
 from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
 from tensorwright.staged.control import CONTROL
-from tensorwright.staged.forms import History, matches
+from tensorwright.staged.forms import History, covers
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
@@ -107,6 +107,14 @@ class StagedEngine:
         type = self._model.inputs.get(name)
         return None if type is None else type.dtype
 
+    def prepare(self) -> None:
+        """Compile the first stage for inputs as they are declared, if no values of them are needed for it."""
+        kept, declared = self._start.part.kept, self._model.inputs
+        exact: dict[str, Form] = {n: replace(t, shape=t.tuning_shape) for n, t in declared.items() if t and n in kept}
+        ready = all(t is not None for n, t in declared.items() if n in kept) and self._start.part.after.remaining
+        if ready and not self._start.variants and not self._model.part(self._start.part.after, exact, {}).asks:
+            self._new_variant(self._start, exact, {})
+
     @property
     def hosted(self) -> tuple[HostNode, ...]:
         """The nodes that ran on the host so far."""
@@ -182,18 +190,15 @@ class StagedEngine:
         names = stage.asked.get(types)
         found = None if names is None else stage.found.get((*types, *_contents(known, names)))
         if found is None:
-            variant = self._fitting_variant(stage, known) or self._new_variant(stage, known)
+            exact = {name: form_of(value) for name, value in known.items()}
+            variant = _fitting(stage, exact, known) or self._new_variant(stage, exact, known)
             stage.asked[types], found = tuple(sorted(variant.literals)), variant.stage
             stage.found[*types, *_contents(known, stage.asked[types])] = found
         return found
 
-    def _fitting_variant(self, stage: Stage, known: Mapping[str, Known]) -> Variant | None:
-        return next((variant for variant in reversed(stage.variants) if _fits(variant, known)), None)
-
-    def _new_variant(self, stage: Stage, known: Mapping[str, Known]) -> Variant:
+    def _new_variant(self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> Variant:
         """For all shapes that may come, if that is no harder than for those that are here."""
-        exact: dict[str, Form] = {name: form_of(value) for name, value in known.items()}
-        forms = self._generalised(stage, exact, known)
+        forms: Mapping[str, Form] = self._generalised(stage, exact)
         part, literals = self._translated(stage, exact, known)
         if forms != exact:
             general, its_literals = self._translated(stage, forms, known)
@@ -226,12 +231,12 @@ class StagedEngine:
                 return part, literals
             literals |= part.asks
 
-    def _generalised(self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> dict[str, Form]:
+    def _generalised(self, stage: Stage, exact: Mapping[str, Form]) -> dict[str, Form]:
         """Inputs as the model declares them, unless they are outside of that; all else as seen so far."""
         declared: dict[str, Form] = {}
         if stage is self._start:
             declared = {name: type for name in exact if (type := self._model.inputs[name]) is not None}
-            if not matches(declared, {name: known[name] for name in declared}):
+            if not covers(declared, {name: exact[name] for name in declared}):
                 declared = {name: exact[name] for name in declared}
         others = stage.history.generalised({name: form for name, form in exact.items() if name not in declared})
         return {name: declared[name] if name in declared else others[name] for name in exact}
@@ -316,6 +321,11 @@ def _contents(known: Mapping[str, Known], names: Iterable[str]) -> Key:
     return tuple((name, _content(known[name])) for name in names)
 
 
-def _fits(variant: Variant, known: Mapping[str, Known]) -> bool:
-    same = all(_content(known[name]) == content for name, content in variant.literals.items())
-    return same and matches(variant.forms, known)
+def _fitting(stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> Variant | None:
+    """The newest variant of what follows that is for such forms and such values."""
+
+    def fits(variant: Variant) -> bool:
+        same = all(_content(known[name]) == content for name, content in variant.literals.items())
+        return same and covers(variant.forms, exact)
+
+    return next((variant for variant in reversed(stage.variants) if fits(variant)), None)

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tensorwright.importers.onnx.parts import Form, NarrowType, form_of
+from tensorwright.importers.onnx.parts import Form
 from tensorwright.runtime.bindings import bare_symbol
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.type import TensorType
 
 if TYPE_CHECKING:
-    from tensorwright.importers.onnx.host import Known
+    pass
 
 LONGEST = 8
 """So many forms are remembered."""
@@ -40,23 +38,20 @@ class History:
         return {name: _replaced(form, chosen) for name, form in forms.items()}
 
 
-def matches(forms: Mapping[str, Form], known: Mapping[str, Known]) -> bool:
-    """Whether known things have these forms, for some values of the symbols in them."""
+def covers(forms: Mapping[str, Form], exact: Mapping[str, Form]) -> bool:
+    """Whether forms without symbols are among some forms, for some values of the symbols in those."""
     values: dict[str, int] = {}
-    return set(forms) == set(known) and all(_match(forms[name], known[name], values) for name in forms)
+    return set(forms) == set(exact) and all(_cover(forms[name], exact[name], values) for name in forms)
 
 
-def _match(form: Form, known: Known, values: dict[str, int]) -> bool:
-    if isinstance(form, tuple):
-        if not isinstance(known, list) or len(known) != len(form):
-            return False
-        return all(_match(item, value, values) for item, value in zip(form, known, strict=True))
-    if not isinstance(form, TensorType):
-        return form_of(known) == form
-    dtype = form.small if isinstance(form, NarrowType) else form.dtype.numpy
-    if not isinstance(known, np.ndarray) or known.dtype != dtype or known.ndim != form.rank:
+def _cover(form: Form, exact: Form, values: dict[str, int]) -> bool:
+    if isinstance(form, tuple) and isinstance(exact, tuple) and len(form) == len(exact):
+        return all(_cover(item, other, values) for item, other in zip(form, exact, strict=True))
+    if not isinstance(form, TensorType) or not isinstance(exact, TensorType):
+        return form == exact
+    if form.rank != exact.rank or replace(form, shape=()) != replace(exact, shape=()):
         return False
-    return all(_match_dim(dim, extent, values) for dim, extent in zip(form.shape, known.shape, strict=True))
+    return all(_match_dim(dim, extent, values) for dim, extent in zip(form.shape, exact.tuning_shape, strict=True))
 
 
 def _match_dim(dim: Dim, extent: int, values: dict[str, int]) -> bool:
