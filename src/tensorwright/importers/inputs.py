@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 
 from tensorwright.base.errors import ImportFailure, ShapeError
@@ -12,6 +13,7 @@ Range = int | tuple[int, int, int] | DimSymbol
 """What a named dimension may be: always this, or from min to max with opt to tune for."""
 Entry = Range | str | tuple[str, int, int, int] | IntegerExpression | None
 """What an axis of an input may be: as `Range`, or a symbol by name; None or -1 for what the model says."""
+ENTRIES = (int, str, tuple, DimSymbol, IntegerExpression)
 UNSAID = (None, -1)
 Shapes = Mapping[str, Sequence[Entry] | Range]
 
@@ -35,7 +37,7 @@ class InputShapes:
     """
 
     def __init__(self, shapes: Shapes | None, inputs: Mapping[str, Sequence[int | str] | None]) -> None:
-        self._shapes = dict(shapes or {})
+        self._shapes = {} if shapes is None else checked_shapes(shapes)
         self._named: dict[str, Dim] = {}
         self._inputs = inputs
         known = set(inputs) | {_name(dim, name, a) for name, dims in inputs.items() for a, dim in enumerate(dims or ())}
@@ -114,13 +116,49 @@ class InputShapes:
         return dim
 
 
+def checked_shapes(shapes: object) -> dict[str, Sequence[Entry] | Range]:
+    """What a user says of shapes.
+
+    Raises:
+        ImportFailure: it is not said in the right form.
+    """
+    if not isinstance(shapes, Mapping):
+        raise ImportFailure(f"shapes: expected a mapping such as {{'x': (1, 3, 224, 224)}}, found {shapes!r}")
+    return {name: _said(name, entries) for name, entries in shapes.items()}
+
+
+def _said(name: object, said: object) -> Sequence[Entry] | Range:
+    """The entries of an input, or the range of a dimension; NumPy's integers and lists in their plain forms."""
+    if isinstance(name, str) and isinstance(said, DimSymbol):
+        return said
+    if isinstance(name, str) and (number := _integer(said)) is not None:
+        return number
+    if isinstance(name, str) and isinstance(said, Sequence) and not isinstance(said, str | bytes):
+        entries = [tuple(one) if isinstance(one, list) else one for one in said]
+        plain = [one if (number := _integer(one)) is None else number for one in entries]
+        if all(one is None or isinstance(one, ENTRIES) for one in plain):
+            return tuple(plain)
+    raise ImportFailure(
+        f"shapes: expected for {name!r} an integer, (min, opt, max) or one entry for each axis, found {said!r}"
+    )
+
+
+def _integer(value: object) -> int | None:
+    """An integer of any integer type, NumPy's included."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def _dimension(name: str, chosen: object) -> Dim:
     if isinstance(chosen, DimSymbol):
         return expression(chosen)
-    if isinstance(chosen, int) and chosen >= 0:
-        return chosen
-    if isinstance(chosen, tuple | list) and len(chosen) == 3 and all(isinstance(n, int) for n in chosen):
-        low, opt, high = chosen
+    if (number := _integer(chosen)) is not None and number >= 0:
+        return number
+    numbers = [_integer(one) for one in chosen] if isinstance(chosen, tuple | list) else []
+    if len(numbers) == 3 and all(n is not None for n in numbers):
+        low, opt, high = (n or 0 for n in numbers)
         try:
             return low if low == high else symbol(name, low, opt, high)
         except ShapeError as error:

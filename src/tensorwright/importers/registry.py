@@ -1,17 +1,82 @@
-"""Finds the functions that handle foreign operators: those of a package that are named like one."""
+"""Finds the functions that handle foreign operators, those of a package that are named like one, and checks calls."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType, NoneType, UnionType
+from types import MappingProxyType, ModuleType, NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
 from tensorwright.base.errors import ImportFailure
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a function ``Operator(node, *inputs, **attributes)`` accepts.
+
+    fewest, most: how many inputs; no limit where `most` is None.
+    kinds: the types of the attributes by name. required: those without a default.
+    """
+
+    fewest: int
+    most: int | None
+    kinds: Mapping[str, object]
+    required: frozenset[str]
+
+    def check_inputs(self, count: int, what: str = "inputs") -> None:
+        """Refuse a number of inputs.
+
+        Raises:
+            ImportFailure: there are too few or too many; the message calls them `what`.
+        """
+        if count < self.fewest or (self.most is not None and count > self.most):
+            upwards = " or more" if self.most is None else "" if self.most == self.fewest else f" to {self.most}"
+            wanted = f"{self.fewest}{upwards}"
+            raise ImportFailure(f"expected {wanted} {what}, found {count}")
+
+    def check_attributes(self, attributes: Mapping[str, object]) -> None:
+        """Refuse values of attributes, all of which the function has to know.
+
+        Raises:
+            ImportFailure: one is missing, or of the wrong kind.
+        """
+        missing = sorted(self.required - set(attributes))
+        if missing:
+            raise ImportFailure(f"attribute {', '.join(missing)} is required, but absent")
+        for name, value in attributes.items():
+            if not _fits(value, self.kinds[name]):
+                raise ImportFailure(f"attribute {name} must be {_described(self.kinds[name])}, found {value!r}")
+
+
+def signature_of(function: Callable[..., object], *, include_extras: bool = False) -> Signature:
+    """What a function accepts, by its annotations; `include_extras` keeps what they say beside the types."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    hints = get_type_hints(function, include_extras=include_extras)
+    return Signature(
+        sum(p.default is p.empty for p in positional),
+        None if variadic else len(positional),
+        MappingProxyType({p.name: hints[p.name] for p in keywords}),
+        frozenset(p.name for p in keywords if p.default is p.empty),
+    )
+
+
+def functions_in(package: str) -> Iterator[tuple[ModuleType, str, Callable[..., object]]]:
+    """The functions of all modules of a package that are named like operators: with a capital in front.
+
+    A name that Python reserves is written with an underscore behind it.
+    """
+    for entry in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{entry.name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name[0].isupper() and function.__module__ == module.__name__:
+                yield module, name.rstrip("_"), function
 
 
 @dataclass(frozen=True)
@@ -19,15 +84,12 @@ class Handler:
     """A function ``Operator(node, *inputs, **attributes)``, and what it accepts."""
 
     function: Callable[..., object]
-    fewest: int
-    most: int | None
-    kinds: Mapping[str, object]
-    required: frozenset[str]
+    signature: Signature
 
     @property
     def attributes(self) -> frozenset[str]:
         """The names of the attributes that it takes."""
-        return frozenset(self.kinds)
+        return frozenset(self.signature.kinds)
 
     def __call__(self, node: object, inputs: Sequence[object], attributes: Mapping[str, object]) -> object:
         """What the function gives for a node.
@@ -40,45 +102,16 @@ class Handler:
         Raises:
             ImportFailure: the node has too few or too many inputs, or an attribute is missing or of the wrong kind.
         """
-        if len(inputs) < self.fewest or (self.most is not None and len(inputs) > self.most):
-            wanted = str(self.fewest) + ("" if self.most == self.fewest else f" to {self.most or 'any number'}")
-            raise ImportFailure(f"expected {wanted} inputs, found {len(inputs)}")
-        missing = sorted(self.required - set(attributes))
-        if missing:
-            raise ImportFailure(f"attribute {', '.join(missing)} is required, but absent")
-        for name, value in attributes.items():
-            if not _fits(value, self.kinds[name]):
-                raise ImportFailure(f"attribute {name} must be {_described(self.kinds[name])}, found {value!r}")
+        self.signature.check_inputs(len(inputs))
+        self.signature.check_attributes(attributes)
         return self.function(node, *inputs, **attributes)
 
 
 @cache
 def handlers_in(package: str) -> Mapping[str, Handler]:
-    """The handlers of all modules of a package: its own functions whose names start with a capital or with `_` and one.
-
-    A name that Python reserves is written with an underscore behind it.
-    """
-    found: dict[str, Handler] = {}
-    for entry in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = importlib.import_module(f"{package}.{entry.name}")
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if name[0].isupper() and function.__module__ == module.__name__:
-                found[name.rstrip("_")] = _handler(function)
-    return MappingProxyType(found)
-
-
-def _handler(function: Callable[..., object]) -> Handler:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    hints = get_type_hints(function)
-    return Handler(
-        function,
-        sum(p.default is p.empty for p in positional),
-        None if variadic else len(positional),
-        MappingProxyType({p.name: hints[p.name] for p in keywords}),
-        frozenset(p.name for p in keywords if p.default is p.empty),
+    """The handlers of all modules of a package."""
+    return MappingProxyType(
+        {name: Handler(function, signature_of(function)) for _, name, function in functions_in(package)}
     )
 
 

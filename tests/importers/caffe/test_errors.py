@@ -78,7 +78,7 @@ WRONG = (
     ("SPP", "", IMAGE, "pyramid_height is required"),
     ("SPP", "spp_param { pyramid_height: 11 }", IMAGE, "expected 1 to 10, found 11"),
     ("SPP", "spp_param { pyramid_height: 4 }", IMAGE, "pad has to be smaller than the kernel"),
-    ("LSTM", "recurrent_param { num_output: 3 }", IMAGE, "expected 2 to any bottoms, found 1"),
+    ("LSTM", "recurrent_param { num_output: 3 }", IMAGE, "expected 2 or more bottoms, found 1"),
 )  # fmt: skip
 
 

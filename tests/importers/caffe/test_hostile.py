@@ -167,7 +167,7 @@ VALUES = {
 def parameters(draw: st.DrawFn, type: str) -> str:
     """Any of the parameters of a layer type, with usual and unusual values."""
     handler, parts = handlers()[type], []
-    for name, hint in handler.hints.items():
+    for name, hint in handler.signature.kinds.items():
         for _ in range(draw(st.integers(0, 2 if "tuple" in str(hint) else 1))):
             spelled = str(hint)
             if "Literal" in spelled:

@@ -45,6 +45,11 @@ def test_ways_to_give_a_range(shapes: Shapes) -> None:
     assert symbols(relu("batch", 3), shapes) == (Symbol("batch", 2, 4, 8),)
 
 
+def test_lists_and_integers_of_numpy_are_as_good() -> None:
+    assert symbols(relu("batch", 3), {"x": [[2, 4, 8], np.int64(3)]}) == (Symbol("batch", 2, 4, 8),)
+    assert not symbols(relu("batch", 3), {"batch": np.int32(5)})
+
+
 @pytest.mark.parametrize("shapes", [{"batch": 5}, {"x": (5, 3)}, {"batch": (5, 5, 5)}])
 def test_a_fixed_dimension_is_no_symbol(shapes: Shapes) -> None:
     graph = import_onnx(relu("batch", 3), shapes=shapes)
@@ -96,7 +101,10 @@ def test_a_name_means_the_same_for_all_inputs() -> None:
         ({"x": (1, 4)}, "input 'x' axis 1: the model fixes it to 3"),
         ({"x": (1,)}, "1 dimensions, the model has 2"),
         ({"batch": (3, 2, 1)}, "0 <= min <= opt <= max"),
-        ({"batch": "many"}, "an integer or"),
+        ({"batch": "many"}, "expected for 'batch' an integer, .* found 'many'"),
+        ({"batch": 2.5}, "expected for 'batch' an integer, .* found 2.5"),
+        ({"x": ("batch", 3.0)}, "expected for 'x' an integer, .* found"),
+        ([("x", 3)], "expected a mapping"),
     ],
 )
 def test_ranges_that_do_not_fit_are_explained(shapes: Shapes, message: str) -> None:

@@ -91,6 +91,11 @@ def test_giants_are_not_computed_to_be_folded() -> None:
 
 
 WRONG = {
+    "Transpose": (
+        node("Transpose", "x", "y", perm=1.5),
+        IMAGE,
+        "attribute perm must be a list, each item an integer, found 1.5",
+    ),
     "Not of floats": (node("Not", "x", "y"), X, "'not' is of bool, found float32; cast it"),
     "And of floats": (node("And", "x x", "y"), X, "'and' is of bool, found float32; cast it"),
     "LpPool": (node("LpPool", "x", "y", kernel_shape=[2, 2], p=0), IMAGE, "p: expected at least 1, found 0"),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import TypeVar, cast, get_type_hints
+from typing import TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -17,6 +14,7 @@ from tensorwright.base.errors import ImportFailure
 from tensorwright.graph.graph import Value
 from tensorwright.importers.caffe.layer import Layer
 from tensorwright.importers.caffe.schema import Hints, values_of
+from tensorwright.importers.registry import Signature, functions_in, signature_of
 
 PACKAGE = "tensorwright.importers.caffe"
 
@@ -46,12 +44,9 @@ class Handler:
     """A function ``Type(layer, *bottoms, **parameters)`` that gives the top, or a list of all tops."""
 
     function: Callable[..., Results]
-    required: int
-    accepted: int | None
+    signature: Signature
     parameters: str
     without_effect: frozenset[str]
-    hints: Hints
-    mandatory: frozenset[str]
 
     def __call__(self, layer: Layer, bottoms: Sequence[Value], parameters: Mapping[str, Message]) -> list[Value]:
         """The tops.
@@ -60,12 +55,10 @@ class Handler:
             ImportFailure: the layer has too few or too many bottoms, or lacks a parameter.
             Unsupported: a parameter, or a use of the layer, is not supported.
         """
-        if len(bottoms) < self.required or (self.accepted is not None and len(bottoms) > self.accepted):
-            wanted = f"{self.required}" + ("" if self.accepted == self.required else f" to {self.accepted or 'any'}")
-            raise ImportFailure(f"expected {wanted} bottoms, found {len(bottoms)}")
+        self.signature.check_inputs(len(bottoms), "bottoms")
         message = parameters.get(self.parameters)
-        values = {} if message is None else values_of(message, self.hints)
-        missing = sorted(self.mandatory - set(values))
+        values = {} if message is None else values_of(message, self.signature.kinds)
+        missing = sorted(self.signature.required - set(values))
         if missing:
             raise ImportFailure(f"{self.parameters}: {', '.join(missing)} is required, but absent; say it")
         for name in sorted(set(parameters) - {self.parameters}):
@@ -82,13 +75,7 @@ def handler_of(type: str) -> Handler | None:
 @cache
 def handlers() -> Mapping[str, Handler]:
     """All handlers by layer type."""
-    found: dict[str, Handler] = {}
-    for entry in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
-        module = importlib.import_module(f"{PACKAGE}.{entry.name}")
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if name[0].isupper() and function.__module__ == module.__name__:
-                found[name] = _handler(function)
-    return MappingProxyType(found)
+    return MappingProxyType({name: _handler(function) for _, name, function in functions_in(PACKAGE)})
 
 
 def parameter_messages() -> Mapping[str, Hints]:
@@ -96,7 +83,7 @@ def parameter_messages() -> Mapping[str, Hints]:
     found: dict[str, dict[str, object]] = {}
     for handler in handlers().values():
         if handler.parameters:
-            found.setdefault(handler.parameters, {}).update(handler.hints)
+            found.setdefault(handler.parameters, {}).update(handler.signature.kinds)
     return MappingProxyType(found)
 
 
@@ -115,18 +102,6 @@ def fields_without_effect() -> Mapping[str, frozenset[str]]:
 
 
 def _handler(function: Callable[..., object]) -> Handler:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    hints = get_type_hints(function, include_extras=True)
     message, without_effect = getattr(function, _READS, ("", frozenset()))
-    return Handler(
-        cast("Callable[..., Results]", function),
-        sum(p.default is p.empty for p in positional),
-        None if variadic else len(positional),
-        message,
-        without_effect,
-        MappingProxyType({p.name: hints[p.name] for p in keywords}),
-        frozenset(p.name for p in keywords if p.default is p.empty),
-    )
+    signature = signature_of(function, include_extras=True)
+    return Handler(cast("Callable[..., Results]", function), signature, message, without_effect)

@@ -15,7 +15,7 @@ from tensorwright.importers.caffe.definition import Source, read_definition
 from tensorwright.importers.caffe.rules import NetState
 from tensorwright.importers.caffe.translate import Import, read_network
 from tensorwright.importers.formats import Imported
-from tensorwright.importers.inputs import Entry, InputShapes, Shapes
+from tensorwright.importers.inputs import InputShapes, Shapes, checked_shapes
 from tensorwright.importers.names import nearest
 from tensorwright.importers.options import ReadOptions
 from tensorwright.tensor.dim import Dim, Symbol
@@ -37,7 +37,7 @@ def import_whole(source: Source, options: ReadOptions) -> Imported:
         ImportFailure: a file cannot be read, is wrong, or uses what is not supported (all of it is listed).
     """
     definition, weights = _files(source, options.weights)
-    batch, shapes = _shapes(options.shapes or {})
+    batch, shapes = _shapes({} if options.shapes is None else checked_shapes(options.shapes))
     imported = read_network(definition, weights, batch=batch, shapes=shapes)
     return Imported(_with_outputs(imported, options.outputs), imported.warnings)
 
@@ -72,20 +72,11 @@ def _files(source: Source, weights: Weights | None) -> tuple[Source, Weights | N
 
 def _shapes(shapes: Shapes) -> tuple[Dim | None, Mapping[str, Sequence[Dim]]]:
     """The batch of inputs that are not named, and the shapes of those that are."""
-    named = {name: entries for name, entries in shapes.items() if name != BATCH and not _is_range(entries)}
-    declared: dict[str, Sequence[int | str] | None] = {name: _open(entries) for name, entries in named.items()}
+    named = {name: said for name, said in shapes.items() if name != BATCH and not isinstance(said, int | Symbol)}
+    declared = {name: [BATCH, *[""] * (len(entries) - 1)][: len(entries)] for name, entries in named.items()}
     resolver = InputShapes(shapes, {**declared, "": [BATCH]})
     (batch,) = resolver.shape_of("")
     return batch if BATCH in shapes else None, {name: resolver.shape_of(name) for name in named}
-
-
-def _is_range(entries: object) -> bool:
-    return isinstance(entries, int | Symbol)
-
-
-def _open(entries: Sequence[Entry] | object) -> list[int | str]:
-    assert isinstance(entries, Sequence)
-    return [BATCH, *[""] * (len(entries) - 1)] if entries else []
 
 
 def _with_outputs(imported: Import, outputs: Sequence[str] | None) -> Graph:
