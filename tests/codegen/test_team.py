@@ -13,13 +13,14 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.cpu import team
 from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.entry import Address, EntryStep, entry_module
+from tensorwright.codegen.cpu.entry import EntryStep, entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.plan.plan import Address
 from tensorwright.runtime.engine import Engine
 
 

@@ -9,9 +9,10 @@ import mmap
 import numpy as np
 import pytest
 
+from tensorwright.base.addresses import buffer_address, bytes_at
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.memory import HUGE_PAGE, PageAllocator, buffer_address, bytes_at
+from tensorwright.devices.cpu.memory import HUGE_PAGE, PageAllocator
 from tensorwright.devices.device import Allocator
 
 

@@ -29,7 +29,8 @@ from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
-from tensorwright.tune.cpu.kernel_runner import POISON, LoadedKernel, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.memory import POISON
 
 TACTIC = ConvolutionChain()
 BATCH = symbol("batch", 1, 2, 5)

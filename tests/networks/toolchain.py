@@ -125,7 +125,7 @@ class SwitchedToolchain:
         program = self.tools.lower(graph, choices)
         if self.switches.freedom:
             return program
-        steps = tuple(replace(step, call=replace(step.call, free=0)) for step in program.steps)
+        steps = tuple(replace(step, free=0) for step in program.steps)
         return replace(program, steps=steps)
 
     def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:

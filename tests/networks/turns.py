@@ -13,7 +13,7 @@ import numpy.typing as npt
 from networks.memory import Guarded
 from networks.toolchain import Built
 from tensorwright.build.assemble import packed_weights
-from tensorwright.codegen.cpu.entry import Address, EntryStep
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Step
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel
@@ -71,7 +71,7 @@ class Turns:
     def _groups(self, threads: int) -> Iterator[list[Step]]:
         group: list[Step] = []
         for step in self._program.steps:
-            if group and step.call.waits(threads):
+            if group and step.waits(threads):
                 yield group
                 group = []
             group.append(step)
@@ -80,13 +80,13 @@ class Turns:
     def _share(
         self, step: Step, thread: int, threads: int, bindings: Sequence[int], symbols: Mapping[str, int], poison: int
     ) -> None:
-        call: EntryStep = step.call
-        tasks = evaluate(call.tasks, symbols)
+        kernel = step.kernel
+        tasks = evaluate(kernel.tasks, symbols)
         self._scratch.fill(poison)
-        addresses = [self._address(operand, bindings) for operand in call.operands]
-        values = [symbols[symbol.name] for symbol in call.symbols]
+        addresses = [self._address(operand, bindings) for operand in step.operands]
+        values = [symbols[symbol.name] for symbol in kernel.symbols]
         begin, end = tasks * thread // threads, tasks * (thread + 1) // threads
-        self._kernels[call.function].call(*addresses, self._scratch.address, *values, begin, end)
+        self._kernels[kernel.name].call(*addresses, self._scratch.address, *values, begin, end)
 
     def _address(self, operand: Address, bindings: Sequence[int]) -> int:
         if operand.base == "binding":

@@ -8,6 +8,7 @@ from tensorwright.backends.cpu import CpuBackend
 from tensorwright.graph.graph import Graph
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
+from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tune.choice import Choice
@@ -39,7 +40,7 @@ def _in_blocks(searched: Searched) -> Searched:
 
 
 def program_of(graph: Graph, *, fuse: bool = True, threads: int = 2, blocked: bool = False) -> Program:
-    return lower(*choices_of(graph, fuse=fuse, threads=threads, blocked=blocked), threads)
+    return lower(*choices_of(graph, fuse=fuse, threads=threads, blocked=blocked), arrange_for(threads))
 
 
 def step_of(program: Program, name: str) -> Step:

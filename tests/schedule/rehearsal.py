@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cases.case import Array
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.tactic import Kernel
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, aligned_bytes
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel
+from tensorwright.tune.memory import aligned_bytes
 
 POISON = 0xA5
 MARGIN = 1 << 16
@@ -46,16 +47,16 @@ class Rehearsal:
         memory = _Memory(program, self)
         groups: list[list[Step]] = [[]]
         for number, step in enumerate(program.steps):
-            if number and step.call.waits(threads):
+            if number and step.waits(threads):
                 groups.append([])
             groups[-1].append(step)
         for group in groups:
             for share in order:
                 for step in group:
-                    tasks = evaluate(step.call.tasks, self.symbols)
+                    tasks = evaluate(step.kernel.tasks, self.symbols)
                     ends = [tasks * (share + more) // threads for more in (0, 1)]
-                    addresses = [memory.address(operand) for operand in step.call.operands]
-                    symbols = [self.symbols[symbol.name] for symbol in step.call.symbols]
+                    addresses = [memory.address(operand) for operand in step.operands]
+                    symbols = [self.symbols[symbol.name] for symbol in step.kernel.symbols]
                     self.kernels.load(step.kernel).call(*addresses, memory.workspace.ctypes.data, *symbols, *ends)
         return [memory.bindings[number].tobytes() for number in range(len(program.inputs), len(memory.bindings))]
 

@@ -13,10 +13,11 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
-from tensorwright.schedule.boxes import Boxes, touched
+from tensorwright.schedule.cpu.boxes import Boxes, touched
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, aligned_copy, poisoned, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.memory import aligned_copy, poisoned
 
 MOST_TASKS = 6
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from graphs import arrays_for, binary, constant, drawn, given, network, unary
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen.cpu.entry import Address, owners
+from tensorwright.codegen.cpu.entry import owners
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.kernels.slabs import Cut, Slabs
@@ -22,12 +22,13 @@ from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
-from tensorwright.plan.plan import Plan
+from tensorwright.plan.plan import Address, Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.schedule.arena import Block, place
-from tensorwright.schedule.barriers import Access, Accesses, barriers
-from tensorwright.schedule.boxes import Boxes, boxes_of
-from tensorwright.schedule.layout import Operand, Stage, arrange
+from tensorwright.schedule.cpu.arrange import TeamStage, arrange
+from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers
+from tensorwright.schedule.cpu.boxes import Boxes, boxes_of
+from tensorwright.schedule.placement import Operand
 
 ARENA = 256
 THREADS = (1, 2, 3, 4, 7)
@@ -114,7 +115,7 @@ def test_owners_are_the_threads_whose_share_a_task_is_in(tasks: int, threads: in
 
 
 @st.composite
-def chains(draw: st.DrawFn) -> tuple[list[Stage], list[Block]]:
+def chains(draw: st.DrawFn) -> tuple[list[TeamStage], list[Block]]:
     """Steps that each read the result of the one before and perhaps an earlier one."""
     count = draw(st.integers(2, 6))
     reads = [{max(0, n - 1), *draw(st.lists(st.integers(0, max(0, n - 1)), max_size=1))} for n in range(count)]
@@ -123,16 +124,16 @@ def chains(draw: st.DrawFn) -> tuple[list[Stage], list[Block]]:
         tasks = draw(st.integers(1, 4))
         wanted = [(number, True), *((n, False) for n in sorted(reads[number]) if n < number)]
         operands = [
-            Operand(Access(Address("arena", 0), 48, 4, writes, draw(boxes(tasks, apart=writes))), block)
+            (Operand(Address("arena", 0), 48, 4, writes, block), draw(boxes(tasks, apart=writes)))
             for block, writes in wanted
         ]
-        stages.append(Stage(tasks, tuple(operands[:1]), tuple(operands[1:]), number))
+        stages.append(TeamStage(tasks, tuple(operands), number))
     last = [max([n, *(reader for reader in range(count) if n in reads[reader])]) for n in range(count)]
     return stages, [Block(48, number, last[number]) for number in range(count)]
 
 
 @tried(chains(), st.sampled_from(THREADS))
-def test_the_arena_never_grows_for_it(chain: tuple[list[Stage], list[Block]], threads: int) -> None:
+def test_the_arena_never_grows_for_it(chain: tuple[list[TeamStage], list[Block]], threads: int) -> None:
     stages, blocks = chain
     found = arrange(stages, blocks, threads)
     assert found.placement.size <= place(blocks).size

@@ -22,11 +22,11 @@ from tensorwright.graph.graph import Graph, apply, is_constant
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Concatenation
-from tensorwright.schedule import boxes
-from tensorwright.schedule.boxes import Boxes
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.check.reads import Definition
 from tensorwright.schedule.check.shares import Segments
+from tensorwright.schedule.cpu import boxes
+from tensorwright.schedule.cpu.boxes import Boxes
 from tensorwright.schedule.program import Program
 from tensorwright.schedule.storage import Buffer
 from tensorwright.tensor.dim import symbol
@@ -85,22 +85,22 @@ Made = Callable[[np.random.Generator], Graph]
 def changed(program: Program, step: int, **changes: object) -> Program:
     """The program with other fields in the call of a step."""
     steps = list(program.steps)
-    steps[step] = replace(steps[step], call=replace(steps[step].call, **changes))
+    steps[step] = replace(steps[step], **changes)
     return replace(program, steps=tuple(steps))
 
 
 def without_waits(program: Program) -> Iterator[tuple[str, Program]]:
     for threads in (2, 3):
         for step in program.waits(threads):
-            free = program.steps[step].call.free | 1 << threads
+            free = program.steps[step].free | 1 << threads
             yield f"{threads} threads do not wait before step {step}", changed(program, step, free=free)
 
 
 def with_shifted_offsets(program: Program) -> Iterator[tuple[str, Program]]:
     for number, step in enumerate(program.steps):
-        for place, operand in enumerate(step.call.operands):
+        for place, operand in enumerate(step.operands):
             for shift in (64, -64) if operand.base == "arena" else ():
-                operands = list(step.call.operands)
+                operands = list(step.operands)
                 operands[place] = replace(operand, offset=operand.offset + shift)
                 yield f"operand {place} of step {number} by {shift}", changed(program, number, operands=tuple(operands))
 

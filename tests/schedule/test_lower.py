@@ -9,13 +9,13 @@ import pytest
 
 from graphs import binary, drawn, given, network, unary
 from schedule.programs import program_of, step_of
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Reshape
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Dim, symbol
 
@@ -26,12 +26,12 @@ def concatenated(*values: Value, axis: int = 1, name: str = "concat") -> Value:
 
 def placed(program: Program, name: str) -> Address:
     """Where the value of a name is written."""
-    return step_of(program, name).call.operands[0]
+    return step_of(program, name).operands[0]
 
 
 def read(program: Program, name: str) -> list[Address]:
     """Where the step that computes the value of a name reads."""
-    return list(step_of(program, name).call.operands[1:])
+    return list(step_of(program, name).operands[1:])
 
 
 def steps(program: Program) -> list[str]:
@@ -177,7 +177,7 @@ def scalar_read_by_all(rng: np.random.Generator) -> Graph:
 def test_threads_wait_before_a_scalar_that_all_read_is_overwritten(rng: np.random.Generator) -> None:
     program = program_of(scalar_read_by_all(rng))
     assert placed(program, "other") == placed(program, "scale")
-    assert step_of(program, "scaled").call.tasks != 1
+    assert step_of(program, "scaled").kernel.tasks != 1
     reader, writer = (steps(program).index(name) for name in ("scaled", "other"))
     assert reader < writer
     for threads in (2, 3, 8):

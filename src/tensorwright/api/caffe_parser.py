@@ -12,11 +12,12 @@ import numpy.typing as npt
 from tensorwright.api.checks import data_type
 from tensorwright.api.definition import input_shape
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
+from tensorwright.api.layers.plugin import PluginFunction, require_plugin, values_of
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.parsed import fill, require_empty
 from tensorwright.api.parser import Parser
-from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
+from tensorwright.api.plugin import PluginFactory, plugin_from
 from tensorwright.api.tensor import Tensor
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.tensor.dim import Dim, expression

@@ -36,6 +36,7 @@ from tensorwright.api.layers.elementwise import (
     UnaryLayer,
 )
 from tensorwright.api.layers.matmul import ConstantLayer, MatrixMultiplyLayer, OperatorLayer
+from tensorwright.api.layers.plugin import PluginFunction, PluginLayer
 from tensorwright.api.layers.pooling import LRNLayer, PoolingLayer
 from tensorwright.api.layers.reduction import (
     NormalizationLayer,
@@ -53,7 +54,6 @@ from tensorwright.api.layers.shape import (
     ShuffleLayer,
     SliceLayer,
 )
-from tensorwright.api.plugin import PluginFunction, PluginLayer
 from tensorwright.api.tensor import Tensor
 from tensorwright.graph.op import Op
 from tensorwright.tensor.dim import Dim

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from tensorwright.api.checks import as_integer, data_type, text
 from tensorwright.api.dimensions import IMPLICIT_BATCH, open_symbol
+from tensorwright.api.layers.plugin import PluginFunction, require_plugin, values_of
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.parsed import fill_and_mark, require_empty
 from tensorwright.api.parser import Parser
-from tensorwright.api.plugin import PluginFactory, PluginFunction, plugin_from, require_plugin, values_of
+from tensorwright.api.plugin import PluginFactory, plugin_from
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Value
 from tensorwright.tensor.dim import expression

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from tensorwright.backends.backend import Backend
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
-from tensorwright.codegen.cpu.entry import entry_module
+from tensorwright.codegen.cpu.entry import EntryStep, entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
@@ -24,6 +24,7 @@ from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import Kernel, Offer, Tactic, offers
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
+from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
@@ -74,7 +75,7 @@ class CpuToolchain:
         return {"ll": source, "s": compile_assembly(source, self.machine)}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
-        return lower(graph, choices, self.threads)
+        return lower(graph, choices, arrange_for(self.threads))
 
     def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
         def load(kernel: Kernel) -> LoadedKernel:
@@ -85,7 +86,11 @@ class CpuToolchain:
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
-        entry = entry_module([step.call for step in program.steps], symbols, program.workspace_bytes, self.machine)
+        steps = [
+            EntryStep(step.kernel.name, step.operands, step.kernel.symbols, step.kernel.tasks, step.free)
+            for step in program.steps
+        ]
+        entry = entry_module(steps, symbols, program.workspace_bytes, self.machine)
         objects = [compiler.compile(kernel.name, kernel.code) for kernel in kernels.values()]
         image = link([compile_object(entry, self.machine), *objects])
         return Executable(image.code, {name: image.functions[name] for name in ENTRIES})

@@ -50,7 +50,7 @@ class NullToolchain:
         return {"py": source}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
-        return lower(graph, choices, self.threads)
+        return lower(graph, choices)
 
     def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
         check_program(program, symbols, (self.threads,), None)
@@ -78,9 +78,9 @@ def _call(step: Step, names: dict[str, str]) -> str:
     values = (region.output, *region.inputs)
     views = [
         f"view('{operand.base}', {operand.offset}, {_bytes(value, names)})"
-        for operand, value in zip(step.call.operands, values, strict=True)
+        for operand, value in zip(step.operands, values, strict=True)
     ]
-    symbols = "".join(f"{names[symbol.name]}, " for symbol in step.call.symbols)
+    symbols = "".join(f"{names[symbol.name]}, " for symbol in step.kernel.symbols)
     return f"{step.kernel.name}({views[0]}, [{', '.join(views[1:])}], ({symbols}))"
 
 

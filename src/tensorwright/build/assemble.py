@@ -63,7 +63,7 @@ def _steps(program: Program) -> tuple[PlanStep, ...]:
 def _touched(step: Step, constants: Mapping[int, int]) -> PlanStep:
     """The memory that a step touches. constants: their sizes in bytes by where they start."""
     kernel, region = step.kernel, step.choice.region
-    output, *inputs = step.call.operands
+    output, *inputs = step.operands
     value, layout = step.choice.result
     written = Slice(output.base, output.offset, physical_bytes(value.type, layout))
     reads = []
@@ -80,7 +80,7 @@ def _tables(program: Program) -> tuple[tuple[int, int], ...]:
     gathered: set[int] = set()
     whole: set[int] = set()
     for step in program.steps:
-        for value, operand in zip(step.choice.region.inputs, step.call.operands[1:], strict=True):
+        for value, operand in zip(step.choice.region.inputs, step.operands[1:], strict=True):
             if operand.base == "weights":
                 (gathered if _is_gathered(step.choice.region, value) else whole).add(operand.offset)
     return tuple((offset, sizes[offset]) for offset in sorted(gathered - whole) if sizes[offset])

@@ -82,7 +82,7 @@ def _tensor(tensor: StoredTensor) -> Json:
 def _constants(program: Program) -> list[Json]:
     names: dict[int, str] = {}
     for step in program.steps:
-        for value, operand in zip(step.choice.region.inputs, step.call.operands[1:], strict=True):
+        for value, operand in zip(step.choice.region.inputs, step.operands[1:], strict=True):
             if operand.base == "weights":
                 names.setdefault(operand.offset, value.name)
     return [{"name": names.get(c.offset, ""), "type": repr(c.weights.type), "bytes": c.size} for c in program.constants]
@@ -103,7 +103,7 @@ def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> dict
         "flops": tuning_value(needed.flops),
         "bytes": tuning_value(needed.bytes),
         "work": _work(step, sizes, offers),
-        "tasks": tuning_value(step.call.tasks),
+        "tasks": tuning_value(step.kernel.tasks),
         "trials": [_trial(trial) for trial in sorted(choice.trials, key=lambda t: t.cost)[:MAX_TRIALS]],
     }
 
@@ -114,7 +114,7 @@ def _work(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json
     output = _bytes(region.output)
     tables = {value.inputs[0] for value in region.values if isinstance(value.op, Gather)}
     activations, constants = output, 0
-    for value, operand in zip(region.inputs, step.call.operands[1:], strict=True):
+    for value, operand in zip(region.inputs, step.operands[1:], strict=True):
         size = sizes[operand.offset] if operand.base == "weights" else _bytes(value)
         read = min(size, output) if value in tables else size
         constants += read if is_constant(value) else 0

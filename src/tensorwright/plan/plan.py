@@ -42,6 +42,14 @@ class Binding:
     type: TensorType
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where an operand starts: in the arena, in the weights, or at a binding, whose number is then the `offset`."""
+
+    base: Base
+    offset: int
+
+
 class Slice(NamedTuple):
     """Memory that a step touches: so many bytes, as an expression over the symbols.
 

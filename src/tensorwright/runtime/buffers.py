@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
+from tensorwright.base.addresses import buffer_address
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.cpu.memory import buffer_address
 from tensorwright.runtime.bindings import format_shape, wrong_names
 
 if TYPE_CHECKING:

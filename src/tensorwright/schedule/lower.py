@@ -1,17 +1,15 @@
-"""Turns choices into a program: decides where every tensor lives and when threads must wait for each other."""
+"""Turns choices into a program: decides where every tensor lives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tensorwright.codegen.cpu.entry import Address, EntryStep
 from tensorwright.graph.graph import Graph, Value, is_constant, weights_in
 from tensorwright.kernels.tactic import Packing
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.arena import Block
-from tensorwright.schedule.barriers import Access
-from tensorwright.schedule.boxes import Boxes, touched
-from tensorwright.schedule.layout import Operand, Stage, arrange
+from tensorwright.schedule.placement import Arrange, Operand, Stage, arrange_alone
 from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.schedule.storage import Buffer, Storage, Tensor, assign, size_of
 from tensorwright.tune.choice import Choice
@@ -19,8 +17,8 @@ from tensorwright.tune.choice import Choice
 ALIGNMENT = 64
 
 
-def lower(graph: Graph, choices: Sequence[Choice], threads: int = 2) -> Program:
-    """The program of a network, laid out so that so many threads wait rarely for each other.
+def lower(graph: Graph, choices: Sequence[Choice], arrange: Arrange = arrange_alone) -> Program:
+    """The program of a network; `arrange` lays out its memory and says where threads wait for each other.
 
     Every output has to be the result of a region of its own memory: see `tensorwright.passes.outputs`.
     """
@@ -30,13 +28,12 @@ def lower(graph: Graph, choices: Sequence[Choice], threads: int = 2) -> Program:
     constants = _Constants()
     executed = [(time, choice) for time, choice in enumerate(choices) if not storage.is_in_place(choice)]
     stages = [_stage(choice, time, storage, numbers, constants) for time, choice in executed]
-    found = arrange(stages, [Block(buffer.size, buffer.first, buffer.last) for buffer in arena], threads)
+    found = arrange(stages, [Block(buffer.size, buffer.first, buffer.last) for buffer in arena])
     offsets = found.placement.offsets
-    steps = []
-    for (_, choice), stage, free in zip(executed, stages, found.free, strict=True):
-        operands = tuple(operand.placed(offsets).address for operand in stage.operands)
-        kernel = choice.kernel
-        steps.append(Step(choice, EntryStep(kernel.name, operands, kernel.symbols, kernel.tasks, free)))
+    steps = [
+        Step(stage.choice, tuple(operand.placed(offsets) for operand in stage.operands), free)
+        for stage, free in zip(stages, found.free, strict=True)
+    ]
     return Program(
         inputs=graph.inputs,
         outputs=graph.outputs,
@@ -50,39 +47,24 @@ def lower(graph: Graph, choices: Sequence[Choice], threads: int = 2) -> Program:
 
 
 def _stage(choice: Choice, time: int, storage: Storage, numbers: Mapping[Buffer, int], constants: _Constants) -> Stage:
-    """A step and the memory that its tasks touch."""
+    """A step and the memory that it reads and writes."""
     region, kernel = choice.region, choice.kernel
-    known = touched(region, kernel)
-    written = (None,) if known is None else (known.output,)
-    operands = [_operands(choice.result, written, storage, numbers, writes=True)]
-    for number, value in enumerate(region.inputs):
+    operands = [_operand(choice.result, storage, numbers, writes=True)]
+    for value, layout, packing in zip(region.inputs, kernel.inputs, kernel.packings, strict=True):
         if is_constant(value):
-            place = Address("weights", constants.place(value, kernel.packings[number]))
-            operands.append([Operand(Access(place, 0, 1, False, None), None)])
-            continue
-        read = None if known is None else known.inputs[number]
-        operands.append(_operands((value, kernel.inputs[number]), read or (None,), storage, numbers, writes=False))
-    tasks = kernel.tasks if isinstance(kernel.tasks, int) else None
-    more = tuple(operand for found in operands for operand in found[1:])
-    return Stage(tasks, tuple(found[0] for found in operands), more, time)
+            place = Address("weights", constants.place(value, packing))
+            operands.append(Operand(place, 0, 1, writes=False, block=None))
+        else:
+            operands.append(_operand((value, layout), storage, numbers, writes=False))
+    return Stage(choice, tuple(operands), time)
 
 
-def _operands(
-    tensor: Tensor,
-    boxes: Sequence[Boxes | None],
-    storage: Storage,
-    numbers: Mapping[Buffer, int],
-    *,
-    writes: bool,
-) -> list[Operand]:
-    """All that a step does with one tensor."""
-    (value, layout), buffer = tensor, storage.find(*tensor)
-    root, size = buffer.root, size_of((value, layout))
+def _operand(tensor: Tensor, storage: Storage, numbers: Mapping[Buffer, int], *, writes: bool) -> Operand:
+    (value, _), buffer = tensor, storage.find(*tensor)
+    root, size, width = buffer.root, size_of(tensor), value.type.dtype.size
     if root.binding is not None:
-        address, block = Address("binding", root.binding), None
-    else:
-        address, block = Address("arena", buffer.root_offset), numbers[root]
-    return [Operand(Access(address, size, value.type.dtype.size, writes, each), block) for each in boxes]
+        return Operand(Address("binding", root.binding), size, width, writes, None)
+    return Operand(Address("arena", buffer.root_offset), size, width, writes, numbers[root])
 
 
 def _rounded(size: int) -> int:

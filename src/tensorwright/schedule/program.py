@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.codegen.cpu.entry import EntryStep
 from tensorwright.graph.graph import Value
 from tensorwright.graph.op import Array
 from tensorwright.kernels.tactic import Kernel
+from tensorwright.plan.plan import Address
 from tensorwright.tensor.weights import Weights
 from tensorwright.tune.choice import Choice
 
@@ -27,14 +27,23 @@ class PackedConstant:
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a kernel and the choice that it carries out."""
+    """A choice that is carried out, and where the operands of its kernel lie, output first.
+
+    free: the numbers of threads with which no thread has to wait for others before this step, as the bits of a number;
+    with every other number of threads all wait for each other.
+    """
 
     choice: Choice
-    call: EntryStep
+    operands: tuple[Address, ...]
+    free: int = 0
 
     @property
     def kernel(self) -> Kernel:
         return self.choice.kernel
+
+    def waits(self, threads: int) -> bool:
+        """Whether so many threads wait for each other before this step."""
+        return not self.free >> threads & 1
 
 
 @dataclass(frozen=True)
@@ -56,4 +65,4 @@ class Program:
 
     def waits(self, threads: int) -> tuple[int, ...]:
         """The steps before which so many threads wait for each other; nobody waits before the first one."""
-        return tuple(n for n, step in enumerate(self.steps) if n and step.call.waits(threads))
+        return tuple(n for n, step in enumerate(self.steps) if n and step.waits(threads))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.graph.graph import Value, is_constant, storage_root
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import upper_bound
 from tensorwright.tensor.layout import Layout, physical_bytes
@@ -54,7 +54,7 @@ def memory_of(program: Program) -> ProgramMemory:
     found: dict[_Key, StoredTensor] = {}
     steps = []
     for number, step in enumerate(program.steps):
-        operands = list(zip(step.choice.region.inputs, step.kernel.inputs, step.call.operands[1:], strict=True))
+        operands = list(zip(step.choice.region.inputs, step.kernel.inputs, step.operands[1:], strict=True))
         keys = [(storage_root(value), layout, at) for value, layout, at in operands if not is_constant(value)]
         for key in keys:
             known = found.get(key) or _unwritten(key, found, len(program.inputs))
@@ -71,7 +71,7 @@ def memory_of(program: Program) -> ProgramMemory:
 
 def _output_key(step: Step) -> _Key:
     value, layout = step.choice.result
-    return storage_root(value), layout, step.call.operands[0]
+    return storage_root(value), layout, step.operands[0]
 
 
 def _tensor(key: _Key, first: int) -> StoredTensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tensorwright.base.text import format_bytes, printable
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.graph.graph import Value
 from tensorwright.graph.text import Names, names_of, quoted
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.schedule.tensors import ProgramMemory, StoredTensor, memory_of
 
@@ -42,7 +42,7 @@ def _head(program: Program, threads: int, waits: int) -> str:
 
 def _step_lines(number: int, step: Step, names: Names) -> list[str]:
     region, kernel = step.choice.region, step.kernel
-    output, *inputs = step.call.operands
+    output, *inputs = step.operands
     value, layout = step.choice.result
     lines = [f"step {number}: {step.choice.trial.tactic}, {kernel.tasks} tasks, {kernel.name}"]
     for operand, stored, address in zip(region.inputs, kernel.inputs, inputs, strict=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cpu import abi
+from tensorwright.plan.plan import Address
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64, UINT8
 
@@ -26,14 +26,6 @@ IntegerArray = npt.NDArray[np.int64]
 
 MOST_THREADS = 61
 """More threads wait before every step."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where an operand starts: in the arena, in the weights, or at a binding, whose number is then the `offset`."""
-
-    base: Literal["arena", "weights", "binding"]
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -49,10 +41,6 @@ class EntryStep:
     symbols: tuple[Symbol, ...]
     tasks: Dim
     free: int = 0
-
-    def waits(self, threads: int) -> bool:
-        """Whether so many threads wait for each other before this step."""
-        return threads > MOST_THREADS or not self.free >> threads & 1
 
 
 def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int, target: Target) -> str:

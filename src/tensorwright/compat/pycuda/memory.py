@@ -12,9 +12,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.base.addresses import bytes_at, mapping_address
 from tensorwright.compat.pycuda.errors import LogicError, MemoryError
 from tensorwright.devices.cpu.device import CpuDevice
-from tensorwright.devices.cpu.memory import bytes_at, mapping_address
 from tensorwright.devices.cpu.stream import is_called_by_stream, join_all
 from tensorwright.devices.device import Allocator
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.base.addresses import bytes_at
 from tensorwright.base.errors import BuildError
 from tensorwright.compat.pycuda.memory import room_at
 from tensorwright.compat.tensorrt.enums import CalibrationAlgoType
-from tensorwright.devices.cpu.memory import bytes_at
 from tensorwright.devices.cpu.stream import join_all
 
 if TYPE_CHECKING:

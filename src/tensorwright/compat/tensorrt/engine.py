@@ -7,13 +7,13 @@ from math import prod
 from typing import SupportsIndex
 
 from tensorwright.api.builder import HostMemory as ApiHostMemory
+from tensorwright.base.addresses import bytes_at
 from tensorwright.base.errors import ExecutionError
 from tensorwright.compat.pycuda.memory import room_at
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
 from tensorwright.compat.tensorrt.profilers import IProfiler
-from tensorwright.devices.cpu.memory import bytes_at
 from tensorwright.devices.cpu.stream import join_all
 from tensorwright.runtime.context import ExecutionContext as RuntimeContext
 from tensorwright.runtime.engine import Engine

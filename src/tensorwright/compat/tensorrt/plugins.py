@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tensorwright.api import plugin as api
+from tensorwright.api.layers.plugin import PluginFunction, require_plugin
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.network import NetworkDefinition as ApiNetwork
 from tensorwright.api.tensor import Tensor as ApiTensor
@@ -43,7 +44,7 @@ class PluginFactory:
 
     def create_plugin(
         self, layer_name: str, weights: Sequence[Weights], fields: Mapping[str, object]
-    ) -> api.PluginFunction | None:
+    ) -> PluginFunction | None:
         """The plugin for a layer: a `Plugin`, or a function of a node; the parameter `fields` may be left out."""
         raise NotImplementedError(f"{type(self).__name__} must implement create_plugin(layer_name, weights)")
 
@@ -60,11 +61,11 @@ class GivenFactory:
 
     def create_plugin(
         self, layer_name: str, weights: Sequence[object], fields: Mapping[str, object]
-    ) -> api.PluginFunction | None:
+    ) -> PluginFunction | None:
         """The plugin for a layer."""
         given = [Weights(one) for one in weights]  # type: ignore[arg-type]
         made = api.with_accepted(self._factory.create_plugin, layer_name, given, fields)
-        return api.require_plugin(f"{type(self._factory).__name__}.create_plugin('{layer_name}')", made)
+        return require_plugin(f"{type(self._factory).__name__}.create_plugin('{layer_name}')", made)
 
 
 def given_factory(factory: PluginFactory | None) -> GivenFactory | None:

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tensorwright.base.addresses import mapping_address
 from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
-from tensorwright.devices.cpu.memory import mapping_address
 
 if TYPE_CHECKING:
     from tensorwright.plan.plan import Executable

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from tensorwright.base.addresses import buffer_address, read_only_memory
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cpu.abi import ALIGNMENT, CONTEXT_BYTES, field_offset, team_bytes
 from tensorwright.devices.cpu.code import CodeImage, syscall_address
-from tensorwright.devices.cpu.memory import buffer_address, read_only_memory
 from tensorwright.devices.cpu.team import Team
 from tensorwright.plan.plan import WEIGHTS_ALIGNMENT, Plan
 

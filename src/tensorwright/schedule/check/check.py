@@ -24,15 +24,14 @@ from tensorwright.graph.graph import is_constant, weights_in
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.schedule.check.conflicts import Group, Touched, groups
 from tensorwright.schedule.check.contents import NOTHING, Contents, Names, Numbers, piece_size
-from tensorwright.schedule.check.observed import claimed, prepare, written
+from tensorwright.schedule.check.observed import Loaded, claimed, prepare, written
 from tensorwright.schedule.check.shares import NOBODY, Owners, Segments
 from tensorwright.schedule.check.steps import Look, Operand
 from tensorwright.schedule.program import PackedConstant, Program
 from tensorwright.tensor.dim import Symbol, evaluate
 from tensorwright.tensor.layout import PLAIN
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel
 
-Load = Callable[[Kernel], LoadedKernel]
+Load = Callable[[Kernel], Loaded]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class Checker:
 
     def _look(self, number: int, symbols: Mapping[str, int]) -> Look:
         step = self.program.steps[number]
-        segments = Segments.of(evaluate(step.call.tasks, symbols), self.threads)
+        segments = Segments.of(evaluate(step.kernel.tasks, symbols), self.threads)
         return Look(number, step, symbols, segments, self._written)
 
     def _written(self, look: Look) -> Owners | None:
@@ -116,7 +115,7 @@ def _check_constants(program: Program) -> None:
                 f"{name} needs {step.kernel.workspace} bytes of workspace for each thread, there are "
                 f"{program.workspace_bytes}"
             )
-        for value, address in zip(step.choice.region.inputs, step.call.operands[1:], strict=True):
+        for value, address in zip(step.choice.region.inputs, step.operands[1:], strict=True):
             if is_constant(value) != (address.base == "weights"):
                 raise BuildError(f"{name}: '{value.name}' is read from the {address.base}")
             if is_constant(value) and not value.type.is_empty:

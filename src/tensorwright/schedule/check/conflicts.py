@@ -17,7 +17,7 @@ def groups(steps: Sequence[Look], threads: int) -> list[list[Look]]:
     """The steps that so many threads run without waiting for each other in between."""
     found: list[list[Look]] = []
     for step in steps:
-        if not found or step.step.call.waits(threads):
+        if not found or step.step.waits(threads):
             found.append([])
         found[-1].append(step)
     return found

@@ -10,9 +10,9 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.graph.graph import Value, is_constant, storage_root
 from tensorwright.ops.shape import Concatenation
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.arrange import to_layout
 from tensorwright.tensor.dim import evaluate
@@ -35,7 +35,7 @@ def piece_size(program: Program) -> int:
     """The bytes that memory is looked at in: the size of every element is a multiple."""
     values = [value for step in program.steps for value in (*step.choice.region.inputs, step.choice.region.output)]
     sizes = [value.type.dtype.size for value in (*values, *(v for _, v in (*program.inputs, *program.outputs)))]
-    offsets = [o.offset for step in program.steps for o in step.call.operands if o.base == "arena"]
+    offsets = [o.offset for step in program.steps for o in step.operands if o.base == "arena"]
     return gcd(*sizes, *offsets)
 
 

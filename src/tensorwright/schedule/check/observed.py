@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from tensorwright.schedule.check.shares import NOBODY, Owners, Segments
 from tensorwright.schedule.program import PackedConstant, Step
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.layout import physical_bytes
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, aligned_bytes, aligned_copy
+from tensorwright.tune.memory import aligned_bytes, aligned_copy
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -26,11 +27,19 @@ MARGIN = 256
 """Bytes before and behind the output and behind the workspace that have to stay as they are."""
 
 
+class Loaded(Protocol):
+    """A kernel that this process can call."""
+
+    def call(self, *arguments: int) -> None:
+        """Run it on addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A step's kernel with memory of its own: activations of ones, the constants of the program."""
 
-    kernel: LoadedKernel
+    kernel: Loaded
     size: int
     width: int
     inputs: tuple[Bytes, ...]
@@ -58,13 +67,11 @@ class Run:
         return found
 
 
-def prepare(
-    step: Step, loaded: LoadedKernel, constants: Mapping[int, PackedConstant], symbols: Mapping[str, int]
-) -> Run:
+def prepare(step: Step, loaded: Loaded, constants: Mapping[int, PackedConstant], symbols: Mapping[str, int]) -> Run:
     """A step ready to run; symbols: the values of dimensions by name."""
     region, kernel = step.choice.region, step.kernel
     inputs = []
-    for value, layout, address in zip(region.inputs, kernel.inputs, step.call.operands[1:], strict=True):
+    for value, layout, address in zip(region.inputs, kernel.inputs, step.operands[1:], strict=True):
         if is_constant(value):
             inputs.append(aligned_copy(np.ascontiguousarray(constants[address.offset].packed)).view(np.uint8))
             continue

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.graph.graph import Value, is_constant
+from tensorwright.plan.plan import Address
 from tensorwright.schedule.check.reads import Definition, Mask
 from tensorwright.schedule.check.shares import NOBODY, SEVERAL, Owners, Segments, owners_in
 from tensorwright.schedule.program import Step
@@ -70,13 +70,13 @@ class Look:
     @cached_property
     def output(self) -> Operand:
         value, layout = self.step.choice.result
-        return self._operand(None, value, layout, self.step.call.operands[0])
+        return self._operand(None, value, layout, self.step.operands[0])
 
     @cached_property
     def inputs(self) -> tuple[Operand, ...]:
         """The operands that are no constants."""
         region, kernel = self.step.choice.region, self.step.kernel
-        placed = zip(region.inputs, kernel.inputs, self.step.call.operands[1:], strict=True)
+        placed = zip(region.inputs, kernel.inputs, self.step.operands[1:], strict=True)
         return tuple(self._operand(n, *given) for n, given in enumerate(placed) if not is_constant(given[0]))
 
     @cached_property

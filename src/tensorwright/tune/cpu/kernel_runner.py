@@ -12,8 +12,6 @@ import numpy.typing as npt
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.target import Target
-from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.abi import ALIGNMENT
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
@@ -21,10 +19,10 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.arrange import from_layout, to_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tensor.dtype import UINT8, DType
+from tensorwright.tensor.dtype import UINT8
+from tensorwright.tune.memory import aligned_copy, poisoned
 
 Array = npt.NDArray[np.generic]
-POISON = 0xA5
 
 
 class LoadedKernel:
@@ -93,40 +91,3 @@ def run_kernel(
     LoadedKernel(kernel, target).call(*operands.arguments)
     shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
     return from_layout(operands.output, kernel.output, shape)
-
-
-@dataclass(frozen=True, eq=False)
-class _Memory:
-    """Lets NumPy use a buffer, which lives as long as some array does."""
-
-    buffer: Buffer
-
-    @property
-    def __array_interface__(self) -> dict[str, object]:
-        return {"version": 3, "shape": (self.buffer.size,), "typestr": "|u1", "data": (self.buffer.address, False)}
-
-
-def aligned_bytes(size: int, allocator: Allocator | None = None) -> npt.NDArray[np.uint8]:
-    """Uninitialised memory that starts at a multiple of 64 bytes and is freed with its last array."""
-    if allocator is not None:
-        return np.asarray(_Memory(Buffer(allocator, max(size, 1), ALIGNMENT, "timing a kernel")))[:size]
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def aligned_copy(array: Array, allocator: Allocator | None = None) -> Array:
-    """The elements of an array, in order, in memory that starts at a multiple of 64 bytes."""
-    copy = aligned_bytes(array.nbytes, allocator).view(array.dtype)
-    copy[:] = array.reshape(-1)
-    return copy
-
-
-def poisoned(elements: int, dtype: DType, allocator: Allocator | None = None) -> Array:
-    """Memory filled with a pattern that no kernel computes: NaN for floats."""
-    raw = aligned_bytes(elements * dtype.size, allocator)
-    raw[:] = POISON
-    memory = raw.view(dtype.numpy)
-    if dtype.is_float:
-        memory[:] = np.nan
-    return memory

@@ -18,7 +18,8 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, aligned_copy
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands
+from tensorwright.tune.memory import aligned_copy
 
 Array = npt.NDArray[np.generic]
 

@@ -9,11 +9,8 @@ from math import isqrt, prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
-from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, Plan
 from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
-
-PARALLEL_TASKS = 32
-"""So many tasks, where there is room, keep up to eight threads evenly busy."""
 
 STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
 """From so many weights on, for at most so many positions, it may pay to prefetch them."""

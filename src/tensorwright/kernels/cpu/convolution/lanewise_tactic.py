@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
-from tensorwright.kernels.cpu.convolution.cuts import PARALLEL_TASKS
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
-from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
+from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, cut_of
 from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import Layout

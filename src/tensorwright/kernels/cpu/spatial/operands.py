@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.convolution.cuts import PARALLEL_TASKS
-from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, Plan
 from tensorwright.kernels.tactic import Config, Packing, pack_channels
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN, Layout

@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from tensorwright.codegen.cpu.entry import MOST_THREADS, Address, owners
-from tensorwright.schedule.boxes import Boxes, Indices
+from tensorwright.codegen.cpu.entry import MOST_THREADS, owners
+from tensorwright.plan.plan import Address
+from tensorwright.schedule.cpu.boxes import Boxes, Indices
 
 MOST_PAIRS = 1 << 21
 """Pieces of memory that two steps share; with more of them, threads wait."""

@@ -7,51 +7,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from tensorwright.codegen.cpu.entry import Address
 from tensorwright.schedule.arena import Block, Placement, place
-from tensorwright.schedule.barriers import Access, Accesses, barriers, free_threads, kept_free
+from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, free_threads, kept_free
+from tensorwright.schedule.cpu.boxes import Boxes, touched
+from tensorwright.schedule.placement import Arrange, Arrangement, Operand, Stage
 
 
 @dataclass(frozen=True, eq=False)
-class Operand:
-    """Memory that a step uses; `block`: the block of the arena that `access.address` is an offset into, if any."""
+class TeamStage:
+    """A stage whose tasks are dealt out to threads.
 
-    access: Access
-    block: int | None
-
-    def placed(self, offsets: Sequence[int]) -> Access:
-        if self.block is None:
-            return self.access
-        return replace(self.access, address=Address("arena", offsets[self.block] + self.access.address.offset))
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """A step before memory is laid out.
-
-    operands: output first; further: where the same tensors are touched in yet another way. time: when it runs, in the
-    units in which blocks are alive.
+    tasks: how many, None if that is known only at run time. uses: what they touch of every operand that may change
+    while the network runs, once for each way in which they touch it; None: perhaps all of it.
     """
 
     tasks: int | None
-    operands: tuple[Operand, ...]
-    further: tuple[Operand, ...]
+    uses: tuple[tuple[Operand, Boxes | None], ...]
     time: int
 
+    @classmethod
+    def of(cls, stage: Stage) -> TeamStage:
+        region, kernel = stage.choice.region, stage.choice.kernel
+        known = touched(region, kernel)
+        output, *inputs = stage.operands
+        uses: list[tuple[Operand, Boxes | None]] = [(output, None if known is None else known.output)]
+        for number, operand in enumerate(inputs):
+            if operand.address.base != "weights":
+                read = None if known is None else known.inputs[number]
+                uses += [(operand, boxes) for boxes in read or (None,)]
+        return cls(kernel.tasks if isinstance(kernel.tasks, int) else None, tuple(uses), stage.time)
+
     def placed(self, offsets: Sequence[int]) -> Accesses:
-        moving = [operand for operand in (*self.operands, *self.further) if operand.access.address.base != "weights"]
-        return Accesses(self.tasks, tuple(operand.placed(offsets) for operand in moving))
+        return Accesses(
+            self.tasks,
+            tuple(Access(o.placed(offsets), o.size, o.width, o.writes, boxes) for o, boxes in self.uses),
+        )
 
 
-@dataclass(frozen=True)
-class Arrangement:
-    """Where blocks lie; `free`: for every step, the numbers of threads that need not wait before it, as bits."""
-
-    placement: Placement
-    free: tuple[int, ...]
+def arrange_for(threads: int) -> Arrange:
+    """What lays out memory so that so many threads wait rarely."""
+    return lambda stages, blocks: arrange([TeamStage.of(stage) for stage in stages], blocks, threads)
 
 
-def arrange(stages: Sequence[Stage], blocks: Sequence[Block], threads: int) -> Arrangement:
+def arrange(stages: Sequence[TeamStage], blocks: Sequence[Block], threads: int) -> Arrangement:
     """The smallest arena; among arenas of that size, one with which so many threads wait rarely.
 
     Memory that is used again has to wait for all who used it before. Steps between which nobody waits therefore count
@@ -69,7 +67,7 @@ def arrange(stages: Sequence[Stage], blocks: Sequence[Block], threads: int) -> A
     return Arrangement(found, tuple(barriers([stage.placed(found.offsets) for stage in stages])))
 
 
-def _waits(stages: Sequence[Stage], offsets: Sequence[int], threads: int) -> list[int]:
+def _waits(stages: Sequence[TeamStage], offsets: Sequence[int], threads: int) -> list[int]:
     """The steps before which so many threads wait, blocks lying at these offsets."""
     steps = [stage.placed(offsets) for stage in stages]
     free = kept_free(len(steps), lambda a, b: bool(free_threads(steps[a], steps[b]) >> threads & 1))
