@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import helper
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.composer import Composer
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.narrow import SMALL_FLOATS, NarrowFloat
 from tensorwright.tensor.dtype import FLOAT32, INT8, INT32, UINT8, DType
-
-if TYPE_CHECKING:
-    from tensorwright.importers.onnx.node import Node
 
 SmallType = np.dtype[np.generic]
 
@@ -66,7 +63,7 @@ def small_type(element_type: int) -> SmallType | None:
     return dtype if dtype.name in HELD else None
 
 
-def narrowed(node: Node, x: Value, dtype: SmallType, saturate: bool) -> Narrow:
+def narrowed(node: Composer, x: Value, dtype: SmallType, saturate: bool) -> Narrow:
     """The conversion of a tensor: floats round to even, integers are cut toward zero and wrap around."""
     if dtype.name in SMALL_FLOATS:
         return Narrow(node.apply(NarrowFloat(dtype.name, saturate), node.cast(x, FLOAT32)), dtype)
@@ -79,7 +76,7 @@ def narrowed(node: Node, x: Value, dtype: SmallType, saturate: bool) -> Narrow:
     return Narrow(node.cast(wrapped, HELD[dtype.name]), dtype)
 
 
-def clipped(node: Node, x: Value, dtype: SmallType) -> Narrow:
+def clipped(node: Composer, x: Value, dtype: SmallType) -> Narrow:
     """Whole numbers in float32 as small integers; what is beyond their range becomes its end."""
     least, greatest = SMALL_INTEGERS[dtype.name].range
     return Narrow(node.cast(node.apply(Clip(float(least), float(greatest)), x), HELD[dtype.name]), dtype)
