@@ -28,7 +28,17 @@ NOTHING = Network(
     ("y",),
 )
 
-FOUND: dict[str, tuple[Network, Configuration]] = {"a view of nothing": (NOTHING, MAIN)}
+SCATTERED = Network(
+    (tensor("x", 1, 5, 0), tensor("u", 1, 5, 0)),
+    (Constant(tensor("place", 1, 1, dtype="int64"), elements=(0,)),),
+    (node("ScatterND", "x place u", tensor("y", 1, 5, 0)),),
+    ("y",),
+)
+
+FOUND: dict[str, tuple[Network, Configuration]] = {
+    "a view of nothing": (NOTHING, MAIN),
+    "a scatter of nothing": (SCATTERED, MAIN),
+}
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -102,6 +102,15 @@ def test_broadcasting_operators_need_no_expand(rng: np.random.Generator):
     assert_equivalent(graph, result, rng)
 
 
+def test_expanded_matrices_stay(rng: np.random.Generator):
+    wide, tall = apply(Expand((2, 3, 4)), given("x", 2, 3, 1)), apply(Expand((2, 5, 4)), given("y", 2, 1, 4))
+    for value in (apply(MatMul(), wide, given("w", 4, 5)), apply(MatMul(), tall, given("w", 4, 5))):
+        before = network(value)
+        after = remove_identities(before)
+        assert operators(after) == {"Expand": 1, "MatMul": 1}
+        assert_equivalent(before, after, rng)
+
+
 def test_an_expand_that_gives_the_shape_stays(rng: np.random.Generator):
     graph = network(binary("add", apply(Expand((3, 4)), given("y", 4)), given("x", 1, 4)))
     result = remove_identities(graph)

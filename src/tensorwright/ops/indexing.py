@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -339,9 +340,9 @@ class ScatterNd(Op):
     def reference(self, *inputs: Array) -> Array:
         data, updates = inputs[0].copy(), inputs[2]
         depth = inputs[1].shape[-1]
-        at = inputs[1].astype(np.int64).reshape(-1, depth)
+        at = inputs[1].astype(np.int64).reshape(prod(inputs[1].shape[:-1]), depth)
         places = [np.where(c < 0, c + n, c) for c, n in zip(at.T, data.shape[:depth], strict=True)]
-        return _scattered(data, places, updates.reshape(-1, *data.shape[depth:]), self.reduction)
+        return _scattered(data, places, updates.reshape(len(at), *data.shape[depth:]), self.reduction)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         data, indices, updates = inputs

@@ -154,7 +154,10 @@ def broadcast_operand(value: Value) -> Value | None:
 
 
 def _fits(value: Value, inputs: tuple[Value, ...]) -> bool:
-    if isinstance(value.op, MatMul) and any(operand.type.rank < 2 for operand in inputs):
+    if isinstance(value.op, MatMul) and any(
+        operand.type.rank < 2 or operand.type.shape[-2:] != known.type.shape[-2:]
+        for operand, known in zip(inputs, value.inputs, strict=True)
+    ):
         return False
     return value.op.infer([operand.type for operand in inputs]) == value.type
 
