@@ -16,9 +16,10 @@ from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.transposing.tactic import Transposing
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary, Identity
+from tensorwright.ops.indexing import GatherElements
 from tensorwright.ops.shape import Transpose
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -78,6 +79,14 @@ def test_compiles_for_aarch64(name: str) -> None:
     target = TARGETS["aarch64"]
     for config in Transposing().configs(REGIONS[name], target):
         assert compile_object(Transposing().emit(REGIONS[name], config, target).code, target)
+
+
+def test_what_is_gathered_along_the_block_is_not_turned(rng: np.random.Generator) -> None:
+    x, indices = input_value("x", TensorType(FLOAT32, (3, 2, 5))), input_value("i", TensorType(INT64, (2, 2, 5)))
+    chosen = region_of([apply(GatherElements(0), x, indices)])
+    target = TARGETS["baseline"]
+    for config in Transposing().configs(chosen, target):
+        check(chosen, Transposing().emit(chosen, config, target), target, rng)
 
 
 def test_reorders_both_ways() -> None:

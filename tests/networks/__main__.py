@@ -78,7 +78,8 @@ def _one(seed: int, seconds: float) -> int:
         return int(verdict.is_bad)
 
     def is_wrong(candidate: Network) -> bool:
-        attempts = (_isolated(candidate, configurations, seed + attempt) for attempt in range(ATTEMPTS))
+        count = ATTEMPTS if verdict.outcome == "different" else 1
+        attempts = (_isolated(candidate, configurations, seed + attempt) for attempt in range(count))
         return any(found.outcome == verdict.outcome and _alike(found, verdict) for found in attempts)
 
     smaller = shrink(network, is_wrong, seconds)

@@ -64,10 +64,13 @@ def _mapped(network: Network, change: Callable[[Tensor], Tensor]) -> Network:
 
 
 def _cut(network: Network) -> Iterator[Network]:
-    """With a node's results as inputs instead, from the last node on; first with all nodes before it cut, too."""
-    for node in reversed(network.nodes):
-        if not any(tensor.name in network.outputs for tensor in node.outputs):
-            yield _without(network, [node])
+    """With the results of nodes as inputs instead: of many, then of one, from the last on."""
+    inner = [node for node in network.nodes if not any(tensor.name in network.outputs for tensor in node.outputs)]
+    for part in (2, 4):
+        size = len(inner) // part
+        if size > 1:
+            yield from (_without(network, inner[at : at + size]) for at in range(0, len(inner), size))
+    yield from (_without(network, [node]) for node in reversed(inner))
 
 
 def _without(network: Network, nodes: list[Node]) -> Network:

@@ -13,6 +13,7 @@ from tensorwright.graph.expression import (
     Reduce,
     Scalar,
     Variable,
+    free_atoms,
     rename,
     stride_along,
     walk,
@@ -157,6 +158,8 @@ def _turned(
         padding = None if load.guard is None else _padding(load.guard, padded_from)
         once = sum(other.operand == load.operand for other in loads) == 1
         if stride_along(address, axis.inner) != 1 or not once or (load.guard is not None and padding is None):
+            return None
+        if free_atoms(address) & moved.keys():  # They are left inside indices that are data.
             return None
         if stride_along(address, lane.inner) is None or load.dtype.size != 4:
             return None
