@@ -89,6 +89,10 @@ def test_what_is_gathered_along_the_block_is_not_turned(rng: np.random.Generator
         check(chosen, Transposing().emit(chosen, config, target), target, rng)
 
 
+def test_nothing_is_not_turned() -> None:
+    assert not Transposing().configs(region((2, 3, 4, 0), Transpose((1, 3, 0, 2))), TARGETS["baseline"])
+
+
 def test_reorders_both_ways() -> None:
     layouts = {(c.inputs[0].block, c.output.block) for c in Transposing().configs(REGIONS["batch"], TARGETS["avx512"])}
     assert layouts == {(1, 16), (16, 1)}

@@ -7,6 +7,7 @@ import pytest
 
 from graphs import assert_equivalent, binary, constant, given, network, only, operators, unary
 from tensorwright.graph.graph import Value, apply
+from tensorwright.ops.activation import PRelu
 from tensorwright.ops.elementwise import Cast, Identity, Select
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.shape import Expand, Pad, Reshape, Slice, Tile, Transpose
@@ -104,6 +105,8 @@ def test_broadcasting_operators_need_no_expand(rng: np.random.Generator):
 
 def test_expanded_matrices_stay(rng: np.random.Generator):
     wide, tall = apply(Expand((2, 3, 4)), given("x", 2, 3, 1)), apply(Expand((2, 5, 4)), given("y", 2, 1, 4))
+    slopes = apply(PRelu(), apply(Expand((3, 4)), given("z", 1, 4)), given("s", 3, 1))
+    assert operators(remove_identities(network(slopes))) == {"Expand": 1, "PRelu": 1}
     for value in (apply(MatMul(), wide, given("w", 4, 5)), apply(MatMul(), tall, given("w", 4, 5))):
         before = network(value)
         after = remove_identities(before)

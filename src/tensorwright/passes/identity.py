@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tensorwright.base.errors import ShapeError
 from tensorwright.graph.graph import Value, apply, is_constant
 from tensorwright.ops.activation import PRelu
 from tensorwright.ops.elementwise import Binary, Cast, Elementwise, Identity, Select
@@ -154,12 +155,12 @@ def broadcast_operand(value: Value) -> Value | None:
 
 
 def _fits(value: Value, inputs: tuple[Value, ...]) -> bool:
-    if isinstance(value.op, MatMul) and any(
-        operand.type.rank < 2 or operand.type.shape[-2:] != known.type.shape[-2:]
-        for operand, known in zip(inputs, value.inputs, strict=True)
-    ):
+    if isinstance(value.op, MatMul) and any(operand.type.rank < 2 for operand in inputs):
         return False
-    return value.op.infer([operand.type for operand in inputs]) == value.type
+    try:
+        return value.op.infer([operand.type for operand in inputs]) == value.type
+    except ShapeError:  # Inner extents of products and the operand of PRelu are not broadcast.
+        return False
 
 
 @rewrite(Elementwise)

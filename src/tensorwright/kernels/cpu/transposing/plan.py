@@ -116,6 +116,8 @@ def transposing_plan(flat: FlatComputation, lanes: int, padded_from: int | None)
     """
     if any(isinstance(node, Reduce) for node in walk(flat.body)) or not flat.variables:
         return None
+    if any(variable.extent == 0 for variable in flat.variables):
+        return None
     *others, last = flat.variables
     lane = _axis(last, lanes, "lane")
     if lane is None:
