@@ -107,6 +107,8 @@ CASES = [
     Case(11, node("Compress", "x c", "y", axis=1), constants={"c": [False, True, True, True, True]}),
     Case(11, node("Compress", "x c", "y"), (2, 3), {"c": [True, False, True, False, False, True, False, True]}),
     Case(14, node("Trilu", "x k", "y", upper=0), constants={"k": np.int64(-1)}),
+    Case(13, node("SimplifiedLayerNormalization", "x s", "y", axis=-1, epsilon=1e-3),
+         constants={"s": np.arange(6, dtype=np.float32)}),
     Case(17, node("LayerNormalization", "x s b", "y m", axis=2),
          constants={"s": np.full((4, 6), 2, np.float32), "b": np.ones((4, 6), np.float32)}, outputs="y m"),
 ]  # fmt: skip
