@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from tensorwright.backends.backend import Toolchain
+from tensorwright.build.indices import Uses
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
 from tensorwright.plan.manifest import require_readable
-from tensorwright.plan.plan import Binding, Executable, Json, Plan, PlanStep, Slice
+from tensorwright.plan.plan import Binding, Executable, IndexUse, Json, Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
 from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.tensor.dim import Symbol
@@ -28,8 +30,9 @@ def assemble(
     executable: Executable,
     report: Mapping[str, Json],
     batch_symbol: str | None = None,
+    uses: Uses = MappingProxyType({}),
 ) -> Plan:
-    """The plan of a program."""
+    """The plan of a program. uses: what the indices are used for whose ranges the program keeps."""
     plan = Plan(
         name=name,
         stamp=tools.stamp,
@@ -43,6 +46,7 @@ def assemble(
         weights=packed_weights(program.constants, program.weights_bytes),
         steps=_steps(program),
         tables=_tables(program),
+        indices=_indices(program, uses),
         report=report,
     )
     require_readable(plan)
@@ -72,6 +76,13 @@ def _touched(step: Step, constants: Mapping[int, int]) -> PlanStep:
         size = physical_bytes(operand.type, stored) if packed is None else packed
         reads.append(Slice(address.base, address.offset, size))
     return PlanStep((written,), tuple(reads), kernel.workspace)
+
+
+def _indices(program: Program, uses: Uses) -> tuple[IndexUse, ...]:
+    places = {step.choice.region.output: step.call.operands[0].offset for step in program.steps}
+    return tuple(
+        IndexUse(use.node, places[value], use.extents, use.signed) for name, value in program.kept for use in uses[name]
+    )
 
 
 def _tables(program: Program) -> tuple[tuple[int, int], ...]:

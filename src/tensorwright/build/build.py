@@ -11,6 +11,7 @@ from tensorwright.backends.find import backend_named
 from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
+from tensorwright.build.indices import watched
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
@@ -64,6 +65,8 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     dump.imported(graph)
     graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump)))
     regions = partition(graph, fuse=config.optimise)
+    graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
+    regions = partition(graph, fuse=config.optimise) if uses else regions
     chains = joins(graph, regions) if config.optimise else ()
     dump.regions(graph, regions, chains)
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
@@ -85,7 +88,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         report = build_report(graph, program, tools, machine, config.fast_algorithms)
         executable = tools.executable(program, symbols, compiler)
     config.progress.done()
-    return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol)
+    return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol, uses)
 
 
 def _tuner(graph: Graph, tools: Toolchain, compiler: Compiler, cache: TimingCache, config: BuildConfig) -> Tuner:

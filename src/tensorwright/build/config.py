@@ -93,6 +93,16 @@ class BuildOptions(Options):
             help="Keep infinities and NaN where they belong: no algorithms that spread them over a tile.",
         ),
     ] = False
+    check_indices: Annotated[
+        str,
+        About(
+            'whether an inference refuses indices that lie outside their axis, in gathers and scatters: "always", '
+            '"never", or "cheap", where all checks are expected to take less than 1 % of it. Without, such indices are '
+            "taken for the nearest that exist.",
+            among=("cheap", "always", "never"),
+            help="Refuse indices outside their axis: cheap (where that takes less than 1 %), always, never.",
+        ),
+    ] = "cheap"
     exclude_tactics: Annotated[
         Collection[str],
         About(

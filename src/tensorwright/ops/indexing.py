@@ -1,7 +1,7 @@
 """Operators that read or write elements at positions given by data.
 
 Indices are of any integer type; negative ones count from the end. Indices outside the axis are an error of the caller:
-nothing outside the tensor is touched, but the values are undefined.
+nothing outside the tensor is touched, but the values are undefined. Builds can have them refused (`check_indices`).
 """
 
 from __future__ import annotations
@@ -133,6 +133,41 @@ class GatherNd(Op):
         ]
         source = (*index[: self.batch_dims], *picked, *index[indices.rank - 1 :])
         return Computation(variables, Load(0, source, x.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class IndexRange(Op):
+    """How far indices reach: the complement ``-1 - i`` of the smallest one, then the largest one; int64 ``[2, axes]``.
+
+    Both are the least int64 where there are no indices. `axes` is 1, or the extent of the last axis if each of its
+    positions is for an axis of its own. A build adds it to networks, whose engines then refuse indices out of range.
+    """
+
+    along_axes: bool
+    kind: ClassVar[Kind] = "reduction"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        (indices,) = inputs
+        expect_index(self, indices)
+        return TensorType(INT64, (2, indices.shape[-1] if self.along_axes else 1))
+
+    def reference(self, *inputs: Array) -> Array:
+        wide = inputs[0].astype(np.int64)
+        rows = wide.reshape(-1, wide.shape[-1] if self.along_axes else 1)
+        return np.asarray(np.stack([-1 - rows, rows]).max(axis=1, initial=np.iinfo(np.int64).min))
+
+    def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
+        (indices,) = inputs
+        variables = variables_for(output.shape)
+        which, axis = positions(variables)
+        lead = indices.shape[:-1] if self.along_axes else indices.shape
+        running = Variable("r0", product(lead))
+        place = (*unflattened(expression(running), lead), *((axis,) if self.along_axes else ()))
+        index = convert(Load(0, place, indices.dtype), INT64)
+        complement = call("sub", constant(-1, INT64), index)
+        chosen = call("select", compare("less", which, 1), complement, index)
+        return Computation(variables, Reduce("max", (running,), chosen, INT64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -221,6 +221,7 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         weights=content[weights.offset : weights.end],
         steps=facts.steps,
         tables=facts.tables,
+        indices=facts.indices,
         seal=facts.seal,
         report=facts.report,
     )

@@ -11,8 +11,8 @@ from tensorwright.base.errors import BuildError, PlanError
 from tensorwright.plan.dimensions import read_dim, write_dim
 from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
 from tensorwright.plan.limits import MAX_COUNT, MAX_MANIFEST, MAX_RANK, MAX_SIZE, MAX_THREADS
-from tensorwright.plan.memory import Memory, require_memory
-from tensorwright.plan.plan import Base, Binding, Json, MachineStamp, Plan, PlanStep, Slice
+from tensorwright.plan.memory import Memory, require_memory, require_ranges
+from tensorwright.plan.plan import Base, Binding, IndexUse, Json, MachineStamp, Plan, PlanStep, Slice
 from tensorwright.tensor.dim import Dim, Symbol, bounds
 from tensorwright.tensor.dtype import DTYPES
 from tensorwright.tensor.type import TensorType
@@ -36,6 +36,7 @@ class Manifest:
     threads: int
     steps: tuple[PlanStep, ...]
     tables: tuple[tuple[int, int], ...]
+    indices: tuple[IndexUse, ...]
     report: Mapping[str, Json]
     seal: str
     document: Mapping[str, Json]
@@ -73,6 +74,10 @@ def document_of(plan: Plan) -> dict[str, Json]:
         "workspace_bytes": plan.workspace_bytes,
         "threads": plan.threads,
         "steps": [_written_step(step, sizes) for step in plan.steps],
+        "indices": [
+            [use.node, use.place, [sizes.setdefault(extent, len(sizes)) for extent in use.extents], use.signed]
+            for use in plan.indices
+        ],
         "sizes": [write_dim(size) for size in sizes],
         "tables": [list(table) for table in plan.tables],
     }
@@ -171,11 +176,13 @@ class _Reader:
             workspace_bytes=integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
             threads=integer(top.get("threads"), "threads", 1, MAX_THREADS),
             steps=self._steps(top),
+            indices=self._indices(top),
             tables=self._tables(items(top, "tables")),
             report=mapping(top.get("report"), "report"),
             seal=text(top, "seal", "manifest"),
             document=top,
         )
+        require_ranges(facts.indices, facts.arena_bytes)
         memory = Memory(facts.bindings, facts.arena_bytes, facts.workspace_bytes, self._weights_bytes)
         require_memory(memory, facts.steps)
         return facts
@@ -189,8 +196,16 @@ class _Reader:
             refuse("bindings", "every name once", names)
         return symbols, bindings
 
+    def _sizes(self, top: Mapping[str, Json]) -> list[Dim]:
+        return [read_dim(item, self._symbols, f"sizes[{n}]") for n, item in enumerate(items(top, "sizes"))]
+
+    def _indices(self, top: Mapping[str, Json]) -> tuple[IndexUse, ...]:
+        used = items(top, "indices")
+        sizes = self._sizes(top) if used else []
+        return tuple(_index_use(item, sizes, f"indices[{n}]") for n, item in enumerate(used))
+
     def _steps(self, top: Mapping[str, Json]) -> tuple[PlanStep, ...]:
-        sizes = [read_dim(item, self._symbols, f"sizes[{n}]") for n, item in enumerate(items(top, "sizes"))]
+        sizes = self._sizes(top)
         return tuple(_step(item, sizes, f"steps[{n}]") for n, item in enumerate(items(top, "steps")))
 
     def _tables(self, items: list[Json]) -> tuple[tuple[int, int], ...]:
@@ -263,6 +278,13 @@ def _step(item: Json, sizes: Sequence[Dim], where: str) -> PlanStep:
     writes = tuple([_slice(part, sizes, where) for part in sequence(item[1], where)])
     reads = tuple([_slice(part, sizes, where) for part in sequence(item[2], where)])
     return PlanStep(writes, reads, workspace)
+
+
+def _index_use(item: Json, sizes: Sequence[Dim], where: str) -> IndexUse:
+    if not isinstance(item, list) or len(item) != 4 or not isinstance(item[0], str) or not isinstance(item[3], bool):
+        refuse(where, "[node, place, [size, ...], signed]", item)
+    numbers = [integer(number, where, 0, len(sizes) - 1) for number in sequence(item[2], where)]
+    return IndexUse(item[0], integer(item[1], where, 0, MAX_SIZE), tuple(sizes[number] for number in numbers), item[3])
 
 
 def _slice(item: Json, sizes: Sequence[Dim], where: str) -> Slice:

@@ -8,8 +8,12 @@ from itertools import product
 
 from tensorwright.plan.fields import Refusal, refuse
 from tensorwright.plan.limits import MAX_CORNERS
-from tensorwright.plan.plan import Binding, PlanStep, Slice
+from tensorwright.plan.plan import Binding, IndexUse, PlanStep, Slice
 from tensorwright.tensor.dim import Dim, Symbol, evaluate, symbols_of, upper_bound
+
+RANGE_BYTES = 16
+"""Two integers for each axis that indices are for."""
+ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,18 @@ def require_memory(memory: Memory, steps: Sequence[PlanStep]) -> None:
     for number, binding in enumerate(memory.bindings):
         if binding.mode == "output" and number not in written and not binding.type.is_empty:
             raise Refusal(f"bindings[{number}]: expected that some step writes the output '{binding.name}', none does")
+
+
+def require_ranges(indices: Sequence[IndexUse], arena_bytes: int) -> None:
+    """Refuse ranges of indices that lie outside the arena. Raises Refusal."""
+    for number, use in enumerate(indices):
+        end = use.place + RANGE_BYTES * len(use.extents)
+        if end > arena_bytes or use.place % ALIGNMENT:
+            refuse(
+                f"indices[{number}]",
+                f"a part of the {arena_bytes} bytes of the arena that starts at a multiple of {ALIGNMENT}",
+                f"bytes {use.place} to {end}",
+            )
 
 
 def _require_slice(memory: Memory, sizes: Sequence[Dim], part: Slice, where: str, *, writes: bool) -> None:

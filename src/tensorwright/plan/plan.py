@@ -69,6 +69,20 @@ class PlanStep(NamedTuple):
     workspace: int
 
 
+class IndexUse(NamedTuple):
+    """Indices that are data and may be out of range.
+
+    node: what uses them. place: the offset in the arena where the last inference left how far they reach, int64: for
+    each of the axes that they are for the complement ``-1 - i`` of the smallest index, then for each the largest; both
+    are the least int64 where there are no indices. extents: of these axes. signed: negative ones count from the end.
+    """
+
+    node: str
+    place: int
+    extents: tuple[Dim, ...]
+    signed: bool
+
+
 @dataclass(frozen=True)
 class Executable:
     """What a device runs: code in the form that it loads, and the offset in it of what it calls, by name."""
@@ -89,6 +103,7 @@ class Plan:
     tables: offset and size in bytes of the parts of `weights` that an inference reads only here and there, such as the
     rows of an embedding; in order. All else it reads whole.
     steps: the memory that every step touches, in the order in which they run.
+    indices: what the runtime looks at after an inference.
     seal: see `tensorwright.plan.seal`; empty until the builder has made it.
     report: what the builder decided and measured, for people and `inspect`; the runtime does not need it.
     """
@@ -106,4 +121,5 @@ class Plan:
     report: Mapping[str, Json] = field(repr=False)
     steps: tuple[PlanStep, ...]
     tables: tuple[tuple[int, int], ...] = ()
+    indices: tuple[IndexUse, ...] = ()
     seal: str = ""

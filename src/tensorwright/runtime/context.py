@@ -45,7 +45,7 @@ class ExecutionContext(Unique):
             "it has no device memory yet; set context.device_memory to the address of "
             f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
         )
-        self._launcher = Launcher(table, module.create_executor(), obstacle)
+        self._launcher = Launcher(table, module.create_executor(), device, obstacle)
         self._here = self._launcher if device.has_host_memory else self._staging_launcher(allocator, obstacle)
         if with_memory:
             what = f"activations and scratch memory of a context of '{module.plan.name}'"
@@ -62,7 +62,7 @@ class ExecutionContext(Unique):
         """
         fixed = self.fixed_call
         found = fixed(inputs) if fixed is not None else None
-        return self._run_arrays(inputs, self._here.executor.run) if found is None else found
+        return self._run_arrays(inputs, self._here.execute) if found is None else found
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, such as bytes, array.array or memoryview, by name of input; a
@@ -197,7 +197,7 @@ class ExecutionContext(Unique):
         from tensorwright.runtime.staging import StagedExecutor
 
         staged = StagedExecutor(self._module.create_executor(), self._device, allocator, self._module.plan)
-        return Launcher(self._table, staged, obstacle, self._launcher.lock)
+        return Launcher(self._table, staged, self._device, obstacle, self._launcher.lock)
 
     @property
     def _launchers(self) -> tuple[Launcher, ...]:

@@ -38,7 +38,7 @@ def _one_to_one(table: BindingTable, sizes: Sizes, launcher: Launcher) -> FixedC
     name, dtype, shape, result_name = source.name, source.dtype.numpy, sizes.shapes[source.number], target.name
     make = output_maker(sizes.shapes[target.number], target.dtype.numpy)
     exact, view, address = np.ndarray, view_of, address_of
-    lock, bindings, run = launcher.lock, launcher.bindings, launcher.executor.runner
+    lock, bindings, run = launcher.lock, launcher.bindings, launcher.runner
 
     def call(inputs: Array | Mapping[str, Array]) -> dict[str, Array] | None:
         if type(inputs) is exact:
@@ -69,7 +69,7 @@ def _many_to_many(table: BindingTable, sizes: Sizes, launcher: Launcher) -> Fixe
     makers = [(slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy)) for slot in table.outputs]
     count, only = len(expected), expected[0][0] if len(expected) == 1 else None
     exact, view, address = np.ndarray, view_of, address_of
-    lock, bindings, run = launcher.lock, launcher.bindings, launcher.executor.runner
+    lock, bindings, run = launcher.lock, launcher.bindings, launcher.runner
 
     def call(inputs: Array | Mapping[str, Array]) -> dict[str, Array] | None:
         if only is not None and type(inputs) is exact:

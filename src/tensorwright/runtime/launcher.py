@@ -10,20 +10,26 @@ from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import forkable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Lock
 
-    from tensorwright.devices.device import Executor
+    from tensorwright.devices.device import Device, Executor
     from tensorwright.runtime.bindings import BindingTable, Sizes
+    from tensorwright.runtime.indices import IndexWatch
 
 
 class Launcher:
     """An executor, who may use it, and for which sizes it is set up.
 
+    execute: one inference, after which indices that were out of range are refused; runner: the same, for who calls it
+    often. Called with the lock held, after `prepare`.
     lock: held by whoever prepares and runs; launchers whose executors share memory share it. obstacle: why nothing can
     run at present, None if it can.
     """
 
-    def __init__(self, table: BindingTable, executor: Executor, obstacle: str, lock: Lock | None = None) -> None:
+    def __init__(
+        self, table: BindingTable, executor: Executor, device: Device, obstacle: str, lock: Lock | None = None
+    ) -> None:
         self.executor = executor
         self.bindings = executor.bindings
         self.lock = forkable(threading.Lock()) if lock is None else lock
@@ -31,6 +37,8 @@ class Launcher:
         self._where = table.where
         self._current: Sizes | None = None
         self._closed = False
+        self._watch = _watch(table, device)
+        self.runner: Callable[[], None] = executor.runner if self._watch is None else self._run_and_check
 
     def require_ready(self) -> None:
         """Raises ExecutionError when nothing can run."""
@@ -55,7 +63,19 @@ class Launcher:
         with self.lock:
             self.prepare(sizes)
             self.bindings[:] = addresses
+            self.execute()
+
+    def execute(self) -> None:
+        if self._watch is None:
             self.executor.run()
+        else:
+            self._run_and_check()
+
+    def _run_and_check(self) -> None:
+        self.executor.run()
+        assert self._watch is not None
+        assert self._current is not None
+        self._watch.check(self._current)
 
     def use_memory(self, address: int) -> None:
         """Use this memory for activations and scratch from now on; called with the lock held.
@@ -66,6 +86,8 @@ class Launcher:
         if self._closed:
             self.require_ready()
         self.executor.set_memory(address)
+        if self._watch is not None:
+            self._watch.use_memory(address)
         self.obstacle = None
 
     def close(self) -> None:
@@ -73,3 +95,11 @@ class Launcher:
         self._closed = True
         self.obstacle = "it is closed; create another one"
         self.executor.close()
+
+
+def _watch(table: BindingTable, device: Device) -> IndexWatch | None:
+    if not table.plan.indices:
+        return None
+    from tensorwright.runtime.indices import IndexWatch
+
+    return IndexWatch(table.plan, device, table.where)

@@ -11,7 +11,7 @@ from tensorwright.plan.plan import Address
 from tensorwright.schedule.arena import Block
 from tensorwright.schedule.placement import Arrange, Operand, Stage, arrange_alone
 from tensorwright.schedule.program import PackedConstant, Program, Step
-from tensorwright.schedule.storage import Buffer, Storage, Tensor, assign, size_of
+from tensorwright.schedule.storage import Buffer, Storage, Tensor, assign, bound_and_kept, size_of
 from tensorwright.tune.choice import Choice
 
 ALIGNMENT = 64
@@ -34,9 +34,11 @@ def lower(graph: Graph, choices: Sequence[Choice], arrange: Arrange = arrange_al
         Step(stage.choice, tuple(operand.placed(offsets) for operand in stage.operands), free)
         for stage, free in zip(stages, found.free, strict=True)
     ]
+    bound, kept = bound_and_kept(graph)
     return Program(
         inputs=graph.inputs,
-        outputs=graph.outputs,
+        outputs=bound,
+        kept=kept,
         steps=tuple(steps),
         constants=tuple(constants.packed),
         arena_bytes=found.placement.size,

@@ -50,12 +50,15 @@ class Step:
 class Program:
     """What the network does, step by step.
 
+    kept: results that are no outputs but stay in the arena until the end.
+
     arena_bytes: the arena that all activations share; arena_lower_bound: the most that is alive at once;
     weights_bytes: packed constants, padding between them included.
     """
 
     inputs: tuple[tuple[str, Value], ...]
     outputs: tuple[tuple[str, Value], ...]
+    kept: tuple[tuple[str, Value], ...]
     steps: tuple[Step, ...]
     constants: tuple[PackedConstant, ...]
     arena_bytes: int

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorwright.graph.graph import Graph, Value, is_constant, storage_root
+from tensorwright.ops.indexing import IndexRange
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dim import upper_bound
 from tensorwright.tensor.layout import PLAIN, Layout, physical_bytes
 from tensorwright.tune.choice import Choice
 
 Tensor = tuple[Value, Layout]
+Named = tuple[tuple[str, Value], ...]
 
 
 @dataclass(eq=False)
@@ -94,6 +96,12 @@ def stored(value: Value, layout: Layout) -> Tensor:
     return (storage_root(value), layout) if layout.is_plain else (value, layout)
 
 
+def bound_and_kept(graph: Graph) -> tuple[Named, Named]:
+    """The outputs that the caller gives memory for, and those that are only for the runtime to look at."""
+    kept = tuple(output for output in graph.outputs if isinstance(output[1].op, IndexRange))
+    return tuple(output for output in graph.outputs if output not in kept), kept
+
+
 def size_of(tensor: Tensor) -> int:
     """The most bytes that a tensor takes."""
     value, layout = tensor
@@ -115,7 +123,8 @@ class _Assignment:
     def of(self, graph: Graph, choices: Sequence[Choice]) -> Storage:
         for number, (_, value) in enumerate(graph.inputs):
             self.buffers[value, PLAIN] = Buffer(value.type.max_bytes, 0, len(choices), binding=number)
-        targets = {storage_root(v): len(graph.inputs) + number for number, (_, v) in enumerate(graph.outputs)}
+        bound, _ = bound_and_kept(graph)
+        targets = {storage_root(v): len(graph.inputs) + number for number, (_, v) in enumerate(bound)}
         for step, choice in enumerate(choices):
             value, layout = choice.result
             self._add(choice, step, targets.get(value) if layout.is_plain else None)

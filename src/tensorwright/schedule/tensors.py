@@ -65,7 +65,12 @@ def memory_of(program: Program) -> ProgramMemory:
         constants = tuple(at.offset for value, _, at in operands if is_constant(value))
         steps.append(StepMemory(tuple(order[key] for key in keys), order[output], constants))
     outputs = {Address("binding", len(program.inputs) + number) for number in range(len(program.outputs))}
-    tensors = (replace(t, last=len(program.steps)) if t.address in outputs else t for t in found.values())
+    kept = {value for _, value in program.kept}
+    ending = [tensor.address in outputs or tensor.value in kept for tensor in found.values()]
+    tensors = (
+        replace(tensor, last=len(program.steps)) if ends else tensor
+        for tensor, ends in zip(found.values(), ending, strict=True)
+    )
     return ProgramMemory(tuple(tensors), tuple(steps))
 
 

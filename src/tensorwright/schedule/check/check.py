@@ -3,7 +3,8 @@
 What is proved, with all dimensions at their largest and again at their smallest:
 
 - every step reads, of every operand, what the step or input that defines it put there; so nothing is read before it is
-  written, or overwritten while it is still needed; at the end all outputs lie in their bindings;
+  written, or overwritten while it is still needed; at the end all outputs lie in their bindings, and what is kept where
+  it was written;
 - memory that a step overwrites while it reads it is of an operand that its kernel may overwrite, at the same place;
 - between two times that all threads wait for each other, no thread touches memory that another one writes;
 - everything lies inside the arena, its binding, the weights, and the workspace.
@@ -150,6 +151,10 @@ def _check_contents(program: Program, looks: Sequence[Look], names: Names) -> No
     for number, (name, value) in enumerate(program.outputs, len(program.inputs)):
         found, wanted = contents.spaces["binding", number], names.in_memory(value, PLAIN)
         _expect_equal(found, wanted, names, f"output '{name}' at the end")
+    kept = {value: name for name, value in program.kept}
+    for look in looks:
+        if look.output.value in kept:
+            _expect(contents, names, look.output, f"'{kept[look.output.value]}' at the end")
 
 
 def _expect(contents: Contents, names: Names, operand: Operand, what: str) -> None:
