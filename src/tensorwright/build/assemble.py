@@ -79,7 +79,8 @@ def _touched(step: Step, constants: Mapping[int, int]) -> PlanStep:
 
 
 def _indices(program: Program, uses: Uses) -> tuple[IndexUse, ...]:
-    places = {step.choice.region.output: step.call.operands[0].offset for step in program.steps}
+    results = [(*step.choice.result, step.operands[0].offset) for step in program.steps]
+    places = {value: offset for value, layout, offset in results if layout.is_plain}
     return tuple(
         IndexUse(use.node, places[value], use.extents, use.signed) for name, value in program.kept for use in uses[name]
     )
