@@ -199,6 +199,31 @@ def test_bodies_of_loops_are_compiled_once(rng: np.random.Generator) -> None:
             engine({"x": x, "trips": np.asarray(np.int64(0)), "b": b})
 
 
+def test_long_scans_run_their_body_position_by_position(rng: np.random.Generator) -> None:
+    inner = [
+        node("Mul", "state half", "kept"),
+        node("Add", "kept part", "sum"),
+        node("Sub", "sum other", "next"),
+        node("Neg", "next", "seen"),
+    ]
+    scan = node(
+        "Scan", "start x z", "last each", body=loop_body(inner, "state part other", "next seen"), num_scan_inputs=2,
+        scan_input_axes=[1, 0], scan_input_directions=[1, 0], scan_output_axes=[1], scan_output_directions=[1],
+    )  # fmt: skip
+    x, z = rng.standard_normal((3, 300)).astype(np.float32), rng.standard_normal(300).astype(np.float32)
+    constants = {"start": np.float32([1, 2, 3]), "half": np.float32(0.5)}
+    model = model_of([scan], {"x": x, "z": z}, ["last", "each"], constants=constants)
+    with staged(model) as engine:
+        found = engine({"x": x, "z": z})
+        assert len(engine.engines) == 1
+    state, seen = constants["start"], []
+    for position in range(300):
+        state = state * np.float32(0.5) + x[:, 299 - position] - z[position]
+        seen.append(-state)
+    np.testing.assert_allclose(found["last"], state, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["each"], np.stack(seen[::-1], 1), rtol=1e-4, atol=1e-6)
+
+
 def test_branches_with_nodes_on_the_host(rng: np.random.Generator) -> None:
     then = loop_body([node("NonZero", "a", "n"), node("Cast", "n", "b", to=TensorProto.FLOAT)], "", "b")
     otherwise = loop_body([node("Neg", "a", "b")], "", "b")

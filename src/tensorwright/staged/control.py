@@ -56,6 +56,37 @@ def run_loop(node: HostNode, known: Mapping[str, Known], nested: Nested) -> dict
     return {name: value for name, value in zip(node.results, [*carried, *stacked], strict=False) if name}
 
 
+def run_scan(node: HostNode, known: Mapping[str, Known], nested: Nested) -> dict[str, Known]:
+    """The final states, then what each position of the scanned tensors gave, side by side along an axis."""
+    if node.version < 9:
+        return node.run(known)
+    body = nested(node, "body")
+    given = [known[name] for name in node.arguments]
+    count = node.integers("num_scan_inputs")[0]
+    states, scans = given[: len(given) - count], [np.asarray(value) for value in given[len(given) - count :]]
+    axes, back = node.integers("scan_input_axes", count), node.integers("scan_input_directions", count)
+    lines = [
+        np.flip(np.moveaxis(scan, axis, 0), 0) if reverse else np.moveaxis(scan, axis, 0)
+        for scan, axis, reverse in zip(scans, axes, back, strict=True)
+    ]
+    own = body.input_names[: len(given)]
+    around = {name: known[name] for name in body.input_names[len(own) :]}
+    rows: list[list[Known]] = [[] for _ in body.output_names[len(states) :]]
+    for picked in zip(*lines, strict=True):
+        feeds = [*states, *(np.array(part) for part in picked)]
+        found = body({**dict(zip(own, feeds, strict=True)), **around})
+        results = [found[name] for name in body.output_names]
+        states = results[: len(states)]
+        for collected, result in zip(rows, results[len(states) :], strict=True):
+            collected.append(result)
+    where, against = (node.integers(f"scan_output_{what}", len(rows)) for what in ("axes", "directions"))
+    outputs: list[Known] = [
+        np.stack([np.asarray(row) for row in (collected[::-1] if reverse else collected)], axis)
+        for collected, axis, reverse in zip(rows, where, against, strict=True)
+    ]
+    return {name: value for name, value in zip(node.results, [*states, *outputs], strict=False) if name}
+
+
 def _truth(value: Known) -> bool:
     return bool(np.asarray(value).reshape(-1)[0])
 
@@ -69,4 +100,5 @@ def _stacked(node: HostNode, rows: Sequence[Known]) -> Known:
 CONTROL: Mapping[str, Callable[[HostNode, Mapping[str, Known], Nested], dict[str, Known]]] = {
     "If": run_if,
     "Loop": run_loop,
+    "Scan": run_scan,
 }

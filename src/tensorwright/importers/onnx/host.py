@@ -23,7 +23,8 @@ class HostNode:
     """A node of a model's main graph that NumPy evaluates.
 
     label: how messages name it. reason: why it is no part of a native program. inputs: the names of all tensors that
-    it, or a subgraph of it, takes from the graph. arguments, results: the names of its own inputs and outputs.
+    it, or a subgraph of it, takes from the graph. arguments, results: the names of its own inputs and outputs. version:
+    the opset of its domain.
     """
 
     def __init__(self, proto: NodeProto, model: ModelProto, inputs: frozenset[str], reason: str) -> None:
@@ -32,7 +33,15 @@ class HostNode:
         self.reason = reason
         self.inputs = inputs
         self.arguments, self.results = tuple(proto.input), tuple(proto.output)
+        self.version = {entry.domain: entry.version for entry in model.opset_import}.get(proto.domain, 1)
         self._proto, self._model = proto, model
+
+    def integers(self, attribute: str, count: int = 1) -> tuple[int, ...]:
+        """An attribute of integers; as many zeros where it is absent."""
+        found = next((found for found in self._proto.attribute if found.name == attribute), None)
+        if found is None:
+            return (0,) * count
+        return tuple(found.ints) if found.type == found.INTS else (found.i,)
 
     def subgraph(self, attribute: str) -> ModelProto:
         """A branch or body as a model of its own; what it takes from around it are constants or its last inputs."""
