@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 Source = Model | NetworkDefinition | Graph
 
 STAGED = (
-    "It runs in stages: these nodes on the host, in NumPy, or translated once the values of their operands are known; "
-    "the parts between them are compiled when they are first reached, which takes 50 ms and more for each. strict=True "
-    "refuses such models."
+    "The network runs in stages: these nodes on the host, in NumPy, or translated once the values of their operands are "
+    "known; the parts between them are compiled when they are first reached, which takes 50 ms and more for each. "
+    "strict=True refuses such models."
 )
 
 
@@ -82,7 +82,7 @@ def build(source: Source, options: EngineOptions) -> Engine | StagedEngine:  # n
         in_stages = format_of(source).in_stages
         if in_stages is None:
             raise
-        config.log("warning", f"{error}\n{STAGED}")
+        config.log("warning", f"{error.cause}\n{STAGED}")
         from tensorwright.staged.engine import StagedEngine
 
         engine = StagedEngine(cast("PartialModel", in_stages(source, reading)), config)

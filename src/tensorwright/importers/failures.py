@@ -55,14 +55,21 @@ class Finding:
 
 
 class UnsupportedModel(ImportFailure):
-    """The model is legal, but no plan can express it as a whole."""
+    """The model is legal, but no plan can express it as a whole.
+
+    cause: what is in the way; advice: what to do about it.
+    """
+
+    def __init__(self, cause: str, advice: str = "") -> None:
+        super().__init__(f"{cause}\n{advice}" if advice else cause)
+        self.cause = cause
 
 
 class UnsupportedNodes(UnsupportedModel):
     """Everything in a model that is not supported; `findings` has one entry per node."""
 
-    def __init__(self, message: str, findings: Iterable[Finding], words: Words = NODES) -> None:
-        super().__init__(message)
+    def __init__(self, cause: str, advice: str, findings: Iterable[Finding], words: Words = NODES) -> None:
+        super().__init__(cause, advice)
         self.findings = tuple(findings)
         self.words = words
 
@@ -89,15 +96,15 @@ def failure(findings: Iterable[Finding], source: str, advice: str, words: Words 
     ]
     headings = [heading for heading, _ in findings[0].details]
     table = ((words.operator, *headings, "count", f"{words.item}s", "reason"), *rows)
-    return UnsupportedNodes(_report(source, words.item, len(findings), table, advice), findings, words)
+    return UnsupportedNodes(_report(source, words.item, len(findings), table), advice, findings, words)
 
 
-def _report(source: str, item: str, count: int, table: Sequence[Sequence[str]], advice: str) -> str:
+def _report(source: str, item: str, count: int, table: Sequence[Sequence[str]]) -> str:
     """The text of the error. table: the headings of the columns, then the rows."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     head = f"{source}: {count} {item}{'s are' if count > 1 else ' is'} not supported:"
-    return "\n  ".join([head, *lines]) + f"\n{advice}"
+    return "\n  ".join([head, *lines])
 
 
 def first_names(names: Sequence[str]) -> str:
