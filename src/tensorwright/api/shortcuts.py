@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Source = Model | NetworkDefinition | Graph
 
 STAGED = (
-    "The network runs in stages: these nodes on the host, in NumPy, or translated once the values of their operands are "
-    "known; the parts between them are compiled when they are first reached, which takes 50 ms and more for each. "
+    "The network runs in stages: these nodes on the host, in NumPy, or translated when the values of their operands "
+    "are known; the parts between them are compiled when they are first reached, which takes 50 ms and more for each. "
     "strict=True refuses such models."
 )
 
