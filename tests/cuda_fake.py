@@ -13,7 +13,7 @@ _NAMES = {
     LAUNCH_FAILED: (b"CUDA_ERROR_LAUNCH_FAILED", b"unspecified launch failure"),
     100: (b"CUDA_ERROR_NO_DEVICE", b"no CUDA-capable device is detected"),
 }
-_ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10}
+_ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10, 13: 1_980_000, 36: 3_201_000, 37: 6144}
 
 
 class FakeLibrary:
@@ -29,6 +29,7 @@ class FakeLibrary:
         self.size, self.gpus, self.version = memory, gpus, version
         self.launches: list[dict[str, Any]] = []
         self.pending = False
+        self.attributes = dict(_ATTRIBUTES)
         self._next = 0x7000_0000_0000
         self._host: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
@@ -82,7 +83,7 @@ class FakeLibrary:
         name.value = b"Fake GPU"
 
     def on_cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> None:  # noqa: N802
-        value._obj.value = _ATTRIBUTES[attribute]
+        value._obj.value = self.attributes[attribute]
 
     def on_cuDeviceTotalMem_v2(self, size: Any, device: int) -> None:  # noqa: N802
         size._obj.value = self.size

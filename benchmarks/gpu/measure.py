@@ -16,10 +16,10 @@ from benchmarks.gpu.candidates import kernels, network
 from benchmarks.gpu.network import Network, lower
 from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
 from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cuda.code import CudaCode, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.cuda.memory import ALIGNMENT, DeviceAllocator
-from tensorwright.devices.cuda.module import CudaModule, Launch
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
@@ -68,7 +68,7 @@ class Candidates:
         self, region: Region, kernel: CudaKernel, arrays: list[np.ndarray], expected: np.ndarray
     ) -> tuple[float, float]:
         memory = DeviceArrays(self._context)
-        function = CudaModule(self._context, self._images[kernel.name], kernel.name).function(kernel.name)
+        function = CudaCode(self._context, self._images[kernel.name], kernel.name).function(kernel.name)
         inputs = [
             memory.place(array, value.type.dtype)
             for array, value in zip(arranged(region, kernel, arrays), region.inputs, strict=True)

@@ -10,10 +10,10 @@ import numpy as np
 from benchmarks.gpu.windows import WidthWindows
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator
-from tensorwright.devices.cuda.module import CudaFunction, CudaModule, Launch
 from tensorwright.devices.cuda.stream import CudaStream
 from tensorwright.graph.graph import Graph, Value, apply, is_constant, storage_root, weights_in
 from tensorwright.graph.region import Region, region_of
@@ -126,7 +126,7 @@ class Network:
         self._keep: list[object] = []
         self._constants: dict[tuple[bytes, str], int] = {}
         self._shared = self._reserve(64 << 20) if same_weights else None
-        self._modules = {name: CudaModule(context, image, name).function(name) for name, image in images.items()}
+        self._modules = {name: CudaCode(context, image, name).function(name) for name, image in images.items()}
         self.addresses = self._place()
         self.launches = [self._launch(number, dependent) for number in range(len(steps))]
         self.cuda_graph = CudaGraph(context, self._record)

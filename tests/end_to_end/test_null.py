@@ -55,5 +55,5 @@ def test_other_targets_are_refused() -> None:
 
 
 def test_other_devices_are_refused() -> None:
-    with pytest.raises(BuildError, match="no device 'abacus'; expected one of cpu, null"):
+    with pytest.raises(BuildError, match="no device 'abacus'; expected one of cpu, cuda, null"):
         build(graph_of(ALL_CASES[0]), BuildConfig(device="abacus"))

@@ -15,6 +15,9 @@ Array = npt.NDArray[np.generic]
 TOLERANCE = 1e-4
 """Allowed error of a float32 kernel relative to the largest magnitude of the expected output."""
 
+NARROW_TOLERANCES = {"float16": 2e-3, "bfloat16": 2e-2}
+"""The same for results that are rounded to narrower types: four of their last digits."""
+
 
 FAST_ALGORITHM_BOUND = 1e-4
 """Allowed measured error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
@@ -61,9 +64,15 @@ def disagreement(actual: Array, expected: Array) -> str:
     if expected.dtype.kind in "iub":
         wrong = int(np.count_nonzero(actual != expected))
         return f"{wrong} of {expected.size} integers are wrong" if wrong else ""
+    tolerance = tolerance_of(actual)
     wide, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     finite = np.isfinite(expected)
     if not np.array_equal(np.isfinite(wide), finite):
         return f"{int(np.count_nonzero(np.isfinite(wide) != finite))} elements are infinite or not a number"
     error = relative_error(wide, expected)
-    return f"relative error {error:.1e} is above {TOLERANCE:.0e}" if error > TOLERANCE else ""
+    return f"relative error {error:.1e} is above {tolerance:.0e}" if error > tolerance else ""
+
+
+def tolerance_of(actual: Array) -> float:
+    """The allowed error of a result, by its type."""
+    return NARROW_TOLERANCES.get(actual.dtype.name, TOLERANCE)

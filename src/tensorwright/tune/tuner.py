@@ -24,6 +24,7 @@ from tensorwright.tune.reference import (
     random_inputs,
     reference_output,
     relative_error,
+    tolerance_of,
 )
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
@@ -111,7 +112,7 @@ class Tuner:
             actual = prepared.run()
             error = relative_error(actual, expected)
             self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
-            if disagreement(actual, expected) or error > FAST_ALGORITHM_BOUND:
+            if disagreement(actual, expected) or error > max(FAST_ALGORITHM_BOUND, tolerance_of(actual)):
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             racing.append((candidate, prepared))

@@ -15,12 +15,12 @@ from cuda_fake import LAUNCH_FAILED, NOT_READY, FakeLibrary
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda import library
+from tensorwright.devices.cuda.code import CudaCode, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.device import CudaDevice
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.library import CudaError, Driver
 from tensorwright.devices.cuda.memory import Copies, DeviceAllocator, PageLockedAllocator
-from tensorwright.devices.cuda.module import CudaModule, Launch
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.devices.device import Allocator
 
@@ -167,16 +167,16 @@ def test_page_locked_memory(fake: FakeLibrary, context: Context) -> None:
 
 def test_code_that_the_driver_refuses_shows_its_log(context: Context) -> None:
     with pytest.raises(CudaError, match=r"loading the sum on GPU 0 failed: .*: ptxas fatal: no such thing"):
-        CudaModule(context, b"bad code", "the sum")
+        CudaCode(context, b"bad code", "the sum")
 
 
 def test_a_missing_kernel_is_named(context: Context) -> None:
     with pytest.raises(CudaError, match=r"finding the kernel missing .*CUDA_ERROR_NOT_FOUND"):
-        CudaModule(context, b"code").function("missing")
+        CudaCode(context, b"code").function("missing")
 
 
 def test_a_launch_passes_everything_on(fake: FakeLibrary, context: Context) -> None:
-    function, stream = CudaModule(context, b"code").function("k"), CudaStream(context)
+    function, stream = CudaCode(context, b"code").function("k"), CudaStream(context)
     function.launch(Launch((3, 2, 4), 128, (1 << 40, 5), 4, 100_000, dependent=True), stream.handle)
     (found,) = fake.launches
     assert (found["grid"], found["block"], found["shared"]) == ((3, 2, 4), (128, 1, 1), 100_000)
@@ -192,7 +192,7 @@ def test_a_launch_passes_everything_on(fake: FakeLibrary, context: Context) -> N
 
 
 def test_a_launch_that_fails_is_named(fake: FakeLibrary, context: Context) -> None:
-    function = CudaModule(context, b"code").function("conv3")
+    function = CudaCode(context, b"code").function("conv3")
     fake.fail["cuLaunchKernelEx"] = LAUNCH_FAILED
     with pytest.raises(CudaError, match=r"launching the kernel conv3 \(grid \(1, 2, 3\), 64 threads\) on GPU 0 failed"):
         function.launch(Launch((1, 2, 3), 64, ()), 0)
@@ -236,7 +236,7 @@ def test_borrowed_streams_are_left_alone(fake: FakeLibrary, context: Context) ->
 
 
 def test_a_graph_is_made_launched_updated_and_given_back(fake: FakeLibrary, context: Context) -> None:
-    function, stream = CudaModule(context, b"code").function("k"), CudaStream(context)
+    function, stream = CudaCode(context, b"code").function("k"), CudaStream(context)
     graph = CudaGraph(context, lambda into: function.launch(Launch((1, 1, 1), 32, (1,)), into.handle))
     graph.launch(stream)
     assert graph.update(lambda into: function.launch(Launch((2, 1, 1), 32, (2,)), into.handle))
@@ -266,7 +266,7 @@ def test_a_device_finds_what_it_made(context: Context) -> None:
     assert device.find_stream(4321).handle == 4321
     assert device.find_event(4321).handle == 4321
     assert device.find_stream(0) is device.find_stream(0)
-    assert device.name == "cuda:0"
+    assert device.name == "cuda"
     assert isinstance(device.allocator, Allocator)
 
 

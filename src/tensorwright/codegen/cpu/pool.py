@@ -34,6 +34,9 @@ class CompilerPool:
     Modules that are submitted are compiled while the caller goes on.
     """
 
+    start = START
+    """What its processes run."""
+
     def __init__(self, target: Target, processes: int) -> None:
         self._target = target
         self._count = processes
@@ -83,7 +86,7 @@ class CompilerPool:
         if name not in self._objects:
             running = self._running.pop(name, None)
             self._pending.pop(name, None)
-            self._objects[name] = compile_object(text, self._target) if running is None else running.result()
+            self._objects[name] = self.compile_here(text) if running is None else running.result()
         return self._objects[name]
 
     def compile_all(self, modules: Mapping[str, str], done: Callable[[str], None]) -> None:
@@ -99,11 +102,15 @@ class CompilerPool:
             self.compile(name, modules[name])
             done(name)
 
+    def compile_here(self, text: str) -> bytes:
+        """The object of a module, made by this process."""
+        return compile_object(text, self._target)
+
     def _start(self) -> None:
         if self._threads is not None:
             return
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [sys.executable, *ISOLATED, START, self._target.name, *_import_folders()]
+        command = [sys.executable, *ISOLATED, self.start, self._target.name, *_import_folders()]
         for _ in range(self._count):
             worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             self._workers.append(worker)

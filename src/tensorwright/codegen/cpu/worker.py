@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Callable
 
 from tensorwright.base.errors import TensorwrightError
 from tensorwright.codegen.cpu.compile import compile_object
@@ -15,11 +16,17 @@ from tensorwright.codegen.cpu.targets import target_named
 
 
 def main() -> None:
-    target, source, sink = target_named(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
+    target = target_named(sys.argv[1])
+    serve(lambda text: compile_object(text, target))
+
+
+def serve(compile_module: Callable[[str], bytes]) -> None:
+    """Answer until the input ends."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(header := source.read(8)) == 8:
         text = source.read(struct.unpack("<Q", header)[0]).decode()
         try:
-            status, answer = 0, compile_object(text, target)
+            status, answer = 0, compile_module(text)
         except TensorwrightError as error:
             status, answer = 1, str(error).encode()
         sink.write(struct.pack("<BQ", status, len(answer)) + answer)

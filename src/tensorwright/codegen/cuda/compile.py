@@ -107,3 +107,13 @@ def _resources(log: str) -> dict[str, Resources]:
 def _number(pattern: str, text: str) -> int:
     match = re.search(pattern, text)
     return int(match[1]) if match else 0
+
+
+def compile_image(text: str, target: CudaTarget) -> bytes:
+    """What the driver loads: machine code, or PTX, which it compiles itself, where there is no assembler.
+
+    Raises:
+        BuildError: LLVM or the assembler does not accept the text.
+    """
+    ptx = compile_ptx(text, target)
+    return ptx.encode() if find_assembler() is None else assemble(ptx, target)[0]

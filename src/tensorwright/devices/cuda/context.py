@@ -14,12 +14,18 @@ from tensorwright.devices.cuda.library import Driver
 
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MULTIPROCESSORS, _L2_BYTES, _SHARED_BYTES = 16, 38, 97
+_CLOCK, _MEMORY_CLOCK, _BUS_BITS = 13, 36, 37
+_CORES = 128
+"""Multiply-adds in float32 that a multiprocessor begins in a cycle, on all but a few GPUs."""
 NAME_BYTES = 256
 
 
 @dataclass(frozen=True)
 class GpuProperties:
-    """What a GPU is. capability: ten times its compute capability. shared_bytes: what one block may ask for at most."""
+    """What a GPU is. capability: ten times its compute capability. shared_bytes: what one block may ask for at most.
+
+    float32_gflops, memory_gigabytes_per_second: by its clocks and widths, at best.
+    """
 
     name: str
     capability: int
@@ -27,6 +33,8 @@ class GpuProperties:
     l2_bytes: int
     shared_bytes: int
     memory_bytes: int
+    float32_gflops: float
+    memory_gigabytes_per_second: float
 
 
 class Context:
@@ -114,6 +122,8 @@ class Context:
             l2_bytes=self._attribute(_L2_BYTES),
             shared_bytes=self._attribute(_SHARED_BYTES),
             memory_bytes=memory.value,
+            float32_gflops=self._attribute(_MULTIPROCESSORS) * _CORES * 2 * self._attribute(_CLOCK) * 1e-6,
+            memory_gigabytes_per_second=2 * self._attribute(_MEMORY_CLOCK) * self._attribute(_BUS_BITS) / 8 * 1e-6,
         )
 
     def _attribute(self, number: int) -> int:

@@ -6,10 +6,15 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+import tensorwright
+from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.executor import CudaModule
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
+from tensorwright.plan.plan import MachineStamp, Plan
+from tensorwright.plan.stamp import require_equal
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator
@@ -18,7 +23,9 @@ if TYPE_CHECKING:
 class CudaDevice:
     """One NVIDIA GPU. Streams and events may come from anybody: handles are those of the driver."""
 
+    name = "cuda"
     memory_alignment = ALIGNMENT
+    has_host_memory = False
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -31,12 +38,26 @@ class CudaDevice:
         self._lock = threading.Lock()
 
     @property
-    def name(self) -> str:
-        return f"cuda:{self.context.ordinal}"
-
-    @property
     def allocator(self) -> Allocator:
         return self._allocator
+
+    def check(self, stamp: MachineStamp) -> None:
+        require_equal(stamp, gpu_stamp(stamp.target, self.context.properties.name))
+        found, wanted = self.context.properties.capability, target_capability(stamp.target)
+        if found // 10 != wanted // 10 or found < wanted:
+            raise PlanError(
+                f"the plan was built for {stamp.target} on {stamp.model}; this is {self.context.properties.name} of "
+                f"compute capability {found / 10:.1f}; build it again here"
+            )
+
+    def load(self, plan: Plan, allocator: Allocator, threads: int) -> CudaModule:
+        return CudaModule(plan, self.context, allocator)
+
+    def upload(self, address: int, source: int, size: int) -> None:
+        self.copies.to_device(address, source, size)
+
+    def download(self, target: int, address: int, size: int) -> None:
+        self.copies.to_host(target, address, size)
 
     def create_stream(self) -> CudaStream:
         stream = CudaStream(self.context)
@@ -62,10 +83,35 @@ class CudaDevice:
         return self._events.get(handle) or CudaEvent(self.context, handle)
 
 
-def cuda_device(ordinal: int = 0) -> CudaDevice:
+def create(ordinal: int = 0) -> CudaDevice:
     """The GPU of a number.
 
     Raises:
         ExecutionError: there is no driver, it is too old, or there is no such GPU.
     """
     return CudaDevice(Context(driver(), ordinal))
+
+
+def gpu_stamp(target: str, model: str) -> MachineStamp:
+    """What plans for a GPU are stamped with: only the GPU matters, not the machine around it."""
+    return MachineStamp(
+        package_version=tensorwright.__version__,
+        device=CudaDevice.name,
+        architecture="nvidia",
+        operating_system="any",
+        target=target,
+        features=(),
+        model=model,
+    )
+
+
+def target_capability(target: str) -> int:
+    """Ten times the compute capability that a target such as ``sm_90`` is for.
+
+    Raises:
+        PlanError: it is no such name.
+    """
+    number = target.removeprefix("sm_")
+    if not number.isdecimal() or number == target:
+        raise PlanError(f"the plan was built for the target '{target}', expected one such as sm_90; build it again")
+    return int(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Callable
 from ctypes import c_float, c_void_p
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tensorwright.devices.device import Event, Stream
 
 _NON_BLOCKING = 1
+_CURRENT = threading.local()
 
 
 class CudaStream:
@@ -34,7 +36,16 @@ class CudaStream:
     def enqueue(self, work: Callable[[], object]) -> None:
         """Call what puts work of the GPU into this stream. It is called at once: the GPU keeps the order."""
         self.context.enter()
-        work()
+        outer, _CURRENT.stream = self.current(), self
+        try:
+            work()
+        finally:
+            _CURRENT.stream = outer
+
+    @staticmethod
+    def current() -> CudaStream | None:
+        """The stream whose work is being enqueued by this thread."""
+        return getattr(_CURRENT, "stream", None)
 
     def wait_event(self, event: Event) -> None:
         """Work enqueued from now on starts after the event's latest mark."""

@@ -14,8 +14,8 @@ from tensorwright.kernels.tactic import NAME
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import INT64
 
-ALIGNMENT = 256
-"""Bytes to which every tensor is aligned; kernels may rely on it."""
+ALIGNMENT = 16
+"""Bytes to which every tensor is aligned: one access of a thread."""
 ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 
 

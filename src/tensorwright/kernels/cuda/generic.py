@@ -9,12 +9,16 @@ from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.values import Pointer
+from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.fragments.problem import BLOCKED
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.tactic import Config, Tactic
 from tensorwright.tensor.dim import product, tuning_value
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.type import TensorType
 
 STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
 """Assumed share of the roofline: elementwise, with reductions, with an anchor."""
@@ -29,7 +33,9 @@ class Generic(Tactic[CudaTarget]):
     general = True
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
-        return configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
+        plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
+        blocked = blocked_layouts(region)
+        return [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
 
     def efficiency(self, region: Region, config: Config) -> float:
         if region.anchor is None:
@@ -69,6 +75,26 @@ def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> li
     if rows is not None and tuning_value(product(v.extent for v in rows.rows)) > MANY_ROWS:
         teams.reverse()
     return [Config(inputs, output, (("team", team),)) for team in (*teams, 1)]
+
+
+def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:
+    """Layouts in which what has channels lies in blocks: inputs of the output's rank that are no constants, and the
+    output, unless it has one pixel and its blocks are whole, so that it is plain as well. None if there are none.
+    """
+    output = region.output.type
+    inputs = tuple(BLOCKED if blockable(v.type) and not is_constant(v) else PLAIN for v in region.inputs)
+    alike = [v.type.rank == output.rank for v, layout in zip(region.inputs, inputs, strict=True) if layout == BLOCKED]
+    if not alike:
+        return None
+    pooled = output.rank >= 2 and all(extent == 1 for extent in output.shape[2:])
+    if pooled and isinstance(output.shape[1], int) and output.shape[1] % BLOCKED.block == 0:
+        return inputs, PLAIN
+    return (inputs, BLOCKED) if blockable(output) and all(alike) else None
+
+
+def blockable(type: TensorType) -> bool:
+    """Whether a tensor can lie in blocks of channels: those are for types of two bytes."""
+    return type.dtype in (FLOAT16, BFLOAT16) and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
 def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatComputation:

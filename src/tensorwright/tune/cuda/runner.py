@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator
-from tensorwright.devices.cuda.module import CudaFunction, CudaModule, Launch
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
+from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
@@ -41,8 +42,8 @@ class DeviceArray:
 class DeviceArrays:
     """Moves arrays to a GPU and back."""
 
-    def __init__(self, context: Context) -> None:
-        self._allocator, self._copies = DeviceAllocator(context), Copies(context)
+    def __init__(self, context: Context, allocator: Allocator | None = None) -> None:
+        self._allocator, self._copies = allocator or DeviceAllocator(context), Copies(context)
 
     def place(self, array: Array, dtype: DType) -> DeviceArray:
         """A copy of an array's elements on the device, in order."""
@@ -56,6 +57,14 @@ class DeviceArrays:
         """Room for elements, which holds anything."""
         size = elements * dtype.size
         return DeviceArray(Buffer(self._allocator, size, ALIGNMENT, "running a kernel"), elements, dtype)
+
+    def scratch(self, size: int) -> Buffer:
+        """Memory that holds anything."""
+        return Buffer(self._allocator, max(size, 1), ALIGNMENT, "the workspace of a kernel")
+
+    def copy(self, array: DeviceArray) -> DeviceArray:
+        """The same elements once more."""
+        return self.place(self.fetch(array), array.dtype)
 
     def poison(self, array: DeviceArray) -> None:
         """Fill memory with a pattern that no kernel computes: NaN for floats."""
@@ -106,11 +115,11 @@ def run_cuda_kernel(
     shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
     output = memory.reserve(evaluate(kernel.output.elements(shape), values), region.output.type.dtype)
     memory.poison(output)
-    workspace = Buffer(DeviceAllocator(context), max(kernel.workspace, 1), ALIGNMENT, "a workspace")
+    workspace = memory.scratch(kernel.workspace)
     addresses = [array.address for array in (output, *inputs)]
     launch, stream = launch_of(kernel, [*addresses, workspace.address], values), CudaStream(context)
     if launch.grid[0]:
-        CudaModule(context, image, kernel.name).function(kernel.name).launch(launch, stream.handle)
+        CudaCode(context, image, kernel.name).function(kernel.name).launch(launch, stream.handle)
     stream.synchronize()
     return from_layout(memory.fetch(output), kernel.output, shape)
 

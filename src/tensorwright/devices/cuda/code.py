@@ -36,7 +36,7 @@ class _Config(ctypes.Structure):
     )
 
 
-class CudaModule:
+class CudaCode:
     """Machine code (a cubin), or PTX that the driver compiles, loaded on a GPU.
 
     Raises:
@@ -101,7 +101,7 @@ class Launch:
 class CudaFunction:
     """A kernel that is loaded."""
 
-    def __init__(self, module: CudaModule, context: Context, name: str, handle: c_void_p) -> None:
+    def __init__(self, module: CudaCode, context: Context, name: str, handle: c_void_p) -> None:
         self._module = module  # Keeps the code loaded.
         self._context = context
         self._handle = handle

@@ -1,0 +1,131 @@
+"""NVIDIA GPUs: kernels in LLVM IR, PTX or machine code, one graph of launches for a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from tensorwright.backends.backend import Backend
+from tensorwright.base.errors import BuildError, ExecutionError
+from tensorwright.codegen.cuda.compile import compile_ptx
+from tensorwright.codegen.cuda.pool import CudaCompilerPool
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.device import gpu_stamp
+from tensorwright.devices.cuda.image import ENTRY, Image, ImageStep, write_image
+from tensorwright.devices.cuda.library import driver
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.graph import Graph
+from tensorwright.kernels.compiler import Compiler
+from tensorwright.kernels.cuda.catalogue import tactics
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import Offer, offers
+from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.schedule.check.check import check_program
+from tensorwright.schedule.lower import lower
+from tensorwright.schedule.program import Program, Step
+from tensorwright.tensor.dim import Symbol
+from tensorwright.tune.choice import Choice
+from tensorwright.tune.cuda.bench import CudaBench
+from tensorwright.tune.estimate import Roofline
+
+FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS = 60e12, 3e12, 1.2e-6
+
+
+@dataclass(frozen=True)
+class CudaToolchain:
+    """An architecture with the catalogue for it; model: the GPU that plans are tuned on."""
+
+    machine: CudaTarget
+    model: str
+    allocator: Allocator | None
+    threads: int = 1
+
+    @property
+    def target(self) -> str:
+        return self.machine.name
+
+    @property
+    def stamp(self) -> MachineStamp:
+        return gpu_stamp(self.machine.name, self.model)
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        return offers(tactics(), self.machine)
+
+    @property
+    def roofline(self) -> Roofline:
+        return Roofline(FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS)
+
+    @cached_property
+    def bench(self) -> CudaBench:
+        return CudaBench(self.machine, _open, self.allocator)
+
+    def compiler(self) -> AbstractContextManager[Compiler]:
+        return CudaCompilerPool(self.machine, os.cpu_count() or 1)
+
+    def listings(self, source: str) -> Mapping[str, str]:
+        return {"ll": source, "ptx": compile_ptx(source, self.machine)}
+
+    def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
+        return lower(graph, choices, self.threads)
+
+    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
+        check_program(program, symbols, (self.threads,), None)
+
+    def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
+        kernels = {step.kernel.name: step.kernel for step in program.steps}
+        modules = {name: compiler.compile(name, kernel.code) for name, kernel in kernels.items()}
+        steps = tuple(_launch(step) for step in program.steps)
+        return Executable(write_image(Image(modules, steps, program.workspace_bytes)), {ENTRY: 0})
+
+
+def _launch(step: Step) -> ImageStep:
+    kernel = step.kernel
+    assert isinstance(kernel, CudaKernel)
+    return ImageStep(
+        kernel=kernel.name,
+        operands=tuple((operand.base, operand.offset) for operand in step.call.operands),
+        symbols=tuple(symbol.name for symbol in kernel.symbols),
+        grid=kernel.grid,
+        block=kernel.block,
+        cluster=kernel.cluster,
+        shared_bytes=kernel.shared_bytes,
+        dependent=kernel.waits,
+    )
+
+
+@cache
+def _open() -> Context:
+    """The first GPU, opened once."""
+    return Context(driver())
+
+
+@dataclass(frozen=True)
+class CudaBackend:
+    """Makes plans for the first GPU of this machine or, without timing kernels, for any architecture."""
+
+    name = "cuda"
+    targets = tuple(CUDA_TARGETS)
+
+    def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CudaToolchain:
+        if threads not in (None, 1):
+            raise BuildError(f"threads: a GPU's plan is launched by one thread, found {threads}; leave it out")
+        if target is None:
+            return self._for_this_machine(allocator)
+        return CudaToolchain(cuda_target_named(target), f"a GPU of {target}", allocator)
+
+    def _for_this_machine(self, allocator: Allocator | None) -> CudaToolchain:
+        try:
+            properties = _open().properties
+        except ExecutionError as error:
+            raise BuildError(
+                f"no GPU to build for: {error}; name an architecture ({', '.join(self.targets)}) and build with level 0"
+            ) from error
+        return CudaToolchain(cuda_target_for(properties.capability), properties.name, allocator)
+
+
+BACKEND: Backend = CudaBackend()

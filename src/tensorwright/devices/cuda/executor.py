@@ -1,0 +1,147 @@
+"""Plans on a GPU: code and weights that contexts share, and the graph of launches that each context has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableSequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tensorwright.base.errors import ExecutionError
+from tensorwright.base.unique import Unique
+from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cpu.memory import buffer_address
+from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.graph import CudaGraph
+from tensorwright.devices.cuda.image import ImageStep, read_image
+from tensorwright.devices.cuda.memory import ALIGNMENT, Copies
+from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
+from tensorwright.plan.plan import Plan
+from tensorwright.tensor.dim import evaluate
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator
+
+BINDING_ALIGNMENT = 16
+"""Bytes to which kernels want bindings aligned: one access of a thread."""
+TICKS_PER_MILLISECOND = 1e6
+
+
+class CudaModule(Unique):
+    """Kernels and weights of a plan on a GPU."""
+
+    def __init__(self, plan: Plan, context: Context, allocator: Allocator) -> None:
+        self.plan = plan
+        self.context = context
+        self.image = read_image(plan.executable.code, plan.symbols, f"plan '{plan.name}'")
+        self.workspace_offset = _aligned(plan.arena_bytes)
+        self.memory_bytes = max(ALIGNMENT, self.workspace_offset + self.image.workspace_bytes)
+        self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in self.image.modules.items()}
+        self.functions = {name: code.function(name) for name, code in self._codes.items()}
+        size = plan.weights.nbytes
+        self.weights = Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
+        if size:
+            Copies(context).to_device(self.weights.address, buffer_address(plan.weights), size)
+
+    def create_executor(self) -> CudaExecutor:
+        return CudaExecutor(self)
+
+    def close(self) -> None:
+        for code in self._codes.values():
+            code.close()
+        self.weights.close()
+
+
+class CudaExecutor(Unique):
+    """One graph of launches, made for the addresses and sizes of the latest inference and kept while they stay."""
+
+    def __init__(self, module: CudaModule) -> None:
+        self.bindings: MutableSequence[int] = [0] * len(module.plan.bindings)
+        self.symbols: MutableSequence[int] = [0] * len(module.plan.symbols)
+        self._module = module
+        self._memory = 0
+        self._stream = CudaStream(module.context)
+        self._graph: CudaGraph | None = None
+        self._made_for: tuple[int, ...] = ()
+
+    @property
+    def runner(self) -> Callable[[], None]:
+        return self.run
+
+    def set_memory(self, address: int) -> None:
+        self._memory = address
+
+    def run(self) -> None:
+        """One inference: as work of a stream it is put there, otherwise it is waited for.
+
+        Raises:
+            ExecutionError: a binding is not aligned, or the GPU failed.
+        """
+        target = CudaStream.current()
+        self._ready_graph().launch(target or self._stream)
+        if target is None:
+            self._stream.synchronize()
+
+    def run_profiled(self, steps: int) -> list[int]:
+        """Nanoseconds on the GPU's clock; every launch waits for the one before it."""
+        self._require_aligned()
+        events = [CudaEvent(self._module.context) for _ in range(steps + 1)]
+        events[0].record(self._stream)
+        for event, (function, launch) in zip(events[1:], self._launches(), strict=True):
+            function.launch(replace(launch, dependent=False), self._stream.handle)
+            event.record(self._stream)
+        self._stream.synchronize()
+        return [round(events[0].elapsed_time(event) * TICKS_PER_MILLISECOND) for event in events]
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._stream.synchronize()
+            self._graph.close()
+            self._graph = None
+            self._made_for = ()
+
+    def _ready_graph(self) -> CudaGraph:
+        wanted = (self._memory, *self.bindings, *self.symbols)
+        if self._graph is None or wanted != self._made_for:
+            self._require_aligned()
+            if self._graph is None or not self._graph.update(self._record):
+                self._graph = CudaGraph(self._module.context, self._record)
+            self._made_for = wanted
+        return self._graph
+
+    def _require_aligned(self) -> None:
+        for binding, address in zip(self._module.plan.bindings, self.bindings, strict=True):
+            if address % BINDING_ALIGNMENT:
+                raise ExecutionError(
+                    f"{binding.mode} '{binding.name}' of plan '{self._module.plan.name}': expected device memory that "
+                    f"starts at a multiple of {BINDING_ALIGNMENT} bytes, found {address:#x}; copy it to such memory"
+                )
+
+    def _record(self, stream: CudaStream) -> None:
+        for function, launch in self._launches():
+            function.launch(launch, stream.handle)
+
+    def _launches(self) -> list[tuple[CudaFunction, Launch]]:
+        """All launches with their arguments; those of empty grids are left out."""
+        names = (symbol.name for symbol in self._module.plan.symbols)
+        values = dict(zip(names, self.symbols, strict=True))
+        found: list[tuple[CudaFunction, Launch]] = []
+        for step in self._module.image.steps:
+            launch = self._launch(step, values, dependent=bool(found) and step.dependent)
+            if 0 not in launch.grid:
+                found.append((self._module.functions[step.kernel], launch))
+        return found
+
+    def _launch(self, step: ImageStep, values: dict[str, int], *, dependent: bool) -> Launch:
+        x, y, z = (evaluate(size, values) for size in step.grid)
+        bases = {"arena": self._memory, "weights": self._module.weights.address}
+        addresses = [
+            self.bindings[place] if base == "binding" else bases[base] + place for base, place in step.operands
+        ]
+        addresses.append(self._memory + self._module.workspace_offset)
+        arguments = (*addresses, *(values[name] for name in step.symbols))
+        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, dependent)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

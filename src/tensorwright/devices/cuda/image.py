@@ -1,0 +1,135 @@
+"""What a plan for a GPU holds as its code: the machine code of all kernels, and the launches of one inference.
+
+The bytes are the length of a header (8 bytes, little-endian), the header in JSON, and one module for each kernel: a
+cubin, or PTX where there was no assembler. Plain data; the runtime reads it without the compiler.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tensorwright.base.errors import PlanError
+from tensorwright.plan.dimensions import read_dim, write_dim
+from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
+from tensorwright.plan.limits import MAX_SIZE
+from tensorwright.plan.plan import Base, Json
+from tensorwright.tensor.dim import Dim, Symbol
+
+ENTRY = "launches"
+"""The one entry of a plan's code: all of it."""
+_LENGTH_BYTES = 8
+_BASES: tuple[Base, ...] = ("arena", "weights", "binding")
+_MOST_THREADS, _MOST_CLUSTER, _MOST_SHARED = 1024, 16, 1 << 20
+
+
+@dataclass(frozen=True)
+class ImageStep:
+    """One launch. operands: output first, each an offset in the arena or the weights, or the number of a binding.
+
+    symbols: the names of the dimensions that follow the operands as arguments. The others are as in
+    `tensorwright.devices.cuda.code.Launch`.
+    """
+
+    kernel: str
+    operands: tuple[tuple[Base, int], ...]
+    symbols: tuple[str, ...]
+    grid: tuple[Dim, Dim, Dim]
+    block: int
+    cluster: int
+    shared_bytes: int
+    dependent: bool
+
+
+@dataclass(frozen=True)
+class Image:
+    """modules: machine code or PTX of each kernel by name. workspace_bytes: that all launches share."""
+
+    modules: Mapping[str, bytes] = field(repr=False)
+    steps: tuple[ImageStep, ...]
+    workspace_bytes: int
+
+
+def write_image(image: Image) -> bytes:
+    """The bytes of an image."""
+    places, offset = {}, 0
+    for name, code in image.modules.items():
+        places[name], offset = [offset, len(code)], offset + len(code)
+    header = json.dumps(
+        {"kernels": places, "workspace": image.workspace_bytes, "steps": [_written(step) for step in image.steps]},
+        separators=(",", ":"),
+    ).encode()
+    return b"".join([len(header).to_bytes(_LENGTH_BYTES, "little"), header, *image.modules.values()])
+
+
+def _written(step: ImageStep) -> list[Json]:
+    return [
+        step.kernel,
+        [[base, place] for base, place in step.operands],
+        list(step.symbols),
+        [write_dim(size) for size in step.grid],
+        step.block,
+        step.cluster,
+        step.shared_bytes,
+        step.dependent,
+    ]
+
+
+def read_image(code: bytes, symbols: Sequence[Symbol], where: str) -> Image:
+    """The image that bytes hold. where: names the plan.
+
+    Raises:
+        PlanError: they are none; the message names the place.
+    """
+    try:
+        length = integer(int.from_bytes(code[:_LENGTH_BYTES], "little"), "length", 2, len(code) - _LENGTH_BYTES)
+        header = mapping(json.loads(code[_LENGTH_BYTES : _LENGTH_BYTES + length]), "header")
+        rest = memoryview(code)[_LENGTH_BYTES + length :]
+        modules = {name: _module(rest, place, f"kernels.{name}") for name, place in _mapping(header, "kernels").items()}
+        known = {symbol.name: symbol for symbol in symbols}
+        steps = tuple(_step(item, modules, known, f"steps[{n}]") for n, item in enumerate(items(header, "steps")))
+        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE))
+    except (Refusal, ValueError, RecursionError) as error:
+        raise PlanError(f"{where}: its launches cannot be read: {error}; build it again") from error
+
+
+def _mapping(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    return mapping(fields.get(name), name)
+
+
+def _module(rest: memoryview, place: Json, where: str) -> bytes:
+    found = sequence(place, where)
+    if len(found) != 2:
+        refuse(where, "[offset, size]", place)
+    offset = integer(found[0], where, 0, len(rest))
+    return bytes(rest[offset : offset + integer(found[1], where, 1, len(rest) - offset)])
+
+
+def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol], where: str) -> ImageStep:
+    found = sequence(item, where)
+    if len(found) != 8 or found[0] not in modules:
+        refuse(where, "eight fields, the first the name of a kernel", item)
+    kernel, operands, names, grid, block, cluster, shared, dependent = found
+    sizes = [read_dim(size, symbols, f"{where}.grid") for size in sequence(grid, f"{where}.grid")]
+    named = [name if name in symbols else refuse(where, "symbols", name) for name in sequence(names, where)]
+    if len(sizes) != 3:
+        refuse(where, "a grid of three sizes", grid)
+    return ImageStep(
+        kernel=text({"kernel": kernel}, "kernel", where),
+        operands=tuple(_operand(operand, where) for operand in sequence(operands, where)),
+        symbols=tuple(str(name) for name in named),
+        grid=(sizes[0], sizes[1], sizes[2]),
+        block=integer(block, f"{where}.block", 1, _MOST_THREADS),
+        cluster=integer(cluster, f"{where}.cluster", 1, _MOST_CLUSTER),
+        shared_bytes=integer(shared, f"{where}.shared", 0, _MOST_SHARED),
+        dependent=dependent is True,
+    )
+
+
+def _operand(item: Json, where: str) -> tuple[Base, int]:
+    found = sequence(item, where)
+    base = next((known for known in _BASES if found and known == found[0]), None)
+    if base is None or len(found) != 2:
+        refuse(where, f"[one of {', '.join(_BASES)}, place]", item)
+    return base, integer(found[1], where, 0, MAX_SIZE)

@@ -1,0 +1,147 @@
+"""A GPU as a bench."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.devices.buffer import Buffer
+from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.stream import CudaStream
+from tensorwright.devices.device import Allocator
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.bench import Array, Prepared
+from tensorwright.tune.cuda.runner import DeviceArray, DeviceArrays, arranged, launch_of, time_launches
+from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
+
+REPEATS = 20
+"""Launches in a graph that is timed, each with constants of its own as far as they have to be cold."""
+ROUNDS = 8
+MEMORY_SHARE = 0.85
+"""The share of the nominal speed that memory reaches."""
+
+
+@dataclass(frozen=True)
+class CudaPrepared:
+    """A kernel on the GPU and its operands in device memory; copies: further copies of the constant ones."""
+
+    context: Context
+    region: Region
+    kernel: CudaKernel
+    function: CudaFunction
+    output: DeviceArray
+    inputs: tuple[DeviceArray, ...]
+    workspace: Buffer
+    symbols: Mapping[str, int]
+    memory: DeviceArrays = field(repr=False)
+
+    def run(self) -> Array:
+        stream = CudaStream(self.context)
+        self.memory.poison(self.output)
+        if evaluate(self.kernel.tasks, self.symbols):
+            self.function.launch(self.launch(self.inputs), stream.handle)
+        stream.synchronize()
+        shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
+        return from_layout(self.memory.fetch(self.output), self.kernel.output, shape)
+
+    def launch(self, inputs: Sequence[DeviceArray]) -> Launch:
+        addresses = [self.output.address, *(array.address for array in inputs), self.workspace.address]
+        return launch_of(self.kernel, addresses, self.symbols)
+
+    def launches(self, cold_bytes: int) -> list[tuple[CudaFunction, Launch]]:
+        """Launches with different copies of the constants, `cold_bytes` in all if so many launches can have so much."""
+        constants = [number for number, value in enumerate(self.region.inputs) if is_constant(value)]
+        size = sum(self.inputs[n].elements * self.inputs[n].dtype.size for n in constants)
+        count = min(REPEATS, max(1, cold_bytes // size)) if size else 1
+        copies = [self.inputs, *(self._copied(constants) for _ in range(count - 1))]
+        return [(self.function, self.launch(copies[number % count])) for number in range(REPEATS)]
+
+    def _copied(self, constants: Sequence[int]) -> tuple[DeviceArray, ...]:
+        return tuple(self.memory.copy(a) if n in constants else a for n, a in enumerate(self.inputs))
+
+
+@dataclass(frozen=True)
+class CudaBench:
+    """Runs kernels on a GPU that is opened when the first one is; `open_context` opens it."""
+
+    target: CudaTarget
+    open_context: Callable[[], Context]
+    allocator: Allocator | None = None
+
+    @cached_property
+    def context(self) -> Context:
+        return self.open_context()
+
+    @property
+    def capacities(self) -> Capacities:
+        return [("L2", self.target.l2_bytes), ("memory", 0)]
+
+    def prepare(
+        self,
+        region: Region,
+        kernel: Kernel,
+        compiled: bytes,
+        arrays: Sequence[Array],
+        symbols: Mapping[str, int],
+        sources: Mapping[int, Prepared],
+    ) -> CudaPrepared:
+        assert isinstance(kernel, CudaKernel)
+        memory = DeviceArrays(self.context, self.allocator)
+        inputs = [
+            memory.place(array, value.type.dtype)
+            for array, value in zip(arranged(region, kernel, arrays), region.inputs, strict=True)
+        ]
+        for number, source in sources.items():
+            inputs[number] = _own(source).output
+        shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
+        output = memory.reserve(evaluate(kernel.output.elements(shape), symbols), region.output.type.dtype)
+        return CudaPrepared(
+            context=self.context,
+            region=region,
+            kernel=kernel,
+            function=CudaCode(self.context, compiled, kernel.name).function(kernel.name),
+            output=output,
+            inputs=tuple(inputs),
+            workspace=memory.scratch(kernel.workspace),
+            symbols=symbols,
+            memory=memory,
+        )
+
+    def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
+        """Seconds of a launch among its like in a graph, the median of some rounds."""
+        return [
+            sum(self._seconds(_own(kernel), cold) for kernel in kernels)
+            for kernels, cold in zip(contestants, cold_bytes, strict=True)
+        ]
+
+    def read_speed(self, size: int) -> float | None:
+        return None
+
+    def machine(self) -> Machine:
+        """What the GPU's clocks and widths say: multiply-adds of all cores, the speed of memory, twice that for L2."""
+        found = self.context.properties
+        memory = found.memory_gigabytes_per_second * MEMORY_SHARE
+        levels = (MemoryLevel("L2", self.target.l2_bytes, 2 * memory), MemoryLevel("memory", 0, memory))
+        return Machine(found.float32_gflops, levels)
+
+    def _seconds(self, prepared: CudaPrepared, cold: int) -> float:
+        if not evaluate(prepared.kernel.tasks, prepared.symbols):
+            return 0.0
+        launches = prepared.launches(cold)
+        first = replace(launches[0][1], dependent=False)
+        times = time_launches(self.context, [(launches[0][0], first), *launches[1:]], ROUNDS)
+        return statistics.median(times) * 1e-6 / len(launches)
+
+
+def _own(prepared: Prepared) -> CudaPrepared:
+    assert isinstance(prepared, CudaPrepared)
+    return prepared

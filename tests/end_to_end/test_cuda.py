@@ -1,0 +1,192 @@
+"""Plans for GPUs: built for any architecture without one, launched on a stand-in for the driver; and on a GPU, if there
+is one, every case and every small network, built, tuned, saved, loaded and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cases.case import Case, assert_close
+from cuda_fake import FakeLibrary
+from end_to_end.test_networks import GRAPHS, check
+from end_to_end.test_null import graph_of
+from graphs import network
+from kernels.cuda.fragment_regions import REGIONS
+from kernels.test_generic import ALL_CASES
+from tensorwright.base.errors import BuildError, ExecutionError, PlanError
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
+from tensorwright.devices.cuda import library
+from tensorwright.devices.cuda.image import Image, ImageStep, read_image, write_image
+from tensorwright.devices.cuda.library import CudaError, Driver
+from tensorwright.graph.evaluate import evaluate_graph
+from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.ops.activation import Relu
+from tensorwright.ops.matmul import MatMul
+from tensorwright.plan.plan import Plan
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.load import load
+from tensorwright.tensor.dim import Symbol, expression
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import TensorType
+from tensorwright.tune.reference import relative_error
+
+ABROAD = BuildConfig(device="cuda", instruction_set="sm_90", level=0, timing_cache="")
+HERE = BuildConfig(device="cuda", level=1, timing_cache="")
+BATCH = Symbol("batch", 1, 2, 4)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
+    """A stand-in for the driver that this process finds."""
+    found = FakeLibrary(16 << 20)
+    monkeypatch.setattr(library, "_DRIVERS", [Driver(found)])
+    return found
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return build(small_network(), ABROAD)
+
+
+def small_network() -> Graph:
+    x = input_value("x", TensorType(FLOAT32, (expression(BATCH), 12)))
+    y = input_value("y", TensorType(FLOAT32, (12, 8)))
+    product = apply(Relu(), apply(MatMul(), x, y))
+    return Graph((("x", x), ("y", y)), (("z", apply(MatMul(transpose_a=True), product, product)),))
+
+
+def inputs_of(batch: int) -> dict[str, np.ndarray]:
+    return {"x": np.ones((batch, 12), np.float32), "y": np.ones((12, 8), np.float32)}
+
+
+def test_a_plan_is_made_without_a_gpu(plan: Plan, tmp_path: Path) -> None:
+    assert plan.stamp.device == "cuda"
+    assert plan.stamp.target == "sm_90"
+    image = read_image(plan.executable.code, plan.symbols, "the plan")
+    assert len(image.steps) == 2
+    assert all(set(step.symbols) == {"batch"} for step in image.steps)
+
+
+def test_launches_follow_the_sizes_and_a_graph_is_kept(plan: Plan, fake: FakeLibrary, tmp_path: Path) -> None:
+    Engine(plan).save(tmp_path / "small.plan")
+    engine = load(tmp_path / "small.plan")
+    engine(inputs_of(2))
+    engine(inputs_of(2))
+    assert (fake.count("cuGraphInstantiateWithFlags"), fake.count("cuGraphLaunch"), len(fake.launches)) == (1, 2, 2)
+    first, second = fake.launches
+    assert first["arguments"][-1] == second["arguments"][-1] == 2
+    assert first["arguments"][0] == second["arguments"][1]
+    assert 6 not in first["attributes"]
+    assert 6 in second["attributes"]
+    engine(inputs_of(3))
+    assert [launch["arguments"][-1] for launch in fake.launches[2:]] == [3, 3]
+    assert fake.count("cuGraphExecUpdate_v2") == 1
+    engine.close()
+    assert not fake.memory
+
+
+def test_work_of_a_stream_is_not_waited_for(plan: Plan, fake: FakeLibrary) -> None:
+    from tensorwright.devices.cuda.device import create
+
+    device = create()
+    engine = Engine(plan, device=device)
+    context, stream = engine.create_execution_context(), device.create_stream()
+    context.set_input_shape("x", (2, 12))
+    addresses = [device.allocator.allocate(1024, 256, 0) for _ in range(3)]
+    before = fake.count("cuStreamSynchronize")
+    context.enqueue(None, addresses, stream)
+    assert fake.count("cuStreamSynchronize") == before
+    assert fake.calls[-1][0] == "cuGraphLaunch"
+    assert fake.calls[-1][1][1] == stream.handle
+    with pytest.raises(ExecutionError, match=r"input 'x' .* multiple of 16 bytes, found"):
+        context.execute(None, [addresses[0] + 4, *addresses[1:]])
+
+
+def test_profiles_time_every_launch(plan: Plan, fake: FakeLibrary) -> None:
+    context = Engine(plan).create_execution_context()
+    assert context.profile(inputs_of(2), 2) == [1_500_000] * 3
+    assert not any(launch["attributes"] for launch in fake.launches)
+
+
+def test_failing_launches_and_full_memory_are_named(plan: Plan, fake: FakeLibrary) -> None:
+    engine = Engine(plan)
+    fake.fail["cuLaunchKernelEx"] = 719
+    with pytest.raises(CudaError, match=r"launching the kernel k[0-9a-f]{16} \(grid"):
+        engine(inputs_of(2))
+    del fake.fail["cuLaunchKernelEx"]
+    engine(inputs_of(2))
+    fake.size = 0
+    with pytest.raises(ExecutionError, match=r"allocating .* bytes of GPU 0, which has"):
+        Engine(plan)
+
+
+def test_a_machine_without_a_driver_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_DRIVERS", [])
+    monkeypatch.setattr(library, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    with pytest.raises(ExecutionError, match=r"libcuda-that-nobody-has\.so\.1 was not found: .*NVIDIA driver"):
+        Engine(plan)
+
+
+def test_a_gpu_of_another_family_is_refused(plan: Plan, fake: FakeLibrary) -> None:
+    fake.attributes[75] = 8
+    with pytest.raises(PlanError, match=r"for sm_90 on a GPU of sm_90; this is Fake GPU of compute capability 8.0"):
+        Engine(plan)
+
+
+def test_threads_and_unknown_targets_are_refused() -> None:
+    with pytest.raises(BuildError, match="launched by one thread, found 3"):
+        build(small_network(), BuildConfig(device="cuda", instruction_set="sm_90", threads=3, level=0))
+    with pytest.raises(BuildError, match="no GPU architecture 'sm_12'; expected one of sm_75"):
+        build(small_network(), BuildConfig(device="cuda", instruction_set="sm_12", level=0))
+
+
+def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
+    symbol = Symbol("n", 1, 2, 3)
+    step = ImageStep("k", (("arena", 0), ("binding", 1)), ("n",), (expression(symbol), 1, 1), 32, 1, 0, dependent=True)
+    image = Image({"k": b"code"}, (step,), 64)
+    code = write_image(image)
+    assert read_image(code, (symbol,), "p") == image
+    for _ in range(200):
+        damaged = bytearray(code)
+        damaged[rng.integers(0, len(code))] ^= 1 << rng.integers(0, 8)
+        try:
+            read_image(bytes(damaged), (symbol,), "p")
+        except PlanError as error:
+            assert "its launches cannot be read" in str(error)  # noqa: PT017 - some damage is none
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("case", ALL_CASES, ids=repr)
+def test_cases(case: Case, tmp_path: Path, rng: np.random.Generator) -> None:
+    graph, arrays = graph_of(case), case.arrays(rng)
+    Engine(build(graph, HERE)).save(tmp_path / "case.plan")
+    inputs = {f"in{i}": np.array(a, order="C") for i, a in enumerate(arrays)}
+    inputs["sizes"] = np.ones([case.symbols[s.name] for s in graph.symbols()], np.bool_)
+    (found,) = load(tmp_path / "case.plan")(inputs).values()
+    assert_close(found, case.expected(arrays).astype(found.dtype), case.scaled_tolerance)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
+def test_networks(make: Callable[[np.random.Generator], Graph], rng: np.random.Generator) -> None:
+    graph = make(rng)
+    check(graph, Engine(build(graph, HERE)), rng)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("level", [0, 3])
+@pytest.mark.parametrize("name", ["product", "product-batches", "window", "window-stride", "window-bfloat16"])
+def test_networks_in_two_byte_types(name: str, level: int, rng: np.random.Generator) -> None:
+    graph = network(REGIONS[name].region(rng).output)
+    engine = Engine(build(graph, BuildConfig(device="cuda", level=level, timing_cache="")))
+    inputs = {
+        name: rng.standard_normal([int(d) for d in value.type.shape]).astype(value.type.dtype.numpy)
+        for name, value in graph.inputs
+    }
+    expected = evaluate_graph(graph, inputs)
+    for output, found in engine(inputs).items():
+        assert relative_error(found, expected[output]) < (2e-2 if "bfloat16" in name else 2e-3)
