@@ -32,7 +32,7 @@ MEMORY_SHARE = 0.85
 
 @dataclass(frozen=True)
 class CudaPrepared:
-    """A kernel on the GPU and its operands in device memory; copies: further copies of the constant ones."""
+    """A kernel on the GPU and its operands in device memory;"""
 
     context: Context
     region: Region
@@ -57,13 +57,12 @@ class CudaPrepared:
         addresses = [self.output.address, *(array.address for array in inputs), self.workspace.address]
         return launch_of(self.kernel, addresses, self.symbols)
 
-    def launches(self, cold_bytes: int) -> list[tuple[CudaFunction, Launch]]:
-        """Launches with different copies of the constants, `cold_bytes` in all if so many launches can have so much."""
+    def copies(self, cold_bytes: int) -> list[tuple[DeviceArray, ...]]:
+        """The inputs with different copies of the constants, `cold_bytes` in all if so many launches can have so much."""
         constants = [number for number, value in enumerate(self.region.inputs) if is_constant(value)]
         size = sum(self.inputs[n].elements * self.inputs[n].dtype.size for n in constants)
         count = min(REPEATS, max(1, cold_bytes // size)) if size else 1
-        copies = [self.inputs, *(self._copied(constants) for _ in range(count - 1))]
-        return [(self.function, self.launch(copies[number % count])) for number in range(REPEATS)]
+        return [self.inputs, *(self._copied(constants) for _ in range(count - 1))]
 
     def _copied(self, constants: Sequence[int]) -> tuple[DeviceArray, ...]:
         return tuple(self.memory.copy(a) if n in constants else a for n, a in enumerate(self.inputs))
@@ -136,9 +135,10 @@ class CudaBench:
     def _seconds(self, prepared: CudaPrepared, cold: int) -> float:
         if not evaluate(prepared.kernel.tasks, prepared.symbols):
             return 0.0
-        launches = prepared.launches(cold)
-        first = replace(launches[0][1], dependent=False)
-        times = time_launches(self.context, [(launches[0][0], first), *launches[1:]], ROUNDS)
+        copies = prepared.copies(cold)  # They have to live until the last launch is done.
+        launches = [prepared.launch(copies[number % len(copies)]) for number in range(REPEATS)]
+        launches[0] = replace(launches[0], dependent=False)
+        times = time_launches(self.context, [(prepared.function, launch) for launch in launches], ROUNDS)
         return statistics.median(times) * 1e-6 / len(launches)
 
 
