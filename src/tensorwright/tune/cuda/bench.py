@@ -58,7 +58,7 @@ class CudaPrepared:
         return launch_of(self.kernel, addresses, self.symbols)
 
     def copies(self, cold_bytes: int) -> list[tuple[DeviceArray, ...]]:
-        """The inputs with different copies of the constants, `cold_bytes` in all if so many launches can have so much."""
+        """The inputs with different copies of the constants: for each launch at most, `cold_bytes` in all at most."""
         constants = [number for number, value in enumerate(self.region.inputs) if is_constant(value)]
         size = sum(self.inputs[n].elements * self.inputs[n].dtype.size for n in constants)
         count = min(REPEATS, max(1, cold_bytes // size)) if size else 1
