@@ -71,7 +71,7 @@ class CudaToolchain:
         return {"ll": source, "ptx": compile_ptx(source, self.machine)}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
-        return lower(graph, choices, self.threads)
+        return lower(graph, choices)
 
     def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
         check_program(program, symbols, (self.threads,), None)
@@ -88,7 +88,7 @@ def _launch(step: Step) -> ImageStep:
     assert isinstance(kernel, CudaKernel)
     return ImageStep(
         kernel=kernel.name,
-        operands=tuple((operand.base, operand.offset) for operand in step.call.operands),
+        operands=tuple((operand.base, operand.offset) for operand in step.operands),
         symbols=tuple(symbol.name for symbol in kernel.symbols),
         grid=kernel.grid,
         block=kernel.block,

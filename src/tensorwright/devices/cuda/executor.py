@@ -6,10 +6,10 @@ from collections.abc import Callable, MutableSequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tensorwright.base.addresses import buffer_address
 from tensorwright.base.errors import ExecutionError
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.memory import buffer_address
 from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
