@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.importers.onnx.host_operators import OPERATORS
 from tensorwright.importers.onnx.scope import node_names
 from tensorwright.importers.onnx.scope import used_names as graph_names
 
@@ -72,7 +73,8 @@ class HostNode:
     def _evaluator(self) -> ReferenceEvaluator:
         inputs = [ValueInfoProto(name=name) for name in sorted(self.inputs)]
         outputs = [ValueInfoProto(name=name) for name in self._proto.output if name]
-        return ReferenceEvaluator(self._around(helper.make_graph([self._proto], "host", inputs, outputs)))
+        graph = helper.make_graph([self._proto], "host", inputs, outputs)
+        return ReferenceEvaluator(self._around(graph), new_ops=OPERATORS)
 
     def _around(self, graph: GraphProto) -> ModelProto:
         model = helper.make_model(graph, opset_imports=self._model.opset_import, functions=self._model.functions)
