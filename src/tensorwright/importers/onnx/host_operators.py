@@ -65,7 +65,7 @@ class ZipMap(OpRun):
         classlabels_int64s: Sequence[int] | None = None,
         classlabels_strings: Sequence[str] | None = None,
     ) -> tuple[list[dict[int | str, float]]]:
-        labels = list(classlabels_strings or classlabels_int64s or ())
+        labels: list[int | str] = [*(classlabels_strings or ()), *(classlabels_int64s or ())]
         return ([dict(zip(labels, map(float, row), strict=True)) for row in np.atleast_2d(x)],)
 
 
