@@ -224,6 +224,17 @@ def test_long_scans_run_their_body_position_by_position(rng: np.random.Generator
     np.testing.assert_allclose(found["each"], np.stack(seen[::-1], 1), rtol=1e-4, atol=1e-6)
 
 
+def test_functions_of_a_model_are_taken_apart(rng: np.random.Generator) -> None:
+    opsets, domain = [helper.make_opsetid("", 20)], "mine"
+    inner = [node("Relu", "a", "b"), node("NonZero", "b", "c"), node("Neg", "c", "d")]
+    function = helper.make_function(domain, "Find", ["a"], ["d"], inner, opsets)
+    nodes = [node("Find", "x", "f", domain=domain), node("Add", "f f", "y")]
+    model = model_of(nodes, {"x": (1, [3, 4])}, ["y"], domains={domain: 1}, functions=[function])
+    with staged(model) as engine:
+        assert_as_reference(engine, model, {"x": rng.standard_normal((3, 4)).astype(np.float32)})
+        assert [found.operator for found in engine.hosted] == ["NonZero"]
+
+
 def test_branches_with_nodes_on_the_host(rng: np.random.Generator) -> None:
     then = loop_body([node("NonZero", "a", "n"), node("Cast", "n", "b", to=TensorProto.FLOAT)], "", "b")
     otherwise = loop_body([node("Neg", "a", "b")], "", "b")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, ValueInfoProto, numpy_helper
+from onnx.inliner import inline_local_functions
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Input, Value, constant_value, input_value, is_constant, weights_in
@@ -138,7 +139,10 @@ class PartialModel:
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes | ModelProto, shapes: Shapes | None = None) -> None:
-        self._source = read_model(source)
+        read = read_model(source)
+        # A node of the main graph is the least that can wait or run on the host.
+        flat = inline_local_functions(read.model) if read.model.functions else read.model
+        self._source = replace(read, model=flat)
         graph = self._model.graph
         self.name = graph.name or "network"
         self.outputs = tuple(value.name for value in graph.output)
