@@ -54,6 +54,7 @@ _ORIGINS = {
     "tensorwright.api.tensor": ("Tensor",),
     "tensorwright.api.uff_parser": ("UffInputOrder", "UffParser"),
     "tensorwright.api.weights": ("Weights",),
+    "tensorwright.base.cancellation": ("Cancellation",),
     "tensorwright.base.errors": (
         "BuildError",
         "ExecutionError",

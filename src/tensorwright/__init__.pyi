@@ -49,6 +49,7 @@ from tensorwright.api.tensor import Tensor as Tensor
 from tensorwright.api.uff_parser import UffInputOrder as UffInputOrder
 from tensorwright.api.uff_parser import UffParser as UffParser
 from tensorwright.api.weights import Weights as Weights
+from tensorwright.base.cancellation import Cancellation as Cancellation
 from tensorwright.base.errors import BuildError as BuildError
 from tensorwright.base.errors import ExecutionError as ExecutionError
 from tensorwright.base.errors import FileError as FileError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,8 @@ def test_what_could_not_be_loaded_is_not_built(builder, batch, message):
 
 
 @pytest.mark.parametrize(("threads", "batch"), [(1024, 8), (1, 1 << 30)])
-def test_what_is_built_can_be_loaded(builder, threads, batch):
+def test_what_is_built_can_be_loaded(builder, threads, batch, monkeypatch):
+    monkeypatch.setenv("TENSORWRIGHT_CHECK_PLAN", "0")  # It looks at every byte of 20 GiB.
     made = builder.create_network(1 << int(tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
     x = made.add_input("x", tw.float32, (tw.symbol("N", 1, 1, batch), 5))
     made.mark_output(made.add_softmax(x).get_output(0))
@@ -170,3 +172,56 @@ def test_what_is_built_can_be_loaded(builder, threads, batch):
     config.threads, config.builder_optimization_level = threads, 0
     engine = tw.load(builder.build_serialized_network(made, config))
     assert (engine.threads, engine.bindings[0].type.max_bytes) == (threads, 20 * batch)
+
+
+def test_a_build_is_cancelled_from_another_thread(builder, tmp_path):
+    cancellation = tw.Cancellation()
+
+    class Elsewhere(Monitor):
+        def step_complete(self, phase_name, step):
+            thread = threading.Thread(target=cancellation.cancel)
+            thread.start()
+            thread.join()
+            return True
+
+    config = configured(builder, tmp_path / "t", Elsewhere(""))
+    config.options = replace(config.options, cancellation=cancellation)
+    with pytest.raises(tw.BuildError, match="the build was cancelled"):
+        builder.build_engine(network(builder, 7.0), config)
+    assert cancellation.is_cancelled
+    with pytest.raises(tw.BuildError, match="the build was cancelled"):
+        tw.build(network(builder, 7.0), cancellation=cancellation, timing_cache="")
+
+
+def test_a_build_ends_when_its_time_is_over(builder, tmp_path, monkeypatch):
+    now = iter(range(0, 10**6, 2))
+    monkeypatch.setattr("tensorwright.base.cancellation.time.monotonic", lambda: float(next(now)))
+    with pytest.raises(tw.BuildError, match=r"has taken \d+\.\d s; max_seconds is 7; allow more"):
+        tw.build(network(builder, 8.0), max_seconds=7, level=0, timing_cache="")
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_model_size": 3}, "has 4 bytes of constants; max_model_size is 3"),
+        ({"max_memory": 3}, "has 4 bytes of constants; max_memory is 3"),
+        ({"max_memory": 70}, "the network needs .* bytes of memory: .* of weights, .* of activations, .* of scratch"),
+    ],
+    ids=str,
+)
+def test_what_is_too_large_is_not_built(builder, limits, message):
+    made = network(builder, 9.0)
+    made.mark_output(made.add_softmax(made.add_softmax(made.get_input(0)).get_output(0)).get_output(0))
+    options = {"level": 0, "timing_cache": "", "threads": 1}
+    with pytest.raises(tw.BuildError, match=message):
+        tw.build(made, **options, **limits)
+    tw.build(made, **options, **dict.fromkeys(limits, 10_000))
+
+
+def test_a_file_that_is_too_large_is_not_read(builder, tmp_path):
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    for source in (path, str(path), bytes(1001)):
+        with pytest.raises(tw.BuildError, match=r"the model has \d+ bytes; max_model_size is 1000"):
+            tw.build(source, max_model_size=1000)

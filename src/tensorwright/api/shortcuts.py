@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 from tensorwright.api.config import log_function
@@ -107,6 +109,7 @@ def graph_of(source: Source, options: ReadOptions, config: BuildConfig) -> Graph
         BuildError: it is none of these, or an option is given that it does not take.
         ImportFailure: the model cannot be read.
     """
+    _require_small(source, config.max_model_size)
     if isinstance(source, Graph | Definition):
         _refuse_reading(options)
         return source if isinstance(source, Graph) else source.to_graph()
@@ -123,3 +126,18 @@ def _refuse_reading(options: ReadOptions) -> None:
             f"build: {' and '.join(given_ones)} are for models in files; the shapes of this network are said in "
             "add_input, with tensorwright.symbol(name, min, opt, max), and its outputs by mark_output"
         )
+
+
+def _require_small(source: Source, most: int | None) -> None:
+    """Refuse a model that is too large before it is read.
+
+    Raises:
+        BuildError: it has more bytes than it may.
+    """
+    found = None
+    if isinstance(source, str | os.PathLike) and Path(source).is_file():
+        found = Path(source).stat().st_size
+    elif isinstance(source, bytes | bytearray | memoryview):
+        found = memoryview(source).nbytes
+    if most is not None and found is not None and found > most:
+        raise BuildError(f"build: the model has {found} bytes; max_model_size is {most}; allow more")

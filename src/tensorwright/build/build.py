@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.backends.find import backend_named
+from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import watched
+from tensorwright.build.limits import require_memory, require_small
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
@@ -47,6 +50,10 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         BuildError: the options or the machine do not allow the build.
     """
     config = config or BuildConfig()
+    progress = WatchedProgress(config.progress, config.cancellation, config.max_seconds)
+    config = replace(config, progress=progress)
+    require_small(graph, config)
+    progress.check()
     backend = backend or backend_named(config.device)
     tools = backend.toolchain(config.instruction_set, config.threads, config.allocator)
     limits = Limits(
@@ -63,7 +70,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     require_tensors(graph, config.level > 0)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump)))
+    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump, progress)))
     regions = partition(graph, fuse=config.optimise)
     graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
     regions = partition(graph, fuse=config.optimise) if uses else regions
@@ -79,6 +86,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         for choice in choices:
             compiler.submit(choice.kernel.name, choice.kernel.code)
         program = tools.lower(graph, choices)
+        require_memory(program, tools.threads, config)
         dump.scheduled(program, tools)
         config.progress.phase("compiling the network", len(program.steps))
         compiler.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
@@ -108,10 +116,10 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> li
     return found
 
 
-def _rewritten(graph: Graph, config: BuildConfig, dump: Dump) -> Graph:
+def _rewritten(graph: Graph, config: BuildConfig, dump: Dump, progress: WatchedProgress) -> Graph:
     if not config.optimise:
         return graph
-    observers = (dump.changed, *((Comparison(),) if config.check_rewrites else ()))
+    observers = (dump.changed, lambda _: progress.check(), *((Comparison(),) if config.check_rewrites else ()))
     return optimise(graph, limit=Limit(config.stop_after, config.max_rewrites), observers=observers)
 
 

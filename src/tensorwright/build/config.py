@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from tensorwright.base.cancellation import Cancellation
 from tensorwright.base.options import About, Options
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
@@ -112,6 +113,36 @@ class BuildOptions(Options):
             help="A tactic not to be used, by name. May be repeated.",
         ),
     ] = ()
+    max_model_size: Annotated[
+        int | None,
+        About(
+            "bytes that a model may have, as a file and as constants; None for no limit. A file that is larger is not "
+            "read.",
+            least=0,
+            help="Bytes that a model may have, such as 500M.",
+        ),
+    ] = None
+    max_memory: Annotated[
+        int | None,
+        About(
+            "bytes that weights, activations and scratch memory of one context may take together; None for no limit.",
+            least=0,
+            help="Memory that the engine may need with one context, such as 2G.",
+        ),
+    ] = None
+    max_seconds: Annotated[
+        int | None,
+        About(
+            "seconds that the build may take; it ends at the first step after that, which is one kernel compiled or "
+            "one layer timed. None for no limit.",
+            least=1,
+            help="Seconds that the build may take.",
+        ),
+    ] = None
+    cancellation: Annotated[
+        Cancellation | None,
+        About("an object whose method `cancel`, called on any thread, ends the build at its next step.", help=None),
+    ] = None
     allocator: Annotated[
         Allocator | None,
         About("gives all device memory of the build and the engine; None for the package's own.", help=None),

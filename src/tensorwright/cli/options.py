@@ -18,6 +18,7 @@ from tensorwright.cli.command import number, size
 Given = Mapping[str, object]
 """What a command was given, by the name of the option; what it was not given is not there."""
 
+_SIZES = ("max_workspace_size", "max_model_size", "max_memory")
 _PATHS = (Path, os.PathLike[str])
 
 
@@ -68,7 +69,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _type(option: Option) -> type[object]:
     """How the shell takes the values of an option: bytes as a text with a unit, several things one by one."""
-    if option.name == "max_workspace_size":
+    if option.name in _SIZES:
         return str
     if any(get_origin(kind) in (Mapping, Sequence, Collection) for kind in option.kinds):
         return list
@@ -80,7 +81,7 @@ def _type(option: Option) -> type[object]:
 def _value(option: Option, given: object) -> object:
     if given is None or given == []:
         return None
-    if option.name == "max_workspace_size":
+    if option.name in _SIZES:
         return size(str(given))
     if option.name == "constants":
         assert isinstance(given, list)
