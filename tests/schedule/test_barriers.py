@@ -26,7 +26,7 @@ from tensorwright.plan.plan import Address, Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.schedule.arena import Block, place
 from tensorwright.schedule.cpu.arrange import TeamStage, arrange
-from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers
+from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, rivals_of
 from tensorwright.schedule.cpu.boxes import Boxes, boxes_of
 from tensorwright.schedule.placement import Operand
 
@@ -100,6 +100,30 @@ def test_no_thread_touches_what_another_wrote_since_all_waited(steps: Sequence[A
         exact = all(operand.boxes is not None for each in steps for operand in each.operands)
         assert not waits or any(clashes) or not exact
         first = number if waits else first
+
+
+@tried(st.lists(accesses(), max_size=6))
+def test_rivals_are_the_steps_that_meet(steps: Sequence[Accesses]) -> None:
+    bound = [Accesses(s.tasks, (*s.operands, at_binding(n % 2, n % 3 == 0))) for n, s in enumerate(steps)]
+    expected = [
+        [
+            other
+            for other in reversed(range(number))
+            if any(a.meets(b) for a in bound[other].operands for b in step.operands)
+        ]
+        for number, step in enumerate(bound)
+    ]
+    assert rivals_of(bound) == expected
+
+
+def test_readers_of_one_input_are_no_rivals() -> None:
+    """Thousands of them cost no comparison of tasks."""
+    steps = [Accesses(1, (at_binding(0, writes=False), at_binding(1 + n, writes=True))) for n in range(3000)]
+    assert not any(rivals_of(steps))
+
+
+def at_binding(number: int, writes: bool) -> Access:
+    return Access(Address("binding", number), 4, 4, writes, None)
 
 
 def test_all_tasks_touch_a_tensor_of_rank_0() -> None:

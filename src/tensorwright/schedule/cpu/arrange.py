@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from tensorwright.schedule.arena import Block, Placement, place
-from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, free_threads, kept_free
+from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, free_threads, kept_free, rivals_of
 from tensorwright.schedule.cpu.boxes import Boxes, touched
 from tensorwright.schedule.placement import Arrange, Arrangement, Operand, Stage
 
@@ -70,7 +70,7 @@ def arrange(stages: Sequence[TeamStage], blocks: Sequence[Block], threads: int) 
 def _waits(stages: Sequence[TeamStage], offsets: Sequence[int], threads: int) -> list[int]:
     """The steps before which so many threads wait, blocks lying at these offsets."""
     steps = [stage.placed(offsets) for stage in stages]
-    free = kept_free(len(steps), lambda a, b: bool(free_threads(steps[a], steps[b]) >> threads & 1))
+    free = kept_free(rivals_of(steps), lambda a, b: bool(free_threads(steps[a], steps[b]) >> threads & 1))
     return sorted(set(range(len(steps))) - set(free))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
@@ -71,6 +72,7 @@ class Accesses:
 def barriers(steps: Sequence[Accesses]) -> list[int]:
     """For every step the numbers of threads with which none has to wait before it, as the bits of a number."""
     known: dict[tuple[int, int], int] = {}
+    rivals = rivals_of(steps)
 
     def apart(earlier: int, later: int) -> int:
         if (earlier, later) not in known:
@@ -79,20 +81,51 @@ def barriers(steps: Sequence[Accesses]) -> list[int]:
 
     found = [0] * len(steps)
     for threads in range(1, MOST_THREADS + 1):
-        for step in kept_free(len(steps), lambda a, b, threads=threads: bool(apart(a, b) >> threads & 1)):  # type: ignore[misc]
+        for step in kept_free(rivals, lambda a, b, threads=threads: bool(apart(a, b) >> threads & 1)):  # type: ignore[misc]
             found[step] |= 1 << threads
     return found
 
 
-def kept_free(count: int, apart: Callable[[int, int], bool]) -> list[int]:
-    """The steps that need no barrier before them; `apart` tells whether none is needed between two steps."""
+def kept_free(rivals: Sequence[Sequence[int]], apart: Callable[[int, int], bool]) -> list[int]:
+    """The steps that need no barrier before them.
+
+    Args:
+        rivals: for every step the earlier ones between which and it a barrier may be needed, the latest first.
+        apart: tells whether none is needed between two steps.
+    """
     first, free = 0, []
-    for step in range(count):
-        if all(apart(earlier, step) for earlier in range(first, step)):
+    for step, earlier in enumerate(rivals):
+        if all(apart(other, step) for other in takewhile(first.__le__, earlier)):
             free.append(step)
         else:
             first = step
     return free
+
+
+def rivals_of(steps: Sequence[Accesses]) -> list[list[int]]:
+    """For every step the earlier ones that share memory with it which one of both writes, the latest first."""
+    pieces: dict[tuple[str, int], list[tuple[int, Access]]] = {}
+    for number, step in enumerate(steps):
+        for access in step.operands:
+            binding = access.address.offset if access.address.base == "binding" else 0
+            pieces.setdefault((access.address.base, binding), []).append((number, access))
+    found: list[set[int]] = [set() for _ in steps]
+    for (base, _), piece in pieces.items():
+        if any(access.writes for _, access in piece):
+            _add_rivals(found, piece, whole=base == "binding")
+    return [sorted(earlier, reverse=True) for earlier in found]
+
+
+def _add_rivals(found: Sequence[set[int]], piece: Sequence[tuple[int, Access]], whole: bool) -> None:
+    """Add the rivals among steps that touch one binding, as a `whole`, or bytes of the arena."""
+    numbers = np.array([number for number, _ in piece])
+    writes = np.array([access.writes for _, access in piece])
+    starts = np.array([0 if whole else access.start for _, access in piece])
+    ends = np.array([1 if whole else access.start + access.size for _, access in piece])
+    for at, (step, access) in enumerate(piece):
+        shared = (starts[:at] < ends[at]) & (starts[at] < ends[:at])
+        rivals = shared if access.writes else shared & writes[:at]
+        found[step].update(other for other in numbers[:at][rivals].tolist() if other < step)
 
 
 def free_threads(earlier: Accesses, later: Accesses) -> int:
