@@ -44,3 +44,9 @@ def test_known_optima(items: list[Block], size: int) -> None:
 
 def test_lower_bound_counts_what_is_alive_at_once() -> None:
     assert lower_bound([Block(10, 0, 2), Block(20, 2, 4), Block(40, 3, 5)]) == 60
+
+
+@given(blocks())
+def test_lower_bound_is_reached_at_some_step(items: list[Block]) -> None:
+    steps = {block.first for block in items}
+    assert lower_bound(items) == max((sum(b.size for b in items if b.first <= s <= b.last) for s in steps), default=0)

@@ -26,7 +26,7 @@ from tensorwright.plan.plan import Address, Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.schedule.arena import Block, place
 from tensorwright.schedule.cpu.arrange import TeamStage, arrange
-from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, rivals_of
+from tensorwright.schedule.cpu.barriers import MOST_STEPS, Access, Accesses, Apart, barriers
 from tensorwright.schedule.cpu.boxes import Boxes, boxes_of
 from tensorwright.schedule.placement import Operand
 
@@ -102,28 +102,16 @@ def test_no_thread_touches_what_another_wrote_since_all_waited(steps: Sequence[A
         first = number if waits else first
 
 
-@tried(st.lists(accesses(), max_size=6))
-def test_rivals_are_the_steps_that_meet(steps: Sequence[Accesses]) -> None:
-    bound = [Accesses(s.tasks, (*s.operands, at_binding(n % 2, n % 3 == 0))) for n, s in enumerate(steps)]
-    expected = [
-        [
-            other
-            for other in reversed(range(number))
-            if any(a.meets(b) for a in bound[other].operands for b in step.operands)
-        ]
-        for number, step in enumerate(bound)
-    ]
-    assert rivals_of(bound) == expected
-
-
-def test_readers_of_one_input_are_no_rivals() -> None:
-    """Thousands of them cost no comparison of tasks."""
-    steps = [Accesses(1, (at_binding(0, writes=False), at_binding(1 + n, writes=True))) for n in range(3000)]
-    assert not any(rivals_of(steps))
-
-
-def at_binding(number: int, writes: bool) -> Access:
-    return Access(Address("binding", number), 4, 4, writes, None)
+def test_steps_that_are_alike_are_compared_once() -> None:
+    """Rows in place, again and again: nobody waits, but now and then so that no step is compared with all before."""
+    rows = boxes_of(Slabs((12, 4), (Cut(0, tuple((i, i + 1) for i in range(12))),)), 12)
+    step = Accesses(12, tuple(Access(Address("arena", 0), 192, 4, writes, rows) for writes in (True, False)))
+    apart = Apart()
+    free = barriers([step] * 1000, apart)
+    assert len(apart.known) == 2
+    assert [number for number, bits in enumerate(free) if not bits >> 2 & 1] == list(
+        range(MOST_STEPS + 1, 1000, MOST_STEPS + 1)
+    )
 
 
 def test_all_tasks_touch_a_tensor_of_rank_0() -> None:

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 ALIGNMENT = 64
+
+MANY = 2048
+"""More blocks are placed in one order only: largest first."""
 
 
 @dataclass(frozen=True)
@@ -43,31 +49,63 @@ def place(blocks: Sequence[Block]) -> Placement:
         lambda i: (-rounded[i].size * (rounded[i].last - rounded[i].first + 1), rounded[i].first),
         lambda i: (rounded[i].first, -rounded[i].size),
     ]
-    attempts = [_greedy(rounded, sorted(range(len(rounded)), key=order)) for order in orders]
-    offsets = min(attempts, key=lambda attempt: _top(rounded, attempt))
-    return Placement(tuple(offsets), _top(rounded, offsets), lower_bound(rounded))
+    bound = lower_bound(rounded)
+    best: list[int] | None = None
+    top = 0
+    for order in orders[: 1 if len(blocks) > MANY else None]:
+        offsets = _greedy(rounded, sorted(range(len(rounded)), key=order))
+        size = max((offset + b.size for offset, b in zip(offsets, rounded, strict=True)), default=0)
+        if best is None or size < top:
+            best, top = offsets, size
+    return Placement(tuple(best or ()), top, bound)
 
 
 def lower_bound(blocks: Sequence[Block]) -> int:
     """The largest sum of sizes of blocks that are alive at the same step."""
-    steps = {b.first for b in blocks}
-    return max((sum(b.size for b in blocks if b.first <= s <= b.last) for s in steps), default=0)
+    changes: dict[int, int] = {}
+    for block in blocks:
+        changes[block.first] = changes.get(block.first, 0) + block.size
+        changes[block.last + 1] = changes.get(block.last + 1, 0) - block.size
+    return max(accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
 def _greedy(blocks: Sequence[Block], order: Sequence[int]) -> list[int]:
+    """Each block in the order at the lowest gap among those placed before that are alive with it."""
     offsets = [0] * len(blocks)
-    placed: list[int] = []
+    placed = _Placed(len(blocks))
     for index in order:
-        block, offset = blocks[index], 0
-        neighbours = sorted((offsets[o], blocks[o].size) for o in placed if blocks[o].overlaps(block))
-        for start, size in neighbours:
-            if offset + block.size <= start:
-                break
-            offset = max(offset, start + size)
-        offsets[index] = offset
-        placed.append(index)
+        block = blocks[index]
+        offsets[index] = placed.lowest_gap(block)
+        placed.add(block, offsets[index])
     return offsets
 
 
-def _top(blocks: Sequence[Block], offsets: Sequence[int]) -> int:
-    return max((offset + b.size for offset, b in zip(offsets, blocks, strict=True)), default=0)
+class _Placed:
+    """Blocks at their offsets, sorted by these."""
+
+    def __init__(self, most: int) -> None:
+        self._count = 0
+        self._starts, self._ends, self._firsts, self._lasts = np.zeros((4, most), np.int64)
+
+    def lowest_gap(self, block: Block) -> int:
+        """The lowest offset at which a block meets none that is alive with it."""
+        count = self._count
+        alive = np.flatnonzero((self._firsts[:count] <= block.last) & (self._lasts[:count] >= block.first))
+        if not len(alive):
+            return 0
+        behind = np.maximum.accumulate(self._ends[alive])
+        gaps = np.concatenate([[0], behind])
+        fits = gaps[:-1] + block.size <= self._starts[alive]
+        return int(gaps[int(np.argmax(fits))] if fits.any() else gaps[-1])
+
+    def add(self, block: Block, offset: int) -> None:
+        count = self._count
+        at = int(np.searchsorted(self._starts[:count], offset, side="right"))
+        for column, value in zip(
+            (self._starts, self._ends, self._firsts, self._lasts),
+            (offset, offset + block.size, block.first, block.last),
+            strict=True,
+        ):
+            column[at + 1 : count + 1] = column[at:count]
+            column[at] = value
+        self._count += 1

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from tensorwright.schedule.arena import Block, Placement, place
-from tensorwright.schedule.cpu.barriers import Access, Accesses, barriers, free_threads, kept_free, rivals_of
-from tensorwright.schedule.cpu.boxes import Boxes, touched
+from tensorwright.schedule.cpu.barriers import Access, Accesses, Apart, barriers
+from tensorwright.schedule.cpu.boxes import Boxes, Touched, touched
 from tensorwright.schedule.placement import Arrange, Arrangement, Operand, Stage
+
+MOST_ATTEMPTS = 32
+MOST_PLACED = 1 << 13
+"""Bounds on the placements that are tried for fewer waits, and on the blocks in all of them together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +30,9 @@ class TeamStage:
     time: int
 
     @classmethod
-    def of(cls, stage: Stage) -> TeamStage:
-        region, kernel = stage.choice.region, stage.choice.kernel
-        known = touched(region, kernel)
+    def of(cls, stage: Stage, known: Touched | None) -> TeamStage:
+        """known: what the tasks of the stage's kernel touch."""
+        kernel = stage.choice.kernel
         output, *inputs = stage.operands
         uses: list[tuple[Operand, Boxes | None]] = [(output, None if known is None else known.output)]
         for number, operand in enumerate(inputs):
@@ -46,7 +50,20 @@ class TeamStage:
 
 def arrange_for(threads: int) -> Arrange:
     """What lays out memory so that so many threads wait rarely."""
-    return lambda stages, blocks: arrange([TeamStage.of(stage) for stage in stages], blocks, threads)
+    return lambda stages, blocks: arrange(team_stages(stages), blocks, threads)
+
+
+def team_stages(stages: Sequence[Stage]) -> list[TeamStage]:
+    """Stages with what their tasks touch; those with one kernel and one definition share it."""
+    known: dict[tuple[int, str], Touched | None] = {}
+    found = []
+    for stage in stages:
+        region, kernel = stage.choice.region, stage.choice.kernel
+        key = (id(kernel), region.signature)
+        if key not in known:
+            known[key] = touched(region, kernel)
+        found.append(TeamStage.of(stage, known[key]))
+    return found
 
 
 def arrange(stages: Sequence[TeamStage], blocks: Sequence[Block], threads: int) -> Arrangement:
@@ -55,39 +72,40 @@ def arrange(stages: Sequence[TeamStage], blocks: Sequence[Block], threads: int) 
     Memory that is used again has to wait for all who used it before. Steps between which nobody waits therefore count
     as one time for blocks to be alive, as far as the arena does not grow by that.
     """
-    smallest = place(blocks)
-    placements = [smallest]
+    apart = Apart()
+    best = smallest = place(blocks)
     if threads > 1:
-        needed = _waits(stages, [0, *accumulate(block.size for block in blocks)], threads)
-        reused = sorted(set(_waits(stages, smallest.offsets, threads)) - set(needed))
-        placements += _alternatives(blocks, [stages[s].time for s in needed], [stages[s].time for s in reused])
-    fitting = [placement for placement in placements if placement.size <= smallest.size]
-    best = min(fitting, key=lambda placement: len(_waits(stages, placement.offsets, threads)))
-    found = replace(best, lower_bound=smallest.lower_bound)
-    return Arrangement(found, tuple(barriers([stage.placed(found.offsets) for stage in stages])))
+        needed = _waits(stages, [0, *accumulate(block.size for block in blocks)], threads, apart)
+        waits = _waits(stages, smallest.offsets, threads, apart)
+        reused = sorted(set(waits) - set(needed))
+        times = [stages[s].time for s in needed], [stages[s].time for s in reused]
+        other = _alternative(blocks, *times, smallest.size)
+        if other is not None and len(_waits(stages, other.offsets, threads, apart)) < len(waits):
+            best = replace(other, lower_bound=smallest.lower_bound)
+    return Arrangement(best, tuple(barriers([stage.placed(best.offsets) for stage in stages], apart)))
 
 
-def _waits(stages: Sequence[TeamStage], offsets: Sequence[int], threads: int) -> list[int]:
+def _waits(stages: Sequence[TeamStage], offsets: Sequence[int], threads: int, apart: Apart) -> list[int]:
     """The steps before which so many threads wait, blocks lying at these offsets."""
-    steps = [stage.placed(offsets) for stage in stages]
-    free = kept_free(rivals_of(steps), lambda a, b: bool(free_threads(steps[a], steps[b]) >> threads & 1))
-    return sorted(set(range(len(steps))) - set(free))
+    found = barriers([stage.placed(offsets) for stage in stages], apart, 1 << threads)
+    return [number for number, free in enumerate(found) if not free]
 
 
-def _alternatives(blocks: Sequence[Block], needed: Sequence[int], reused: Sequence[int]) -> list[Placement]:
-    """Placements for which nobody has to wait at the times in `reused`, or at fewer of them."""
+def _alternative(blocks: Sequence[Block], needed: Sequence[int], reused: Sequence[int], limit: int) -> Placement | None:
+    """A placement within a size for which nobody has to wait at the times in `reused`, or at fewer of them."""
     if not reused:
-        return []
-    limit = place(blocks).size
+        return None
     everything = place(_longer(blocks, needed))
     if everything.size <= limit:
-        return [everything]
-    found, kept = [], list(reused)
-    for time in reused:
-        fewer = [other for other in kept if other != time]
+        return everything
+    attempts = min(len(reused), MOST_ATTEMPTS, MOST_PLACED // len(blocks))
+    found, kept = None, list(reused)
+    for part in range(attempts):
+        dropped = set(reused[part::attempts])
+        fewer = [other for other in kept if other not in dropped]
         placement = place(_longer(blocks, [*needed, *fewer]))
         if placement.size <= limit:
-            kept, found = fewer, [placement]
+            kept, found = fewer, placement
     return found
 
 

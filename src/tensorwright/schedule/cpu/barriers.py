@@ -7,10 +7,8 @@ Which thread runs a task depends on the number of threads, so the answer does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import takewhile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +18,15 @@ from tensorwright.schedule.cpu.boxes import Boxes, Indices
 
 MOST_PAIRS = 1 << 21
 """Pieces of memory that two steps share; with more of them, threads wait."""
+
+MOST_STEPS = 64
+"""So many steps in a row run without a wait at most, so that each is compared with few others."""
+
+EVERYBODY = (1 << (MOST_THREADS + 1)) - 2
+"""All numbers of threads, as bits."""
+
+ALONE = 1 << 1
+"""The one thread that waits for nobody."""
 
 Runs = tuple[Indices, Indices, Indices]
 
@@ -50,16 +57,6 @@ class Access:
         """The first byte, counted from where the arena or the binding starts."""
         return 0 if self.address.base == "binding" else self.address.offset
 
-    @cached_property
-    def runs(self) -> Runs | None:
-        """Bytes and the tasks that touch them, in the order of memory."""
-        found = None if self.boxes is None else self.boxes.runs
-        if found is None:
-            return None
-        first, behind, task = found
-        order = np.argsort(first, kind="stable")
-        return self.start + first[order] * self.width, self.start + behind[order] * self.width, task[order]
-
 
 @dataclass(frozen=True, eq=False)
 class Accesses:
@@ -69,95 +66,101 @@ class Accesses:
     operands: tuple[Access, ...]
 
 
-def barriers(steps: Sequence[Accesses]) -> list[int]:
-    """For every step the numbers of threads with which none has to wait before it, as the bits of a number."""
-    known: dict[tuple[int, int], int] = {}
-    rivals = rivals_of(steps)
+def barriers(steps: Sequence[Accesses], apart: Apart | None = None, among: int = EVERYBODY) -> list[int]:
+    """For every step the numbers of threads with which none has to wait before it, as the bits of a number.
 
-    def apart(earlier: int, later: int) -> int:
-        if (earlier, later) not in known:
-            known[earlier, later] = free_threads(steps[earlier], steps[later])
-        return known[earlier, later]
-
-    found = [0] * len(steps)
-    for threads in range(1, MOST_THREADS + 1):
-        for step in kept_free(rivals, lambda a, b, threads=threads: bool(apart(a, b) >> threads & 1)):  # type: ignore[misc]
-            found[step] |= 1 << threads
+    apart: remembers what it knows of steps. among: the numbers of threads that matter.
+    """
+    known = apart or Apart()
+    found: list[int] = []
+    groups = {0: among}
+    """The first steps of the groups that run without a wait, and with which numbers of threads they do."""
+    for number, step in enumerate(steps):
+        free = among if number == 0 else among & ALONE
+        together = among & ~ALONE
+        for earlier in range(number - 1, max(min(groups), number - MOST_STEPS) - 1, -1):
+            together &= known.free_threads(steps[earlier], step)
+            free |= groups.get(earlier, 0) & together
+            if not together:
+                break
+        groups = {first: numbers & free for first, numbers in groups.items() if numbers & free}
+        if among & ~free:
+            groups[number] = among & ~free
+        found.append(free)
     return found
 
 
-def kept_free(rivals: Sequence[Sequence[int]], apart: Callable[[int, int], bool]) -> list[int]:
-    """The steps that need no barrier before them.
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """With which numbers of threads two steps do not touch what another thread touches in the other.
 
-    Args:
-        rivals: for every step the earlier ones between which and it a barrier may be needed, the latest first.
-        apart: tells whether none is needed between two steps.
+    It remembers that for pairs of boxes, since most steps of a network are like others.
     """
-    first, free = 0, []
-    for step, earlier in enumerate(rivals):
-        if all(apart(other, step) for other in takewhile(first.__le__, earlier)):
-            free.append(step)
-        else:
-            first = step
-    return free
+
+    known: dict[tuple[object, ...], int] = field(default_factory=dict)
+    sorted_runs: dict[Boxes, Runs | None] = field(default_factory=dict)
+
+    def free_threads(self, earlier: Accesses, later: Accesses) -> int:
+        """The numbers of threads, as bits, with which no thread touches what another one touches in the other step."""
+        free = EVERYBODY
+        for a in earlier.operands:
+            for b in later.operands:
+                if free != ALONE and a.meets(b):
+                    free &= self._free(earlier.tasks, a, later.tasks, b)
+        return free
+
+    def _free(self, earlier_tasks: int | None, a: Access, later_tasks: int | None, b: Access) -> int:
+        if earlier_tasks == later_tasks == 1:
+            return EVERYBODY
+        if earlier_tasks is None or later_tasks is None or a.boxes is None or b.boxes is None:
+            return ALONE
+        key = (earlier_tasks, a.boxes, a.width, a.writes, later_tasks, b.boxes, b.width, b.start - a.start)
+        if key not in self.known:
+            pairs = self._pairs(a, b)
+            self.known[key] = ALONE if pairs is None else _same_owners(pairs, earlier_tasks, later_tasks)
+        return self.known[key]
+
+    def _pairs(self, a: Access, b: Access) -> tuple[Indices, Indices] | None:
+        """The tasks of both steps that share memory, pair by pair; None if it is not known or too many."""
+        mine, others = self._runs(a), self._runs(b)
+        if mine is None or others is None:
+            return None
+        if a.writes:
+            return _sharing(mine, others)
+        swapped = _sharing(others, mine)
+        return None if swapped is None else (swapped[1], swapped[0])
+
+    def _runs(self, access: Access) -> Runs | None:
+        """Bytes and the tasks that touch them, in the order of memory."""
+        assert access.boxes is not None
+        if access.boxes not in self.sorted_runs:
+            self.sorted_runs[access.boxes] = _in_order(access.boxes)
+        found = self.sorted_runs[access.boxes]
+        if found is None:
+            return None
+        first, behind, task = found
+        return access.start + first * access.width, access.start + behind * access.width, task
 
 
-def rivals_of(steps: Sequence[Accesses]) -> list[list[int]]:
-    """For every step the earlier ones that share memory with it which one of both writes, the latest first."""
-    pieces: dict[tuple[str, int], list[tuple[int, Access]]] = {}
-    for number, step in enumerate(steps):
-        for access in step.operands:
-            binding = access.address.offset if access.address.base == "binding" else 0
-            pieces.setdefault((access.address.base, binding), []).append((number, access))
-    found: list[set[int]] = [set() for _ in steps]
-    for (base, _), piece in pieces.items():
-        if any(access.writes for _, access in piece):
-            _add_rivals(found, piece, whole=base == "binding")
-    return [sorted(earlier, reverse=True) for earlier in found]
+def _in_order(boxes: Boxes) -> Runs | None:
+    """The runs of elements in the order of memory."""
+    if boxes.runs is None:
+        return None
+    first, behind, task = boxes.runs
+    order = np.argsort(first, kind="stable")
+    return first[order], behind[order], task[order]
 
 
-def _add_rivals(found: Sequence[set[int]], piece: Sequence[tuple[int, Access]], whole: bool) -> None:
-    """Add the rivals among steps that touch one binding, as a `whole`, or bytes of the arena."""
-    numbers = np.array([number for number, _ in piece])
-    writes = np.array([access.writes for _, access in piece])
-    starts = np.array([0 if whole else access.start for _, access in piece])
-    ends = np.array([1 if whole else access.start + access.size for _, access in piece])
-    for at, (step, access) in enumerate(piece):
-        shared = (starts[:at] < ends[at]) & (starts[at] < ends[:at])
-        rivals = shared if access.writes else shared & writes[:at]
-        found[step].update(other for other in numbers[:at][rivals].tolist() if other < step)
-
-
-def free_threads(earlier: Accesses, later: Accesses) -> int:
-    """The numbers of threads, as bits, with which no thread touches what another one touches in the other step."""
-    free = (1 << (MOST_THREADS + 1)) - 2
-    for a in earlier.operands:
-        for b in later.operands:
-            if free > 2 and a.meets(b):
-                free &= _free(earlier.tasks, a, later.tasks, b)
-    return free
-
-
-def _free(earlier_tasks: int | None, a: Access, later_tasks: int | None, b: Access) -> int:
-    everybody = (1 << (MOST_THREADS + 1)) - 2
-    if earlier_tasks == later_tasks == 1:
-        return everybody
-    pairs = None if earlier_tasks is None or later_tasks is None else _pairs(a, b)
-    if pairs is None or earlier_tasks is None or later_tasks is None:
-        return 2
+def _same_owners(pairs: tuple[Indices, Indices], earlier_tasks: int, later_tasks: int) -> int:
+    """The numbers of threads, as bits, with which both tasks of every pair are in one share."""
     threads = np.arange(1, MOST_THREADS + 1)[:, None]
     same = owners(pairs[0], earlier_tasks, threads) == owners(pairs[1], later_tasks, threads)
     return sum(1 << number for number, alike in enumerate(same.all(axis=1).tolist(), 1) if alike)
 
 
-def _pairs(a: Access, b: Access) -> tuple[Indices, Indices] | None:
-    """The tasks of both steps that share memory, pair by pair; None if it is not known or too many."""
-    if a.runs is None or b.runs is None:
-        return None
-    if not a.writes:
-        swapped = _pairs(b, a)
-        return None if swapped is None else (swapped[1], swapped[0])
-    (first, behind, task), (others_first, others_behind, others_task) = a.runs, b.runs
+def _sharing(written: Runs, touched: Runs) -> tuple[Indices, Indices] | None:
+    """The tasks that share memory, pair by pair; None if tasks write the same memory, or they are too many."""
+    (first, behind, task), (others_first, others_behind, others_task) = written, touched
     if (first[1:] < behind[:-1]).any():
         return None
     low = np.searchsorted(behind, others_first, side="right")
