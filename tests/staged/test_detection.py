@@ -10,6 +10,7 @@ import tensorwright as tw
 from importers.onnx.models import model_of, node
 from tensorwright.importers.failures import UnsupportedNodes
 from tensorwright.importers.onnx import import_onnx
+from tensorwright.staged import engine as staged_engine
 
 NODES = [
     node("Sigmoid", "logits", "scores"),
@@ -53,3 +54,54 @@ def test_as_onnx_runtime(rng: np.random.Generator) -> None:
 def test_a_plan_cannot_leave_sizes_open(rng: np.random.Generator) -> None:
     with pytest.raises(UnsupportedNodes, match="the size of its result follows from data"):
         import_onnx(model_of(NODES, drawn(rng, 0), ["pairs"], constants=CONSTANTS))
+
+
+def test_images_of_any_size_give_any_number_of_boxes(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are computed from the input's, boxes from the map's; of what remains the best few are taken."""
+    nodes = [
+        node("Conv", "x w b", "f", strides=[2, 2], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        node("Shape", "x", "size", start=2),
+        node("Div", "size four", "small"),
+        node("Shape", "f", "ends", end=2),
+        node("Concat", "ends small", "target", axis=0),
+        node("Resize", "f _ _ target", "r", mode="nearest"),
+        node("Reshape", "r flat", "columns"),
+        node("Transpose", "columns", "rows", perm=[0, 2, 1]),
+        node("Split", "rows", "corners scores", axis=2, num_outputs=2),
+        node("Transpose", "scores", "s", perm=[0, 2, 1]),
+        node("NonMaxSuppression", "corners s most overlap lowest", "chosen"),
+        node("Gather", "chosen two", "place", axis=1),
+        node("Gather", "corners zero", "first", axis=0),
+        node("Gather", "first place", "kept", axis=0),
+        node("ReduceSum", "kept axes", "total", keepdims=0),
+        node("Shape", "total", "count"),
+        node("Min", "count few", "k"),
+        node("TopK", "total k", "best where"),
+        node("Gather", "kept where", "y", axis=0),
+    ]
+    constants = {
+        **CONSTANTS, "w": rng.standard_normal((8, 3, 3, 3)).astype(np.float32), "b": np.zeros(8, np.float32),
+        "four": np.int64([4, 4]), "flat": np.int64([0, 8, -1]), "few": np.int64([5]), "most": np.int64([30]),
+    }  # fmt: skip
+    model = model_of(nodes, {"x": (1, [1, 3, "h", "w_"])}, ["y", "best"], constants=constants)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    monkeypatch.setattr(staged_engine, "MOST_EXACT", 1)
+    with tw.build(model, level=0, threads=2, timing_cache="") as engine:
+        compiled = []
+        for height, width in (
+            (16, 24),
+            (40, 32),
+            (64, 64),
+            (24, 16),
+            (20, 48),
+            (32, 40),
+            (56, 28),
+            (12, 60),
+            (36, 36),
+            (28, 52),
+        ):
+            x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
+            for actual, expected in zip(engine(x).values(), session.run(None, {"x": x}), strict=True):
+                np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+            compiled.append(len(engine.engines))
+    assert compiled[-1] == compiled[-3]

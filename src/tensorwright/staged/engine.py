@@ -28,6 +28,8 @@ MOST_VARIANTS = 32
 """So many variants of what follows a stage are kept; the oldest makes room."""
 MOST_VALUES = 8
 """A stage is compiled for so many values of an operand; with more, the nodes that need them run on the host."""
+MOST_EXACT = 4
+"""A stage is compiled for so many shapes of nodes that only fixed shapes let translate; then these run on the host."""
 MOST_REMEMBERED = 4096
 """For so many shapes it is remembered which variant fits."""
 
@@ -44,25 +46,28 @@ class Variant:
 
 
 @dataclass(eq=False)
-class Stage:
-    """A part of the network with the engine of its native program, and what is known of the stages that follow it.
+class Continuation:
+    """What may follow a stage.
 
-    variants: what may follow, the newest last. found: which of them, by the exact types and shapes of what is known;
-    a stage that was made for values of operands is found by these, too, whose names `asked` has.
+    variants: the newest last. found: which of them, by the exact types and shapes of what is known; a stage that was
+    made for values of operands is found by these, too, whose names `asked` has.
     """
 
-    part: Part
-    engine: Engine | None
     variants: list[Variant] = field(default_factory=list)
     found: dict[Key, Stage] = field(default_factory=dict)
     asked: dict[Key, tuple[str, ...]] = field(default_factory=dict)
     history: History = field(default_factory=History)
 
-    def close(self) -> None:
-        for variant in self.variants:
-            variant.stage.close()
-        if self.engine is not None:
-            self.engine.close()
+
+@dataclass(eq=False)
+class Stage:
+    """A part of the network with the engine of its native program, and what follows; the same for all stages after
+    which the same is left to do.
+    """
+
+    part: Part
+    engine: Engine | None
+    then: Continuation
 
 
 class StagedEngine:
@@ -80,7 +85,9 @@ class StagedEngine:
         self._config = config
         self._lock = threading.Lock()
         self._bodies: dict[tuple[tuple[str, ...], str], StagedEngine] = {}
-        self._start = Stage(Part(frozenset(), after=model.start, kept=model.needed(model.start)), None)
+        first = Part(frozenset(), after=model.start, kept=model.needed(model.start))
+        self._start = Stage(first, None, Continuation())
+        self._continuations = {model.start.identity: self._start.then}
         self._closed = False
         self._count = 0
 
@@ -112,7 +119,7 @@ class StagedEngine:
         kept, declared = self._start.part.kept, self._model.inputs
         exact: dict[str, Form] = {n: replace(t, shape=t.tuning_shape) for n, t in declared.items() if t and n in kept}
         ready = all(t is not None for n, t in declared.items() if n in kept) and self._start.part.after.remaining
-        if ready and not self._start.variants and not self._model.part(self._start.part.after, exact, {}).asks:
+        if ready and not self._start.then.variants and not self._model.part(self._start.part.after, exact, {}).asks:
             self._new_variant(self._start, exact, {})
 
     @property
@@ -164,8 +171,9 @@ class StagedEngine:
         """Close all engines, after a call that is running. Twice is once."""
         with self._lock:
             self._closed = True
-            self._start.close()
-            self._start.variants.clear()
+            for stage in self._stages():
+                _close(stage)
+            self._continuations.clear()
             for body in self._bodies.values():
                 body.close()
 
@@ -179,21 +187,17 @@ class StagedEngine:
         return f"StagedEngine('{self.name}', inputs {self.input_names}, outputs {self.output_names})"
 
     def _stages(self) -> Iterator[Stage]:
-        stack = [self._start]
-        while stack:
-            stage = stack.pop()
-            yield stage
-            stack.extend(variant.stage for variant in stage.variants)
+        return (variant.stage for then in self._continuations.values() for variant in then.variants)
 
     def _following(self, stage: Stage, known: Mapping[str, Known]) -> Stage:
         types: Key = tuple((name, _type_key(known[name])) for name in sorted(known))
-        names = stage.asked.get(types)
-        found = None if names is None else stage.found.get((*types, *_contents(known, names)))
+        names = stage.then.asked.get(types)
+        found = None if names is None else stage.then.found.get((*types, *_contents(known, names)))
         if found is None:
             exact = {name: form_of(value) for name, value in known.items()}
             variant = _fitting(stage, exact, known) or self._new_variant(stage, exact, known)
-            stage.asked[types], found = tuple(sorted(variant.literals)), variant.stage
-            stage.found[*types, *_contents(known, stage.asked[types])] = found
+            names, found = tuple(sorted(variant.literals)), variant.stage
+            stage.then.asked[types], stage.then.found[*types, *_contents(known, names)] = names, found
         return found
 
     def _new_variant(self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> Variant:
@@ -202,15 +206,17 @@ class StagedEngine:
         part, literals = self._translated(stage, exact, known)
         if forms != exact:
             general, its_literals = self._translated(stage, forms, known)
-            if general.refused <= part.refused and set(its_literals) <= set(literals):
+            as_easy = general.refused <= part.refused and set(its_literals) <= set(literals)
+            if as_easy or len(stage.then.variants) >= MOST_EXACT:
                 part, literals = general, its_literals
             else:
                 forms = exact
         engine = self._built(part.graph) if part.graph.outputs else None
         values = {name: _content(known[name]) for name in literals}
-        variant = Variant(forms, values, Stage(part, engine))
-        self._make_room(stage)
-        stage.variants.append(variant)
+        then = self._continuations.setdefault(part.after.identity, Continuation())
+        variant = Variant(forms, values, Stage(part, engine, then))
+        _make_room(stage.then)
+        stage.then.variants.append(variant)
         return variant
 
     def _built(self, graph: Graph) -> Engine:
@@ -223,7 +229,7 @@ class StagedEngine:
     ) -> tuple[Part, frozenset[str]]:
         """The next part, and the names for whose values it had to be made."""
         literals = frozenset[str]()
-        may_ask = sum(bool(variant.literals) for variant in stage.variants) < MOST_VALUES
+        may_ask = sum(bool(variant.literals) for variant in stage.then.variants) < MOST_VALUES
         while True:
             values = {name: known[name] for name in literals}
             part = self._model.part(stage.part.after, forms, values, may_ask)
@@ -238,16 +244,8 @@ class StagedEngine:
             declared = {name: type for name in exact if (type := self._model.inputs[name]) is not None}
             if not covers(declared, {name: exact[name] for name in declared}):
                 declared = {name: exact[name] for name in declared}
-        others = stage.history.generalised({name: form for name, form in exact.items() if name not in declared})
+        others = stage.then.history.generalised({name: form for name, form in exact.items() if name not in declared})
         return {name: declared[name] if name in declared else others[name] for name in exact}
-
-    def _make_room(self, stage: Stage) -> None:
-        if len(stage.variants) >= MOST_VARIANTS:
-            oldest = stage.variants.pop(0).stage
-            oldest.close()
-            stage.found = {key: follower for key, follower in stage.found.items() if follower is not oldest}
-        if len(stage.found) >= MOST_REMEMBERED:
-            stage.found.clear()
 
     def _run(self, stage: Stage, known: dict[str, Known]) -> dict[str, Known]:
         part, position = stage.part, stage.part.after
@@ -328,4 +326,18 @@ def _fitting(stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]
         same = all(_content(known[name]) == content for name, content in variant.literals.items())
         return same and covers(variant.forms, exact)
 
-    return next((variant for variant in reversed(stage.variants) if fits(variant)), None)
+    return next((variant for variant in reversed(stage.then.variants) if fits(variant)), None)
+
+
+def _make_room(then: Continuation) -> None:
+    if len(then.variants) >= MOST_VARIANTS:
+        oldest = then.variants.pop(0).stage
+        _close(oldest)
+        then.found = {key: follower for key, follower in then.found.items() if follower is not oldest}
+    if len(then.found) >= MOST_REMEMBERED:
+        then.found.clear()
+
+
+def _close(stage: Stage) -> None:
+    if stage.engine is not None:
+        stage.engine.close()

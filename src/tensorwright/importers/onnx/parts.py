@@ -81,6 +81,11 @@ class Position:
     remaining: tuple[int, ...]
     constants: Mapping[str, Term] = field(default_factory=dict)
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for positions from which the same follows."""
+        return self.remaining, tuple((name, _identity(term)) for name, term in sorted(self.constants.items()))
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -387,6 +392,14 @@ def _sources(value: Value, made: set[Value]) -> Iterator[Value]:
 def _elements(value: Value) -> int:
     count = value.type.elements
     return count if isinstance(count, int) else LARGEST_OPERAND + 1
+
+
+def _identity(term: Term) -> object:
+    if isinstance(term, tuple):
+        return tuple(_identity(item) for item in term)
+    if isinstance(term, Narrow):
+        return term.dtype.name, _identity(term.value)
+    return None if term is None else weights_in(term).digest
 
 
 def _result(result: Term | Rows, arrays: Mapping[Value, Known]) -> Known:

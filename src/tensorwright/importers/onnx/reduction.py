@@ -9,7 +9,7 @@ from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.indexing import GatherElements, TopKIndices
 from tensorwright.ops.reduction import ArgReduction, CumulativeSum, Function
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, bounds
 from tensorwright.tensor.dtype import BOOL, UINT8
 
 Ints = tuple[int, ...]
@@ -137,9 +137,10 @@ def TopK(
     sorted: int = 1,
 ) -> list[Value]:
     """`k` is an attribute up to opset 9, an input after. The result is always sorted."""
-    count: Dim = _one(node, k_value, "K") if k_value is not None else -1 if k is None else k
-    if not isinstance(count, int) or count < 0:
-        node.fail(f"K must be a number from 0 on, found {count}")
+    given: Sequence[Dim] = (-1 if k is None else k,) if k_value is None else node.dims(k_value, "K")
+    if len(given) != 1 or bounds(given[0])[0] < 0:
+        node.fail(f"K must be a number from 0 on, found {list(given)}")
+    (count,) = given
     own = node.axis(axis, x.type.rank)
     indices = node.apply(TopKIndices(count, own, bool(largest)), x)
     return [node.apply(GatherElements(own), x, indices), indices]
