@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import tensorwright as tw
+from caffe_models import definition, layer, model
 from tensorflow_graphs import GraphMaker
 from tensorwright.cli.main import app
 
@@ -210,6 +211,35 @@ def _interrupt(note):
     error = KeyboardInterrupt()
     error.add_note(note)
     raise error
+
+
+def test_constants_take_the_place_of_inputs(tmp_path):
+    graph = GraphMaker()
+    graph.placeholder(None, "keep_prob")
+    graph.add("RealDiv", graph.placeholder((2,)), "keep_prob", name="y")
+    (tmp_path / "frozen.pb").write_bytes(graph.bytes())
+    succeed("build", tmp_path / "frozen.pb", *QUICK, "--constant", "keep_prob=0.5")
+    assert tw.load(tmp_path / "frozen.plan")(np.ones(2, np.float32))["y"].tolist() == [2, 2]
+    assert "keep_prob" not in succeed("inspect", tmp_path / "frozen.pb", "--constant", "keep_prob=1", "--json")
+    assert "or its value with constants" in fail("build", tmp_path / "frozen.pb", *QUICK)
+    assert "a number, true or false" in fail("build", tmp_path / "frozen.pb", "--constant", "keep_prob=much")
+
+
+def test_caffe_networks_are_built_and_inspected(tmp_path):
+    weights = np.arange(8, dtype=np.float32).reshape(2, 4)
+    product = "inner_product_param { num_output: 2 bias_term: false }"
+    (tmp_path / "net.prototxt").write_bytes(
+        definition(layer("InnerProduct", product, name="y", bottoms="x", tops="y"), x=(1, 4))
+    )
+    (tmp_path / "weights.caffemodel").write_bytes(model({"y": [weights]}))
+    options = ("--weights", tmp_path / "weights.caffemodel", "--shape", "batch=1:2:3")
+    succeed("build", tmp_path / "net.prototxt", *QUICK, *options)
+    engine = tw.load(tmp_path / "net.plan")
+    assert engine.max_batch_size == 3
+    np.testing.assert_allclose(engine(np.ones((2, 4), np.float32))["y"], [weights.sum(1)] * 2)
+    assert "8 parameters" in succeed("inspect", tmp_path / "net.prototxt", *options)
+    assert "no input 'z'; it has x" in fail("build", tmp_path / "net.prototxt", "--shape", "z=3x4")
+    succeed("run", tmp_path / "net.prototxt", *QUICK, *options)
 
 
 def test_errors_are_one_line_without_a_traceback(plan, tmp_path, two_inputs):
