@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +48,43 @@ def solve(nodes: Sequence[Sequence[float]], edges: Mapping[tuple[int, int], Cost
     )
     for (a, b), costs in edges.items():
         problem.connect(a, b, np.asarray(costs, dtype=np.float64))
+    queue = _Queue(problem)
     while problem.nodes:
-        _reduce(problem, _next(problem))
+        node = queue.next()
+        neighbours = list(problem.edges[node])
+        _reduce(problem, node)
+        for other in neighbours:
+            queue.note(other)
     return _decided(problem, len(nodes))
 
 
-def _next(problem: _Problem) -> int:
-    few = min(problem.nodes, key=lambda n: (len(problem.edges[n]), n))
-    if len(problem.edges[few]) <= 2:
-        return few
-    return max(problem.nodes, key=lambda n: (len(problem.edges[n]), -n))
+class _Queue:
+    """The nodes by their number of neighbours; entries that are out of date are skipped when they come up."""
+
+    def __init__(self, problem: _Problem) -> None:
+        self._problem = problem
+        self._fewest = [(len(edges), node) for node, edges in problem.edges.items()]
+        self._most = [(-degree, node) for degree, node in self._fewest]
+        heapify(self._fewest)
+        heapify(self._most)
+
+    def note(self, node: int) -> None:
+        """The number of a node's neighbours may have changed."""
+        degree = len(self._problem.edges[node])
+        heappush(self._fewest, (degree, node))
+        heappush(self._most, (-degree, node))
+
+    def next(self) -> int:
+        """The node with the fewest neighbours; where all have more than two, the one with the most."""
+        few = self._top(self._fewest, 1)
+        return few if len(self._problem.edges[few]) <= 2 else self._top(self._most, -1)
+
+    def _top(self, heap: list[tuple[int, int]], sign: int) -> int:
+        while True:
+            degree, node = heap[0]
+            if node in self._problem.nodes and len(self._problem.edges[node]) == sign * degree:
+                return node
+            heappop(heap)
 
 
 def _reduce(problem: _Problem, node: int) -> None:

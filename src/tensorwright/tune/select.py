@@ -131,34 +131,38 @@ def _with_reorders(
     reorders: Reorders,
 ) -> list[Choice]:
     choices: list[Choice] = []
-    stored: set[tuple[Value, Layout]] = set()
+    stored: dict[Value, list[Layout]] = {}
+    """The layouts that each value has, in the order in which it gets them: it is brought into others from the first."""
+
+    def store(value: Value, layout: Layout) -> None:
+        stored.setdefault(value, []).append(layout)
 
     def provide(value: Value, layout: Layout) -> None:
         root = storage_root(value)
-        if is_constant(root) or root.type.is_empty or (value, layout) in stored:
+        if is_constant(root) or root.type.is_empty or layout in stored.get(value, ()):
             return
         if layout.is_plain and value is not root:
             provide(root, PLAIN)
-            stored.add((value, PLAIN))
+            store(value, PLAIN)
             return
-        if value.op.kind == "source":
-            stored.add((value, PLAIN))
-        if (value, layout) in stored:
+        if value.op.kind == "source" and value not in stored:
+            store(value, PLAIN)
+        if layout in stored.get(value, ()):
             return
         if value is not root:
             provide(value, PLAIN)
-        source = next((have for known, have in stored if known is value), PLAIN)
+        source = stored.get(value, [PLAIN])[0]
         choices.append(
             reorders.reorder(region_of([apply(Identity(), value, name=f"reorder {value.name}")]), source, layout)
         )
-        stored.add((value, layout))
+        store(value, layout)
 
     for item, candidate in zip(searched, chosen, strict=True):
         kernel = candidate.kernel()
         for value, layout in zip(item.region.inputs, kernel.inputs, strict=True):
             provide(value, layout)
         choices.append(Choice(item.region, kernel, candidate.trial, item.trials))
-        stored.add((item.region.output, kernel.output))
+        store(item.region.output, kernel.output)
     for _, value in graph.outputs:
         provide(value, PLAIN)
     return choices
