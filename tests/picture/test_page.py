@@ -126,6 +126,18 @@ def test_the_page_refers_to_nothing_outside(rng: np.random.Generator) -> None:
     assert [value for name, value in page.attributes if name == "content" and value.startswith("default-src 'none';")]
 
 
+def test_waits_are_shown_for_the_number_of_threads_that_they_are_known_for(rng: np.random.Generator) -> None:
+    plan = planned(branching(rng), threads=2)
+    own, alone, more = (Page(plan_page(plan, timings(plan), threads)) for threads in (None, 1, 4))
+    waiting = [sum("waits" in value.split() for _, value in page.attributes) for page in (own, alone, more)]
+    kept = plan.report["barriers"]["kept"]
+    assert kept > 0
+    assert waiting == [kept, 0, 0]
+    assert ["thread 3" in page.texts for page in (own, alone, more)] == [False, False, True]
+    texts = ["".join(page.texts) for page in (own, alone, more)]
+    assert ["wait for each other" in text for text in texts] == [True, False, False]
+
+
 def test_a_plan_is_drawn_the_same_again(rng: np.random.Generator) -> None:
     plan = planned(branching(rng))
     assert plan_page(plan, timings(plan)) == plan_page(plan, timings(plan))
@@ -141,6 +153,17 @@ def test_reports_that_say_less_are_drawn_as_far_as_they_go(rng: np.random.Genera
     wrong = {"steps": [{"reads": [99, "x"], "writes": -1, "trials": [None]}], "tensors": [7], "arena": []}
     Page(plan_page(replace(plan, report=wrong), [Timing(0.0, "unknown")]))
     Page(plan_page(replace(plan, report={}), []))
+
+
+@pytest.mark.parametrize("odd", [-1.0, 0.0, float("nan"), float("inf"), 1e300, 1e-300])
+def test_odd_times_are_drawn(odd: float, rng: np.random.Generator) -> None:
+    plan = planned(chain(rng, 2))
+    steps = len(facts_of(plan).steps)
+    for times in ([odd] * steps, [odd] + [1.0] * (steps - 1)):
+        text = plan_page(plan, [Timing(time, "profiled", "L1", odd) for time in times])
+        Page(text)
+        assert not re.search(r' (x|y|width|height|d)="[^"]*(-|nan|inf)', text)
+        assert not re.search(r"\bnan\b|\binf\b", text)
 
 
 def test_lanes_join_every_reader_to_its_writer(rng: np.random.Generator) -> None:
@@ -187,7 +210,7 @@ def test_markup_escapes_attributes_and_text() -> None:
 
 def test_times_have_units_ticks_and_an_origin() -> None:
     assert [format_time(t) for t in (0.0005, 0.0123, 1.5, 250.0)] == ["0.5 µs", "12.3 µs", "1.5 ms", "250 ms"]
-    for total in (1e-4, 0.02, 0.7, 1.0, 9.9, 10.0, 4321.0):
+    for total in (1e-12, 1e-4, 0.02, 0.7, 1.0, 9.9, 10.0, 4321.0):
         step = round_step(total / 8)
         assert total / 8 <= step <= total / 8 * 2.5 + 1e-12
     mixed = [Timing(1.0, "measured")] * 2 + [Timing(1.0, "estimated")]

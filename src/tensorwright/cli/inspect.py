@@ -172,7 +172,7 @@ def _roof(plan: Plan, report: Mapping[str, Json], threads: int | None, profile: 
 def _draw_plan(plan: Plan, profile: bool, threads: int | None, path: Path) -> None:
     found = _profiled(plan, threads) if profile else None
     roof = _roof(plan, _with_machine(plan, threads or plan.threads), threads, profile) if profile else None
-    page = plan_page(plan, timings(step_rows(plan.report, roof, found), profiled=profile)).encode()
+    page = plan_page(plan, timings(step_rows(plan.report, roof, found), profiled=profile), threads).encode()
     with replacing(path) as file:
         file.write(page)
     text = f"{path}: {format_bytes(len(page))}, {len(steps_of(plan.report))} steps; open it in a browser"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorwright.base.text import format_bytes
 from tensorwright.picture.colours import hue
 from tensorwright.picture.facts import Facts, Tensor
-from tensorwright.picture.markup import Markup, fitting, number, tag, together
+from tensorwright.picture.markup import Markup, drawing, fitting, number, tag, together
 
 WIDTH, LEFT, RIGHT = 1120.0, 74.0, 8.0
 HEIGHT, TOP, AXIS = 240.0, 6.0, 30.0
@@ -21,13 +21,13 @@ def arena(facts: Facts) -> Markup:
     parts = [_scale(size, facts), _steps(len(facts.steps), wide)]
     numbers = {tensor: number for number, tensor in enumerate(inside)}
     ranked = sorted(inside, key=lambda tensor: -tensor.size)
+    wholes = facts.wholes
     for tensor in ranked:
-        has_parts = any(is_part(other, tensor) for other in inside)
-        within = any(is_part(tensor, other) for other in inside)
-        kind = ("tensor whole" if has_parts else "tensor") + (" within" if within else "")
+        within = any(is_part(tensor, whole) for whole in wholes)
+        kind = ("tensor whole" if tensor in wholes else "tensor") + (" within" if within else "")
         parts.append(_block(tensor, numbers[tensor], wide, scale, kind))
     whole = HEIGHT + TOP + AXIS
-    return tag("svg", *parts, viewBox=f"0 0 {number(WIDTH)} {number(whole)}", class_="arena", role="img")
+    return drawing("tensors in the arena", WIDTH, whole, *parts)
 
 
 def is_part(tensor: Tensor, whole: Tensor) -> bool:

@@ -68,18 +68,34 @@ class Constant:
 
 @dataclass(frozen=True)
 class Facts:
-    """lower_bound: bytes that no arena can go below, if known; instruction_set: that of the code."""
+    """threads: how many the times are for; lower_bound: bytes that no arena can go below, if known; memory: levels of
+    the machine's memory.
+    """
 
     plan: Plan
+    threads: int
     steps: tuple[Step, ...]
     tensors: tuple[Tensor, ...]
     constants: tuple[Constant, ...]
     lower_bound: int | None
     memory: tuple[str, ...]
 
+    @property
+    def waits(self) -> int | None:
+        """How often all threads wait for each other; the report knows it for the plan's own number of threads."""
+        if self.threads == 1:
+            return 0
+        return sum(step.waits for step in self.steps) if self.threads == self.plan.threads else None
 
-def facts_of(plan: Plan) -> Facts:
-    """The facts of a plan."""
+    @property
+    def wholes(self) -> tuple[Tensor, ...]:
+        """Tensors in the arena that no step writes, since their parts are written where they lie."""
+        written = {step.writes for step in self.steps}
+        return tuple(t for n, t in enumerate(self.tensors) if n not in written and t.place == "arena")
+
+
+def facts_of(plan: Plan, threads: int | None = None) -> Facts:
+    """The facts of a plan; threads: None for the plan's own number."""
     report = plan.report
     arena, machine = _object(report.get("arena")), _object(report.get("machine"))
     bound = arena.get("lower_bound")
@@ -88,6 +104,7 @@ def facts_of(plan: Plan) -> Facts:
     steps = _list(report.get("steps"))
     return Facts(
         plan,
+        threads or plan.threads,
         tuple(_step(n, _object(item), len(tensors), len(constants)) for n, item in enumerate(steps)),
         tensors,
         constants,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tensorwright.picture.arena import is_part
 from tensorwright.picture.colours import Colours
@@ -44,9 +46,18 @@ class Lanes:
         most = max(self.lanes, default=0)
         return MARGIN + (self.width - 2 * MARGIN) * lane / max(most, 1)
 
+    @cached_property
+    def _rows(self) -> Mapping[int, Sequence[tuple[Edge, int]]]:
+        """The edges that a row shows, with their lanes."""
+        rows: dict[int, list[tuple[Edge, int]]] = defaultdict(list)
+        for edge, lane in zip(self.edges, self.lanes, strict=True):
+            for row in range(edge.start, edge.last + 1):
+                rows[row].append((edge, lane))
+        return rows
+
     def row(self, row: int) -> Markup:
         """What passes, ends and begins in a row."""
-        here = list(zip(self.edges, self.lanes, strict=True))
+        here = self._rows.get(row, ())
         begun = [lane for edge, lane in here if edge.start == row]
         ended = [lane for edge, lane in here if row in edge.ends]
         node = self._x(min(begun or ended, default=0))

@@ -33,6 +33,11 @@ def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
     return Markup(f"<{name}{shown}>{together(content).text}</{name}>")
 
 
+def drawing(title: str, width: float, height: float, *content: Content) -> Markup:
+    """An SVG picture of a size in units of its own, as wide as the page."""
+    return tag("svg", *content, viewBox=f"0 0 {number(width)} {number(height)}", role="img", aria_label=title)
+
+
 def together(content: Iterable[Content]) -> Markup:
     """One after another."""
     return Markup("".join(part.text if isinstance(part, Markup) else _escaped(part) for part in content))

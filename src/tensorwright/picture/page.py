@@ -19,12 +19,13 @@ from tensorwright.plan.plan import Plan
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def plan_page(plan: Plan, times: Sequence[Timing]) -> str:
-    """HTML that shows a plan; `times` has one entry for each step of its report.
+def plan_page(plan: Plan, times: Sequence[Timing], threads: int | None = None) -> str:
+    """HTML that shows a plan; `times` has one entry for each step of its report, measured with so many threads.
 
     Names of layers and tensors are escaped; the page loads nothing.
     """
-    facts = facts_of(plan)
+    facts = facts_of(plan, threads)
+    times = [time.drawn for time in times]
     colours = colours_of(facts, times)
     head = tag(
         "head",
@@ -65,10 +66,10 @@ def _sections(facts: Facts, times: Sequence[Timing], colours: Colours) -> list[M
 
 
 def _threads_text(facts: Facts) -> str:
-    waits = sum(step.waits for step in facts.steps)
-    if facts.plan.threads == 1:
+    if facts.threads == 1:
         return ""
-    return f" Below, what each thread computes of a step; dashed lines: all threads wait for each other, {waits} times."
+    waits = f"; dashed lines: all threads wait for each other, {facts.waits} times" if facts.waits is not None else ""
+    return f" Below, what each thread computes of a step{waits}."
 
 
 def _arena_text(facts: Facts) -> str:
@@ -88,13 +89,12 @@ def _section(title: str, text: str, *content: Markup) -> Markup:
 def _summary(facts: Facts, times: Sequence[Timing]) -> Markup:
     plan, stamp = facts.plan, facts.plan.stamp
     total = sum(time.milliseconds for time in times)
-    waits = sum(step.waits for step in facts.steps)
     flops = sum(step.flops for step in facts.steps)
     rate = f", {flops / total / 1e6:.0f} GFLOP/s" if total and flops else ""
     figures = (
         ("steps", str(len(facts.steps))),
         ("all steps take", format_time(total) + rate),
-        ("threads", f"{plan.threads}, waiting {waits} times" if plan.threads > 1 else "1"),
+        ("threads", f"{facts.threads}, waiting {facts.waits} times" if facts.waits else str(facts.threads)),
         ("arena", format_bytes(plan.arena_bytes)),
         ("weights", format_bytes(plan.weights.nbytes)),
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),
@@ -119,7 +119,7 @@ def _legend(colours: Colours) -> Markup:
 
 def _steps_text(facts: Facts) -> str:
     drawn = "On the left the tensors on their way from step to step, coloured by layout. " if facts.tensors else ""
-    waits = "A line between two steps: all threads wait there. " if facts.plan.threads > 1 else ""
+    waits = "A line between two steps: all threads wait there. " if facts.waits else ""
     return f"{drawn}{waits}The last column opens what each step reads, and the candidates that lost."
 
 

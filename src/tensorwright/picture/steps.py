@@ -40,7 +40,7 @@ def steps_table(facts: Facts, times: Sequence[Timing], colours: Colours) -> Mark
         rows.append(_row(step, time, longest, facts, lanes, colours, shares))
         rows.append(_detail(step, facts))
     rows.append(_end("output", facts, lanes, len(facts.steps)))
-    kind = "steps team" if facts.plan.threads > 1 else "steps"
+    kind = "steps team" if facts.waits else "steps"
     return tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), class_=kind, id="steps")
 
 
@@ -78,8 +78,8 @@ def _row(
         *([_cell(share, time.share or 0.0)] if shares else []),
         _cell(more, len(lost)),
     )
-    waits = " waits" if step.waits else ""
-    title = "all threads wait for each other before this step" if step.waits else None
+    waits = " waits" if step.waits and facts.waits else ""
+    title = "all threads wait for each other before this step" if waits else None
     return tag("tr", *cells, id=f"step-{step.number}", class_=f"row{waits}", data_step=step.number, title=title)
 
 

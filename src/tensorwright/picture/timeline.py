@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from tensorwright.picture.colours import Colours
 from tensorwright.picture.facts import Facts, Step
-from tensorwright.picture.markup import Markup, fitting, number, tag, together
+from tensorwright.picture.markup import Markup, drawing, fitting, number, tag, together
 from tensorwright.picture.times import Timing, format_time
 
 WIDTH, LEFT, RIGHT = 1120.0, 74.0, 8.0
 BARS, GAP, AXIS = 70.0, 10.0, 18.0
+MOST_THREADS = 64
+"""Of more threads the first are shown."""
 LANES = 120.0
 """Height of all threads together, at most; LANE that of one."""
 LANE = 16.0
@@ -24,16 +27,17 @@ def timeline(facts: Facts, times: Sequence[Timing], colours: Colours) -> Markup:
     total = sum(time.milliseconds for time in times) or 1.0
     scale = (WIDTH - LEFT - RIGHT) / total
     starts = [LEFT + scale * start for start in accumulate((time.milliseconds for time in times), initial=0.0)]
-    threads = facts.plan.threads
+    threads = min(facts.threads, MOST_THREADS)
     lane = min(LANE, LANES / threads)
     height = BARS + GAP + lane * threads + AXIS
     parts = [_names(threads, lane)]
     for step, time, (start, end) in zip(facts.steps, times, pairwise(starts), strict=True):
         parts.append(_step(step, time, start, end - start, colours))
-        parts.append(_shares(step, start, end - start, lane, threads, colours))
-    parts.append(_barriers(facts.steps, starts, lane * threads))
+        parts.append(_shares(step, start, end - start, lane, facts.threads, colours))
+    if facts.waits:
+        parts.append(_barriers(facts.steps, starts, lane * threads))
     parts.append(_axis(total, scale, height))
-    return tag("svg", *parts, viewBox=f"0 0 {number(WIDTH)} {number(height)}", class_="timeline", role="img")
+    return drawing("steps along time", WIDTH, height, *parts)
 
 
 def _names(threads: int, lane: float) -> Markup:
@@ -73,8 +77,8 @@ def _shares(step: Step, x: float, width: float, lane: float, threads: int, colou
     tasks = [step.tasks * (t + 1) // threads - step.tasks * t // threads for t in range(threads)]
     most = max(tasks, default=0) or 1
     rows = []
-    for thread, count in enumerate(tasks):
-        if count:
+    for thread, count in enumerate(tasks[:MOST_THREADS]):
+        if count > 0:
             y = BARS + GAP + lane * thread + 1
             part = max(width * count / most - 0.6, 0.3)
             title = tag("title", f"thread {thread}: {count} of {step.tasks} tasks of step {step.number}, {step.name}")
@@ -102,8 +106,6 @@ def _axis(total: float, scale: float, height: float) -> Markup:
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, 20, … times a power of ten that is not below `least`."""
-    size = 10.0 ** (len(str(int(least))) - 1) if least >= 1 else 1.0
-    while size > least:
-        size /= 10
-    return next(size * factor for factor in (1, 2, 5, 10, 20) if size * factor >= least)
+    """The smallest of 1, 2 and 5 times a power of ten that is not below a positive number."""
+    size = 10.0 ** math.floor(math.log10(least))
+    return next(size * factor for factor in (1, 2, 5, 10) if factor == 10 or size * factor >= least)

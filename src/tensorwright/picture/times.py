@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 Source = Literal["profiled", "measured", "estimated", "unknown"]
+
+LONGEST = 1e9
 
 MEANING: dict[Source, str] = {
     "profiled": "measured now, in the network",
@@ -25,6 +28,15 @@ class Timing:
     source: Source
     bound: str | None = None
     share: float | None = None
+
+    @property
+    def drawn(self) -> Timing:
+        """The timing with numbers that can be drawn: differences of a counter may be below zero, and a report may say
+        anything.
+        """
+        share = self.share if self.share is not None and isfinite(self.share) else None
+        time = self.milliseconds if isfinite(self.milliseconds) else 0.0
+        return replace(self, milliseconds=min(max(time, 0.0), LONGEST), share=share and max(share, 0.0))
 
 
 def meaning(times: Sequence[Timing]) -> str:

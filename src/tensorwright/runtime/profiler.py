@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.runtime.arrays import Array
@@ -53,6 +53,13 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     last_clock, last = time.perf_counter_ns(), context.profile(inputs, count)
     rate = (last_clock - first_clock) / max(1, last[0] - first[0])
     samples = [first, last, *(context.profile(inputs, count) for _ in range(runs - 2))]
-    ticks = [min(times) for times in zip(*([b - a for a, b in pairwise(s)] for s in samples), strict=True)]
+    ticks = [min(times) for times in zip(*map(_spent, samples), strict=True)]
     steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))
     return Profile(steps, rate)
+
+
+def _spent(ends: Sequence[int]) -> list[int]:
+    """The ticks of each step. Threads that do not wait for each other may end steps out of order: a step that ends
+    before an earlier one took no time of its own.
+    """
+    return [end - start for start, end in pairwise(accumulate(ends, max))]

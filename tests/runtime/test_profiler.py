@@ -1,0 +1,32 @@
+"""The times of steps from the marks that threads leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.runtime import profiler
+
+
+class Marked:
+    """A context whose inferences leave given marks."""
+
+    step_names = ("a", "b", "c")
+
+    def __init__(self, runs: Sequence[Sequence[int]]) -> None:
+        self._runs = iter(runs)
+
+    def profile(self, inputs: object, steps: int) -> list[int]:
+        assert steps == len(self.step_names)
+        return list(next(self._runs))
+
+
+def test_a_step_takes_the_least_time_of_all_runs() -> None:
+    found = profiler.profile(Marked([[0, 10, 30, 60], [100, 112, 130, 165], [200, 211, 229, 270]]), {}, runs=3)
+    assert [step.ticks for step in found.steps] == [10, 18, 30]
+    assert [step.name for step in found.steps] == ["a", "b", "c"]
+
+
+def test_steps_that_end_out_of_order_take_no_negative_time() -> None:
+    found = profiler.profile(Marked([[0, 50, 20, 60], [100, 150, 110, 160], [200, 210, 230, 260]]), {}, runs=3)
+    assert [step.ticks for step in found.steps] == [10, 0, 10]
+    assert found.nanoseconds >= 0
