@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from codegen.vector_kernel import RUNNABLE, WIDTHS, Array, applied, run, units_in_the_last_place
+from codegen.vector_kernel import WIDTHS, Array, applied, run, units_in_the_last_place
+from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64, DType
 
@@ -94,7 +95,7 @@ def test_function_is_accurate(accuracy: Accuracy, dtype: DType, rng: np.random.G
 @pytest.mark.parametrize("function", ["sin", "tan", "asin", "atan", "sinh", "asinh", "atanh", "tanh", "erf", "log1p"])
 def test_function_keeps_the_sign_of_zero(function: str, dtype: DType) -> None:
     zeros = np.tile(np.array([0.0, -0.0], dtype.numpy), 32)
-    (actual,) = run([(applied(function, dtype), dtype)], [zeros], RUNNABLE[0], TARGETS[RUNNABLE[0]].float_lanes)
+    (actual,) = run([(applied(function, dtype), dtype)], [zeros], SINGLE[0], TARGETS[SINGLE[0]].float_lanes)
     np.testing.assert_array_equal(actual, 0.0)
     np.testing.assert_array_equal(np.signbit(actual), np.signbit(zeros))
 

@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from codegen.vector_kernel import RUNNABLE, WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
+from codegen.vector_kernel import WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
+from targets import SINGLE
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.link import link
@@ -275,7 +276,7 @@ def test_a_call_of_the_c_library_would_be_noticed() -> None:
 
 
 def test_kernels_with_the_same_functions_link() -> None:
-    target = TARGETS[RUNNABLE[0]]
+    target = TARGETS[SINGLE[0]]
     texts = [kernel_text([single("sin", FLOAT32)], [FLOAT32], target.name, 4, name) for name in ("first", "second")]
     assert {"first", "second"} <= set(link([compile_object(text, target) for text in texts]).functions)
 

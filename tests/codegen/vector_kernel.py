@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
@@ -15,14 +16,12 @@ from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cpu.code import ExecutableMemory
-from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.tensor.dtype import INT64, DType, dtype_of
 
 Array = npt.NDArray[np.generic]
 Body = Callable[[FunctionBuilder, Sequence[Register]], Register]
 
-RUNNABLE = runnable_instruction_sets()
-WIDTHS = [(name, lanes) for name in RUNNABLE for lanes in (TARGETS[name].float_lanes, 1)]
+WIDTHS = [(name, lanes) for name in SINGLE for lanes in (TARGETS[name].float_lanes, 1)]
 
 
 def applied(function: str, dtype: DType) -> Body:

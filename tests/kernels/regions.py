@@ -9,7 +9,6 @@ import numpy as np
 
 from cases.case import Array, Operand, assert_close, reference_of
 from tensorwright.codegen.target import Target
-from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant, weights_in
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Kernel
@@ -18,12 +17,13 @@ from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import Dim, evaluate
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
-RUNNABLE = runnable_instruction_sets()
+ERRORS = {FLOAT32: 1e-5, FLOAT16: 1e-3, BFLOAT16: 8e-3}
+"""Relative to the largest magnitude: sums are float32, and rounded once."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ class Product:
     transpose_a: bool = False
     transpose_b: bool = False
     epilogue: tuple[str, ...] = ()
+    dtype: DType = FLOAT32
     symbols: tuple[Mapping[str, int], ...] = field(default=({},))
 
     def region(self, rng: np.random.Generator) -> Region:
-        a = input_value("a", TensorType(FLOAT32, self.a))
-        b = _weights(rng, self.b) if self.constant else input_value("b", TensorType(FLOAT32, self.b))
+        a = input_value("a", TensorType(self.dtype, self.a))
+        b = _weights(rng, self.b, self.dtype) if self.constant else input_value("b", TensorType(self.dtype, self.b))
         anchor = apply(MatMul(self.transpose_a, self.transpose_b), a, b)
         values = [anchor]
         for step in self.epilogue:
@@ -50,8 +51,8 @@ class Product:
         return region_of(values, anchor)
 
 
-def _weights(rng: np.random.Generator, shape: Sequence[Dim]) -> Value:
-    return constant_value(weights_of(rng.uniform(-2, 2, shape).astype(np.float32)))
+def _weights(rng: np.random.Generator, shape: Sequence[Dim], dtype: DType) -> Value:
+    return constant_value(weights_of(rng.uniform(-2, 2, shape).astype(dtype.numpy)))
 
 
 def _followed(step: str, value: Value, rng: np.random.Generator) -> Value:
@@ -62,11 +63,11 @@ def _followed(step: str, value: Value, rng: np.random.Generator) -> Value:
         case "gelu":
             return apply(Gelu(False), value)
         case "bias":
-            return apply(Binary("add"), value, _weights(rng, shape[-1:]))
+            return apply(Binary("add"), value, _weights(rng, shape[-1:], value.type.dtype))
         case "rows":
-            return apply(Binary("add"), value, _weights(rng, (shape[-2], 1)))
+            return apply(Binary("add"), value, _weights(rng, (shape[-2], 1), value.type.dtype))
         case "scale":
-            return apply(Binary("mul"), value, constant_value(weights_of(np.float32(0.125))))
+            return apply(Binary("mul"), value, constant_value(weights_of(np.asarray(0.125, value.type.dtype.numpy))))
         case "residual":
             return apply(Binary("add"), value, input_value("residual", value.type))
     raise ValueError(step)
@@ -75,7 +76,9 @@ def _followed(step: str, value: Value, rng: np.random.Generator) -> Value:
 def arrays_for(region: Region, rng: np.random.Generator, symbols: Mapping[str, int]) -> list[Array]:
     """One array per input: weights, or fresh numbers."""
     return [
-        weights_in(value).array if is_constant(value) else Operand(FLOAT32, value.type.shape).draw(rng, symbols)
+        weights_in(value).array
+        if is_constant(value)
+        else Operand(value.type.dtype, value.type.shape).draw(rng, symbols)
         for value in region.inputs
     ]
 
@@ -106,4 +109,4 @@ def check(
         loaded.call(*addresses, first, middle)
         shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
         actual = from_layout(operands.output, kernel.output, shape)
-        assert_close(actual, reference(region, arrays, values), 1e-5)
+        assert_close(actual, reference(region, arrays, values), ERRORS[region.output.type.dtype])

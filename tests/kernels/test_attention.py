@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cases.case import Array
-from kernels.regions import RUNNABLE, check
+from kernels.regions import check
 from kernels.test_matmul import vector_loops
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
@@ -125,7 +126,7 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", HEADS)
 def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     region, target = HEADS[name].region(), TARGETS[target_name]
@@ -136,7 +137,7 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
             check(region, Attention().emit(region, config, target), target, rng, *HEADS[name].symbols)
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 def test_large_scores(target_name: str, rng: np.random.Generator) -> None:
     """Scores beyond the range of exp give the values of the largest ones."""
     region, target = Heads((2,), 13, 37, 4, 5).region(), TARGETS[target_name]
@@ -151,7 +152,7 @@ def test_large_scores(target_name: str, rng: np.random.Generator) -> None:
 
 def test_rows_without_an_answer(rng: np.random.Generator) -> None:
     """A row whose columns are all masked has no result, and the others have theirs."""
-    heads, target = HEADS["masked"], TARGETS[RUNNABLE[0]]
+    heads, target = HEADS["masked"], TARGETS[SINGLE[0]]
     region = heads.region()
     arrays = [rng.uniform(-2, 2, (2, *shape)).astype(np.float32) for shape in ((19, 16), (37, 16), (37, 24))]
     q, k, v = (array.astype(np.float64) for array in arrays)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kernels.convolution_regions import following
-from kernels.regions import RUNNABLE, arrays_for, check
+from kernels.regions import arrays_for, check
 from schedule.slabs import check_slabs
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, input_value
@@ -59,7 +60,7 @@ REGIONS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", REGIONS)
 def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     target = TARGETS[target_name]
@@ -70,7 +71,7 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
 
 @pytest.mark.parametrize("name", [name for name in REGIONS if name != "batch"])
 def test_says_what_its_tasks_write(name: str, rng: np.random.Generator) -> None:
-    target = TARGETS[RUNNABLE[0]]
+    target = TARGETS[SINGLE[0]]
     (config,) = ConcatenationTactic().configs(REGIONS[name], target)
     kernel = ConcatenationTactic().emit(REGIONS[name], config, target)
     assert check_slabs(REGIONS[name], kernel, target, arrays_for(REGIONS[name], rng, {}), rng)

@@ -10,9 +10,9 @@ import pytest
 
 import cases
 from cases.case import Case, Fixed, assert_close
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.devices.cpu.host import runnable_instruction_sets
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.generic import Generic
@@ -20,7 +20,6 @@ from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 MODULES = sorted(info.name for info in pkgutil.iter_modules(cases.__path__) if info.name != "case")
 ALL_CASES = [case for name in MODULES for case in importlib.import_module(f"cases.{name}").CASES]
-RUNNABLE = runnable_instruction_sets()
 
 
 def region_for(case: Case) -> Region:
@@ -29,7 +28,7 @@ def region_for(case: Case) -> Region:
     return region_of([value], value if value.op.kind in ("anchor", "reduction") else None)
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("case", ALL_CASES, ids=repr)
 def test_generic_equals_reference(case: Case, target_name: str, rng: np.random.Generator) -> None:
     region, target, arrays = region_for(case), TARGETS[target_name], case.arrays(rng)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, Product, check
+from kernels.regions import Product, check
+from targets import RUNNABLE, SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.matmul.batched_tactic import BatchedMatMul
 from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 
 BATCH = symbol("batch", 1, 3, 40)
 EVERYTHING = ("scale", "bias", "gelu", "residual", "relu")
@@ -67,13 +70,44 @@ def check_all(tactic: Tactic, product: Product, target_name: str, rng: np.random
         check(region, tactic.emit(region, config, target), target, rng, *product.symbols)
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", LINEAR)
 def test_packed(name: str, target_name: str, rng: np.random.Generator) -> None:
     check_all(PackedMatMul(), LINEAR[name], target_name, rng)
 
 
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=repr)
 @pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("name", ["one-row", "rows-and-columns", "transposed", "batch-of-rows", "many-rows"])
+def test_packed_in_narrow_types(name: str, target_name: str, dtype: DType, rng: np.random.Generator) -> None:
+    product = replace(LINEAR[name], dtype=dtype)
+    for depth in (16, product.a[-1]):
+        right = (product.b[0], depth) if product.transpose_b else (depth, product.b[1])
+        b = right if len(product.b) == 2 else product.b
+        check_all(PackedMatMul(), replace(product, a=(*product.a[:-1], depth), b=b), target_name, rng)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=repr)
+@pytest.mark.parametrize("target_name", SINGLE)
+@pytest.mark.parametrize("name", ["matrices", "scores", "values", "batches-broadcast", "unknown-scores"])
+def test_batched_in_narrow_types(name: str, target_name: str, dtype: DType, rng: np.random.Generator) -> None:
+    check_all(BatchedMatMul(), replace(BATCHED[name], dtype=dtype), target_name, rng)
+
+
+@pytest.mark.skipif("avx512_bf16" not in RUNNABLE, reason="this processor has no dot products of bfloat16")
+def test_dot_products_of_bfloat16(rng: np.random.Generator) -> None:
+    """They are offered where groups fit, come first, and are what the machine code contains."""
+    target, product = TARGETS["avx512_bf16"], replace(LINEAR["whole-tiles"], dtype=BFLOAT16)
+    region = product.region(rng)
+    first, *others = PackedMatMul().configs(region, target)
+    assert first.option("group") == 2
+    assert any("group" not in dict(config.options) for config in others)
+    assert "vdpbf16ps" in compile_assembly(PackedMatMul().emit(region, first, target).code, target)
+    odd = replace(product, a=(48, 63), b=(63, 192)).region(rng)
+    assert not any("group" in dict(config.options) for config in PackedMatMul().configs(odd, target))
+
+
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", BATCHED)
 def test_batched(name: str, target_name: str, rng: np.random.Generator) -> None:
     check_all(BatchedMatMul(), BATCHED[name], target_name, rng)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, check
+from kernels.regions import check
+from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.op import Op
@@ -47,7 +48,7 @@ REGIONS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", REGIONS)
 def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     target = TARGETS[target_name]

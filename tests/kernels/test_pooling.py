@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kernels.convolution_regions import following
-from kernels.regions import RUNNABLE, arrays_for, check
+from kernels.regions import arrays_for, check
 from schedule.slabs import check_slabs
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import apply, input_value
@@ -76,7 +77,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize(
     ("name", "mode"),
     [(name, mode) for name in SHAPES for mode in ("max", "average")]
@@ -97,7 +98,7 @@ def test_equals_reference(name: str, mode: str, target_name: str, rng: np.random
         check(region, kernel, target, rng, *([{"batch": 1}, {"batch": 3}] if kernel.symbols else [{}]))
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", ["2x2", "3x3-even", "5x5-narrow", "many-rows", "ceil", "far-padding"])
 def test_maxima_of_what_is_no_number(name: str, target_name: str, rng: np.random.Generator) -> None:
     """A window with a NaN of either sign gives NaN; padding counts as less than all numbers, infinite ones included."""
@@ -123,7 +124,7 @@ def test_maxima_of_what_is_no_number(name: str, target_name: str, rng: np.random
     "name", ["2x2", "3x3-dense", "ceil-sparse", "many-rows", "line", "volume", "wide-stride", "point"]
 )
 def test_says_what_its_tasks_write(name: str, rng: np.random.Generator) -> None:
-    region, target = SHAPES[name].region(rng, "max"), TARGETS[RUNNABLE[0]]
+    region, target = SHAPES[name].region(rng, "max"), TARGETS[SINGLE[0]]
     for config in PoolingTactic().configs(region, target)[1:]:
         kernel = PoolingTactic().emit(region, config, target)
         assert check_slabs(region, kernel, target, arrays_for(region, rng, {}), rng)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, check
+from kernels.regions import check
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
@@ -63,7 +64,7 @@ REGIONS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", REGIONS)
 def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     target = TARGETS[target_name]
@@ -77,7 +78,7 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
 
 @pytest.mark.parametrize("extent", [37, 1000])
 def test_output_may_share_the_inputs_memory(extent: int, rng: np.random.Generator) -> None:
-    region, target = softmax(4, extent), TARGETS[RUNNABLE[0]]
+    region, target = softmax(4, extent), TARGETS[SINGLE[0]]
     kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN), target)
     assert kernel.in_place == (0,)
     x = rng.uniform(-3, 3, (4, extent)).astype(np.float32)
@@ -90,7 +91,7 @@ def test_output_may_share_the_inputs_memory(extent: int, rng: np.random.Generato
 
 
 def test_extreme_values(rng: np.random.Generator) -> None:
-    region, target = softmax(3, 40), TARGETS[RUNNABLE[0]]
+    region, target = softmax(3, 40), TARGETS[SINGLE[0]]
     kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN), target)
     x = np.full((3, 40), -np.inf, np.float32)
     x[0, 7], x[1] = 1e30, -3e38

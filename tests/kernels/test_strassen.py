@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, Product, arrays_for, check
+from kernels.regions import Product, arrays_for, check
 from kernels.test_matmul import vector_loops
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import weights_in
@@ -38,14 +39,14 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_equals_the_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     tactic, target = StrassenMatMul(32, 32), TARGETS[target_name]
     region = PRODUCTS[name].region(rng)
     configs = tactic.configs(region, target)
     assert configs
-    for config in configs if target_name == RUNNABLE[0] else configs[::2]:
+    for config in configs if target_name == SINGLE[0] else configs[::2]:
         check(region, tactic.emit(region, config, target), target, rng, *PRODUCTS[name].symbols)
 
 
@@ -98,7 +99,7 @@ def test_keeps_to_the_stated_error(
     depth: int, bound: float, large: tuple[int, int] | None, rng: np.random.Generator
 ) -> None:
     """Also where one quarter of b is much larger than the others."""
-    tactic, target = StrassenMatMul(32, 32), TARGETS[RUNNABLE[0]]
+    tactic, target = StrassenMatMul(32, 32), TARGETS[SINGLE[0]]
     region = Product((64, depth), (depth, 128), constant=True).region(rng)
     a, b = (rng.uniform(-1, 1, array.shape).astype(np.float32) for array in arrays_for(region, rng, {}))
     if large is not None:

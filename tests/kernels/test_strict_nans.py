@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kernels.convolution_regions import Shape, expected_of, inputs_of
-from kernels.regions import RUNNABLE, Product, arrays_for
+from kernels.regions import Product, arrays_for
 from kernels.regions import reference as product_reference
+from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import Config, Offer, offers
@@ -17,7 +18,7 @@ from tensorwright.tune.cpu.kernel_runner import run_kernel
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.search import Limits, Search
 
-TARGET = TARGETS[RUNNABLE[0]]
+TARGET = TARGETS[SINGLE[0]]
 CATALOGUE = offers(tactics(), TARGET)
 ODD = (np.inf, -np.inf, np.nan, 3e38)
 

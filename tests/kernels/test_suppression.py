@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from targets import SINGLE
 from tensorwright.base.errors import ShapeError
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.devices.cpu.host import best_instruction_set, runnable_instruction_sets
+from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.catalogue import tactics
@@ -19,8 +20,6 @@ from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
 from tensorwright.tune.cpu.kernel_runner import run_kernel
-
-RUNNABLE = runnable_instruction_sets()
 
 
 def region_for(op: BoxSuppression, scores: tuple[Dim, ...], boxes: tuple[Dim, ...]) -> Region:
@@ -54,7 +53,7 @@ def test_boxes_by_hand():
     assert tied[0, 0].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize(
     ("op", "classes", "shared", "places"),
     [

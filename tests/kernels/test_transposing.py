@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from kernels.regions import RUNNABLE, check
+from kernels.regions import check
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
@@ -62,7 +63,7 @@ REGIONS = {
 }
 
 
-@pytest.mark.parametrize("target_name", RUNNABLE)
+@pytest.mark.parametrize("target_name", SINGLE)
 @pytest.mark.parametrize("name", REGIONS)
 def test_equals_reference(name: str, target_name: str, rng: np.random.Generator) -> None:
     target = TARGETS[target_name]

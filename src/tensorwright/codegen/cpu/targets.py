@@ -20,6 +20,7 @@ def _target(known: InstructionSet) -> Target:
         has_half=known.has_half,
         has_scale=known.has_scale,
         has_lookup=known.has_lookup,
+        has_bfloat16_dot=known.has_bfloat16_dot,
     )
 
 

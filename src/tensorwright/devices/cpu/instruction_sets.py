@@ -17,7 +17,7 @@ class InstructionSet:
     llvm_cpu, llvm_features: the same as LLVM spells it. vector_bytes: width of a vector register; registers: how many
     there are; has_fma: fused multiply-add; has_rounding: floor and its like; has_half: conversions from and to float16;
     has_scale: multiplication by powers of two in one instruction; has_lookup: lanes of a full vector that choose
-    entries of another.
+    entries of another; has_bfloat16_dot: dot products of pairs of bfloat16.
     """
 
     name: str
@@ -32,11 +32,24 @@ class InstructionSet:
     has_half: bool = True
     has_scale: bool = False
     has_lookup: bool = False
+    has_bfloat16_dot: bool = False
 
 
 INSTRUCTION_SETS = {
     known.name: known
     for known in (
+        InstructionSet(
+            "avx512_bf16",
+            "x86_64",
+            (*_AVX512, "avx512_bf16", "avx512_vnni"),
+            "x86-64-v4",
+            _LLVM_AVX512 + ",+avx512bf16,+avx512vnni",
+            64,
+            32,
+            has_scale=True,
+            has_lookup=True,
+            has_bfloat16_dot=True,
+        ),
         InstructionSet("avx512", "x86_64", _AVX512, "x86-64-v4", _LLVM_AVX512, 64, 32, has_scale=True, has_lookup=True),
         InstructionSet("avx2", "x86_64", _AVX2, "x86-64-v3", _LLVM_AVX2, 32, 16),
         InstructionSet(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.numerics import Numerics, numerics_of
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import Shape
 
 
@@ -55,7 +55,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Problem:
-    """``y[*batch, rows, columns] = epilogue(Σ over depth of a · b)`` in float32."""
+    """``y[*batch, rows, columns] = epilogue(Σ over depth of a · b)``, in the types of `numerics`."""
 
     a: Operand
     b: Operand
@@ -63,6 +63,7 @@ class Problem:
     rows: Dim
     columns: Dim
     depth: Dim
+    numerics: Numerics
 
     @property
     def batches(self) -> Dim:
@@ -97,10 +98,11 @@ def problem_of(region: Region) -> Problem | None:
     if anchor is None or not isinstance(anchor.op, MatMul) or not region.is_elementwise_around_anchor:
         return None
     left, right = anchor.inputs
-    if left not in region.inputs or right not in region.inputs or anchor.type.dtype != FLOAT32:
+    numerics = numerics_of(left.type.dtype, right.type.dtype, anchor.type.dtype)
+    if left not in region.inputs or right not in region.inputs or numerics is None:
         return None
     a = Operand(region.input_number(left), left, anchor.op.transpose_a)
     b = Operand(region.input_number(right), right, anchor.op.transpose_b)
     *batch, rows, columns = anchor.type.shape
     depth = a.shape[-2] if a.transposed else a.shape[-1]
-    return Problem(a, b, tuple(batch), rows, columns, depth)
+    return Problem(a, b, tuple(batch), rows, columns, depth, numerics)

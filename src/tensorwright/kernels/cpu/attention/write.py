@@ -9,6 +9,7 @@ from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor, Problem
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, MultiplyAdd
 from tensorwright.kernels.cpu.attention.rows import RowPowers, ScaledRows, ScoreRows
 from tensorwright.kernels.cpu.matmul import tile
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
@@ -16,6 +17,7 @@ from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
+from tensorwright.kernels.numerics import SINGLE
 from tensorwright.tensor.dim import Dim, expression, minimum
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
@@ -90,6 +92,10 @@ class AttentionWriter:
             self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
         builder.end_loop(loop)
 
+    @property
+    def _arithmetic(self) -> Arithmetic:
+        return MultiplyAdd(SINGLE, self.cut.lanes)
+
     def _blocks(self, batch: Dim, first: Dim, last: Dim) -> None:
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
         start = Variable("block", cut.tiles.count)
@@ -109,7 +115,9 @@ class AttentionWriter:
         whole = row_epilogue(problem.scores, cut.lanes)
         epilogue = ScoreRows(whole.epilogue, cut.lanes, batch * problem.rows + first, cut.columns)
         left = LeftMatrix(self._matrix(problem.q, batch), problem.q.row_step, problem.q.column_step)
-        loop = TileLoop(emitter, epilogue, self._workspace(2), problem.depth, UNROLL, cut.scores.widest)
+        loop = TileLoop(
+            emitter, epilogue, self._workspace(2), self._arithmetic, problem.depth, UNROLL, cut.scores.widest
+        )
         for panel, right in self._panels(cut.scores, epilogue.column, problem.depth, self._workspace(0)):
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
 
@@ -156,7 +164,9 @@ class AttentionWriter:
         epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first)
         back = emitter.integer(first * -cut.columns)
         left = LeftMatrix(emitter.builder.offset(self._workspace(2), back, FLOAT32), cut.columns, 1)
-        loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.columns, UNROLL, cut.result.widest)
+        loop = TileLoop(
+            emitter, epilogue, Pointer("%out"), self._arithmetic, problem.columns, UNROLL, cut.result.widest
+        )
         for panel, right in self._panels(cut.result, epilogue.column, problem.columns, self._workspace(1)):
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
 
@@ -195,7 +205,7 @@ class AttentionWriter:
         for panel, right in self._panels(panels, column, depth, destination):
             start = builder.offset(source, emitter.integer(expression(column) * factor.column_step), FLOAT32)
             masks = _masks(panel, panels.lanes)
-            packer = PanelPacker(builder, start, step, depth, panel, panels.lanes, right.start, masks)
+            packer = PanelPacker(builder, FLOAT32, start, step, depth, panel, panels.lanes, right.start, masks)
             (packer.copy if plain else packer.transpose)()
 
     def _matrix(self, factor: Factor, batch: Dim) -> Pointer:

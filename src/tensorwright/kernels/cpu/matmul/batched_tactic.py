@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
@@ -10,6 +11,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, literal
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place, grid_at, grid_options
@@ -20,7 +22,7 @@ from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.tensor.dim import Dim, expression, is_static, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 UNROLL = 4
@@ -91,22 +93,27 @@ def _write_panel(
     column = grid.panels.first_vector(place.panel) * lanes
     emitter.values[epilogue.column] = emitter.integer(column)
     source = _matrix(problem, problem.b, emitter, place.batch)
-    source = builder.offset(source, emitter.integer(column * problem.b.column_step), FLOAT32)
+    numerics = problem.numerics
+    source = builder.offset(source, emitter.integer(column * problem.b.column_step), numerics.right)
     right = Factor(source, emitter.integer(problem.b.shape[-1]))
     if pack:
         right = _packed(problem, emitter, epilogue, source, place.kind)
+        numerics = replace(numerics, right=numerics.total)
     left = LeftMatrix(_matrix(problem, problem.a, emitter, place.batch), problem.a.row_step, problem.a.column_step)
-    loop = TileLoop(emitter, epilogue, Pointer("%out"), problem.depth, UNROLL, grid.panels.widest)
+    loop = TileLoop(
+        emitter, epilogue, Pointer("%out"), MultiplyAdd(numerics, lanes), problem.depth, UNROLL, grid.panels.widest
+    )
     loop.run(grid.tiles, place.piece, left, right, place.kind, place.batch * problem.rows)
 
 
 def _packed(problem: Problem, emitter: ScalarEmitter, epilogue: RowEpilogue, source: Pointer, panel: Panel) -> Factor:
-    """Pack a panel that starts at `source` into workspace."""
+    """Pack a panel that starts at `source` into workspace, in the type of the sum."""
     assert isinstance(problem.depth, int)
     builder, workspace = emitter.builder, Pointer("%workspace")
     left = emitter.integer(problem.columns - expression(epilogue.column)) if panel.is_open else None
     packer = PanelPacker(
         builder,
+        problem.numerics.right,
         source,
         emitter.integer(problem.b.shape[-1]),
         problem.depth,
@@ -127,4 +134,4 @@ def _matrix(problem: Problem, operand: Operand, emitter: ScalarEmitter, batch: D
         index.insert(0, batch % extent if len(index) < len(problem.batch) - 1 else batch)
         batch = batch // extent
     start = emitter.integer(operand.offset(tuple(index)))
-    return emitter.builder.offset(emitter.operands[operand.number], start, FLOAT32)
+    return emitter.builder.offset(emitter.operands[operand.number], start, operand.value.type.dtype)

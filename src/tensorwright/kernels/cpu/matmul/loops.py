@@ -9,11 +9,12 @@ from math import ceil
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.arithmetic import Arithmetic
 from tensorwright.kernels.cpu.matmul.cut import Panel, RowTiles
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
-from tensorwright.tensor.dim import Dim, expression, tuning_value
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dim import Dim, ceil_divide, expression, tuning_value
+from tensorwright.tensor.dtype import INT64
 
 LATENCY = 8
 """Independent additions that keep the floating-point units busy: four cycles of latency, two units."""
@@ -59,6 +60,7 @@ class TileLoop:
     emitter: ScalarEmitter
     epilogue: RowEpilogue
     output: Pointer
+    arithmetic: Arithmetic
     depth: Dim
     unroll: int
     widest: int
@@ -95,13 +97,15 @@ class TileLoop:
         self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, masks: Masks, ahead: Ahead | None
     ) -> Accumulators:
         emitter, builder = self.emitter, self.emitter.builder
-        tile = Tile(rows, len(masks), self.epilogue.lanes, self.unroll, self._splits(highest * self.widest))
-        place = builder.offset(left.start, emitter.integer(row * left.row_step), FLOAT32)
-        factor = Factor(place, emitter.integer(left.column_step), emitter.integer(left.row_step))
-        known = self.depth if isinstance(self.depth, int) else None
+        tile = Tile(rows, len(masks), self.arithmetic, self.unroll, self._splits(highest * self.widest))
+        place = builder.offset(left.start, emitter.integer(row * left.row_step), self.arithmetic.left)
+        step = emitter.integer(left.column_step * self.arithmetic.group)
+        factor = Factor(place, step, emitter.integer(left.row_step))
+        steps = ceil_divide(self.depth, self.arithmetic.group)
+        known = steps if isinstance(steps, int) else None
         reads: Masks = [None] * len(masks) if right.is_padded else masks
         coming = [part for part in (ahead, self._next_rows(rows, place, left)) if part is not None]
-        return TileEmitter(builder, tile, factor, right, reads, coming).reduce(emitter.integer(self.depth), known)
+        return TileEmitter(builder, tile, factor, right, reads, coming).reduce(emitter.integer(steps), known)
 
     def _store(self, sums: Accumulators, row: Dim, masks: Masks) -> None:
         for number, accumulators in enumerate(sums):
@@ -118,18 +122,18 @@ class TileLoop:
         """The rows of the next tile, if they follow in memory."""
         if not self.fetches_rows or left.row_step != self.depth or not isinstance(self.depth, int):
             return None
-        following = self.emitter.builder.offset(place, rows * self.depth, FLOAT32)
-        return Ahead(following, ceil(rows * self.unroll * FLOAT32.size / LINE_BYTES))
+        dtype = self.arithmetic.left
+        following = self.emitter.builder.offset(place, rows * self.depth, dtype)
+        return Ahead(following, ceil(rows * self.unroll * self.arithmetic.group * dtype.size / LINE_BYTES), dtype)
 
     def _ahead(self, tiles: RowTiles, tile: Dim, panel: Panel) -> Ahead | None:
         """Every tile's share of the next panel. One tile alone would fetch as fast as it reads, which helps nobody."""
         count = tuning_value(tiles.count)
         if self.next_panel is None or count < 2:
             return None
-        lines_per_round = self.unroll * panel.vectors * self.epilogue.lanes * FLOAT32.size / LINE_BYTES
+        dtype, group = self.arithmetic.right, self.arithmetic.group
+        lines_per_round = self.unroll * panel.vectors * self.epilogue.lanes * group * dtype.size / LINE_BYTES
         share = max(1, ceil(lines_per_round / count))
-        elements = share * LINE_BYTES // FLOAT32.size // self.unroll
-        place = self.emitter.builder.offset(
-            self.next_panel, self.emitter.integer(tile * elements * self.depth), FLOAT32
-        )
-        return Ahead(place, share)
+        elements = share * LINE_BYTES // dtype.size // self.unroll
+        distance = self.emitter.integer(tile * elements * ceil_divide(self.depth, group))
+        return Ahead(self.emitter.builder.offset(self.next_panel, distance, dtype), share, dtype)

@@ -10,19 +10,20 @@ from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.transpose import transposed
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.matmul.cut import Panel
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import FLOAT32, INT64, DType
 
 
 @dataclass(frozen=True)
 class PanelPacker:
     """Copies columns of a matrix with `depth` rows; what lies beyond the columns is left undefined.
 
-    source: the panel's first element. step: elements from row to row, or from column to column of a transposed matrix.
-    masks: for every vector the lanes that are columns. columns: how many there are from the panel's first one on, if
-    the panel is open.
+    dtype: of the matrix; what is packed is float32. source: the panel's first element. step: elements from row to row,
+    or from column to column of a transposed matrix. masks: for every vector the lanes that are columns. columns: how
+    many there are from the panel's first one on, if the panel is open.
     """
 
     builder: FunctionBuilder
+    dtype: DType
     source: Pointer
     step: Register
     depth: int
@@ -40,10 +41,10 @@ class PanelPacker:
         """Pack a row-major matrix."""
         builder = self.builder
         loop = builder.begin_loop(literal(0, INT64), literal(self.depth, INT64))
-        row = builder.offset(self.source, builder.mul(loop.index, self.step), FLOAT32)
+        row = builder.offset(self.source, builder.mul(loop.index, self.step), self.dtype)
         place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
         for vector in range(self.panel.vectors):
-            value = self._load(builder.offset(row, vector * self.lanes, FLOAT32), self.masks[vector])
+            value = self._load(builder.offset(row, vector * self.lanes, self.dtype), self.masks[vector])
             builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
         builder.end_loop(loop)
 
@@ -78,12 +79,12 @@ class PanelPacker:
         if self.columns is not None:
             last = builder.sub(self.columns, literal(1, INT64))
             column = builder.select(builder.compare("slt", column, last), column, last)
-        return builder.offset(self.source, builder.mul(column, self.step), FLOAT32)
+        return builder.offset(self.source, builder.mul(column, self.step), self.dtype)
 
     def _block(self, sources: Sequence[Pointer], destination: Pointer, start: Register, rows: int) -> None:
         builder, lanes = self.builder, self.lanes
         mask = None if rows == lanes else lane_mask(rows, lanes)
-        vectors = [self._load(builder.offset(source, start, FLOAT32), mask) for source in sources]
+        vectors = [self._load(builder.offset(source, start, self.dtype), mask) for source in sources]
         vectors += [literal(0.0, FLOAT32, lanes)] * (lanes - len(sources))
         out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), FLOAT32)
         for row, value in enumerate(transposed(builder, vectors)[:rows]):
@@ -91,6 +92,6 @@ class PanelPacker:
 
     def _load(self, place: Pointer, mask: Register | None) -> Register:
         if mask is None:
-            return self.builder.load(place, FLOAT32, self.lanes)
-        zero = literal(0.0, FLOAT32, self.lanes)
-        return self.builder.masked_load(place, mask, zero, FLOAT32)
+            return self.builder.load(place, self.dtype, self.lanes)
+        zero = literal(0.0, self.dtype, self.lanes)
+        return self.builder.masked_load(place, mask, zero, self.dtype)

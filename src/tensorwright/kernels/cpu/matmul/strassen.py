@@ -15,6 +15,7 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
 from tensorwright.kernels.cpu.matmul.left import LeftFactors, Rows
 from tensorwright.kernels.cpu.matmul.loops import LATENCY
 from tensorwright.kernels.cpu.matmul.quarters import (
@@ -33,6 +34,7 @@ from tensorwright.kernels.cpu.matmul.quarters import (
 from tensorwright.kernels.cpu.matmul.sums import Sums
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Ahead, Difference, Factor, Tile, TileEmitter
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
+from tensorwright.kernels.numerics import SINGLE
 from tensorwright.tensor.dim import Dim, ceil_divide, expression
 from tensorwright.tensor.dtype import FLOAT32, INT64
 
@@ -214,7 +216,7 @@ class Tiles:
         splits = 1
         while splits < UNROLL and splits * height * vectors < LATENCY:
             splits *= 2
-        tile = Tile(height, vectors, quarters.lanes, UNROLL, splits)
+        tile = Tile(height, vectors, MultiplyAdd(SINGLE, quarters.lanes), UNROLL, splits)
         left = Factor(a, literal(1, INT64), literal(quarters.row_step, INT64))
         fetched = [ahead, self._next_rows(a, height)]
         emitter = TileEmitter(self.emitter.builder, tile, left, right, [None] * vectors, fetched)
@@ -224,7 +226,7 @@ class Tiles:
     def _next_rows(self, a: Pointer, height: int) -> Ahead:
         """The rows of the next tile, or of the next left factor, which follow in memory."""
         lines = ceil(height * UNROLL * FLOAT32.size / LINE_BYTES)
-        return Ahead(self.emitter.builder.offset(a, height * self.quarters.row_step, FLOAT32), lines)
+        return Ahead(self.emitter.builder.offset(a, height * self.quarters.row_step, FLOAT32), lines, FLOAT32)
 
     def _ahead(self, tile: Dim) -> Ahead:
         """A tile's share of what is read after this product."""
@@ -233,4 +235,4 @@ class Tiles:
         share = max(1, ceil(lines / quarters.usual_tiles))
         elements = share * LINE_BYTES // FLOAT32.size // UNROLL
         distance = self.emitter.integer(tile * (elements * quarters.half_depth))
-        return Ahead(self.emitter.builder.offset(self.following, distance, FLOAT32), share)
+        return Ahead(self.emitter.builder.offset(self.following, distance, FLOAT32), share, FLOAT32)

@@ -16,6 +16,7 @@ from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
 from tensorwright.kernels.cpu.matmul.strassen import Strassen
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
+from tensorwright.kernels.numerics import SINGLE
 from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value
@@ -50,7 +51,7 @@ class StrassenMatMul(Tactic[Target]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         problem = problem_of(region)
-        if problem is None or not problem.is_linear or problem.a.transposed:
+        if problem is None or problem.numerics != SINGLE or not problem.is_linear or problem.a.transposed:
             return []
         if not isinstance(problem.columns, int) or not isinstance(problem.depth, int):
             return []

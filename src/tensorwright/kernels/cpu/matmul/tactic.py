@@ -13,6 +13,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, literal
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place, grid_at, grid_options
@@ -20,9 +21,9 @@ from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, plain_inputs
+from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 UNROLL = 4
@@ -40,7 +41,14 @@ class PackedMatMul(Tactic[Target]):
         if not isinstance(problem.columns, int) or problem.columns == 1:
             return []
         plain, make = plain_inputs(region), partial(_grid, problem, problem.columns, target)
-        return [Config(plain, PLAIN, options) for options in grid_options(make, problem.columns, target)]
+        return [
+            Config(plain, PLAIN, (*options, *_group_option(arithmetic)))
+            for arithmetic in _arithmetics(problem, target)
+            for options in grid_options(make, problem.columns, target)
+        ]
+
+    def efficiency(self, region: Region, config: Config) -> float:
+        return TUNED * dict(config.options).get("group", 1)
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         problem = problem_of(region)
@@ -50,10 +58,11 @@ class PackedMatMul(Tactic[Target]):
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        epilogue = row_epilogue(region, target.float_lanes)
-        grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue))
+        arithmetic = _arithmetic_of(problem, config, target)
+        epilogue = row_epilogue(region, arithmetic.lanes)
+        grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, arithmetic))
         packings: list[Packing | None] = [None] * len(inputs)
-        packings[problem.b.number] = _packing(problem, grid.panels)
+        packings[problem.b.number] = _packing(problem, grid.panels, arithmetic)
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
@@ -73,7 +82,26 @@ def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: in
     return Grid(1, tiles, Panels(columns, target.float_lanes, vectors), groups)
 
 
-def _packing(problem: Problem, panels: Panels) -> Packing:
+def _arithmetics(problem: Problem, target: Target) -> list[Arithmetic]:
+    """Those whose groups of elements do not cross from row to row of a."""
+    depth, is_row_major = problem.depth, problem.a.column_step == 1
+    return [
+        each
+        for each in arithmetics(problem.numerics, target)
+        if each.group == 1 or (is_row_major and isinstance(depth, int) and depth % each.group == 0)
+    ]
+
+
+def _group_option(arithmetic: Arithmetic) -> tuple[tuple[str, int], ...]:
+    return (("group", arithmetic.group),) if arithmetic.group > 1 else ()
+
+
+def _arithmetic_of(problem: Problem, config: Config, target: Target) -> Arithmetic:
+    group = dict(config.options).get("group", 1)
+    return next(each for each in _arithmetics(problem, target) if each.group == group)
+
+
+def _packing(problem: Problem, panels: Panels, arithmetic: Arithmetic) -> Packing:
     transposed, count = problem.b.transposed, upper_bound(panels.count)
 
     def pack(array: Array) -> Array:
@@ -81,24 +109,33 @@ def _packing(problem: Problem, panels: Panels) -> Packing:
         matrix = matrix.T if transposed else matrix
         padded = np.pad(matrix, ((0, 0), (0, -upper_bound(panels.columns) % panels.lanes)))
         edges = [upper_bound(panels.first_vector(panel)) * panels.lanes for panel in range(count + 1)]
-        return np.concatenate([padded[:, a:b].reshape(-1) for a, b in pairwise(edges)])
+        return np.concatenate([arithmetic.grouped(padded[:, a:b]).reshape(-1) for a, b in pairwise(edges)])
 
-    name = f"panels of {panels.most}×{panels.lanes} columns{', transposed' if transposed else ''}"
-    return Packing(name, pack)
+    kinds = [f"panels of {panels.most}×{panels.lanes} columns", "transposed" * transposed, arithmetic.name]
+    return Packing(", ".join(filter(None, kinds)), pack)
 
 
-def _write_panel(problem: Problem, grid: Grid, emitter: ScalarEmitter, epilogue: RowEpilogue, place: Place) -> None:
+def _write_panel(
+    problem: Problem,
+    grid: Grid,
+    emitter: ScalarEmitter,
+    epilogue: RowEpilogue,
+    arithmetic: Arithmetic,
+    place: Place,
+) -> None:
     builder, lanes, width = emitter.builder, grid.panels.lanes, place.kind.vectors * grid.panels.lanes
     column = grid.panels.first_vector(place.panel) * lanes
     emitter.values[epilogue.column] = emitter.integer(column)
-    packed = builder.offset(emitter.operands[problem.b.number], emitter.integer(column * problem.depth), FLOAT32)
-    following = builder.offset(packed, emitter.integer(problem.depth * width), FLOAT32)
+    dtype = arithmetic.right
+    packed = builder.offset(emitter.operands[problem.b.number], emitter.integer(column * problem.depth), dtype)
+    following = builder.offset(packed, emitter.integer(problem.depth * width), dtype)
     left = LeftMatrix(emitter.operands[problem.a.number], problem.a.row_step, problem.a.column_step)
-    right = Factor(packed, literal(width, INT64), is_padded=True)
+    right = Factor(packed, literal(width * arithmetic.group, INT64), is_padded=True)
     loop = TileLoop(
         emitter,
         epilogue,
         Pointer("%out"),
+        arithmetic,
         problem.depth,
         UNROLL,
         grid.panels.widest,

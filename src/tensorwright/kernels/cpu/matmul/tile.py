@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.kernels.cpu.arithmetic import Arithmetic
+from tensorwright.tensor.dtype import INT64, DType
 
 LINE_BYTES = 64
 
@@ -17,7 +18,7 @@ Accumulators = list[list[Register]]
 
 @dataclass(frozen=True)
 class Tile:
-    """`rows` × `vectors` accumulators of `lanes` elements.
+    """`rows` × `vectors` vectors of sums.
 
     unroll: steps of the reduction in one round of the loop. splits: sets of accumulators that take turns, added up at
     the end, for tiles too small to hide the latency of an addition.
@@ -25,14 +26,19 @@ class Tile:
 
     rows: int
     vectors: int
-    lanes: int
+    arithmetic: Arithmetic
     unroll: int = 4
     splits: int = 1
+
+    @property
+    def lanes(self) -> int:
+        return self.arithmetic.lanes
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Where a tile reads one factor: the first element and the steps, in elements, along its side and the reduction.
+    """Where a tile reads one factor: the first element and the steps, in elements, along its side and from one step of
+    the reduction to the next.
 
     For the left factor the side steps from row to row; the right one has its columns side by side, and `is_padded` says
     that whole vectors may be read where its columns end within one.
@@ -54,10 +60,13 @@ class Difference(Factor):
 
 @dataclass(frozen=True)
 class Ahead:
-    """Memory that is needed soon: where it starts and how many cache lines one round of the reduction fetches."""
+    """Memory that is needed soon: where it starts, how many cache lines one round of the reduction fetches, and what
+    type its elements have.
+    """
 
     start: Pointer
     lines: int
+    dtype: DType
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,7 @@ class TileEmitter:
     def reduce(self, depth: Register, known_depth: int | None = None) -> Accumulators:
         """The sums over all steps of the reduction, from zero."""
         tile, builder = self.tile, self.builder
-        zero = literal(0.0, FLOAT32, tile.lanes)
-        carried = [zero] * (tile.rows * tile.vectors * tile.splits)
+        carried = [tile.arithmetic.zero()] * (tile.rows * tile.vectors * tile.splits)
         if known_depth is None:
             whole = builder.binary("and", depth, literal(-tile.unroll, INT64))
         else:
@@ -100,51 +108,52 @@ class TileEmitter:
         return sums
 
     def _prefetch(self, first: Register) -> None:
-        builder, elements = self.builder, LINE_BYTES // FLOAT32.size
+        builder = self.builder
         for part in self.ahead:
+            elements = LINE_BYTES // part.dtype.size
             round_start = builder.mul(first, literal(part.lines * elements // self.tile.unroll, INT64))
-            place = builder.offset(part.start, round_start, FLOAT32)
+            place = builder.offset(part.start, round_start, part.dtype)
             for line in range(part.lines):
-                builder.prefetch(builder.offset(place, line * elements, FLOAT32))
+                builder.prefetch(builder.offset(place, line * elements, part.dtype))
 
     def _step(self, first: Register, step: int, sums: list[Register]) -> None:
         tile, builder = self.tile, self.builder
         columns = [self._right(first, step, vector) for vector in range(tile.vectors)]
         base = step % tile.splits * tile.rows * tile.vectors
         for row in range(tile.rows):
-            element = builder.splat(self._left(first, step, row), tile.lanes)
+            element = self._left(first, step, row)
             for vector in range(tile.vectors):
                 place = base + row * tile.vectors + vector
-                sums[place] = builder.fma(columns[vector], element, sums[place])
+                sums[place] = tile.arithmetic.step(builder, columns[vector], element, sums[place])
 
     def _left(self, first: Register, step: int, row: int) -> Register:
         assert self.a.along_side is not None
-        builder = self.builder
-        start = self._at_depth(self.a.start, self.a, first, step)
-        place = builder.offset(start, builder.mul(self.a.along_side, literal(row, INT64)), FLOAT32) if row else start
-        return builder.load(place, FLOAT32)
+        builder, arithmetic = self.builder, self.tile.arithmetic
+        place = self._at_depth(self.a.start, self.a, first, step, arithmetic.left)
+        if row:
+            place = builder.offset(place, builder.mul(self.a.along_side, literal(row, INT64)), arithmetic.left)
+        return arithmetic.load_left(builder, place)
 
     def _right(self, first: Register, step: int, vector: int) -> Register:
         builder, factor = self.builder, self.b
         value = self._vector(factor.start, first, step, vector)
         if isinstance(factor, Difference):
             value = builder.sub(value, self._vector(factor.subtrahend, first, step, vector))
-            kept = builder.offset(self._at_depth(factor.kept, factor, first, step), vector * self.tile.lanes, FLOAT32)
-            builder.store(value, kept, FLOAT32)
+            dtype = self.tile.arithmetic.right
+            row = self._at_depth(factor.kept, factor, first, step, dtype)
+            builder.store(value, builder.offset(row, vector * self.tile.lanes, dtype), dtype)
         return value
 
     def _vector(self, start: Pointer, first: Register, step: int, vector: int) -> Register:
-        builder, lanes = self.builder, self.tile.lanes
-        place = builder.offset(self._at_depth(start, self.b, first, step), vector * lanes, FLOAT32)
-        mask = self.masks[vector]
-        if mask is not None:
-            return builder.masked_load(place, mask, literal(0.0, FLOAT32, lanes), FLOAT32)
-        return builder.load(place, FLOAT32, lanes)
+        arithmetic = self.tile.arithmetic
+        row = self._at_depth(start, self.b, first, step, arithmetic.right)
+        place = self.builder.offset(row, vector * arithmetic.lanes * arithmetic.group, arithmetic.right)
+        return arithmetic.load_right(self.builder, place, self.masks[vector])
 
-    def _at_depth(self, start: Pointer, factor: Factor, first: Register, step: int) -> Pointer:
+    def _at_depth(self, start: Pointer, factor: Factor, first: Register, step: int, dtype: DType) -> Pointer:
         builder = self.builder
-        place = builder.offset(start, builder.mul(first, factor.along_depth), FLOAT32)
-        return builder.offset(place, builder.mul(factor.along_depth, literal(step, INT64)), FLOAT32) if step else place
+        place = builder.offset(start, builder.mul(first, factor.along_depth), dtype)
+        return builder.offset(place, builder.mul(factor.along_depth, literal(step, INT64)), dtype) if step else place
 
     def _summed(self, sums: Sequence[Register]) -> Accumulators:
         tile = self.tile

@@ -1,0 +1,138 @@
+"""How a register tile reads its factors, multiplies and adds: what differs between element types is said here alone.
+
+Vectors of the right factor run along columns, elements of the left one are the same in every lane. A step of the
+reduction consumes `group` neighbouring elements of either factor: one for multiply-adds, two for dot products of
+bfloat16.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.kernels.numerics import SINGLE, Numerics
+from tensorwright.kernels.tactic import Array
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT32, DType
+
+
+@dataclass(frozen=True)
+class Arithmetic(ABC):
+    """numerics: the types; lanes: sums in one vector register."""
+
+    numerics: Numerics
+    lanes: int
+
+    @property
+    @abstractmethod
+    def group(self) -> int:
+        """Elements of the reduction that one step consumes."""
+
+    @property
+    def name(self) -> str:
+        """What tells packed factors of one arithmetic from those of others; empty for the usual."""
+        return "" if self.numerics == SINGLE else f"{self.numerics.right}, {self.group} at once"
+
+    @property
+    def left(self) -> DType:
+        return self.numerics.left
+
+    @property
+    def right(self) -> DType:
+        return self.numerics.right
+
+    def zero(self) -> Register:
+        """Sums before anything is added."""
+        return literal(0.0, self.numerics.total, self.lanes)
+
+    @abstractmethod
+    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        """A group of elements, the same for all lanes."""
+
+    @abstractmethod
+    def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
+        """A group of elements for every lane; lanes outside the mask are not read."""
+
+    @abstractmethod
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        """The sums with the products of both groups."""
+
+    def grouped(self, matrix: Array) -> Array:
+        """A right factor ``[depth, columns]`` as steps read it: the elements of a group side by side for every column,
+        the last group filled up with zeros.
+        """
+        if self.group == 1:
+            return matrix
+        depth, columns = matrix.shape
+        padded = np.pad(matrix, ((0, -depth % self.group), (0, 0)))
+        groups = padded.reshape(-1, self.group, columns)
+        return np.ascontiguousarray(groups.transpose(0, 2, 1)).reshape(len(groups), columns * self.group)
+
+
+@dataclass(frozen=True)
+class MultiplyAdd(Arithmetic):
+    """Products and sums of single elements in the type of the sum; narrower factors are widened as they are loaded."""
+
+    @property
+    def group(self) -> int:
+        return 1
+
+    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return builder.splat(builder.load(place, self.left), self.lanes)
+
+    def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
+        if mask is not None:
+            return builder.masked_load(place, mask, literal(0.0, self.right, self.lanes), self.right)
+        return builder.load(place, self.right, self.lanes)
+
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        return builder.fma(right, left, total)
+
+
+@dataclass(frozen=True)
+class BFloat16Dot(Arithmetic):
+    """VDPBF16PS: the products of two pairs of bfloat16, added to a float32 without rounding in between; numbers below
+    the normal ones count as zero (Intel, "BFLOAT16 - Hardware Numerics Definition", 2018).
+    """
+
+    @property
+    def group(self) -> int:
+        return 2
+
+    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return builder.splat(self._pairs(builder, place, 1), self.lanes)
+
+    def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
+        assert mask is None
+        return self._pairs(builder, place, self.lanes)
+
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        name = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
+        pairs, sums = f"<{2 * self.lanes} x bfloat>", f"<{self.lanes} x float>"
+        builder.declare(f"declare {sums} {name}({sums}, {pairs}, {pairs})")
+        a, b = (self._cast(builder, value, pairs) for value in (right, left))
+        return builder.value(f"call {sums} {name}({total.typed}, {pairs} {a}, {pairs} {b})", FLOAT32, self.lanes)
+
+    def _pairs(self, builder: FunctionBuilder, place: Pointer, lanes: int) -> Register:
+        return builder.load(place, INT32, lanes, alignment=BFLOAT16.size)
+
+    def _cast(self, builder: FunctionBuilder, value: Register, pairs: str) -> str:
+        return builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * self.lanes).text
+
+
+def single(target: Target) -> Arithmetic:
+    """float32 throughout."""
+    return MultiplyAdd(SINGLE, target.float_lanes)
+
+
+def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+    """The ways in which a target computes such sums, the fastest first."""
+    found: list[Arithmetic] = [MultiplyAdd(numerics, target.lanes(numerics.total))]
+    if target.has_bfloat16_dot and numerics.left == numerics.right == BFLOAT16:
+        found.insert(0, BFloat16Dot(numerics, target.lanes(numerics.total)))
+    return found

@@ -1,0 +1,30 @@
+"""In which types a kernel multiplies and adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Element types of a sum of products: of both factors as they lie in memory, of the sum, and of the result."""
+
+    left: DType
+    right: DType
+    total: DType
+    result: DType
+
+
+SINGLE = Numerics(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
+STORED_HALF = (FLOAT16, BFLOAT16)
+"""Types that are summed up in float32."""
+
+
+def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:
+    """How products of such factors are summed up; None if no kernel of this family knows the types."""
+    known = (FLOAT32, *STORED_HALF)
+    if left != right or left not in known or result not in known:
+        return None
+    return Numerics(left, right, FLOAT32, result)

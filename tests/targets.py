@@ -1,0 +1,12 @@
+"""The instruction sets that tests generate code for."""
+
+from __future__ import annotations
+
+from tensorwright.devices.cpu.host import runnable_instruction_sets
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
+
+RUNNABLE = runnable_instruction_sets()
+"""Those that this machine has, the best first."""
+
+SINGLE = tuple(name for name in RUNNABLE if not INSTRUCTION_SETS[name].has_bfloat16_dot)
+"""Those whose code for float32 differs: what only brings dot products of narrower types is left out."""
