@@ -17,12 +17,14 @@ _EXCLUSIVE, _AT_ONCE = 2, 4  # LOCK_EX, LOCK_NB
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[BinaryIO]:
     """A new file that takes the place of the one at `path` once it is complete and on the disk.
 
     Links are followed: what they lead to is replaced, in its own folder. An existing file passes its permissions on.
     The new content is written to a draft beside it, a hidden file that ends in 16 hexadecimal digits. A draft is locked
     while somebody writes it; those that nobody writes any more, because their writers were killed, are deleted.
+
+    mode: permissions of a file that does not exist yet, less what the process's mask takes away.
 
     Raises:
         FileError: there is a folder, a device, a pipe or a socket.
@@ -34,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(name))
     existing = _existing(target)
     _delete_left(target)
-    draft, handle = _create(target)
+    draft, handle = _create(target, mode)
     try:
         with os.fdopen(handle, "wb", closefd=False) as file:
             yield file
@@ -76,11 +78,11 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def _create(target: Path) -> tuple[Path, int]:
+def _create(target: Path, mode: int) -> tuple[Path, int]:
     """A draft and its handle, locked. Whoever deletes what is left may be faster than the lock."""
     for _ in range(_ATTEMPTS):
         draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
-        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         _lock(handle, _EXCLUSIVE)
         if draft.exists():
             return draft, handle

@@ -1,4 +1,4 @@
-"""The command line: `tensorwright build`, `run`, `bench` and `inspect`."""
+"""The command line: `tensorwright build`, `run`, `bench`, `inspect`, `keygen`, `sign` and `verify`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tensorwright.cli.build import build
 from tensorwright.cli.command import reported
 from tensorwright.cli.inspect import inspect
 from tensorwright.cli.run import run
+from tensorwright.cli.sign import keygen, sign, verify
 
 app = typer.Typer(
     name="tensorwright",
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, run, bench, inspect):
+for command in (build, run, bench, inspect, keygen, sign, verify):
     app.command(command.__name__)(reported(command))
 
 

@@ -7,8 +7,8 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
@@ -19,6 +19,10 @@ from tensorwright.plan.manifest import read_manifest, write_manifest
 from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Executable, Plan
 from tensorwright.plan.seal import digest as _digest
 from tensorwright.plan.seal import seal_of
+from tensorwright.plan.signature import is_signature, require_trusted, sign, trusted_here
+
+if TYPE_CHECKING:
+    from tensorwright.plan.signature import PrivateKey, PublicKey
 
 MAGIC = b"\x89TWPLAN\n"
 CODE_ALIGNMENT = 64
@@ -90,10 +94,10 @@ class OpenedPlan:
             self._found = error
 
 
-def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
+def write_plan(plan: Plan, path: str | os.PathLike[str], key: PrivateKey | None = None) -> None:
     """Write a plan; the file appears complete or not at all.
 
-    Links are followed, and an existing file passes its permissions on.
+    Links are followed, and an existing file passes its permissions on. key: signs the plan.
 
     Raises:
         PlanError: the report is not plain data.
@@ -102,14 +106,30 @@ def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """
     from tensorwright.base.files import replacing
 
+    parts = _signed(plan, key)
     with replacing(path) as file:
-        for part in _parts(plan):
+        for part in parts:
             file.write(part)
 
 
-def serialize_plan(plan: Plan) -> bytes:
+def serialize_plan(plan: Plan, key: PrivateKey | None = None) -> bytes:
     """The bytes that `write_plan` writes."""
-    return b"".join(_parts(plan))
+    return b"".join(_signed(plan, key))
+
+
+def sign_file(path: str | os.PathLike[str], key: PrivateKey) -> None:
+    """Sign a plan in a file, which is replaced; an earlier signature is, too.
+
+    Raises:
+        PlanError: the file is no plan or damaged, or the key is none.
+        OSError: the file cannot be read or written.
+    """
+    write_plan(_open_file(path, copy=True, trusted=None).verify(), path, key)
+
+
+def _signed(plan: Plan, key: PrivateKey | None) -> list[bytes | memoryview]:
+    parts = list(_parts(plan))
+    return parts if key is None else [*parts, sign(parts, key)]
 
 
 def read_plan(path: str | os.PathLike[str]) -> Plan:
@@ -122,15 +142,22 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     return open_plan(path).verify()
 
 
-def open_plan(path: str | os.PathLike[str], *, copy: bool = False) -> OpenedPlan:
+def open_plan(
+    path: str | os.PathLike[str], *, copy: bool = False, trusted: Sequence[PublicKey] | None = None
+) -> OpenedPlan:
     """As `read_plan`, but the weights are verified while the caller goes on.
 
-    copy: read the file into memory of this process instead of mapping it.
+    copy: read the file into memory of this process instead of mapping it. trusted: public keys, with one of which the
+    plan has to be signed; all of it is read then before anything is made of it.
 
     What every inference reads is hashed through the plan's mapping, so that its pages are there when the first one
     comes; tables are hashed through mappings of their own, so that rows that no inference touches stay out of the
     memory of the process.
     """
+    return _open_file(path, copy=copy, trusted=trusted_here() if trusted is None else trusted)
+
+
+def _open_file(path: str | os.PathLike[str], *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # Opening a pipe must not wait for its writer.
     try:
         found = os.fstat(handle)
@@ -140,9 +167,9 @@ def open_plan(path: str | os.PathLike[str], *, copy: bool = False) -> OpenedPlan
         if size == 0:
             raise PlanError(f"{os.fspath(path)} is empty; {_ADVICE}")
         if copy:
-            return _open(_read(handle, size), os.fspath(path))
+            return _open(_read(handle, size), os.fspath(path), None, trusted)
         content = memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ))
-        return _open(content, os.fspath(path), os.dup(handle))
+        return _open(content, os.fspath(path), os.dup(handle), trusted)
     finally:
         os.close(handle)
 
@@ -156,9 +183,10 @@ def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
     return open_buffer(buffer).verify()
 
 
-def open_buffer(buffer: bytes | bytearray | memoryview) -> OpenedPlan:
-    """As `parse_plan`, but the weights are verified while the caller goes on."""
-    return _open(memoryview(buffer).cast("B").toreadonly(), "the plan")
+def open_buffer(buffer: bytes | bytearray | memoryview, *, trusted: Sequence[PublicKey] | None = None) -> OpenedPlan:
+    """As `parse_plan`, but the weights are verified while the caller goes on. trusted: see `open_plan`."""
+    trusted = trusted_here() if trusted is None else trusted
+    return _open(memoryview(buffer).cast("B").toreadonly(), "the plan", None, trusted)
 
 
 def _read(handle: int, size: int) -> memoryview:
@@ -189,12 +217,17 @@ def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
         position = section.end
 
 
-def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedPlan:
+def _open(content: memoryview, where: str, handle: int | None, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
     """handle: of the file that the content is mapped from; it is closed."""
     try:
-        sections = _read_header(content, where)
-        _require_layout(sections, content.nbytes, where)
+        sections, end = _read_header(content, where)
+        _require_layout(sections, end, where)
         manifest, code, weights = sections
+        packed, tail = content[weights.offset : weights.end], content[end:]
+        if trusted is not None:
+            # Whoever may write to a file that is mapped must not change code after it was verified.
+            content = memoryview(bytes(content[: weights.offset]))
+            require_trusted((content, packed), tail, trusted, where)
         position = HEADER_BYTES
         for section in sections:
             _require_zeros(content[position : section.offset], position, where)
@@ -218,7 +251,7 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
         arena_bytes=facts.arena_bytes,
         workspace_bytes=facts.workspace_bytes,
         threads=facts.threads,
-        weights=content[weights.offset : weights.end],
+        weights=packed,
         steps=facts.steps,
         tables=facts.tables,
         indices=facts.indices,
@@ -230,7 +263,8 @@ def _open(content: memoryview, where: str, handle: int | None = None) -> OpenedP
     return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights.offset, plan), where)
 
 
-def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
+def _read_header(content: memoryview, where: str) -> tuple[tuple[_Section, ...], int]:
+    """The sections, and where the plan ends: behind it may be a signature."""
     start = bytes(content[: _PREFIX.size])
     if start[: len(MAGIC)] != MAGIC[: len(start)]:
         raise PlanError(f"{where} is no plan: expected it to start with {MAGIC!r}, found {start[: len(MAGIC)]!r}")
@@ -247,11 +281,11 @@ def _read_header(content: memoryview, where: str) -> tuple[_Section, ...]:
     header = bytes(content[:HEADER_BYTES])
     if len(header) < HEADER_BYTES or _digest(header[:-_SEAL]) != header[-_SEAL:]:
         raise PlanError(f"{where}: the header (bytes 0 to {HEADER_BYTES}) does not match its digest; {_ADVICE}")
-    if file_bytes != content.nbytes:
+    if file_bytes != content.nbytes and not is_signature(content[file_bytes:]):
         state = "truncated" if content.nbytes < file_bytes else "followed by something else"
         raise PlanError(f"{where} is {state}: expected {file_bytes} bytes, found {content.nbytes}; {_ADVICE}")
     table = _SECTION.iter_unpack(header[_PREFIX.size : -_SEAL])
-    return tuple(_Section(name, *fields) for name, fields in zip(SECTIONS, table, strict=True))
+    return tuple(_Section(name, *fields) for name, fields in zip(SECTIONS, table, strict=True)), file_bytes
 
 
 def _require_layout(sections: tuple[_Section, ...], file_bytes: int, where: str) -> None:

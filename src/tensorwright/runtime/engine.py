@@ -20,6 +20,7 @@ from tensorwright.runtime.context import ExecutionContext
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device
+    from tensorwright.plan.signature import PrivateKey
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.buffers import Bytes
     from tensorwright.runtime.fixed_calls import FixedCall
@@ -142,13 +143,16 @@ class Engine(Unique):
         """The name of a binding by number, the number by name."""
         return self.get_binding_index(binding) if isinstance(binding, str) else self.get_binding_name(binding)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file, which appears complete or not at all."""
-        write_plan(self._open_plan(), path)
+    def save(self, path: str | os.PathLike[str], *, key: PrivateKey | None = None) -> None:
+        """Write the plan to a file, which appears complete or not at all.
 
-    def serialize(self) -> bytes:
+        key: signs the plan: a private key of Ed25519, as a file or bytes in PEM (`tensorwright keygen` makes one).
+        """
+        write_plan(self._open_plan(), path, key)
+
+    def serialize(self, *, key: PrivateKey | None = None) -> bytes:
         """The bytes that `save` writes."""
-        return serialize_plan(self._open_plan())
+        return serialize_plan(self._open_plan(), key)
 
     def create_execution_context(self) -> ExecutionContext:
         """A context with memory of its own."""

@@ -11,8 +11,10 @@ from tensorwright.plan.file import open_buffer, open_plan
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from tensorwright.devices.device import Allocator
+    from tensorwright.plan.signature import PublicKey
     from tensorwright.runtime.engine import Engine
 
 
@@ -22,6 +24,7 @@ def load(
     threads: int | None = None,
     allocator: Allocator | None = None,
     copy: bool = False,
+    trusted: Sequence[PublicKey] | None = None,
 ) -> Engine:
     """The engine of a plan that is given as the path of a file or as bytes.
 
@@ -29,15 +32,19 @@ def load(
     which may give wrong answers or end the process. With `copy` they are read into memory of this process, and whatever
     happens to the file later is of no concern; processes that load the same plan do not share them then.
 
+    trusted: public keys, as files or bytes in PEM: a plan that none of them has signed, or that was changed since, is
+    refused before anything is made of it. None for the files that the environment variable TENSORWRIGHT_TRUSTED names;
+    without it every plan is loaded.
+
     Raises:
-        PlanError: it is no plan, damaged, of another version or for another machine.
+        PlanError: it is no plan, damaged, of another version, for another machine or not to be trusted.
         ExecutionError: there is not enough memory.
         OSError: the file cannot be read.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        opened = open_buffer(bytes(source) if copy else source)
+        opened = open_buffer(bytes(source) if copy else source, trusted=trusted)
     else:
-        opened = open_plan(source, copy=copy)
+        opened = open_plan(source, copy=copy, trusted=trusted)
     from tensorwright.runtime.engine import Engine
 
     engine = Engine(opened.plan, allocator, threads)
