@@ -13,7 +13,7 @@ from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, Input, Value, apply, constant_value, input_value
 from tensorwright.graph.op import Op
 from tensorwright.ops.elementwise import Binary, Unary
-from tensorwright.passes.pipeline import OPTIONAL_PASSES, PASSES, optimise
+from tensorwright.passes.pipeline import PASSES, optimise
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32, DType
 from tensorwright.tensor.type import TensorType
@@ -90,10 +90,9 @@ def optimised(
     rng: np.random.Generator,
     *,
     symbols: Mapping[str, int] | None = None,
-    merge: bool = False,
     tolerance: float = 1e-5,
 ) -> Graph:
     """The graph after all passes, each verified, and the whole compared with the original."""
-    result = optimise(graph, passes=PASSES, late_passes=OPTIONAL_PASSES if merge else (), check=True)
+    result = optimise(graph, passes=PASSES, check=True)
     assert_equivalent(graph, result, rng, symbols, tolerance)
     return result

@@ -136,49 +136,6 @@ def test_the_scale_of_attention_moves_into_weights(rng: np.random.Generator):
     assert operators(result) == {"MatMul": 6, "Binary": 4, "Reshape": 4, "Transpose": 4, "Softmax": 1}
 
 
-def test_products_that_share_an_operand_are_merged(rng: np.random.Generator):
-    graph = network(attention(rng, given("x", BATCH, LENGTH, 6), 8, 2))
-    result = optimised(graph, rng, symbols=SYMBOLS, merge=True)
-    assert operators(result)["MatMul"] == 4
-    assert operators(result)["Slice"] == 3
-    assert operators(result)["Binary"] == 2
-    wide = next(value for value in result.order() if value.op.name == "MatMul")
-    assert wide.type.shape == (BATCH, LENGTH, 24)
-    assert wide.name == "query + key + value"
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_merged_products_may_have_any_width(turned: bool, rng: np.random.Generator):
-    x = given("x", 2, 3, 4)
-    matrices = [drawn(rng, *((n, 4) if turned else (4, n))) for n in (4, 8, 6)]
-    graph = network(*(heads(matmul(x, w, turned=turned), 2, (0, 2, 1, 3)) for w in matrices))
-    assert operators(optimised(graph, rng, merge=True)) == {"MatMul": 1, "Slice": 3, "Reshape": 3, "Transpose": 3}
-
-
-def test_products_with_other_users_are_not_merged(rng: np.random.Generator):
-    x = given("x", 2, 3, 4)
-    first, second = linear(rng, x, 8), linear(rng, x, 8)
-    graph = network(unary("exp", first), heads(second, 2, (0, 2, 1, 3)))
-    assert operators(optimised(graph, rng, merge=True))["MatMul"] == 2
-    graph = network(first, heads(first, 2, (0, 2, 1, 3)), heads(second, 2, (0, 2, 1, 3)))
-    assert operators(optimised(graph, rng, merge=True))["MatMul"] == 2
-
-
-def test_biased_and_unbiased_products_are_not_merged(rng: np.random.Generator):
-    x = given("x", 2, 3, 4)
-    values = (linear(rng, x, 8), matmul(x, drawn(rng, 4, 8)))
-    graph = network(*(heads(value, 2, (0, 2, 1, 3)) for value in values))
-    assert operators(optimised(graph, rng, merge=True))["MatMul"] == 2
-
-
-def test_layers_are_merged_one_after_the_other(rng: np.random.Generator):
-    x = given("x", BATCH, LENGTH, 8)
-    for _ in range(2):
-        x = binary("add", x, attention(rng, x, 8, 2))
-    result = optimised(network(x), rng, symbols=SYMBOLS, tolerance=1e-4, merge=True)
-    assert operators(result)["MatMul"] == 8
-
-
 def test_a_number_goes_through_moves_and_sums_to_constants(rng: np.random.Generator):
     x = given("x", 2, 3, 4)
     value = binary("add", matmul(x, drawn(rng, 4, 6)), binary("mul", given("y", 2, 3, 6), drawn(rng, 3, 6)))

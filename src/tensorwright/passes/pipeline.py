@@ -18,7 +18,6 @@ from tensorwright.passes.cse import merge_common
 from tensorwright.passes.fold import fold_constants
 from tensorwright.passes.identity import remove_identities
 from tensorwright.passes.matmul import simplify_products
-from tensorwright.passes.merge import merge_products
 from tensorwright.passes.normalizations import recognise_normalizations
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.scale import move_scales
@@ -37,12 +36,6 @@ PASSES: tuple[Pass, ...] = (
 )
 """What always helps; repeated in this order until nothing changes."""
 
-OPTIONAL_PASSES: tuple[Pass, ...] = (merge_products,)
-"""What pays only where the later stages make the most of it, and hides operators from the other passes.
-
-Merged products are as fast as separate ones as long as cutting out their slices is a step of its own.
-"""
-
 ROUNDS = 20
 """Every round of a real network does some work; a chain of rewrites longer than this is left half done."""
 
@@ -53,7 +46,6 @@ def optimise(
     graph: Graph,
     *,
     passes: Sequence[Pass] | None = None,
-    late_passes: Sequence[Pass] = (),
     check: bool = False,
     limit: Limit = NO_LIMIT,
     observers: Sequence[Observer] = (),
@@ -65,7 +57,6 @@ def optimise(
     Args:
         graph: what to optimise.
         passes: what to run in this order, again and again; None for `PASSES`.
-        late_passes: what to run after them, for instance `OPTIONAL_PASSES`; then `passes` follow once more.
         check: verify the graph after every pass.
         limit: where to end before nothing changes any more.
         observers: hear of every run of a pass that changed the graph.
@@ -74,14 +65,9 @@ def optimise(
         BuildError: the limit names no pass, or an observer says so.
     """
     passes = PASSES if passes is None else passes
-    _expect_known(limit, (*passes, *late_passes))
+    _expect_known(limit, passes)
     run = _Run(limit, (*([_verify] if check else []), *observers))
-    graph = run.settled(graph, passes)
-    for late in late_passes:
-        changed = run.one(late, graph)
-        if not _same(changed, graph):
-            graph = run.settled(changed, passes)
-    return graph
+    return run.settled(graph, passes)
 
 
 def _expect_known(limit: Limit, passes: Sequence[Pass]) -> None:

@@ -91,10 +91,6 @@ class Panel:
     masked: int = 0
     is_open: bool = False
 
-    @property
-    def is_partial(self) -> bool:
-        return self.is_open or self.masked > 0
-
 
 @dataclass(frozen=True)
 class Panels:
