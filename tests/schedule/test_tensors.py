@@ -9,7 +9,7 @@ import pytest
 
 from graphs import binary, drawn, given, network, unary
 from tensorwright.backends.find import backend_named
-from tensorwright.graph.graph import Graph, apply
+from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
@@ -38,6 +38,17 @@ def branches(rng: np.random.Generator) -> Graph:
     return network(apply(Convolution(ones, (0, 0), (0, 0), ones), whole, drawn(rng, 8, 48, 1, 1), name="last"))
 
 
+def nested(rng: np.random.Generator) -> Graph:
+    """Concatenations within a concatenation, read only as a whole."""
+    x, ones = given("x", 1, 16, 6, 6), (1, 1)
+    parts = [
+        apply(Convolution(ones, (0, 0), (0, 0), ones), x, drawn(rng, 16, 16, 1, 1), name=f"c{n}") for n in range(3)
+    ]
+    inner = apply(Concatenation(1), *parts[:2], name="inner")
+    whole = apply(Concatenation(1), inner, parts[2], name="whole")
+    return network(apply(Convolution(ones, (0, 0), (0, 0), ones), whole, drawn(rng, 8, 48, 1, 1), name="last"))
+
+
 def chain(rng: np.random.Generator) -> Graph:
     x = given("x", 8, 12)
     first = apply(MatMul(), x, drawn(rng, 12, 16), name="first")
@@ -46,8 +57,14 @@ def chain(rng: np.random.Generator) -> Graph:
     return network(apply(MatMul(), second, drawn(rng, 4, 3), name="third"), binary("add", unary("exp", view), view))
 
 
-GRAPHS = [branches, chain]
+GRAPHS = [branches, nested, chain]
 Make = Callable[[np.random.Generator], Graph]
+
+
+def parts(whole: Value) -> set[Value]:
+    """What a concatenation consists of, concatenations within it included."""
+    inner = whole.inputs if isinstance(whole.op, Concatenation) else ()
+    return {*inner, *(part for value in inner for part in parts(value))}
 
 
 def meet(a: StoredTensor, b: StoredTensor) -> bool:
@@ -64,7 +81,7 @@ def test_tensors_share_memory_only_as_parts_of_each_other(make: Make, rng: np.ra
     assert max(t.address.offset + t.size for t in inside) <= program.arena_bytes
     for number, a in enumerate(inside):
         for b in inside[:number]:
-            assert not meet(a, b) or a.value in b.value.inputs or b.value in a.value.inputs
+            assert not meet(a, b) or a.value in parts(b.value) or b.value in parts(a.value)
 
 
 @pytest.mark.parametrize("make", GRAPHS)
@@ -85,6 +102,12 @@ def test_inputs_outputs_and_wholes_have_their_lifetimes(rng: np.random.Generator
     assert (found["x"].first, found["last"].last) == (-1, len(program.steps))
     assert found["whole"].first == found["c16"].first
     assert found["whole"].last > found["c32"].first
+
+
+def test_a_whole_is_needed_from_its_first_part_on(rng: np.random.Generator) -> None:
+    tensors = memory_of(scheduled(nested(rng))).tensors
+    (whole,) = (tensor for tensor in tensors if tensor.value.name == "whole")
+    assert whole.first == min(tensor.first for tensor in tensors if tensor.value.name in ("c0", "c1", "c2")) >= 0
 
 
 def test_text_names_every_step_tensor_and_wait(rng: np.random.Generator) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.graph.graph import Value, is_constant, storage_root
@@ -52,18 +52,25 @@ _Key = tuple[Value, Layout, Address]
 def memory_of(program: Program) -> ProgramMemory:
     """The tensors of a program."""
     found: dict[_Key, StoredTensor] = {}
+    numbers: dict[_Key, int] = {}
+    by_value: dict[Value, list[_Key]] = {}
     steps = []
     for number, step in enumerate(program.steps):
         operands = list(zip(step.choice.region.inputs, step.kernel.inputs, step.operands[1:], strict=True))
         keys = [(storage_root(value), layout, at) for value, layout, at in operands if not is_constant(value)]
         for key in keys:
-            known = found.get(key) or _unwritten(key, found, len(program.inputs))
-            found[key] = replace(known, last=max(known.last, number))
+            if key not in found:
+                found[key] = _unwritten(key, found, by_value, len(program.inputs))
+                by_value.setdefault(key[0], []).append(key)
+            found[key] = replace(found[key], last=max(found[key].last, number))
         output = _output_key(step)
-        found.setdefault(output, _tensor(output, number))
-        order = {key: place for place, key in enumerate(found)}
+        if output not in found:
+            found[output] = _tensor(output, number)
+            by_value.setdefault(output[0], []).append(output)
+        for key in (*keys, output):
+            numbers.setdefault(key, len(numbers))
         constants = tuple(at.offset for value, _, at in operands if is_constant(value))
-        steps.append(StepMemory(tuple(order[key] for key in keys), order[output], constants))
+        steps.append(StepMemory(tuple(numbers[key] for key in keys), numbers[output], constants))
     outputs = {Address("binding", len(program.inputs) + number) for number in range(len(program.outputs))}
     kept = {value for _, value in program.kept}
     ending = [tensor.address in outputs or tensor.value in kept for tensor in found.values()]
@@ -84,16 +91,23 @@ def _tensor(key: _Key, first: int) -> StoredTensor:
     return StoredTensor(value, layout, address, upper_bound(physical_bytes(value.type, layout)), first, first)
 
 
-def _unwritten(key: _Key, found: Mapping[_Key, StoredTensor], inputs: int) -> StoredTensor:
+def _unwritten(
+    key: _Key, found: Mapping[_Key, StoredTensor], by_value: Mapping[Value, Sequence[_Key]], inputs: int
+) -> StoredTensor:
     """A tensor that no step writes as a whole: an input, or a concatenation whose parts were written where they lie."""
     tensor = _tensor(key, -1)
     if tensor.address.base == "binding" and tensor.address.offset < inputs:
         return tensor
-    parts = [part for part in found.values() if _holds(tensor, part)]
-    return replace(tensor, first=min((part.first for part in parts), default=-1))
+    first, stack = -1, [tensor.value]
+    while stack:
+        for operand in map(storage_root, stack.pop().inputs):
+            parts = [found[part] for part in by_value.get(operand, ())]
+            starts = [part.first for part in parts if _holds(tensor, part)]
+            first = min([first, *starts], key=lambda step: (step < 0, step))
+            stack += [] if parts else [operand]
+    return replace(tensor, first=first)
 
 
 def _holds(whole: StoredTensor, part: StoredTensor) -> bool:
     start, end = whole.address.offset, whole.address.offset + whole.size
-    inside = whole.address.base == part.address.base and start <= part.address.offset < end
-    return inside and part.value in whole.value.inputs
+    return whole.address.base == part.address.base and start <= part.address.offset < end
