@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from networks.judge import Arrays, by_onnx_runtime, disagreement, expectation, graph_of
+from networks.judge import Arrays, by_onnx_runtime, computed, disagreement, expectation, graph_of
 from networks.network import Network
 from networks.running import Configuration, Running
 from tensorwright.base.errors import TensorwrightError
+from tensorwright.passes.pipeline import OPTIONAL_PASSES, optimise
 
 Outcome = Literal["equal", "different", "refused", "failed", "judges differ"]
 RUNS = 3
@@ -61,6 +62,12 @@ def check(network: Network, configurations: Sequence[Configuration], seed: int) 
                 compared += len(found)
                 if wrong:
                     return Verdict("judges differ", f"ONNX Runtime: {wrong}", compared)
+        late = OPTIONAL_PASSES if seed % 2 else ()
+        found = computed(optimise(graph, late_passes=late, check=True), inputs[0])
+        compared += len(found)
+        wrong = _wrong(graph, inputs[0], expected[0], found, rng)
+        if wrong:
+            return Verdict("different", f"rewritten: {wrong}", compared, runtime)
         for configuration in configurations:
             with Running(graph, configuration) as running:
                 for arrays, right in zip(inputs, expected, strict=True):

@@ -61,17 +61,17 @@ class Configuration:
 MAIN = Configuration()
 
 
-def deal(choices: Choices, *, tuned: int = 1) -> Configuration:
+def deal(choices: Choices, *, tuned: int = 12) -> Configuration:
     """A configuration, the usual one more often than not. tuned: percent of builds at a level above 0."""
     switches = Switches(
         layouts=not chance(choices, 6),
         in_place=not chance(choices, 6),
         freedom=not chance(choices, 6),
-        times="chance" if chance(choices, 20) else "real",
+        times="chance" if chance(choices, 40) else "real",
         seed=choices.integer(0, 1 << 20),
         optimised=not chance(choices, 60),
     )
-    level = choose(choices, (1, 3)) if chance(choices, tuned) else 0
+    level = choose(choices, (1, 1, 1, 3)) if chance(choices, tuned) else 0
     return Configuration(
         level=level,
         threads=choose(choices, (2, 2, 2, 3, 3, 1)),
