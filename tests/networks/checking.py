@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 
-from networks.judge import Arrays, by_onnx_runtime, computed, disagreement, expectation, graph_of
+from networks.judge import Arrays, Expectation, by_onnx_runtime, computed, disagreement, expectation, graph_of
 from networks.network import Network
 from networks.running import Configuration, Running
 from tensorwright.base.errors import TensorwrightError
+from tensorwright.graph.graph import Graph
 from tensorwright.passes.pipeline import OPTIONAL_PASSES, optimise
 
 Outcome = Literal["equal", "different", "refused", "failed", "judges differ"]
@@ -45,6 +47,10 @@ class Verdict:
         return f"{self.outcome}: " + re.sub(r"'[^']*'|\[[^\]]*\]|\([^)]*\)|[-+]?\d[\w.+-]*", "…", self.detail)[:160]
 
 
+Found = tuple[str, int, Arrays]
+"""How a network was computed, the number of the inputs, and the outputs."""
+
+
 def check(network: Network, configurations: Sequence[Configuration], seed: int) -> Verdict:
     """Build and run a network in each configuration on fresh inputs, under each assignment of its symbols."""
     rng = np.random.default_rng([seed, 1])
@@ -54,37 +60,18 @@ def check(network: Network, configurations: Sequence[Configuration], seed: int) 
         inputs = [network.draw(rng, run % network.assignments) for run in range(RUNS)]
         expected = [expectation(graph, arrays, rng) for arrays in inputs]
         refereed = by_onnx_runtime(network, inputs)
-        if isinstance(refereed, str):
-            runtime = refereed
-        else:
-            for arrays, right, found in zip(inputs, expected, refereed, strict=True):
-                wrong = _wrong(graph, arrays, right, found, rng)
-                compared += len(found)
-                if wrong:
-                    return Verdict("judges differ", f"ONNX Runtime: {wrong}", compared)
-        late = OPTIONAL_PASSES if seed % 2 else ()
-        found = computed(optimise(graph, late_passes=late, check=True), inputs[0])
-        compared += len(found)
-        wrong = _wrong(graph, inputs[0], expected[0], found, rng)
-        if wrong:
-            return Verdict("different", f"rewritten: {wrong}", compared, runtime)
-        for configuration in configurations:
-            with Running(graph, configuration) as running:
-                for arrays, right in zip(inputs, expected, strict=True):
-                    found = running.run(arrays, right.outputs)
-                    compared += len(found)
-                    wrong = _wrong(graph, arrays, right, found, rng)
-                    if wrong:
-                        return Verdict("different", f"{wrong} [{configuration}]", compared, runtime)
-                for threads, backwards in TURNS:
-                    found = running.run_in_turns(inputs[0], expected[0].outputs, threads, backwards=backwards)
-                    compared += len(found)
-                    wrong = _wrong(graph, inputs[0], expected[0], found, rng)
-                    if wrong:
-                        how = f"{threads} threads, one after the other{', backwards' if backwards else ''}"
-                        return Verdict("different", f"{wrong} [{how}; {configuration}]", compared, runtime)
+        runtime = refereed if isinstance(refereed, str) else ""
+        judged = [] if isinstance(refereed, str) else [("ONNX Runtime", n, found) for n, found in enumerate(refereed)]
+        computed_here = _computed(graph, configurations, inputs, [right.outputs for right in expected], seed)
+        for how, number, found in chain(judged, computed_here):
+            compared += len(found)
+            wrong = _wrong(graph, inputs[number], expected[number], found, rng)
+            if wrong:
+                outcome: Outcome = "judges differ" if how == "ONNX Runtime" else "different"
+                return Verdict(outcome, f"{wrong} [{how}]", compared, runtime)
     except TensorwrightError as error:
-        return Verdict("refused", f"{type(error).__name__}: {error}", compared, runtime)
+        is_defect = "a defect of tensorwright" in str(error)
+        return Verdict("failed" if is_defect else "refused", f"{type(error).__name__}: {error}", compared, runtime)
     except Exception as error:  # noqa: BLE001  # Whatever it is, it is a defect to report.
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename.rsplit('/', 1)[-1]}:{place.name}"
@@ -92,7 +79,26 @@ def check(network: Network, configurations: Sequence[Configuration], seed: int) 
     return Verdict("equal", "", compared, runtime)
 
 
-def _wrong(graph: object, inputs: Arrays, right: object, found: Arrays, rng: np.random.Generator) -> str:
+def _computed(
+    graph: Graph,
+    configurations: Sequence[Configuration],
+    inputs: Sequence[Arrays],
+    outputs: Sequence[Arrays],
+    seed: int,
+) -> Iterator[Found]:
+    """By the rewritten graph, by engines, and by their programs in turns. outputs: of the right shapes."""
+    rewritten = optimise(graph, late_passes=OPTIONAL_PASSES if seed % 2 else (), check=True)
+    yield "rewritten", 0, computed(rewritten, inputs[0])
+    for configuration in configurations:
+        with Running(graph, configuration) as running:
+            for number, arrays in enumerate(inputs):
+                yield str(configuration), number, running.run(arrays, outputs[number])
+            for threads, backwards in TURNS:
+                how = f"{threads} threads, one after the other{', backwards' if backwards else ''}; {configuration}"
+                yield how, 0, running.run_in_turns(inputs[0], outputs[0], threads, backwards=backwards)
+
+
+def _wrong(graph: Graph, inputs: Arrays, right: Expectation, found: Arrays, rng: np.random.Generator) -> str:
     """The first output that is wrong, also when the allowed error is found with more trials."""
     for name, array in found.items():
         wrong = disagreement(array, right.outputs[name], right.errors[name])

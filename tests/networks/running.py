@@ -39,6 +39,7 @@ class Configuration:
     fuse: bool = True
     fast_algorithms: bool = True
     exclude_tactics: frozenset[str] = frozenset()
+    check_plan: bool = False
     switches: Switches = NORMAL
 
     def __str__(self) -> str:
@@ -55,6 +56,7 @@ class Configuration:
             max_rewrites=None if self.rewrite else 0,
             fast_algorithms=self.fast_algorithms,
             exclude_tactics=self.exclude_tactics,
+            check_plan=self.check_plan,
         )
 
 
@@ -80,6 +82,7 @@ def deal(choices: Choices, *, tuned: int = 12) -> Configuration:
         fuse=not chance(choices, 8),
         fast_algorithms=not chance(choices, 10),
         exclude_tactics=_excluded(choices),
+        check_plan=chance(choices, 60),
         switches=replace(switches, times="chance") if level == 1 else switches,
     )
 
