@@ -252,6 +252,8 @@ def pooling(g: Growing) -> None:
         g.add(operator, [x], (x.dtype, shape), (x.low, x.high), exact="Max" in operator)
         return
     window, strides, dilations, pads, shape = _window(g, x)
+    if set(dilations) != {1} and any(pads):  # A window may lie in the padding alone.
+        raise Unfit
     if any(2 * pad > size for pad, size in zip(pads, window * 2, strict=True)) or (
         operator == "LpPool" and x.low < STEADY
     ):
