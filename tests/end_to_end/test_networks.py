@@ -121,18 +121,6 @@ def overwritten(rng: np.random.Generator) -> Graph:
     return network(concatenation(features, unary("exp", both)))
 
 
-def densely_connected(rng: np.random.Generator) -> Graph:
-    """Two blocks in which every layer reads a new concatenation of all results before it."""
-    values = [convolution(given("x", 1, 3, 12, 12), 32, 3, rng)]
-    for block in range(2):
-        for _ in range(3):
-            bottleneck = relu(convolution(relu(concatenation(*values)), 32, 1, rng))
-            values.append(convolution(bottleneck, 16, 3, rng))
-        if block == 0:
-            values = [max_pool(convolution(relu(concatenation(*values)), 32, 1, rng))]
-    return network(apply(Reduction("mean", (2, 3), False), relu(concatenation(*values))))
-
-
 GRAPHS = [
     residual,
     dense,
@@ -159,7 +147,7 @@ def check(graph: Graph, engine: Engine, rng: np.random.Generator, batch: int = 3
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("make", [*GRAPHS, densely_connected])
+@pytest.mark.parametrize("make", GRAPHS)
 def test_built_network_equals_references(
     make: Callable[[np.random.Generator], Graph], threads: int, rng: np.random.Generator
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tensorwright.schedule.cpu.boxes import Boxes, Indices
 MOST_PAIRS = 1 << 21
 """Pieces of memory that two steps share; with more of them, threads wait."""
 
-MOST_STEPS = 64
+MOST_STEPS = 32
 """So many steps in a row run without a wait at most, so that each is compared with few others."""
 
 EVERYBODY = (1 << (MOST_THREADS + 1)) - 2
@@ -52,7 +53,7 @@ class Access:
             return self.address.offset == other.address.offset
         return self.start < other.start + other.size and other.start < self.start + self.size
 
-    @property
+    @cached_property
     def start(self) -> int:
         """The first byte, counted from where the arena or the binding starts."""
         return 0 if self.address.base == "binding" else self.address.offset
