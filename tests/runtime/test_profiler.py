@@ -26,7 +26,13 @@ def test_a_step_takes_the_least_time_of_all_runs() -> None:
     assert [step.name for step in found.steps] == ["a", "b", "c"]
 
 
-def test_steps_that_end_out_of_order_take_no_negative_time() -> None:
-    found = profiler.profile(Marked([[0, 50, 20, 60], [100, 150, 110, 160], [200, 210, 230, 260]]), {}, runs=3)
-    assert [step.ticks for step in found.steps] == [10, 0, 10]
+def test_runs_whose_marks_are_out_of_order_do_not_count() -> None:
+    late_start = [190, 110, 130, 160]
+    found = profiler.profile(Marked([[0, 50, 20, 60], late_start, [200, 210, 230, 260]]), {}, runs=3)
+    assert [step.ticks for step in found.steps] == [10, 20, 30]
+
+
+def test_steps_that_always_end_out_of_order_take_no_negative_time() -> None:
+    found = profiler.profile(Marked([[0, 50, 20, 60], [100, 150, 110, 165]]), {}, runs=2)
+    assert [step.ticks for step in found.steps] == [50, 0, 10]
     assert found.nanoseconds >= 0

@@ -53,13 +53,21 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     last_clock, last = time.perf_counter_ns(), context.profile(inputs, count)
     rate = (last_clock - first_clock) / max(1, last[0] - first[0])
     samples = [first, last, *(context.profile(inputs, count) for _ in range(runs - 2))]
-    ticks = [min(times) for times in zip(*map(_spent, samples), strict=True)]
+    ticks = [min(times) for times in zip(*map(_spent, _orderly(samples)), strict=True)]
     steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))
     return Profile(steps, rate)
 
 
-def _spent(ends: Sequence[int]) -> list[int]:
+def _orderly(samples: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """The runs whose marks follow each other; all runs if there are none.
+
+    Where threads have no core of their own, others may have done the steps before the first one marks the start.
+    """
+    return [marks for marks in samples if all(a <= b for a, b in pairwise(marks))] or samples
+
+
+def _spent(marks: Sequence[int]) -> list[int]:
     """The ticks of each step. Threads that do not wait for each other may end steps out of order: a step that ends
     before an earlier one took no time of its own.
     """
-    return [end - start for start, end in pairwise(accumulate(ends, max))]
+    return [end - start for start, end in pairwise(accumulate(marks, max))]
