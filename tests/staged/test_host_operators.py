@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
+import pytest
 from onnx import ModelProto, TensorProto
 
 import tensorwright as tw
@@ -23,6 +24,15 @@ def test_regions_are_pooled(rng: np.random.Generator) -> None:
     rois = np.float32([[0, 1, 2, 20, 15], [1, -4, 0, 7, 40], [0, 5, 5, 5, 5], [1, 30, 30, 40, 50]])
     made = node("MaxRoiPool", "x rois", "y", pooled_shape=[3, 2], spatial_scale=0.5)
     actual, expected = both(model_of([made], {"x": x, "rois": rois}, ["y"]), {"x": x, "rois": rois})
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_conditions_may_be_longer_than_the_axis(axis: int | None, rng: np.random.Generator) -> None:
+    condition = np.array([False, True, True, True, False, True, True])
+    arrays = {"x": rng.standard_normal((2, 3)).astype(np.float32), "c": condition}
+    made = node("Compress", "x c", "y", **({} if axis is None else {"axis": axis}))
+    actual, expected = both(model_of([made], arrays, ["y"]), arrays)
     np.testing.assert_array_equal(actual, expected)
 
 

@@ -1,4 +1,4 @@
-"""Operators for the host that the onnx package defines, but has no reference implementation of.
+"""Operators for the host that the onnx package defines, but has no reference implementation of, or a narrower one.
 
 Their meaning: https://onnx.ai/onnx/operators/
 """
@@ -54,6 +54,16 @@ class MaxRoiPool(OpRun):
         return (result,)
 
 
+class Compress(OpRun):
+    """The elements where a condition holds; what it says beyond the end of the axis has no meaning."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, condition: Array, axis: int | None = None) -> tuple[Array]:
+        extent = x.size if axis is None else x.shape[axis]
+        return (np.compress(condition.reshape(-1)[:extent], x, axis),)
+
+
 class ZipMap(OpRun):
     """Rows of scores ``[N, C]`` as one map for each, by the names or numbers of the classes."""
 
@@ -99,4 +109,4 @@ def _cells(low: int, high: int, count: int, extent: int) -> list[slice]:
     return [slice(min(max(a, 0), extent), min(max(b, 0), extent)) for a, b in zip(starts, ends, strict=True)]
 
 
-OPERATORS: list[type[OpRun]] = [Multinomial, MaxRoiPool, ZipMap, CategoryMapper]
+OPERATORS: list[type[OpRun]] = [Compress, Multinomial, MaxRoiPool, ZipMap, CategoryMapper]
