@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from tensorwright.api.config import log_function
 from tensorwright.api.definition import Definition
@@ -25,9 +25,11 @@ from tensorwright.runtime.engine import Engine
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.parts import PartialModel
-    from tensorwright.staged.engine import StagedEngine
 
 Source = Model | NetworkDefinition | Graph
+
+MaybeStaged: TypeAlias = Any
+"""Or else a `StagedEngine`, in types: whoever cares asks for it with isinstance, nobody has to."""
 
 STAGED = (
     "The network runs in stages: these nodes on the host, in NumPy, or translated when the values of their operands "
@@ -54,7 +56,7 @@ class EngineOptions(BuildOptions, ReadOptions):
 
 
 @taking(EngineOptions)
-def build(source: Source, options: EngineOptions) -> Engine | StagedEngine:  # noqa: D417  # Options document themselves.
+def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # noqa: D417  # Options document themselves.
     """An engine for this machine.
 
     Where nodes of an ONNX model cannot be part of a native program (their operator has no kernel, or the values of an
