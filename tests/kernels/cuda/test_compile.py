@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from cases.case import Case
+from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.plan import plan_of
@@ -71,6 +73,21 @@ def test_fragment_products_compile_for_every_architecture(
         check(tactic, region, config, target)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_attention_compiles(name: str) -> None:
+    region, tactic = HEADS[name].region(), Attention()
+    configs = tactic.configs(region, NEWEST)
+    assert configs
+    for config in configs[:2]:
+        check(tactic, region, config, NEWEST)
+
+
+@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != NEWEST.name])
+def test_attention_compiles_for_every_architecture(target_name: str) -> None:
+    region, target = HEADS["odd"].region(), CUDA_TARGETS[target_name]
+    check(Attention(), region, Attention().configs(region, target)[0], target)
+
+
 def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:
     region = REGIONS["product-bfloat16"].region(rng)
     assert not FragmentProduct().configs(region, CUDA_TARGETS["sm_75"])
@@ -110,7 +127,7 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 
 def test_every_tactic_is_found() -> None:
-    assert [tactic.name for tactic in tactics()] == ["fragment product", "generic"]
+    assert [tactic.name for tactic in tactics()] == ["attention", "fragment product", "generic"]
 
 
 def test_targets_are_found_by_name_and_by_capability() -> None:

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 
 from cases.case import Case, assert_close
+from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS, SYMBOLS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.codegen.cuda.compile import compile_ptx
-from tensorwright.codegen.cuda.targets import cuda_target_for
+from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.tactic import Tactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
 from tensorwright.tune.reference import random_inputs, reference_output, relative_error
 
@@ -39,12 +43,22 @@ def test_generic_equals_reference(case: Case, context: Context, rng: np.random.G
 
 @pytest.mark.parametrize("name", REGIONS)
 def test_fragment_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
-    region, target = REGIONS[name].region(rng), cuda_target_for(context.properties.capability)
+    check(FragmentProduct(), REGIONS[name].region(rng), context, rng)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_attention_equals_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    check(Attention(), HEADS[name].region(), context, rng)
+
+
+def check(tactic: Tactic[CudaTarget], region: Region, context: Context, rng: np.random.Generator) -> None:
+    """Every config gives what the region's operators say, and writes all of it."""
+    target = cuda_target_for(context.properties.capability)
     symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
     arrays = random_inputs(region, symbols, rng)
     expected = reference_output(region, arrays, symbols)
-    for config in FragmentProduct().configs(region, target):
-        kernel = FragmentProduct().emit(region, config, target)
+    for config in tactic.configs(region, target):
+        kernel = tactic.emit(region, config, target)
         image = compile_ptx(kernel.code, target).encode()
         actual = run_cuda_kernel(context, region, kernel, image, arrays, symbols)
         assert np.isfinite(actual.astype(np.float64)).all(), f"{config}: poison is left"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
 
 _SUMS = "{ float, float, float, float }"
 
@@ -35,6 +35,30 @@ def multiply_16x8x16(
     if dtype == BFLOAT16:
         return _multiply(builder, "m16n8k16.row.col.bf16", [register.typed for register in (*left, *right)], sums)
     return _multiply(builder, "m16n8k16.row.col.f32.f32", _halves(builder, [*left, *right]), sums)
+
+
+def transposed_8x8(builder: FunctionBuilder, pair: Register) -> Register:
+    """The transpose of an 8×8 matrix of two-byte elements, of which thread (g, q) has row g, columns 2q and 2q + 1."""
+    text = "movmatrix.sync.aligned.m8n8.trans.b16 $0, $1;"
+    return builder.value(f'call i32 asm "{text}", "=r,r"({pair.typed}) convergent nounwind memory(none)', INT32)
+
+
+def packed_pair(builder: FunctionBuilder, dtype: DType, low: Register, high: Register) -> Register:
+    """Two float32 rounded to a two-byte type, in an i32."""
+    narrow = "half" if dtype == FLOAT16 else "bfloat"
+    vector, rounded = builder.fresh(), builder.fresh()
+    first = builder.fresh()
+    builder.emit(f"{first} = insertelement <2 x float> poison, {low.typed}, i64 0")
+    builder.emit(f"{vector} = insertelement <2 x float> {first}, {high.typed}, i64 1")
+    builder.emit(f"{rounded} = fptrunc <2 x float> {vector} to <2 x {narrow}>")
+    return builder.value(f"bitcast <2 x {narrow}> {rounded} to i32", INT32)
+
+
+def power_of_two(builder: FunctionBuilder, exponent: Register) -> Register:
+    """2 to a float32, within two units of the last digit; 0 for minus infinity."""
+    name = "@llvm.nvvm.ex2.approx.ftz.f"
+    builder.declare(f"declare float {name}(float)")
+    return builder.value(f"call float {name}({exponent.typed})", FLOAT32)
 
 
 def _halves(builder: FunctionBuilder, registers: Sequence[Register]) -> list[str]:

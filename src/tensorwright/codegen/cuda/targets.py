@@ -61,14 +61,14 @@ def _target(
 
 CUDA_TARGETS = dict(
     (
-        _target(75, 65, 64, 40, 4),
-        _target(80, 70, 164, 108, 40),
+        _target(75, 80, 64, 40, 4),
+        _target(80, 80, 164, 108, 40),
         _target(90, 80, 228, 132, 50, "sm_90a"),
         _target(100, 86, 228, 148, 126),
         _target(120, 87, 100, 170, 96),
     )
 )
-"""By name. PTX versions are the oldest that know the architecture, so that older drivers accept the code."""
+"""By name. PTX versions are the oldest that know the architecture and that all supported drivers accept."""
 
 
 def cuda_target_named(name: str) -> CudaTarget:

@@ -11,7 +11,7 @@ from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Transpose
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT32, DType
 from tensorwright.tensor.type import Shape
 
 
@@ -44,7 +44,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Problem:
-    """``y[*batch, rows, width] = f₂(softmax(f₁(q · k)) · v)`` in float32, the softmax over the columns of ``q · k``.
+    """``y[*batch, rows, width] = f₂(softmax(f₁(q · k)) · v)``, the softmax over the columns of ``q · k``.
 
     q: ``[*batch, rows, depth]``; k: ``[*batch, depth, columns]``; v: ``[*batch, columns, width]``; f₁, f₂: the
     epilogues of the stages `scores` and `result`. output_steps: elements of the output between neighbours along each
@@ -68,13 +68,13 @@ class Problem:
         return product(self.batch)
 
 
-def problem_of(region: Region) -> Problem | None:
-    """The attention that a joined region computes, or None if it computes something else."""
+def problem_of(region: Region, dtypes: Sequence[DType] = (FLOAT32,)) -> Problem | None:
+    """The attention in one of some types that a joined region computes, or None if it computes something else."""
     stages = [stage for stage in region.stages if stage.anchor is not None]
     if len(stages) != 3 or not all(_is_transposition(s) for s in region.stages if s.anchor is None):
         return None
     scores, softmax, result = stages
-    first, last = _product(scores), _product(result)
+    first, last = _product(scores, dtypes), _product(result, dtypes)
     if first is None or last is None or not _is_softmax_of(softmax, scores) or not _fits(softmax, result):
         return None
     (queries, keys), (powers, values) = first.inputs, last.inputs
@@ -99,12 +99,12 @@ def _is_transposition(stage: Region) -> bool:
     return all(isinstance(value.op, Transpose) for value in stage.values)
 
 
-def _product(stage: Region) -> Value | None:
+def _product(stage: Region, dtypes: Sequence[DType]) -> Value | None:
     """The product that a stage is built around, if its epilogue is elementwise."""
     anchor, output = stage.anchor, stage.output
     if anchor is None or not isinstance(anchor.op, MatMul) or not stage.is_elementwise_around_anchor:
         return None
-    return anchor if anchor.type.dtype == FLOAT32 and output.type.dtype == FLOAT32 else None
+    return anchor if anchor.type.dtype in dtypes and output.type.dtype == anchor.type.dtype else None
 
 
 def _op(product: Value) -> MatMul:

@@ -1,0 +1,211 @@
+"""The loop of one warp over its columns: scores, powers, and their products with the values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tensorwright.codegen.cuda.matrix import multiply_16x8x16, packed_pair, power_of_two, transposed_8x8
+from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.epilogue import Epilogue
+from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.attention.problem import Factor
+from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, Pieces
+from tensorwright.kernels.cuda.fragments.rows import load_words
+from tensorwright.kernels.cuda.fragments.sums import vector_of
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64, DType
+
+LOWEST = literal(-math.inf, FLOAT32)
+TO_TWO = math.log2(math.e)
+Words = list[list[Register]]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a warp has found so far, for a thread's two rows: the largest scores, its share of the sums of powers, and
+    sums of the result: four for every tile of 16 rows by 8 columns.
+    """
+
+    largest: list[Register]
+    total: list[Register]
+    result: Words
+
+    @property
+    def flat(self) -> list[Register]:
+        return [*self.largest, *self.total, *(register for tile in self.result for register in tile)]
+
+    @staticmethod
+    def of(flat: list[Register]) -> State:
+        return State(flat[:2], flat[2:4], [flat[at : at + 4] for at in range(4, len(flat), 4)])
+
+
+@dataclass(frozen=True)
+class ScoreLoop:
+    """Emits the loop. first_row: of the block, i64; batch: the names of the batch's index; group, quad: the thread's
+    numbers as in `codegen.cuda.matrix`, i32.
+    """
+
+    pieces: Pieces
+    dtype: DType
+    target: CudaTarget
+    emitter: TeamEmitter
+    scores: Epilogue
+    batch: tuple[Dim, ...]
+    first_row: Register
+    warp: Register
+    group: Register
+    quad: Register
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        assert isinstance(self.emitter.builder, ThreadBuilder)
+        return self.emitter.builder
+
+    def run(self) -> State:
+        builder, pieces = self.builder, self.pieces
+        queries = [self._row(pieces.problem.q, self._existing_row(8 * half), pieces.depth) for half in range(2)]
+        zero = literal(0.0, FLOAT32)
+        state = State([LOWEST] * 2, [zero] * 2, [[zero] * 4 for _ in range(4 * pieces.width)])
+        start = wide(builder, self.warp)
+        if pieces.rounds == 1:
+            return self._round(start, queries, state)
+        stop = literal(pieces.rounds * pieces.warps, INT64)
+        loop = builder.begin_loop(start, stop, pieces.warps, state.flat)
+        with self.emitter.scope():
+            found = self._round(loop.index, queries, State.of(loop.carried))
+        return State.of(builder.end_loop(loop, found.flat))
+
+    def _existing_row(self, distance: int) -> Register:
+        builder = self.builder
+        row = builder.add(self.first_row, wide(builder, self.group))
+        row = builder.add(row, literal(distance, INT64)) if distance else row
+        return self._at_most(row, self.pieces.problem.rows - 1)
+
+    def _at_most(self, value: Register, limit: int) -> Register:
+        last = literal(limit, INT64)
+        return self.builder.select(self.builder.compare("slt", value, last), value, last)
+
+    def _row(self, factor: Factor, number: Register, pieces: int, axis: int = -2) -> Words:
+        """A thread's elements of each piece of a row; zeros beyond its end."""
+        builder, emitter = self.builder, self.emitter
+        start = emitter.integer(factor.offset(self.batch))
+        offset = builder.add(start, builder.mul(number, emitter.integer(factor.steps[axis])))
+        inside = builder.scaled(wide(builder, self.quad), ACCESS)
+        place = builder.offset(emitter.operands[factor.number], builder.add(offset, inside), FLOAT16)
+        extent = factor.shape[-3 - axis]
+        assert isinstance(extent, int)
+        return [self._piece(place, piece, extent) for piece in range(pieces)]
+
+    def _piece(self, place: Pointer, piece: int, extent: int) -> list[Register]:
+        builder, left = self.builder, extent - piece * PIECE
+        if left >= PIECE:
+            return load_words(builder, builder.offset(place, piece * PIECE, FLOAT16))
+        exists = builder.compare("ult", self.quad, literal(left // ACCESS, INT32))
+        chosen = builder.fresh("p")
+        there, first = builder.offset(place, piece * PIECE, FLOAT16), place
+        # Where the row has ended, what is read is the thread's part of an earlier piece, or the row's first elements.
+        if not piece:
+            back = builder.select(exists, literal(0, INT64), builder.scaled(wide(builder, self.quad), -ACCESS))
+            first = builder.offset(place, back, FLOAT16)
+        builder.emit(f"{chosen} = select {exists.typed}, ptr {there.text}, ptr {first.text}")
+        words = load_words(builder, Pointer(chosen))
+        return [builder.select(exists, word, literal(0, INT32)) for word in words]
+
+    def _round(self, piece: Register, queries: list[Words], state: State) -> State:
+        """One piece of 32 columns; those beyond the last have no weight."""
+        builder, pieces = self.builder, self.pieces
+        first = builder.scaled(piece, PIECE)
+        columns = [builder.add(first, literal(8 * tile, INT64)) for tile in range(4)]
+        own = [self._at_most(builder.add(c, wide(builder, self.group)), pieces.problem.columns - 1) for c in columns]
+        keys = [self._row(pieces.problem.k, column, pieces.depth, axis=-1) for column in own]
+        values = [self._row(pieces.problem.v, column, pieces.width) for column in own]
+        sums = [self._products(queries, key) for key in keys]
+        scores = [self._finished(tile, column) for tile, column in zip(sums, columns, strict=True)]
+        largest, powers, factors = self._powers(scores, state)
+        total = [self._scaled_sum(state.total[half], factors[half], powers, half) for half in range(2)]
+        result = [[builder.mul(r, factors[part // 2]) for part, r in enumerate(tile)] for tile in state.result]
+        return State(largest, total, self._weighted(powers, values, result))
+
+    def _products(self, queries: list[Words], key: Words) -> list[Register]:
+        """Scores of 16 rows by 8 columns."""
+        sums = [literal(0.0, FLOAT32)] * 4
+        for upper, lower, words in zip(*queries, key, strict=True):
+            for half in (0, 2):
+                left = [upper[half], lower[half], upper[half + 1], lower[half + 1]]
+                right = words[half : half + 2]
+                sums = multiply_16x8x16(self.builder, self.target, self.dtype, left, right, sums)
+        return sums
+
+    def _finished(self, sums: list[Register], first: Register) -> list[Register]:
+        """Scores with the epilogue applied, as powers of two; minus infinity beyond the last column."""
+        builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
+        column = builder.add(first, builder.scaled(wide(builder, self.quad), 2))
+        found: list[Register] = []
+        for half in range(2):
+            row, lane = Variable(f"score{half}", problem.rows), Variable("column", problem.columns)
+            with emitter.scope():
+                emitter.values[row], emitter.values[lane] = self._existing_row(8 * half), column
+                position = (*self.batch, expression(row), expression(lane))
+                values = vector_of(builder, sums[2 * half : 2 * half + 2])
+                value, _ = self.scores.apply(emitter, values, position, Lane(lane, 2))
+            found += [builder.extract(value, part) for part in range(2)]
+        found = [builder.mul(value, literal(TO_TWO, FLOAT32)) for value in found]
+        if problem.columns == PIECE * self.pieces.warps * self.pieces.rounds:
+            return found
+        inside = [builder.compare("slt", builder.add(column, literal(part, INT64)), self._columns) for part in range(2)]
+        return [builder.select(inside[part % 2], value, LOWEST) for part, value in enumerate(found)]
+
+    @property
+    def _columns(self) -> Register:
+        return literal(self.pieces.problem.columns, INT64)
+
+    def _powers(self, scores: Words, state: State) -> tuple[list[Register], Words, list[Register]]:
+        """The largest scores so far, powers relative to them, and what earlier sums have to be multiplied by."""
+        builder, largest, factors = self.builder, list[Register](), list[Register]()
+        powers = [list(tile) for tile in scores]
+        for half in range(2):
+            most = state.largest[half]
+            for tile in scores:
+                for part in range(2):
+                    most = self._maximum(most, tile[2 * half + part])
+            most = builder.combined(most, self._maximum, 4)
+            # Nothing but minus infinity so far: powers of anything else are still to come, those of this are 0.
+            base = builder.select(builder.compare("oeq", most, LOWEST), literal(0.0, FLOAT32), most)
+            for tile, into in zip(scores, powers, strict=True):
+                for part in (2 * half, 2 * half + 1):
+                    into[part] = power_of_two(builder, builder.sub(tile[part], base))
+            largest.append(most)
+            factors.append(power_of_two(builder, builder.sub(state.largest[half], base)))
+        return largest, powers, factors
+
+    def _maximum(self, left: Register, right: Register) -> Register:
+        return self.builder.intrinsic("maximum", (left, right), flags="nsz")
+
+    def _scaled_sum(self, total: Register, factor: Register, powers: Words, half: int) -> Register:
+        builder = self.builder
+        total = builder.mul(total, factor)
+        for tile in powers:
+            for part in range(2):
+                total = builder.add(total, tile[2 * half + part])
+        return total
+
+    def _weighted(self, powers: Words, values: list[Words], result: Words) -> Words:
+        """Sums with the products of 16 rows of powers by 32 of values added."""
+        builder, found = self.builder, list(result)
+        for pair in (0, 2):
+            left = [
+                packed_pair(builder, self.dtype, *powers[pair + deep][2 * half : 2 * half + 2])
+                for deep in range(2)
+                for half in range(2)
+            ]
+            for piece in range(self.pieces.width):
+                for tile in range(4):
+                    number = 4 * piece + tile
+                    right = [transposed_8x8(builder, values[pair + deep][piece][tile]) for deep in range(2)]
+                    found[number] = multiply_16x8x16(builder, self.target, self.dtype, left, right, found[number])
+        return found

@@ -1,0 +1,105 @@
+"""Attention in float16 and bfloat16 in one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.epilogue import Epilogue
+from tensorwright.graph.expression import Load, depends, walk
+from tensorwright.graph.region import Region
+from tensorwright.kernels.attention.problem import Factor, Problem, problem_of
+from tensorwright.kernels.cuda.attention.pieces import ACCESS, Pieces
+from tensorwright.kernels.cuda.attention.write import AttentionKernel, result_epilogue, score_epilogue
+from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
+from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import Config, Tactic, plain_inputs
+from tensorwright.tensor.dim import Dim, IntegerExpression, product
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.layout import PLAIN
+
+MOST = 128
+"""The largest depth and width: more would not fit the registers."""
+WARPS = (4, 2, 8, 1)
+
+
+class Attention(Tactic[CudaTarget]):
+    """Scores of 16 rows at a time, which stay in registers; see `kernels.cuda.attention`."""
+
+    name = "attention"
+    joins = True
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+        problem = _problem(region, target)
+        if problem is None:
+            return []
+        cuts = [Pieces(problem, warps) for warps in WARPS]
+        fitting = [cut for cut in cuts if cut.columns >= cut.warps and cut.shared_bytes <= target.block_shared_bytes]
+        return [Config(plain_inputs(region), PLAIN, (("warps", cut.warps),)) for cut in fitting]
+
+    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
+        problem = _problem(region, target)
+        assert problem is not None
+        pieces = Pieces(problem, config.option("warps"))
+        emitter = thread_emitter(len(region.inputs), region.symbols, target)
+        AttentionKernel(region, pieces, _dtype(problem), target, emitter).write()
+        function = emitter.builder.module(signature(region, pieces.threads), ATTRIBUTES)
+        return CudaKernel(
+            text=f"{SHARED_TEXT}\n{function}",
+            inputs=config.inputs,
+            output=config.output,
+            tasks=product(pieces.grid),
+            packings=(None,) * len(region.inputs),
+            symbols=region.symbols,
+            grid=pieces.grid,
+            block=pieces.threads,
+            shared_bytes=pieces.shared_bytes,
+            waits=target.has_dependent_launch,
+        )
+
+
+TACTICS = (Attention(),)
+
+
+def _problem(region: Region, target: CudaTarget) -> Problem | None:
+    problem = problem_of(region, (FLOAT16,) if target.capability < 80 else (FLOAT16, BFLOAT16))
+    if problem is None or max(problem.depth, problem.width) > MOST:
+        return None
+    types = {region.inputs[factor.number].type.dtype for factor in (problem.q, problem.k, problem.v)}
+    rows = (problem.q, -1), (problem.k, -2), (problem.v, -1)
+    even = all(factor.steps[axis] == 1 and _lies_evenly(factor, axis) for factor, axis in rows)
+    if types != {region.output.type.dtype} or not even or problem.depth % ACCESS or problem.width % ACCESS:
+        return None
+    aligned = _is_aligned(score_epilogue(problem), 2) and _is_aligned(result_epilogue(problem), ACCESS)
+    return problem if aligned else None
+
+
+def _dtype(problem: Problem) -> DType:
+    return problem.result.output.type.dtype
+
+
+def _lies_evenly(factor: Factor, axis: int) -> bool:
+    """Whether every row starts at a multiple of what a thread reads at once."""
+    others = [step for number, step in enumerate(factor.steps) if number != len(factor.steps) + axis]
+    extents = [extent for number, extent in enumerate(factor.shape) if number != len(factor.shape) + axis]
+    return all(extent == 1 or _is_multiple(step, ACCESS) for step, extent in zip(others, extents, strict=True))
+
+
+def _is_multiple(value: Dim, number: int) -> bool:
+    if not isinstance(value, IntegerExpression):
+        return value % number == 0
+    return all(coefficient % number == 0 for _, coefficient in value.terms)
+
+
+def _is_aligned(epilogue: Epilogue, lanes: int) -> bool:
+    """Whether neighbouring columns are whole vectors in everything that an epilogue reads and writes."""
+    lane = epilogue.variables[-1]
+    loads = [node for node in walk(epilogue.flat.body) if isinstance(node, Load) and node.operand != epilogue.anchor]
+    addresses: list[Dim] = [epilogue.flat.address, *(index for load in loads for index in load.index)]
+    return all(
+        coefficient % lanes == 0 or monomial == (lane,)
+        for address in addresses
+        if isinstance(address, IntegerExpression) and depends(address, lane)
+        for monomial, coefficient in address.terms
+    )

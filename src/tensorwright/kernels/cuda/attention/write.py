@@ -1,0 +1,211 @@
+"""The whole kernel: places, loop, what the warps found put together, epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.cuda.matrix import power_of_two
+from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.kernels.attention.problem import Problem
+from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Pieces
+from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
+from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED, vector_of
+from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
+from tensorwright.tensor.layout import PLAIN
+
+_STATE = 4
+"""Numbers beside the sums that every thread leaves for the others: two largest scores, two sums of powers."""
+
+
+def score_epilogue(problem: Problem) -> Epilogue:
+    """What follows the first product."""
+    return epilogue_of(problem.scores, (PLAIN,) * len(problem.scores.inputs), PLAIN)
+
+
+def result_epilogue(problem: Problem) -> Epilogue:
+    """What follows the second product; the output lies with steps of its own."""
+    whole = epilogue_of(problem.result, (PLAIN,) * len(problem.result.inputs), PLAIN)
+    address: Dim = 0
+    for variable, step in zip(whole.variables, problem.output_steps, strict=True):
+        address = address if variable.extent == 1 else address + step * expression(variable)
+    return replace(whole, flat=replace(whole.flat, address=address))
+
+
+@dataclass(frozen=True)
+class AttentionKernel:
+    """Emits the body of an attention's kernel."""
+
+    region: Region
+    pieces: Pieces
+    dtype: DType
+    target: CudaTarget
+    emitter: TeamEmitter
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        assert isinstance(self.emitter.builder, ThreadBuilder)
+        return self.emitter.builder
+
+    def write(self) -> None:
+        builder, pieces = self.builder, self.pieces
+        thread = builder.thread()
+        lane = builder.binary("and", thread, literal(WARP - 1, INT32))
+        warp = builder.binary("lshr", thread, literal(5, INT32))
+        group, quad = (
+            builder.binary("lshr", lane, literal(2, INT32)),
+            builder.binary("and", lane, literal(3, INT32)),
+        )
+        first_row = builder.scaled(wide(builder, builder.block_index("x")), ROWS)
+        batch = self._batch()
+        builder.launch_next()
+        builder.wait_for_previous()
+        loop = ScoreLoop(
+            pieces, self.dtype, self.target, self.emitter, score_epilogue(pieces.problem), batch, first_row, warp,
+            group, quad,
+        )  # fmt: skip
+        state = loop.run()
+        total = [builder.combined(value, builder.add, 4) for value in state.total]
+        meeting = Meeting(pieces, builder, lane, warp)
+        meeting.leave(State(state.largest, total, state.result))
+        row = builder.add(first_row, wide(builder, group))
+        column = builder.scaled(wide(builder, quad), ACCESS)
+        meeting.finish(lambda half, piece, values: self._store(batch, row, column, half, piece, values))
+
+    def _batch(self) -> tuple[Dim, ...]:
+        """The index of the block's batch, as variables that the emitter knows."""
+        extents = self.pieces.problem.batch
+        if not extents:
+            return ()
+        names: list[Dim] = []
+        indexes = split_index(self.emitter, extents, wide(self.builder, self.builder.block_index("y")))
+        for number, (extent, index) in enumerate(zip(extents, indexes, strict=True)):
+            variable = Variable(f"batch{number}", extent)
+            self.emitter.values[variable] = index
+            names.append(0 if extent == 1 else expression(variable))
+        return tuple(names)
+
+    def _store(
+        self,
+        batch: tuple[Dim, ...],
+        row: Register,
+        column: Register,
+        half: Register,
+        piece: Register,
+        values: list[Register],
+    ) -> None:
+        """Finish 8 neighbouring columns of a row."""
+        builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
+        row = builder.add(row, builder.scaled(wide(builder, half), 8))
+        column = builder.add(column, builder.scaled(wide(builder, piece), PIECE))
+        exists = builder.compare("slt", row, literal(problem.rows, INT64))
+        if problem.width % PIECE:
+            within = builder.compare("slt", column, literal(problem.width, INT64))
+            exists = builder.binary("and", exists, within)
+        label = builder.begin_if(exists)
+        rows, lane = Variable("row", problem.rows), Variable("column", problem.width)
+        with emitter.scope():
+            emitter.values[rows], emitter.values[lane] = row, column
+            position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
+            epilogue = result_epilogue(problem)
+            epilogue.store(emitter, Pointer("%out"), vector_of(builder, values), position, Lane(lane, ACCESS))
+        builder.end_if(label)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Emits how the warps of a block put together what each has found, through shared memory."""
+
+    pieces: Pieces
+    builder: ThreadBuilder
+    lane: Register
+    warp: Register
+
+    def leave(self, state: State) -> None:
+        """Leave a warp's state for all: ``[warp, unit, half, lane, 4]``, then ``[warp, lane, 4]``."""
+        for unit in range(self.pieces.units):
+            half, piece = unit % 2, unit // 2
+            tiles = state.result[4 * piece : 4 * piece + 4]
+            values = [tile[2 * half + part] for tile in tiles for part in range(2)]
+            for number in range(2):
+                place = self._sums(self.warp, literal(unit, INT32), number)
+                self._write(place, values[4 * number : 4 * number + 4])
+        self._write(self._state(self.warp), [*state.largest, *state.total])
+        self.builder.meet()
+
+    def finish(self, store: Callable[[Register, Register, list[Register]], None]) -> None:
+        """Have every unit finished by one warp. store: takes the unit's half and piece (i32), and 8 results."""
+        builder, pieces = self.builder, self.pieces
+        for first in range(0, pieces.units, pieces.warps):
+            unit = builder.add(self.warp, literal(first, INT32))
+            label = None
+            if first + pieces.warps > pieces.units:
+                label = builder.begin_if(builder.compare("ult", unit, literal(pieces.units, INT32)))
+            half, piece = (
+                builder.binary("and", unit, literal(1, INT32)),
+                builder.binary("lshr", unit, literal(1, INT32)),
+            )
+            store(half, piece, self._total(unit, half))
+            if label is not None:
+                builder.end_if(label)
+
+    def _total(self, unit: Register, half: Register) -> list[Register]:
+        builder = self.builder
+        is_second = builder.compare("ne", half, literal(0, INT32))
+        states = [self._read(self._state(literal(warp, INT32))) for warp in range(self.pieces.warps)]
+        largest = [builder.select(is_second, state[1], state[0]) for state in states]
+        totals = [builder.select(is_second, state[3], state[2]) for state in states]
+        most = largest[0]
+        for other in largest[1:]:
+            most = builder.intrinsic("maximum", (most, other), flags="nsz")
+        lowest = literal(float("-inf"), FLOAT32)
+        base = builder.select(builder.compare("oeq", most, lowest), literal(0.0, FLOAT32), most)
+        weights = [power_of_two(builder, builder.sub(value, base)) for value in largest]
+        total = self._weighted(totals, weights)
+        inverse = builder.div(literal(1.0, FLOAT32), total)
+        found: list[Register] = []
+        for number in range(2):
+            parts = [self._read(self._sums(literal(w, INT32), unit, number)) for w in range(self.pieces.warps)]
+            found += [self._weighted([part[i] for part in parts], weights) for i in range(4)]
+        return [builder.mul(value, inverse) for value in found]
+
+    def _weighted(self, values: list[Register], weights: list[Register]) -> Register:
+        builder = self.builder
+        total = builder.mul(values[0], weights[0])
+        for value, weight in zip(values[1:], weights[1:], strict=True):
+            total = builder.add(total, builder.mul(value, weight))
+        return total
+
+    def _sums(self, warp: Register, unit: Register, number: int) -> str:
+        builder = self.builder
+        index = builder.add(builder.mul(warp, literal(self.pieces.units, INT32)), unit)
+        index = builder.add(builder.mul(index, literal(2, INT32)), literal(number, INT32))
+        return self._place(builder.mul(index, literal(WARP, INT32)), 0)
+
+    def _state(self, warp: Register) -> str:
+        return self._place(self.builder.mul(warp, literal(WARP, INT32)), self.pieces.threads * 8 * self.pieces.units)
+
+    def _place(self, quads: Register, start: int) -> str:
+        """Four numbers of this thread, behind those of so many threads."""
+        builder = self.builder
+        index = builder.mul(builder.add(quads, self.lane), literal(_STATE, INT32))
+        index = builder.add(index, literal(start, INT32))
+        name = builder.fresh("p")
+        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.typed}")
+        return name
+
+    def _write(self, place: str, values: list[Register]) -> None:
+        vector = vector_of(self.builder, values)
+        self.builder.emit(f"store {vector.typed}, {NEAR} {place}, align 16")
+
+    def _read(self, place: str) -> list[Register]:
+        vector = self.builder.value(f"load <4 x float>, {NEAR} {place}, align 16", FLOAT32, 4)
+        return [self.builder.extract(vector, part) for part in range(4)]
