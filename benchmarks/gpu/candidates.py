@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmarks.gpu.models import MODELS, TYPES
 from benchmarks.gpu.network import lower
-from benchmarks.gpu.windows import widen_first_layers
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx
 from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_named
 from tensorwright.graph.graph import Graph
@@ -21,7 +20,7 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 
 def network(name: str, batch: int, type: str) -> Graph:
     """A network as the candidates are compiled for it."""
-    return widen_first_layers(MODELS[name](batch, TYPES[type]))
+    return MODELS[name](batch, TYPES[type])
 
 
 def kernels(region: Region, target: CudaTarget) -> Iterator[CudaKernel]:

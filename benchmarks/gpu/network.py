@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.gpu.windows import WidthWindows
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
@@ -21,9 +20,11 @@ from tensorwright.kernels.cuda.fragments.problem import BLOCKED
 from tensorwright.kernels.cuda.generic import Generic, configs_in
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.ops.elementwise import Identity
+from tensorwright.ops.width_windows import WidthWindows
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.outputs import separate_outputs
-from tensorwright.passes.pipeline import optimise
+from tensorwright.passes.pipeline import PASSES, optimise
+from tensorwright.passes.windows import widen_channels
 from tensorwright.schedule.arena import Block, place
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tune.cuda.runner import launch_of
@@ -94,11 +95,9 @@ class Lowering:
         return value, layout
 
 
-def lower(graph: Graph, target: CudaTarget, choose: Choose, *, merge: bool = False) -> tuple[Graph, list[Step]]:
+def lower(graph: Graph, target: CudaTarget, choose: Choose) -> tuple[Graph, list[Step]]:
     """The optimised graph and its steps."""
-    from tensorwright.passes.pipeline import OPTIONAL_PASSES
-
-    graph = separate_outputs(optimise(graph, late_passes=OPTIONAL_PASSES if merge else ()))
+    graph = separate_outputs(optimise(graph, passes=(*PASSES, widen_channels)))
     lowering = Lowering(target, choose)
     lowering.stored.update((value, PLAIN) for _, value in graph.inputs)
     for region in partition(graph):

@@ -1,4 +1,4 @@
-"""PyTorch on the same networks, eager and compiled, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16``."""
+"""PyTorch on the same networks, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16``."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cases.case import Case, Operand, f32
 from tensorwright.ops.convolution import Convolution, Deconvolution
+from tensorwright.ops.width_windows import WidthWindows
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT64, INT32
 
@@ -75,4 +76,10 @@ DECONVOLUTIONS = (
     ),
 )  # fmt: skip
 
-CASES = (*CONVOLUTIONS, *DECONVOLUTIONS)
+WINDOWS = (
+    Case("few-channels", WidthWindows(8, 2, 3, 5), (f32(2, 3, 4, 10),)),
+    Case("one-channel", WidthWindows(8, 1, 0, 3), (Operand(FLOAT16, (1, 1, 3, 10)),)),
+    Case("beyond", WidthWindows(4, 3, 1, 4), (f32(BATCH, 2, 3, 9),), symbols={"batch": 3}),
+)
+
+CASES = (*CONVOLUTIONS, *DECONVOLUTIONS, *WINDOWS)

@@ -10,6 +10,7 @@ from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.tactic import Offer
+from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
@@ -33,6 +34,11 @@ class Toolchain(Protocol):
     @property
     def stamp(self) -> MachineStamp:
         """For which machine the code is."""
+        ...
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """Rewrites that help on this target beside those that always do."""
         ...
 
     @property

@@ -22,6 +22,7 @@ from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import Kernel, Offer, Tactic, offers
+from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.cpu.arrange import arrange_for
@@ -58,6 +59,10 @@ class CpuToolchain:
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
         return offers(self.catalogue, self.machine)
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        return ()
 
     @property
     def roofline(self) -> Roofline:

@@ -23,6 +23,8 @@ from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.tactic import Offer, offers
+from tensorwright.passes.rewrite import Pass
+from tensorwright.passes.windows import widen_channels
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
@@ -55,6 +57,10 @@ class CudaToolchain:
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
         return offers(tactics(), self.machine)
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        return (widen_channels,)
 
     @property
     def roofline(self) -> Roofline:

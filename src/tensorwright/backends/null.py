@@ -20,6 +20,7 @@ from tensorwright.kernels import null
 from tensorwright.kernels.catalogue import found_below
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.tactic import Offer, offers
+from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
@@ -42,6 +43,7 @@ class NullToolchain:
     offers: tuple[Offer, ...] = field(default_factory=lambda: offers(found_below(null), None))
     roofline: Roofline = field(default_factory=lambda: Roofline(1e9, 1e9, 0.0))
     bench: NullBench = field(default_factory=NullBench)
+    passes: tuple[Pass, ...] = ()
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return nullcontext(NullCompiler())

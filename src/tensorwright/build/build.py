@@ -25,7 +25,7 @@ from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
-from tensorwright.passes.pipeline import optimise
+from tensorwright.passes.pipeline import PASSES, optimise
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.tune.cache import TimingCache, default_path
@@ -70,7 +70,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     require_tensors(graph, config.level > 0)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, dump, progress)))
+    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, tools, dump, progress)))
     regions = partition(graph, fuse=config.optimise)
     graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
     regions = partition(graph, fuse=config.optimise) if uses else regions
@@ -116,11 +116,12 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> li
     return found
 
 
-def _rewritten(graph: Graph, config: BuildConfig, dump: Dump, progress: WatchedProgress) -> Graph:
+def _rewritten(graph: Graph, config: BuildConfig, tools: Toolchain, dump: Dump, progress: WatchedProgress) -> Graph:
     if not config.optimise:
         return graph
     observers = (dump.changed, lambda _: progress.check(), *((Comparison(),) if config.check_rewrites else ()))
-    return optimise(graph, limit=Limit(config.stop_after, config.max_rewrites), observers=observers)
+    limit = Limit(config.stop_after, config.max_rewrites)
+    return optimise(graph, passes=(*PASSES, *tools.passes), limit=limit, observers=observers)
 
 
 def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:

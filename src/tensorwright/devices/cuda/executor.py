@@ -86,11 +86,18 @@ class CudaExecutor(Unique):
         """Nanoseconds on the GPU's clock; every launch waits for the one before it."""
         self._require_aligned()
         events = [CudaEvent(self._module.context) for _ in range(steps + 1)]
-        events[0].record(self._stream)
-        for event, (function, launch) in zip(events[1:], self._launches(), strict=True):
-            function.launch(replace(launch, dependent=False), self._stream.handle)
-            event.record(self._stream)
+
+        def record(stream: CudaStream) -> None:
+            events[0].record_in_graph(stream)
+            for event, found in zip(events[1:], self._each_launch(), strict=True):
+                if found is not None:
+                    found[0].launch(replace(found[1], dependent=False), stream.handle)
+                event.record_in_graph(stream)
+
+        graph = CudaGraph(self._module.context, record)
+        graph.launch(self._stream)
         self._stream.synchronize()
+        graph.close()
         return [round(events[0].elapsed_time(event) * TICKS_PER_MILLISECOND) for event in events]
 
     def close(self) -> None:
@@ -122,17 +129,20 @@ class CudaExecutor(Unique):
             function.launch(launch, stream.handle)
 
     def _launches(self) -> list[tuple[CudaFunction, Launch]]:
-        """All launches with their arguments; those of empty grids are left out."""
+        """All launches that there are; the first one depends on nothing."""
+        found = [launch for launch in self._each_launch() if launch is not None]
+        return [(f, replace(launch, dependent=launch.dependent and n > 0)) for n, (f, launch) in enumerate(found)]
+
+    def _each_launch(self) -> list[tuple[CudaFunction, Launch] | None]:
+        """For each step its launch with all arguments; None for one of an empty grid."""
         names = (symbol.name for symbol in self._module.plan.symbols)
         values = dict(zip(names, self.symbols, strict=True))
-        found: list[tuple[CudaFunction, Launch]] = []
-        for step in self._module.image.steps:
-            launch = self._launch(step, values, dependent=bool(found) and step.dependent)
-            if 0 not in launch.grid:
-                found.append((self._module.functions[step.kernel], launch))
-        return found
+        launches = [
+            (self._module.functions[step.kernel], self._launch(step, values)) for step in self._module.image.steps
+        ]
+        return [None if 0 in launch.grid else (function, launch) for function, launch in launches]
 
-    def _launch(self, step: ImageStep, values: dict[str, int], *, dependent: bool) -> Launch:
+    def _launch(self, step: ImageStep, values: dict[str, int]) -> Launch:
         x, y, z = (evaluate(size, values) for size in step.grid)
         bases = {"arena": self._memory, "weights": self._module.weights.address}
         addresses = [
@@ -140,7 +150,7 @@ class CudaExecutor(Unique):
         ]
         addresses.append(self._memory + self._module.workspace_offset)
         arguments = (*addresses, *(values[name] for name in step.symbols))
-        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, dependent)
+        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent)
 
 
 def _aligned(size: int) -> int:

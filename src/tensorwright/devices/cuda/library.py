@@ -57,6 +57,7 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuEventCreate": (POINTER(_HANDLE), c_uint),
     "cuEventDestroy_v2": (_HANDLE,),
     "cuEventRecord": (_HANDLE, _HANDLE),
+    "cuEventRecordWithFlags": (_HANDLE, _HANDLE, c_uint),
     "cuEventQuery": (_HANDLE,),
     "cuEventSynchronize": (_HANDLE,),
     "cuEventElapsedTime": (POINTER(c_float), _HANDLE, _HANDLE),

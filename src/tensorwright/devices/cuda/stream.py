@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tensorwright.devices.device import Event, Stream
 
 _NON_BLOCKING = 1
+_EXTERNAL = 1
 _CURRENT = threading.local()
 
 
@@ -81,6 +82,12 @@ class CudaEvent:
     def record(self, stream: Stream) -> None:
         """Put the mark behind all work that the stream holds now."""
         self.context.call("recording an event", "cuEventRecord", self.handle, stream.handle)
+        self._recorded = True
+
+    def record_in_graph(self, stream: CudaStream) -> None:
+        """While a graph is recorded: put the mark into the graph, which sets it whenever it runs."""
+        attempt = "recording an event in a graph"
+        self.context.call(attempt, "cuEventRecordWithFlags", self.handle, stream.handle, _EXTERNAL)
         self._recorded = True
 
     def query(self) -> bool:

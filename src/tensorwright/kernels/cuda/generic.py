@@ -35,7 +35,10 @@ class Generic(Tactic[CudaTarget]):
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
         plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
         blocked = blocked_layouts(region)
-        return [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
+        found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
+        if region.output.op.kind == "opaque" and blockable(region.output.type):
+            found += configs_in(region, (PLAIN,) * len(region.inputs), BLOCKED)
+        return found
 
     def efficiency(self, region: Region, config: Config) -> float:
         if region.anchor is None:
