@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -21,13 +22,15 @@ _SMALLER = "use smaller shapes or ranges"
 
 
 def within_memory(build: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a build that runs out of memory end with an error that says so."""
+    """Let a build to which the system refuses memory or processes end with an error that says so."""
 
     @wraps(build)
     def bounded(*args: Given.args, **options: Given.kwargs) -> Result:
         try:
             return build(*args, **options)
-        except MemoryError as error:
+        except (MemoryError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+                raise
             raise BuildError(f"building takes more memory than there is: {error}; {_SMALLER}, or level 0") from error
 
     return bounded

@@ -73,9 +73,7 @@ class CompilerPool:
         if len(self._pending) > IN_PROCESS and self._count > 1:
             self._start()
         if self._threads is not None:
-            for waiting, module in self._pending.items():
-                self._running[waiting] = self._threads.submit(self._ask_any, module)
-            self._pending.clear()
+            self._hand_out(self._threads)
 
     def compile(self, name: str, text: str) -> bytes:
         """The object of one module; waits for it if it was submitted.
@@ -106,16 +104,29 @@ class CompilerPool:
         """The object of a module, made by this process."""
         return compile_object(text, self._target)
 
+    def _hand_out(self, threads: ThreadPoolExecutor) -> None:
+        """Have others compile what is pending; what the system has no thread for is compiled when it is asked for."""
+        for name, module in list(self._pending.items()):
+            try:
+                self._running[name] = threads.submit(self._ask_any, module)
+            except RuntimeError:
+                return
+            del self._pending[name]
+
     def _start(self) -> None:
+        """Start the processes, or as many as the system allows."""
         if self._threads is not None:
             return
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [sys.executable, *ISOLATED, self.start, self._target.name, *_import_folders()]
-        for _ in range(self._count):
-            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-            self._workers.append(worker)
-            self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(self._count)
+        with contextlib.suppress(OSError):
+            for _ in range(self._count):
+                worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+                self._workers.append(worker)
+                self._idle.put(worker)
+        self._count = max(1, len(self._workers))
+        if self._workers:
+            self._threads = ThreadPoolExecutor(self._count)
 
     def _ask_any(self, text: str) -> bytes:
         worker = self._idle.get()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tensorwright.base.addresses import mapping_address
-from tensorwright.base.errors import PlanError
+from tensorwright.base.errors import ExecutionError, PlanError
 from tensorwright.base.pages import map_pages
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class ExecutableMemory:
 
     Raises:
         PlanError: the system does not allow it.
+        ExecutionError: there is not enough memory.
     """
 
     def __init__(self, code: bytes) -> None:
@@ -36,7 +37,10 @@ class ExecutableMemory:
                 f"running plans needs Linux, found {sys.platform}: executable memory is not implemented there; "
                 "run this plan on Linux"
             )
-        self._mapping = map_pages(len(code))
+        try:
+            self._mapping = map_pages(len(code))
+        except OSError as error:
+            raise ExecutionError(f"there is no memory for {len(code)} bytes of code: {error}; free some") from error
         self._mapping[:] = code
         self.address = mapping_address(self._mapping)
         _flush_instruction_cache(self.address, len(code))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
+from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
@@ -119,12 +120,19 @@ def _round(read: Reader, arrays: list[np.ndarray[tuple[int], np.dtype[np.uint8]]
     gate = threading.Barrier(len(arrays))
 
     def work(address: int) -> None:
-        gate.wait()
-        read(address, size, passes)
+        with suppress(threading.BrokenBarrierError):
+            gate.wait()
+            read(address, size, passes)
 
     others = [threading.Thread(target=work, args=(array.ctypes.data,)) for array in arrays[1:]]
-    for thread in others:
-        thread.start()
+    try:
+        for thread in others:
+            thread.start()
+    except RuntimeError as error:
+        gate.abort()
+        raise BuildError(
+            f"the system refused to start {len(others)} more threads: {error}; build with fewer threads, or at level 0"
+        ) from error
     read(arrays[0].ctypes.data, size, 1)
     gate.wait()
     start = perf_counter()
