@@ -7,15 +7,18 @@ import pytest
 
 from targets import SINGLE
 from tensorwright.base.errors import ShapeError
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.devices.cpu.host import best_instruction_set
-from tensorwright.graph.graph import apply, input_value
+from tensorwright.graph.graph import Graph, apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.cpu.suppression import Suppression
 from tensorwright.ops.detection import BoxSuppression, overlaps
+from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
@@ -117,3 +120,15 @@ def test_what_does_not_fit(op: BoxSuppression, scores, boxes, message: str):
         op.infer([TensorType(FLOAT32, scores), TensorType(FLOAT32, boxes)])
     with pytest.raises(ShapeError, match="expected float32"):
         op.infer([TensorType(FLOAT64, scores), TensorType(FLOAT32, boxes)])
+
+
+def test_networks_with_it_are_tuned(rng: np.random.Generator) -> None:
+    """Its region has symbols, but no mathematics to look for them in."""
+    batch = symbol("n", 1, 2, 4)
+    op = BoxSuppression(5, 0.3, 0.1)
+    region = region_for(op, (batch, 2, 30), (batch, 1, 30, 4))
+    inputs = tuple((value.name, value) for value in region.inputs)
+    plan = build(Graph(inputs, (("kept", region.output),)), BuildConfig(level=1, threads=1, timing_cache=""))
+    boxes, scores = drawn_boxes(rng, 3, 1, 30), rng.uniform(0, 1, (3, 2, 30)).astype(np.float32)
+    with Engine(plan) as engine:
+        np.testing.assert_array_equal(engine({"scores": scores, "boxes": boxes})["kept"], op.reference(scores, boxes))

@@ -62,7 +62,8 @@ class Region:
             return tuple(sorted({s for stage in self.stages for s in stage.symbols}, key=lambda s: s.name))
         dims = {dim for value in (*self.inputs, *self.values) for dim in value.type.shape}
         found = {symbol for dim in dims for symbol in symbols_of(dim)}
-        found |= {atom for atom in scalar_atoms(self.computation.body) if isinstance(atom, Symbol)}
+        if not any(value.op.is_sequential for value in self.values):
+            found |= {atom for atom in scalar_atoms(self.computation.body) if isinstance(atom, Symbol)}
         return tuple(sorted(found, key=lambda s: s.name))
 
     @cached_property
