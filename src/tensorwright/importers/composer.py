@@ -14,10 +14,10 @@ from tensorwright.graph.graph import Value, apply, constant_value, is_constant, 
 from tensorwright.graph.op import Op
 from tensorwright.importers.contents import Dims, compute, contents_of, value_of
 from tensorwright.importers.failures import Unsupported
+from tensorwright.importers.sizes import require_possible
 from tensorwright.ops.elementwise import Binary, Cast, Select, Unary
 from tensorwright.ops.reduction import Function, Reduction
 from tensorwright.ops.shape import Expand, Reshape, Transpose
-from tensorwright.plan.limits import MAX_SIZE
 from tensorwright.tensor.dim import Dim, bounds, is_static, upper_bound
 from tensorwright.tensor.dtype import INT64, DType
 from tensorwright.tensor.type import Shape, TensorType
@@ -46,15 +46,11 @@ class Composer:
     def apply(self, op: Op, *inputs: Value) -> Value:
         """The operator applied to values; computed at once where all elements are known."""
         if inputs and all(is_constant(value) for value in inputs):
-            return self._possible(self._fold(op, inputs))
-        found = (compute(op, inputs, self.name) if inputs else None) or apply(op, *inputs, name=self.name)
-        return self._possible(found)
-
-    def _possible(self, value: Value) -> Value:
-        elements = value.type.elements
-        if isinstance(elements, int) and elements * value.type.dtype.size > MAX_SIZE:
-            self.fail(f"{value.type} would have {elements} elements, more than {MAX_SIZE} bytes: no tensor has so many")
-        return value
+            found = self._fold(op, inputs)
+        else:
+            found = (compute(op, inputs, self.name) if inputs else None) or apply(op, *inputs, name=self.name)
+        require_possible(found.type)
+        return found
 
     def _fold(self, op: Op, inputs: Sequence[Value]) -> Value:
         value = apply(op, *inputs, name=self.name)

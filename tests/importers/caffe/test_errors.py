@@ -255,7 +255,7 @@ def test_a_mean_image_that_is_none():
             layer("Pooling", "pooling_param { kernel_size: 4294967295 pad: 4294967294 }", tops="a b"), data=IMAGE
         ),
         definition(
-            layer("ArgMax", "argmax_param { top_k: 4294967295 }"), data=(1, 1 << 40)
+            layer("ArgMax", "argmax_param { top_k: 4294967295 }"), data=(1, 1 << 45)
         ),
         definition(layer("ReLU"), data=(1 << 40, 1 << 40)),
         definition(layer("Upsample", "upsample_param { scale: 4294967295 }"), data=IMAGE),

@@ -20,13 +20,12 @@ from tensorwright.importers.caffe.rules import NetState, Phase
 from tensorwright.importers.caffe.weights import LayerWeights, ModelWeights, NoWeights, RandomSource
 from tensorwright.importers.custom import CustomLayers
 from tensorwright.importers.failures import LAYERS, Finding, Unsupported, failure, first_names
+from tensorwright.importers.sizes import require_possible
 from tensorwright.ops.elementwise import Identity
-from tensorwright.tensor.dim import Dim, tuning_value
+from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 
 ADVICE = "Replace these layers in the definition, give plugins for them, or cut the network before them."
-LARGEST_TENSOR = 1 << 36
-"""Elements of the largest tensor, for the usual sizes of symbolic dimensions, that a network can mean to have."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class _Translator:
         value = self._shapes.value(name, declared)
         if declared and value.type.shape and value.type.shape[0] != declared[0] and self.declared_batch is None:
             self.declared_batch = declared[0]
-        _check_size(value)
+        require_possible(value.type)
         self._inputs[name] = value
         self._named.add(value)
         return value
@@ -212,7 +211,7 @@ class _Translator:
         if len(results) != len(definition.top):
             raise ImportFailure(f"expected {len(results)} tops, found {len(definition.top)}")
         for value in results:
-            _check_size(value)
+            require_possible(value.type)
         return results
 
     def _own(self, definition: LayerDefinition, bottoms: Sequence[Value]) -> Sequence[Value] | None:
@@ -266,14 +265,6 @@ class _Translator:
             self._named.add(value)
         self._blobs[name] = value
         self._unread[name] = value
-
-
-def _check_size(value: Value) -> None:
-    elements = tuning_value(value.type.elements)
-    if elements > LARGEST_TENSOR:
-        raise ImportFailure(
-            f"{value.type} would have {elements} elements, more than {LARGEST_TENSOR}; check the definition"
-        )
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
