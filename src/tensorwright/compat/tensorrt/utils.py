@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.base.errors import ImportFailure
+from tensorwright.base.files import replacing
 from tensorwright.compat.tensorrt.builder import Builder, Runtime
 from tensorwright.compat.tensorrt.calibrators import Calibrator
 from tensorwright.compat.tensorrt.engine import CudaEngine
@@ -155,7 +156,8 @@ def load_engine(logger: ILogger, filepath: File, plugins: PluginFactory | None =
 
 def write_engine_to_file(filepath: File, serialized_engine: bytes | bytearray | memoryview) -> bool:
     """Write the bytes that `engine.serialize()` returns. True, as scripts expect."""
-    Path(filepath).write_bytes(serialized_engine)
+    with replacing(filepath) as file:
+        file.write(serialized_engine)
     return True
 
 

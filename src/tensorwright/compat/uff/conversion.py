@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tensorwright.base.errors import ImportFailure
+from tensorwright.base.files import replacing
 from tensorwright.compat.uff.converter import Converted, convert
 from tensorwright.compat.uff.preprocess import Preprocessor, preprocessed
 from tensorwright.compat.uff.replace import new_input, with_inputs
@@ -138,7 +139,8 @@ def _write(
         contents[path.with_suffix(".pb")] = graph.serialized()
     for file, content in contents.items():
         try:
-            file.write_bytes(content)
+            with replacing(file) as draft:
+                draft.write(content)
         except OSError as error:
             raise ImportFailure(f"{file}: cannot be written ({error.strerror})") from None
     return [f"written: {file} ({len(content)} bytes)" for file, content in contents.items()]
