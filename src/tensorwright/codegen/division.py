@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tensorwright.codegen.rounding import trunc
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import literal
-from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT64
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 
 
 def integer_div(left: Term, right: Term) -> Term:
@@ -41,13 +40,12 @@ def integer_power(base: Term, exponent: Term) -> Term:
     """Repeated squaring, wrapping around as NumPy does; a negative exponent gives the truncated quotient."""
     builder = base.builder
     one = base.constant(1)
-    zero = literal(0, INT64)
     carried = [one.register, base.register, exponent.register]
-    loop = builder.begin_loop(zero, literal(8 * base.dtype.size, INT64), 1, carried, at_least_once=True)
-    result, square, rest = (Term(builder, register) for register in loop.carried)
-    product = (rest & 1).differs(0).choose(result * square, result)
-    following = [product.register, (square * square).register, rest.logical_right(1).register]
-    final = Term(builder, builder.end_loop(loop, following)[0])
+    with builder.loop(0, 8 * base.dtype.size, carried=carried, at_least_once=True) as loop:
+        result, square, rest = (Term(builder, register) for register in loop.carried)
+        product = (rest & 1).differs(0).choose(result * square, result)
+        loop.following = [product.register, (square * square).register, rest.logical_right(1).register]
+    final = Term(builder, loop.final[0])
     if base.dtype.kind == "unsigned":
         return final
     even = (exponent & 1).equals(0)

@@ -31,7 +31,7 @@ class Loop:
     at_least_once: bool
     header_position: int
     following: Sequence[Register] = ()
-    final: Sequence[Register] = ()
+    final: list[Register] = field(default_factory=list)
 
 
 @dataclass
@@ -278,11 +278,12 @@ class InstructionBuilder:
         loop.final = self.end_loop(loop, loop.following)
 
     @contextmanager
-    def when(self, condition: Register) -> Iterator[None]:
-        """``with builder.when(condition):`` writes a block that runs only if the condition holds."""
-        label = self.begin_if(condition)
+    def when(self, condition: Register | None) -> Iterator[None]:
+        """``with builder.when(condition):`` writes a block that runs only if the condition holds; None always does."""
+        label = None if condition is None else self.begin_if(condition)
         yield
-        self.end_if(label)
+        if label is not None:
+            self.end_if(label)
 
     def begin_if(self, condition: Register) -> str:
         """Open a block that runs only if the condition holds; close it with `end_if`."""

@@ -125,11 +125,9 @@ class NestEmitter:
 
     def run(self, begin: Register, end: Register) -> None:
         builder = self.emitter.builder
-        loop = builder.begin_loop(begin, end)
-        with self.emitter.scope():
+        with builder.loop(begin, end) as loop, self.emitter.scope():
             self._bind_parallel(loop.index)
             self._task(list(self.nest.parallel))
-        builder.end_loop(loop)
 
     def _task(self, unsplit: list[Variable]) -> None:
         """Write the work of a task, apart for the interior and the border of the variables in `unsplit`."""
@@ -146,15 +144,11 @@ class NestEmitter:
         start, stop = literal(place.start, INT64), literal(place.stop, INT64)
         below, above = builder.compare("slt", index, start), builder.compare("sge", index, stop)
         on_border = builder.binary("or", below, above)
-        label = builder.begin_if(on_border)
-        with self.emitter.scope():
+        with builder.when(on_border), self.emitter.scope():
             self._task([])
-        builder.end_if(label)
-        label = builder.begin_if(builder.binary("xor", on_border, literal(True, BOOL)))
-        with self.emitter.scope():
+        with builder.when(builder.binary("xor", on_border, literal(True, BOOL))), self.emitter.scope():
             self.emitter.values[place.inner] = builder.sub(index, start)
             self._within(place, self.nest.parallel)._task(unsplit)
-        builder.end_if(label)
 
     def _within(self, place: Range, parallel: tuple[Variable, ...]) -> NestEmitter:
         """The emitter of the same nest for one variable in its range only."""
@@ -200,12 +194,11 @@ class NestEmitter:
         self, variable: Variable, start: Register, stop: Register, rest: list[Variable], bound: set[Variable]
     ) -> None:
         emitter = self.emitter
-        loop = emitter.builder.begin_loop(start, stop)
-        emitter.values[variable] = loop.index
-        with emitter.scope():
-            self._hoist({*bound, variable})
-            self._sequential(rest, {*bound, variable})
-        emitter.builder.end_loop(loop)
+        with emitter.builder.loop(start, stop) as loop:
+            emitter.values[variable] = loop.index
+            with emitter.scope():
+                self._hoist({*bound, variable})
+                self._sequential(rest, {*bound, variable})
 
     def _lane_loop(self, variable: Variable, rest: list[Variable], bound: set[Variable]) -> None:
         emitter, builder = self.emitter, self.emitter.builder
@@ -213,18 +206,16 @@ class NestEmitter:
         extent = emitter.integer(variable.extent)
         whole = emitter.whole_rounds(extent, variable, lanes)
         if bounds(variable.extent)[1] >= lanes:
-            loop = builder.begin_loop(literal(0, INT64), whole, lanes)
-            self._lane_round(Lane(variable, lanes), loop.index, rest, bound)
-            builder.end_loop(loop)
+            with builder.loop(0, whole, lanes) as loop:
+                self._lane_round(Lane(variable, lanes), loop.index, rest, bound)
         if isinstance(variable.extent, int):
             if variable.extent % lanes:
                 lane = Lane(variable, lanes, lane_mask(variable.extent % lanes, lanes), variable.extent % lanes)
                 self._lane_round(lane, whole, rest, bound)
             return
-        loop = builder.begin_loop(whole, extent, lanes)
-        mask = emitter.tail_mask(extent, loop.index, lanes)
-        self._lane_round(Lane(variable, lanes, mask), loop.index, rest, bound)
-        builder.end_loop(loop)
+        with builder.loop(whole, extent, lanes) as loop:
+            mask = emitter.tail_mask(extent, loop.index, lanes)
+            self._lane_round(Lane(variable, lanes, mask), loop.index, rest, bound)
 
     def _lane_round(self, lane: Lane, start: Register, rest: list[Variable], bound: set[Variable]) -> None:
         emitter = self.emitter

@@ -45,20 +45,21 @@ def _with_far_angles(angle: Term, rest: Term, quarters: Term) -> tuple[Term, Ter
         any_far = builder.value(f"icmp ne i{lanes} {packed}, 0", INT64).text
     stop = builder.value(f"select i1 {any_far}, i64 {lanes}, i64 0", INT64)
     builder.define(FAR_FUNCTION, _far_function())
-    loop = builder.begin_loop(literal(0, INT64), stop, 1, [rest.register, quarters.register])
-    lane = loop.index
-    chosen = _lane(far.register, lane, angle)
-    one = builder.select(chosen, _lane(angle.register, lane, angle), literal(2 * FAR, FLOAT64))
-    found = builder.value(f"call {{ double, i64 }} {FAR_FUNCTION}({one.typed})", FLOAT64).text
-    results = []
-    for part, register in enumerate(loop.carried):
-        value = builder.value(f"extractvalue {{ double, i64 }} {found}, {part}", register.dtype)
-        value = builder.select(chosen, value, _lane(register, lane, angle))
-        if lanes > 1:
-            text = f"insertelement {register.typed}, {value.typed}, {lane.typed}"
-            value = builder.value(text, register.dtype, lanes)
-        results.append(value)
-    final_rest, final_quarters = builder.end_loop(loop, results)
+    with builder.loop(0, stop, 1, [rest.register, quarters.register]) as loop:
+        lane = loop.index
+        chosen = _lane(far.register, lane, angle)
+        one = builder.select(chosen, _lane(angle.register, lane, angle), literal(2 * FAR, FLOAT64))
+        found = builder.value(f"call {{ double, i64 }} {FAR_FUNCTION}({one.typed})", FLOAT64).text
+        results = []
+        for part, register in enumerate(loop.carried):
+            value = builder.value(f"extractvalue {{ double, i64 }} {found}, {part}", register.dtype)
+            value = builder.select(chosen, value, _lane(register, lane, angle))
+            if lanes > 1:
+                text = f"insertelement {register.typed}, {value.typed}, {lane.typed}"
+                value = builder.value(text, register.dtype, lanes)
+            results.append(value)
+        loop.following = results
+    final_rest, final_quarters = loop.final
     return Term(builder, final_rest), Term(builder, final_quarters)
 
 

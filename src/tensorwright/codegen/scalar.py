@@ -116,7 +116,7 @@ class ScalarEmitter:
             yield loop
 
     @contextmanager
-    def when(self, condition: Register) -> Iterator[None]:
+    def when(self, condition: Register | None) -> Iterator[None]:
         """A conditional block of the builder that is a scope."""
         with self.builder.when(condition), self.scope():
             yield
@@ -315,11 +315,12 @@ class ScalarEmitter:
                 with self.scope():
                     carried = self._nest(node, rest, carried)
             return carried
-        loop = self.builder.begin_loop(literal(0, INT64), self.integer(variable.extent), 1, carried)
-        self.values[variable] = loop.index
-        with self.scope():
-            results = self._nest(node, rest, loop.carried)
-        return self.builder.end_loop(loop, results)
+        with self.builder.loop(0, self.integer(variable.extent), 1, carried) as loop:
+            self.values[variable] = loop.index
+            with self.scope():
+                results = self._nest(node, rest, loop.carried)
+            loop.following = results
+        return loop.final
 
     def _combine(self, node: Reduce, left: Register, right: Register) -> Register:
         return apply_function(self.builder, COMBINE[node.combine], [left, right], node.dtype)
@@ -366,25 +367,27 @@ class ScalarEmitter:
         self, node: Reduce, outer: list[Variable], variable: Variable, carried: list[Register]
     ) -> list[Register]:
         if outer:
-            loop = self.builder.begin_loop(literal(0, INT64), self.integer(outer[0].extent), 1, carried)
-            self.values[outer[0]] = loop.index
-            with self.scope():
-                results = self._across_nest(node, outer[1:], variable, loop.carried)
-            return self.builder.end_loop(loop, results)
+            with self.builder.loop(0, self.integer(outer[0].extent), 1, carried) as loop:
+                self.values[outer[0]] = loop.index
+                with self.scope():
+                    results = self._across_nest(node, outer[1:], variable, loop.carried)
+                loop.following = results
+            return loop.final
         lanes, extent = self.target.float_lanes, self.integer(variable.extent)
         whole = self.whole_rounds(extent, variable, lanes * REDUCTION_UNROLL)
-        loop = self.builder.begin_loop(literal(0, INT64), whole, lanes * REDUCTION_UNROLL, carried)
-        results = []
-        for part, total in enumerate(loop.carried):
-            start = self.builder.add(loop.index, literal(part * lanes, INT64))
-            results.append(self._across_part(node, variable, start, total, None))
-        carried = self.builder.end_loop(loop, results)
+        with self.builder.loop(0, whole, lanes * REDUCTION_UNROLL, carried) as loop:
+            results = []
+            for part, total in enumerate(loop.carried):
+                start = self.builder.add(loop.index, literal(part * lanes, INT64))
+                results.append(self._across_part(node, variable, start, total, None))
+            loop.following = results
+        carried = loop.final
         if is_static(variable.extent) and bounds(variable.extent)[1] % (lanes * REDUCTION_UNROLL) == 0:
             return carried
-        loop = self.builder.begin_loop(whole, extent, lanes, carried[:1])
-        mask = self.tail_mask(extent, loop.index, lanes)
-        rest = self._across_part(node, variable, loop.index, loop.carried[0], mask)
-        return [*self.builder.end_loop(loop, [rest]), *carried[1:]]
+        with self.builder.loop(whole, extent, lanes, carried[:1]) as loop:
+            mask = self.tail_mask(extent, loop.index, lanes)
+            loop.following = [self._across_part(node, variable, loop.index, loop.carried[0], mask)]
+        return [*loop.final, *carried[1:]]
 
     def _across_part(
         self, node: Reduce, variable: Variable, start: Register, total: Register, mask: Register | None

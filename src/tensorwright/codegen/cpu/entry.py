@@ -84,9 +84,8 @@ class _Code:
         share = Register("%share", INT64)
         _Calls(builder, self, share).call(step, Register("%threads", INT64))
         is_first = builder.compare("eq", share, literal(0, INT64))
-        label = builder.begin_if(is_first)
-        builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
-        builder.end_if(label)
+        with builder.when(is_first):
+            builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
         signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads)"
         return builder.function(signature, "nounwind noinline")
 

@@ -93,16 +93,15 @@ def _reading(target: Target) -> str:
     """A function that adds up all vectors of some memory, several times."""
     builder, lanes, chains = FunctionBuilder(target=target), target.float_lanes, _chains(target)
     zero = literal(0.0, FLOAT32, lanes)
-    start, one = literal(0, INT64), Register("%count", INT64)
-    outer = builder.begin_loop(start, Register("%passes", INT64), 1, [zero] * chains, at_least_once=True)
-    inner = builder.begin_loop(start, one, 1, outer.carried, at_least_once=True)
-    first = builder.mul(inner.index, literal(chains * lanes, INT64))
-    base = builder.offset(Pointer("%data"), first, FLOAT32)
-    sums = [
-        builder.add(chain, builder.load(builder.offset(base, number * lanes, FLOAT32), FLOAT32, lanes))
-        for number, chain in enumerate(inner.carried)
-    ]
-    totals = builder.end_loop(outer, builder.end_loop(inner, sums))
+    with builder.loop(0, Register("%passes", INT64), carried=[zero] * chains, at_least_once=True) as outer:
+        with builder.loop(0, Register("%count", INT64), carried=outer.carried, at_least_once=True) as inner:
+            base = builder.offset(Pointer("%data"), builder.scaled(inner.index, chains * lanes), FLOAT32)
+            inner.following = [
+                builder.add(chain, builder.load(builder.offset(base, number * lanes, FLOAT32), FLOAT32, lanes))
+                for number, chain in enumerate(inner.carried)
+            ]
+        outer.following = inner.final
+    totals = outer.final
     for number, total in enumerate(totals):
         builder.store(total, builder.offset(Pointer("%data"), number * lanes, FLOAT32), FLOAT32)
     return builder.module("void @read(ptr %data, i64 %count, i64 %passes)", FUNCTION_ATTRIBUTES)

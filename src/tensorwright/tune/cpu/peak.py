@@ -44,8 +44,9 @@ def _chains(count: int, target: Target) -> str:
     builder, lanes = FunctionBuilder(target=target), target.float_lanes
     factor = builder.load(Pointer("%data"), FLOAT32, lanes)
     zero = literal(0.0, FLOAT32, lanes)
-    loop = builder.begin_loop(literal(0, INT64), Register("%rounds", INT64), 1, [zero] * count, at_least_once=True)
-    sums = builder.end_loop(loop, [builder.fma(chain, factor, factor) for chain in loop.carried])
+    with builder.loop(0, Register("%rounds", INT64), 1, [zero] * count, at_least_once=True) as loop:
+        loop.following = [builder.fma(chain, factor, factor) for chain in loop.carried]
+    sums = loop.final
     for number, value in enumerate(sums):
         builder.store(value, builder.offset(Pointer("%data"), number * lanes, FLOAT32), FLOAT32)
     return builder.module("void @peak(ptr %data, i64 %rounds)", FUNCTION_ATTRIBUTES)

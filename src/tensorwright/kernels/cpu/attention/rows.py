@@ -114,8 +114,9 @@ class RowPowers:
         if whole == 1:
             carried = body(row, carried, len(carried))
         else:
-            loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64), 1, carried, at_least_once=True)
-            step = builder.mul(loop.index, literal(len(carried) * lanes, INT64))
-            carried = builder.end_loop(loop, body(builder.offset(row, step, FLOAT32), loop.carried, len(carried)))
+            with builder.loop(0, whole, 1, carried, at_least_once=True) as loop:
+                step = builder.mul(loop.index, literal(len(carried) * lanes, INT64))
+                loop.following = body(builder.offset(row, step, FLOAT32), loop.carried, len(carried))
+            carried = loop.final
         last = builder.offset(row, whole * len(carried) * lanes, FLOAT32)
         return [*body(last, carried[:rest], rest), *carried[rest:]]

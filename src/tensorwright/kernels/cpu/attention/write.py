@@ -75,22 +75,19 @@ class AttentionWriter:
         """Write the loop over the tasks. Tasks of one batch that follow each other share its packed k and v."""
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
         begin = Register("%begin", INT64)
-        loop = builder.begin_loop(begin, Register("%end", INT64))
-        task, batch = Variable("task", cut.tasks), Variable("batch", cut.problem.batches)
-        emitter.values[task] = loop.index
-        with emitter.scope():
-            number = expression(task)
-            emitter.values[batch] = emitter.integer(number // cut.groups)
-            part = number % cut.groups
-            opening = builder.compare("eq", loop.index, begin)
-            fresh = builder.compare("eq", emitter.integer(part), literal(0, INT64))
-            label = builder.begin_if(builder.binary("or", opening, fresh))
+        with builder.loop(begin, Register("%end", INT64)) as loop:
+            task, batch = Variable("task", cut.tasks), Variable("batch", cut.problem.batches)
+            emitter.values[task] = loop.index
             with emitter.scope():
-                self._pack(expression(batch))
-            builder.end_if(label)
-            count = cut.tiles.count
-            self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
-        builder.end_loop(loop)
+                number = expression(task)
+                emitter.values[batch] = emitter.integer(number // cut.groups)
+                part = number % cut.groups
+                opening = builder.compare("eq", loop.index, begin)
+                fresh = builder.compare("eq", emitter.integer(part), literal(0, INT64))
+                with builder.when(builder.binary("or", opening, fresh)), emitter.scope():
+                    self._pack(expression(batch))
+                count = cut.tiles.count
+                self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
 
     @property
     def _arithmetic(self) -> Arithmetic:
@@ -99,16 +96,15 @@ class AttentionWriter:
     def _blocks(self, batch: Dim, first: Dim, last: Dim) -> None:
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
         start = Variable("block", cut.tiles.count)
-        loop = builder.begin_loop(emitter.integer(first), emitter.integer(last), cut.block)
-        emitter.values[start] = loop.index
-        with emitter.scope():
-            end = minimum(expression(start) + cut.block, last)
-            rows = cut.tiles.cut.start(expression(start)), cut.tiles.cut.start(end)
-            tiles = expression(start), end
-            self._scores(batch, tiles, rows[0])
-            self._softmax(batch, rows)
-            self._result(batch, tiles, rows[0])
-        builder.end_loop(loop)
+        with builder.loop(emitter.integer(first), emitter.integer(last), cut.block) as loop:
+            emitter.values[start] = loop.index
+            with emitter.scope():
+                end = minimum(expression(start) + cut.block, last)
+                rows = cut.tiles.cut.start(expression(start)), cut.tiles.cut.start(end)
+                tiles = expression(start), end
+                self._scores(batch, tiles, rows[0])
+                self._softmax(batch, rows)
+                self._result(batch, tiles, rows[0])
 
     def _scores(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         cut, emitter, problem = self.cut, self.emitter, self.cut.problem
@@ -126,18 +122,18 @@ class AttentionWriter:
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
         powers = RowPowers(RowVectors(builder, cut.lanes), cut.columns // cut.lanes)
         scores = self._workspace(2)
-        loop = builder.begin_loop(
-            literal(0, INT64), emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
-        )
-        number = Variable("row", cut.problem.rows)
-        emitter.values[number] = loop.index
-        with emitter.scope():
-            self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
-        row = builder.offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
-        following = powers.largest(builder.offset(row, cut.columns, FLOAT32))
-        inverse = powers.write(row, loop.carried[0])
-        builder.store(inverse, builder.offset(self._workspace(3), loop.index, FLOAT32), FLOAT32)
-        builder.end_loop(loop, [following])
+        with builder.loop(
+            0, emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
+        ) as loop:
+            number = Variable("row", cut.problem.rows)
+            emitter.values[number] = loop.index
+            with emitter.scope():
+                self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
+            row = builder.offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
+            following = powers.largest(builder.offset(row, cut.columns, FLOAT32))
+            inverse = powers.write(row, loop.carried[0])
+            builder.store(inverse, builder.offset(self._workspace(3), loop.index, FLOAT32), FLOAT32)
+            loop.following = [following]
 
     def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
         """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
@@ -185,11 +181,10 @@ class AttentionWriter:
         emitter, builder = self.emitter, self.emitter.builder
         for kind, start, stop in panels.kinds:
             number = Variable("panel", panels.count)
-            loop = builder.begin_loop(emitter.integer(start), emitter.integer(stop), at_least_once=True)
-            emitter.values[number] = loop.index
-            with emitter.scope():
-                yield kind, number
-            builder.end_loop(loop)
+            with builder.loop(emitter.integer(start), emitter.integer(stop), at_least_once=True) as loop:
+                emitter.values[number] = loop.index
+                with emitter.scope():
+                    yield kind, number
 
     def _pack(self, batch: Dim) -> None:
         cut, problem = self.cut, self.cut.problem

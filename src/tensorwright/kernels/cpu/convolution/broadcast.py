@@ -66,13 +66,12 @@ class BroadcastTile(TileEmitter):
                 builder.offset(weights, taps[0] * step, FLOAT32),
             )
             return self._channels(sums, source, place, taps)
-        loop = builder.begin_loop(
-            literal(taps.start, INT64), literal(taps.stop, INT64), 1, list(sums.values()), at_least_once=True
-        )
-        source = self._moved(x, self.builder.scaled(loop.index, distance))
-        place = self._moved(weights, self.builder.scaled(loop.index, step))
-        after = self._channels(dict(zip(sums, loop.carried, strict=True)), source, place, taps[:1])
-        return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+        with builder.loop(taps.start, taps.stop, carried=list(sums.values()), at_least_once=True) as loop:
+            source = self._moved(x, self.builder.scaled(loop.index, distance))
+            place = self._moved(weights, self.builder.scaled(loop.index, step))
+            after = self._channels(dict(zip(sums, loop.carried, strict=True)), source, place, taps[:1])
+            loop.following = list(after.values())
+        return dict(zip(sums, loop.final, strict=True))
 
     def _channels(self, sums: Sums, x: Pointer, weights: Pointer, taps: Sequence[int]) -> Sums:
         """The loop over input channels, `unroll` of them in each round, and the rest behind it."""
@@ -89,11 +88,10 @@ class BroadcastTile(TileEmitter):
         )
         stop = builder.add(channels.first, whole)
         if not known or known >= channels.unroll:
-            loop = builder.begin_loop(
-                channels.first, stop, channels.unroll, list(sums.values()), at_least_once=known > 0
-            )
-            after = one_round(loop.carried, loop.index, channels.unroll)
-            sums = dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+            carried = list(sums.values())
+            with builder.loop(channels.first, stop, channels.unroll, carried, at_least_once=known > 0) as loop:
+                loop.following = list(one_round(loop.carried, loop.index, channels.unroll).values())
+            sums = dict(zip(sums, loop.final, strict=True))
         return one_round(list(sums.values()), stop, known % channels.unroll)
 
     def _round(

@@ -77,31 +77,30 @@ class Grid:
     def write(self, emitter: ScalarEmitter, write_panel: Callable[[Place], None]) -> None:
         """Write the loop over the tasks; `write_panel` writes the work on one kind of panel."""
         builder, count = emitter.builder, self.panels.count
-        loop = builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
-        task, panel, batch = Variable("task", self.tasks), Variable("panel", count), Variable("batch", self.batches)
-        emitter.values[task] = loop.index
-        with emitter.scope():
-            number = expression(task)
-            emitter.values[panel] = emitter.integer(number // self.groups % count)
-            emitter.values[batch] = emitter.integer(number // (self.blocks * count * self.groups))
-            block = number // (self.groups * count) % self.blocks
-            part, parts = block * self.groups + number % self.groups, self.blocks * self.groups
-            piece = part_of(self.tiles.count, parts, part), part_of(self.tiles.count, parts, part + 1)
-            for kind, start, stop in self.panels.kinds:
-                everything = start == 0 and stop == count
-                label = None if everything else _begin_if_between(emitter, start, expression(panel), stop)
-                with emitter.scope():
-                    write_panel(Place(kind, expression(panel), piece, 0 if self.batches == 1 else expression(batch)))
-                if label is not None:
-                    builder.end_if(label)
-        builder.end_loop(loop)
+        with builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
+            task, panel, batch = Variable("task", self.tasks), Variable("panel", count), Variable("batch", self.batches)
+            emitter.values[task] = loop.index
+            with emitter.scope():
+                number = expression(task)
+                emitter.values[panel] = emitter.integer(number // self.groups % count)
+                emitter.values[batch] = emitter.integer(number // (self.blocks * count * self.groups))
+                block = number // (self.groups * count) % self.blocks
+                part, parts = block * self.groups + number % self.groups, self.blocks * self.groups
+                piece = part_of(self.tiles.count, parts, part), part_of(self.tiles.count, parts, part + 1)
+                for kind, start, stop in self.panels.kinds:
+                    everything = start == 0 and stop == count
+                    inside = None if everything else is_between(emitter, start, expression(panel), stop)
+                    of_batch = 0 if self.batches == 1 else expression(batch)
+                    with emitter.when(inside):
+                        write_panel(Place(kind, expression(panel), piece, of_batch))
 
 
-def _begin_if_between(emitter: ScalarEmitter, start: Dim, number: Dim, stop: Dim) -> str:
+def is_between(emitter: ScalarEmitter, start: Dim, number: Dim, stop: Dim) -> Register:
+    """Whether a number lies in ``range(start, stop)``."""
     builder, register = emitter.builder, emitter.integer(number)
     above = builder.compare("sge", register, emitter.integer(start))
     below = builder.compare("slt", register, emitter.integer(stop))
-    return builder.begin_if(builder.binary("and", above, below))
+    return builder.binary("and", above, below)
 
 
 def grid_options(

@@ -39,22 +39,20 @@ class LeftFactors:
         """Make the left factors of all products for a block of rows."""
         emitter, builder, quarters = self.emitter, self.emitter.builder, self.quarters
         row = Variable("row", quarters.half_rows)
-        loop = builder.begin_loop(literal(0, INT64), emitter.integer(rows.half))
-        emitter.values[row] = loop.index
-        with emitter.scope():
-            depth = quarters.depth
-            upper = builder.offset(self.a, emitter.integer((rows.start + expression(row)) * depth), FLOAT32)
-            lower = builder.offset(self.a, emitter.integer((rows.lower + expression(row)) * depth), FLOAT32)
-            out = builder.offset(self.destination, emitter.integer(expression(row) * quarters.row_step), FLOAT32)
-            left, lanes = quarters.half_depth, quarters.lanes
-            whole = (depth - left) // lanes * lanes
-            if whole:
-                step = builder.begin_loop(literal(0, INT64), literal(whole, INT64), lanes)
-                self._vectors(upper, lower, out, step.index, lanes, lanes)
-                builder.end_loop(step)
-            if left > whole:
-                self._vectors(upper, lower, out, literal(whole, INT64), left - whole, depth - left - whole)
-        builder.end_loop(loop)
+        with builder.loop(0, emitter.integer(rows.half)) as loop:
+            emitter.values[row] = loop.index
+            with emitter.scope():
+                depth = quarters.depth
+                upper = builder.offset(self.a, emitter.integer((rows.start + expression(row)) * depth), FLOAT32)
+                lower = builder.offset(self.a, emitter.integer((rows.lower + expression(row)) * depth), FLOAT32)
+                out = builder.offset(self.destination, emitter.integer(expression(row) * quarters.row_step), FLOAT32)
+                left, lanes = quarters.half_depth, quarters.lanes
+                whole = (depth - left) // lanes * lanes
+                if whole:
+                    with builder.loop(0, whole, lanes) as step:
+                        self._vectors(upper, lower, out, step.index, lanes, lanes)
+                if left > whole:
+                    self._vectors(upper, lower, out, literal(whole, INT64), left - whole, depth - left - whole)
 
     def _vectors(self, upper: Pointer, lower: Pointer, out: Pointer, column: Register, left: int, right: int) -> None:
         """One vector of each factor; so many of its lanes are elements in the left and in the right quarters."""

@@ -75,23 +75,19 @@ class TileLoop:
         tile = Variable("tile", tiles.count)
         row = Variable("row", tiles.batches * tiles.rows)
         masks = panel_masks(emitter, self.epilogue, panel)
-        loop = builder.begin_loop(emitter.integer(piece[0]), emitter.integer(piece[1]))
-        emitter.values[tile] = loop.index
-        with emitter.scope():
-            emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
-            ahead = self._ahead(tiles, expression(tile), panel)
-            heights = tiles.heights
-            height = None if len(heights) == 1 else emitter.integer(tiles.height(expression(tile)))
-            for rows in heights:
-                test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
-                label = None if test is None else builder.begin_if(test)
-                with emitter.scope():
-                    highest = rows if tiles.is_alone(rows) else max(heights)
-                    sums = self._reduced(rows, highest, expression(row), left, right, masks, ahead)
-                    self._store(sums, first_row + expression(row), masks)
-                if label is not None:
-                    builder.end_if(label)
-        builder.end_loop(loop)
+        with builder.loop(emitter.integer(piece[0]), emitter.integer(piece[1])) as loop:
+            emitter.values[tile] = loop.index
+            with emitter.scope():
+                emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
+                ahead = self._ahead(tiles, expression(tile), panel)
+                heights = tiles.heights
+                height = None if len(heights) == 1 else emitter.integer(tiles.height(expression(tile)))
+                for rows in heights:
+                    test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
+                    with emitter.when(test):
+                        highest = rows if tiles.is_alone(rows) else max(heights)
+                        sums = self._reduced(rows, highest, expression(row), left, right, masks, ahead)
+                        self._store(sums, first_row + expression(row), masks)
 
     def _reduced(
         self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, masks: Masks, ahead: Ahead | None

@@ -40,21 +40,19 @@ class PanelPacker:
     def copy(self) -> None:
         """Pack a row-major matrix."""
         builder = self.builder
-        loop = builder.begin_loop(literal(0, INT64), literal(self.depth, INT64))
-        row = builder.offset(self.source, builder.mul(loop.index, self.step), self.dtype)
-        place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
-        for vector in range(self.panel.vectors):
-            value = self._load(builder.offset(row, vector * self.lanes, self.dtype), self.masks[vector])
-            builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
-        builder.end_loop(loop)
+        with builder.loop(0, self.depth) as loop:
+            row = builder.offset(self.source, builder.mul(loop.index, self.step), self.dtype)
+            place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
+            for vector in range(self.panel.vectors):
+                value = self._load(builder.offset(row, vector * self.lanes, self.dtype), self.masks[vector])
+                builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
 
     def transpose(self) -> None:
         """Pack a matrix whose columns lie side by side."""
         builder, whole = self.builder, self.panel.vectors - (1 if self.panel.masked else 0)
         if whole:
-            loop = builder.begin_loop(literal(0, INT64), literal(whole, INT64))
-            self._vector(loop.index, self.lanes)
-            builder.end_loop(loop)
+            with builder.loop(0, whole) as loop:
+                self._vector(loop.index, self.lanes)
         if self.panel.masked:
             self._vector(literal(whole, INT64), self.panel.masked)
 
@@ -65,9 +63,8 @@ class PanelPacker:
         sources = [self._column(first, number) for number in range(columns)]
         destination = builder.offset(self.destination, first, FLOAT32)
         if self.depth >= lanes:
-            loop = builder.begin_loop(literal(0, INT64), literal(self.depth // lanes * lanes, INT64), lanes)
-            self._block(sources, destination, loop.index, lanes)
-            builder.end_loop(loop)
+            with builder.loop(0, self.depth // lanes * lanes, lanes) as loop:
+                self._block(sources, destination, loop.index, lanes)
         if self.depth % lanes:
             start = literal(self.depth // lanes * lanes, INT64)
             self._block(sources, destination, start, self.depth % lanes)

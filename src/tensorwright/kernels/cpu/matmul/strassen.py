@@ -16,6 +16,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
+from tensorwright.kernels.cpu.matmul.grid import is_between
 from tensorwright.kernels.cpu.matmul.left import LeftFactors, Rows
 from tensorwright.kernels.cpu.matmul.loops import LATENCY
 from tensorwright.kernels.cpu.matmul.quarters import (
@@ -63,21 +64,19 @@ class Strassen:
         builder, emitter, quarters = self.builder, self.emitter, self.quarters
         task, block = Variable("task", quarters.tasks), Variable("block", quarters.blocks.count)
         left = LeftFactors(emitter, quarters, self.a, self.workspace)
-        loop = builder.begin_loop(
+        with builder.loop(
             Register("%begin", INT64), Register("%end", INT64), carried=[literal(NO_BLOCK, INT64)]
-        )
-        emitter.values[task] = loop.index
-        with emitter.scope():
-            count = quarters.panels.count
-            emitter.values[block] = emitter.integer(expression(task) // count)
-            rows = self._rows(expression(block))
-            label = builder.begin_if(builder.compare("ne", emitter.values[block], loop.carried[0]))
+        ) as loop:
+            emitter.values[task] = loop.index
             with emitter.scope():
-                left.write(rows)
-            builder.end_if(label)
-            self._panels(rows, expression(task) % count)
-            reached = emitter.values[block]
-        builder.end_loop(loop, [reached])
+                count = quarters.panels.count
+                emitter.values[block] = emitter.integer(expression(task) // count)
+                rows = self._rows(expression(block))
+                with emitter.when(builder.compare("ne", emitter.values[block], loop.carried[0])):
+                    left.write(rows)
+                self._panels(rows, expression(task) % count)
+                reached = emitter.values[block]
+            loop.following = [reached]
 
     def _rows(self, block: Dim) -> Rows:
         emitter, cut = self.emitter, self.quarters.blocks
@@ -88,24 +87,16 @@ class Strassen:
         return Rows(cut.start(block), size, known.pop() if len(known) == 1 else expression(half))
 
     def _panels(self, rows: Rows, panel: Dim) -> None:
-        builder, emitter, panels = self.builder, self.emitter, self.quarters.panels
+        emitter, panels = self.emitter, self.quarters.panels
         for kind, start, stop in panels.kinds:
             everything = start == 0 and stop == panels.count
-            label = None if everything else self._begin_if_between(start, panel, stop)
-            with emitter.scope():
+            inside = None if everything else is_between(emitter, start, panel, stop)
+            with emitter.when(inside):
                 first = panels.first_vector(panel) * panels.lanes
                 sums = self._sums
                 sums.clear(rows, kind.vectors)
                 self._products(rows, first, kind.vectors, sums)
                 sums.finish(rows, first, kind.vectors)
-            if label is not None:
-                builder.end_if(label)
-
-    def _begin_if_between(self, start: Dim, number: Dim, stop: Dim) -> str:
-        builder, integer = self.builder, self.emitter.integer
-        above = builder.compare("sge", integer(number), integer(start))
-        below = builder.compare("slt", integer(number), integer(stop))
-        return builder.begin_if(builder.binary("and", above, below))
 
     @property
     def _sums(self) -> Sums:
@@ -120,28 +111,24 @@ class Strassen:
         size = quarters.half_depth * vectors * quarters.lanes
         panel = builder.offset(self.b, emitter.integer(first * quarters.half_depth * STORED), FLOAT32)
         kept = builder.offset(self.workspace, quarters.workspace - quarters.formed_elements, FLOAT32)
-        loop = builder.begin_loop(literal(0, INT64), literal(PRODUCTS, INT64), at_least_once=True)
-        number = loop.index
-        with emitter.scope():
-            left = builder.offset(
-                self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)), FLOAT32
-            )
-            piece, other, following = (
-                self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
-            )
-            places = (sums.buffer(builder.entry(ADDED_TO, number)), sums.buffer(builder.entry(WRITTEN_TO, number)))
-            tiles = Tiles(emitter, quarters, rows, vectors, left, places, following)
-            formed = self._is_formed(number)
-            label = builder.begin_if(formed)
+        with builder.loop(0, PRODUCTS, at_least_once=True) as loop:
+            number = loop.index
             with emitter.scope():
-                tiles.write_first(Difference(piece, tiles.width, is_padded=True, subtrahend=other, kept=kept))
-            builder.end_if(label)
-            done = builder.convert("zext", formed, INT64)
-            tiles.write(done, Factor(self._either(formed, kept, piece), tiles.width, is_padded=True))
-            label = builder.begin_if(builder.compare("eq", number, literal(SPREAD_AFTER, INT64)))
-            sums.spread(rows, vectors)
-            builder.end_if(label)
-        builder.end_loop(loop)
+                left = builder.offset(
+                    self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)), FLOAT32
+                )
+                piece, other, following = (
+                    self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
+                )
+                places = (sums.buffer(builder.entry(ADDED_TO, number)), sums.buffer(builder.entry(WRITTEN_TO, number)))
+                tiles = Tiles(emitter, quarters, rows, vectors, left, places, following)
+                formed = self._is_formed(number)
+                with builder.when(formed), emitter.scope():
+                    tiles.write_first(Difference(piece, tiles.width, is_padded=True, subtrahend=other, kept=kept))
+                done = builder.convert("zext", formed, INT64)
+                tiles.write(done, Factor(self._either(formed, kept, piece), tiles.width, is_padded=True))
+                with builder.when(builder.compare("eq", number, literal(SPREAD_AFTER, INT64))):
+                    sums.spread(rows, vectors)
 
     def _piece(self, panel: Pointer, pieces: Sequence[Piece], product: Register, size: int) -> Pointer:
         builder = self.builder
@@ -185,11 +172,10 @@ class Tiles:
         """All tiles of rows but the first `done`."""
         emitter, builder = self.emitter, self.emitter.builder
         tile = Variable("tile", self.quarters.half_rows)
-        loop = builder.begin_loop(done, emitter.integer(self.quarters.tiles(self.rows.half).count))
-        emitter.values[tile] = loop.index
-        with emitter.scope():
-            self._tile(expression(tile), self.quarters.heights, right)
-        builder.end_loop(loop)
+        with builder.loop(done, emitter.integer(self.quarters.tiles(self.rows.half).count)) as loop:
+            emitter.values[tile] = loop.index
+            with emitter.scope():
+                self._tile(expression(tile), self.quarters.heights, right)
 
     def _tile(self, tile: Dim, heights: Sequence[int], right: Factor) -> None:
         builder, emitter, quarters = self.emitter.builder, self.emitter, self.quarters
@@ -202,14 +188,12 @@ class Tiles:
         height = None if len(heights) == 1 else emitter.integer(cut.size(tile))
         for count in heights:
             test = None if height is None else builder.compare("eq", height, literal(count, INT64))
-            label = None if test is None else builder.begin_if(test)
-            sums = self._reduced(count, a, right, ahead)
-            for number, value in enumerate(sums):
-                place = number * quarters.lanes
-                before = builder.load(builder.offset(source, place, FLOAT32), FLOAT32, quarters.lanes)
-                builder.store(builder.add(value, before), builder.offset(destination, place, FLOAT32), FLOAT32)
-            if label is not None:
-                builder.end_if(label)
+            with builder.when(test):
+                sums = self._reduced(count, a, right, ahead)
+                for number, value in enumerate(sums):
+                    place = number * quarters.lanes
+                    before = builder.load(builder.offset(source, place, FLOAT32), FLOAT32, quarters.lanes)
+                    builder.store(builder.add(value, before), builder.offset(destination, place, FLOAT32), FLOAT32)
 
     def _reduced(self, height: int, a: Pointer, right: Factor, ahead: Ahead) -> list[Register]:
         quarters, vectors = self.quarters, self.vectors

@@ -47,9 +47,8 @@ class Sums:
     def _over_vectors(self, rows: Rows, vectors: int, body: Callable[[Register], None]) -> None:
         """A loop over all vectors of a buffer in use; `body` gets the distance of one."""
         builder, lanes = self.emitter.builder, self.quarters.lanes
-        loop = builder.begin_loop(literal(0, INT64), self.emitter.integer(rows.half * (vectors * lanes)), lanes)
-        body(loop.index)
-        builder.end_loop(loop)
+        with builder.loop(0, self.emitter.integer(rows.half * (vectors * lanes)), lanes) as loop:
+            body(loop.index)
 
     def _spread(self, distance: Register) -> None:
         builder, lanes = self.emitter.builder, self.quarters.lanes
@@ -68,14 +67,13 @@ class Sums:
     ) -> None:
         builder, emitter, quarters = self.emitter.builder, self.emitter, self.quarters
         row = Variable("row", quarters.half_rows)
-        loop = builder.begin_loop(emitter.integer(begin), emitter.integer(end))
-        emitter.values[row] = loop.index
-        with emitter.scope():
-            distance = emitter.integer(expression(row) * (vectors * quarters.lanes))
-            for buffer, column in zip(buffers, (first, first + quarters.half_columns), strict=True):
-                place = builder.offset(self.buffer(buffer), distance, FLOAT32)
-                self._finish_vectors(place, start + expression(row), column, vectors)
-        builder.end_loop(loop)
+        with builder.loop(emitter.integer(begin), emitter.integer(end)) as loop:
+            emitter.values[row] = loop.index
+            with emitter.scope():
+                distance = emitter.integer(expression(row) * (vectors * quarters.lanes))
+                for buffer, column in zip(buffers, (first, first + quarters.half_columns), strict=True):
+                    place = builder.offset(self.buffer(buffer), distance, FLOAT32)
+                    self._finish_vectors(place, start + expression(row), column, vectors)
 
     def _finish_vectors(self, place: Pointer, row: Dim, column: Dim, vectors: int) -> None:
         """Run the epilogue over a row of a panel, the last columns of the product perhaps ending within it."""

@@ -89,14 +89,14 @@ class TileEmitter:
         else:
             whole = literal(known_depth // tile.unroll * tile.unroll, INT64)
         if known_depth is None or known_depth >= tile.unroll:
-            loop = builder.begin_loop(
-                literal(0, INT64), whole, tile.unroll, carried, at_least_once=known_depth is not None
-            )
-            self._prefetch(loop.index)
-            carried = builder.end_loop(loop, self._steps(loop.index, loop.carried, tile.unroll))
+            with builder.loop(0, whole, tile.unroll, carried, at_least_once=known_depth is not None) as loop:
+                self._prefetch(loop.index)
+                loop.following = self._steps(loop.index, loop.carried, tile.unroll)
+            carried = loop.final
         if known_depth is None:
-            loop = builder.begin_loop(whole, depth, 1, carried)
-            carried = builder.end_loop(loop, self._steps(loop.index, loop.carried, 1))
+            with builder.loop(whole, depth, 1, carried) as loop:
+                loop.following = self._steps(loop.index, loop.carried, 1)
+            carried = loop.final
         else:
             carried = self._steps(whole, carried, known_depth % tile.unroll)
         return self._summed(carried)

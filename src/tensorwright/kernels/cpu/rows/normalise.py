@@ -145,6 +145,7 @@ def _rounds(vectors: RowVectors, count: int, body: Round, carried: list[Register
     whole = (count - 1) // ROUND
     if whole:
         stop = literal(whole * ROUND * lanes, INT64)
-        loop = builder.begin_loop(literal(0, INT64), stop, ROUND * lanes, carried, at_least_once=True)
-        carried = builder.end_loop(loop, body(loop.index, ROUND, False, loop.carried))
+        with builder.loop(0, stop, ROUND * lanes, carried, at_least_once=True) as loop:
+            loop.following = body(loop.index, ROUND, False, loop.carried)
+        carried = loop.final
     return body(literal(whole * ROUND * lanes, INT64), count - whole * ROUND, True, carried)

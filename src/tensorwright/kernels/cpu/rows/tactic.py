@@ -117,22 +117,21 @@ def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> 
     builder, target = emitter.builder, emitter.target
     vectors = RowVectors(builder, target.float_lanes, problem.extent % target.float_lanes)
     number = Variable("row", problem.rows)
-    loop = builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
-    emitter.values[number] = loop.index
+    with builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
+        emitter.values[number] = loop.index
 
-    def finish(column: Register, found: Sequence[Register], ends: bool) -> None:
+        def finish(column: Register, found: Sequence[Register], ends: bool) -> None:
+            with emitter.scope():
+                emitter.values[epilogue.column] = column
+                masks: list[Register | None] = [None] * len(found)
+                if ends and vectors.masked:
+                    masks[-1] = lane_mask(vectors.masked, target.float_lanes)
+                epilogue.store(emitter, Pointer("%out"), found, expression(number), masks)
+
         with emitter.scope():
-            emitter.values[epilogue.column] = column
-            masks: list[Register | None] = [None] * len(found)
-            if ends and vectors.masked:
-                masks[-1] = lane_mask(vectors.masked, target.float_lanes)
-            epilogue.store(emitter, Pointer("%out"), found, expression(number), masks)
-
-    with emitter.scope():
-        x, *parameters = [emitter.operands[i] for i in problem.inputs]
-        row = builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32)
-        _normalise(problem, vectors, row, parameters, finish, target)
-    builder.end_loop(loop)
+            x, *parameters = [emitter.operands[i] for i in problem.inputs]
+            row = builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32)
+            _normalise(problem, vectors, row, parameters, finish, target)
 
 
 def _normalise(

@@ -83,9 +83,8 @@ class TaskEmitter:
         return self.emitter.builder
 
     def run(self, begin: Register, end: Register) -> None:
-        loop = self.builder.begin_loop(begin, end)
-        self._task(loop.index)
-        self.builder.end_loop(loop)
+        with self.builder.loop(begin, end) as loop:
+            self._task(loop.index)
 
     # ---- loops
 

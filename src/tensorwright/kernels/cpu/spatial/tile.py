@@ -132,17 +132,17 @@ class TileEmitter:
 
     def _walked(self, number: int, sums: Sums, x: Pointer, weights: Pointer, positions: Sequence[Register]) -> Sums:
         """A loop over the taps that read input."""
-        builder, axis = self.builder, self.axes[number]
+        axis = self.axes[number]
         if axis.kernel == 1 and not axis.clips:
             source = self._tapped(number, x, positions, literal(0, INT64)) if self._is_ring(number) else x
             return self._outer(number + 1, sums, source, weights, positions)
         low, high = self._tap_range(axis, positions[number])
-        loop = builder.begin_loop(low, high, 1, list(sums.values()))
-        source = self._tapped(number, x, positions, loop.index)
-        place = self._moved(weights, self.builder.scaled(loop.index, self._weights_between(number)))
-        carried = dict(zip(sums, loop.carried, strict=True))
-        after = self._outer(number + 1, carried, source, place, positions)
-        return dict(zip(sums, builder.end_loop(loop, list(after.values())), strict=True))
+        with self.builder.loop(low, high, carried=list(sums.values())) as loop:
+            source = self._tapped(number, x, positions, loop.index)
+            place = self._moved(weights, self.builder.scaled(loop.index, self._weights_between(number)))
+            carried = dict(zip(sums, loop.carried, strict=True))
+            loop.following = list(self._outer(number + 1, carried, source, place, positions).values())
+        return dict(zip(sums, loop.final, strict=True))
 
     def _is_ring(self, number: int) -> bool:
         return self.memory.ring > 0 and number == len(self.axes) - 2

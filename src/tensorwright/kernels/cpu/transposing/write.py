@@ -24,27 +24,25 @@ class TransposingWriter:
     def write(self) -> None:
         """Write the loop over the tasks."""
         plan, emitter = self.plan, self.emitter
-        loop = emitter.builder.begin_loop(Register("%begin", INT64), Register("%end", INT64))
-        parallel = plan.variables[: plan.tasks]
-        with emitter.scope():
-            task: Dim = expression(Variable("task", 1 << 62))
-            emitter.values[Variable("task", 1 << 62)] = loop.index
-            for position, variable in reversed(list(enumerate(parallel))):
-                emitter.values[variable] = emitter.integer(task % variable.extent if position else task)
-                task = task // variable.extent
-            self._loops(plan.variables[plan.tasks :])
-        emitter.builder.end_loop(loop)
+        with emitter.builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
+            parallel = plan.variables[: plan.tasks]
+            with emitter.scope():
+                task: Dim = expression(Variable("task", 1 << 62))
+                emitter.values[Variable("task", 1 << 62)] = loop.index
+                for position, variable in reversed(list(enumerate(parallel))):
+                    emitter.values[variable] = emitter.integer(task % variable.extent if position else task)
+                    task = task // variable.extent
+                self._loops(plan.variables[plan.tasks :])
 
     def _loops(self, variables: tuple[Variable, ...]) -> None:
         emitter = self.emitter
         if not variables:
             self._sized(self.plan.turned, lambda rows: self._sized(self.plan.lane, lambda n: self._block(rows, n)))
             return
-        loop = emitter.builder.begin_loop(literal(0, INT64), emitter.integer(variables[0].extent))
-        emitter.values[variables[0]] = loop.index
-        with emitter.scope():
-            self._loops(variables[1:])
-        emitter.builder.end_loop(loop)
+        with emitter.builder.loop(0, emitter.integer(variables[0].extent)) as loop:
+            emitter.values[variables[0]] = loop.index
+            with emitter.scope():
+                self._loops(variables[1:])
 
     def _sized(self, axis: Axis, write: Callable[[int], None]) -> None:
         """Write code for whole pieces, for a shorter last one, or for both."""
@@ -53,11 +51,8 @@ class TransposingWriter:
         sizes += [(axis.rest, "sge")] if axis.rest else []
         for size, relation in sizes:
             piece, limit = emitter.integer(expression(axis.piece)), literal(axis.whole, INT64)
-            label = builder.begin_if(builder.compare(relation, piece, limit)) if len(sizes) > 1 else None
-            with emitter.scope():
+            with emitter.when(builder.compare(relation, piece, limit) if len(sizes) > 1 else None):
                 write(size)
-            if label is not None:
-                builder.end_if(label)
 
     def _block(self, count: int, lanes: int) -> None:
         if self.plan.weaves:
