@@ -32,7 +32,7 @@ from tensorwright.runtime.load import load
 from tensorwright.tensor.dim import Symbol, expression
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
-from tensorwright.tune.reference import relative_error
+from tensorwright.tune.tolerance import relative_error
 
 ABROAD = BuildConfig(device="cuda", instruction_set="sm_90", level=0, timing_cache="")
 HERE = BuildConfig(device="cuda", level=1, timing_cache="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.backends.find import backend_named
 from tensorwright.base.cancellation import WatchedProgress
+from tensorwright.base.progress import Progress
 from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
@@ -29,11 +30,13 @@ from tensorwright.passes.pipeline import PASSES, optimise
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.tune.cache import TimingCache, default_path
+from tensorwright.tune.choice import Choice
 from tensorwright.tune.join import prefer_joined
 from tensorwright.tune.machine import remember_machine, remembered_machine
 from tensorwright.tune.search import Limits, Search
 from tensorwright.tune.select import Searched, select
 from tensorwright.tune.tuner import Tuner
+from tensorwright.tune.verify import Verifier
 
 TIMINGS_KEPT = "timings kept"
 """The note on what ended a build early: the next one goes on from what this one measured."""
@@ -81,15 +84,20 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         searched = search.all(regions)
         if config.level > 0:
             searched = _tuned(searched, search.joined(chains), _tuner(graph, tools, compiler, cache, config))
-        choices = select(graph, searched, search)
+        verifier = Verifier(compiler, tools.bench, config.log)
+        while True:
+            choices = select(graph, searched, search)
+            for choice in choices:
+                compiler.submit(choice.kernel.name, choice.kernel.code)
+            program = tools.lower(graph, choices)
+            require_memory(program, tools.threads, config)
+            dropped = verifier.dropped
+            _compile(choices, compiler, verifier, config.progress)
+            if verifier.dropped == dropped:
+                break
+            searched, search = verifier.without_dropped(searched), replace(search, dropped=verifier.dropped)
         dump.chosen(choices)
-        for choice in choices:
-            compiler.submit(choice.kernel.name, choice.kernel.code)
-        program = tools.lower(graph, choices)
-        require_memory(program, tools.threads, config)
         dump.scheduled(program, tools)
-        config.progress.phase("compiling the network", len(program.steps))
-        compiler.compile_all({step.kernel.name: step.kernel.code for step in program.steps}, config.progress.step)
         if config.checks_plan:
             tools.check(program, symbols, compiler)
         machine = remembered_machine(cache, tools.stamp, tools.bench.capacities, tools.threads)
@@ -99,9 +107,28 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol, uses)
 
 
+def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, progress: Progress) -> None:
+    """Compile all kernels; each is looked at as soon as it is compiled, while others are."""
+    by_name: dict[str, list[Choice]] = {}
+    for choice in choices:
+        by_name.setdefault(choice.kernel.name, []).append(choice)
+
+    def done(name: str) -> None:
+        progress.step(name)
+        for choice in by_name[name]:
+            verifier.check(choice)
+
+    progress.phase("compiling the network", len(by_name))
+    compiler.compile_all({choice.kernel.name: choice.kernel.code for choice in choices}, done)
+    for choice in choices:
+        verifier.check(choice)
+
+
 def _tuner(graph: Graph, tools: Toolchain, compiler: Compiler, cache: TimingCache, config: BuildConfig) -> Tuner:
     weights = sum(v.type.max_bytes for v in graph.order() if is_constant(v))
-    return Tuner(compiler, tools.bench, tools.stamp, cache, tools.threads, config.level, config.progress, weights)
+    return Tuner(
+        compiler, tools.bench, tools.stamp, cache, tools.threads, config.level, config.progress, weights, config.log
+    )
 
 
 def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> list[Searched]:

@@ -15,7 +15,7 @@ from tensorwright.schedule.tensors import StepMemory, StoredTensor, memory_of
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tune.choice import Choice, Trial
 from tensorwright.tune.machine import Machine
-from tensorwright.tune.reference import FAST_ALGORITHM_BOUND
+from tensorwright.tune.tolerance import FAST_ALGORITHM_BOUND
 
 MAX_TRIALS = 40
 

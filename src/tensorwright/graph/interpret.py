@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,12 @@ from tensorwright.graph.expression import (
     Reduce,
     Scalar,
     Variable,
+    scalar_atoms,
+    walk,
 )
 from tensorwright.graph.functions import FUNCTIONS, REDUCTIONS, reduction_identity
 from tensorwright.tensor.dim import Atom, Dim, Extremum, IntegerExpression, Quotient, Remainder, Symbol, evaluate
+from tensorwright.tensor.dtype import FLOAT64, DType
 
 Array = npt.NDArray[np.generic]
 Integers = npt.NDArray[np.int64]
@@ -43,28 +47,73 @@ def interpret(computation: Computation, inputs: Sequence[Array], symbols: Mappin
     return np.array(np.broadcast_to(result, extents), dtype=computation.body.dtype.numpy)
 
 
+def interpret_at(
+    computation: Computation,
+    inputs: Sequence[Array],
+    places: Sequence[Integers],
+    symbols: Mapping[str, int] | None = None,
+    *,
+    wide: bool = False,
+) -> Array:
+    """Some elements of the output of a computation.
+
+    Args:
+        computation: what to evaluate.
+        inputs: one array per operand, of the operand's logical shape.
+        places: for every axis of the output the indices of the elements, as many for each.
+        symbols: the value of every symbolic dimension.
+        wide: whether all floating types are float64, so that nothing is rounded to them.
+    """
+    grids = dict(zip(computation.variables, map(np.asarray, places), strict=True))
+    result = _Interpreter(inputs, dict(symbols or {}), grids, wide).scalar(computation.body)
+    count = max((len(some) for some in places), default=1)
+    return np.array(np.broadcast_to(result, (count,)))
+
+
+def steps_of(computation: Computation, symbols: Mapping[str, int]) -> int:
+    """How many terms the largest reduction of one element has, those of reductions around it counted too."""
+    nodes = [node for node in walk(computation.body) if isinstance(node, Reduce)]
+    bound = {variable for node in nodes for variable in node.variables}
+    most = 1
+    for node in nodes:
+        used = bound & {*node.variables, *scalar_atoms(node.body)}
+        most = max(most, prod(max(1, evaluate(variable.extent, symbols)) for variable in used))
+    return most
+
+
 @dataclass(frozen=True)
 class _Interpreter:
     inputs: Sequence[Array]
     symbols: Mapping[str, int]
     grids: Mapping[Variable, Array]
+    wide: bool = False
+    known: dict[int, Array] = field(default_factory=dict)
 
     def scalar(self, node: Scalar) -> Array:
+        """The values of a node, once for all who use it."""
+        if id(node) not in self.known:
+            self.known[id(node)] = self.computed(node)
+        return self.known[id(node)]
+
+    def numpy(self, dtype: DType) -> np.dtype[np.generic]:
+        return FLOAT64.numpy if self.wide and dtype.is_float else dtype.numpy
+
+    def computed(self, node: Scalar) -> Array:
         match node:
             case Constant(value=value, dtype=dtype):
-                return np.asarray(value, dtype=dtype.numpy)
+                return np.asarray(value, dtype=self.numpy(dtype))
             case IndexValue(index=index):
                 return self.integer(index)
             case Load():
                 return self.load(node)
             case Apply(function="cast", operands=(operand,), dtype=dtype):
-                return self.scalar(operand).astype(dtype.numpy)
+                return self.scalar(operand).astype(self.numpy(dtype))
             case Apply(function="bits", operands=(operand,), dtype=dtype):
                 return self.scalar(operand).astype(operand.dtype.numpy).view(dtype.numpy)
             case Apply(function=function, operands=operands, dtype=dtype):
                 with np.errstate(all="ignore"):
                     result = FUNCTIONS[function](*(self.scalar(operand) for operand in operands))
-                return np.asarray(result).astype(dtype.numpy)
+                return np.asarray(result).astype(self.numpy(dtype))
             case Reduce():
                 return self.reduce(node)
 
@@ -72,13 +121,13 @@ class _Interpreter:
         index = [self.integer(position) for position in node.index]
         source = self.inputs[node.operand]
         if node.guard is None:
-            return np.asarray(source[tuple(index)])
+            return np.asarray(source[tuple(index)], dtype=self.numpy(node.dtype))
         guard = self.scalar(node.guard)
         clamped = [np.clip(i, 0, max(0, n - 1)) for i, n in zip(index, source.shape, strict=True)]
-        otherwise = np.asarray(node.otherwise, dtype=node.dtype.numpy)
+        otherwise = np.asarray(node.otherwise, dtype=self.numpy(node.dtype))
         if 0 in source.shape:
             return np.broadcast_to(otherwise, np.broadcast_shapes(guard.shape, *(i.shape for i in index)))
-        return np.asarray(np.where(guard, source[tuple(clamped)], otherwise))
+        return np.asarray(np.where(guard, source[tuple(clamped)].astype(otherwise.dtype, copy=False), otherwise))
 
     def reduce(self, node: Reduce) -> Array:
         extents = [evaluate(v.extent, self.symbols) for v in node.variables]
@@ -86,13 +135,16 @@ class _Interpreter:
         grids = {v: np.expand_dims(g, tuple(range(-count, 0))) for v, g in self.grids.items()}
         for axis, variable in enumerate(node.variables):
             grids[variable] = np.arange(extents[axis]).reshape([-1] + [1] * (count - axis - 1))
-        body = _Interpreter(self.inputs, self.symbols, grids).scalar(node.body)
+        body = _Interpreter(self.inputs, self.symbols, grids, self.wide).scalar(node.body)
         rank = max(max((g.ndim for g in grids.values()), default=count), body.ndim)
         body = body.reshape([1] * (rank - body.ndim) + list(body.shape))
         full = np.broadcast_to(body, [*body.shape[: rank - count], *extents])
         initial = reduction_identity(node.combine, node.dtype)
         axes = tuple(range(rank - count, rank))
-        return np.asarray(REDUCTIONS[node.combine].reduce(full, axis=axes, initial=initial, dtype=node.dtype.numpy))
+        exact = FLOAT64.numpy if node.dtype.is_float else node.dtype.numpy
+        with np.errstate(all="ignore"):
+            total = REDUCTIONS[node.combine].reduce(full, axis=axes, initial=initial, dtype=exact)
+            return np.asarray(total).astype(self.numpy(node.dtype))
 
     def integer(self, value: Dim) -> Integers:
         if not isinstance(value, IntegerExpression):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation, Scalar
-from tensorwright.tensor.dim import IntegerExpression, evaluate
+from tensorwright.tensor.dim import Dim, IntegerExpression, evaluate
 from tensorwright.tensor.type import TensorType
 
 Array = npt.NDArray[np.generic]
@@ -55,6 +55,13 @@ class Op:
     def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
         """For elementwise operators: the output element as a function of the operands' elements."""
         raise NotImplementedError
+
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        """The integers that make sense as elements of an operand: from the first up to, not including, the second.
+
+        None if all do. Whoever draws random inputs keeps to it, such as the indices of a gather.
+        """
+        return None
 
     @property
     def name(self) -> str:

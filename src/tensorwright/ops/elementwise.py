@@ -12,7 +12,7 @@ from tensorwright.graph.expression import Apply, Computation, Scalar, variables_
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
-from tensorwright.tensor.dim import expression
+from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import BOOL, DType
 from tensorwright.tensor.type import TensorType
 
@@ -69,6 +69,15 @@ class Binary(Elementwise):
         _expect_truth_values(self, self.function, inputs)
         shape = broadcast_shapes([left.shape, right.shape])
         return TensorType(BOOL if self.function in (*COMPARISONS, *LOGIC) else left.dtype, shape)
+
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        """Divisors other than 0, shifts within the type, powers that do not leave it at once."""
+        dtype = inputs[0].dtype
+        if operand == 0 or not dtype.is_integer:
+            return None
+        ranges = {"div": (1, 100), "mod": (1, 100), "floor_mod": (1, 100), "pow": (0, 4)}
+        shifts = dict.fromkeys(("shift_left", "shift_right"), (0, 8 * dtype.size))
+        return {**ranges, **shifts}.get(self.function)
 
     def reference(self, *inputs: Array) -> Array:
         return np.asarray(FUNCTIONS[self.function](*inputs))

@@ -31,7 +31,7 @@ from tensorwright.graph.functions import REDUCTIONS
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.checks import expect_axis, expect_index, expect_rank, expect_same_dtype, expect_shape, show
 from tensorwright.ops.mathematics import call, constant, convert, positions, unflattened
-from tensorwright.tensor.dim import Dim, bounds, expression, product, tuning_value
+from tensorwright.tensor.dim import Dim, bounds, expression, minimum, product, tuning_value, upper_bound
 from tensorwright.tensor.dtype import BOOL, INT64
 from tensorwright.tensor.type import TensorType
 
@@ -51,6 +51,9 @@ class Gather(Op):
         expect_index(self, indices)
         expect_axis(self, self.axis, x.rank)
         return TensorType(x.dtype, (*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :]))
+
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        return _along(inputs[0].shape[self.axis]) if operand == 1 else None
 
     def reference(self, *inputs: Array) -> Array:
         x, indices = inputs
@@ -78,6 +81,9 @@ class GatherElements(Op):
         expect_axis(self, self.axis, x.rank)
         _expect_covered(self, x, indices, self.axis, "indices")
         return TensorType(x.dtype, indices.shape)
+
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        return _along(inputs[0].shape[self.axis]) if operand == 1 else None
 
     def reference(self, *inputs: Array) -> Array:
         x, indices = inputs
@@ -113,6 +119,10 @@ class GatherNd(Op):
             f"expected {self.batch_dims} equal leading axes, found x {show(x.shape)}, indices {show(indices.shape)}",
         )
         return TensorType(x.dtype, (*indices.shape[:-1], *x.shape[self.batch_dims + depth :]))
+
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        depth = _index_depth(self, inputs[0], inputs[1], self.batch_dims)
+        return _along(*inputs[0].shape[self.batch_dims : self.batch_dims + depth]) if operand == 1 else None
 
     def reference(self, *inputs: Array) -> Array:
         x, indices = inputs[0], inputs[1].astype(np.int64)
@@ -315,6 +325,9 @@ class ScatterElements(Op):
         expect_same_dtype(self, (data, updates), ("data", "updates"))
         return data
 
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        return _along(inputs[0].shape[self.axis]) if operand == 1 else None
+
     def reference(self, *inputs: Array) -> Array:
         data, updates = inputs[0].copy(), inputs[2]
         at = inputs[1].astype(np.int64)
@@ -372,6 +385,10 @@ class ScatterNd(Op):
         expect_same_dtype(self, (data, updates), ("data", "updates"))
         return data
 
+    def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
+        depth = _index_depth(self, inputs[0], inputs[1], 0)
+        return _along(*inputs[0].shape[:depth]) if operand == 1 else None
+
     def reference(self, *inputs: Array) -> Array:
         data, updates = inputs[0].copy(), inputs[2]
         depth = inputs[1].shape[-1]
@@ -405,6 +422,14 @@ class ScatterNd(Op):
             return Computation(variables, call("select", found, update, element))
         update = Load(2, (*place, *index[depth:]), updates.dtype)
         return Computation(variables, _combined(self.reduction, element, hit, update, running))
+
+
+def _along(*extents: Dim) -> tuple[Dim, Dim]:
+    """The positions that lie inside axes of all these extents, those counted from the end included."""
+    least: Dim = min(extents, key=upper_bound, default=1)
+    for extent in extents:
+        least = minimum(least, extent)
+    return 0 - least, least
 
 
 def wrapped(scalar: Scalar, extent: Dim) -> Dim:

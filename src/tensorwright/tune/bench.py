@@ -14,6 +14,17 @@ from tensorwright.tune.machine import Capacities, Machine
 
 Array = npt.NDArray[np.generic]
 
+POISON = 0xA5
+"""What every byte of integers is before a kernel writes them; floating-point numbers are NaN."""
+
+
+def is_poison(array: Array) -> npt.NDArray[np.bool_]:
+    """Which elements no kernel seems to have written."""
+    if array.dtype.kind not in "iub":
+        return np.isnan(np.asarray(array, dtype=np.float64))
+    pattern = np.full(array.dtype.itemsize, POISON, np.uint8).view(array.dtype)
+    return np.asarray(array == pattern)
+
 
 class Prepared(Protocol):
     """A kernel's machine code and its operands in the memory of the device."""

@@ -31,6 +31,14 @@ class Trial:
         return self.estimate if self.seconds is None else self.seconds
 
 
+KernelKey = tuple[str, str, Config]
+
+
+def kernel_key(region: Region, trial: Trial) -> KernelKey:
+    """Equal for equal kernels: the signature of their region, tactic and config."""
+    return region.signature, trial.tactic, trial.config
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """The kernel chosen for a region, and all trials that were made for it.

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator
 from tensorwright.tensor.dtype import DType
+from tensorwright.tune.bench import POISON
 
 Array = npt.NDArray[np.generic]
 ALIGNMENT = 64
-POISON = 0xA5
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,78 +1,120 @@
-"""What a region must compute, from its operators' references."""
+"""What a region must compute: all of it from its operators' references, or some elements from its definition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.graph.graph import Value, is_constant, weights_in
+from tensorwright.graph.graph import Value
+from tensorwright.graph.interpret import interpret_at, steps_of
 from tensorwright.graph.region import Region
+from tensorwright.kernels.work import work
 from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.inputs import has_computed_indices
+from tensorwright.tune.tolerance import is_narrow
 
 Array = npt.NDArray[np.generic]
-TOLERANCE = 1e-4
-"""Allowed error of a float32 kernel relative to the largest magnitude of the expected output."""
+Places = tuple[npt.NDArray[np.int64], ...]
 
-NARROW_TOLERANCES = {"float16": 2e-3, "bfloat16": 2e-2}
-"""The same for results that are rounded to narrower types: four of their last digits."""
+MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 24
+"""Regions with more operations, or more elements in inputs and results, are looked at in some places only."""
 
-
-FAST_ALGORITHM_BOUND = 1e-4
-"""Allowed measured error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
-
-
-def random_inputs(region: Region, symbols: Mapping[str, int], rng: np.random.Generator) -> list[Array]:
-    """An array for every input: the constants themselves, random values for the others."""
-    return [_draw(value, symbols, rng) for value in region.inputs]
+FEWEST_PLACES = 4
+MOST_STEPS = 1 << 21
+"""Terms that may be added up to look at some elements."""
 
 
-def _draw(value: Value, symbols: Mapping[str, int], rng: np.random.Generator) -> Array:
-    if is_constant(value):
-        return weights_in(value).array
-    shape = tuple(evaluate(dim, symbols) for dim in value.type.shape)
-    if value.type.dtype.is_float:
-        return rng.standard_normal(shape, dtype=np.float32).astype(value.type.dtype.numpy)
-    return rng.integers(0, 2, shape).astype(value.type.dtype.numpy)
+@dataclass(frozen=True)
+class Expected:
+    """The elements of a region's output, in float64 or as integers, at some places; None: all of them.
+
+    spread: how far results lie apart that are rounded to their types after every operator, or not at all.
+    """
+
+    values: Array
+    places: Places | None
+    spread: float
+
+    def of(self, output: Array) -> Array:
+        """The elements of a whole output that these are to be compared with."""
+        return output if self.places is None else np.asarray(output[self.places]).reshape(-1)
 
 
-def reference_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> Array:
-    """The region's output in float64 (integers as they are), each operator computed by its reference."""
+def expected_output(
+    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], rng: np.random.Generator, places: int
+) -> Expected | None:
+    """The whole output of a region for row-major inputs, or, where that is too much work, the elements at some places.
+
+    None if even these are: a sum of very many terms.
+    """
+    if _is_small(region, symbols) and not has_computed_indices(region, symbols):
+        return whole_output(region, arrays, symbols)
+    return sampled_output(region, arrays, symbols, places_of(region, symbols, places, rng))
+
+
+def whole_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> Expected:
+    """The output computed by the operators' references in float64, results between operators rounded to their types."""
+    values = _evaluated(region, arrays, symbols, rounded=True)
+    spread = _distance(values, _evaluated(region, arrays, symbols, rounded=False)) if is_narrow(region) else 0.0
+    return Expected(values, None, spread)
+
+
+def sampled_output(
+    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], places: Places
+) -> Expected | None:
+    """The output at some places, computed from the definition; fewer of them if that takes too many steps."""
+    if any(value.op.is_sequential for value in region.values):
+        return whole_output(region, arrays, symbols) if _is_small(region, symbols) else None
+    count = len(places[0]) if places else 1
+    affordable = min(count, MOST_STEPS // steps_of(region.computation, symbols))
+    if affordable < min(count, FEWEST_PLACES):
+        return None
+    places = tuple(axis[:affordable] for axis in places)
+    values = interpret_at(region.computation, arrays, places, symbols)
+    spread = 0.0
+    if is_narrow(region):
+        spread = _distance(values, interpret_at(region.computation, arrays, places, symbols, wide=True))
+    return Expected(_widened(values), places, spread)
+
+
+def places_of(region: Region, symbols: Mapping[str, int], count: int, rng: np.random.Generator) -> Places:
+    """Random places in a region's output, the first and the last index of every axis more often than others."""
+    shape = [evaluate(dim, symbols) for dim in region.output.type.shape]
+    ends = np.array([[0] * len(shape), [max(0, extent - 1) for extent in shape]], np.int64)
+    inner = rng.integers(0, np.maximum(shape, 1), (count, len(shape)))
+    chosen = np.choose(rng.integers(0, 4, inner.shape), [ends[0], ends[1], inner, inner])
+    return tuple(np.concatenate([ends, chosen])[:count].T)
+
+
+def _is_small(region: Region, symbols: Mapping[str, int]) -> bool:
+    values = (*region.inputs, *region.values)
+    elements = sum(evaluate(value.type.elements, symbols) for value in values)
+    return elements <= MOST_ELEMENTS and evaluate(work(region).flops, symbols) <= MOST_FLOPS
+
+
+def _evaluated(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool) -> Array:
     results = dict(zip(region.inputs, map(_widened, arrays), strict=True))
     for value in region.values:
         with np.errstate(all="ignore"):
             result = value.op.specialised(symbols).reference(*(results[operand] for operand in value.inputs))
-        results[value] = _widened(np.asarray(result))
+            results[value] = _rounded(np.asarray(result), value, rounded and value is not region.output)
     return results[region.output]
+
+
+def _rounded(array: Array, value: Value, rounded: bool) -> Array:
+    dtype = value.type.dtype
+    return _widened(array.astype(dtype.numpy, copy=False) if rounded or not dtype.is_float else array)
 
 
 def _widened(array: Array) -> Array:
     return array if array.dtype.kind in "iub" else array.astype(np.float64)
 
 
-def relative_error(actual: Array, expected: Array) -> float:
-    """The largest error of the finite elements relative to the largest magnitude expected."""
-    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    finite = np.isfinite(wanted)
-    scale = max(float(np.abs(wanted[finite]).max(initial=0.0)), 1e-6)
-    return float(np.abs(np.subtract(wide[finite], wanted[finite])).max(initial=0.0)) / scale
-
-
-def disagreement(actual: Array, expected: Array) -> str:
-    """Why an output is not the expected one; empty if it is."""
-    if expected.dtype.kind in "iub":
-        wrong = int(np.count_nonzero(actual != expected))
-        return f"{wrong} of {expected.size} integers are wrong" if wrong else ""
-    tolerance = tolerance_of(actual)
-    wide, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    finite = np.isfinite(expected)
-    if not np.array_equal(np.isfinite(wide), finite):
-        return f"{int(np.count_nonzero(np.isfinite(wide) != finite))} elements are infinite or not a number"
-    error = relative_error(wide, expected)
-    return f"relative error {error:.1e} is above {tolerance:.0e}" if error > tolerance else ""
-
-
-def tolerance_of(actual: Array) -> float:
-    """The allowed error of a result, by its type."""
-    return NARROW_TOLERANCES.get(actual.dtype.name, TOLERANCE)
+def _distance(one: Array, other: Array) -> float:
+    """The largest difference between finite elements."""
+    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    both = np.isfinite(a) & np.isfinite(b)
+    return float(np.abs(a[both] - b[both]).max(initial=0.0))

@@ -10,7 +10,7 @@ from tensorwright.base.errors import BuildError, WorkspaceError
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Config, Offer
 from tensorwright.tensor.layout import Layout
-from tensorwright.tune.choice import Choice, Trial
+from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.select import Candidate, Searched
 
@@ -50,7 +50,7 @@ class _Found:
 class Search:
     """Looks through what is offered for a target.
 
-    roofline: what estimates are made with.
+    roofline: what estimates are made with. dropped: kernels that may not be used.
 
     Raises:
         BuildError: the limits exclude what is not offered, or a tactic that every network may need.
@@ -59,6 +59,7 @@ class Search:
     offers: Sequence[Offer]
     roofline: Roofline
     limits: Limits
+    dropped: frozenset[KernelKey] = frozenset()
 
     def __post_init__(self) -> None:
         known = {offer.name for offer in self.offers if not offer.general}
@@ -112,9 +113,11 @@ class Search:
                 wanted = [Config((source,), destination)]
             for rank, config in enumerate(wanted):
                 trial = Trial(offer.name, config, self.roofline.estimate(region, offer, config, rank))
-                if best is None or trial.cost < best[0].cost:
+                usable = kernel_key(region, trial) not in self.dropped
+                if usable and (best is None or trial.cost < best[0].cost):
                     best = trial, offer
-        assert best is not None
+        if best is None:
+            raise BuildError(f"layer '{region.name}': no kernel from {source} to {destination} gives right results")
         trial, offer = best
         return Choice(region, offer.emit(region, trial.config), trial, (trial,), is_reorder=True)
 
@@ -135,6 +138,6 @@ class Search:
                     excessive.append(needed)
                     trials.append(replace(trial, rejected=f"needs {needed} bytes of workspace"))
                     continue
-                candidates.append(Candidate(trial, make))
+                candidates.append(Candidate(trial, make, offer.exact))
                 trials.append(trial)
         return _Found(tuple(candidates), tuple(trials), min(excessive, default=None))

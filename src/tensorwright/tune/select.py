@@ -24,10 +24,11 @@ from tensorwright.tune.pbqp import Costs, solve
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kernel for a region and its trial."""
+    """A kernel for a region and its trial; exact: whether its tactic is."""
 
     trial: Trial
     kernel: Callable[[], Kernel]
+    exact: bool = True
 
     @property
     def layouts(self) -> tuple[tuple[Layout, ...], Layout]:

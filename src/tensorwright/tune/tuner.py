@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
 
+from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
 from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
@@ -17,20 +18,18 @@ from tensorwright.tensor.layout import Layout
 from tensorwright.tune.bench import Bench, Prepared
 from tensorwright.tune.cache import REJECTED, TimingCache, sequence_key, timing_key
 from tensorwright.tune.choice import Trial
-from tensorwright.tune.reference import (
-    FAST_ALGORITHM_BOUND,
-    Array,
-    disagreement,
-    random_inputs,
-    reference_output,
-    relative_error,
-    tolerance_of,
-)
+from tensorwright.tune.inputs import random_inputs
+from tensorwright.tune.reference import Array, Expected, expected_output
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
+from tensorwright.tune.tolerance import FAST_ALGORITHM_BOUND, Tolerance, disagreement, relative_error, tolerance_of
+from tensorwright.tune.verify import all_wrong
 
 HOPELESS = 12.0
 """Candidates whose estimate is this many times the best one's are not timed."""
+
+PLACES = 512
+"""So many elements are looked at of outputs that are too much work as a whole."""
 
 COLD_BYTES = 64 << 20
 """Memory that evicts the weights of one inference from the caches before the next one."""
@@ -48,6 +47,7 @@ class Tuner:
     level: int
     progress: Progress
     network_weights: int
+    log: Callable[[str, str], None]
 
     def tune(self, searched: Sequence[Searched]) -> list[Searched]:
         """The same regions with measured candidates; regions with equal signatures are measured once."""
@@ -63,6 +63,7 @@ class Tuner:
         self.progress.phase("timing kernels", len(unique))
         for key, candidates in unknown.items():
             self._measure(unique[key].region, candidates)
+            shortlists[key] += self._others_for(unique[key], shortlists[key])
             self.progress.step(unique[key].region.name)
         return [self._judged(item, shortlists[item.region.signature], unique) for item in searched]
 
@@ -75,6 +76,14 @@ class Tuner:
         limit = TRIALS_PER_LAYOUT[self.level]
         chosen = [c for group in groups.values() for c in sorted(group, key=lambda c: c.trial.estimate)[:limit]]
         return [c for c in chosen if c.trial.estimate <= HOPELESS * best or self.level == len(TRIALS_PER_LAYOUT) - 1]
+
+    def _others_for(self, item: Searched, shortlist: Sequence[Candidate]) -> list[Candidate]:
+        """The rest of the candidates, measured now, if all on the shortlist give wrong results."""
+        if any(self._known(item.region, candidate) != REJECTED for candidate in shortlist):
+            return []
+        others = [candidate for candidate in item.candidates if candidate not in shortlist]
+        self._measure(item.region, [candidate for candidate in others if self._known(item.region, candidate) is None])
+        return others
 
     def _key(self, region: Region, candidate: Candidate) -> str:
         return timing_key(self.stamp, region, region.symbols, candidate.trial, self.threads)
@@ -103,22 +112,34 @@ class Tuner:
     def _measure(self, region: Region, candidates: Sequence[Candidate]) -> None:
         if not candidates:
             return
-        symbols = {symbol.name: symbol.opt for symbol in region.symbols}
-        arrays = random_inputs(region, symbols, np.random.default_rng())
-        expected = reference_output(region, arrays, symbols)
+        symbols, rng = {symbol.name: symbol.opt for symbol in region.symbols}, np.random.default_rng()
+        arrays = random_inputs(region, symbols, rng)
+        expected, tolerance = expected_output(region, arrays, symbols, rng, PLACES), tolerance_of(region, symbols)
         racing = []
         for candidate in candidates:
             prepared = self._prepared(region, candidate, arrays, symbols)
-            actual = prepared.run()
-            error = relative_error(actual, expected)
-            self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
-            if disagreement(actual, expected) or error > max(FAST_ALGORITHM_BOUND, tolerance_of(actual)):
+            output = prepared.run()
+            if expected is not None and self._is_wrong(region, candidate, output, expected, tolerance):
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             racing.append((candidate, prepared))
         times = self.bench.race([[entry] for _, entry in racing], [self._cold_bytes(region)] * len(racing))
         for (candidate, _), seconds in zip(racing, times, strict=True):
             self.cache.put(self._key(region, candidate), seconds)
+
+    def _is_wrong(
+        self, region: Region, candidate: Candidate, output: Array, expected: Expected, tolerance: Tolerance
+    ) -> bool:
+        """Whether a kernel's output may not be; its error is remembered."""
+        error = relative_error(expected.of(output), expected.values)
+        self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
+        if not candidate.exact and error > FAST_ALGORITHM_BOUND:
+            return True
+        reason = disagreement(expected.of(output), expected.values, tolerance, expected.spread)
+        if reason:
+            kernel = f"{candidate.trial.tactic} {candidate.trial.config}"
+            self.log("warning", f"layer '{region.name}': {kernel} gives wrong results and is not used: {reason}")
+        return bool(reason)
 
     def _prepared(
         self,
@@ -183,10 +204,13 @@ class Tuner:
                 continue
             if seconds == REJECTED:
                 error = self._error(unique[item.region.signature].region, candidate)
-                trials.append(replace(candidate.trial, rejected="gave wrong results", error=error))
+                found = "" if error is None else f", error {error:.1e}"
+                trials.append(replace(candidate.trial, rejected=f"gives wrong results{found}", error=error))
                 continue
             error = self._error(unique[item.region.signature].region, candidate)
             trial = replace(candidate.trial, seconds=seconds, error=error)
             timed.append(replace(candidate, trial=trial))
             trials.append(trial)
-        return Searched(item.region, tuple(timed) or item.candidates, tuple(trials))
+        if not timed and not item.region.stages:
+            raise BuildError(all_wrong(item.region, [trial for trial in trials if trial.rejected]))
+        return Searched(item.region, tuple(timed), tuple(trials))

@@ -106,6 +106,6 @@ def race(contestants: Sequence[Contestant]) -> None:
     for turn in range(ALL_TURNS):
         for one in running:
             one.run()
-        if turn + 1 >= FIRST_TURNS:
+        if running and turn + 1 >= FIRST_TURNS:
             best = min(one.seconds for one in running)
             running = [one for one in running if one.seconds <= FAR_BEHIND * best]

@@ -12,11 +12,10 @@ from tensorwright.codegen.null.numpy_code import PRELUDE
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.bench import Array, Prepared
+from tensorwright.tune.bench import POISON, Array, Prepared
 from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
 
 SECONDS_PER_CHARACTER = 1e-9
-POISON = 0xA5
 LEVELS = (MemoryLevel("memory", 0, 1.0),)
 
 

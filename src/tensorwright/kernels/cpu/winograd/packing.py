@@ -6,27 +6,40 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
 from tensorwright.kernels.cpu.winograd.transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
 
+COLUMNS = 1 << 12
+"""Kernels that are transformed at once, so that they stay in the cache in float64."""
+
 
 def transformed_weights(weights: Array, height: TileAxis, width: TileAxis) -> list[Array]:
     """``[O, C, height, width]`` as ``[O, phases of the point · C]`` for every point, in float32 by way of float64."""
     found: dict[tuple[int, int], list[Array]] = {}
-    wide = weights.astype(np.float64)
     for across, along in product(range(height.stride), range(width.stride)):
-        taps = wide[:, :, across :: height.stride, along :: width.stride]
+        taps = weights[:, :, across :: height.stride, along :: width.stride]
         rows, columns = (
             weight_transform(axis.points, count, axis.taps)
             for axis, count in zip((height, width), taps.shape[2:], strict=True)
         )
-        points = np.einsum("ai,ocij,bj->aboc", rows, taps, columns, optimize=True).astype(np.float32)
-        for i, j in np.ndindex(points.shape[:2]):
-            found.setdefault((i, j), []).append(points[i, j])
+        points = _products(np.kron(rows, columns).astype(np.float64), np.moveaxis(taps, (0, 1), (2, 3)))
+        for place, point in zip(np.ndindex(len(rows), len(columns)), points, strict=True):
+            found.setdefault(place, []).append(point.reshape(weights.shape[:2]))
     return [np.concatenate(found[point], axis=1) for point in sorted(found)]
+
+
+def _products(transform: npt.NDArray[np.float64], taps: Array) -> npt.NDArray[np.float32]:
+    """``[points, taps]`` times ``[*taps, …]`` in float64, some columns at a time, rounded to float32."""
+    flat = taps.reshape(transform.shape[1], -1)
+    result = np.empty((len(transform), flat.shape[1]), np.float32)
+    for start in range(0, flat.shape[1], COLUMNS):
+        some = slice(start, start + COLUMNS)
+        result[:, some] = transform @ flat[:, some].astype(np.float64)
+    return result
 
 
 def pack_winograd(plan: WinogradPlan, prepare: Callable[[Array], Array]) -> Packing:

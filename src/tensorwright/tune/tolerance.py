@@ -1,0 +1,149 @@
+"""How far the result of a kernel may be from the reference: what element types and lengths of sums explain, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.graph.graph import Value
+from tensorwright.graph.interpret import steps_of
+from tensorwright.graph.region import Region
+from tensorwright.ops.elementwise import Binary, Unary
+from tensorwright.tensor.dtype import FLOAT32, DType
+
+Array = npt.NDArray[np.generic]
+
+TOLERANCE = 1e-4
+"""Allowed error of a float32 kernel relative to the largest magnitude of the expected output."""
+
+FAST_ALGORITHM_BOUND = 1e-4
+"""Allowed measured error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
+
+FEW = 4
+"""So many roundings, or sums' errors, may add up."""
+
+MOST_FLIPPED, MOST_FLIPPED_OF_NARROW = 0.02, 0.5
+"""The part of the elements that may lie on the other side of a border (of rounding, of a comparison) when the operand
+is off by roundings to float32, or to a narrower type."""
+
+COARSE = 0.15
+"""The coarsest step of a quantisation, relative to the largest magnitude: that of four bits."""
+
+SUMMED_STEPS = 0.01
+"""What steps the other way do to a sum of rounded elements, relative to its largest magnitude."""
+
+_BORDERS = ("round", "floor", "ceil", "trunc", "sign", "mod", "floor_mod")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """relative: the error allowed of an element, relative to the largest magnitude of the floating-point output.
+
+    flipped: the part of the elements, one at least if it is not 0, that may differ by `step` instead: relative
+    likewise, or for integers as it is; infinite where any other number may stand there, an index for instance.
+    """
+
+    relative: float
+    flipped: float = 0.0
+    step: float = 0.0
+
+
+def rounding_unit(dtype: DType) -> float:
+    """The largest relative error of rounding to a floating type: half a unit in the last place."""
+    return float(ml_dtypes.finfo(dtype.numpy).eps) / 2  # type: ignore[no-untyped-call]
+
+
+def rounding_error(dtypes: Iterable[DType], terms: int = 1) -> float:
+    """The relative error that a few roundings to the narrowest of some floating types explain, in a sum of so many
+    terms, which is accumulated in float32 at least. 0 without floating types.
+    """
+    floats = [dtype for dtype in dtypes if dtype.is_float]
+    if not floats:
+        return 0.0
+    narrowest = max(map(rounding_unit, floats))
+    return FEW * max(narrowest, min(narrowest, rounding_unit(FLOAT32)) * sqrt(terms))
+
+
+def tolerance_of(region: Region, symbols: Mapping[str, int]) -> Tolerance:
+    """What a kernel for a region may be off."""
+    dtypes, inner = [value.type.dtype for value in region.values], frozenset(region.values)
+    relative = max(TOLERANCE, rounding_error(dtypes, _terms(region, symbols)))
+    borders = [value for value in region.values if _has_border(value) and _is_computed(value, inner)]
+    if not borders:
+        return Tolerance(relative)
+    flipped = MOST_FLIPPED_OF_NARROW if is_narrow(region) else MOST_FLIPPED
+    if any(value.op.kind in ("reduction", "anchor") for value in region.values[region.values.index(borders[0]) + 1 :]):
+        relative = max(relative, SUMMED_STEPS * (flipped / MOST_FLIPPED) ** 0.5)
+    output = region.output.type.dtype
+    step = COARSE if output.is_float else 1.0 if output.is_integer and output.size <= 2 else float("inf")
+    return Tolerance(relative, flipped, step)
+
+
+def is_narrow(region: Region) -> bool:
+    """Whether something in a region is rounded to a floating type below float32."""
+    return any(value.type.dtype.is_float and value.type.dtype.size < FLOAT32.size for value in region.values)
+
+
+def _terms(region: Region, symbols: Mapping[str, int]) -> int:
+    if region.stages:
+        return max(_terms(stage, symbols) for stage in region.stages)
+    if any(value.op.is_sequential for value in region.values):
+        return 1
+    return steps_of(region.computation, symbols)
+
+
+def _has_border(value: Value) -> bool:
+    """Whether a result jumps where an operand hardly changes."""
+    op = value.op
+    if isinstance(op, Unary | Binary) and op.function in _BORDERS:
+        return True
+    return not value.type.dtype.is_float and any(operand.type.dtype.is_float for operand in value.inputs)
+
+
+def _is_computed(value: Value, inner: frozenset[Value]) -> bool:
+    """Whether some floating operand is computed in the region, so that it is rounded."""
+    return any(operand in inner and operand.type.dtype.is_float for operand in value.inputs)
+
+
+def relative_error(actual: Array, expected: Array) -> float:
+    """The largest error of the elements that are expected to be finite, relative to the largest magnitude of those."""
+    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    finite = np.isfinite(wanted)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(np.subtract(wide, wanted)[finite]).max(initial=0.0)
+    return float(error) / _scale(wanted)
+
+
+def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: float = 0.0) -> str:
+    """Why an output is not the expected one; empty if it is.
+
+    spread: how far results lie apart, in absolute terms, that are rounded to their types in different places.
+    """
+    if expected.dtype.kind in "iub":
+        off = np.abs(np.subtract(actual, expected, dtype=np.float64))
+        return _too_many(off > 0, off > tolerance.step, tolerance, "integers are wrong")
+    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    finite = np.isfinite(wanted)
+    if not np.array_equal(np.isfinite(wide), finite):
+        return f"{int(np.count_nonzero(np.isfinite(wide) != finite))} elements are infinite or not a number"
+    scale = _scale(wanted)
+    off = np.abs(np.subtract(wide[finite], wanted[finite]))
+    allowed = tolerance.relative * scale + FEW * spread
+    wrong = _too_many(off > allowed, off > max(allowed, tolerance.step * scale), tolerance, "elements are off")
+    return wrong and f"relative error {off.max() / scale:.1e} is above {allowed / scale:.0e}: {wrong}"
+
+
+def _scale(wanted: npt.NDArray[np.float64]) -> float:
+    return max(float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)), 1e-6)
+
+
+def _too_many(off: npt.NDArray[np.bool_], far: npt.NDArray[np.bool_], tolerance: Tolerance, what: str) -> str:
+    """Why so many elements may not be off, so many of them by more than a step; empty if they may."""
+    allowed = ceil(tolerance.flipped * off.size)
+    count, most = int(np.count_nonzero(off)), int(np.count_nonzero(far))
+    return f"{count} of {off.size} {what}" if count > allowed or (most if tolerance.flipped else count) else ""

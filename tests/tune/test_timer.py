@@ -1,0 +1,107 @@
+"""The race of kernels, on a clock that the kernels themselves set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from graphs import binary, drawn, given
+from kernels.regions import RUNNABLE
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.graph.region import region_of
+from tensorwright.kernels.cpu.generic import Generic
+from tensorwright.tune.cpu import timer
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.cpu.timer import ALL_TURNS, FIRST_TURNS, MAX_COPIES, Contestant, race, timed_call
+
+
+class Clock:
+    """Time passes only while something pretends to compute."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def passing(self, seconds: Callable[[int], float]) -> Pretender:
+        return Pretender(self, seconds)
+
+
+class Pretender:
+    """A call whose n-th run takes so many seconds."""
+
+    def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
+        self.clock, self.seconds, self.runs, self.turns = clock, seconds, 0, list[int]()
+        self.loaded = self
+
+    def call(self, *arguments: int) -> None:
+        self.clock.now += self.seconds(self.runs)
+        self.runs += 1
+
+    def arguments(self, turn: int) -> tuple[int, ...]:
+        self.turns.append(turn)
+        return ()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(timer, "time", found)
+    return found
+
+
+def _raced(*calls: Pretender) -> list[Contestant]:
+    contestants = [Contestant([call]) for call in calls]  # type: ignore[list-item]
+    race(contestants)
+    return contestants
+
+
+def test_nobody_races() -> None:
+    race([])
+
+
+def test_seconds_are_the_lower_quartile(clock: Clock) -> None:
+    (one,) = _raced(clock.passing(lambda run: 1.0 if run % 2 else 3.0))
+    assert one.seconds == 1.0
+    assert len(one.times) == ALL_TURNS
+
+
+def test_those_far_behind_drop_out(clock: Clock) -> None:
+    fast, near, slow = (clock.passing(lambda run, s=s: s) for s in (1.0, 1.2, 2.0))  # type: ignore[misc]
+    raced = _raced(slow, fast, near)
+    assert [len(one.times) for one in raced] == [FIRST_TURNS, ALL_TURNS, ALL_TURNS]
+    assert [one.seconds for one in raced] == pytest.approx([2.0, 1.0, 1.2])
+
+
+def test_short_calls_are_repeated_on_one_copy_after_another(clock: Clock) -> None:
+    short, long = clock.passing(lambda run: 2e-6), clock.passing(lambda run: 1.0)
+    raced = _raced(short, long)
+    assert [one.repeats for one in raced] == [10, 1]
+    assert raced[0].seconds == pytest.approx(2e-6)
+    assert short.turns == list(range(1, short.runs + 1))
+
+
+def test_sequences_count_together(clock: Clock) -> None:
+    parts = [clock.passing(lambda run: 1.0), clock.passing(lambda run: 0.5)]
+    both = Contestant(parts)  # type: ignore[arg-type]
+    race([both])
+    assert both.seconds == pytest.approx(1.5)
+    assert parts[0].runs == parts[1].runs
+
+
+def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> None:
+    target, value = TARGETS[RUNNABLE[0]], binary("add", given("x", 64, 100), drawn(rng, 64, 100))
+    region = region_of([value])
+    kernel = Generic().emit(region, Generic().configs(region, target)[0], target)
+    arrays = [rng.standard_normal((64, 100), dtype=np.float32), np.ones((64, 100), np.float32)]
+    first, loaded = prepare(region, kernel, arrays, {}), LoadedKernel(kernel, target)
+    size = arrays[1].nbytes
+    for cold, copies in ((0, 1), (3 * size, 3), (10**9, MAX_COPIES)):
+        call = timed_call(region, kernel, loaded, first, {}, 3, cold)
+        assert len({operands.inputs[1].ctypes.data for operands in call.operands}) == copies
+        assert len({operands.inputs[0].ctypes.data for operands in call.operands}) == 1
+        assert call.share == -(-first.tasks // 3)
+        assert call.arguments(copies) == call.arguments(0) == (*first.arguments[:-1], call.share)
