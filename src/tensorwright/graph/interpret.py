@@ -120,6 +120,8 @@ class _Interpreter:
     def load(self, node: Load) -> Array:
         index = [self.integer(position) for position in node.index]
         source = self.inputs[node.operand]
+        if node.guard is None and 0 in source.shape:  # Of nothing but a sum of nothing reads it.
+            return np.zeros(np.broadcast_shapes(*(i.shape for i in index)), self.numpy(node.dtype))
         if node.guard is None:
             return np.asarray(source[tuple(index)], dtype=self.numpy(node.dtype))
         guard = self.scalar(node.guard)
