@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphs import binary, drawn, given
-from kernels.regions import RUNNABLE
+from targets import RUNNABLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.region import region_of
 from tensorwright.kernels.cpu.generic import Generic
