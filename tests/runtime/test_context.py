@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import native_plans
-from tensorwright.base.errors import ExecutionError
+from tensorwright.base.errors import ExecutionError, PlanError
 from tensorwright.devices.cpu.device import CpuDevice
 from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.runtime.engine import Engine
@@ -476,3 +476,19 @@ def test_ticks_are_for_the_plans_own_number_of_steps(rng, engine, steps):
     assert len(context.profile(x, 2)) == 3
     with pytest.raises(ExecutionError, match="has 2 steps"):
         context.profile(x, steps)
+
+
+@pytest.mark.parametrize(("stream", "event"), [(None, None), ("0", None), (1.5, None), (0, "x"), (0, 2.0)])
+def test_streams_and_events_are_what_they_are(rng, engine, stream, event):
+    buffers = Buffers(rng, 3)
+    context = engine.create_execution_context()
+    with pytest.raises(ExecutionError, match="expected a stream and an event or None"):
+        context.enqueue(3, buffers.addresses, stream, event)
+
+
+@pytest.mark.parametrize("source", [None, 3, 1.5, ["a.plan"], object()])
+def test_a_plan_is_loaded_from_a_path_or_bytes(source):
+    with pytest.raises(PlanError, match="expected the path of a plan, or its bytes"):
+        load(source)
+    with pytest.raises(PlanError, match="found one with a zero byte"):
+        load("a\0b")

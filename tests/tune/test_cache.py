@@ -111,7 +111,7 @@ def test_nothing_new_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", ["pipe", "folder", "file/timings.json", "full", "unmakeable/timings.json"])
+@pytest.mark.parametrize("place", ["pipe", "folder", "file/timings.json", "full", "unmakeable/timings.json", "a\0b"])
 def test_whatever_is_in_the_way_costs_one_warning(place: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()

@@ -158,6 +158,8 @@ def open_plan(
 
 
 def _open_file(path: str | os.PathLike[str], *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
+    if "\0" in os.fsdecode(path):
+        raise PlanError(f"{os.fsdecode(path)!r}: expected the path of a plan, found one with a zero byte")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # Opening a pipe must not wait for its writer.
     try:
         found = os.fstat(handle)

@@ -115,6 +115,11 @@ class ExecutionContext(Unique):
         self._launcher.require_ready()
         target = self._device.find_stream(stream) if isinstance(stream, int) else stream
         consumed = self._device.find_event(event) if isinstance(event, int) else event
+        if not hasattr(target, "enqueue") or not (consumed is None or hasattr(consumed, "record")):
+            raise ExecutionError(
+                f"enqueue of {self._table.where}: expected a stream and an event or None, or their handles, found "
+                f"{type(stream).__name__} and {type(event).__name__}"
+            )
         target.enqueue(partial(self._run_enqueued, sizes, addresses))
         if consumed is not None:
             consumed.record(target)

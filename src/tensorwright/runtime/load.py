@@ -5,12 +5,13 @@ The weights are verified by another thread while this one imports the rest of th
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from tensorwright.base.errors import PlanError
 from tensorwright.plan.file import open_buffer, open_plan
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from tensorwright.devices.device import Allocator
@@ -43,6 +44,8 @@ def load(
     """
     if isinstance(source, bytes | bytearray | memoryview):
         opened = open_buffer(bytes(source) if copy else source, trusted=trusted)
+    elif not isinstance(source, str | os.PathLike):
+        raise PlanError(f"load: expected the path of a plan, or its bytes, found {type(source).__name__}")
     else:
         opened = open_plan(source, copy=copy, trusted=trusted)
     from tensorwright.runtime.engine import Engine

@@ -70,7 +70,7 @@ class TimingCache:
             return False
         try:
             self._merge_into(self.path)
-        except (OSError, FileError) as error:
+        except (OSError, FileError, ValueError) as error:
             self._tell(f"timing cache {self.path} cannot be written, later builds measure again: {error}")
             return False
         self._changed = False
