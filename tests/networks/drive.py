@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tensorwright.base.files import replacing
 
@@ -24,8 +24,18 @@ NETWORKS_OF_A_PROCESS = 400
 
 SHRUNK_OF_A_KIND = 3
 SHRUNK_DIFFERENCES = 24
-KEPT_OF_A_KIND = 200
+KEPT_OF_A_KIND = 40
 SAVED_EVERY = 20.0
+
+
+_THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Every core has a process that needs it."""
+
+_PATH = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)
+_PLACE: Mapping[str, Any] = {
+    "cwd": str(Path(__file__).parent.parent),
+    "env": {**os.environ, **_THREADS, "PYTHONPATH": _PATH},
+}
 
 
 @dataclass
@@ -144,7 +154,7 @@ class Driver:
         command = [sys.executable, "-m", "networks", "--seed", str(seed), "--shrink", str(seconds)]
         with (self._folder / f"seed-{seed}.txt").open("wb") as file:
             try:
-                subprocess.run(command, stdout=file, stderr=file, timeout=self._left(), check=False, cwd=_folder())
+                subprocess.run(command, stdout=file, stderr=file, timeout=self._left(), check=False, **_PLACE)
             except subprocess.TimeoutExpired:
                 file.write(b"\nnot shrunk in time\n")
 
@@ -155,7 +165,7 @@ class Worker:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "networks", "--serve"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_folder()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **_PLACE
         )
         return self
 
@@ -182,11 +192,6 @@ class Worker:
         status = self._process.poll()
         detail = "took too long" if status is None else f"the process ended with exit status {status}"
         return {"outcome": "crashed", "kind": f"crashed: {detail}", "detail": detail, "comparisons": 0, "runtime": ""}
-
-
-def _folder() -> str:
-    """Where `python -m networks` is found."""
-    return str(Path(__file__).parent.parent)
 
 
 def cores() -> int:
