@@ -19,8 +19,7 @@ from tensorwright.graph.graph import Graph
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.tactic import Config, Kernel, Offer
-from tensorwright.kernels.work import Work
-from tensorwright.plan.plan import Executable, MachineStamp
+from tensorwright.plan.plan import Executable
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tune.bench import Prepared
@@ -84,21 +83,14 @@ class SwitchedBackend:
 
 @dataclass(frozen=True)
 class SwitchedToolchain:
+    """A toolchain that is the one for CPUs in all that no switch concerns."""
+
     tools: CpuToolchain
     switches: Switches
     built: list[Built]
 
-    @property
-    def target(self) -> str:
-        return self.tools.target
-
-    @property
-    def stamp(self) -> MachineStamp:
-        return self.tools.stamp
-
-    @property
-    def threads(self) -> int:
-        return self.tools.threads
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.tools, name)
 
     @property
     def offers(self) -> tuple[Offer, ...]:
@@ -118,18 +110,12 @@ class SwitchedToolchain:
         machine = self.tools.machine
         return CompilerPool(machine, 1) if self.switches.optimised else QuickCompiler(machine)
 
-    def listings(self, source: str) -> Mapping[str, str]:
-        return self.tools.listings(source)
-
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         program = self.tools.lower(graph, choices)
         if self.switches.freedom:
             return program
         steps = tuple(replace(step, free=0) for step in program.steps)
         return replace(program, steps=steps)
-
-    def check(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> None:
-        self.tools.check(program, symbols, compiler)
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
@@ -145,21 +131,8 @@ class SwitchedOffer:
     offer: Offer
     switches: Switches
 
-    @property
-    def name(self) -> str:
-        return self.offer.name
-
-    @property
-    def exact(self) -> bool:
-        return self.offer.exact
-
-    @property
-    def joins(self) -> bool:
-        return self.offer.joins
-
-    @property
-    def general(self) -> bool:
-        return self.offer.general
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.offer, name)
 
     def configs(self, region: Region) -> Sequence[Config]:
         configs = self.offer.configs(region)
@@ -170,12 +143,6 @@ class SwitchedOffer:
     def emit(self, region: Region, config: Config) -> Kernel:
         kernel = self.offer.emit(region, config)
         return kernel if self.switches.in_place else replace(kernel, in_place=())
-
-    def work(self, region: Region, config: Config) -> Work:
-        return self.offer.work(region, config)
-
-    def efficiency(self, region: Region, config: Config) -> float:
-        return self.offer.efficiency(region, config)
 
 
 @dataclass(frozen=True)
@@ -196,20 +163,12 @@ class ChanceBench:
     bench: CpuBench
     seed: int
 
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.bench, name)
+
     @property
     def capacities(self) -> Capacities:
         return [(level.name, level.bytes) for level in self.machine().levels]
-
-    def prepare(
-        self,
-        region: Region,
-        kernel: Kernel,
-        compiled: bytes,
-        arrays: Sequence[Array],
-        symbols: Mapping[str, int],
-        sources: Mapping[int, Prepared],
-    ) -> Prepared:
-        return self.bench.prepare(region, kernel, compiled, arrays, symbols, sources)
 
     def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
         rng = np.random.default_rng([self.seed, len(contestants)])
