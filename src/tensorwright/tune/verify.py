@@ -11,6 +11,7 @@ from tensorwright.base.errors import BuildError
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.tensor.dim import evaluate
+from tensorwright.tensor.layout import physical_bytes
 from tensorwright.tune.bench import Bench, is_poison
 from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
 from tensorwright.tune.inputs import random_inputs
@@ -79,8 +80,10 @@ class Verifier:
     def _reason(self, choice: Choice) -> str:
         region, kernel, rng = choice.region, choice.kernel, np.random.default_rng()
         symbols = {symbol.name: symbol.opt for symbol in region.symbols}
-        moved = [value.type.elements * value.type.dtype.size for value in (*region.inputs, region.output)]
-        if not evaluate(moved[-1], symbols) or sum(evaluate(size, symbols) for size in moved) > MOST_BYTES:
+        layouts = (*kernel.inputs, kernel.output)
+        values = zip((*region.inputs, region.output), layouts, strict=True)
+        sizes = [evaluate(physical_bytes(value.type, layout), symbols) for value, layout in values]
+        if not sizes[-1] or sum(sizes) > MOST_BYTES:
             return ""
         some = max(1, int(evaluate(kernel.tasks, symbols) * MOST_SECONDS / choice.trial.estimate))
         is_whole = some >= evaluate(kernel.tasks, symbols)
