@@ -23,15 +23,18 @@ from tensorwright.devices.cuda import library
 from tensorwright.devices.cuda.image import Image, ImageStep, read_image, write_image
 from tensorwright.devices.cuda.library import CudaError, Driver
 from tensorwright.graph.evaluate import evaluate_graph
-from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.ops.activation import Relu
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import Softmax
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
 from tensorwright.tensor.dim import Symbol, expression
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32
 from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.tolerance import relative_error
 
 ABROAD = BuildConfig(device="cuda", instruction_set="sm_90", level=0, timing_cache="")
@@ -157,6 +160,22 @@ def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
             read_image(bytes(damaged), (symbol,), "p")
         except PlanError as error:
             assert "its launches cannot be read" in str(error)  # noqa: PT017 - some damage is none
+
+
+def test_attention_and_first_convolutions_get_kernels_of_their_own_without_timing(rng: np.random.Generator) -> None:
+    heads = input_value("x", TensorType(FLOAT16, (2, 40, 32)))
+    powers = apply(Softmax(2), apply(MatMul(transpose_b=True), heads, heads))
+    image = input_value("image", TensorType(FLOAT16, (1, 3, 96, 96)))
+    weights = constant_value(weights_of(rng.standard_normal((32, 3, 7, 7)).astype(np.float16)))
+    features = apply(Convolution((2, 2), (3, 3), (3, 3), (1, 1)), image, weights)
+    graph = Graph(
+        (("x", heads), ("image", image)), (("y", apply(MatMul(), powers, heads)), ("z", features)), "without timing"
+    )
+    steps = build(graph, ABROAD).report["steps"]
+    assert isinstance(steps, list)
+    tactics = [step["tactic"] for step in steps if isinstance(step, dict)]
+    assert "attention" in tactics
+    assert "fragment product" in tactics
 
 
 @pytest.mark.cuda

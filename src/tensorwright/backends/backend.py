@@ -42,6 +42,11 @@ class Toolchain(Protocol):
         ...
 
     @property
+    def joins_untimed(self) -> bool:
+        """Whether joined regions may take the place of their stages by estimates, where nothing is measured."""
+        ...
+
+    @property
     def offers(self) -> tuple[Offer, ...]:
         """The tactics."""
         ...

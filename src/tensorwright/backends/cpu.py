@@ -61,6 +61,10 @@ class CpuToolchain:
         return offers(self.catalogue, self.machine)
 
     @property
+    def joins_untimed(self) -> bool:
+        return False
+
+    @property
     def passes(self) -> tuple[Pass, ...]:
         return ()
 

@@ -39,11 +39,12 @@ FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS = 60e12, 3e12, 1.2e-6
 
 @dataclass(frozen=True)
 class CudaToolchain:
-    """An architecture with the catalogue for it; model: the GPU that plans are tuned on."""
+    """An architecture with the catalogue for it; model: the GPU that plans are tuned on, which is here or not."""
 
     machine: CudaTarget
     model: str
     allocator: Allocator | None
+    is_here: bool
     threads: int = 1
 
     @property
@@ -59,6 +60,10 @@ class CudaToolchain:
         return offers(tactics(), self.machine)
 
     @property
+    def joins_untimed(self) -> bool:
+        return True
+
+    @property
     def passes(self) -> tuple[Pass, ...]:
         return (widen_channels,)
 
@@ -68,7 +73,7 @@ class CudaToolchain:
 
     @cached_property
     def bench(self) -> CudaBench:
-        return CudaBench(self.machine, _open, self.allocator)
+        return CudaBench(self.machine, _open, self.allocator, self.is_here)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CudaCompilerPool(self.machine, os.cpu_count() or 1)
@@ -122,7 +127,7 @@ class CudaBackend:
             raise BuildError(f"threads: a GPU's plan is launched by one thread, found {threads}; leave it out")
         if target is None:
             return self._for_this_machine(allocator)
-        return CudaToolchain(cuda_target_named(target), f"a GPU of {target}", allocator)
+        return CudaToolchain(cuda_target_named(target), f"a GPU of {target}", allocator, is_here=False)
 
     def _for_this_machine(self, allocator: Allocator | None) -> CudaToolchain:
         try:
@@ -131,7 +136,7 @@ class CudaBackend:
             raise BuildError(
                 f"no GPU to build for: {error}; name an architecture ({', '.join(self.targets)}) and build with level 0"
             ) from error
-        return CudaToolchain(cuda_target_for(properties.capability), properties.name, allocator)
+        return CudaToolchain(cuda_target_for(properties.capability), properties.name, allocator, is_here=True)
 
 
 BACKEND: Backend = CudaBackend()

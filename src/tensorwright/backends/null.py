@@ -44,6 +44,7 @@ class NullToolchain:
     roofline: Roofline = field(default_factory=lambda: Roofline(1e9, 1e9, 0.0))
     bench: NullBench = field(default_factory=NullBench)
     passes: tuple[Pass, ...] = ()
+    joins_untimed: bool = False
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return nullcontext(NullCompiler())

@@ -84,6 +84,8 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         searched = search.all(regions)
         if config.level > 0:
             searched = _tuned(searched, search.joined(chains), _tuner(graph, tools, compiler, cache, config))
+        elif tools.joins_untimed:
+            searched = prefer_joined(searched, search.joined(chains), untimed=True)
         verifier = Verifier(compiler, tools.bench, config.log)
         while True:
             choices = select(graph, searched, search)

@@ -38,6 +38,11 @@ class Bench(Protocol):
     """Runs kernels on a device."""
 
     @property
+    def is_here(self) -> bool:
+        """Whether kernels for the target can run on this machine."""
+        ...
+
+    @property
     def capacities(self) -> Capacities:
         """The levels of memory of the machine."""
         ...

@@ -19,15 +19,20 @@ Comparison = Callable[[Searched, Sequence[Searched]], tuple[float, float]]
 
 
 def prefer_joined(
-    searched: Sequence[Searched], candidates: Sequence[Searched], compare: Comparison | None = None
+    searched: Sequence[Searched],
+    candidates: Sequence[Searched],
+    compare: Comparison | None = None,
+    *,
+    untimed: bool = False,
 ) -> list[Searched]:
     """The regions of a network with joined ones in place of their stages, those that save most time first.
 
     searched: all regions, each with usable kernels, in an order that respects all reads. candidates: joined regions;
     those without a kernel that was measured and found correct are left out. A joined region takes the place of its
     last stage. compare: measures both where they are close; without it the times of single kernels are added.
+    untimed: whether estimates will do where nothing was measured.
     """
-    candidates = [item for item in candidates if any(c.trial.seconds is not None for c in item.candidates)]
+    candidates = [item for item in candidates if untimed or any(c.trial.seconds is not None for c in item.candidates)]
     known = {item.region: item for item in searched}
     savings = {
         item.region: _saving(item, [known[stage] for stage in item.region.stages], compare) for item in candidates

@@ -45,9 +45,9 @@ class Verifier:
     _reasons: dict[KernelKey, str] = field(default_factory=dict)
 
     def check(self, choice: Choice) -> None:
-        """Look at a kernel, unless it was timed and so verified, or looked at before."""
+        """Look at a kernel, unless it was timed and so verified, or looked at before, or cannot run here."""
         key = kernel_key(choice.region, choice.trial)
-        if choice.trial.seconds is not None or key in self._reasons:
+        if choice.trial.seconds is not None or key in self._reasons or not self.bench.is_here:
             return
         self._reasons[key] = reason = self._reason(choice)
         if reason:

@@ -46,6 +46,10 @@ class CpuBench:
     allocator: Allocator | None = None
 
     @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
     def capacities(self) -> Capacities:
         return capacities(self.target, self.threads)
 

@@ -70,11 +70,15 @@ class CudaPrepared:
 
 @dataclass(frozen=True)
 class CudaBench:
-    """Runs kernels on a GPU that is opened when the first one is; `open_context` opens it."""
+    """Runs kernels on a GPU that is opened when the first one is; `open_context` opens it.
+
+    is_here: whether the target is that of this machine's GPU.
+    """
 
     target: CudaTarget
     open_context: Callable[[], Context]
     allocator: Allocator | None = None
+    is_here: bool = True
 
     @cached_property
     def context(self) -> Context:

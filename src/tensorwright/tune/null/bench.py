@@ -39,6 +39,10 @@ class NullBench:
     """A clock that counts the characters of a kernel's text."""
 
     @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
     def capacities(self) -> Capacities:
         return self.machine().capacities
 
