@@ -64,12 +64,12 @@ def test_every_route_to_an_engine_gives_the_same_predictions_and_probabilities(c
 
 
 def test_the_page_about_caffe_works_as_written(cache, tmp_path):
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "caffe.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "caffe.md").read_text(), re.DOTALL | re.MULTILINE)
     assert run("lenet_files", cache, tmp_path).returncode == 0
-    (tmp_path / "page.py").write_text(block + "\nprint(engine.max_batch_size)\n")
+    (tmp_path / "page.py").write_text("".join(f"{block}\nprint(engine.max_batch_size)\n" for block in blocks))
     command, environment = [sys.executable, "-W", "error", "page.py"], {"XDG_CACHE_HOME": str(cache), "PATH": ""}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-    assert done.stdout == "20\n", done.stderr
+    assert done.stdout == "20\n32\n", done.stderr
 
 
 def test_the_types_of_the_examples_are_right():
