@@ -105,9 +105,12 @@ class Running:
 
     def __init__(self, graph: Graph, configuration: Configuration) -> None:
         backend = SwitchedBackend(configuration.switches)
+        warnings: list[str] = []
+        options = replace(configuration.options(), log=lambda severity, message: _heard(warnings, severity, message))
         if configuration.rewrite and not configuration.fuse:
             graph = optimise(graph)
-        self._engine = Engine(build(graph, configuration.options(), backend))
+        self._engine = Engine(build(graph, options, backend))
+        assert not warnings, warnings[0]
         self._turns = Turns(backend.built[0])
         self._context = self._engine.create_execution_context_without_device_memory()
         self._arena = Guarded(self._engine.device_memory_size, self._engine.device_memory_alignment)
@@ -165,6 +168,12 @@ class Running:
         context.execute(None, addresses)
         for name, copy in copies.items():
             assert np.array_equal(copy.bytes, arrays[name].reshape(-1).view(np.uint8)), f"input {name} was written"
+
+
+def _heard(warnings: list[str], severity: str, message: str) -> None:
+    """Note what is said of kernels that were found wrong and left out."""
+    if severity == "warning" and "wrong results" in message:
+        warnings.append(message)
 
 
 def _size(dtype: np.dtype[np.generic], array: Array) -> int:

@@ -24,7 +24,7 @@ from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.matmul import MatMul
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, UINT8, UINT32
 from tensorwright.tune import verify
 
 BATCH = symbol("batch", 1, 2, 8)
@@ -98,3 +98,13 @@ def test_every_type_of_number(rng: np.random.Generator) -> None:
     again = apply(Cast(INT8), apply(Clip(-128.0, 127.0), unary("round", binary("div", product, 0.2))))
     for level in (0, 3):
         build(network(again), BuildConfig(level=level, threads=1, timing_cache=""))
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_numbers_that_no_integer_holds_prove_nothing(level: int) -> None:
+    """What a conversion makes of a negative number for an unsigned type, or of a large one, is not defined."""
+    x, y = given("x", 4, 70), given("y", 4, 70)
+    graph = network(apply(Cast(UINT8), x), apply(Cast(INT8), binary("mul", y, -1000.0)), apply(Cast(UINT32), y))
+    dropped: list[str] = []
+    build(graph, BuildConfig(level=level, threads=1, timing_cache="", log=lambda _, message: dropped.append(message)))
+    assert dropped == []

@@ -28,7 +28,12 @@ def random_inputs(region: Region, symbols: Mapping[str, int], rng: np.random.Gen
     """An array for every input: the constants themselves, random values, valid for all that reads them, for others."""
     ranges = valid_ranges(region, symbols)
     converted = {value for value in region.inputs if _is_converted(value, region)}
-    return [_draw(value, symbols, ranges.get(value), value in converted, rng) for value in region.inputs]
+    drawn = [_draw(value, symbols, ranges.get(value), value in converted, rng) for value in region.inputs]
+    counted = {v.inputs[0] for v in region.values if isinstance(v.op, Cast) and v.type.dtype.kind == "unsigned"}
+    return [
+        np.abs(array) if value in counted and value.type.dtype.is_float and not is_constant(value) else array
+        for value, array in zip(region.inputs, drawn, strict=True)
+    ]
 
 
 def valid_ranges(region: Region, symbols: Mapping[str, int]) -> dict[Value, Range]:

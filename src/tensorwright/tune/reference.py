@@ -12,6 +12,8 @@ from tensorwright.graph.graph import Value
 from tensorwright.graph.interpret import interpret_at, steps_of
 from tensorwright.graph.region import Region
 from tensorwright.kernels.work import work
+from tensorwright.ops.elementwise import Cast
+from tensorwright.ops.mathematics import highest, lowest
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.inputs import has_computed_indices
 from tensorwright.tune.tolerance import is_narrow
@@ -48,8 +50,11 @@ def expected_output(
 ) -> Expected | None:
     """The whole output of a region for row-major inputs, or, where that is too much work, the elements at some places.
 
-    None if even these are: a sum of very many terms.
+    None if even these are: a sum of very many terms. None, too, if numbers are converted to integers that do not hold
+    them, of which everybody may make what they want.
     """
+    if not conversions_fit(region, arrays, symbols):
+        return None
     if _is_small(region, symbols) and not has_computed_indices(region, symbols):
         return whole_output(region, arrays, symbols)
     return sampled_output(region, arrays, symbols, places_of(region, symbols, places, rng))
@@ -95,13 +100,37 @@ def _is_small(region: Region, symbols: Mapping[str, int]) -> bool:
     return elements <= MOST_ELEMENTS and evaluate(work(region).flops, symbols) <= MOST_FLOPS
 
 
+def conversions_fit(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> bool:
+    """Whether all numbers that a region converts to integers lie in their range, as far as this is no work."""
+    casts = [value for value in region.values if _converts(value)]
+    if not casts or not _is_small(region, symbols) or has_computed_indices(region, symbols):
+        return True
+    results = _results(region, arrays, symbols, rounded=True)
+    return all(_fits(results[cast.inputs[0]], cast) for cast in casts)
+
+
+def _converts(value: Value) -> bool:
+    return isinstance(value.op, Cast) and value.type.dtype.is_integer and value.inputs[0].type.dtype.is_float
+
+
+def _fits(array: Array, cast: Value) -> bool:
+    whole = np.trunc(np.asarray(array, dtype=np.float64))
+    return bool(((whole >= lowest(cast.type.dtype)) & (whole <= highest(cast.type.dtype))).all())
+
+
 def _evaluated(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool) -> Array:
+    return _results(region, arrays, symbols, rounded=rounded)[region.output]
+
+
+def _results(
+    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool
+) -> dict[Value, Array]:
     results = dict(zip(region.inputs, map(_widened, arrays), strict=True))
     for value in region.values:
         with np.errstate(all="ignore"):
             result = value.op.specialised(symbols).reference(*(results[operand] for operand in value.inputs))
             results[value] = _rounded(np.asarray(result), value, rounded and value is not region.output)
-    return results[region.output]
+    return results
 
 
 def _rounded(array: Array, value: Value, rounded: bool) -> Array:

@@ -15,7 +15,7 @@ from tensorwright.tensor.layout import physical_bytes
 from tensorwright.tune.bench import Bench, is_poison
 from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
 from tensorwright.tune.inputs import random_inputs
-from tensorwright.tune.reference import places_of, sampled_output
+from tensorwright.tune.reference import conversions_fit, places_of, sampled_output
 from tensorwright.tune.select import Searched
 from tensorwright.tune.tolerance import disagreement, tolerance_of
 
@@ -89,6 +89,8 @@ class Verifier:
         is_whole = some >= evaluate(kernel.tasks, symbols)
         places = places_of(region, symbols, PLACES if is_whole else PLACES**2, rng)
         arrays = random_inputs(region, symbols, rng)
+        if not conversions_fit(region, arrays, symbols):
+            return ""
         compiled = self.compiler.compile(kernel.name, kernel.code)
         kernel = kernel if is_whole else replace(kernel, tasks=some)
         output = self.bench.prepare(region, kernel, compiled, arrays, symbols, {}).run()
