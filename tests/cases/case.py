@@ -12,6 +12,7 @@ from tensorwright.graph.op import Op
 from tensorwright.tensor.dim import Dim, evaluate
 from tensorwright.tensor.dtype import FLOAT32, INT64, DType, dtype_of
 from tensorwright.tensor.type import TensorType
+from tensorwright.tune.tolerance import rounding_error
 
 Array = npt.NDArray[np.generic]
 
@@ -92,11 +93,11 @@ class Case:
 
     @property
     def scaled_tolerance(self) -> float:
-        """The tolerance for the narrowest floating type among inputs and output."""
-        widest = {2: 2000.0, 4: 1.0, 8: 1.0}
+        """The tolerance, or, for floating types below float32, what rounding to them explains if that is more."""
         dtypes = [type.dtype for type in [*self.types, self.output] if type.dtype.is_float]
-        factor = max((widest[dtype.size] for dtype in dtypes), default=0.0)
-        return self.tolerance * (4 * factor if any(d.name == "bfloat16" for d in dtypes) else factor)
+        narrow = any(dtype.size < FLOAT32.size for dtype in dtypes)
+        factor = max(self.tolerance / 1e-5, 1.0)
+        return max(self.tolerance, factor * rounding_error(dtypes)) if narrow else self.tolerance if dtypes else 0.0
 
 
 def reference_of(op: Op, arrays: list[Array], symbols: Mapping[str, int] | None = None) -> Array:
