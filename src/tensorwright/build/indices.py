@@ -53,7 +53,7 @@ def watched(graph: Graph, regions: Sequence[Region], wanted: str, roofline: Roof
     taken = {name for name, _ in (*graph.inputs, *graph.outputs)}
     names = _free_names(taken)
     named = [
-        (next(names), apply(IndexRange(axes), value, name=f"range of {value.name}"), tuple(uses))
+        (next(names), apply(IndexRange(axes, watched=True), value, name=f"range of {value.name}"), tuple(uses))
         for (value, axes), uses in groups.items()
     ]
     outputs = (*graph.outputs, *((name, value) for name, value, _ in named))

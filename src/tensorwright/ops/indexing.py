@@ -150,10 +150,12 @@ class IndexRange(Op):
     """How far indices reach: the complement ``-1 - i`` of the smallest one, then the largest one; int64 ``[2, axes]``.
 
     Both are the least int64 where there are no indices. `axes` is 1, or the extent of the last axis if each of its
-    positions is for an axis of its own. A build adds it to networks, whose engines then refuse indices out of range.
+    positions is for an axis of its own. A build adds it to networks, whose engines then refuse indices out of range:
+    `watched` says that the result is for the engine alone.
     """
 
     along_axes: bool
+    watched: bool = False
     kind: ClassVar[Kind] = "reduction"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:

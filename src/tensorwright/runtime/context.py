@@ -45,7 +45,8 @@ class ExecutionContext(Unique):
             "it has no device memory yet; set context.device_memory to the address of "
             f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
         )
-        self._launcher = Launcher(table, module.create_executor(), device, obstacle)
+        watched = device if device.has_host_memory else None
+        self._launcher = Launcher(table, module.create_executor(), watched, obstacle)
         self._here = self._launcher if device.has_host_memory else self._staging_launcher(allocator, obstacle)
         if with_memory:
             what = f"activations and scratch memory of a context of '{module.plan.name}'"

@@ -22,7 +22,8 @@ _Words = ctypes.Array[ctypes.c_int64]
 class IndexWatch:
     """Looks at how far the indices of the last inference reach.
 
-    Memory of this process is looked at where it is, that of other devices is copied.
+    Memory of this process is looked at where it is, that of other devices is copied. On those, inferences on raw
+    addresses may go on when the call returns, and are not watched.
     """
 
     def __init__(self, plan: Plan, device: Device, where: str) -> None:

@@ -23,12 +23,13 @@ class Launcher:
 
     execute: one inference, after which indices that were out of range are refused; runner: the same, for who calls it
     often. Called with the lock held, after `prepare`.
+    watched: the device, if an inference has ended when the executor returns; None where it may only have begun.
     lock: held by whoever prepares and runs; launchers whose executors share memory share it. obstacle: why nothing can
     run at present, None if it can.
     """
 
     def __init__(
-        self, table: BindingTable, executor: Executor, device: Device, obstacle: str, lock: Lock | None = None
+        self, table: BindingTable, executor: Executor, watched: Device | None, obstacle: str, lock: Lock | None = None
     ) -> None:
         self.executor = executor
         self.bindings = executor.bindings
@@ -37,7 +38,7 @@ class Launcher:
         self._where = table.where
         self._current: Sizes | None = None
         self._closed = False
-        self._watch = _watch(table, device)
+        self._watch = None if watched is None else _watch(table, watched)
         self.runner: Callable[[], None] = executor.runner if self._watch is None else self._run_and_check
 
     def require_ready(self) -> None:

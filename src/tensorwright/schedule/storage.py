@@ -98,7 +98,7 @@ def stored(value: Value, layout: Layout) -> Tensor:
 
 def bound_and_kept(graph: Graph) -> tuple[Named, Named]:
     """The outputs that the caller gives memory for, and those that are only for the runtime to look at."""
-    kept = tuple(output for output in graph.outputs if isinstance(output[1].op, IndexRange))
+    kept = tuple(output for output in graph.outputs if isinstance(output[1].op, IndexRange) and output[1].op.watched)
     return tuple(output for output in graph.outputs if output not in kept), kept
 
 
