@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphs import binary, given, unary
+from graphs import binary, given, network, unary
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
 from tensorwright.graph.graph import Value, apply
 from tensorwright.graph.region import Region, region_of
+from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.reduction import ArgReduction, Reduction
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8, INT32, UINT8, DType
 from tensorwright.tune.tolerance import (
+    ANYTHING,
     TOLERANCE,
     Tolerance,
     disagreement,
@@ -48,16 +52,26 @@ def test_of_rounding() -> None:
     x = given("x", 4, 50)
     scaled = binary("div", x, 0.1)
     steps = unary("round", scaled)
-    as_int, quantised = apply(Cast(INT32), steps), apply(Cast(INT8), steps)
+    clipped = apply(Clip(-128.0, 127.0), steps)
+    as_int, quantised = apply(Cast(INT32), steps), apply(Cast(INT8), clipped)
     assert tolerance_of(_region(unary("round", x)), {}).flipped == 0  # Its operand is what it is.
     for output, step in ((quantised, 1), (as_int, np.inf), (steps, 0.15)):
-        values = [scaled, steps] if output is steps else [scaled, steps, output]
+        values = [value for value in (scaled, steps, clipped) if output is quantised or value is not clipped]
+        values += [output] if output is not steps else []
         found = tolerance_of(_region(*values), {})
         assert 0 < found.flipped < 0.1
         assert found.step == step
     summed = apply(Reduction("add", (1,)), steps)
     assert tolerance_of(_region(scaled, steps, summed), {}).relative > TOLERANCE
     assert tolerance_of(_region(apply(ArgReduction("max", 1), x)), {}) == Tolerance(TOLERANCE)
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_conversions_that_nobody_defines(level: int) -> None:
+    """Negative numbers have no unsigned ones: kernels are not blamed for what they make of them."""
+    value = apply(Cast(UINT8), given("x", 4, 50))
+    assert tolerance_of(_region(value), {}) == ANYTHING
+    build(network(value), BuildConfig(level=level, threads=1, timing_cache=""))
 
 
 def test_disagreement_of_floats(rng: np.random.Generator) -> None:

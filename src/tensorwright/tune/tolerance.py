@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tensorwright.graph.graph import Value
 from tensorwright.graph.interpret import steps_of
 from tensorwright.graph.region import Region
-from tensorwright.ops.elementwise import Binary, Unary
+from tensorwright.ops.activation import Clip
+from tensorwright.ops.elementwise import Binary, Cast, Unary
 from tensorwright.tensor.dtype import FLOAT32, DType
 
 Array = npt.NDArray[np.generic]
@@ -69,9 +70,15 @@ def rounding_error(dtypes: Iterable[DType], terms: int = 1) -> float:
     return FEW * max(narrowest, min(narrowest, rounding_unit(FLOAT32)) * sqrt(terms))
 
 
+ANYTHING = Tolerance(float("inf"), 1.0, float("inf"))
+"""Of results that depend on what nobody defines."""
+
+
 def tolerance_of(region: Region, symbols: Mapping[str, int]) -> Tolerance:
     """What a kernel for a region may be off."""
     dtypes, inner = [value.type.dtype for value in region.values], frozenset(region.values)
+    if any(_may_be_undefined(value, inner) for value in region.values):
+        return ANYTHING
     relative = max(TOLERANCE, rounding_error(dtypes, _terms(region, symbols)))
     borders = [value for value in region.values if _has_border(value) and _is_computed(value, inner)]
     if not borders:
@@ -95,6 +102,17 @@ def _terms(region: Region, symbols: Mapping[str, int]) -> int:
     if any(value.op.is_sequential for value in region.values):
         return 1
     return steps_of(region.computation, symbols)
+
+
+def _may_be_undefined(value: Value, inner: frozenset[Value]) -> bool:
+    """Whether a floating number may be converted to a narrow or unsigned integer that it does not fit into."""
+    dtype = value.type.dtype
+    if not isinstance(value.op, Cast) or not dtype.is_integer or not value.inputs[0].type.dtype.is_float:
+        return False
+    operand = value.inputs[0]
+    if isinstance(operand.op, Clip) and operand in inner:
+        return False
+    return dtype.kind == "unsigned" or (dtype.size <= 2 and operand in inner)
 
 
 def _has_border(value: Value) -> bool:
