@@ -6,16 +6,17 @@
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
+#   make fuzz        hostile inputs for SECONDS=600, on all cores; findings, made smaller, in FOLDER=.fuzz
 #   make test-cuda   the tests that need an NVIDIA GPU, on a machine that has one
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks format clean
+.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks fuzz format clean
 
 JOBS ?= 2
 SECONDS ?= 600
-FOLDER ?= .networks
+FOLDER ?= .$(if $(filter fuzz,$(MAKECMDGOALS)),fuzz,networks)
 VENV := .venv
 TORCH_VENV := .venv-torch
 TENSORFLOW_VENV := .venv-tensorflow
@@ -54,6 +55,9 @@ test-conformance: $(VENV)/.installed-test
 
 test-networks: $(VENV)/.installed-test
 	cd tests && ../$(BIN)/python -m networks --seconds $(SECONDS) --folder $(abspath $(FOLDER))
+
+fuzz: $(VENV)/.installed-test
+	cd tests && ../$(BIN)/python -m fuzzing --seconds $(SECONDS) --out $(abspath $(FOLDER))
 
 test-cuda: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m cuda

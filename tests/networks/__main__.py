@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=cores(), help="processes")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--folder", type=Path, help="where results are kept")
-    parser.add_argument("--seed", type=int, help="check the network of one seed only")
+    parser.add_argument("--seed", "--only", type=int, help="check the network of one seed only")
     parser.add_argument("--shrink", type=float, default=0.0, help="seconds to make it smaller in, if it is wrong")
     parser.add_argument("--serve", action="store_true", help="check the networks of seeds on standard input")
     given = parser.parse_args()

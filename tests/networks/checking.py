@@ -77,10 +77,14 @@ def check(network: Network, configurations: Sequence[Configuration], seed: int) 
         )
         return Verdict("failed" if is_defect else "refused", f"{type(error).__name__}: {error}", compared, runtime)
     except Exception as error:  # noqa: BLE001  # Whatever it is, it is a defect to report.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename.rsplit('/', 1)[-1]}:{place.name}"
-        return Verdict("failed", f"{type(error).__name__} in {where}: {error}", compared, runtime)
+        return Verdict("failed", foreign(error), compared, runtime)
     return Verdict("equal", "", compared, runtime)
+
+
+def foreign(error: BaseException) -> str:
+    """What to say of an error that is not one of the project's: its class, where it was raised, its message."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.filename.rsplit('/', 1)[-1]}:{place.name}: {error}"
 
 
 def _computed(

@@ -1,4 +1,4 @@
-"""Checks networks of one seed after the other in a process for each core, until the time is over."""
+"""Checks networks, or what else has seeds, one after the other in a process for each core, until the time is over."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from typing import Any, Self
 
 from tensorwright.base.files import replacing
 
-NETWORK_SECONDS = 120.0
 SHRINK_SECONDS = 60.0
-NETWORKS_OF_A_PROCESS = 400
-"""Then a fresh one begins, so that memory that other packages never give back does not add up."""
 
 SHRUNK_OF_A_KIND = 3
 SHRUNK_DIFFERENCES = 24
@@ -36,6 +33,30 @@ _PLACE: Mapping[str, Any] = {
     "cwd": str(Path(__file__).parent.parent),
     "env": {**os.environ, **_THREADS, "PYTHONPATH": _PATH},
 }
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is checked.
+
+    module: answers seeds, one a line, when it is run with ``--serve``, and makes smaller what is bad about one with
+    ``--only N --shrink SECONDS``. arguments: given to it besides. what: its plural. seconds: how long one may take.
+    of_a_process: after so many a fresh process begins, so that memory that other packages never give back does not add
+    up. remarks: what is counted of each besides its outcome.
+    """
+
+    module: str = "networks"
+    arguments: tuple[str, ...] = ()
+    what: str = "networks"
+    seconds: float = 120.0
+    of_a_process: int = 400
+    remarks: str = "not judged by ONNX Runtime, which said"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", self.module, *self.arguments, *arguments]
+
+
+NETWORKS = Work()
 
 
 @dataclass
@@ -76,25 +97,27 @@ class Tally:
             if len(kept) < KEPT_OF_A_KIND:
                 kept.append({"seed": seed, "detail": str(found["detail"])[:500]})
 
-    def table(self) -> str:
+    def table(self, work: Work = NETWORKS) -> str:
         rate = self.networks / max(self.seconds, 1e-9)
+        done = f"{self.networks} {work.what} in {self.seconds:.0f} s ({rate:.1f} a second)"
         lines = [
-            f"{self.networks} networks in {self.seconds:.0f} s ({rate:.1f} a second), {self.comparisons} comparisons",
+            f"{done}, {self.comparisons} comparisons",
             *(f"{count:8} {outcome}" for outcome, count in self.outcomes.most_common()),
             "of which:",
         ]
         for kind, count in self.kinds.most_common(40):
             seeds = ", ".join(str(example["seed"]) for example in self.examples[kind][:4])
             lines.append(f"{count:8} {kind} (seeds {seeds})")
-        lines.append("not judged by ONNX Runtime, which said:")
-        lines += [f"{count:8} {reason}" for reason, count in self.runtime.most_common(20)]
+        lines.append(f"{work.remarks}:")
+        lines += [f"{count:8} {reason}" for reason, count in self.runtime.most_common(40)]
         return "\n".join(lines)
 
 
 class Driver:
     """The processes and what they found."""
 
-    def __init__(self, folder: Path, seconds: float, jobs: int, first: int) -> None:
+    def __init__(self, folder: Path, seconds: float, jobs: int, first: int, work: Work = NETWORKS) -> None:
+        self._work = work
         self._folder = folder
         self._path = folder / "tally.json"
         self._tally = Tally.load(self._path)
@@ -107,7 +130,7 @@ class Driver:
     def run(self) -> Tally:
         """Returns at the deadline, or a second later."""
         before, start = self._tally.seconds, time.monotonic()
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._jobs)]
+        threads = [threading.Thread(target=self._check, daemon=True) for _ in range(self._jobs)]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
@@ -120,21 +143,21 @@ class Driver:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _work(self) -> None:
+    def _check(self) -> None:
         while self._left() > 0:
-            with Worker() as worker:
-                for _ in range(NETWORKS_OF_A_PROCESS):
+            with Worker(self._work) as worker:
+                for _ in range(self._work.of_a_process):
                     if self._left() <= 0 or not self._one(worker):
                         break
 
     def _one(self, worker: Worker) -> bool:
-        """Check one network; whether the process can go on."""
+        """Check one seed; whether the process can go on."""
         with self._lock:
             seed = self._tally.next
             self._tally.next += 1
-        limit = min(NETWORK_SECONDS, self._left())
+        limit = min(self._work.seconds, self._left())
         found = worker.ask(seed, limit)
-        if found is None and limit < NETWORK_SECONDS and self._left() <= 0:
+        if found is None and limit < self._work.seconds and self._left() <= 0:
             return False
         verdict = found or worker.failure()
         with self._lock:
@@ -151,7 +174,7 @@ class Driver:
                 return
             self._shrunk[kind] += 1
         seconds = min(SHRINK_SECONDS, self._left() - 4)
-        command = [sys.executable, "-m", "networks", "--seed", str(seed), "--shrink", str(seconds)]
+        command = self._work.command("--only", str(seed), "--shrink", str(seconds))
         with (self._folder / f"seed-{seed}.txt").open("wb") as file:
             try:
                 subprocess.run(command, stdout=file, stderr=file, timeout=self._left(), check=False, **_PLACE)
@@ -160,12 +183,14 @@ class Driver:
 
 
 class Worker:
-    """A process that checks one network after the other."""
+    """A process that checks one seed after the other."""
+
+    def __init__(self, work: Work) -> None:
+        self._command = work.command("--serve")
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "networks", "--serve"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **_PLACE
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **_PLACE
         )
         return self
 

@@ -22,7 +22,7 @@ def isolated(function: Callable[[], T], seconds: float) -> T:
         Ended: it crashed, or did not end in time.
     """
     receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_send, args=(function, sender), daemon=True)
+    process = _CONTEXT.Process(target=_send, args=(function, sender))
     process.start()
     sender.close()
     try:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import xxhash
 
 import native_plans
 import tensorwright as tw
+from plan.manifests import manifest_of, places, replaced, with_manifest
 from tensorwright.base.errors import PlanError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.plan.file import HEADER_BYTES, parse_plan, serialize_plan
+from tensorwright.plan.file import parse_plan, serialize_plan
 from tensorwright.plan.plan import Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
 from tensorwright.tensor.dim import Symbol, expression, floor_divide, remainder, substitute
@@ -184,21 +182,6 @@ def test_of_keys_that_are_said_twice_the_last_counts_for_the_seal_too():
     parse_plan(with_manifest(content, lambda text: text.replace(said, said + b"," + said)))
 
 
-def with_manifest(content: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """A plan file with another manifest, and digests that are right for it."""
-    manifest, code, weights = (struct.unpack_from("<QQ16s", content, 24 + 32 * number) for number in range(3))
-    text = change(content[manifest[0] : manifest[0] + manifest[1]])
-    parts = [text, content[code[0] : sum(code[:2])], content[weights[0] : sum(weights[:2])]]
-    table, body, end = b"", b"", HEADER_BYTES
-    for part, alignment in zip(parts, (1, 64, 4096), strict=True):
-        start = -(-end // alignment) * alignment
-        table += struct.pack("<QQ16s", start, len(part), xxhash.xxh3_128(part).digest())
-        body += bytes(start - end) + part
-        end = start + len(part)
-    header = content[:16] + struct.pack("<Q", end) + table
-    return header + xxhash.xxh3_128(header).digest() + body
-
-
 def test_manifests_with_any_one_value_changed_run_right_or_are_refused(rng):
     """Hostile manifests with valid digests; what may change without harm is not sealed."""
     content = serialize_plan(native_plans.plan())
@@ -212,25 +195,3 @@ def test_manifests_with_any_one_value_changed_run_right_or_are_refused(rng):
                 continue
             np.testing.assert_array_equal(engine({"x": x})["y"], native_plans.expected(x))
             engine.close()
-
-
-def manifest_of(content: bytes) -> object:
-    start, size = struct.unpack_from("<QQ", content, 24)
-    return json.loads(content[start : start + size])
-
-
-def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of everything in a document."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in inside:
-        yield (*path, key)
-        yield from places(item, (*path, key))
-
-
-def replaced(text: bytes, path: tuple[str | int, ...], value: object) -> bytes:
-    document = json.loads(text)
-    place = document
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return json.dumps(document).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.graph.expression import (
@@ -18,7 +19,7 @@ from tensorwright.graph.expression import (
     stride_along,
     walk,
 )
-from tensorwright.kernels.slabs import Range, Slabs, slabs_along
+from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import (
     Atom,
     Dim,
@@ -53,6 +54,11 @@ class Axis:
     @property
     def whole(self) -> int:
         return self.extent // self.size
+
+    @property
+    def count(self) -> int:
+        """The number of pieces."""
+        return -(-self.extent // self.size)
 
     @property
     def pieces(self) -> tuple[Range, ...]:
@@ -104,6 +110,8 @@ class TransposingPlan:
         order = sorted(known, key=lambda v: -known[v])
         shape = [cut[v].extent if v in cut else v.extent for v in order]
         loops = self.variables[: self.tasks]
+        if prod(cut[v].count if v in cut else upper_bound(v.extent) for v in loops) > MOST_TASKS:
+            return None
         return slabs_along(
             shape, [(order.index(v), cut[v].pieces if v in cut else upper_bound(v.extent)) for v in loops]
         )

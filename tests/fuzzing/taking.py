@@ -1,0 +1,180 @@
+"""How the project takes an input: one of its own errors, or something that runs, and runs right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+import native_plans
+import tensorwright as tw
+from fuzzing.seeds import caffe
+from networks.isolation import Ended, isolated
+from networks.judge import disagreement, expectation
+from networks.toolchain import SwitchedBackend, Switches
+from tensorwright.base.errors import BuildError
+from tensorwright.build.build import build
+from tensorwright.build.calibrate import read_text
+from tensorwright.build.config import BuildConfig
+from tensorwright.graph.graph import Graph, is_constant
+from tensorwright.graph.verify import verify
+from tensorwright.importers.caffe import read_network
+from tensorwright.importers.failures import UnsupportedModel
+from tensorwright.importers.onnx import import_onnx
+from tensorwright.importers.tensorflow import import_tensorflow
+from tensorwright.importers.uff import RegisteredInput, import_uff
+from tensorwright.plan.file import parse_plan
+from tensorwright.runtime.engine import Engine
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.cache import parse
+
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+USUAL = 3
+"""What symbols are, if they may be."""
+MOST_ELEMENTS = 1 << 16
+"""Of any tensor of a network that is run."""
+MOST_COMPARED = 1e20
+"""Where numbers become larger, what is larger still is infinite or not, as the order of additions has it."""
+REFEREE_SECONDS = 20.0
+STAGED = 0.2
+"""The share of models that cannot be native programs that is run in stages."""
+
+
+FLAGS = ("keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
+         "count_include_pad", "ceil_mode", "align_corners", "transA", "transB", "select_last_index")  # fmt: skip
+
+
+class Difference(Exception):
+    """An answer that is wrong."""
+
+
+def onnx_model(data: bytes, rng: np.random.Generator) -> int:
+    """The number of outputs that were compared.
+
+    Raises:
+        Difference: the engine or ONNX Runtime computes something else than the operators' references.
+    """
+    try:
+        graph = import_onnx(data)
+    except UnsupportedModel:
+        if rng.random() < STAGED:
+            tw.build(data, level=0, threads=1, timing_cache="", logger=tw.Logger(tw.Severity.INTERNAL_ERROR)).close()
+        raise
+    return network(graph, rng, data)
+
+
+def onnx_import(data: bytes, rng: np.random.Generator) -> int:
+    import_onnx(data)
+    return 0
+
+
+def frozen_graph(data: bytes, rng: np.random.Generator) -> int:
+    return network(import_tensorflow(data), rng)
+
+
+def uff_model(data: bytes, rng: np.random.Generator) -> int:
+    given = {name: RegisteredInput((2, 6, 6)) for name in ("x", "x0", "x1")}
+    return network(import_uff(data, given if rng.random() < 0.5 else {"x": RegisteredInput((2,), "NC")}), rng)
+
+
+def definition(data: bytes, rng: np.random.Generator) -> int:
+    return network(read_network(data, caffe.MODEL if rng.random() < 0.5 else None).graph, rng)
+
+
+def caffe_model(data: bytes, rng: np.random.Generator) -> int:
+    return network(read_network(caffe.TEXT, data).graph, rng)
+
+
+def plan(data: bytes, rng: np.random.Generator) -> int:
+    x = rng.standard_normal((3, native_plans.WIDTH)).astype(np.float32)
+    with tw.load(data, threads=1) as engine:
+        found = engine({"x": x})["y"]
+    if not np.array_equal(found, native_plans.expected(x)):
+        raise Difference("the plan computes something else")
+    return 1
+
+
+def sealed_plan(data: bytes, rng: np.random.Generator) -> int:
+    parse_plan(data)
+    return 0
+
+
+def timing_cache(data: bytes, rng: np.random.Generator) -> int:
+    try:
+        found = parse(data.decode())
+    except ValueError as error:  # What the reader of a cache says, and its owner logs.
+        raise BuildError(str(error)) from error
+    if not np.isfinite(list(found.values())).all():
+        raise Difference("a time that is not finite")
+    return 0
+
+
+def calibration_table(data: bytes, rng: np.random.Generator) -> int:
+    read_text(data)
+    return 0
+
+
+def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) -> int:
+    """Build and run a network, and compare if it is small; see `onnx_model`."""
+    config = BuildConfig(level=0, threads=1 + int(rng.random() < 0.2), timing_cache="")
+    with Engine(build(graph, config, SwitchedBackend(Switches(optimised=False)))) as engine:
+        verify(graph)
+        environment = {s.name: min(max(USUAL, s.min), s.max) for s in graph.symbols()}
+        sizes = [evaluate(value.type.elements, environment) for value in graph.order() if not is_constant(value)]
+        if max(sizes, default=0) > MOST_ELEMENTS:
+            return 0
+        inputs = {n: drawn(v.type.dtype, [evaluate(d, environment) for d in v.type.shape], rng)
+                  for n, v in graph.inputs}  # fmt: skip
+        found = dict(zip(dict(graph.outputs), engine(inputs).values(), strict=True))
+    expected = expectation(graph, inputs, rng, trials=6)
+    for who, arrays in (
+        ("engine", found),
+        ("ONNX Runtime", refereed(model, inputs, list(found)) if is_clear(model) else {}),
+    ):
+        for name, array in arrays.items():
+            right = expected.outputs[name]
+            if is_comparable(right) and (wrong := disagreement(array, right, expected.errors[name])):
+                raise Difference(f"{who}, output {name}: {wrong}")
+    return len(found)
+
+
+def is_comparable(right: Array) -> bool:
+    return right.dtype.kind in "iub" or bool(np.all(np.abs(right) < MOST_COMPARED))
+
+
+def is_clear(model: bytes | None) -> bool:
+    """Whether ONNX says what a model is to compute: it leaves open what flags mean that are neither 0 nor 1."""
+    nodes = onnx.ModelProto.FromString(model).graph.node if model else ()
+    return bool(nodes) and all(a.i in (0, 1) for node in nodes for a in node.attribute if a.name in FLAGS)
+
+
+def drawn(dtype: tw.DType, shape: list[int], rng: np.random.Generator) -> Array:
+    if dtype.is_float:
+        return rng.standard_normal(shape).astype(dtype.numpy)
+    return rng.integers(0, 2, shape).astype(dtype.numpy)
+
+
+def refereed(model: bytes, inputs: Arrays, outputs: list[str]) -> Arrays:
+    """What ONNX Runtime computes, in a process of its own; nothing if it refuses the model or ends."""
+    try:
+        return isolated(lambda: _by_onnx_runtime(model, inputs, outputs), REFEREE_SECONDS)
+    except Ended:
+        return {}
+
+
+def _by_onnx_runtime(model: bytes, inputs: Arrays, outputs: list[str]) -> Arrays:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        given = {item.name: inputs[item.name] for item in session.get_inputs()}
+        return dict(zip(outputs, session.run(outputs, given), strict=True))
+    except Exception:  # noqa: BLE001  # Its errors have no common class.
+        return {}

@@ -1,0 +1,57 @@
+"""What hostile inputs have found: each has to be accepted or refused in one of the project's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fuzzing import seeds
+from fuzzing.checking import judge
+from fuzzing.targets import TARGETS
+from tensorflow_graphs import GraphMaker
+
+BY_NAME = {target.name: target for target in TARGETS}
+
+
+def long_pooling() -> bytes:
+    graph = GraphMaker()
+    x = graph.placeholder((2, (1 << 31) - 1, 6, 4), "x0")
+    graph.add("MaxPool", x, name="y", padding="SAME", ksize=[1, 3, 3, 1], strides=[1, 2, 2, 1])
+    return graph.bytes()
+
+
+FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TENSORWRIGHT_CHECK_PLAN", raising=False)  # The checker runs kernels on masks of their memory.
+    target, make = FOUND[name]
+    verdict = judge(BY_NAME[target], make(), 0)
+    assert not verdict.is_bad, verdict.detail
+
+
+@pytest.mark.parametrize("name", [n for n in BY_NAME if "ONNX" not in n and n != "UFF"])
+def test_inputs_are_hostile_and_are_taken(name: str) -> None:
+    target = BY_NAME[name]
+    outcomes = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        verdict = judge(target, target.make(rng), seed)
+        assert not verdict.is_bad, f"seed {seed}: {verdict.detail}"
+        outcomes.add(verdict.outcome)
+    assert "refused" in outcomes
+
+
+def test_what_is_wrong_is_found() -> None:
+    def crash(data: bytes, rng: np.random.Generator) -> int:
+        raise ZeroDivisionError(data)
+
+    target = BY_NAME["plan"]
+    broken = type(target)("broken", target.make, crash, target.less)
+    assert judge(broken, b"", 0).detail.startswith("broken: ZeroDivisionError in test_found.py:crash")
+    assert judge(target, seeds.plan(), 0).outcome == "equal"
