@@ -1,1 +1,1 @@
-"""Measures the kernels for GPUs, alone and in whole networks, before `tw.build` knows of them."""
+"""Measures plans for GPUs, and PyTorch on the same networks."""

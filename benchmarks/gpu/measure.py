@@ -1,159 +1,163 @@
-"""Checks and times candidates and whole networks on a GPU: ``python -m benchmarks.gpu.measure NETWORK…``."""
+"""Builds networks for the GPU of this machine and measures them: ``python -m benchmarks.gpu.measure resnet50:1:f16 …``.
+
+Every network is NAME:BATCH:TYPE. Times are between events of the GPU: around one inference behind others, and around
+twenty of them, inputs and outputs on the device; medians. Outputs are compared with the operators' references in
+float64, which takes long for large batches: those are compared with the network of batch 1.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu.candidates import kernels, network
-from benchmarks.gpu.network import Network, lower
-from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
-from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cuda.code import CudaCode, Launch
-from tensorwright.devices.cuda.context import Context
-from tensorwright.devices.cuda.library import driver
-from tensorwright.devices.cuda.memory import ALIGNMENT, DeviceAllocator
+from benchmarks.gpu.models import MODELS, TYPES
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
+from tensorwright.devices.cuda.device import CudaDevice, create
+from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.graph.evaluate import evaluate_graph
-from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.tensor.arrange import from_layout
-from tensorwright.tensor.dim import evaluate
-from tensorwright.tune.cuda.runner import DeviceArrays, arranged, launch_of, time_launches
-from tensorwright.tune.reference import random_inputs, reference_output, relative_error
+from tensorwright.graph.graph import Graph
+from tensorwright.importers.onnx.translate import import_onnx
+from tensorwright.runtime.engine import Engine
+from tensorwright.tune.tolerance import relative_error
 
-REPEATS = 20
-TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-4}
-
-
-class Candidates:
-    """Times kernels of regions, checks each, and remembers the best of every signature."""
-
-    def __init__(self, context: Context, target: CudaTarget, images: Mapping[str, bytes]) -> None:
-        self._context, self._target, self._images = context, target, images
-        self._known: dict[str, CudaKernel | None] = {}
-        self.rows: list[dict[str, object]] = []
-
-    def choose(self, region: Region) -> CudaKernel | None:
-        if region.signature not in self._known:
-            self._known[region.signature] = self._best(region)
-        return self._known[region.signature]
-
-    def _best(self, region: Region) -> CudaKernel | None:
-        found = [kernel for kernel in kernels(region, self._target) if kernel.name in self._images]
-        if not found:
-            return None
-        arrays = random_inputs(region, {}, np.random.default_rng(5))
-        expected = reference_output(region, arrays, {})
-        timed = []
-        for kernel in found:
-            micros, error = self._measured(region, kernel, arrays, expected)
-            wrong = not error <= TOLERANCE[region.output.type.dtype.name]
-            self.rows.append(
-                {"region": str(region.output.type), "inputs": [str(t) for t in region.input_types],
-                 "grid": [str(g) for g in kernel.grid], "block": kernel.block, "cluster": kernel.cluster,
-                 "name": kernel.name, "us": micros, "error": error, "wrong": wrong}
-            )  # fmt: skip
-            if not wrong:
-                timed.append((micros, kernel))
-        return min(timed, key=lambda pair: pair[0])[1] if timed else None
-
-    def _measured(
-        self, region: Region, kernel: CudaKernel, arrays: list[np.ndarray], expected: np.ndarray
-    ) -> tuple[float, float]:
-        memory = DeviceArrays(self._context)
-        function = CudaCode(self._context, self._images[kernel.name], kernel.name).function(kernel.name)
-        inputs = [
-            memory.place(array, value.type.dtype)
-            for array, value in zip(arranged(region, kernel, arrays), region.inputs, strict=True)
-        ]
-        shape = tuple(evaluate(dim, {}) for dim in region.output.type.shape)
-        output = memory.reserve(evaluate(kernel.output.elements(shape), {}), region.output.type.dtype)
-        memory.poison(output)
-        workspace = Buffer(DeviceAllocator(self._context), max(1, kernel.workspace), ALIGNMENT, "a workspace")
-        launch = launch_of(kernel, [output.address, *(a.address for a in inputs), workspace.address], {})
-        micros = statistics.median(time_launches(self._context, [(function, launch)], 10, REPEATS))
-        actual = from_layout(memory.fetch(output), kernel.output, shape)
-        if not np.isfinite(actual.astype(np.float64)).all():
-            return micros, float("nan")
-        return micros, relative_error(actual, expected)
+IN_A_ROW = 20
+ROUNDS = 40
+AHEAD = 3
+"""Inferences that keep the GPU busy while the host enqueues what is timed."""
 
 
-def without_dependence(launch: Launch) -> Launch:
-    return Launch(launch.grid, launch.block, launch.arguments, launch.cluster, launch.shared_bytes)
+@dataclass(frozen=True)
+class Row:
+    """One measurement. error: the largest difference of any output, relative to its largest magnitude."""
+
+    network: str
+    level: int
+    build_seconds: float
+    load_seconds: float
+    steps: int
+    one_us: float
+    in_a_row_us: float
+    enqueue_us: float
+    numpy_us: float
+    error: float
+    arena_bytes: int
+    tactics: dict[str, int]
 
 
-def measure(context: Context, target: CudaTarget, images: dict[str, bytes], item: str, folder: Path) -> None:
+def network(name: str, batch: int, type: str) -> Graph:
+    """A network by name; "lenet" is the demo's."""
+    if name != "lenet":
+        return MODELS[name](batch, TYPES[type])
+    graph = import_onnx("demo/lenet.onnx")
+    return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
+
+
+def measured(item: str, level: int, device: CudaDevice) -> Row:
     name, batch, type = item.split(":")
-    graph, start = network(name, int(batch), type), time.perf_counter()
-    candidates = Candidates(context, target, images)
-    optimised, steps = lower(graph, target, candidates.choose)
-    chosen = time.perf_counter() - start
-    missing = [step.kernel for step in steps if step.kernel.name not in images]
-    if missing:
-        from tensorwright.codegen.cuda.compile import compile_ptx
-
-        images.update({k.name: compile_ptx(k.code, target).encode() for k in missing})
-    used = {step.kernel.name: images[step.kernel.name] for step in steps}
+    graph, began = network(name, int(batch), type), time.perf_counter()
+    plan = build(graph, BuildConfig(device="cuda", level=level, timing_cache=""))
+    built = time.perf_counter()
+    engine = Engine(plan, device=device)
+    loaded = time.perf_counter()
     rng = np.random.default_rng(7)
-    inputs = {
-        n: rng.standard_normal([int(d) for d in v.type.shape]).astype(v.type.dtype.numpy) for n, v in graph.inputs
-    }
-    line = f"{item}: {len(steps)} kernels, candidates {chosen:.1f} s"
-    for dependent in (False, True):
-        built = Network(context, optimised, steps, used, dependent=dependent)
-        outputs = built.run(inputs)
-        times = time_launches(context, built.launches, 100)
-        line += f"; {'dependent' if dependent else 'plain'} {statistics.median(times):.1f} us (min {min(times):.1f})"
-        line += f", arena {built.arena_bytes / 1e6:.1f} MB"
-    warm = Network(context, optimised, steps, used, same_weights=True)
-    line += f"; with warm weights {statistics.median(time_launches(context, warm.launches, 100)):.1f}"
-    each = []
-    for step, (function, launch) in zip(steps, built.launches, strict=True):
-        micros = statistics.median(time_launches(context, [(function, launch)], 5, REPEATS))
-        each.append(
-            {"step": step.region.name[:60], "ops": [v.op.name for v in step.region.values],
-             "type": str(step.region.output.type), "us": micros, "grid": launch.grid, "block": launch.block,
-             "cluster": launch.cluster, "kernel": step.kernel.name}
-        )  # fmt: skip
-    line += f"; sum of kernels alone {sum(float(e['us']) for e in each):.1f}"  # type: ignore[arg-type]
-    expected_path = folder / f"expected-{name}-{batch}-{type}.npz"
-    expected = np.load(expected_path) if expected_path.exists() else evaluate_graph(graph, inputs)
-    errors = {n: relative_error(outputs[n], expected[n]) for n in outputs}
-    print(f"{line}; errors {errors}", flush=True)
-    slow = sorted(each, key=lambda e: -float(e["us"]))[:8]  # type: ignore[arg-type]
-    for e in slow:
-        print("   ", e["us"], e["type"], e["ops"], e["grid"], e["block"], e["cluster"], flush=True)
-    wrong = [row for row in candidates.rows if row["wrong"]]
-    print(f"    candidates: {len(candidates.rows)}, wrong: {len(wrong)}", wrong[:3], flush=True)
-    (folder / f"{name}-{batch}-{type}.json").write_text(json.dumps({"steps": each, "candidates": candidates.rows}))
+    shapes = {n: ([int(d) for d in v.type.shape], v.type.dtype.numpy) for n, v in graph.inputs}
+    inputs = {n: rng.standard_normal(shape).astype(dtype) for n, (shape, dtype) in shapes.items()}
+    error = _error(name, type, graph, engine, inputs, device)
+    one, in_a_row, enqueue = _times(engine, inputs, device)
+    tactics = [str(step["tactic"]) for step in plan.report["steps"]]
+    return Row(
+        network=item, level=level, build_seconds=built - began, load_seconds=loaded - built, steps=len(plan.steps),
+        one_us=one, in_a_row_us=in_a_row, enqueue_us=enqueue, numpy_us=_median_us(partial(engine, inputs), ROUNDS),
+        error=error, arena_bytes=plan.arena_bytes,
+        tactics={tactic: tactics.count(tactic) for tactic in sorted(set(tactics))},
+    )  # fmt: skip
+
+
+def _error(
+    name: str, type: str, graph: Graph, engine: Engine, inputs: dict[str, np.ndarray], device: CudaDevice
+) -> float:
+    outputs, batch = engine(inputs), next(iter(inputs.values())).shape[0]
+    if batch == 1:
+        expected = evaluate_graph(graph, inputs)
+        return max(relative_error(outputs[key], expected[key]) for key in outputs)
+    one = Engine(build(network(name, 1, type), BuildConfig(device="cuda", level=0, timing_cache="")), device=device)
+    errors = []
+    for number in (0, batch - 1):
+        part = one({key: np.ascontiguousarray(array[number : number + 1]) for key, array in inputs.items()})
+        errors += [relative_error(outputs[key][number : number + 1], part[key]) for key in outputs]
+    return max(errors)
+
+
+def _times(engine: Engine, inputs: dict[str, np.ndarray], device: CudaDevice) -> tuple[float, float, float]:
+    """Microseconds of an inference alone, of one among others, and of the host for enqueueing one."""
+    context, stream, addresses = engine.create_execution_context(), device.create_stream(), []
+    for binding in engine.bindings:
+        size = int(np.prod([int(d) for d in binding.type.shape])) * binding.type.dtype.size
+        addresses.append(device.allocator.allocate(size, 256, 0) or 0)
+        if binding.mode == "input":
+            device.upload(addresses[-1], inputs[binding.name].ctypes.data, size)
+    once = partial(context.enqueue, None, addresses, stream)
+    one = _between_events(device, stream, once, 1)
+    in_a_row = _between_events(device, stream, once, IN_A_ROW)
+    enqueue = _median_us(once, ROUNDS)
+    stream.synchronize()
+    for address in addresses:
+        device.allocator.free(address)
+    return one, in_a_row, enqueue
+
+
+def _between_events(device: CudaDevice, stream: CudaStream, run: Callable[[], object], count: int) -> float:
+    start, end, times = CudaEvent(device.context), CudaEvent(device.context), []
+    for _ in range(ROUNDS):
+        for _ in range(AHEAD):
+            run()
+        start.record(stream)
+        for _ in range(count):
+            run()
+        end.record(stream)
+        end.synchronize()
+        times.append(start.elapsed_time(end) * 1e3 / count)
+    return statistics.median(times)
+
+
+def _median_us(run: Callable[[], object], rounds: int) -> float:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("networks", nargs="*", help="name:batch:type")
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("networks", nargs="+", help="NAME:BATCH:TYPE")
+    parser.add_argument("--levels", default="3")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    context = Context(driver())
-    print(context.properties, flush=True)
-    target, images = cuda_target_for(context.properties.capability), {}
-    for path in sorted(options.images.glob("*.pkl")):
-        images.update(pickle.loads(path.read_bytes()))
+    device, rows = create(), []
+    print(device.context.properties, flush=True)
     for item in options.networks:
-        try:
-            measure(context, target, images, item, options.folder)
-        except Exception as error:  # noqa: BLE001 - the other networks are still worth the time
-            import traceback
-
-            traceback.print_exc()
-            print(f"{item}: {error!r}", flush=True)
+        for level in map(int, options.levels.split(",")):
+            row = measured(item, level, device)
+            rows.append(row)
+            print(
+                f"{item} level {level}: {row.in_a_row_us:.1f} us in a row, {row.one_us:.1f} one, "
+                f"{row.enqueue_us:.1f} to enqueue, {row.numpy_us:.0f} with arrays; {row.steps} steps {row.tactics}, "
+                f"built in {row.build_seconds:.1f} s, error {row.error:.1e}",
+                flush=True,
+            )
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ from tensorwright.kernels.tactic import Tactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
-from tensorwright.tune.tolerance import relative_error
+from tensorwright.tune.tolerance import disagreement, tolerance_of
 
 pytestmark = pytest.mark.cuda
-TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +57,10 @@ def check(tactic: Tactic[CudaTarget], region: Region, context: Context, rng: np.
     target = cuda_target_for(context.properties.capability)
     symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
     arrays = random_inputs(region, symbols, rng)
-    expected = whole_output(region, arrays, symbols).values
+    expected, tolerance = whole_output(region, arrays, symbols), tolerance_of(region, symbols)
     for config in tactic.configs(region, target):
         kernel = tactic.emit(region, config, target)
         image = compile_ptx(kernel.code, target).encode()
         actual = run_cuda_kernel(context, region, kernel, image, arrays, symbols)
         assert np.isfinite(actual.astype(np.float64)).all(), f"{config}: poison is left"
-        assert relative_error(actual, expected) < TOLERANCE[region.output.type.dtype.name], config
+        assert not (wrong := disagreement(actual, expected.values, tolerance, expected.spread)), f"{config}: {wrong}"
