@@ -52,7 +52,7 @@ def elements_apart(flat: FlatComputation) -> Rows:
 def rows_apart(flat: FlatComputation, team: int) -> Rows | None:
     """A team for all elements that share the outermost reductions; None without reductions that are worth it."""
     outermost = outermost_reductions(flat.body)
-    if not any(_dealt_variable(node, team) for node in outermost):
+    if not any(_dealt(node, team) for node in outermost):
         return None
     shared = [v for v in flat.variables if any(v not in scalar_atoms(node) for node in outermost)]
     return Rows(tuple(v for v in flat.variables if v not in shared), tuple(shared), team)
@@ -65,10 +65,12 @@ def outermost_reductions(body: Scalar) -> list[Reduce]:
     return [node for node in reductions if id(node) not in inside]
 
 
-def _dealt_variable(node: Reduce, team: int) -> Variable | None:
-    """The variable whose steps the threads of a team share: the innermost one that is long enough."""
+def _dealt(node: Reduce, team: int) -> tuple[Variable, ...]:
+    """The variables whose steps the threads of a team share: the innermost one that is long enough, or all together."""
     long = [v for v in node.variables if upper_bound(v.extent) >= team]
-    return long[-1] if long else None
+    if long:
+        return (long[-1],)
+    return node.variables if upper_bound(product(v.extent for v in node.variables)) >= team else ()
 
 
 @dataclass
@@ -80,15 +82,17 @@ class TeamEmitter(ScalarEmitter):
     rank: Register = field(default_factory=lambda: literal(0, INT64))
 
     def _reduce(self, node: Reduce) -> Register:
-        variable = _dealt_variable(node, self.team) if self.dealing else None
-        others = [v for v in node.variables if v != variable]
-        if variable is None:
+        dealt = _dealt(node, self.team) if self.dealing else ()
+        others = [v for v in node.variables if v not in dealt]
+        if not dealt:
             return self._reduce_rounds(node, others, 1)
         identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
         self.dealing = False
-        loop = self.builder.begin_loop(self.rank, self.integer(variable.extent), self.team, [identity])
-        self.values[variable] = loop.index
+        steps = self.integer(product(v.extent for v in dealt))
+        loop = self.builder.begin_loop(self.rank, steps, self.team, [identity])
         with self.scope():
+            indexes = split_index(self, [v.extent for v in dealt], loop.index)
+            self.values.update(zip(dealt, indexes, strict=True))
             results = self._nest(node, others, loop.carried)
         (total,) = self.builder.end_loop(loop, results)
         self.dealing = True

@@ -24,6 +24,8 @@ STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
 """Assumed share of the roofline: elementwise, with reductions, with an anchor."""
 MANY_ROWS = 1024
 """With more rows than this a warp for each keeps a GPU busy."""
+MANY_ELEMENTS = 32768
+"""With more elements than this, each with a reduction of its own, a thread for each does."""
 
 
 class Generic(Tactic[CudaTarget]):
@@ -75,9 +77,11 @@ def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> li
     flat = _flat(region, inputs, output)
     teams = [team for team in (BLOCK, WARP) if rows_apart(flat, team) is not None]
     rows = None if not teams else rows_apart(flat, WARP)
-    if rows is not None and tuning_value(product(v.extent for v in rows.rows)) > MANY_ROWS:
+    count = 0 if rows is None else tuning_value(product(v.extent for v in rows.rows))
+    if count > MANY_ROWS:
         teams.reverse()
-    return [Config(inputs, output, (("team", team),)) for team in (*teams, 1)]
+    alone_first = rows is not None and not rows.inner and count > MANY_ELEMENTS
+    return [Config(inputs, output, (("team", team),)) for team in ((1, *teams) if alone_first else (*teams, 1))]
 
 
 def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:
