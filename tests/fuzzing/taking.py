@@ -18,13 +18,14 @@ from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.calibrate import read_text
 from tensorwright.build.config import BuildConfig
-from tensorwright.graph.graph import Graph, is_constant
+from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.graph.verify import verify
 from tensorwright.importers.caffe import read_network
 from tensorwright.importers.failures import UnsupportedModel
 from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.tensorflow import import_tensorflow
 from tensorwright.importers.uff import RegisteredInput, import_uff
+from tensorwright.ops.elementwise import Cast
 from tensorwright.plan.file import parse_plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import evaluate
@@ -129,20 +130,34 @@ def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) 
         inputs = {n: drawn(v.type.dtype, [evaluate(d, environment) for d in v.type.shape], rng)
                   for n, v in graph.inputs}  # fmt: skip
         found = dict(zip(dict(graph.outputs), engine(inputs).values(), strict=True))
-    expected = expectation(graph, inputs, rng, trials=6)
+    try:
+        expected = expectation(graph, inputs, rng, trials=6)
+    except IndexError:  # Of indices outside of their axis: no answer is the right one.
+        return 0
+    if any(converts(value) for value in graph.order()):
+        return 0
     for who, arrays in (
         ("engine", found),
         ("ONNX Runtime", refereed(model, inputs, list(found)) if is_clear(model) else {}),
     ):
         for name, array in arrays.items():
             right = expected.outputs[name]
-            if is_comparable(right) and (wrong := disagreement(array, right, expected.errors[name])):
+            if is_comparable(right, expected.errors[name]) and (
+                wrong := disagreement(array, right, expected.errors[name])
+            ):
                 raise Difference(f"{who}, output {name}: {wrong}")
     return len(found)
 
 
-def is_comparable(right: Array) -> bool:
-    return right.dtype.kind in "iub" or bool(np.all(np.abs(right) < MOST_COMPARED))
+def is_comparable(right: Array, error: float) -> bool:
+    """Whether an output is known well enough for another one to be wrong."""
+    largest = float(np.abs(right).max(initial=0.0))
+    return right.dtype.kind in "iub" or (largest < MOST_COMPARED and error <= max(largest, 1e-3))
+
+
+def converts(value: Value) -> bool:
+    """Whether numbers become integers, which need not hold them."""
+    return isinstance(value.op, Cast) and value.type.dtype.is_integer and value.inputs[0].type.dtype.is_float
 
 
 def is_clear(model: bytes | None) -> bool:

@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from fuzzing import seeds, taking
+from fuzzing.hostile_nodes import change_model
 from fuzzing.messages import change, changed_bytes, is_set, places, smaller
 from fuzzing.texts import changed_document, changed_text, without_words
 from plan.manifests import with_manifest
@@ -27,6 +28,8 @@ from tensorwright.plan.seal import seal_of
 Rng = np.random.Generator
 RAW = 0.05
 """The share of messages of which bytes are changed, whatever they mean."""
+KNOWING = 0.6
+"""The share of changes of ONNX models that know what they change."""
 NAMES = ("NodeProto.input", "NodeProto.output", "ValueInfoProto.name", "TensorProto.name", "NodeDef.name",
          "NodeDef.input", "Node.id", "Node.inputs", "LayerParameter.name")  # fmt: skip
 
@@ -69,7 +72,10 @@ def _message(kind: type[Message], draw: Callable[[Rng], bytes]) -> Callable[[Rng
         known = {text for p in places(message) if p.name in NAMES and is_set(p) for text in _texts(p.value)}
         words = {**_words(), **dict.fromkeys(NAMES, sorted(known))}
         for _ in range(int(rng.choice((1, 1, 1, 2, 2, 3, 6)))):
-            change(message, donor, rng, words)
+            if isinstance(message, onnx.ModelProto) and rng.random() < KNOWING:
+                change_model(message, rng)
+            else:
+                change(message, donor, rng, words)
         return message.SerializeToString(deterministic=True)
 
     return make

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from fuzzing import seeds
 from fuzzing.checking import judge
 from fuzzing.targets import TARGETS
+from importers.onnx.models import model_of, node
 from tensorflow_graphs import GraphMaker
 
 BY_NAME = {target.name: target for target in TARGETS}
@@ -22,8 +24,27 @@ def long_pooling() -> bytes:
     return graph.bytes()
 
 
+def index_that_small_inputs_do_not_have() -> bytes:
+    nodes = [node("Gather", "x i", "y")]
+    model = model_of(nodes, {"x": (TensorProto.FLOAT, ["m"])}, ["y"], constants={"i": np.array([2])})
+    return model.SerializeToString()
+
+
+def segment() -> bytes:
+    model = model_of(
+        [node("Add", "x w", "y")], {"x": (TensorProto.FLOAT, [2])}, ["y"], constants={"w": np.float32([1, 2])}
+    )
+    model.graph.initializer[0].segment.begin = 1
+    return model.SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
+    "a constant index was taken to be inside of every size of its axis": (
+        "ONNX node",
+        index_that_small_inputs_do_not_have,
+    ),
+    "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 
 

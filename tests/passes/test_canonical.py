@@ -13,6 +13,7 @@ from tensorwright.ops.indexing import Gather
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Pad, Reshape, Slice, Transpose
+from tensorwright.passes.pipeline import optimise
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import INT64
 
@@ -254,6 +255,13 @@ def test_parts_put_together_again(rng: np.random.Generator):
 def test_gathers_of_ranges_are_slices(indices, left: dict[str, int], rng: np.random.Generator):
     graph = network(apply(Gather(1), X, constant(indices, INT64)))
     assert operators(optimised(graph, rng, symbols=SYMBOLS)) == left
+
+
+@pytest.mark.parametrize("index", [2, -3])
+def test_gathers_that_some_extents_do_not_have_stay(index: int):
+    x = given("x", symbol("n", 2, 4, 8))
+    assert operators(optimise(network(apply(Gather(0), x, constant(index, INT64))))) == {"Gather": 1}
+    assert "Gather" not in operators(optimise(network(apply(Gather(0), x, constant(index // 2, INT64)))))
 
 
 def test_the_first_token_of_a_symbolic_sequence(rng: np.random.Generator):

@@ -277,7 +277,7 @@ def slice_of_concatenation(value: Value) -> Value | None:
 
 @rewrite(Gather)
 def gather_range(value: Value) -> Value | None:
-    """``Gather(x, [a, a + s, a + 2s, …]) = x[a::s]`` for constant indices of rank 0 or 1."""
+    """``Gather(x, [a, a + s, a + 2s, …]) = x[a::s]`` for constant indices of rank 0 or 1 that every extent has."""
     x, indices = value.inputs
     if not is_constant(indices) or indices.type.rank > 1 or indices.type.elements == 0:
         return None
@@ -287,6 +287,9 @@ def gather_range(value: Value) -> Value | None:
     picked = [int(index) for index in weights_in(indices).array.reshape(-1)]
     steps = set(np.diff(picked).tolist()) or {1}
     if len(steps) > 1 or 0 in steps or not (min(picked) >= 0 or max(picked) < 0):
+        return None
+    least = bounds(extent)[0]
+    if not -least <= min(picked) <= max(picked) < least:
         return None
     start = picked[0] if picked[0] >= 0 else extent + picked[0]
     lead, tail = x.type.shape[:axis], x.type.shape[axis + 1 :]

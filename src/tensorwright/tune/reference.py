@@ -70,7 +70,18 @@ def whole_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, 
 def sampled_output(
     region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], places: Places
 ) -> Expected | None:
-    """The output at some places, computed from the definition; fewer of them if that takes too many steps."""
+    """The output at some places, computed from the definition; fewer of them if that takes too many steps.
+
+    None if these are too many still, or if constant indices lie outside of an axis of this size: nothing says what
+    comes of them.
+    """
+    try:
+        return _sampled(region, arrays, symbols, places)
+    except IndexError:
+        return None
+
+
+def _sampled(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], places: Places) -> Expected | None:
     if any(value.op.is_sequential for value in region.values):
         return whole_output(region, arrays, symbols) if _is_small(region, symbols) else None
     count = len(places[0]) if places else 1

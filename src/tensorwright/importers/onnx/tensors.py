@@ -106,6 +106,8 @@ def weights_from(tensor: TensorProto, files: ExternalFiles) -> Weights:
         Unsupported: its element type is not supported.
     """
     shape = tuple(tensor.dims)
+    if tensor.HasField("segment"):
+        raise ImportFailure(f"tensor '{tensor.name}': it is only a segment of a larger one; export the model again")
     if any(extent < 0 for extent in shape):
         raise ImportFailure(f"tensor '{tensor.name}': shape {list(shape)} has a negative extent")
     dtype = dtype_from(tensor.data_type, f"tensor '{tensor.name}'")
