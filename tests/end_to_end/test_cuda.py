@@ -134,6 +134,13 @@ def test_a_machine_without_a_driver_says_so(plan: Plan, monkeypatch: pytest.Monk
         Engine(plan)
 
 
+def test_a_build_for_a_gpu_that_is_not_there_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_DRIVERS", [])
+    monkeypatch.setattr(library, "LIBRARY", "libcuda-that-nobody-has.so.1")
+    with pytest.raises(BuildError, match=r"no GPU to build for: libcuda.* name an architecture \(sm_75, .* level 0"):
+        build(small_network(), BuildConfig(device="cuda", timing_cache=""))
+
+
 def test_a_gpu_of_another_family_is_refused(plan: Plan, fake: FakeLibrary) -> None:
     fake.attributes[75] = 8
     with pytest.raises(PlanError, match=r"for sm_90 on a GPU of sm_90; this is Fake GPU of compute capability 8.0"):

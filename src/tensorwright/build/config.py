@@ -72,8 +72,8 @@ class BuildOptions(Options):
     device: Annotated[
         str,
         About(
-            'what the plan is to run on: "cpu", or "null", which evaluates by reference.',
-            help="What the plan is to run on: cpu, or null, which evaluates by reference.",
+            'what the plan is to run on: "cpu", "cuda" (an NVIDIA GPU), or "null", which evaluates by reference.',
+            help="What the plan is to run on: cpu, cuda, or null, which evaluates by reference.",
         ),
     ] = "cpu"
     fast_algorithms: Annotated[
