@@ -3,6 +3,8 @@ is one, every case and every small network, built, tuned, saved, loaded and run.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.plan.file import read_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
@@ -130,7 +133,8 @@ def test_failing_launches_and_full_memory_are_named(plan: Plan, fake: FakeLibrar
 def test_a_machine_without_a_driver_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_DRIVERS", [])
     monkeypatch.setattr(library, "LIBRARY", "libcuda-that-nobody-has.so.1")
-    with pytest.raises(ExecutionError, match=r"libcuda-that-nobody-has\.so\.1 was not found: .*NVIDIA driver"):
+    message = r"for the device 'cuda', which this machine lacks: libcuda-that-nobody-has\.so\.1 was not found"
+    with pytest.raises(PlanError, match=message):
         Engine(plan)
 
 
@@ -139,6 +143,15 @@ def test_a_build_for_a_gpu_that_is_not_there_says_what_to_do(monkeypatch: pytest
     monkeypatch.setattr(library, "LIBRARY", "libcuda-that-nobody-has.so.1")
     with pytest.raises(BuildError, match=r"no GPU to build for: libcuda.* name an architecture \(sm_75, .* level 0"):
         build(small_network(), BuildConfig(device="cuda", timing_cache=""))
+
+
+def test_the_command_builds_for_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    model, plan = Path(__file__).parents[2] / "demo" / "lenet.onnx", tmp_path / "lenet.plan"
+    options = ["--device", "cuda", "--instruction-set", "sm_80", "--level", "0", "--quiet"]
+    command = [sys.executable, "-m", "tensorwright", "build", str(model), "-o", str(plan), *options]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "7 steps" in done.stdout
+    assert read_plan(plan).stamp.target == "sm_80"
 
 
 def test_a_gpu_of_another_family_is_refused(plan: Plan, fake: FakeLibrary) -> None:

@@ -73,11 +73,7 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
         NetworkError: the network is wrong.
         BuildError: the options are wrong, or no plan can be made within them.
     """
-    log = log_function(SHARED_LOGGER.adopt(options.logger, "build"))
-    progress = ProgressBar() if options.progress is True else options.progress or SilentProgress()
-    batch_symbol = source.batch_symbol if isinstance(source, Definition) else None
-    config = given(options, BuildConfig, progress=progress, log=log, batch_symbol=batch_symbol)
-    reading = given(options, ReadOptions)
+    reading, config = _parts_of(source, options)
     try:
         return Engine(make_plan(source, reading, config), options.allocator)
     except UnsupportedModel as error:
@@ -92,6 +88,31 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
         engine = StagedEngine(cast("PartialModel", in_stages(source, reading)), config)
         engine.prepare()
         return engine
+
+
+@taking(EngineOptions)
+def build_plan(source: Source, options: EngineOptions) -> Plan:  # noqa: D417  # Options document themselves.
+    """A plan, which may be for a machine that this one cannot stand in for: it is not loaded.
+
+    Args:
+        source: what `build` takes; one plan has to express it.
+        {options}
+
+    Raises:
+        ImportFailure: the model cannot be read, or uses what is not supported (all of it is listed).
+        NetworkError: the network is wrong.
+        BuildError: the options are wrong, or no plan can be made within them.
+    """
+    return make_plan(source, *_parts_of(source, options))
+
+
+def _parts_of(source: Source, options: EngineOptions) -> tuple[ReadOptions, BuildConfig]:
+    """What the options say of reading, and of building."""
+    log = log_function(SHARED_LOGGER.adopt(options.logger, "build"))
+    progress = ProgressBar() if options.progress is True else options.progress or SilentProgress()
+    batch_symbol = source.batch_symbol if isinstance(source, Definition) else None
+    config = given(options, BuildConfig, progress=progress, log=log, batch_symbol=batch_symbol)
+    return given(options, ReadOptions), config
 
 
 def make_plan(source: Source, options: ReadOptions, config: BuildConfig) -> Plan:

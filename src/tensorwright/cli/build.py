@@ -10,9 +10,10 @@ from typer import Argument, Option
 
 from tensorwright.base.text import format_bytes
 from tensorwright.cli.command import UsageError
-from tensorwright.cli.models import engine_of, is_plan
+from tensorwright.cli.models import is_plan, plan_of
 from tensorwright.cli.options import Given, with_options
 from tensorwright.cli.tables import console, steps_of, trials_table
+from tensorwright.plan.file import write_plan
 
 Model = Annotated[
     Path, Argument(help="A model: ONNX, a frozen TensorFlow graph, UFF, or the definition of a Caffe network.")
@@ -32,17 +33,16 @@ def build(
     if is_plan(model):
         raise UsageError(f"{model} is a plan already; expected a model")
     start = time.perf_counter()
-    engine = engine_of(model, options, quiet=quiet)
+    plan = plan_of(model, options, quiet=quiet)
     target = model.with_suffix(".plan") if output is None else output
-    engine.save(target)
+    write_plan(plan, target)
     seconds = time.perf_counter() - start
     out = console()
     if verbose:
-        out.print(trials_table(engine.report))
+        out.print(trials_table(plan.report))
     out.print(
-        f"{target}: {format_bytes(target.stat().st_size)}, {len(steps_of(engine.report))} steps, "
+        f"{target}: {format_bytes(target.stat().st_size)}, {len(steps_of(plan.report))} steps, "
         f"built in {seconds:.1f} s",
         highlight=False,
         soft_wrap=True,
     )
-    engine.close()

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from tensorwright.api.monitor import ProgressBar
-from tensorwright.api.shortcuts import build
+from tensorwright.api.shortcuts import build, build_plan
 from tensorwright.base.progress import Progress
 from tensorwright.cli.command import Entry, UsageError, entries
 from tensorwright.cli.options import Given
 from tensorwright.importers.formats import format_of
 from tensorwright.importers.inputs import Shapes
 from tensorwright.plan.file import MAGIC
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
 
@@ -63,8 +64,16 @@ def engine_of(path: Path, options: Given, *, quiet: bool = False) -> Engine:
         if settled:
             raise UsageError(f"{path} is a plan, for which {', '.join(settled)} are settled; give the model")
         return load(path, threads=cast("int | None", options.get("threads")))
-    progress: Progress | None = None if quiet else ProgressBar()
-    said = cast("dict[str, Any]", with_shapes(path, options))
-    engine = build(path, progress=progress, strict=True, **said)
+    engine = build(path, strict=True, **_said(path, options, quiet=quiet))
     assert isinstance(engine, Engine)
     return engine
+
+
+def plan_of(model: Path, options: Given, *, quiet: bool = False) -> Plan:
+    """The plan of a model, for this machine or another one."""
+    return build_plan(model, **_said(model, options, quiet=quiet))
+
+
+def _said(path: Path, options: Given, *, quiet: bool) -> dict[str, Any]:
+    progress: Progress | None = None if quiet else ProgressBar()
+    return {"progress": progress, **with_shapes(path, options)}

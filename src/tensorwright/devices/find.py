@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from tensorwright.base.errors import PlanError
+from tensorwright.base.errors import ExecutionError, PlanError
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Device
@@ -30,5 +30,8 @@ def device_named(name: str) -> Device:
         raise PlanError(
             f"the plan was built for the device '{name}', expected one of {', '.join(device_names())}; build it again"
         )
-    device: Device = importlib.import_module(f"tensorwright.devices.{name}.device").create()
+    try:
+        device: Device = importlib.import_module(f"tensorwright.devices.{name}.device").create()
+    except ExecutionError as error:
+        raise PlanError(f"the plan was built for the device '{name}', which this machine lacks: {error}") from error
     return device
