@@ -35,6 +35,9 @@ CASES = {
     "average pooling": "(float[n,3,8,8] x) => (y) {y = AveragePool<kernel_shape=[2,2]>(x)}",
     "global pooling": "(float[n,3,8,8] x) => (y) {y = GlobalAveragePool(x)}",
     "sum of none": "(float[3,n] x) => (y) {y = ReduceSum<keepdims=0>(x, i1)}",
+    "sum of nothing of many": "(float[n,0] x) => (y) {t = Exp(x) y = ReduceSum<keepdims=0>(t, i1)}",
+    "nothing of many": "(float[n,0] x) => (y) {t = Relu(x) y = MatMul(t, w0x5)}",
+    "nothing beside many": "(float[n,0] x, float[n,3] z) => (y) {t = Exp(x) y = Concat<axis=1>(z, t)}",
     "sum of nothing": "(float[3,n] x) => (y) {y = ReduceSum<keepdims=0>(x)}",
     "product of none": "(float[n,3] x) => (y) {y = ReduceProd(x, i0)}",
     "no sums": "(float[n,3] x) => (y) {y = ReduceSum(x, i1)}",
@@ -96,7 +99,7 @@ def constants(text: str, rng: np.random.Generator) -> dict[str, Array]:
         "i_1_6": np.array([-1, 6]),
         "i_1": np.array([-1]),
     }
-    for name in ("w4x5", "w4x3x3x3", "w5x4x1x1", "w3x2x3x3"):
+    for name in ("w0x5", "w4x5", "w4x3x3x3", "w5x4x1x1", "w3x2x3x3"):
         found[name] = rng.standard_normal([int(n) for n in name[1:].split("x")]).astype(np.float32)
     for name in ("i0", "i1", "i2", "i4", "i99", "i1_0_1_0", "i2_2", "i0_3", "i0_2", "i3_0", "i3_4_0"):
         found[name] = np.array([int(n) for n in name[1:].split("_")])

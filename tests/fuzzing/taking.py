@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import onnx
+from google.protobuf.message import DecodeError
 
 import native_plans
 import tensorwright as tw
@@ -25,6 +26,7 @@ from tensorwright.importers.failures import UnsupportedModel
 from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.tensorflow import import_tensorflow
 from tensorwright.importers.uff import RegisteredInput, import_uff
+from tensorwright.importers.uff.messages import meta_graph_class
 from tensorwright.ops.elementwise import Cast
 from tensorwright.plan.file import parse_plan
 from tensorwright.runtime.engine import Engine
@@ -77,8 +79,18 @@ def frozen_graph(data: bytes, rng: np.random.Generator) -> int:
 
 
 def uff_model(data: bytes, rng: np.random.Generator) -> int:
-    given = {name: RegisteredInput((2, 6, 6)) for name in ("x", "x0", "x1")}
-    return network(import_uff(data, given if rng.random() < 0.5 else {"x": RegisteredInput((2,), "NC")}), rng)
+    return network(import_uff(data, _registered(data)), rng)
+
+
+def _registered(data: bytes) -> dict[str, RegisteredInput]:
+    """The inputs as a model declares them, channels last, as in the graphs that they were converted from."""
+    try:
+        graphs = meta_graph_class().FromString(data).graphs
+    except DecodeError:
+        return {"x": RegisteredInput((2, 6, 6))}
+    nodes = [node for graph in graphs for node in graph.nodes if node.operation == "Input"]
+    shapes = {node.id: tuple(node.fields["shape"].i_list.val[1:]) for node in nodes}
+    return {name: RegisteredInput(shape, "NHWC" if len(shape) == 3 else "NC") for name, shape in shapes.items()}
 
 
 def definition(data: bytes, rng: np.random.Generator) -> int:

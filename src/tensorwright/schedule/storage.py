@@ -125,12 +125,20 @@ class _Assignment:
             self.buffers[value, PLAIN] = Buffer(value.type.max_bytes, 0, len(choices), binding=number)
         bound, _ = bound_and_kept(graph)
         targets = {storage_root(v): len(graph.inputs) + number for number, (_, v) in enumerate(bound)}
+        for choice in choices:
+            self._add_empty(choice)
         for step, choice in enumerate(choices):
             value, layout = choice.result
             self._add(choice, step, targets.get(value) if layout.is_plain else None)
             if concatenates_views(choice):
                 self._adopt_operands(choice)
         return Storage(self.buffers)
+
+    def _add_empty(self, choice: Choice) -> None:
+        """Operands that have no elements, whatever the symbols are, are computed by nobody."""
+        for value, layout in zip(choice.region.inputs, choice.kernel.inputs, strict=True):
+            if value.type.is_empty and not is_constant(value):
+                self.buffers.setdefault(stored(value, layout), Buffer(0, 0, 0))
 
     def _add(self, choice: Choice, step: int, binding: int | None) -> None:
         tensor = choice.result
