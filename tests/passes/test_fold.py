@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphs import assert_equivalent, binary, constant, drawn, given, network, operators, optimised, unary
+from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import ConstantTensor, apply, is_constant, weights_in
 from tensorwright.ops.elementwise import Cast
+from tensorwright.ops.indexing import Gather
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import DimensionTensor, Expand, Slice, Transpose
 from tensorwright.passes.cse import merge_common
@@ -39,6 +42,13 @@ def test_casts_and_integers_fold_exactly():
     assert weights_in(value).array == -1
     ((_, value),) = fold_constants(network(apply(Cast(FLOAT16), constant(1e9)))).outputs
     assert np.isinf(weights_in(value).array)
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_constant_indices_outside_of_a_constant_are_refused(index: int):
+    graph = network(apply(Gather(0), constant([1.0, 2.0, 3.0]), constant(index, INT64), name="picked"))
+    with pytest.raises(NetworkError, match=r"'picked' \(Gather\): index -?\d .* inside of their axis"):
+        fold_constants(graph)
 
 
 def test_large_results_of_small_constants_stay_computations(rng: np.random.Generator):

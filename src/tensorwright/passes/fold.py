@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, is_constant, weights_in
 from tensorwright.graph.op import Array
 from tensorwright.passes.rewrite import Permit, graph_pass, replaced_where
@@ -24,6 +25,9 @@ def fold_constants(graph: Graph, permit: Permit) -> Graph:
     """``f(c₁, …, cₙ) = c`` for constants; large results of small constants (expanded scalars) stay computations.
 
     An intermediate result may be larger, up to a point: what the rest of the network reads counts.
+
+    Raises:
+        NetworkError: a constant is picked by a constant index that lies outside of its axis.
     """
     sources: dict[Value, frozenset[Value]] = {}
 
@@ -78,6 +82,11 @@ def _applied(value: Value, operands: list[Array]) -> Array:
         array.astype(np.float64) if operand.type.dtype.is_float else array
         for array, operand in zip(operands, value.inputs, strict=True)
     ]
-    with np.errstate(all="ignore"):
-        result = np.asarray(value.op.reference(*wide)).astype(value.type.dtype.numpy, copy=False)
+    try:
+        with np.errstate(all="ignore"):
+            result = np.asarray(value.op.reference(*wide)).astype(value.type.dtype.numpy, copy=False)
+    except IndexError as error:
+        raise NetworkError(
+            f"layer '{value.name}' ({value.op.name}): {error}; constant indices have to lie inside of their axis"
+        ) from error
     return cast("Array", np.broadcast_to(result, value.type.tuning_shape))
