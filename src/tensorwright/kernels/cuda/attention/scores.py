@@ -145,11 +145,13 @@ class ScoreLoop:
         """Scores with the epilogue applied, as powers of two; minus infinity beyond the last column."""
         builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
         column = builder.add(first, builder.scaled(wide(builder, self.quad), 2))
+        # Beyond the last column nothing may be read: the scores there are replaced by minus infinity below.
+        readable = self._at_most(column, problem.columns - problem.columns % 2 - 2)
         found: list[Register] = []
         for half in range(2):
             row, lane = Variable(f"score{half}", problem.rows), Variable("column", problem.columns)
             with emitter.scope():
-                emitter.values[row], emitter.values[lane] = self._existing_row(8 * half), column
+                emitter.values[row], emitter.values[lane] = self._existing_row(8 * half), readable
                 position = (*self.batch, expression(row), expression(lane))
                 values = vector_of(builder, sums[2 * half : 2 * half + 2])
                 value, _ = self.scores.apply(emitter, values, position, Lane(lane, 2))

@@ -71,7 +71,10 @@ def _problem(region: Region, target: CudaTarget) -> Problem | None:
     even = all(factor.steps[axis] == 1 and _lies_evenly(factor, axis) for factor, axis in rows)
     if types != {region.output.type.dtype} or not even or problem.depth % ACCESS or problem.width % ACCESS:
         return None
-    aligned = _is_aligned(score_epilogue(problem), 2) and _is_aligned(result_epilogue(problem), ACCESS)
+    scores = score_epilogue(problem)
+    if problem.columns % 2 and _reads_columns(scores):
+        return None
+    aligned = _is_aligned(scores, 2) and _is_aligned(result_epilogue(problem), ACCESS)
     return problem if aligned else None
 
 
@@ -90,6 +93,12 @@ def _is_multiple(value: Dim, number: int) -> bool:
     if not isinstance(value, IntegerExpression):
         return value % number == 0
     return all(coefficient % number == 0 for _, coefficient in value.terms)
+
+
+def _reads_columns(epilogue: Epilogue) -> bool:
+    """Whether an epilogue reads something that differs from column to column, of which a thread wants pairs."""
+    loads = [node for node in walk(epilogue.flat.body) if isinstance(node, Load) and node.operand != epilogue.anchor]
+    return any(depends(index, epilogue.variables[-1]) for load in loads for index in load.index)
 
 
 def _is_aligned(epilogue: Epilogue, lanes: int) -> bool:

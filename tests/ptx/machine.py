@@ -1,0 +1,361 @@
+"""Executes a kernel: threads at the lowest instruction go first, until all have returned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from ptx import numbers as num
+from ptx.memory import GlobalMemory, SharedMemory
+from ptx.parse import Instruction, Kernel
+
+WARP = 32
+RANK_BITS = 32
+"""Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
+
+Index = npt.NDArray[np.int64]
+RUNNING, AT_BARRIER, AT_CLUSTER, DONE = range(4)
+
+
+class Stuck(Exception):
+    """Threads wait for others that never come, or a warp's instruction is executed by a part of the warp."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """blocks along x, y and z; threads of each; cluster: blocks along z that form one."""
+
+    blocks: tuple[int, int, int]
+    threads: int
+    cluster: int = 1
+    shared_bytes: int = 0
+
+
+class Machine:
+    """One run of a kernel. arguments: 64 bits each."""
+
+    def __init__(self, kernel: Kernel, grid: Grid, memory: GlobalMemory, arguments: Sequence[int]) -> None:
+        x, y, z = grid.blocks
+        self._kernel, self._grid, self._memory = kernel, grid, memory
+        count, self._threads = x * y * z, x * y * z * grid.threads
+        self._block = np.repeat(np.arange(count), grid.threads)
+        self._special = {
+            "%tid.x": np.tile(np.arange(grid.threads), count),
+            "%ctaid.x": self._block % x, "%ctaid.y": self._block // x % y, "%ctaid.z": self._block // (x * y),
+        }  # fmt: skip
+        self._plane = x * y
+        self._names = {
+            name: memory.place(np.frombuffer(content, np.uint8)) for name, content in kernel.constants.items()
+        }
+        offset = 0
+        for name, size in kernel.shared.items():
+            self._names[name], offset = offset, -(-(offset + size) // 16) * 16
+        self._names.update((name, offset) for name in kernel.dynamic)
+        self._shared = SharedMemory(count, offset + grid.shared_bytes)
+        self._arguments = dict(zip(kernel.parameters, arguments, strict=True))
+        self._registers: dict[str, num.Bits] = {}
+        self._at, self._state = np.zeros(self._threads, np.int64), np.full(self._threads, RUNNING)
+        self._stops = {*kernel.labels.values(), *(n + 1 for n, i in enumerate(kernel.instructions) if _moves(i))}
+
+    def run(self) -> None:
+        """Execute until all threads have returned.
+
+        Raises:
+            Race, Stray, Stuck: the kernel is wrong.
+        """
+        with np.errstate(all="ignore"):
+            while (self._state != DONE).any():
+                running = self._state == RUNNING
+                if not running.any():
+                    self._release()
+                    continue
+                first = self._at[running].min()
+                self._execute(np.nonzero(running & (self._at == first))[0], int(first))
+
+    def _execute(self, who: Index, number: int) -> None:
+        """From an instruction to the next place where threads may part or meet."""
+        while True:
+            instruction = self._kernel.instructions[number]
+            chosen = who
+            if instruction.guard is not None:
+                holds = self._bits(instruction.guard.lstrip("!"), who, "pred") != 0
+                chosen = who[holds != instruction.guard.startswith("!")]
+            number += 1
+            self._at[who] = number
+            if len(chosen):
+                self._step(instruction, chosen)
+            if number in self._stops:
+                return
+
+    def _release(self) -> None:
+        """Let go of the blocks, and clusters, all of whose threads wait."""
+        depth, before = self._plane * self._grid.cluster, (self._state != RUNNING).sum()
+        for kind, group, epochs in (
+            (AT_BARRIER, self._block, self._shared.epochs),
+            (AT_CLUSTER, self._block % self._plane + self._block // depth * self._plane, self._shared.cluster_epochs),
+        ):
+            waiting = np.bincount(group, self._state == kind)
+            whole = np.nonzero(waiting == np.bincount(group))[0]
+            freed = np.isin(group, whole) & (self._state == kind)
+            self._state[freed] = RUNNING
+            blocks = np.unique(self._block[freed])
+            epochs[blocks] += 1
+            self._shared.epochs[blocks] += kind == AT_CLUSTER
+        if (self._state != RUNNING).sum() == before:
+            raise Stuck("threads wait at a barrier for others that have returned or wait elsewhere")
+
+    # ---- operands
+
+    def _bits(self, operand: str, who: Index, kind: str) -> num.Bits:
+        if operand in self._registers:
+            return self._registers[operand][who]
+        if operand in self._special:
+            return self._special[operand][who].astype(np.uint64)
+        if operand.startswith("%"):
+            raise AssertionError(f"{operand} is read before it is written")
+        value = self._names[operand] if operand in self._names else num.literal(operand, kind)
+        return np.full(len(who), value, np.uint64)
+
+    def _get(self, operand: str, who: Index, kind: str) -> num.Numbers:
+        return num.numbers(self._bits(operand, who, kind), kind)
+
+    def _set_bits(self, register: str, who: Index, bits: num.Bits) -> None:
+        if register not in self._registers:
+            self._registers[register] = np.full(self._threads, 0xBAD0BAD0BAD0BAD0, np.uint64)
+        self._registers[register][who] = bits
+
+    def _set(self, register: str, who: Index, values: num.Numbers, kind: str) -> None:
+        self._set_bits(register, who, num.bits_of(values, kind))
+
+    def _address(self, operand: str, who: Index) -> Index:
+        base, _, offset = operand.strip("[]").partition("+")
+        return self._bits(base, who, "b64").astype(np.int64) + int(offset or 0)
+
+    def _warps(self, who: Index) -> Index:
+        """The threads, a row for each warp, all of whose threads have to be there."""
+        rows = who.reshape(-1, WARP) if len(who) % WARP == 0 else np.zeros((0, WARP), np.int64)
+        if not len(rows) or (rows != rows[:, :1] + np.arange(WARP)).any() or (rows[:, 0] % WARP).any():
+            raise Stuck("an instruction of a whole warp is executed by a part of it")
+        return rows
+
+    # ---- instructions
+
+    def _step(self, it: Instruction, who: Index) -> None:
+        name = it.parts[0]
+        handler = getattr(self, f"_do_{name}", None)
+        if handler is not None:
+            handler(it, who)
+            return
+        kind = it.parts[-1]
+        values = [self._get(operand, who, kind) for operand in it.operands[1:]]
+        self._set(it.operands[0], who, _arithmetic(it, kind, values), kind)
+
+    def _do_ret(self, it: Instruction, who: Index) -> None:
+        self._state[who] = DONE
+
+    def _do_bra(self, it: Instruction, who: Index) -> None:
+        self._at[who] = self._kernel.labels[it.operands[-1]]
+
+    def _do_bar(self, it: Instruction, who: Index) -> None:
+        self._state[who] = AT_BARRIER
+
+    def _do_barrier(self, it: Instruction, who: Index) -> None:
+        if it.opcode == "barrier.cluster.wait":
+            self._state[who] = AT_CLUSTER
+
+    def _do_griddepcontrol(self, it: Instruction, who: Index) -> None:
+        pass
+
+    def _do_ld(self, it: Instruction, who: Index) -> None:
+        kind, space = it.parts[-1], it.parts[1]
+        if space == "param":
+            value = self._arguments[it.operands[1].strip("[]")]
+            self._set_bits(it.operands[0], who, np.full(len(who), value & (1 << 64) - 1, np.uint64))
+            return
+        targets = it.operands[0].strip("{}").replace(" ", "").split(",")
+        size, at = num.width(kind) // 8, self._address(it.operands[1], who)
+        if space.startswith("shared"):
+            far = space.endswith("cluster")
+            home = (at >> RANK_BITS) - 1 if far else self._block[who]
+            raw = self._shared.load(home, at & (1 << RANK_BITS) - 1, size * len(targets), who, far=far)
+        else:
+            raw = self._memory.load(at, size * len(targets), who)
+        words = np.ascontiguousarray(raw).view(num.dtype_of(kind)).reshape(len(who), len(targets))
+        for column, target in enumerate(targets):
+            wide = words[:, column]
+            extended = wide.astype(np.int64).view(np.uint64) if kind[0] == "s" else wide.astype(np.uint64)
+            self._set_bits(target, who, extended)
+
+    def _do_st(self, it: Instruction, who: Index) -> None:
+        kind = it.parts[-1]
+        sources = it.operands[1].strip("{}").replace(" ", "").split(",")
+        words = np.stack([self._bits(s, who, kind).astype(num.dtype_of(kind)) for s in sources], 1)
+        raw, at = np.ascontiguousarray(words).view(np.uint8).reshape(len(who), -1), self._address(it.operands[0], who)
+        if it.parts[1] == "shared":
+            self._shared.store(self._block[who], at, raw, who)
+        else:
+            self._memory.store(at, raw, who)
+
+    def _do_mov(self, it: Instruction, who: Index) -> None:
+        target, source = it.operands
+        if target.startswith("{"):
+            low, high = target.strip("{} ").replace(" ", "").split(",")
+            half = num.width(it.parts[-1]) // 2
+            bits = self._bits(source, who, it.parts[-1])
+            self._set_bits(low, who, bits & np.uint64((1 << half) - 1))
+            self._set_bits(high, who, bits >> np.uint64(half))
+        elif source.startswith("{"):
+            parts = source.strip("{} ").replace(" ", "").split(",")
+            each = num.width(it.parts[-1]) // len(parts)
+            total = np.zeros(len(who), np.uint64)
+            for number, part in enumerate(parts):
+                total |= (self._bits(part, who, "b32") & np.uint64((1 << each) - 1)) << np.uint64(each * number)
+            self._set_bits(target, who, total)
+        else:
+            self._set_bits(target, who, self._bits(source, who, it.parts[-1]))
+
+    def _do_cvta(self, it: Instruction, who: Index) -> None:
+        self._set_bits(it.operands[0], who, self._bits(it.operands[1], who, "b64"))
+
+    def _do_mapa(self, it: Instruction, who: Index) -> None:
+        """The block of the cluster whose number along z the operand is."""
+        rank = self._bits(it.operands[2], who, "b32").astype(np.int64)
+        own = self._special["%ctaid.z"][who] // self._grid.cluster * self._grid.cluster
+        block = self._block[who] % self._plane + (own + rank) * self._plane
+        at = self._bits(it.operands[1], who, "b64").astype(np.int64)
+        self._set_bits(it.operands[0], who, (at | (block + 1) << RANK_BITS).astype(np.uint64))
+
+    def _do_setp(self, it: Instruction, who: Index) -> None:
+        kind = it.parts[-1]
+        a, b = (self._get(operand, who, kind) for operand in it.operands[1:])
+        self._set(it.operands[0], who, num.COMPARISONS[it.parts[1]](a, b), "pred")
+
+    def _do_selp(self, it: Instruction, who: Index) -> None:
+        kind = it.parts[-1]
+        condition = self._bits(it.operands[3], who, "pred") != 0
+        a, b = (self._bits(operand, who, kind) for operand in it.operands[1:3])
+        self._set_bits(it.operands[0], who, np.where(condition, a, b))
+
+    def _do_cvt(self, it: Instruction, who: Index) -> None:
+        *modifiers, to, source = it.parts[1:]
+        if to.endswith("x2"):
+            pair = [num.bits_of(self._get(o, who, source), to[:-2]) for o in it.operands[1:]]
+            self._set_bits(it.operands[0], who, pair[1] | pair[0] << np.uint64(16))
+            return
+        values = self._get(it.operands[1], who, source)
+        for modifier in modifiers:
+            values = num.ROUNDINGS[modifier](values) if modifier in num.ROUNDINGS else values
+        if source[0] == "f" and to[0] in "su":
+            limits = np.iinfo(num.dtype_of(to))
+            exact = np.nan_to_num(values.astype(np.float64), nan=0.0)
+            inside = np.clip(exact, float(limits.min), float(limits.max))
+            values = np.array([min(max(int(v), limits.min), limits.max) for v in inside], dtype=num.dtype_of(to))
+        bits = num.bits_of(values, to)
+        if to[0] == "s":  # What is narrower than its register is extended by its sign.
+            bits = num.numbers(bits, to).astype(np.int64).view(np.uint64)
+        self._set_bits(it.operands[0], who, bits)
+
+    def _do_shfl(self, it: Instruction, who: Index) -> None:
+        rows, (target, source, distance, *_) = self._warps(who), it.operands
+        target = target.split("|")[0]
+        lanes = np.arange(WARP) ^ int(distance, 0)
+        self._set_bits(target, rows, self._bits(source, rows, "b32")[:, lanes])
+
+    def _do_movmatrix(self, it: Instruction, who: Index) -> None:
+        rows = self._warps(who)
+        words = self._bits(it.operands[1], rows, "b32").astype(np.uint32)
+        matrix = np.ascontiguousarray(words.reshape(-1, 8, 4)).view(np.uint16).reshape(-1, 8, 8)
+        turned = np.ascontiguousarray(matrix.transpose(0, 2, 1)).view(np.uint32).reshape(-1, WARP)
+        self._set_bits(it.operands[0], rows, turned.astype(np.uint64))
+
+    def _do_mma(self, it: Instruction, who: Index) -> None:
+        """Fragments as in the PTX manual: m16n8k16, and m16n8k8, whose upper half of the depth is not there."""
+        rows = self._warps(who)
+        d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
+        dtype = ml_dtypes.bfloat16 if "bf16" in it.parts else np.float16
+        count, halves = len(rows), len(b)
+        left, right = np.zeros((count, 16, 8 * halves)), np.zeros((count, 8 * halves, 8))
+        for part, register in enumerate(a):
+            row, depth = part % 2 * 8, part // 2 * 8
+            left[:, row : row + 8, depth : depth + 8] = self._pairs(register, rows, dtype)
+        for part, register in enumerate(b):
+            right[:, part * 8 : part * 8 + 8] = self._pairs(register, rows, dtype).transpose(0, 2, 1)
+        sums = np.zeros((count, 16, 8))
+        for part, register in enumerate(c):
+            own = num.numbers(self._bits(register, rows, "f32").reshape(-1), "f32").reshape(count, 8, 4)
+            sums[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2] = own
+        sums = (sums + left @ right).astype(np.float32)
+        for part, register in enumerate(d):
+            own = np.ascontiguousarray(sums[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2])
+            self._set_bits(register, rows, own.view(np.uint32).reshape(count, WARP).astype(np.uint64))
+
+    def _pairs(self, register: str, rows: Index, dtype: type) -> npt.NDArray[np.float64]:
+        """An 8×8 matrix for each warp, of which thread (g, q) has row g, columns 2q and 2q + 1."""
+        words = np.ascontiguousarray(self._bits(register, rows, "b32").astype(np.uint32))
+        return words.view(np.uint16).view(dtype).astype(np.float64).reshape(-1, 8, 8)
+
+    def _do_prmt(self, it: Instruction, who: Index) -> None:
+        low, high, chosen = (self._bits(operand, who, "b32") for operand in it.operands[1:])
+        whole, result = low & np.uint64(0xFFFFFFFF) | high << np.uint64(32), np.zeros(len(who), np.uint64)
+        for byte in range(4):
+            place = chosen >> np.uint64(4 * byte) & np.uint64(7)
+            result |= (whole >> place * np.uint64(8) & np.uint64(0xFF)) << np.uint64(8 * byte)
+        self._set_bits(it.operands[0], who, result)
+
+    def _do_bfe(self, it: Instruction, who: Index) -> None:
+        source, start, length = (self._bits(operand, who, it.parts[-1]) for operand in it.operands[1:])
+        self._set_bits(it.operands[0], who, source >> start & (np.uint64(1) << length) - np.uint64(1))
+
+    def _do_mul(self, it: Instruction, who: Index) -> None:
+        kind = it.parts[-1]
+        a, b = (self._get(operand, who, kind) for operand in it.operands[1:])
+        self._multiplied(it, who, kind, a, b, None)
+
+    def _do_mad(self, it: Instruction, who: Index) -> None:
+        kind = it.parts[-1]
+        wide = f"{kind[0]}{2 * num.width(kind)}" if "wide" in it.parts else kind
+        a, b = (self._get(operand, who, kind) for operand in it.operands[1:3])
+        self._multiplied(it, who, kind, a, b, self._get(it.operands[3], who, wide))
+
+    def _multiplied(
+        self, it: Instruction, who: Index, kind: str, a: num.Numbers, b: num.Numbers, c: num.Numbers | None
+    ) -> None:
+        if "hi" in it.parts:
+            result = num.multiplied_high(a, b, kind)
+        elif "wide" in it.parts:
+            kind = f"{kind[0]}{2 * num.width(kind)}"
+            result = a.astype(num.dtype_of(kind)) * b.astype(num.dtype_of(kind))
+        else:
+            result = a * b
+        self._set(it.operands[0], who, result if c is None else result + c, kind)
+
+    def _do_shl(self, it: Instruction, who: Index) -> None:
+        self._shifted(it, who, num.shifted_left)
+
+    def _do_shr(self, it: Instruction, who: Index) -> None:
+        self._shifted(it, who, num.shifted_right)
+
+    def _shifted(self, it: Instruction, who: Index, shift: object) -> None:
+        assert callable(shift)
+        kind = it.parts[-1]
+        by = self._get(it.operands[2], who, "u32")
+        self._set(it.operands[0], who, shift(self._get(it.operands[1], who, kind), by, num.width(kind)), kind)
+
+
+def _moves(it: Instruction) -> bool:
+    """Whether threads may part, or have to wait, behind an instruction."""
+    return it.parts[0] in ("bra", "ret", "bar", "barrier")
+
+
+def _arithmetic(it: Instruction, kind: str, values: list[num.Numbers]) -> num.Numbers:
+    name = it.parts[0]
+    if name in ("max", "min"):
+        return num.extreme(name, *values, nan="NaN" in it.parts)
+    if name not in num.ARITHMETIC:
+        raise NotImplementedError(it.opcode)
+    return num.ARITHMETIC[name](*values)

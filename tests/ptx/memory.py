@@ -1,0 +1,107 @@
+"""Memory whose every access is checked: it has to be allocated, and no two threads may meet in it without a barrier."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Addresses = npt.NDArray[np.int64]
+Threads = npt.NDArray[np.int64]
+GUARD = 256
+NOBODY, SEVERAL = -1, -2
+
+
+class Race(Exception):
+    """Two threads touched the same memory, one of them writing, without a barrier between them."""
+
+
+class Stray(Exception):
+    """An access to memory that is not allocated, or is not aligned."""
+
+
+class GlobalMemory:
+    """Memory of the whole grid. A thread may read what nobody has written in the kernel, or it itself."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = np.full(size, 0xA5, np.uint8)
+        self._allocated = np.zeros(size, np.bool_)
+        self._writers = np.full(size, NOBODY, np.int64)
+        self._end = GUARD
+
+    def place(self, content: npt.NDArray[np.generic]) -> int:
+        """The address of a copy of an array."""
+        raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
+        address = self._end
+        self.bytes[address : address + raw.size] = raw
+        self._allocated[address : address + raw.size] = True
+        self._end = -(-(address + raw.size + GUARD) // GUARD) * GUARD
+        return address
+
+    def load(self, at: Addresses, size: int, threads: Threads) -> npt.NDArray[np.uint8]:
+        places = self._places(at, size)
+        writers = self._writers[places]
+        if ((writers != NOBODY) & (writers != threads[:, None])).any():
+            raise Race("a thread reads what another one wrote in the same kernel")
+        return self.bytes[places]
+
+    def store(self, at: Addresses, content: npt.NDArray[np.uint8], threads: Threads) -> None:
+        places = self._places(at, content.shape[1])
+        writers = self._writers[places]
+        if ((writers != NOBODY) & (writers != threads[:, None])).any() or len(np.unique(at)) < len(at):
+            raise Race("two threads write the same element")
+        self._writers[places] = threads[:, None]
+        self.bytes[places] = content
+
+    def _places(self, at: Addresses, size: int) -> Addresses:
+        places = at[:, None] + np.arange(size)
+        if (at % size).any():
+            raise Stray(f"global memory: an access of {size} bytes is not aligned")
+        if places.size and (places.min() < 0 or places.max() >= self.bytes.size or not self._allocated[places].all()):
+            raise Stray("global memory: an access outside of all operands")
+        return places
+
+
+class SharedMemory:
+    """Shared memory of every block, in words of four bytes. epochs: barriers that a block or its cluster has passed."""
+
+    def __init__(self, blocks: int, size: int) -> None:
+        words = -(-size // 4)
+        self.bytes = np.full((blocks, 4 * words), 0xA5, np.uint8)
+        self.epochs, self.cluster_epochs = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+        shape = (blocks, words)
+        self._writers, self._written = np.full(shape, NOBODY), np.full(shape, -1)
+        self._written_in_cluster = np.full(shape, -1)
+        self._readers, self._read = np.full(shape, NOBODY), np.full(shape, -1)
+
+    def load(self, blocks: Threads, at: Addresses, size: int, threads: Threads, *, far: bool) -> npt.NDArray[np.uint8]:
+        places, words = self._places(at, size)
+        home, now = blocks[:, None], self.epochs[blocks][:, None]
+        recent = self._written[home, words] == now
+        if far:
+            recent = self._written_in_cluster[home, words] == self.cluster_epochs[blocks][:, None]
+        if (recent & (self._writers[home, words] != threads[:, None])).any():
+            raise Race("shared memory: a thread reads what another one wrote since the last barrier")
+        known = (self._read[home, words] == now) & (self._readers[home, words] != threads[:, None])
+        self._readers[home, words] = np.where(known, SEVERAL, threads[:, None])
+        self._read[home, words] = now
+        return self.bytes[home, places]
+
+    def store(self, blocks: Threads, at: Addresses, content: npt.NDArray[np.uint8], threads: Threads) -> None:
+        places, words = self._places(at, content.shape[1])
+        home, now = blocks[:, None], self.epochs[blocks][:, None]
+        others = self._writers[home, words] != threads[:, None]
+        if ((self._written[home, words] == now) & others).any():
+            raise Race("shared memory: two threads write one word between barriers")
+        if ((self._read[home, words] == now) & (self._readers[home, words] != threads[:, None])).any():
+            raise Race("shared memory: a thread writes what another one read since the last barrier")
+        self._writers[home, words], self._written[home, words] = threads[:, None], now
+        self._written_in_cluster[home, words] = self.cluster_epochs[blocks][:, None]
+        self.bytes[home, places] = content
+
+    def _places(self, at: Addresses, size: int) -> tuple[Addresses, Addresses]:
+        places = at[:, None] + np.arange(size)
+        if (at % size).any():
+            raise Stray(f"shared memory: an access of {size} bytes is not aligned")
+        if places.size and (places.min() < 0 or places.max() >= self.bytes.shape[1]):
+            raise Stray("shared memory: an access outside of the block's")
+        return places, places[:, ::4] // 4 if size >= 4 else places[:, :1] // 4

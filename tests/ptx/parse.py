@@ -1,0 +1,81 @@
+"""Reads the text of a module with one kernel."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """opcode: with all its modifiers; guard: the register of its predicate, with a leading "!" if it is negated."""
+
+    opcode: str
+    operands: tuple[str, ...]
+    guard: str | None
+
+    @property
+    def parts(self) -> list[str]:
+        return self.opcode.split(".")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """labels: numbers of instructions. shared: static arrays by name, in bytes; constants: global arrays by name."""
+
+    name: str
+    parameters: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    labels: dict[str, int]
+    shared: dict[str, int]
+    constants: dict[str, bytes]
+    dynamic: tuple[str, ...]
+
+
+_ARRAY = re.compile(r"\.(b8|b32|b64|u64) ([\w$]+)\[(\d+)\](?: = \{([^}]*)\})?;")
+
+
+def parse(text: str) -> Kernel:
+    """The kernel of a module."""
+    text = re.sub(r"//[^\n]*", "", text)
+    head, _, rest = text.partition(".entry ")
+    name, parameters = rest[: rest.index("(")], re.findall(r"\.param \.\w+ .*?(\w+_param_\d+)", rest)
+    body = rest[rest.index("\n{") + 2 : rest.rindex("}")]
+    shared, constants, dynamic = {}, {}, []
+    for line in [*head.splitlines(), *body.splitlines()]:
+        if re.search(r"\.extern \.shared", line):
+            dynamic.append(re.search(r" ([\w$]+)\[\];", line)[1])
+        elif (found := _ARRAY.search(line)) and ".shared" in line:
+            shared[found[2]] = int(found[3]) * _width(found[1])
+        elif found and (".global" in line or ".const" in line):
+            numbers = [int(n) for n in found[4].split(",")] if found[4] else []
+            width = _width(found[1])
+            content = b"".join((n & (1 << 8 * width) - 1).to_bytes(width, "little") for n in numbers)
+            constants[found[2]] = content.ljust(int(found[3]) * width, b"\0")
+    statements, labels = _statements(body)
+    return Kernel(name, tuple(dict.fromkeys(parameters)), statements, labels, shared, constants, tuple(dynamic))
+
+
+def _width(kind: str) -> int:
+    return int(kind[1:]) // 8
+
+
+def _statements(body: str) -> tuple[tuple[Instruction, ...], dict[str, int]]:
+    found: list[Instruction] = []
+    labels: dict[str, int] = {}
+    for part in re.split(r"(?<=[;:])\s|\n(?=\s*\$)", body):
+        line = " ".join(part.split())
+        if line.endswith(":"):
+            labels[line[:-1]] = len(found)
+        elif line and not line.startswith("."):
+            found.append(_instruction(line.rstrip(";").strip()))
+    return tuple(found), labels
+
+
+def _instruction(line: str) -> Instruction:
+    guard = None
+    if line.startswith("@"):
+        guard, line = line[1:].split(" ", 1)
+    opcode, _, rest = line.partition(" ")
+    operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*", rest)
+    return Instruction(opcode, tuple(operand.strip() for operand in operands), guard)

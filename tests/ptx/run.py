@@ -1,0 +1,42 @@
+"""Runs kernels of this package on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ptx.machine import Grid, Machine
+from ptx.memory import GlobalMemory
+from ptx.parse import parse
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.tensor.arrange import from_layout
+from tensorwright.tensor.dim import evaluate
+from tensorwright.tune.cuda.runner import arranged
+
+Array = npt.NDArray[np.generic]
+
+
+def run_on_machine(
+    region: Region, kernel: CudaKernel, ptx: str, arrays: Sequence[Array], symbols: Mapping[str, int]
+) -> Array:
+    """The region's output, row-major, for row-major inputs; what was not written is NaN, or nonsense for integers."""
+    inputs, type = arranged(region, kernel, arrays), region.output.type
+    shape = tuple(evaluate(dim, symbols) for dim in type.shape)
+    output = np.full(evaluate(kernel.output.elements(shape), symbols) * type.dtype.size, 0xA5, np.uint8)
+    output = output.view(type.dtype.numpy)
+    if type.dtype.is_float:
+        output[:] = np.nan
+    memory = GlobalMemory(sum(a.nbytes + 1024 for a in (output, *inputs)) + (1 << 16))
+    place = memory.place(output)
+    addresses = [place, *(memory.place(array) for array in inputs), memory.place(np.zeros(1, np.uint8))]
+    grid = Grid(
+        tuple(evaluate(size, symbols) for size in kernel.grid), kernel.block, kernel.cluster, kernel.shared_bytes
+    )
+    if evaluate(kernel.tasks, symbols):
+        arguments = [*addresses, *(symbols[symbol.name] for symbol in kernel.symbols)]
+        Machine(parse(ptx), grid, memory, arguments).run()
+    raw = memory.bytes[place : place + output.nbytes].copy().view(type.dtype.numpy)
+    return from_layout(raw, kernel.output, shape)
