@@ -147,6 +147,9 @@ class Machine:
 
     def _step(self, it: Instruction, who: Index) -> None:
         name = it.parts[0]
+        if it.parts[-1].endswith("x2") and name != "cvt":
+            self._packed(it, who)
+            return
         handler = getattr(self, f"_do_{name}", None)
         if handler is not None:
             handler(it, who)
@@ -154,6 +157,19 @@ class Machine:
         kind = it.parts[-1]
         values = [self._get(operand, who, kind) for operand in it.operands[1:]]
         self._set(it.operands[0], who, _arithmetic(it, kind, values), kind)
+
+    def _packed(self, it: Instruction, who: Index) -> None:
+        """Arithmetic on pairs of numbers."""
+        kind = it.parts[-1].removesuffix("x2")
+        bits, low = num.width(kind), np.uint64((1 << num.width(kind)) - 1)
+        pairs = [self._bits(operand, who, "b64") for operand in it.operands[1:]]
+        total = np.zeros(len(who), np.uint64)
+        for half in range(2):
+            shift = np.uint64(bits * half)
+            values = [num.numbers(pair >> shift & low, kind) for pair in pairs]
+            result = values[0] * values[1] if it.parts[0] == "mul" else _arithmetic(it, kind, values)
+            total |= num.bits_of(result, kind) << shift
+        self._set_bits(it.operands[0], who, total)
 
     def _do_ret(self, it: Instruction, who: Index) -> None:
         self._state[who] = DONE
