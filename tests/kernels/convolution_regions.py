@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cases.case import assert_close
+from kernels.regions import ERRORS
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant, weights_in
 from tensorwright.graph.region import Region, region_of
@@ -17,7 +18,7 @@ from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import Dim, evaluate, symbols_of
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
@@ -37,6 +38,7 @@ class Shape:
     dilations: tuple[int, ...] = (1, 1)
     groups: int = 1
     tail: str = "bias"
+    dtype: DType = FLOAT32
 
     def __repr__(self) -> str:
         return self.name
@@ -44,10 +46,10 @@ class Shape:
     def region(self, rng: np.random.Generator) -> Region:
         end = self.begin if self.end is None else self.end
         channels = self.x[1] // self.groups
-        weights = rng.uniform(-1, 1, (self.outputs, channels, *self.kernel)).astype(np.float32)
-        operands = [input_value("x", TensorType(FLOAT32, self.x)), constant_value(weights_of(weights))]
+        weights = rng.uniform(-1, 1, (self.outputs, channels, *self.kernel)).astype(self.dtype.numpy)
+        operands = [input_value("x", TensorType(self.dtype, self.x)), constant_value(weights_of(weights))]
         if "bias" in self.tail:
-            operands.append(constant_value(weights_of(rng.uniform(-1, 1, self.outputs).astype(np.float32))))
+            operands.append(constant_value(weights_of(rng.uniform(-1, 1, self.outputs).astype(self.dtype.numpy))))
         op = Convolution(self.strides, self.begin, end, self.dilations, self.groups)
         anchor = apply(op, *operands)
         values = [anchor]
@@ -62,10 +64,10 @@ def following(word: str, value: Value, rng: np.random.Generator) -> list[Value]:
             return [apply(Binary("add"), value, input_value("residual", value.type))]
         case "scale":
             axes = (1,) * (value.type.rank - 2)
-            scale = rng.uniform(0.5, 2, (1, value.type.shape[1], *axes)).astype(np.float32)
+            scale = rng.uniform(0.5, 2, (1, value.type.shape[1], *axes)).astype(value.type.dtype.numpy)
             return [apply(Binary("mul"), value, constant_value(weights_of(scale)))]
         case "row":
-            row = rng.uniform(-1, 1, value.type.shape[-1:]).astype(np.float32)
+            row = rng.uniform(-1, 1, value.type.shape[-1:]).astype(value.type.dtype.numpy)
             return [apply(Binary("add"), constant_value(weights_of(row)), value)]
         case "relu":
             return [apply(Relu(), value)]
@@ -81,7 +83,7 @@ def inputs_of(region: Region, rng: np.random.Generator, symbols: Mapping[str, in
     return [
         weights_in(value).array
         if is_constant(value)
-        else rng.uniform(-1, 1, [evaluate(dim, symbols) for dim in value.type.shape]).astype(np.float32)
+        else rng.uniform(-1, 1, [evaluate(dim, symbols) for dim in value.type.shape]).astype(value.type.dtype.numpy)
         for value in region.inputs
     ]
 
@@ -110,4 +112,4 @@ def check(
         loaded.call(*arguments, begin, middle)
         shape = [evaluate(dim, symbols) for dim in region.output.type.shape]
         actual = from_layout(operands.output, kernel.output, shape)
-        assert_close(actual, expected_of(region, arrays), 1e-5)
+        assert_close(actual, expected_of(region, arrays), ERRORS[region.output.type.dtype])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
 
 TACTICS: tuple[Tactic, ...] = (DirectConvolution(), LanewiseConvolution())
@@ -91,6 +93,17 @@ def test_lanewise(shape: Shape, target: str, rng: np.random.Generator):
     else:
         assert "groups-of-4" in shape.name  # A whole block at four lanes.
         assert TARGETS[target].float_lanes == 4
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=repr)
+@pytest.mark.parametrize("target", ALL_TARGETS)
+@pytest.mark.parametrize("shape", [*SHAPES[::3], *LANEWISE_SHAPES[::3]], ids=repr)
+def test_narrow_types(shape: Shape, target: str, dtype: DType, rng: np.random.Generator):
+    """Factors and results of two bytes, sums in float32."""
+    narrow = replace(shape, dtype=dtype)
+    for tactic in TACTICS:
+        if tactic.configs(narrow.region(rng), TARGETS[target]):
+            _check_some(tactic, narrow, target, rng)
 
 
 @pytest.mark.parametrize("name", ["pointwise-odd-channels", "3x3-small-map", "groups-of-2"])

@@ -18,13 +18,12 @@ class Numerics:
 
 
 SINGLE = Numerics(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
-STORED_HALF = (FLOAT16, BFLOAT16)
-"""Types that are summed up in float32."""
+FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
+"""Types of factors and results whose sums are float32."""
 
 
 def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:
     """How products of such factors are summed up; None if no kernel of this family knows the types."""
-    known = (FLOAT32, *STORED_HALF)
-    if left != right or left not in known or result not in known:
+    if left != right or left not in FLOATS or result not in FLOATS:
         return None
     return Numerics(left, right, FLOAT32, result)

@@ -9,10 +9,10 @@ from math import prod
 from tensorwright.graph.expression import IndexValue, Load, Variable, stride_along, walk
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
+from tensorwright.kernels.numerics import FLOATS, SINGLE, Numerics, numerics_of
 from tensorwright.kernels.tactic import Config, Packing, pack_channels, plain_inputs
 from tensorwright.ops.convolution import Convolution
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN, Layout
 
 NO_WEIGHTS = -1
@@ -80,6 +80,7 @@ class Problem:
     bias: int | None
     rank: int
     merged: int | None = None
+    numerics: Numerics = SINGLE
 
     @property
     def all_channels(self) -> int:
@@ -114,7 +115,8 @@ class Problem:
 def problem_of(region: Region) -> Problem | None:
     """The convolution that a region is built around; None if it is none, or not one for hand-written kernels.
 
-    Those are in float32, have constant weights and bias, and no symbolic dimension but the batch.
+    Those have element types that `numerics_of` knows, constant weights and bias, and no symbolic dimension but the
+    batch.
     """
     anchor = region.anchor
     if anchor is None or not isinstance(anchor.op, Convolution) or not _suitable(region, anchor):
@@ -127,7 +129,10 @@ def problem_of(region: Region) -> Problem | None:
     outputs, channels = weights.shape[:2]
     assert isinstance(outputs, int)
     assert isinstance(channels, int)
+    numerics = numerics_of(x.dtype, weights.dtype, anchor.type.dtype)
+    assert numerics is not None
     return Problem(
+        numerics=numerics,
         batch=x.shape[0],
         groups=op.groups,
         channels=channels,
@@ -147,7 +152,9 @@ def _suitable(region: Region, anchor: Value) -> bool:
     types = [region.output.type, anchor.type, *(operand.type for operand in operands)]
     constants = {region.input_number(operand) for operand in operands[1:]}
     return (
-        all(type.dtype == FLOAT32 for type in types)
+        numerics_of(types[2].dtype, types[3].dtype, anchor.type.dtype) is not None
+        and all(type.dtype == types[3].dtype for type in types[2:])
+        and region.output.type.dtype in FLOATS
         and all(is_constant(operand) for operand in operands[1:])
         and all(isinstance(dim, int) for type in types for dim in type.shape[1:])
         and all(dim != 0 for type in types for dim in type.shape)
@@ -194,7 +201,7 @@ def layouts(region: Region, problem: Problem, x: Layout, output: Layout) -> tupl
     found = list(plain_inputs(region))
     shape = region.output.type.shape
     for number, type in enumerate(region.input_types):
-        if type.dtype == FLOAT32 and type.rank == len(shape) and type.shape[1] == shape[1] != 1:
+        if type.dtype in FLOATS and type.rank == len(shape) and type.shape[1] == shape[1] != 1:
             found[number] = output
     found[problem.x] = x
     found[problem.weights] = PLAIN

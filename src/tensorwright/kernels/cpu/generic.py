@@ -13,10 +13,11 @@ from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
 
@@ -85,7 +86,7 @@ def nest_slabs(nest: Nest) -> Slabs | None:
 
 def blockable(type: TensorType) -> bool:
     """Whether a tensor can lie in the blocked layout."""
-    return type.dtype == FLOAT32 and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+    return type.dtype in FLOATS and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
 def _blocked_config(region: Region, blocked: Layout) -> Config | None:

@@ -10,13 +10,14 @@ from operator import itemgetter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
-LINE = 16
-"""Elements in a line of the cache."""
+LINE_BYTES = 64
 
 PREFETCH_DISTANCE = 1024
-"""Elements from a weight that is used to the one that is asked for: 4 KiB, some 100 ns at the speed of memory."""
+"""Elements from a weight that is used to the one that is asked for: 4 KiB of float32, some 100 ns at the speed of
+memory.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ class BroadcastTile(TileEmitter):
         step, distance = self._weights_between(number), self.axes[number].dilation * self.memory.spatial[number]
         if len(taps) == 1:
             source, place = (
-                builder.offset(x, taps[0] * distance, FLOAT32),
-                builder.offset(weights, taps[0] * step, FLOAT32),
+                self._in_image(x, taps[0] * distance),
+                self._in_weights(weights, taps[0] * step),
             )
             return self._channels(sums, source, place, taps)
         with builder.loop(taps.start, taps.stop, carried=list(sums.values()), at_least_once=True) as loop:
-            source = self._moved(x, self.builder.scaled(loop.index, distance))
-            place = self._moved(weights, self.builder.scaled(loop.index, step))
+            source = self._in_image(x, self.builder.scaled(loop.index, distance))
+            place = self._in_weights(weights, self.builder.scaled(loop.index, step))
             after = self._channels(dict(zip(sums, loop.carried, strict=True)), source, place, taps[:1])
             loop.following = list(after.values())
         return dict(zip(sums, loop.final, strict=True))
@@ -77,7 +78,7 @@ class BroadcastTile(TileEmitter):
         """The loop over input channels, `unroll` of them in each round, and the rest behind it."""
         builder, channels = self.builder, self.channels
         step = -len(taps) * self.tile.outputs
-        before = self._moved(weights, self.builder.scaled(channels.first, step))  # Where channel 0 would be.
+        before = self._in_weights(weights, self.builder.scaled(channels.first, step))  # Where channel 0 would be.
 
         def one_round(values: Sequence[Register], channel: Register, count: int) -> Sums:
             return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
@@ -102,17 +103,17 @@ class BroadcastTile(TileEmitter):
             return sums
         builder, tile = self.builder, self.tile
         step = len(taps) * tile.outputs
-        source = builder.opaque(self._moved(x, self._channel_offset(channel)))
-        place = builder.opaque(self._moved(weights, self.builder.scaled(channel, step)))
+        source = builder.opaque(self._in_image(x, self._channel_offset(channel)))
+        place = builder.opaque(self._in_weights(weights, self.builder.scaled(channel, step)))
         if self.prefetch:
-            for line in range(0, count * step, LINE):
-                builder.prefetch(builder.offset(place, PREFETCH_DISTANCE + line, FLOAT32))
+            for line in range(0, count * step, LINE_BYTES // self.numerics.right.size):
+                builder.prefetch(self._in_weights(place, PREFETCH_DISTANCE + line))
         side = 1 if self.memory.block > 1 else self.memory.channel
         result = dict(sums)
         for number in range(count):
             here, factors = (
-                builder.offset(source, number * side, FLOAT32),
-                builder.offset(place, number * step, FLOAT32),
+                self._in_image(source, number * side),
+                self._in_weights(place, number * step),
             )
             self._taps(result, here, factors, taps)
         return result
@@ -152,13 +153,13 @@ class BroadcastTile(TileEmitter):
 
     def _weight(self, weights: Pointer, tap: int, block: int) -> Register:
         tile = self.tile
-        place = self.builder.offset(weights, tap * tile.outputs + sum(tile.lanes[:block]), FLOAT32)
-        return self.builder.load(place, FLOAT32, tile.lanes[block])
+        place = self._in_weights(weights, tap * tile.outputs + sum(tile.lanes[:block]))
+        return self.builder.load(place, self.numerics.right, tile.lanes[block])
 
     def _pixel(self, x: Pointer, row: int, source: int) -> Register:
         across, along = self.memory.spatial[-2:]
         distance = row * self.axes[-2].stride * across + source * along
-        return self.builder.load(self.builder.offset(x, distance, FLOAT32), FLOAT32)
+        return self.builder.load(self._in_image(x, distance), self.numerics.left)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class BroadcastTasks(TaskEmitter):
             tile=tile,
             registers=self.emitter.target.registers,
             tap_weights=plan.weight_channels * tile.outputs,
+            numerics=plan.problem.numerics,
             channels=self._channels(block),
             taps_inside=plan.cut.taps_inside,
             prefetch=plan.cut.prefetch,

@@ -13,6 +13,7 @@ from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan
 from tensorwright.kernels.cpu.spatial.plan import Cut, Plan, cut_of
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.spatial.tiling import tile_count
+from tensorwright.kernels.numerics import SINGLE
 from tensorwright.kernels.tactic import Config
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32
@@ -55,6 +56,8 @@ def members_of(region: Region) -> Members | None:
         return None
     place = next((number for number, problem in enumerate(problems) if problem.is_depthwise), None)
     if place is None or place > 1 or any(problem.rank != 2 for problem in problems):
+        return None
+    if any(p.numerics != SINGLE for p in problems) or any(s.output.type.dtype != FLOAT32 for s in region.stages):
         return None
     before = problems[0] if place else None
     after = problems[place + 1] if place + 1 < len(problems) else None

@@ -14,7 +14,6 @@ from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.kernels.tactic import Array, Packing
-from tensorwright.tensor.dtype import FLOAT32
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ class LanewiseTile(TileEmitter):
     def _vector(self, x: Pointer, row: int, source: int) -> Register:
         across, along = self.memory.spatial[-2:]
         distance = row * self.axes[-2].stride * across + source * along
-        return self.builder.load(self.builder.offset(x, distance, FLOAT32), FLOAT32, self.tile.outputs)
+        return self.builder.load(self._in_image(x, distance), self.numerics.left, self.tile.outputs)
 
     def _weight(self, weights: Pointer, tap: int, channel: int) -> Register:
         lanes = self.tile.outputs
-        place = self.builder.offset(weights, (tap * self.channels + channel) * lanes, FLOAT32)
-        return self.builder.load(place, FLOAT32, lanes)
+        place = self._in_weights(weights, (tap * self.channels + channel) * lanes)
+        return self.builder.load(place, self.numerics.right, lanes)
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,12 @@ class LanewiseTasks(TaskEmitter):
             tile=tile,
             registers=self.emitter.target.registers,
             tap_weights=channels * tile.outputs,
+            numerics=self.plan.problem.numerics,
             channels=channels,
         )
-        image = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), FLOAT32)
+        image = self.builder.offset(
+            image, self.builder.scaled(block, self.memory.channel), self.plan.problem.numerics.left
+        )
         return emitter.sum(self._initial(tile, block), image, weights, places)
 
 

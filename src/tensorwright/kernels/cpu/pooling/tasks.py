@@ -29,10 +29,10 @@ class BlockedTasks(TaskEmitter):
         return self._pooled(tile, x, places)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
-        axes, registers = self.plan.problem.axes, self.emitter.target.registers
-        return BlockedTile(self.builder, axes, self.memory, tile, registers, 0, self.plan, self._combiner).pooled(
-            x, places
-        )
+        problem, registers = self.plan.problem, self.emitter.target.registers
+        return BlockedTile(
+            self.builder, problem.axes, self.memory, tile, registers, 0, problem.numerics, self.plan, self._combiner
+        ).pooled(x, places)
 
     @property
     def _combiner(self) -> Combiner:
@@ -48,9 +48,18 @@ class LineTasks(BlockedTasks):
         return self.emitter.target.float_lanes
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
-        axes, registers = self.plan.problem.axes, self.emitter.target.registers
+        problem, registers = self.plan.problem, self.emitter.target.registers
         return LineTile(
-            self.builder, axes, self.memory, tile, registers, 0, self.plan, self._combiner, self._lanes
+            self.builder,
+            problem.axes,
+            self.memory,
+            tile,
+            registers,
+            0,
+            problem.numerics,
+            self.plan,
+            self._combiner,
+            self._lanes,
         ).pooled(x, places)
 
     def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:

@@ -64,7 +64,7 @@ class PoolingTile(TileEmitter):
         if number != len(self.axes) - 2 or self.plan.walks_rows:
             return super()._outer(number, sums, x, weights, positions)
         for axis, step, position in zip(self.axes[-2:], self.memory.spatial[-2:], positions[-2:], strict=True):
-            x = self._moved(x, self.builder.scaled(position, axis.stride * step), -axis.before * step)
+            x = self._in_image(x, self.builder.scaled(position, axis.stride * step), -axis.before * step)
         step = self.axes[number].dilation * self.memory.spatial[number]
         rows = [self.builder.offset(x, tap * step, FLOAT32) for tap, rows in enumerate(self.tile.rows.valid) if rows]
         return self._with(sums, rows)

@@ -100,7 +100,9 @@ class TaskEmitter:
         for axis in reversed(plan.outer):
             task, index = self.builder.divided(task, axis.output)
             position.insert(0, index)
-        image = self.builder.offset(self.x, self.builder.scaled(task, self.memory.image), FLOAT32)
+        image = self.builder.offset(
+            self.x, self.builder.scaled(task, self.memory.image), self.plan.problem.numerics.left
+        )
         units = self._span(pixel, cut.pixels, plan.units)
         groups = self._span(group, cut.outputs, plan.group_count)
         self.part(task, image, groups, position, units)
@@ -125,9 +127,10 @@ class TaskEmitter:
         within = self.builder.sub(group, literal(run.first, INT64))
         block = self.builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
         start = run.block * plan.lanes * plan.weights_per_output
-        weights = self.builder.offset(self.weights, start, FLOAT32)
+        dtype = plan.problem.numerics.right
+        weights = self.builder.offset(self.weights, start, dtype)
         size = sum(run.lanes) * plan.weights_per_output
-        weights = self.builder.offset(weights, self.builder.scaled(within, size), FLOAT32)
+        weights = self.builder.offset(weights, self.builder.scaled(within, size), dtype)
         for rows in plan.rows:
             with self._each(self._part(units, rows, plan.rows_are_units)) as row:
                 for columns in plan.columns:
@@ -146,9 +149,10 @@ class TaskEmitter:
     def _initial(self, tile: Tile, block: Register) -> Sums:
         start = [literal(0.0, FLOAT32, lanes) for lanes in tile.lanes]
         if self.bias is not None:
-            place = self.builder.offset(self.bias, self.builder.scaled(block, self.plan.lanes), FLOAT32)
-            places = [self.builder.offset(place, number * self.plan.lanes, FLOAT32) for number in range(tile.blocks)]
-            start = [self.builder.load(*each) for each in zip(places, [FLOAT32] * tile.blocks, tile.lanes, strict=True)]
+            dtype = self.plan.problem.numerics.right
+            place = self.builder.offset(self.bias, self.builder.scaled(block, self.plan.lanes), dtype)
+            places = [self.builder.offset(place, number * self.plan.lanes, dtype) for number in range(tile.blocks)]
+            start = [self.builder.load(*each) for each in zip(places, [dtype] * tile.blocks, tile.lanes, strict=True)]
         return {(row, column, number): start[number] for row, column in tile.pixels for number in range(tile.blocks)}
 
     def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:

@@ -10,8 +10,9 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.spatial.tiling import Run
+from tensorwright.kernels.numerics import Numerics
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class TileEmitter:
     Along all axes but the last two a tile has one position. Where it has one, the taps that read input form a range
     computed at run time; where it has several, every tap that meets padding has code of its own.
 
-    registers: how many vector registers there are. tap_weights: weights for one tap.
+    registers: how many vector registers there are. tap_weights: weights for one tap. numerics: left is the image, right
+    the weights.
     """
 
     builder: FunctionBuilder
@@ -92,6 +94,7 @@ class TileEmitter:
     tile: Tile
     registers: int
     tap_weights: int
+    numerics: Numerics
 
     def sum(self, start: Sums, x: Pointer, weights: Pointer, positions: Sequence[Register]) -> Sums:
         """The sums, added to `start`.
@@ -111,7 +114,7 @@ class TileEmitter:
         if self._is_ring(number):
             return self._walked(number, sums, x, weights, positions)
         first = self.builder.scaled(positions[number], axis.stride * step)
-        x = self._moved(x, first, -axis.before * step)
+        x = self._in_image(x, first, -axis.before * step)
         if number == len(self.axes) - 1:
             return self._last(sums, x, weights)
         if number == len(self.axes) - 2 and self.tile.rows.size > 1 and axis.clips:
@@ -124,8 +127,8 @@ class TileEmitter:
         for tap, rows in enumerate(self.tile.rows.valid):
             if not rows:
                 continue
-            source = self.builder.offset(x, tap * axis.dilation * self.memory.spatial[number], FLOAT32)
-            place = self.builder.offset(weights, tap * self._weights_between(number), FLOAT32)
+            source = self._in_image(x, tap * axis.dilation * self.memory.spatial[number])
+            place = self._in_weights(weights, tap * self._weights_between(number))
             active = {key: value for key, value in sums.items() if key[0] in rows}
             sums = sums | self._outer(number + 1, active, source, place, positions)
         return sums
@@ -139,7 +142,7 @@ class TileEmitter:
         low, high = self._tap_range(axis, positions[number])
         with self.builder.loop(low, high, carried=list(sums.values())) as loop:
             source = self._tapped(number, x, positions, loop.index)
-            place = self._moved(weights, self.builder.scaled(loop.index, self._weights_between(number)))
+            place = self._in_weights(weights, self.builder.scaled(loop.index, self._weights_between(number)))
             carried = dict(zip(sums, loop.carried, strict=True))
             loop.following = list(self._outer(number + 1, carried, source, place, positions).values())
         return dict(zip(sums, loop.final, strict=True))
@@ -151,10 +154,11 @@ class TileEmitter:
         """Where a tap of an axis reads: `x` is where the first one does, or where a ring begins."""
         builder, axis, step = self.builder, self.axes[number], self.memory.spatial[number]
         if not self._is_ring(number):
-            return self._moved(x, self.builder.scaled(tap, axis.dilation * step))
+            return self._in_image(x, self.builder.scaled(tap, axis.dilation * step))
         first = builder.sub(self.builder.scaled(positions[number], axis.stride), literal(axis.before, INT64))
         row = builder.add(first, self.builder.scaled(tap, axis.dilation))
-        return self._moved(x, self.builder.scaled(builder.binary("urem", row, literal(self.memory.ring, INT64)), step))
+        row = builder.binary("urem", row, literal(self.memory.ring, INT64))
+        return self._in_image(x, builder.scaled(row, step))
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
         """All taps of the last axis, for the other axes' taps that `x` and `weights` are moved to."""
@@ -183,6 +187,9 @@ class TileEmitter:
 
     # ---- addresses
 
-    def _moved(self, base: Pointer, elements: Register, further: int = 0) -> Pointer:
-        place = self.builder.offset(base, elements, FLOAT32)
-        return self.builder.offset(place, further, FLOAT32) if further else place
+    def _in_image(self, base: Pointer, elements: Register | int, further: int = 0) -> Pointer:
+        place = self.builder.offset(base, elements, self.numerics.left)
+        return self.builder.offset(place, further, self.numerics.left) if further else place
+
+    def _in_weights(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.builder.offset(base, elements, self.numerics.right)

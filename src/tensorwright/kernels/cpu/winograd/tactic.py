@@ -26,9 +26,10 @@ from tensorwright.kernels.cpu.winograd.plan import (
 )
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
+from tensorwright.kernels.numerics import SINGLE
 from tensorwright.kernels.tactic import Array, Config, Kernel, Tactic
 from tensorwright.kernels.work import Work, work
-from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.layout import PLAIN, Layout
 
 FEWEST_TAPS = 3
@@ -65,7 +66,9 @@ class WinogradConvolution(Tactic[Target]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         problem = problem_of(region)
-        if problem is None or problem.groups > 1 or problem.rank != 2 or problem.outputs < FEWEST_CHANNELS:
+        if problem is None or problem.numerics != SINGLE or problem.groups > 1 or problem.rank != 2:
+            return ()
+        if problem.outputs < FEWEST_CHANNELS or region.output.type.dtype != FLOAT32:
             return ()
         blocked = Layout(target.float_lanes)
         if _applies(problem):
