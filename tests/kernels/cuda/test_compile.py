@@ -4,6 +4,7 @@ installed, machine code without spills."""
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.base.errors import BuildError
+from tensorwright.codegen.cuda import compile as compile_module
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.graph.region import Region
@@ -144,6 +146,15 @@ def test_targets_are_found_by_name_and_by_capability() -> None:
 def test_code_that_is_no_ir_is_a_defect_that_is_named() -> None:
     with pytest.raises(BuildError, match="not valid LLVM IR"):
         compile_ptx("define nonsense", NEWEST)
+
+
+def test_an_assembler_that_is_too_old_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    old = tmp_path / "ptxas"
+    old.write_text("#!/bin/sh\necho 'ptxas fatal: Unsupported .version 8.0' >&2\nexit 255\n")
+    old.chmod(0o755)
+    monkeypatch.setattr(compile_module, "find_assembler", lambda: str(old))
+    image = compile_module.compile_image("define ptx_kernel void @small() {\n  ret void\n}\n", NEWEST)
+    assert b".entry small()" in image
 
 
 @pytest.mark.skipif(find_assembler() is not None, reason="ptxas is installed")

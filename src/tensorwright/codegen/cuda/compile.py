@@ -110,10 +110,22 @@ def _number(pattern: str, text: str) -> int:
 
 
 def compile_image(text: str, target: CudaTarget) -> bytes:
-    """What the driver loads: machine code, or PTX, which it compiles itself, where there is no assembler.
+    """What the driver loads: machine code, or PTX, which it compiles itself, where no assembler knows the target.
 
     Raises:
         BuildError: LLVM or the assembler does not accept the text.
     """
     ptx = compile_ptx(text, target)
-    return ptx.encode() if find_assembler() is None else assemble(ptx, target)[0]
+    return assemble(ptx, target)[0] if can_assemble(target, find_assembler()) else ptx.encode()
+
+
+@cache
+def can_assemble(target: CudaTarget, assembler: str | None) -> bool:
+    """Whether there is an assembler, not too old for the target and the version of PTX."""
+    if assembler is None:
+        return False
+    try:
+        assemble(compile_ptx("define ptx_kernel void @nothing() {\n  ret void\n}\n", target), target)
+    except (BuildError, OSError):
+        return False
+    return True
