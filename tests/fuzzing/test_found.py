@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from fuzzing import seeds
+from fuzzing import seeds, taking
 from fuzzing.checking import judge
 from fuzzing.targets import TARGETS
 from importers.onnx.models import model_of, node
@@ -38,18 +38,32 @@ def segment() -> bytes:
     return model.SerializeToString()
 
 
+def loop_without_body() -> bytes:
+    model = model_of([node("Loop", "_ _ i", "y", inverse=1)], {"i": (TensorProto.INT64, [])}, ["y"])
+    return model.SerializeToString()
+
+
+def no_opset() -> bytes:
+    model = model_of([node("Softmax", "x", "y", axis=0)], {"x": (TensorProto.FLOAT, [2, 3])}, ["y"])
+    model.opset_import[0].domain = "-1"
+    return model.SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
         "ONNX node",
         index_that_small_inputs_do_not_have,
     ),
+    "a loop without a body was looked for one": ("ONNX node", loop_without_body),
+    "nodes without a version were those of the oldest": ("ONNX node", no_opset),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "STAGED", 1.0)
     monkeypatch.delenv("TENSORWRIGHT_CHECK_PLAN", raising=False)  # The checker runs kernels on masks of their memory.
     target, make = FOUND[name]
     verdict = judge(BY_NAME[target], make(), 0)

@@ -15,7 +15,7 @@ from tensorwright.ops.shape import DimensionTensor, Expand, Slice, Transpose
 from tensorwright.passes.cse import merge_common
 from tensorwright.passes.fold import fold_constants
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT8, INT32, INT64, UINT8, DType
 
 
 def test_operators_of_constants_are_computed(rng: np.random.Generator):
@@ -42,6 +42,15 @@ def test_casts_and_integers_fold_exactly():
     assert weights_in(value).array == -1
     ((_, value),) = fold_constants(network(apply(Cast(FLOAT16), constant(1e9)))).outputs
     assert np.isinf(weights_in(value).array)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(INT8, -128), (UINT8, 0)])
+def test_integers_are_divided_toward_zero_the_least_one_too(dtype: DType, least: int):
+    every = np.arange(least, least + 256)
+    quotient = binary("div", constant(every[:, None], dtype), constant(every[every != 0], dtype))
+    ((_, value),) = fold_constants(network(quotient)).outputs
+    exact = np.trunc(every[:, None] / every[every != 0]).astype(np.int64)
+    assert np.array_equal(weights_in(value).array, exact.astype(dtype.numpy))
 
 
 @pytest.mark.parametrize("index", [3, -4])

@@ -25,9 +25,11 @@ _erf = np.vectorize(scalar_erf, otypes=[np.float64])
 
 def _truncating_divide(left: Array, right: Array) -> Array:
     if np.issubdtype(left.dtype, np.integer):
-        safe = np.where(right == 0, 1, right)
-        quotient = np.abs(left) // np.abs(safe)
-        return np.asarray(quotient * np.sign(left) * np.sign(safe), dtype=left.dtype)
+        turned = (right == -1) if left.dtype.kind == "i" else np.zeros(np.shape(right), bool)
+        safe = np.where((right == 0) | turned, 1, right)  # The least integer by -1 is no integer of its type.
+        quotient = left // safe
+        quotient = quotient + ((left % safe != 0) & (np.less(left, 0) != np.less(safe, 0)))
+        return np.asarray(np.where(turned, np.negative(left), quotient), dtype=left.dtype)
     return np.asarray(np.divide(left, right))
 
 

@@ -45,9 +45,16 @@ class HostNode:
         return tuple(found.ints) if found.type == found.INTS else (found.i,)
 
     def subgraph(self, attribute: str) -> ModelProto:
-        """A branch or body as a model of its own; what it takes from around it are constants or its last inputs."""
+        """A branch or body as a model of its own; what it takes from around it are constants or its last inputs.
+
+        Raises:
+            ExecutionError: the node has none of this name.
+        """
+        found = next((one for one in self._proto.attribute if one.name == attribute and one.HasField("g")), None)
+        if found is None:
+            raise ExecutionError(f"{self.label}: expected a graph as attribute '{attribute}', found none")
         body = GraphProto()
-        body.CopyFrom(next(found.g for found in self._proto.attribute if found.name == attribute))
+        body.CopyFrom(found.g)
         taken = self.inputs & graph_names(body)
         stored = [t for t in self._model.graph.initializer if t.name in taken and t.data_location != t.EXTERNAL]
         body.initializer.extend(stored)

@@ -76,6 +76,11 @@ def _check(source: Source) -> None:
     if not model.graph.output:
         raise ImportFailure(f"{label}: the graph has no outputs; nothing would be computed, or the file is truncated")
     version = source.opsets.get("")
+    if version is None and any(node.domain in STANDARD_DOMAINS for node in model.graph.node):
+        raise ImportFailure(
+            f"{label}: it has nodes of the domain ai.onnx and no opset_import of it: what they compute depends on the "
+            "version; export the model again"
+        )
     newest = onnx.defs.onnx_opset_version()
     if version is not None and not OLDEST_OPSET <= version <= newest:
         raise ImportFailure(
