@@ -123,7 +123,11 @@ class Region:
 
 @dataclass(frozen=True)
 class _Composer:
-    """Substitutes the bodies of operators into the loads of their consumers."""
+    """Substitutes the bodies of operators into the loads of their consumers.
+
+    Meanwhile loads of the region's inputs have negative numbers: those in an index that depends on data come along with
+    it into the bodies of other operators, whose own loads are numbered by their operands.
+    """
 
     inputs: Sequence[Value]
     inner: frozenset[Value]
@@ -134,8 +138,8 @@ class _Composer:
 
     def body_at(self, value: Value, index: tuple[Dim, ...]) -> Scalar:
         """The scalar of one element of a value."""
-        state = _Composition({}, [0])
-        return self._at(value, index, state)
+        scalar = self._at(value, index, _Composition({}, [0]))
+        return transform(scalar, lambda i: i, lambda load: replace(load, operand=_final(load.operand)))
 
     def _at(self, value: Value, index: tuple[Dim, ...], state: _Composition) -> Scalar:
         key = (value, index)
@@ -147,7 +151,7 @@ class _Composer:
         if value not in self.inner:
             if is_constant(value) and weights_in(value).is_scalar:
                 return Constant(weights_in(value).array.item(), value.type.dtype)
-            return Load(self.inputs.index(value), index, value.type.dtype)
+            return Load(_final(self.inputs.index(value)), index, value.type.dtype)
         definition = value.op.define([operand.type for operand in value.inputs], value.type)
         state.count[0] += 1
         prefix = f"c{state.count[0]}"
@@ -156,6 +160,8 @@ class _Composer:
         return transform(body, lambda i: i, lambda load: self._loaded(value, load, state))
 
     def _loaded(self, value: Value, load: Load, state: _Composition) -> Scalar:
+        if load.operand < 0:
+            return load
         operand = value.inputs[load.operand]
         inside = self._at(operand, load.index, state)
         if load.guard is None:
@@ -164,6 +170,11 @@ class _Composer:
             return replace(inside, guard=load.guard, otherwise=load.otherwise)
         guarded = _guarded(inside, load.guard)
         return Apply("select", (load.guard, guarded, Constant(load.otherwise, load.dtype)), load.dtype)
+
+
+def _final(number: int) -> int:
+    """The negative number that stands for an input's, and the other way round."""
+    return -1 - number
 
 
 @dataclass(frozen=True)
