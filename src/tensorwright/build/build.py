@@ -26,7 +26,7 @@ from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
-from tensorwright.passes.pipeline import PASSES, optimise
+from tensorwright.passes.pipeline import optimise
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.tune.cache import TimingCache, default_path
@@ -150,7 +150,7 @@ def _rewritten(graph: Graph, config: BuildConfig, tools: Toolchain, dump: Dump, 
         return graph
     observers = (dump.changed, lambda _: progress.check(), *((Comparison(),) if config.check_rewrites else ()))
     limit = Limit(config.stop_after, config.max_rewrites)
-    return optimise(graph, passes=(*PASSES, *tools.passes), limit=limit, observers=observers)
+    return optimise(graph, further=tools.passes, limit=limit, observers=observers)
 
 
 def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:
