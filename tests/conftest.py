@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tensorwright.api.logger import SHARED_LOGGER
+
 os.environ["TENSORWRIGHT_CHECK_PLAN"] = "1"  # All builds of all tests, those in other processes included.
 
 settings.register_profile(
@@ -55,6 +57,12 @@ def _has_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture(autouse=True)
+def own_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has one logger; one that another test keeps alive is not this test's."""
+    monkeypatch.setattr(SHARED_LOGGER, "_used", None)
 
 
 @pytest.fixture
