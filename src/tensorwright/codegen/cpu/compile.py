@@ -1,4 +1,4 @@
-"""LLVM IR text to object code. The only module, with `linking`, that knows LLVM's Python binding."""
+"""LLVM IR text to object code for CPUs."""
 
 from __future__ import annotations
 

@@ -125,11 +125,6 @@ class BFloat16Dot(Arithmetic):
         return builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * self.lanes).text
 
 
-def single(target: Target) -> Arithmetic:
-    """float32 throughout."""
-    return MultiplyAdd(SINGLE, target.float_lanes)
-
-
 def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
     """The ways in which a target computes such sums, the fastest first."""
     found: list[Arithmetic] = [MultiplyAdd(numerics, target.lanes(numerics.total))]

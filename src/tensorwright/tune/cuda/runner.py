@@ -21,9 +21,9 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.tensor.arrange import from_layout, to_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import DType
+from tensorwright.tune.bench import POISON
 
 Array = npt.NDArray[np.generic]
-POISON = 0xA5
 
 
 @dataclass(frozen=True)
