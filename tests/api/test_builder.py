@@ -153,19 +153,73 @@ def test_what_nobody_said_about_shapes_is_told(rng):
     assert logger.messages == []
 
 
-def test_precisions_that_do_not_exist_yet_get_a_warning():
+def test_a_precision_that_does_not_exist_yet_gets_a_warning():
     logger = Recorder()
     builder = tw.Builder(logger)
     if builder.logger is not logger:
         pytest.skip("another test keeps a logger alive")
     config = builder.create_builder_config()
-    config.set_flag(tw.BuilderFlag.FP16)
-    assert config.get_flag(tw.BuilderFlag.FP16)
+    config.set_flag(tw.BuilderFlag.INT8)
+    assert config.get_flag(tw.BuilderFlag.INT8)
     ((severity, message),) = logger.messages
     assert severity is tw.Severity.WARNING
-    assert "FP16 is not available yet; float32 is used" in message
-    config.clear_flag(tw.BuilderFlag.FP16)
-    assert not config.get_flag(tw.BuilderFlag.FP16)
+    assert "INT8 is not available yet; float32 is used" in message
+    config.clear_flag(tw.BuilderFlag.INT8)
+    assert not config.get_flag(tw.BuilderFlag.INT8)
+
+
+def product(builder, precision=None):
+    network = builder.create_network(EXPLICIT)
+    x = network.add_input("x", np.float32, (8, 64))
+    weights = network.add_constant((64, 64), np.ones((64, 64), np.float32))
+    layer = network.add_matrix_multiply(x, tw.MatrixOperation.NONE, weights.get_output(0), tw.MatrixOperation.NONE)
+    layer.name, layer.precision = "product [0]", precision
+    network.mark_output(layer.get_output(0))
+    return network
+
+
+def computed_in(builder, network, *flags, **attributes):
+    config = quick(builder, **attributes)
+    for flag in flags:
+        config.set_flag(flag)
+    return [step["precision"] for step in builder.build_engine(network, config).report["steps"] if step["flops"] > 1e4]
+
+
+def test_flags_permit_precisions(builder):
+    assert computed_in(builder, product(builder)) == ["float32"]
+    fast = ["bfloat16"] if builder.platform_has_fast_bf16 else ["float32"]
+    assert computed_in(builder, product(builder), tw.BuilderFlag.BF16) == fast
+    assert computed_in(builder, product(builder), precision="bf16") == fast
+    assert computed_in(builder, product(builder), tw.BuilderFlag.FP16) == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted"), [(np.float16, "float16"), ("bfloat16", "bfloat16"), (tw.float32, "float32")], ids=str
+)
+def test_layers_are_computed_in_their_precision_if_it_is_a_constraint(builder, dtype, wanted):
+    network = product(builder, dtype)
+    for flag in (tw.BuilderFlag.OBEY_PRECISION_CONSTRAINTS, tw.BuilderFlag.PREFER_PRECISION_CONSTRAINTS):
+        assert computed_in(builder, network, flag, precision="bf16") == [wanted]
+    assert computed_in(builder, network) == ["float32"]
+
+
+def test_a_precision_that_no_layer_can_have_is_refused(builder):
+    with pytest.raises(tw.BuildError, match=r"layer 'product \[0\]': precision is int32; expected float32"):
+        computed_in(builder, product(builder, np.int32), tw.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    with pytest.raises(tw.NetworkError, match="precision: expected one of"):
+        product(builder, "float7")
+
+
+def test_an_output_is_converted_to_the_type_that_is_set(builder):
+    network = product(builder)
+    layer = network.get_layer(1)
+    layer.set_output_type(0, np.float16)
+    assert layer.get_output(0).dtype == tw.float16
+    (result,) = builder.build_engine(network, quick(builder))({"x": np.ones((8, 64), np.float32)}).values()
+    assert result.dtype == np.float16
+    assert np.array_equal(result, np.full((8, 64), 64, np.float16))
+    layer.reset_output_type(0)
+    assert layer.get_output(0).dtype == tw.float32
 
 
 def test_a_progress_monitor_hears_of_phases_and_may_cancel(builder):
@@ -183,7 +237,7 @@ def test_the_flag_for_strict_nans_is_the_option(builder, strict):
     config = builder.create_builder_config()
     if strict:
         config.set_flag(tw.BuilderFlag.STRICT_NANS)
-    with config.build_config(None, None, None) as options:
+    with config.build_config(None, None, None, {}) as options:
         assert options.strict_nans is strict
 
 

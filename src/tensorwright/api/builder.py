@@ -12,15 +12,11 @@ from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.base.errors import BuildError, NetworkError
 from tensorwright.build.config import BuildConfig
-from tensorwright.devices.cpu.host import host_features
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.file import serialize_plan
 from tensorwright.plan.plan import Json, Plan
 from tensorwright.runtime.engine import Engine
-
-FAST_FP16 = ("avx512_fp16", "fphp")
-FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
-FAST_INT8 = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 
 
 class HostMemory(bytes):
@@ -63,18 +59,18 @@ class Builder:
 
     @property
     def platform_has_fast_fp16(self) -> bool:
-        """Whether this machine multiplies float16 faster than float32."""
-        return _has_any(FAST_FP16)
+        """Whether plans for this machine multiply float16 faster than float32."""
+        return FLOAT16 in _fast_types()
 
     @property
     def platform_has_fast_bf16(self) -> bool:
-        """Whether this machine multiplies bfloat16 faster than float32."""
-        return _has_any(FAST_BF16)
+        """Whether plans for this machine multiply bfloat16 faster than float32."""
+        return BFLOAT16 in _fast_types()
 
     @property
     def platform_has_fast_int8(self) -> bool:
-        """Whether this machine multiplies int8 faster than float32."""
-        return _has_any(FAST_INT8)
+        """Whether plans for this machine multiply int8 faster than float32: not yet."""
+        return False
 
     def create_network(self, flags: int = 0) -> NetworkDefinition:
         """An empty network.
@@ -125,7 +121,8 @@ class Builder:
         config = config or self.create_builder_config()
         graph = network.to_graph(config.ranges, self._max_batch_size)
         self._tell_default_ranges(network, config)
-        with config.build_config(self.gpu_allocator, network.batch_symbol, self._max_workspace_size) as options:
+        limit, constraints = self._max_workspace_size, network.precisions()
+        with config.build_config(self.gpu_allocator, network.batch_symbol, limit, constraints) as options:
             calibration = self._calibration(network, config, options)
             plan = build(graph, options)
         return plan if calibration is None else replace(plan, report={**plan.report, "calibration": calibration})
@@ -159,5 +156,7 @@ class Builder:
             self.logger.log(Severity.WARNING, message)
 
 
-def _has_any(features: tuple[str, ...]) -> bool:
-    return not host_features().isdisjoint(features)
+def _fast_types() -> frozenset[DType]:
+    from tensorwright.backends.find import backend_named
+
+    return backend_named(BuildConfig().device).toolchain(None, None, None).fast_types

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -20,15 +21,19 @@ from tensorwright.base.errors import BuildError
 from tensorwright.base.options import changed, given
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.build.config import BuildConfig, BuildOptions
+from tensorwright.build.precision import TYPES
 from tensorwright.devices.device import Allocator
+from tensorwright.tensor.dtype import DType
 
 if TYPE_CHECKING:
     from tensorwright.build.calibrate import Calibrator
 
 Chosen = TypeVar("Chosen")
 
-LOWER_PRECISIONS = (BuilderFlag.FP16, BuilderFlag.BF16, BuilderFlag.INT8)
-WIDER_PRECISIONS = (BuilderFlag.TF32,)
+PRECISIONS = {BuilderFlag.FP16: "fp16", BuilderFlag.BF16: "bf16"}
+"""Flags that permit a type, and what the option `precision` calls it."""
+
+CONSTRAINTS = (BuilderFlag.OBEY_PRECISION_CONSTRAINTS, BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
 
 
 class OptimizationProfile:
@@ -123,6 +128,8 @@ class BuilderConfig:
     strict_nans = _Chosen[bool]()
     exclude_tactics = _Chosen[Collection[str]]()
     max_workspace_size = _Chosen[int | None]()
+    precision = _Chosen[Collection[str]]()
+    layer_precision = _Chosen[Mapping[str, str] | None]()
 
     def __init__(self, logger: ILogger) -> None:
         self.options = BuildOptions()
@@ -146,10 +153,10 @@ class BuilderConfig:
     def set_flag(self, flag: BuilderFlag) -> None:
         """Set an option. Precisions that are not available yet get a warning."""
         self._flags.add(member(BuilderFlag)("flag", flag))
-        if flag in LOWER_PRECISIONS:
-            message = f"set_flag: the precision {flag.name} is not available yet; float32 is used instead"
+        if flag is BuilderFlag.INT8:
+            message = "set_flag: the precision INT8 is not available yet; float32 is used instead"
             self._logger.log(Severity.WARNING, message)
-        elif flag in WIDER_PRECISIONS:
+        elif flag is BuilderFlag.TF32:
             message = f"set_flag: {flag.name} has no meaning on a CPU; float32 is used"
             self._logger.log(Severity.INFO, message)
 
@@ -212,9 +219,16 @@ class BuilderConfig:
 
     @contextmanager
     def build_config(
-        self, allocator: Allocator | None, batch_symbol: str | None, default_workspace: int | None
+        self,
+        allocator: Allocator | None,
+        batch_symbol: str | None,
+        default_workspace: int | None,
+        constraints: Mapping[str, DType],
     ) -> Iterator[BuildConfig]:
-        """The options in the words of `build`; results for the timing cache are kept afterwards."""
+        """The options in the words of `build`; results for the timing cache are kept afterwards.
+
+        constraints: the types that layers ask for, by their names.
+        """
         config = given(
             self.options,
             BuildConfig,
@@ -224,6 +238,11 @@ class BuilderConfig:
             log=log_function(self._logger),
             batch_symbol=batch_symbol,
         )
+        permitted = {name for flag, name in PRECISIONS.items() if self.get_flag(flag)}
+        config = replace(config, precision=tuple(sorted({*config.precision, *permitted})))
+        if constraints and any(map(self.get_flag, CONSTRAINTS)):
+            held = {escape(name): _precision_name(name, dtype) for name, dtype in constraints.items()}
+            config = replace(config, layer_precision={**(config.layer_precision or {}), **held})
         if self.get_flag(BuilderFlag.STRICT_NANS):
             config = replace(config, strict_nans=True)
         if self.get_flag(BuilderFlag.DISABLE_TIMING_CACHE):
@@ -238,6 +257,16 @@ class BuilderConfig:
 def log_function(logger: ILogger) -> Callable[[str, str], None]:
     """What a build calls with (severity name, message)."""
     return lambda severity, message: logger.log(Severity[severity.upper()], message)
+
+
+def _precision_name(layer: str, dtype: DType) -> str:
+    """What the option `layer_precision` calls a type."""
+    for name, known in TYPES.items():
+        if known == dtype:
+            return name
+    raise BuildError(
+        f"layer '{layer}': precision is {dtype}; expected {', '.join(str(known) for known in TYPES.values())}"
+    )
 
 
 def _progress(monitor: IProgressMonitor | Progress | None) -> Progress:

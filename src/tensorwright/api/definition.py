@@ -18,14 +18,20 @@ from tensorwright.api.enums import LayerType
 from tensorwright.api.layer import Formula, Layer
 from tensorwright.api.tensor import UNKNOWN, Tensor
 from tensorwright.base.errors import NetworkError, ShapeError
-from tensorwright.graph.graph import Graph, Value, input_value
+from tensorwright.graph.graph import Graph, Value, apply, input_value
 from tensorwright.graph.substitute import with_dims
+from tensorwright.ops.elementwise import Cast
 from tensorwright.runtime.bindings import bare_symbol
 from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, substitute, symbols_of
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import Shape, TensorType
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 _Item = TypeVar("_Item")
+
+
+def _converted(value: Value, dtype: DType | None) -> Value:
+    return value if dtype in (None, value.type.dtype) else apply(Cast(dtype), value, name=value.name)
 
 
 class InputLayer(Layer):
@@ -195,6 +201,12 @@ class Definition:
                     outputs[_unused(tensor.name, {*taken, *outputs})] = value
         return self._settled(Graph(graph.inputs, tuple(outputs.items()), graph.name), profile, max_batch_size)
 
+    def precisions(self) -> Mapping[str, DType]:
+        """The types that layers on the way to the outputs are to be computed in, by their names."""
+        needed = {value.name for value in self._graph().order()}
+        asked = {layer.name: layer.precision for layer in self._layers if layer.name in needed}
+        return {name: dtype for name, dtype in asked.items() if dtype is not None}
+
     def _graph(self) -> Graph:
         if not self._marked:
             raise NetworkError(f"network '{self.name}' has no outputs; call network.mark_output(tensor)")
@@ -297,7 +309,8 @@ class Definition:
     def _evaluate(self, layer: Layer, *, at_call: bool = False) -> None:
         values = [self._values[self._producer(tensor)][tensor.index] for tensor in layer.inputs]
         try:
-            self._values[layer] = tuple(layer.lower(*values))
+            made = enumerate(layer.lower(*values))
+            self._values[layer] = tuple(_converted(value, layer.output_types.get(index)) for index, value in made)
         except NetworkError as error:
             place = "" if at_call else f" (added at {layer.added_at})"
             kind = ShapeError if isinstance(error, ShapeError) else NetworkError

@@ -252,7 +252,11 @@ class NetworkDefinitionCreationFlag(IntEnum):
 
 
 class BuilderFlag(Enum):
-    """Options of a build. Precisions below float32 are accepted with a warning and have no effect yet."""
+    """Options of a build. FP16 and BF16 permit these types; INT8 has layers' ranges measured, and no effect yet.
+
+    OBEY_PRECISION_CONSTRAINTS and PREFER_PRECISION_CONSTRAINTS: layers are computed in the type that their property
+    `precision` says, which has no effect without.
+    """
 
     FP16 = auto()
     BF16 = auto()
@@ -260,6 +264,8 @@ class BuilderFlag(Enum):
     TF32 = auto()
     DISABLE_TIMING_CACHE = auto()
     STRICT_NANS = auto()
+    OBEY_PRECISION_CONSTRAINTS = auto()
+    PREFER_PRECISION_CONSTRAINTS = auto()
 
 
 class MemoryPoolType(Enum):

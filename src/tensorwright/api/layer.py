@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, Self, TypeVar, overload
 
+from tensorwright.api.checks import data_type
 from tensorwright.api.checks import index as checked_index
 from tensorwright.api.enums import LayerType
 from tensorwright.api.tensor import Owner, Tensor
@@ -13,6 +14,7 @@ from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import Value, constant_value
 from tensorwright.graph.op import Op
 from tensorwright.tensor.dim import Atom, Dim
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.weights import Weights
 
 PACKAGE = __name__.partition(".")[0]
@@ -48,10 +50,12 @@ class Layer:
 
     def __init__(self, network: Network, name: str | None, inputs: Sequence[Tensor], num_outputs: int = 1) -> None:
         self.network = network
-        self.name = network.default_name(self.type) if name is None else name
+        self._name = network.default_name(self.type) if name is None else name
         self.added_at = _callers_line()
         self._inputs = [self._checked_input(number, tensor) for number, tensor in enumerate(inputs)]
         self._outputs = tuple(Tensor(network, self, index) for index in range(num_outputs))
+        self._precision: DType | None = None
+        self.output_types: dict[int, DType] = {}
 
     def lower(self, *inputs: Value) -> Sequence[Value]:
         """The operators of the layer applied to values: one value per output.
@@ -60,6 +64,45 @@ class Layer:
             NetworkError: the inputs do not fit; the message need not name the layer.
         """
         raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What plans, messages and options call the layer."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+        self.changed()
+
+    @property
+    def precision(self) -> DType | None:
+        """The type that the layer is to be computed in: float32, float16 or bfloat16; None for the fastest permitted.
+
+        It has an effect with the flags OBEY_PRECISION_CONSTRAINTS and PREFER_PRECISION_CONSTRAINTS.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, dtype: object) -> None:
+        self._precision = None if dtype is None else self._type("precision", dtype)
+
+    def set_output_type(self, index: int, dtype: object) -> None:
+        """Convert an output of the layer to another type; what reads it has to accept that type."""
+        self._require_index(index, self.num_outputs, "output")
+        self.output_types[index] = self._type("set_output_type", dtype)
+        self.changed()
+
+    def reset_output_type(self, index: int) -> None:
+        """Take back `set_output_type`."""
+        if self.output_types.pop(index, None) is not None:
+            self.changed()
+
+    def _type(self, what: str, dtype: object) -> DType:
+        try:
+            return data_type(what, dtype)
+        except NetworkError as error:
+            raise self.error(str(error)) from None
 
     @property
     def num_inputs(self) -> int:

@@ -14,6 +14,7 @@ from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dtype import DType
 from tensorwright.tune.bench import Bench
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.estimate import Roofline
@@ -39,6 +40,11 @@ class Toolchain(Protocol):
     @property
     def passes(self) -> tuple[Pass, ...]:
         """Rewrites that help on this target beside those that always do."""
+        ...
+
+    @property
+    def fast_types(self) -> frozenset[DType]:
+        """Floating types in which this target multiplies faster than in float32."""
         ...
 
     @property

@@ -29,6 +29,7 @@ from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dtype import BFLOAT16, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cpu.bench import CpuBench
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel
@@ -59,6 +60,10 @@ class CpuToolchain:
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
         return offers(self.catalogue, self.machine)
+
+    @property
+    def fast_types(self) -> frozenset[DType]:
+        return frozenset({BFLOAT16} if self.machine.has_bfloat16_dot else ())
 
     @property
     def joins_untimed(self) -> bool:

@@ -30,6 +30,7 @@ from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.estimate import Roofline
@@ -58,6 +59,10 @@ class CudaToolchain:
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
         return offers(tactics(), self.machine)
+
+    @property
+    def fast_types(self) -> frozenset[DType]:
+        return frozenset({FLOAT16, BFLOAT16} if self.machine.capability >= 80 else {FLOAT16})
 
     @property
     def joins_untimed(self) -> bool:

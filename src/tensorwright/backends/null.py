@@ -26,6 +26,7 @@ from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
+from tensorwright.tensor.dtype import DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.null.bench import NullBench
@@ -44,6 +45,7 @@ class NullToolchain:
     roofline: Roofline = field(default_factory=lambda: Roofline(1e9, 1e9, 0.0))
     bench: NullBench = field(default_factory=NullBench)
     passes: tuple[Pass, ...] = ()
+    fast_types: frozenset[DType] = frozenset()
     joins_untimed: bool = False
 
     def compiler(self) -> AbstractContextManager[Compiler]:

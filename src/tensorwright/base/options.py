@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import operator
 import textwrap
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, wraps
 from types import NoneType, UnionType
@@ -62,20 +62,35 @@ class Option:
         """The types that a value may have, one by one."""
         return get_args(self.kind) if isinstance(self.kind, UnionType) else (self.kind,)
 
+    @property
+    def is_many(self) -> bool:
+        """Whether a value is several texts."""
+        return get_origin(self.kinds[0]) in (Collection, Sequence)
+
+    def settled(self, value: object) -> object:
+        """A value as it is kept: a text alone where several are expected among known ones counts as one of several."""
+        return (value,) if self.is_many and self.about.among and isinstance(value, str) else value
+
     def wrong(self, value: object) -> str:
         """What was expected instead of a value; empty for a value that is accepted."""
         if value is None and NoneType in self.kinds:
             return ""
         about, optional = self.about, ", or None" if NoneType in self.kinds else ""
         if about.among:
-            return "" if value in about.among else f"one of {', '.join(about.among)}{optional}"
+            ones = cast("Collection[object]", value) if self.is_many and _is_texts(value) else (value,)
+            several = " or several" if self.is_many else ""
+            return (
+                "" if all(one in about.among for one in ones) else f"one{several} of {', '.join(about.among)}{optional}"
+            )
         if int in self.kinds:
             bounds = "" if about.least is None else f" of at least {about.least}"
             bounds = bounds if about.most is None else f" from {about.least} to {about.most}"
             return "" if self._is_within(value) else f"an integer{bounds}{optional}"
         if self.kinds == (bool,):
             return "" if isinstance(value, bool) else "True or False"
-        if get_origin(self.kinds[0]) in (Collection, Sequence):
+        if get_origin(self.kinds[0]) is Mapping:
+            return "" if _is_mapping(value) else f"a mapping from names{optional}"
+        if self.is_many:
             return "" if _is_texts(value) else f"several texts, such as a list{optional}"
         return ""
 
@@ -95,13 +110,20 @@ def _is_texts(value: object) -> bool:
     return is_many and all(isinstance(one, str) for one in cast("Collection[object]", value))
 
 
+def _is_mapping(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(name, str) for name in cast("Mapping[object, object]", value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Base of all options; they are checked when they are made."""
 
     def __post_init__(self) -> None:
         for option in options_of(type(self)):
-            value = getattr(self, option.name)
+            value = option.settled(getattr(self, option.name))
+            object.__setattr__(self, option.name, value)
             wrong = option.wrong(value)
             if wrong:
                 raise BuildError(f"{option.name} is {value!r}; expected {wrong}")

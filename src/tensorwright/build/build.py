@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import watched
 from tensorwright.build.limits import require_memory, require_small
+from tensorwright.build.precision import Wishes, in_chosen_types, wishes_of
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
+from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
 from tensorwright.passes.check import Comparison
@@ -71,21 +73,23 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     graph = _with_own_names(graph, config)
     require_possible(symbols, bindings_of(graph), tools.threads)
     require_tensors(graph, config.level > 0)
+    wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = separate_outputs(replace_empty(_rewritten(replace_empty(graph), config, tools, dump, progress)))
-    regions = partition(graph, fuse=config.optimise)
-    graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
-    regions = partition(graph, fuse=config.optimise) if uses else regions
-    chains = joins(graph, regions) if config.optimise else ()
-    dump.regions(graph, regions, chains)
+    graph = _rewritten(replace_empty(graph), config, tools, dump, progress)
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
     with tools.compiler() as compiler, _kept(cache, config):
-        searched = search.all(regions)
-        if config.level > 0:
-            searched = _tuned(searched, search.joined(chains), _tuner(graph, tools, compiler, cache, config))
-        elif tools.joins_untimed:
-            searched = prefer_joined(searched, search.joined(chains), untimed=True)
+
+        def tuner(graph: Graph) -> Tuner:
+            return _tuner(graph, tools, compiler, cache, config)
+
+        graph = separate_outputs(replace_empty(_in_chosen_types(graph, wishes, config, tools, search, tuner)))
+        regions = partition(graph, fuse=config.optimise)
+        graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
+        regions = partition(graph, fuse=config.optimise) if uses else regions
+        chains = joins(graph, regions) if config.optimise else ()
+        dump.regions(graph, regions, chains)
+        searched = _searched(regions, chains, tools, search, tuner(graph), config)
         verifier = Verifier(compiler, tools.bench, config.log)
         while True:
             choices = select(graph, searched, search)
@@ -124,6 +128,46 @@ def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, 
     compiler.compile_all({choice.kernel.name: choice.kernel.code for choice in choices}, done)
     for choice in choices:
         verifier.check(choice)
+
+
+def _in_chosen_types(
+    graph: Graph,
+    wishes: Wishes,
+    config: BuildConfig,
+    tools: Toolchain,
+    search: Search,
+    tuner: Callable[[Graph], Tuner],
+) -> Graph:
+    """The network with parts in the narrower types that the user permits, where they are faster."""
+    if len(wishes.types) == 1:
+        return graph
+
+    def measure(graph: Graph) -> list[Searched]:
+        graph = separate_outputs(replace_empty(graph))
+        regions = partition(graph, fuse=config.optimise)
+        chains = joins(graph, regions) if config.optimise else ()
+        return _searched(regions, chains, tools, search, tuner(graph), config)
+
+    measured = measure if config.level > 0 else None
+    graph = in_chosen_types(graph, wishes, tools.fast_types, measured, tools.roofline, config.log)
+    return optimise(graph, further=tools.passes) if config.optimise else graph
+
+
+def _searched(
+    regions: Sequence[Region],
+    chains: Sequence[Region],
+    tools: Toolchain,
+    search: Search,
+    tuner: Tuner,
+    config: BuildConfig,
+) -> list[Searched]:
+    """The regions of a network with all usable kernels, timed if that is wanted, joined ones where they are faster."""
+    searched = search.all(regions)
+    if config.level > 0:
+        return _tuned(searched, search.joined(chains), tuner)
+    if tools.joins_untimed:
+        return prefer_joined(searched, search.joined(chains), untimed=True)
+    return searched
 
 
 def _tuner(graph: Graph, tools: Toolchain, compiler: Compiler, cache: TimingCache, config: BuildConfig) -> Tuner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.limits import MAX_THREADS
 
-PRECISIONS = ("float32",)
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def ignore(severity: str, message: str) -> None:
@@ -25,9 +25,23 @@ class BuildOptions(Options):
     """What a user may ask of a build, in Python and in the shell."""
 
     precision: Annotated[
-        str,
-        About('element type of the computation, "float32".', among=PRECISIONS, help="Element type of the computation."),
-    ] = "float32"
+        Collection[str],
+        About(
+            'element types that may be used beside float32, "bf16", "fp16" or both: a layer is computed in one where '
+            "that makes the network faster, conversions included. Inputs and outputs keep their types; models that "
+            "have narrower types themselves need no permission.",
+            among=PRECISIONS,
+            help="An element type that may be used beside float32: bf16 or fp16. May be repeated.",
+        ),
+    ] = ()
+    layer_precision: Annotated[
+        Mapping[str, str] | None,
+        About(
+            "layers that are held to a type, fp32, bf16 or fp16, by their names or patterns of them such as "
+            '"encoder.0.*"; of several the first that fits counts.',
+            help="PATTERN=TYPE: layers that are held to fp32, bf16 or fp16. May be repeated.",
+        ),
+    ] = None
     max_workspace_size: Annotated[
         int | None,
         About(

@@ -31,7 +31,7 @@ def build_report(
     or is the input or output that `offset` counts; it is needed from step `first` to step `last`, both included: -1 is
     before all steps, their number after all. `work` is what the chosen kernel really does: floating-point operations of
     its algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of
-    them).
+    them). `precision` is the element type of what a step multiplies, or else of its result.
     `barriers`: before how many of the steps but the first one `threads` threads wait for each other. `machine` says
     what all threads together reach at best; only the instruction set if nothing was measured.
     """
@@ -95,6 +95,7 @@ def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> dict
         "name": choice.name,
         "operators": [value.op.name for value in choice.region.values],
         "output": repr(choice.region.output.type),
+        "precision": _precision(choice),
         "tactic": choice.trial.tactic,
         "config": repr(choice.trial.config),
         "milliseconds": None if choice.trial.seconds is None else choice.trial.seconds * 1e3,
@@ -106,6 +107,12 @@ def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> dict
         "tasks": tuning_value(step.kernel.tasks),
         "trials": [_trial(trial) for trial in sorted(choice.trials, key=lambda t: t.cost)[:MAX_TRIALS]],
     }
+
+
+def _precision(choice: Choice) -> str:
+    """The element type of what a step multiplies, or else of its result."""
+    anchor = choice.region.anchor
+    return str((choice.region.output if anchor is None else anchor.inputs[0]).type.dtype)
 
 
 def _work(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json:

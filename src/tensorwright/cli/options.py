@@ -13,7 +13,7 @@ from typer import Option as ShellOption
 
 from tensorwright.api.shortcuts import EngineOptions
 from tensorwright.base.options import Option, Options, options_of
-from tensorwright.cli.command import number, size
+from tensorwright.cli.command import named, number, size
 
 Given = Mapping[str, object]
 """What a command was given, by the name of the option; what it was not given is not there."""
@@ -86,4 +86,7 @@ def _value(option: Option, given: object) -> object:
     if option.name == "constants":
         assert isinstance(given, list)
         return dict(map(number, given))
+    if Mapping[str, str] in option.kinds:
+        assert isinstance(given, list)
+        return dict(map(named, given))
     return given

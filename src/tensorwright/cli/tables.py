@@ -129,18 +129,18 @@ def slow_steps(rows: Sequence[StepRow]) -> list[int]:
 def steps_table(rows: Sequence[StepRow]) -> Table:
     """One row per step: layers, tactic, config, time, rates, shares of the machine's peak and of the roofline."""
     table = Table(title="Steps", title_justify="left", header_style="bold")
-    for name in ("layers", "tactic", "config", "output"):
+    for name in ("layers", "tactic", "config", "precision", "output"):
         table.add_column(name, overflow="fold")
     for name in ("tasks", "ms", "GFLOP/s", "% of peak", "GB/s", "bound by", "% of roofline"):
         table.add_column(name, justify="right")
     slow = slow_steps(rows)
     for number, row in enumerate(rows):
-        cells = [str(row.step.get(key, "")) for key in ("name", "tactic", "config", "output", "tasks")]
+        cells = [str(row.step.get(key, "")) for key in ("name", "tactic", "config", "precision", "output", "tasks")]
         style = "bold red" if number in slow else None
         table.add_row(*map(shown, cells), *_rate_cells(row.rate), *_standing_cells(row.standing), style=style)
     table.add_section()
     total = sum(row.rate.milliseconds or 0.0 for row in rows)
-    table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.4f}[/]", "", "", "", "", "")
+    table.add_row("[bold]sum[/]", "", "", "", "", "", f"[bold]{total:.4f}[/]", "", "", "", "", "")
     return table
 
 

@@ -110,6 +110,8 @@ class BuilderState(ApiBuilder):
         made = self.create_builder_config()
         if self.half2_mode or self.fp16_mode:
             made.set_flag(BuilderFlag.FP16)
+        if self.strict_type_constraints:
+            made.set_flag(BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         if self.int8_mode:
             made.set_flag(BuilderFlag.INT8)
         made.int8_calibrator = self.int8_calibrator

@@ -82,29 +82,25 @@ class LayerHints(Facade[Any]):
     """Precisions and types of outputs of single layers."""
 
     def set_precision(self, data_type: DType) -> None:
-        """Kept, with a warning if it is not float32, in which layers compute."""
-        if data_type not in (DataType.FLOAT, DataType.INT32):
-            warn(f"set_precision: layer '{self.inner.name}' computes in float32, not in {data_type}")
-        kept(self)["precision"] = data_type
+        """The type to compute in, if types are strict."""
+        self.inner.precision = None if data_type == DataType.INT32 else data_type
 
     def get_precision(self) -> DType:
         """What was set; float32 if nothing was."""
-        return kept(self).get("precision", DataType.FLOAT)  # type: ignore[return-value]
+        found: DType | None = self.inner.precision
+        return DataType.FLOAT if found is None else found
 
     def precision_is_set(self) -> bool:
         """Whether a precision was set."""
-        return "precision" in kept(self)
+        return self.inner.precision is not None
 
     def reset_precision(self) -> None:
         """Forget the precision."""
-        kept(self).pop("precision", None)
+        self.inner.precision = None
 
     def set_output_type(self, index: int, data_type: DType) -> None:
-        """Kept, with a warning if the output has another type."""
-        found = self.inner.get_output(index).dtype
-        if data_type != found:
-            warn(f"set_output_type: output {index} of layer '{self.inner.name}' stays {found}; use add_cast")
-        self._types()[index] = data_type
+        """Convert an output to another type."""
+        self.inner.set_output_type(index, data_type)
 
     def get_output_type(self, index: int) -> DType:
         """The type of an output."""
@@ -113,14 +109,11 @@ class LayerHints(Facade[Any]):
 
     def output_type_is_set(self, index: int) -> bool:
         """Whether a type was set."""
-        return index in self._types()
+        return index in self.inner.output_types
 
     def reset_output_type(self, index: int) -> None:
         """Forget the type."""
-        self._types().pop(index, None)
-
-    def _types(self) -> dict[int, DType]:
-        return kept(self).setdefault("types", {})  # type: ignore[return-value]
+        self.inner.reset_output_type(index)
 
 
 class WithoutDla(Facade[Any]):

@@ -46,12 +46,12 @@ def uff_to_trt_engine(
         parser: knows inputs and outputs already.
         max_batch_size: the largest batch.
         max_workspace_size: scratch bytes that any one layer may use.
-        datatype: DataType.FLOAT, or HALF for weights of that type where the machine is fast with it.
+        datatype: DataType.FLOAT, or HALF for weights of that type.
         plugin_factory: see `UffParser.set_plugin_factory`.
         calibrator: for INT8: measures the ranges of tensors; the engine computes in float32.
 
     Raises:
-        AttributeError: HALF on a machine that is not fast with it, INT8 without a calibrator, or INT32.
+        AttributeError: INT8 without a calibrator, or INT32.
         AssertionError: the model cannot be read or built; the logger was told why.
     """
     if plugin_factory is not None:
@@ -217,8 +217,6 @@ def _builder(
     state.max_workspace_size = max_workspace_size
     state.int8_calibrator = calibrator
     if datatype == DataType.HALF:
-        if not builder.platform_has_fast_fp16:
-            raise AttributeError("datatype HALF: this machine does not compute faster in float16; use DataType.FLOAT")
         state.half2_mode = True
     elif datatype == DataType.INT8:
         if calibrator is None:
