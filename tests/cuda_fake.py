@@ -11,6 +11,7 @@ _NAMES = {
     OUT_OF_MEMORY: (b"CUDA_ERROR_OUT_OF_MEMORY", b"out of memory"),
     NOT_FOUND: (b"CUDA_ERROR_NOT_FOUND", b"named symbol not found"),
     LAUNCH_FAILED: (b"CUDA_ERROR_LAUNCH_FAILED", b"unspecified launch failure"),
+    700: (b"CUDA_ERROR_ILLEGAL_ADDRESS", b"an illegal memory access was encountered"),
     100: (b"CUDA_ERROR_NO_DEVICE", b"no CUDA-capable device is detected"),
 }
 _ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10, 13: 1_980_000, 36: 3_201_000, 37: 6144}
@@ -113,6 +114,16 @@ class FakeLibrary:
 
     def on_cuMemFreeHost(self, address: int) -> int:  # noqa: N802
         return 0 if self._host.pop(address, None) is not None else INVALID_VALUE
+
+    def on_cuPointerGetAttribute(self, value: Any, attribute: int, address: int) -> int:  # noqa: N802
+        assert attribute == 2
+        if any(start <= address < start + len(block) for start, block in self._host.items()):
+            value._obj.value = 1
+        elif any(start <= address < start + len(block) for start, block in self.memory.items()):
+            value._obj.value = 2
+        else:
+            return INVALID_VALUE
+        return 0
 
     def on_cuMemcpyHtoD_v2(self, target: int, source: int, size: int) -> int:  # noqa: N802
         return self._place(target, ctypes.string_at(source, size))

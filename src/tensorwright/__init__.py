@@ -57,6 +57,7 @@ _ORIGINS = {
     "tensorwright.base.cancellation": ("Cancellation",),
     "tensorwright.base.errors": (
         "BuildError",
+        "DeviceError",
         "ExecutionError",
         "FileError",
         "ImportFailure",
@@ -71,6 +72,7 @@ _ORIGINS = {
     "tensorwright.runtime.context": ("ExecutionContext",),
     "tensorwright.runtime.engine": ("Engine",),
     "tensorwright.runtime.load": ("load",),
+    "tensorwright.runtime.pool": ("DeviceState", "EnginePool"),
     "tensorwright.runtime.profiler": ("profile",),
     "tensorwright.staged.engine": ("StagedEngine",),
     "tensorwright.tensor.dim": ("Symbol", "symbol"),

@@ -51,6 +51,7 @@ from tensorwright.api.uff_parser import UffParser as UffParser
 from tensorwright.api.weights import Weights as Weights
 from tensorwright.base.cancellation import Cancellation as Cancellation
 from tensorwright.base.errors import BuildError as BuildError
+from tensorwright.base.errors import DeviceError as DeviceError
 from tensorwright.base.errors import ExecutionError as ExecutionError
 from tensorwright.base.errors import FileError as FileError
 from tensorwright.base.errors import ImportFailure as ImportFailure
@@ -65,6 +66,8 @@ from tensorwright.importers.custom import CustomNode as CustomNode
 from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
 from tensorwright.runtime.load import load as load
+from tensorwright.runtime.pool import DeviceState as DeviceState
+from tensorwright.runtime.pool import EnginePool as EnginePool
 from tensorwright.runtime.profiler import profile as profile
 from tensorwright.staged.engine import StagedEngine as StagedEngine
 from tensorwright.tensor.dim import Symbol as Symbol

@@ -18,7 +18,7 @@ from end_to_end.test_null import graph_of
 from graphs import network
 from kernels.cuda.fragment_regions import REGIONS
 from kernels.test_generic import ALL_CASES
-from tensorwright.base.errors import BuildError, ExecutionError, PlanError
+from tensorwright.base.errors import BuildError, DeviceError, ExecutionError, PlanError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda import library
@@ -30,7 +30,7 @@ from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
-from tensorwright.plan.file import read_plan
+from tensorwright.plan.file import read_plan, serialize_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
@@ -158,6 +158,58 @@ def test_a_gpu_of_another_family_is_refused(plan: Plan, fake: FakeLibrary) -> No
     fake.attributes[75] = 8
     with pytest.raises(PlanError, match=r"for sm_90 on a GPU of sm_90; this is Fake GPU of compute capability 8.0"):
         Engine(plan)
+
+
+def test_devices_have_numbers(plan: Plan, fake: FakeLibrary, tmp_path: Path) -> None:
+    fake.gpus = 2
+    Engine(plan).save(tmp_path / "small.plan")
+    for name in ("cuda:1", "cuda", "cuda:0"):
+        with load(tmp_path / "small.plan", device=name) as engine:
+            assert engine.device.label == ("cuda:1" if name == "cuda:1" else "cuda:0")
+            engine(inputs_of(2))
+    with pytest.raises(ExecutionError, match=r"no GPU 2: the GPUs that this process may use are cuda:0, cuda:1"):
+        load(tmp_path / "small.plan", device="cuda:2")
+    with pytest.raises(PlanError, match="built for the device 'cuda', it cannot run on 'cpu'"):
+        load(tmp_path / "small.plan", device="cpu")
+    with pytest.raises(BuildError, match=r"no GPU to build for: no GPU 3: .* cuda:0, cuda:1"):
+        build(small_network(), BuildConfig(device="cuda:3", timing_cache=""))
+    with pytest.raises(BuildError, match="device 'cuda:x': expected one of cpu, cuda, null"):
+        build(small_network(), BuildConfig(device="cuda:x", timing_cache=""))
+    with pytest.raises(BuildError, match="device 'cpu:1': all processors of this machine are one device"):
+        build(small_network(), BuildConfig(device="cpu:1", timing_cache=""))
+
+
+def test_a_target_is_said_by_either_option(plan: Plan) -> None:
+    same = build(small_network(), BuildConfig(device="cuda", target="sm_90", level=0, timing_cache=""))
+    assert same.stamp == plan.stamp
+    with pytest.raises(BuildError, match="target is 'sm_80' and instruction_set 'sm_90'; say one of them"):
+        BuildConfig(target="sm_80", instruction_set="sm_90")
+
+
+def test_pools_of_gpus(plan: Plan, fake: FakeLibrary) -> None:
+    fake.gpus = 2
+    with load(serialize_plan(plan), devices="all") as pool:
+        assert [(state.name, state.contexts) for state in pool.devices] == [("cuda:0", 2), ("cuda:1", 2)]
+        for _ in pool.map(inputs_of(n % 4 + 1) for n in range(16)):
+            pass
+        assert sum(state.completed for state in pool.devices) == 16
+        loaded = fake.count("cuModuleLoadDataEx")
+    assert not fake.memory
+    assert not fake._host
+    with load(serialize_plan(plan)):
+        assert fake.count("cuModuleLoadDataEx") == loaded + loaded // 2
+
+
+def test_lost_gpus_are_told(plan: Plan, fake: FakeLibrary) -> None:
+    fake.gpus = 2
+    reports: list[str] = []
+    with load(serialize_plan(plan), devices="all", contexts=1, report=reports.append) as pool:
+        fake.fail["cuGraphLaunch"] = 700
+        with pytest.raises(DeviceError, match=r"no device could do this request|no devices left") as caught:
+            list(pool.map(inputs_of(1) for _ in range(4)))
+        assert "CUDA_ERROR_ILLEGAL_ADDRESS" in str(caught.value)
+        assert "the GPU is lost to this process" in str(caught.value)
+    assert len(reports) == 2
 
 
 def test_threads_and_unknown_targets_are_refused() -> None:

@@ -31,11 +31,13 @@ class Builder:
     """Makes network definitions and compiles them for this machine.
 
     gpu_allocator: gives all device memory of builds and of the engines they make; None for the package's own.
+    device: what configurations that it makes are for, such as ``cuda`` or ``cuda:1``.
     """
 
     def __init__(self, logger: ILogger | None = None) -> None:
         self.logger = SHARED_LOGGER.adopt(logger, "Builder")
         self.gpu_allocator: Allocator | None = None
+        self.device = "cpu"
         self._max_batch_size: int | None = None
         self._max_workspace_size: int | None = None
 
@@ -89,7 +91,9 @@ class Builder:
         return NetworkDefinition(explicit_batch=bool(bits & 1 << NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
 
     def create_builder_config(self) -> BuilderConfig:
-        return BuilderConfig(self.logger)
+        config = BuilderConfig(self.logger)
+        config.device = self.device
+        return config
 
     def create_optimization_profile(self) -> OptimizationProfile:
         return OptimizationProfile()
@@ -101,7 +105,8 @@ class Builder:
             NetworkError: the network is wrong; the message names the call that made the layer.
             BuildError: no plan can be made within the limits.
         """
-        return Engine(self._plan(network, config), self.gpu_allocator)
+        config = config or self.create_builder_config()
+        return Engine(self._plan(network, config), self.gpu_allocator, device=config.device)
 
     build_cuda_engine = build_engine
 

@@ -123,7 +123,9 @@ class BuilderConfig:
     """
 
     threads = _Chosen[int | None]()
+    device = _Chosen[str]()
     instruction_set = _Chosen[str | None]()
+    target = _Chosen[str | None]()
     fast_algorithms = _Chosen[bool]()
     strict_nans = _Chosen[bool]()
     exclude_tactics = _Chosen[Collection[str]]()

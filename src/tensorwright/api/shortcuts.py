@@ -75,7 +75,7 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
     """
     reading, config = _parts_of(source, options)
     try:
-        return Engine(make_plan(source, reading, config), options.allocator)
+        return Engine(make_plan(source, reading, config), options.allocator, device=config.device)
     except UnsupportedModel as error:
         if options.strict or options.constants is not None or isinstance(source, Graph | Definition):
             raise

@@ -107,6 +107,14 @@ class Backend(Protocol):
     @property
     def targets(self) -> tuple[str, ...]: ...
 
+    def numbered(self, number: int) -> Backend:
+        """The backend for one of several devices of the kind.
+
+        Raises:
+            BuildError: there are not several.
+        """
+        ...
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> Toolchain:
         """The toolchain for a target.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tensorwright.backends.backend import Backend
+from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.entry import EntryStep, entry_module
 from tensorwright.codegen.cpu.link import link
@@ -117,6 +118,11 @@ class CpuBackend:
     catalogue: tuple[Tactic[Target], ...] | None = None
     name = "cpu"
     targets = tuple(TARGETS)
+
+    def numbered(self, number: int) -> CpuBackend:
+        if number:
+            raise BuildError(f"device 'cpu:{number}': all processors of this machine are one device, cpu")
+        return self
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
         machine = target_named(target or best_instruction_set())

@@ -40,12 +40,16 @@ FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS = 60e12, 3e12, 1.2e-6
 
 @dataclass(frozen=True)
 class CudaToolchain:
-    """An architecture with the catalogue for it; model: the GPU that plans are tuned on, which is here or not."""
+    """An architecture with the catalogue for it; model: the GPU that plans are tuned on, which is here or not.
+
+    number: of the GPU, if it is here.
+    """
 
     machine: CudaTarget
     model: str
     allocator: Allocator | None
     is_here: bool
+    number: int = 0
     threads: int = 1
 
     @property
@@ -78,7 +82,7 @@ class CudaToolchain:
 
     @cached_property
     def bench(self) -> CudaBench:
-        return CudaBench(self.machine, _open, self.allocator, self.is_here)
+        return CudaBench(self.machine, lambda: _open(self.number), self.allocator, self.is_here)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CudaCompilerPool(self.machine, os.cpu_count() or 1)
@@ -115,17 +119,21 @@ def _launch(step: Step) -> ImageStep:
 
 
 @cache
-def _open() -> Context:
-    """The first GPU, opened once."""
-    return Context(driver())
+def _open(number: int) -> Context:
+    """A GPU, opened once."""
+    return Context(driver(), number)
 
 
 @dataclass(frozen=True)
 class CudaBackend:
-    """Makes plans for the first GPU of this machine or, without timing kernels, for any architecture."""
+    """Makes plans for a GPU of this machine or, without timing kernels, for any architecture."""
 
+    number: int = 0
     name = "cuda"
     targets = tuple(CUDA_TARGETS)
+
+    def numbered(self, number: int) -> CudaBackend:
+        return CudaBackend(number)
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CudaToolchain:
         if threads not in (None, 1):
@@ -136,12 +144,14 @@ class CudaBackend:
 
     def _for_this_machine(self, allocator: Allocator | None) -> CudaToolchain:
         try:
-            properties = _open().properties
+            properties = _open(self.number).properties
         except ExecutionError as error:
             raise BuildError(
                 f"no GPU to build for: {error}; name an architecture ({', '.join(self.targets)}) and build with level 0"
             ) from error
-        return CudaToolchain(cuda_target_for(properties.capability), properties.name, allocator, is_here=True)
+        return CudaToolchain(
+            cuda_target_for(properties.capability), properties.name, allocator, is_here=True, number=self.number
+        )
 
 
 BACKEND: Backend = CudaBackend()

@@ -7,7 +7,8 @@ import pkgutil
 
 from tensorwright import backends
 from tensorwright.backends.backend import Backend
-from tensorwright.base.errors import BuildError
+from tensorwright.base.errors import BuildError, ExecutionError
+from tensorwright.devices.find import split_name
 
 _NOT_BACKENDS = ("backend", "find")
 
@@ -19,12 +20,17 @@ def backend_names() -> tuple[str, ...]:
 
 
 def backend_named(name: str) -> Backend:
-    """The backend of a device.
+    """The backend of a device: of a kind, or of one of several, such as ``cuda:1``.
 
     Raises:
         BuildError: there is none; the message lists those there are.
     """
-    if name not in backend_names():
+    kind = name.partition(":")[0]
+    if kind not in backend_names():
         raise BuildError(f"no device '{name}'; expected one of {', '.join(backend_names())}")
-    backend: Backend = importlib.import_module(f"{backends.__name__}.{name}").BACKEND
-    return backend
+    try:
+        _, number = split_name(name)
+    except ExecutionError as error:
+        raise BuildError(str(error)) from None
+    backend: Backend = importlib.import_module(f"{backends.__name__}.{kind}").BACKEND
+    return backend.numbered(number)

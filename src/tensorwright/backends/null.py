@@ -100,6 +100,10 @@ class NullBackend:
     name = "null"
     targets = (TARGET,)
 
+    def numbered(self, number: int) -> NullBackend:
+        """All null devices are alike."""
+        return self
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> NullToolchain:
         if target not in (None, TARGET):
             raise BuildError(f"no target '{target}' of the null device; expected {TARGET}")

@@ -8,6 +8,7 @@
     │   └── WorkspaceError  no kernel fits the workspace limit
     ├── PlanError           a plan cannot be loaded (damaged, other version, other machine)
     ├── ExecutionError      a call of an engine or context is wrong (dtype, shape, size, order)
+    │   └── DeviceError     the device failed, whatever it was asked to do
     └── FileError           something else than a file lies where a file is to be written or read
 
 Each message says what was expected, what was found, where, and what to do.
@@ -51,6 +52,14 @@ class PlanError(TensorwrightError):
 
 class ExecutionError(TensorwrightError):
     """A call of an engine or an execution context is wrong."""
+
+
+class DeviceError(ExecutionError):
+    """The device failed, not who asked. lost: nothing will run on it any more in this process."""
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class FileError(TensorwrightError):

@@ -60,7 +60,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     require_small(graph, config)
     progress.check()
     backend = backend or backend_named(config.device)
-    tools = backend.toolchain(config.instruction_set, config.threads, config.allocator)
+    tools = backend.toolchain(config.wanted_target, config.threads, config.allocator)
     limits = Limits(
         config.max_workspace_size,
         tools.threads,

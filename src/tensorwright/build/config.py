@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from tensorwright.base.cancellation import Cancellation
+from tensorwright.base.errors import BuildError
 from tensorwright.base.options import About, Options
 from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
@@ -83,11 +84,21 @@ class BuildOptions(Options):
             help="avx512_bf16, avx512, avx2, baseline or aarch64; the best here by default.",
         ),
     ] = None
+    target: Annotated[
+        str | None,
+        About(
+            "what code is generated for: an instruction set of CPUs (`instruction_set` says the same), or an "
+            'architecture of GPUs, such as "sm_90", which this machine need not have at level 0; None for the best of '
+            "this machine.",
+            help="An instruction set, or an architecture of GPUs such as sm_90; the best here by default.",
+        ),
+    ] = None
     device: Annotated[
         str,
         About(
-            'what the plan is to run on: "cpu", "cuda" (an NVIDIA GPU), or "null", which evaluates by reference.',
-            help="What the plan is to run on: cpu, cuda, or null, which evaluates by reference.",
+            'what the plan is to run on: "cpu", "cuda" (an NVIDIA GPU; "cuda:1" for the second one), or "null", which '
+            "evaluates by reference.",
+            help="What the plan is to run on: cpu, cuda (cuda:1), or null, which evaluates by reference.",
         ),
     ] = "cpu"
     fast_algorithms: Annotated[
@@ -219,6 +230,16 @@ class BuildConfig(BuildOptions):
     progress: Progress = field(default_factory=SilentProgress)
     log: Callable[[str, str], None] = ignore
     batch_symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target and self.instruction_set and self.target != self.instruction_set:
+            raise BuildError(f"target is '{self.target}' and instruction_set '{self.instruction_set}'; say one of them")
+
+    @property
+    def wanted_target(self) -> str | None:
+        """What code is generated for; None for the best of this machine."""
+        return self.target or self.instruction_set
 
     @property
     def checks_plan(self) -> bool:

@@ -60,10 +60,11 @@ def engine_of(path: Path, options: Given, *, quiet: bool = False) -> Engine:
         UsageError: options for a build are given with a plan.
     """
     if is_plan(path):
-        settled = sorted(set(options) - {"threads"})
+        settled = sorted(set(options) - {"threads", "device"})
         if settled:
             raise UsageError(f"{path} is a plan, for which {', '.join(settled)} are settled; give the model")
-        return load(path, threads=cast("int | None", options.get("threads")))
+        threads, device = cast("int | None", options.get("threads")), cast("str | None", options.get("device"))
+        return load(path, threads=threads, device=device)
     engine = build(path, strict=True, **_said(path, options, quiet=quiet))
     assert isinstance(engine, Engine)
     return engine

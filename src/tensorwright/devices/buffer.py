@@ -6,7 +6,7 @@ import weakref
 from operator import index
 from typing import TYPE_CHECKING, SupportsIndex
 
-from tensorwright.base.errors import ExecutionError
+from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.base.unique import Unique
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def _allocate(allocator: Allocator, size: int, alignment: int, what: str) -> int
     try:
         address = allocator.allocate(size, alignment, 0)
     except Exception as error:
-        raise ExecutionError(f"{_name(allocator)} could not allocate {request}: {error!r}; {advice}") from error
+        message = f"{_name(allocator)} could not allocate {request}: {error!r}; {advice}"
+        if isinstance(error, DeviceError):
+            raise DeviceError(message, lost=error.lost) from error
+        raise ExecutionError(message) from error
     if address is None or address == 0:
         raise ExecutionError(f"{_name(allocator)} could not allocate {request}: it returned {address}; {advice}")
     if not _is_address(address, size):

@@ -113,12 +113,14 @@ class Module(Protocol):
 
 
 class Device(Protocol):
-    """A kind of machine that plans run on.
+    """A machine that plans run on.
 
+    name: its kind, which stamps of plans say; label: which one it is, such as ``cuda:1``.
     has_host_memory: whether its addresses are those of this process, so that nothing needs to be copied to and fro.
     """
 
     name: str
+    label: str
     memory_alignment: int
     has_host_memory: bool
 
@@ -130,12 +132,23 @@ class Device(Protocol):
         """
         ...
 
-    def upload(self, address: int, source: int, size: int) -> None:
-        """Copy `size` bytes from an address of this process to one of the device."""
+    def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
+        """Copy `size` bytes from an address of this process to one of the device; as work of a stream if one is given,
+        which goes on while the caller does if the source is staging memory.
+        """
         ...
 
-    def download(self, target: int, address: int, size: int) -> None:
-        """Copy `size` bytes from an address of the device to one of this process."""
+    def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
+        """Copy `size` bytes from an address of the device to one of this process; streams: see `upload`."""
+        ...
+
+    @property
+    def staging(self) -> Allocator:
+        """Gives memory of this process that the device reaches by itself, for copies in streams."""
+        ...
+
+    def is_staging(self, address: int) -> bool:
+        """Whether memory of this process is such, whoever allocated it."""
         ...
 
     @property

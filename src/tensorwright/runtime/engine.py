@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
-from tensorwright.devices.find import device_named
+from tensorwright.devices.find import device_for
 from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.limits import MAX_THREADS
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
@@ -33,17 +33,22 @@ class Engine(Unique):
     plan: made by this version of the package for a machine like this one.
     allocator: gives all device memory of the engine and its contexts; None for the device's own.
     threads: how many threads an inference uses; None for the plan's own number.
+    device: what it runs on, or its name, such as ``cuda:1``; None for the first that the plan was made for.
 
     Raises:
         PlanError: the plan was made by another version or for a machine that this one cannot stand in for.
-        ExecutionError: there is not enough memory.
+        ExecutionError: the device is not there, or has not enough memory.
     """
 
     def __init__(
-        self, plan: Plan, allocator: Allocator | None = None, threads: int | None = None, device: Device | None = None
+        self,
+        plan: Plan,
+        allocator: Allocator | None = None,
+        threads: int | None = None,
+        device: Device | str | None = None,
     ) -> None:
         self.threads = plan.threads if threads is None else _checked_threads(threads)
-        self._device = device_named(plan.stamp.device) if device is None else device
+        self._device = _device(plan, device)
         self._device.check(plan.stamp)
         self._allocator = self._device.allocator if allocator is None else allocator
         self._module = self._device.load(plan, self._allocator, self.threads)
@@ -73,6 +78,11 @@ class Engine(Unique):
     def stamp(self) -> MachineStamp:
         """For which machine the plan was made."""
         return self._plan.stamp
+
+    @property
+    def device(self) -> Device:
+        """What it runs on."""
+        return self._device
 
     @property
     def report(self) -> Mapping[str, Json]:
@@ -210,6 +220,10 @@ class Engine(Unique):
     def _require_open(self) -> None:
         if self._closed:
             raise ExecutionError(f"{self._table.where} is closed; load its plan again")
+
+
+def _device(plan: Plan, wanted: Device | str | None) -> Device:
+    return device_for(plan.stamp.device, wanted) if wanted is None or isinstance(wanted, str) else wanted
 
 
 def _checked_threads(threads: object) -> int:

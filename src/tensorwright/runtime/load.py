@@ -6,28 +6,63 @@ The weights are verified by another thread while this one imports the rest of th
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from tensorwright.base.errors import PlanError
+from tensorwright.base.errors import ExecutionError, PlanError
 from tensorwright.plan.file import open_buffer, open_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from tensorwright.devices.device import Allocator
+    from tensorwright.devices.device import Allocator, Device
+    from tensorwright.plan.file import OpenedPlan
     from tensorwright.plan.signature import PublicKey
     from tensorwright.runtime.engine import Engine
+    from tensorwright.runtime.pool import Devices, EnginePool
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
+@overload
 def load(
-    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    source: Source,
     *,
     threads: int | None = None,
     allocator: Allocator | None = None,
     copy: bool = False,
     trusted: Sequence[PublicKey] | None = None,
-) -> Engine:
-    """The engine of a plan that is given as the path of a file or as bytes.
+    device: Device | str | None = None,
+) -> Engine: ...
+
+
+@overload
+def load(
+    source: Source,
+    *,
+    threads: int | None = None,
+    allocator: Allocator | None = None,
+    copy: bool = False,
+    trusted: Sequence[PublicKey] | None = None,
+    devices: Devices,
+    contexts: int | None = None,
+    queue: int | None = None,
+    patience: float | None = None,
+    report: Callable[[str], object] | None = None,
+) -> EnginePool: ...
+
+
+def load(
+    source: Source,
+    *,
+    threads: int | None = None,
+    allocator: Allocator | None = None,
+    copy: bool = False,
+    trusted: Sequence[PublicKey] | None = None,
+    device: Device | str | None = None,
+    devices: Devices | None = None,
+    **options: Any,
+) -> Engine | EnginePool:
+    """The engine of a plan that is given as the path of a file or as bytes; with `devices` a pool of engines.
 
     Weights in a file are mapped: the file may be deleted or replaced afterwards, but must not be altered in place,
     which may give wrong answers or end the process. With `copy` they are read into memory of this process, and whatever
@@ -36,24 +71,40 @@ def load(
     trusted: public keys, as files or bytes in PEM: a plan that none of them has signed, or that was changed since, is
     refused before anything is made of it. None for the files that the environment variable TENSORWRIGHT_TRUSTED names;
     without it every plan is loaded.
+    device: what it runs on, such as ``cuda:1``; None for the first of the kind that the plan was made for.
+    devices: "all", or several such names: the plan is loaded on each, and requests go to whichever is free; see
+    `EnginePool`, also for contexts, queue, patience and report, which belong to `devices`.
 
     Raises:
         PlanError: it is no plan, damaged, of another version, for another machine or not to be trusted.
-        ExecutionError: there is not enough memory.
+        ExecutionError: a device is not there or has not enough memory, or options contradict each other.
         OSError: the file cannot be read.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        opened = open_buffer(bytes(source) if copy else source, trusted=trusted)
-    elif not isinstance(source, str | os.PathLike):
-        raise PlanError(f"load: expected the path of a plan, or its bytes, found {type(source).__name__}")
-    else:
-        opened = open_plan(source, copy=copy, trusted=trusted)
+    if devices is not None and device is not None:
+        raise ExecutionError(f"load: device is {device!r} and devices {devices!r}; say one of them")
+    if devices is None and options:
+        raise ExecutionError(f"load: {', '.join(options)} belong to a pool; say its devices, such as devices='all'")
+    opened = _opened(source, copy=copy, trusted=trusted)
     from tensorwright.runtime.engine import Engine
 
-    engine = Engine(opened.plan, allocator, threads)
+    loaded: Engine | EnginePool
+    if devices is None:
+        loaded = Engine(opened.plan, allocator, threads, device)
+    else:
+        from tensorwright.runtime.pool import EnginePool
+
+        loaded = EnginePool(opened.plan, devices, allocator=allocator, threads=threads, **options)
     try:
         opened.verify()
     except BaseException:
-        engine.close()
+        loaded.close()
         raise
-    return engine
+    return loaded
+
+
+def _opened(source: Source, *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return open_buffer(bytes(source) if copy else source, trusted=trusted)
+    if not isinstance(source, str | os.PathLike):
+        raise PlanError(f"load: expected the path of a plan, or its bytes, found {type(source).__name__}")
+    return open_plan(source, copy=copy, trusted=trusted)

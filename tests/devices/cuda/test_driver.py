@@ -81,7 +81,7 @@ def test_properties_of_a_gpu(context: Context) -> None:
 
 
 def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(ExecutionError, match="no GPU 2: this machine shows 2 GPUs, numbered from 0"):
+    with pytest.raises(ExecutionError, match="no GPU 2: the GPUs that this process may use are cuda:0, cuda:1"):
         Context(Driver(FakeLibrary(gpus=2)), 2)
 
 

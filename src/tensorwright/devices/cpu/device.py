@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cpu.abi import ALIGNMENT
 from tensorwright.devices.cpu.executor import CpuModule
 from tensorwright.devices.cpu.host import check
@@ -12,14 +14,14 @@ from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.devices.cpu.stream import CpuEvent, CpuStream, find_event, find_stream
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator
+    from tensorwright.devices.device import Allocator, Stream
     from tensorwright.plan.plan import MachineStamp, Plan
 
 
 class CpuDevice:
     """Runs plans on the threads and in the memory of this process."""
 
-    name = "cpu"
+    name = label = "cpu"
     memory_alignment = ALIGNMENT
     has_host_memory = True
 
@@ -29,11 +31,18 @@ class CpuDevice:
     def check(self, stamp: MachineStamp) -> None:
         check(stamp)
 
-    def upload(self, address: int, source: int, size: int) -> None:
-        ctypes.memmove(address, source, size)
+    def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
+        _copy(address, source, size, stream)
 
-    def download(self, target: int, address: int, size: int) -> None:
-        ctypes.memmove(target, address, size)
+    def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
+        _copy(target, address, size, stream)
+
+    @property
+    def staging(self) -> Allocator:
+        return self._allocator
+
+    def is_staging(self, address: int) -> bool:
+        return True
 
     @property
     def allocator(self) -> Allocator:
@@ -55,6 +64,24 @@ class CpuDevice:
         return find_event(handle)
 
 
-def create() -> CpuDevice:
-    """The CPU of this machine."""
+def _copy(target: int, source: int, size: int, stream: Stream | None) -> None:
+    if stream is None:
+        ctypes.memmove(target, source, size)
+    else:
+        stream.enqueue(partial(ctypes.memmove, target, source, size))
+
+
+def create(number: int = 0) -> CpuDevice:
+    """The CPU of this machine.
+
+    Raises:
+        ExecutionError: another one than the first is asked for.
+    """
+    if number:
+        raise ExecutionError(f"device 'cpu:{number}': all processors of this machine are one device, cpu")
     return CpuDevice()
+
+
+def count() -> int:
+    """One: all processors are one device."""
+    return 1

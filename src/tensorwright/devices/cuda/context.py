@@ -104,10 +104,10 @@ class Context:
         self._finalizer()
 
     def _find(self, ordinal: int) -> int:
-        count, device = c_int(), c_int()
-        self.driver.call("counting GPUs", "cuDeviceGetCount", ctypes.byref(count))
-        if not 0 <= ordinal < count.value:
-            raise ExecutionError(f"no GPU {ordinal}: this machine shows {count.value} GPUs, numbered from 0")
+        device, count = c_int(), self.driver.count()
+        if not 0 <= ordinal < count:
+            found = ", ".join(f"cuda:{number}" for number in range(count)) or "none"
+            raise ExecutionError(f"no GPU {ordinal}: the GPUs that this process may use are {found}")
         self.driver.call(f"finding {self}", "cuDeviceGet", ctypes.byref(device), ordinal)
         return device.value
 

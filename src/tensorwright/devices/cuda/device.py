@@ -11,13 +11,13 @@ from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.executor import CudaModule
 from tensorwright.devices.cuda.library import driver
-from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator
+from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator, is_page_locked
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.plan.plan import MachineStamp, Plan
 from tensorwright.plan.stamp import require_equal
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator
+    from tensorwright.devices.device import Allocator, Stream
 
 
 class CudaDevice:
@@ -28,6 +28,7 @@ class CudaDevice:
     has_host_memory = False
 
     def __init__(self, context: Context) -> None:
+        self.label = f"{self.name}:{context.ordinal}"
         self.context = context
         self.copies = Copies(context)
         self.page_locked = PageLockedAllocator(context)
@@ -53,11 +54,18 @@ class CudaDevice:
     def load(self, plan: Plan, allocator: Allocator, threads: int) -> CudaModule:
         return CudaModule(plan, self.context, allocator)
 
-    def upload(self, address: int, source: int, size: int) -> None:
-        self.copies.to_device(address, source, size)
+    def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
+        self.copies.to_device(address, source, size, None if stream is None else stream.handle)
 
-    def download(self, target: int, address: int, size: int) -> None:
-        self.copies.to_host(target, address, size)
+    def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
+        self.copies.to_host(target, address, size, None if stream is None else stream.handle)
+
+    @property
+    def staging(self) -> Allocator:
+        return self.page_locked
+
+    def is_staging(self, address: int) -> bool:
+        return is_page_locked(self.context, address)
 
     def create_stream(self) -> CudaStream:
         stream = CudaStream(self.context)
@@ -83,13 +91,22 @@ class CudaDevice:
         return self._events.get(handle) or CudaEvent(self.context, handle)
 
 
-def create(ordinal: int = 0) -> CudaDevice:
+def create(number: int = 0) -> CudaDevice:
     """The GPU of a number.
 
     Raises:
         ExecutionError: there is no driver, it is too old, or there is no such GPU.
     """
-    return CudaDevice(Context(driver(), ordinal))
+    return CudaDevice(Context(driver(), number))
+
+
+def count() -> int:
+    """How many GPUs this process may use.
+
+    Raises:
+        ExecutionError: there is no driver, or it is too old.
+    """
+    return driver().count()
 
 
 def gpu_stamp(target: str, model: str) -> MachineStamp:

@@ -7,13 +7,15 @@ import threading
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint, c_ulonglong, c_void_p
 
-from tensorwright.base.errors import ExecutionError
+from tensorwright.base.errors import DeviceError, ExecutionError
 
 LIBRARY = "libcuda.so.1"
 OLDEST_DRIVER = 12000
 """CUDA 12.0, as `cuDriverGetVersion` spells it: the first with clusters and dependent launches in graphs."""
 
 NOT_READY, OUT_OF_MEMORY = 600, 2
+LOST = frozenset((4, 46, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719))
+"""Errors after which every further call for the GPU fails in this process: faults of kernels, of hardware, resets."""
 _ADDRESS, _HANDLE = c_ulonglong, c_void_p
 
 _PROTOTYPES: dict[str, tuple[object, ...]] = {
@@ -35,6 +37,7 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuMemFree_v2": (_ADDRESS,),
     "cuMemHostAlloc": (POINTER(_HANDLE), c_size_t, c_uint),
     "cuMemFreeHost": (_HANDLE,),
+    "cuPointerGetAttribute": (c_void_p, c_int, _ADDRESS),
     "cuMemcpyHtoD_v2": (_ADDRESS, _HANDLE, c_size_t),
     "cuMemcpyDtoH_v2": (_HANDLE, _ADDRESS, c_size_t),
     "cuMemcpyHtoDAsync_v2": (_ADDRESS, _HANDLE, c_size_t, _HANDLE),
@@ -69,11 +72,11 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
 }
 
 
-class CudaError(ExecutionError):
+class CudaError(DeviceError):
     """A call of the driver failed. `code` is the driver's number of the error, `name` its name."""
 
     def __init__(self, message: str, code: int, name: str) -> None:
-        super().__init__(message)
+        super().__init__(message, lost=code in LOST)
         self.code = code
         self.name = name
 
@@ -99,6 +102,12 @@ class Driver:
                 "newer: update the driver"
             )
 
+    def count(self) -> int:
+        """How many GPUs this process may use."""
+        found = c_int()
+        self.call("counting GPUs", "cuDeviceGetCount", ctypes.byref(found))
+        return found.value
+
     def call(self, attempt: str, function: str, *arguments: object) -> None:
         """Call a function; `attempt` says for the error's message what it was to do.
 
@@ -115,9 +124,9 @@ class Driver:
 
     def error(self, attempt: str, function: str, code: int) -> CudaError:
         name, text = self._text("cuGetErrorName", code), self._text("cuGetErrorString", code)
-        return CudaError(
-            f"{attempt} failed: {function} returned {name or code} ({text or 'unknown error'})", code, name
-        )
+        message = f"{attempt} failed: {function} returned {name or code} ({text or 'unknown error'})"
+        advice = "; the GPU is lost to this process: start another one" if code in LOST else ""
+        return CudaError(message + advice, code, name)
 
     def _function(self, name: str) -> Callable[..., int]:
         found: Callable[..., int] | None = getattr(self._library, name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_ulonglong, c_void_p
+from ctypes import c_uint, c_ulonglong, c_void_p
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
@@ -11,6 +11,10 @@ from tensorwright.devices.cuda.library import OUT_OF_MEMORY, CudaError
 
 ALIGNMENT = 256
 """Every allocation of the driver starts at a multiple of so many bytes."""
+
+
+_MEMORY_TYPE, _HOST = 2, 1  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST
+_PORTABLE = 1  # Page-locked for all GPUs of the process.
 
 
 class DeviceAllocator:
@@ -50,7 +54,7 @@ class PageLockedAllocator:
             ExecutionError: there is not so much memory that may be locked.
         """
         address = c_void_p()
-        code = self._context.try_call("cuMemHostAlloc", ctypes.byref(address), max(size, 1), 0)
+        code = self._context.try_call("cuMemHostAlloc", ctypes.byref(address), max(size, 1), _PORTABLE)
         if code:
             raise self._context.driver.error(f"locking {size} bytes of the host's memory", "cuMemHostAlloc", code)
         return address.value or 0
@@ -64,6 +68,13 @@ def _failure(context: Context, attempt: str, function: str, code: int) -> CudaEr
         free, total = context.free_memory()
         attempt += f" of {context}, which has {free} of {total} bytes free,"
     return context.driver.error(attempt, function, code)
+
+
+def is_page_locked(context: Context, address: int) -> bool:
+    """Whether memory of the host is page-locked, by whoever it is: the GPU copies from and to it directly."""
+    kind = c_uint()
+    code = context.try_call("cuPointerGetAttribute", ctypes.byref(kind), _MEMORY_TYPE, address)
+    return code == 0 and kind.value == _HOST
 
 
 class Copies:

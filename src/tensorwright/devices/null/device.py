@@ -10,7 +10,7 @@ import tensorwright
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Event, Stream
-from tensorwright.devices.null.memory import NullMemory
+from tensorwright.devices.null.memory import HostMemory, NullMemory
 from tensorwright.plan.plan import MachineStamp, Plan
 from tensorwright.plan.stamp import require_equal
 
@@ -126,8 +126,9 @@ class NullDevice:
     memory_alignment = ALIGNMENT
     has_host_memory = False
 
-    def __init__(self) -> None:
-        self._memory = NullMemory()
+    def __init__(self, number: int = 0) -> None:
+        self.label = f"null:{number}"
+        self._memory, self._staging = NullMemory(), HostMemory()
         self._stream, self._event = NullStream(), NullEvent()
 
     @property
@@ -140,11 +141,18 @@ class NullDevice:
     def load(self, plan: Plan, allocator: Allocator, threads: int) -> NullModule:
         return NullModule(plan, self._memory, allocator)
 
-    def upload(self, address: int, source: int, size: int) -> None:
+    def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self._memory.upload(address, source, size)
 
-    def download(self, target: int, address: int, size: int) -> None:
+    def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         self._memory.download(target, address, size)
+
+    @property
+    def staging(self) -> Allocator:
+        return self._staging
+
+    def is_staging(self, address: int) -> bool:
+        return self._staging.has(address)
 
     def create_stream(self) -> NullStream:
         return NullStream()
@@ -163,9 +171,14 @@ class NullDevice:
         return self._event
 
 
-def create() -> NullDevice:
-    """Every machine has it."""
-    return NullDevice()
+def create(number: int = 0) -> NullDevice:
+    """Every machine has any number of them."""
+    return NullDevice(number)
+
+
+def count() -> int:
+    """One, unless others are asked for."""
+    return 1
 
 
 def null_stamp() -> MachineStamp:

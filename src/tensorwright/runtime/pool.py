@@ -1,0 +1,357 @@
+"""One plan on several devices: requests go to whoever is free."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
+from tensorwright.base.unique import Unique
+from tensorwright.devices.find import device_for, devices_of, split_name
+from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.requests import Request, RequestQueue
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator, Device
+    from tensorwright.plan.plan import Binding, Plan
+    from tensorwright.runtime.arrays import Array
+    from tensorwright.runtime.context import ExecutionContext
+
+Inputs: TypeAlias = "Array | Mapping[str, Array]"
+Outputs: TypeAlias = "dict[str, Array]"
+Devices: TypeAlias = "str | Sequence[str | Device]"
+
+CONTEXTS = 2
+"""Contexts of a device with memory of its own: one copies while the other computes."""
+WAITING = 2
+"""Requests that may wait, for each context."""
+MOST_LOSSES = 3
+"""A request that so many devices were lost with is not given to another one: it may be what they were lost by."""
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """How a device of a pool is. completed: inferences; lost: the error that it was lost by."""
+
+    name: str
+    contexts: int
+    completed: int
+    lost: DeviceError | None
+
+
+class EnginePool(Unique):
+    """A plan that is loaded on several devices. Each has the weights once, and contexts with a thread of their own.
+
+    Requests wait in one queue, so that fast devices do more of them. What a lost device had is done by another one. Use
+    it in a `with` block or `close` it. It may be called from any number of threads, but not in a forked process.
+
+    devices: names or devices; one that is named twice has twice as many contexts. "all" for all that this machine has
+    of the kind that the plan was made for.
+    allocator: gives all device memory; None for each device's own.
+    threads: of an inference on a CPU; None for the plan's number divided by the contexts.
+    contexts: of each device; None for 2 where copies have to overlap with kernels, and 1 elsewhere.
+    queue: how many requests may wait before who adds one waits, too; None for 2 for each context.
+    patience: seconds after which a request that a device has not answered is given to another one as well; None for
+    never.
+    report: called with a message when a device is lost or late; None for Python's logging, as "tensorwright".
+
+    Raises:
+        PlanError: a device cannot run the plan; the message names it.
+        ExecutionError: a device is not there or has not enough memory, or a number is wrong.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        devices: Devices = "all",
+        *,
+        allocator: Allocator | None = None,
+        threads: int | None = None,
+        contexts: int | None = None,
+        queue: int | None = None,
+        patience: float | None = None,
+        report: Callable[[str], object] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._process = os.getpid()
+        counts = _contexts(_listed(plan, devices), _checked("contexts", contexts))
+        self._engines = _loaded(plan, counts, allocator, threads)
+        places = [_Place(engine, count) for engine, count in zip(self._engines, counts.values(), strict=True)]
+        total = sum(place.contexts for place in places)
+        capacity = _checked("queue", queue) or WAITING * total
+        self._ahead = capacity + total
+        self._crew = _Crew(plan.name, places, RequestQueue(capacity, _patient(patience)), report or _log)
+        self._threads = self._started()
+        self._finalizer = weakref.finalize(self, self._crew.close, cancel=True)
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        """Run on NumPy arrays, on the first device that is free; see `ExecutionContext.__call__`."""
+        return self.submit(inputs).result()
+
+    def submit(self, inputs: Inputs) -> Future[Outputs]:
+        """Have it run, and return at once if there is room in the queue, else when there is.
+
+        The inputs must not change before the future has its result.
+
+        Raises:
+            ExecutionError: the pool is closed, or all its devices are lost. What is wrong with inputs, the future says.
+        """
+        if os.getpid() != self._process:
+            raise ExecutionError(f"{self._crew.where} does not live on in a forked process; load its plan there")
+        request: Request[Inputs, Outputs] = Request(inputs)
+        self._crew.queue.put(request)
+        return request.future
+
+    def map(self, batches: Iterable[Inputs]) -> Iterator[Outputs]:
+        """The outputs of many inputs, in their order. Inputs are taken as they are needed, a queue's length ahead."""
+        ahead: deque[Future[Outputs]] = deque()
+        try:
+            for inputs in batches:
+                ahead.append(self.submit(inputs))
+                if len(ahead) >= self._ahead:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    @property
+    def name(self) -> str:
+        return self._plan.name
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """Inputs and outputs in order, with their types; dimensions may be symbolic."""
+        return self._plan.bindings
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines of the devices, in order."""
+        return self._engines
+
+    @property
+    def devices(self) -> tuple[DeviceState, ...]:
+        """How each device is at present."""
+        return tuple(place.state for place in self._crew.places)
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Take no more requests, wait for those there are, and give everything back. Twice is once.
+
+        cancel: have the requests that no device has begun answered with an error.
+        """
+        self._crew.close(cancel=cancel)
+        if os.getpid() != self._process:
+            return
+        for thread in self._threads:
+            thread.join(self._crew.queue.patience)
+        for place, engine in zip(self._crew.places, self._engines, strict=True):
+            place.close(engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close(cancel=kind is not None)
+
+    def __repr__(self) -> str:
+        return f"EnginePool('{self.name}', {', '.join(place.name for place in self._crew.places)})"
+
+    def _started(self) -> list[threading.Thread]:
+        threads = []
+        try:
+            for place, engine in zip(self._crew.places, self._engines, strict=True):
+                for number in range(place.contexts):
+                    work = (place, engine.create_execution_context())
+                    name = f"tensorwright-{place.name}-{number}"
+                    # A pool that nobody closed must not keep the process from ending.
+                    threads.append(threading.Thread(target=self._crew.work, args=work, name=name, daemon=True))
+        except BaseException:
+            for engine in self._engines:
+                engine.close()
+            raise
+        for thread in threads:
+            thread.start()
+        return threads
+
+
+class _Place:
+    """A device of a pool: what was done there, and whether it is lost."""
+
+    def __init__(self, engine: Engine, contexts: int) -> None:
+        self.name = engine.device.label
+        self.contexts = contexts
+        self.lost: DeviceError | None = None
+        self.completed = 0
+        self.working = contexts
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_open(self) -> bool:
+        return self.lost is None
+
+    @property
+    def state(self) -> DeviceState:
+        return DeviceState(self.name, self.contexts, self.completed, self.lost)
+
+    def close(self, engine: Engine) -> None:
+        """Give everything back, unless a thread is still at work there."""
+        if self.working:
+            return
+        try:
+            engine.close()
+        except DeviceError:
+            if self.is_open:
+                raise
+
+
+class _Crew:
+    """What the threads of a pool share. They do not know the pool, so that it may be forgotten."""
+
+    def __init__(
+        self,
+        name: str,
+        places: Sequence[_Place],
+        queue: RequestQueue[Inputs, Outputs],
+        report: Callable[[str], object],
+    ) -> None:
+        self.where = f"the pool of '{name}'"
+        self.places = places
+        self.queue = queue
+        self._report = report
+        self._lock = threading.Lock()
+
+    def work(self, place: _Place, context: ExecutionContext) -> None:
+        """Serve requests until the pool is closed or the device lost."""
+        while (request := self.queue.take(place, lambda: place.is_open)) is not None:
+            if request.late:
+                self._report(f"{self.where}: {request.late.pop()} is late with a request; {place} does it as well")
+            if request.begin():
+                self._serve(request, place, context)
+            self.queue.done(request, place)
+            del request  # The next one may be long in coming.
+        with self._lock:
+            place.working -= 1
+
+    def close(self, *, cancel: bool) -> None:
+        self.queue.close(lambda: ExecutionError(f"{self.where} is closed; load its plan again"), cancel=cancel)
+
+    def _serve(self, request: Request[Inputs, Outputs], place: _Place, context: ExecutionContext) -> None:
+        try:
+            outputs = context(request.inputs)
+        except DeviceError as error:
+            request.failures[place] = error
+            if error.lost:
+                self._lose(place, error)
+            self._hand_on(request)
+        except BaseException as error:  # noqa: BLE001 - raised by who asked
+            request.fail(error)
+        else:
+            with self._lock:
+                place.completed += 1
+            request.answer(outputs)
+
+    def _hand_on(self, request: Request[Inputs, Outputs]) -> None:
+        """Give a request to another device, if there is one that may do it."""
+        losses = [error for error in request.failures.values() if isinstance(error, DeviceError) and error.lost]
+        left = [place for place in self.places if place.is_open and place not in request.failures]
+        if left and len(losses) < MOST_LOSSES:
+            self.queue.put_back(request)
+        else:
+            request.fail(self._failure(request))
+
+    def _lose(self, place: _Place, error: DeviceError) -> None:
+        with self._lock:
+            if not place.is_open:
+                return
+            place.lost = error
+        left = [other for other in self.places if other.is_open]
+        names = ", ".join(other.name for other in left)
+        self._report(f"{self.where}: {place.name} is lost, {names or 'none'} left: {error}")
+        for request in self.queue.leave(left):
+            if request.begin():
+                request.fail(self._failure(request))
+        if not left:
+            self.queue.close(self._all_lost, cancel=True)
+
+    def _failure(self, request: Request[Inputs, Outputs]) -> Exception:
+        if not request.failures:
+            return self._all_lost()
+        reasons = "; ".join(f"{place}: {error}" for place, error in request.failures.items())
+        return DeviceError(f"{self.where}: no device could do this request ({reasons})")
+
+    def _all_lost(self) -> Exception:
+        reasons = "; ".join(f"{place.name}: {place.lost}" for place in self.places)
+        return DeviceError(f"{self.where} has no devices left ({reasons}); load its plan again", lost=True)
+
+
+def _listed(plan: Plan, devices: Devices) -> list[Device]:
+    """The devices that are meant, one as often as it is named."""
+    kind = plan.stamp.device
+    names = devices_of(kind) if devices == "all" else devices
+    if isinstance(names, str) or not names:
+        raise ExecutionError(f"devices: expected 'all' or a list such as ['cuda:0', 'cuda:1'], found {devices!r}")
+    known: dict[tuple[str, int], Device] = {}
+    found = []
+    for one in names:
+        if isinstance(one, str):
+            device = known.get(split_name(one)) or device_for(kind, one)
+            known[split_name(one)] = device
+            found.append(device)
+        else:
+            found.append(one)
+    return found
+
+
+def _contexts(devices: Sequence[Device], contexts: int | None) -> dict[Device, int]:
+    """How many contexts each device has."""
+    usual = {device: 1 if device.has_host_memory else CONTEXTS for device in devices}
+    return {device: times * (contexts or usual[device]) for device, times in Counter(devices).items()}
+
+
+def _loaded(
+    plan: Plan, contexts: Mapping[Device, int], allocator: Allocator | None, threads: int | None
+) -> tuple[Engine, ...]:
+    engines: list[Engine] = []
+    try:
+        for device, count in contexts.items():
+            each = max(1, plan.threads // count) if threads is None else threads
+            engines.append(_engine(plan, allocator, each, device))
+    except BaseException:
+        for engine in engines:
+            engine.close()
+        raise
+    return tuple(engines)
+
+
+def _engine(plan: Plan, allocator: Allocator | None, threads: int, device: Device) -> Engine:
+    try:
+        return Engine(plan, allocator, threads, device)
+    except PlanError as error:
+        raise PlanError(f"{device.label} cannot be in the pool of '{plan.name}': {error}") from error
+
+
+def _checked(what: str, number: object) -> int | None:
+    if number is None or (isinstance(number, int) and number >= 1):
+        return number
+    raise ExecutionError(f"{what}: expected a positive integer or None, found {number!r}")
+
+
+def _patient(seconds: object) -> float | None:
+    if seconds is None or (isinstance(seconds, int | float) and seconds > 0):
+        return seconds
+    raise ExecutionError(f"patience: expected seconds or None, found {seconds!r}")
+
+
+def _log(message: str) -> None:
+    import logging
+
+    logging.getLogger("tensorwright").warning(message)
