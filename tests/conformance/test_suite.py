@@ -19,7 +19,7 @@ from tensorwright import backend
 from tensorwright.backend import TensorwrightRep
 from tensorwright.codegen.cpu import pool
 from tensorwright.runtime import calls, fixed_calls
-from tensorwright.runtime.arrays import Array, output_maker
+from tensorwright.runtime.arrays import Array, OutputMemory, output_maker
 
 POISON = 0xA7
 TIMES = 3
@@ -137,8 +137,10 @@ def _poison_memory(prepared: TensorwrightRep) -> None:
             ctypes.memset(native._default.device_memory, POISON, native.device_memory_size)
 
 
-def _poisoned_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Callable[[], tuple[Array, int]]:
-    make = output_maker(shape, dtype)
+def _poisoned_maker(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], memory: OutputMemory
+) -> Callable[[], tuple[Array, int]]:
+    make = output_maker(shape, dtype, memory)
 
     def make_poisoned() -> tuple[Array, int]:
         array, address = make()

@@ -53,6 +53,31 @@ def test_every_dtype_and_rank_passes_through(rng, dtype, shape):
     assert result.tobytes() == array.tobytes()
 
 
+def test_large_outputs_take_memory_that_nobody_refers_to(rng):
+    with Engine(native_plans.copy_plan(FLOAT32, (100, 200))) as engine:
+        arrays = [rng.standard_normal((100, 200), np.float32) for _ in range(3)]
+        first, second = engine(arrays[0])["y0"], engine(arrays[1])["y0"]
+        part, places = second[3:, ::2], {array.ctypes.data for array in (first, second)}
+        np.testing.assert_array_equal(first, arrays[0])
+        del first, second
+        again = engine(arrays[2])["y0"]
+        third = engine(arrays[2])["y0"]
+        np.testing.assert_array_equal(part, arrays[1][3:, ::2])
+        assert again.ctypes.data in places
+        assert third.ctypes.data not in places
+
+
+def test_outputs_that_grow_seldom_take_other_memory(rng):
+    with Engine(native_plans.plan(batch=Symbol("N", 0, 1, 4000))) as engine:
+        places = set()
+        for batch in range(3000, 3200):
+            x = inputs(rng, batch)
+            y = engine(x)["y"]
+            np.testing.assert_array_equal(y, native_plans.expected(x))
+            places.add(y.ctypes.data)
+    assert len(places) <= 4
+
+
 def test_outputs_are_new_aligned_writable_arrays(rng):
     for shape in ((3, 5), (100, 200)):
         with Engine(native_plans.copy_plan(FLOAT32, shape)) as engine:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +21,10 @@ ARRAY_ALIGNMENT = 64
 SMALL = 1024
 SLOTS = 32
 """How many small arrays share a piece of memory, which lives as long as any of them."""
+LARGE = 1 << 14
+"""Bytes from which on memory is used again: fresh memory costs a page fault for every page, more than many kernels."""
+KEPT = 2
+"""Pieces of memory that are kept for one output: what a decoder reads, and what it writes for its next call."""
 
 Array = np.ndarray[tuple[Any, ...], np.dtype[np.generic]]
 
@@ -36,14 +41,52 @@ def array_address(array: Array) -> int:
         return int(array.ctypes.data)
 
 
-def output_maker(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Callable[[], tuple[Array, int]]:
+class OutputMemory:
+    """Memory of one large output: of arrays that nobody refers to any more if there is some, else fresh one.
+
+    For one thread at a time; arrays may be let go by any thread.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Array] = []
+
+    def take(self, size: int) -> Array:
+        """At least `size` bytes that nobody else uses, as long as what is returned, or a view of it, is held."""
+        if size < LARGE:
+            return np.empty(size, np.uint8)
+        blocks = self._blocks
+        for number in range(len(blocks)):
+            if _references(blocks, number) == _UNUSED and size <= blocks[number].nbytes <= 2 * size:
+                return blocks[number]
+        block = np.empty(_with_room(size), np.uint8)
+        self._blocks = [*blocks[1 - KEPT :], block]
+        return block
+
+
+def _with_room(size: int) -> int:
+    """A little more, so that an output that grows from call to call seldom needs other memory."""
+    step = 1 << (size.bit_length() - 3)
+    return -(-size // step) * step
+
+
+def _references(blocks: Sequence[Array], number: int) -> int:
+    return sys.getrefcount(blocks[number])
+
+
+_UNUSED = _references([np.empty(0, np.uint8)], 0)
+"""What is counted of a block that only its list refers to."""
+
+
+def output_maker(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], memory: OutputMemory
+) -> Callable[[], tuple[Array, int]]:
     """A function that makes new arrays of a shape, for one thread at a time; it returns array and address, a multiple
     of 64.
     """
     size = prod(shape) * dtype.itemsize + ARRAY_ALIGNMENT
 
     def make_large() -> tuple[Array, int]:
-        buffer = np.empty(size, np.uint8)
+        buffer = memory.take(size)
         address = address_of(view_of(buffer))
         offset = -address % ARRAY_ALIGNMENT
         return _Array(shape, dtype, buffer.data, offset), address + offset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorwright.runtime.arrays import Array, array_address, is_acceptable, output_maker, refusal
+from tensorwright.runtime.arrays import Array, OutputMemory, array_address, is_acceptable, output_maker, refusal
 from tensorwright.runtime.bindings import wrong_names
 from tensorwright.runtime.fixed_calls import FixedCall, fixed_call
 
@@ -32,6 +32,7 @@ class ArrayCalls:
         self._inputs = table.inputs
         self._dtypes = [slot.dtype.numpy for slot in table.inputs]
         self._takes_bare_array = len(table.inputs) == 1
+        self._memories = [OutputMemory() for _ in table.outputs]
         self._known: dict[object, tuple[Sizes, _Makers]] = {}
 
     def run(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
@@ -63,7 +64,7 @@ class ArrayCalls:
         is_fixed = all(symbol.min == symbol.max for symbol in self._table.plan.symbols)
         if not is_fixed or order != sorted(order):
             return None
-        return fixed_call(self._table, self._table.sizes({}, {}), self._launcher)
+        return fixed_call(self._table, self._table.sizes({}, {}), self._launcher, self._memories)
 
     def _by_place(self, inputs: Array | Mapping[str, Array]) -> list[Array]:
         """The inputs in order; numbers of NumPy are arrays of rank 0."""
@@ -86,8 +87,8 @@ class ArrayCalls:
         if len(self._known) >= _REMEMBERED_SIZES:
             self._known.clear()
         makers = tuple(
-            (slot.number, slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy))
-            for slot in self._table.outputs
+            (slot.number, slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy, memory))
+            for slot, memory in zip(self._table.outputs, self._memories, strict=True)
         )
         self._known[key] = sizes, makers
         return sizes, makers

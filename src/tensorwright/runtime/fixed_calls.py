@@ -7,12 +7,12 @@ it or says what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorwright.runtime.arrays import Array, address_of, output_maker, view_of
+from tensorwright.runtime.arrays import Array, OutputMemory, address_of, output_maker, view_of
 
 if TYPE_CHECKING:
     from tensorwright.runtime.bindings import BindingTable, Sizes
@@ -23,20 +23,20 @@ FixedCall = Callable[[Array | Mapping[str, Array]], dict[str, Array] | None]
 _UNUSUAL = (KeyError, AttributeError, TypeError, ValueError, BufferError)
 
 
-def fixed_call(table: BindingTable, sizes: Sizes, launcher: Launcher) -> FixedCall:
+def fixed_call(table: BindingTable, sizes: Sizes, launcher: Launcher, memories: Sequence[OutputMemory]) -> FixedCall:
     """A function that runs on arrays of exactly these sizes, and returns None without running for all else.
 
-    table: its inputs come before its outputs. launcher: set up for these sizes.
+    table: its inputs come before its outputs. launcher: set up for these sizes. memories: of the outputs.
     """
     if len(table.inputs) == len(table.outputs) == 1:
-        return _one_to_one(table, sizes, launcher)
-    return _many_to_many(table, sizes, launcher)
+        return _one_to_one(table, sizes, launcher, memories[0])
+    return _many_to_many(table, sizes, launcher, memories)
 
 
-def _one_to_one(table: BindingTable, sizes: Sizes, launcher: Launcher) -> FixedCall:
+def _one_to_one(table: BindingTable, sizes: Sizes, launcher: Launcher, memory: OutputMemory) -> FixedCall:
     (source,), (target,) = table.inputs, table.outputs
     name, dtype, shape, result_name = source.name, source.dtype.numpy, sizes.shapes[source.number], target.name
-    make = output_maker(sizes.shapes[target.number], target.dtype.numpy)
+    make = output_maker(sizes.shapes[target.number], target.dtype.numpy, memory)
     exact, view, address = np.ndarray, view_of, address_of
     lock, bindings, run = launcher.lock, launcher.bindings, launcher.runner
 
@@ -64,9 +64,14 @@ def _one_to_one(table: BindingTable, sizes: Sizes, launcher: Launcher) -> FixedC
     return call
 
 
-def _many_to_many(table: BindingTable, sizes: Sizes, launcher: Launcher) -> FixedCall:
+def _many_to_many(
+    table: BindingTable, sizes: Sizes, launcher: Launcher, memories: Sequence[OutputMemory]
+) -> FixedCall:
     expected = [(slot.name, slot.dtype.numpy, sizes.shapes[slot.number]) for slot in table.inputs]
-    makers = [(slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy)) for slot in table.outputs]
+    makers = [
+        (slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy, memory))
+        for slot, memory in zip(table.outputs, memories, strict=True)
+    ]
     count, only = len(expected), expected[0][0] if len(expected) == 1 else None
     exact, view, address = np.ndarray, view_of, address_of
     lock, bindings, run = launcher.lock, launcher.bindings, launcher.runner
