@@ -143,6 +143,20 @@ class InstructionBuilder:
             condition = self.splat(condition, then.lanes)
         return self.value(f"select {condition.typed}, {then.typed}, {otherwise.typed}", then.dtype, then.lanes)
 
+    def choose(self, condition: Register, then: Pointer, otherwise: Pointer) -> Pointer:
+        """One of two addresses."""
+        name = self.fresh("p")
+        self.emit(f"{name} = select {condition.typed}, ptr {then.text}, ptr {otherwise.text}")
+        return Pointer(name)
+
+    def any(self, condition: Register) -> Register:
+        """Whether a condition holds in any lane."""
+        lanes = condition.lanes
+        if lanes == 1:
+            return condition
+        bits = self.value(f"bitcast {condition.typed} to i{lanes}", INT64).text
+        return self.value(f"icmp ne i{lanes} {bits}, 0", BOOL)
+
     def convert(self, opcode: str, value: Register, dtype: DType) -> Register:
         """A conversion instruction such as ``sext`` or ``fptosi``."""
         target = register_name(dtype, value.lanes)

@@ -39,11 +39,7 @@ def _with_far_angles(angle: Term, rest: Term, quarters: Term) -> tuple[Term, Ter
     builder, lanes = angle.builder, angle.lanes
     size = angle.magnitude()
     far = size.greater(FAR) & size.less(math.inf)
-    any_far = far.register.text
-    if lanes > 1:
-        packed = builder.value(f"bitcast {far.register.typed} to i{lanes}", INT64).text
-        any_far = builder.value(f"icmp ne i{lanes} {packed}, 0", INT64).text
-    stop = builder.value(f"select i1 {any_far}, i64 {lanes}, i64 0", INT64)
+    stop = builder.select(builder.any(far.register), literal(lanes, INT64), literal(0, INT64))
     builder.define(FAR_FUNCTION, _far_function())
     with builder.loop(0, stop, 1, [rest.register, quarters.register]) as loop:
         lane = loop.index

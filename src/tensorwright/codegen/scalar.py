@@ -213,6 +213,8 @@ class ScalarEmitter:
         mask = self._mask(guard)
         if step == 1:
             place = self.builder.offset(base, self.integer(address), node.dtype)
+            if guard is not None:
+                place = self._mapped(place, base, guard)
             if mask is None:
                 return self.builder.load(place, node.dtype, self.lane.lanes)
             return self.builder.masked_load(place, mask, self._otherwise(node, self.lane.lanes), node.dtype)
@@ -257,11 +259,15 @@ class ScalarEmitter:
         place = self.builder.offset(base, self.integer(address), node.dtype)
         if guard is None:
             return self.builder.load(place, node.dtype)
-        text = f"select {guard.typed}, ptr {place.text}, ptr {base.text}"
-        safe = self.builder.fresh("p")
-        self.builder.emit(f"{safe} = {text}")
-        value = self.builder.load(Pointer(safe), node.dtype)
+        value = self.builder.load(self._mapped(place, base, guard), node.dtype)
         return self.builder.select(guard, value, self._otherwise(node, 1))
+
+    def _mapped(self, place: Pointer, base: Pointer, guard: Register) -> Pointer:
+        """`place` if the guard holds in any lane, else `base`.
+
+        Loads of which all lanes are masked out take hundreds of cycles where no memory is mapped.
+        """
+        return self.builder.choose(self.builder.any(guard), place, base)
 
     def _otherwise(self, node: Load, lanes: int) -> Register:
         return literal(node.otherwise, node.dtype, lanes)

@@ -64,9 +64,7 @@ def _one_to_one(table: BindingTable, sizes: Sizes, launcher: Launcher, memory: O
     return call
 
 
-def _many_to_many(
-    table: BindingTable, sizes: Sizes, launcher: Launcher, memories: Sequence[OutputMemory]
-) -> FixedCall:
+def _many_to_many(table: BindingTable, sizes: Sizes, launcher: Launcher, memories: Sequence[OutputMemory]) -> FixedCall:
     expected = [(slot.name, slot.dtype.numpy, sizes.shapes[slot.number]) for slot in table.inputs]
     makers = [
         (slot.name, output_maker(sizes.shapes[slot.number], slot.dtype.numpy, memory))
