@@ -157,7 +157,7 @@ def test_inner_loops_keep_to_registers(shape: Shape, rng: np.random.Generator):
             on_stack = re.findall(r"zmm.*\(%rsp\)|\(%rsp\).*zmm", loop)
             assert len(on_stack) <= 0.1 * loop.count("vfmadd"), config
             assert not re.search(r"vmulps|vaddps", loop), config
-        accumulators = config.option("rows") * config.option("columns") * config.option("blocks")
+        accumulators = config.options.rows * config.options.columns * config.options.blocks
         assert max(loop.count("vfmadd") for loop in loops) % accumulators == 0, config
 
 

@@ -75,9 +75,9 @@ def test_all_strips(rng: np.random.Generator):
     """Strips of every height, in one task and in several."""
     region, machine = SMALL.region(rng), TARGETS["avx512"]
     configs = TACTIC.configs(region, machine)
-    assert {config.option("height") for config in configs} >= {1, 2, 4, 7}
-    assert len({config.option("count") for config in configs}) > 2
-    different = {(config.option("height"), config.option("count")): config for config in configs}
+    assert {config.options.strips.height for config in configs} >= {1, 2, 4, 7}
+    assert len({config.options.strips.count for config in configs}) > 2
+    different = {(config.options.strips.height, config.options.strips.count): config for config in configs}
     for config in different.values():
         check(region, TACTIC.emit(region, config, machine), machine, rng)
 
@@ -102,7 +102,10 @@ def test_many_strips_make_tasks_for_many_threads(rng: np.random.Generator):
         region = Chain("tasks", (1, 20, 13, 9), members).region(rng)
         found = members_of(region)
         assert found is not None
-        plans = [chain_plan_of(found, region, config, target.float_lanes) for config in TACTIC.configs(region, target)]
+        plans = [
+            chain_plan_of(found, region, config.options, target.float_lanes)
+            for config in TACTIC.configs(region, target)
+        ]
         assert max(plan.strip_tasks * plan.strips.parts for plan in plans) >= least, members
 
 

@@ -141,7 +141,7 @@ def test_instructions_of_a_maximum(rng: np.random.Generator) -> None:
     """Of nine elements: three columns of three, two of which the next output has, each with one test for NaN."""
     region, target = Shape((1, 16, 65, 113), (3, 3), (2, 2)).region(rng, "max"), TARGETS["avx512"]
     config = PoolingTactic().configs(region, target)[0]
-    columns = config.option("columns")
+    columns = config.options.columns
     code = compile_assembly(PoolingTactic().emit(region, config, target).code, target)
     assert 56 % columns == 0
     sources = 2 * columns + 1

@@ -12,7 +12,7 @@ from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.rows.tactic import Rows
-from tensorwright.kernels.tactic import Config, plain_inputs
+from tensorwright.kernels.tactic import NO_OPTIONS, Config, plain_inputs
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.normalization import LayerNormalization, Softmax
@@ -79,7 +79,7 @@ def test_equals_reference(name: str, target_name: str, rng: np.random.Generator)
 @pytest.mark.parametrize("extent", [37, 1000])
 def test_output_may_share_the_inputs_memory(extent: int, rng: np.random.Generator) -> None:
     region, target = softmax(4, extent), TARGETS[SINGLE[0]]
-    kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN), target)
+    kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN, NO_OPTIONS), target)
     assert kernel.in_place == (0,)
     x = rng.uniform(-3, 3, (4, extent)).astype(np.float32)
     operands = prepare(region, kernel, [x], {})
@@ -92,7 +92,7 @@ def test_output_may_share_the_inputs_memory(extent: int, rng: np.random.Generato
 
 def test_extreme_values(rng: np.random.Generator) -> None:
     region, target = softmax(3, 40), TARGETS[SINGLE[0]]
-    kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN), target)
+    kernel = Rows().emit(region, Config(plain_inputs(region), PLAIN, NO_OPTIONS), target)
     x = np.full((3, 40), -np.inf, np.float32)
     x[0, 7], x[1] = 1e30, -3e38
     x[2, :20] = 0

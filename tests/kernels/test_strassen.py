@@ -65,7 +65,7 @@ def test_inner_loop_keeps_to_registers(number: int, rng: np.random.Generator) ->
     region = Product((128, 512), (512, 384), constant=True).region(rng)
     config = tactic.configs(region, target)[number]
     loops = vector_loops(compile_assembly(tactic.emit(region, config, target).code, target))
-    rows, vectors = config.option("rows"), config.option("vectors")
+    rows, vectors = config.options.rows, config.options.vectors
     counts = [sum("vfmadd" in line for line in body) for body in loops]
     assert counts
     assert set(counts) <= {UNROLL * height * vectors for height in range(1, rows + 1)}

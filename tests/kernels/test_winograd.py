@@ -75,11 +75,11 @@ def _check(region: Region, config: Config, target: Target, rng: np.random.Genera
     shape = [evaluate(dim, symbols) for dim in region.output.type.shape]
     actual, expected = from_layout(operands.output, kernel.output, shape), expected_of(region, arrays)
     error = np.abs(actual - expected).max() / np.abs(expected).max()
-    assert error < TOLERANCE[config.option("rows") + _taps(region)[0] - 1], (config, error)
+    assert error < TOLERANCE[config.options.rows + _taps(region)[0] - 1], (config, error)
 
 
 def _kind(config: Config) -> tuple[int, ...]:
-    return tuple(config.option(name) for name in ("rows", "columns", "prefetch"))
+    return tuple(getattr(config.options, name) for name in ("rows", "columns", "prefetch"))
 
 
 def _taps(region: Region) -> list[int]:
@@ -111,7 +111,7 @@ def test_short_tiles(rng: np.random.Generator):
     region, target = Shape("14x14", (1, 16, 14, 14), 32, (3, 3), begin=(1, 1)).region(rng), TARGETS["avx512"]
     problem = problem_of(region)
     assert problem is not None
-    plan = WinogradPlan(problem, WinogradCut(4, 4, 16, 14, 2, 1), target.float_lanes)
+    plan = WinogradPlan(problem, WinogradCut(4, 4, 16, 14, 2, 1, prefetch=False), target.float_lanes)
     assert plan.tile_counts == (9, 12, 16)
     several = replace(plan, cut=replace(plan.cut, tiles=8, pixels=8))
     assert not several.is_short
@@ -154,7 +154,7 @@ def test_products_keep_to_registers(stride: int, rng: np.random.Generator):
     configs = WinogradConvolution().configs(region, target)
     for config in configs[:4]:
         assembly = compile_assembly(WinogradConvolution().emit(region, config, target).code, target)
-        blocks, most = config.option("blocks"), config.option("pixels")
+        blocks, most = config.options.blocks, config.options.pixels
         sums = {4 * blocks * size for size in range(-(-most // 2), most + 1)}
         loops = (loop for loop in _innermost_loops(assembly) if "vsubps" not in loop)
         products = [loop for loop in loops if loop.count("vfmadd") in sums]

@@ -9,7 +9,7 @@ import pytest
 from graphs import binary, given
 from tensorwright.graph.graph import apply
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import NO_OPTIONS, Config, Kernel
 from tensorwright.kernels.work import Work
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import symbol
@@ -19,7 +19,7 @@ from tensorwright.tensor.type import TensorType
 from tensorwright.tune.estimate import Roofline
 
 ROOFLINE = Roofline(flops_per_second=1e9, bytes_per_second=1e8, call_seconds=1e-6)
-CONFIG = Config((PLAIN, PLAIN), PLAIN)
+CONFIG = Config((PLAIN, PLAIN), PLAIN, NO_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Offered:
     name: str = "offered"
     exact: bool = True
     joins: bool = False
-    general: bool = False
+    general: None = None
 
     def configs(self, region: Region) -> list[Config]:
         return [CONFIG]

@@ -17,7 +17,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.kernels.tactic import NO_OPTIONS, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.reduction import Reduction
@@ -36,21 +36,21 @@ FIRST, SECOND, THIRD = partition(CHAIN)
 PAIR, ALL, LATER = joins(CHAIN, (FIRST, SECOND, THIRD))
 
 
-class Whole(Tactic[Target]):
+class Whole(Tactic[Target, TacticOptions]):
     """Computes joined regions from their composed definitions."""
 
     name = "whole"
     joins = True
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
-        return [Config(plain_inputs(region), PLAIN)]
+        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)]
 
     def emit(self, region: Region, config: Config, target: Target) -> Kernel:
         return Generic().emit(replace(region, stages=()), config, target)
 
 
 def timed(region: Region, seconds: float | None) -> Searched:
-    trial = Trial("some", Config(plain_inputs(region), PLAIN), 1e-9, seconds)
+    trial = Trial("some", Config(plain_inputs(region), PLAIN, NO_OPTIONS), 1e-9, seconds)
 
     def kernel() -> Kernel:
         raise AssertionError("nothing is generated here")

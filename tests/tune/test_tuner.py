@@ -19,7 +19,7 @@ from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions
 from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine
 from tensorwright.tune import tuner
@@ -28,7 +28,7 @@ from tensorwright.tune.cache import TimingCache
 GRAPH = network(binary("add", unary("exp", given("x", 3, 50)), 1.0))
 
 
-class Wrong(Tactic[Target]):
+class Wrong(Tactic[Target, TacticOptions]):
     """A tactic that is quick and computes something else: it leaves out the last task."""
 
     name = "wrong"

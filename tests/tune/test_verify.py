@@ -17,7 +17,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyTactic, Config, Kernel, Tactic, TacticOptions
 from tensorwright.ops.activation import Clip, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Cast
@@ -30,11 +30,11 @@ from tensorwright.tune import verify
 BATCH = symbol("batch", 1, 2, 8)
 
 
-class Wrong(Tactic[Target]):
+class Wrong(Tactic[Target, TacticOptions]):
     """A tactic that leaves out the last task, and looks good."""
 
     name = "wrong"
-    general = True
+    general = NO_OPTIONS
 
     def configs(self, region: Region, target: Target) -> Sequence[Config]:
         return Generic().configs(region, target)
@@ -53,7 +53,7 @@ def _graph(rng: np.random.Generator) -> Graph:
     return network(unary("tanh", y), binary("add", x, 1.0))
 
 
-def _built(graph: Graph, catalogue: tuple[Tactic[Target], ...]) -> tuple[Engine, list[str]]:
+def _built(graph: Graph, catalogue: tuple[AnyTactic[Target], ...]) -> tuple[Engine, list[str]]:
     heard: list[str] = []
     config = BuildConfig(level=0, threads=2, log=lambda severity, text: heard.append(f"{severity}: {text}"))
     plan = build(graph, config, CpuBackend(catalogue))

@@ -22,7 +22,7 @@ from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
-from tensorwright.kernels.tactic import Kernel, Offer, Tactic, offers
+from tensorwright.kernels.tactic import AnyTactic, Kernel, Offer, offers
 from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
@@ -51,7 +51,7 @@ class CpuToolchain:
     machine: Target
     stamp: MachineStamp
     threads: int
-    catalogue: tuple[Tactic[Target], ...]
+    catalogue: tuple[AnyTactic[Target], ...]
     allocator: Allocator | None
 
     @property
@@ -115,7 +115,7 @@ class CpuToolchain:
 class CpuBackend:
     """catalogue: the tactics to choose from; None for all there are."""
 
-    catalogue: tuple[Tactic[Target], ...] | None = None
+    catalogue: tuple[AnyTactic[Target], ...] | None = None
     name = "cpu"
     targets = tuple(TARGETS)
 

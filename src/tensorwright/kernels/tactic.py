@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from tensorwright.tensor.layout import PLAIN, Layout
 Array = npt.NDArray[np.generic]
 
 TargetType = TypeVar("TargetType")
+OptionsType = TypeVar("OptionsType", bound="TacticOptions")
+OptionsType_co = TypeVar("OptionsType_co", bound="TacticOptions", covariant=True)
 TUNED = 0.8
 """The share of the roofline that hand-written kernels are assumed to reach."""
 
@@ -28,19 +30,34 @@ NAME = "KERNEL_NAME"
 
 
 @dataclass(frozen=True)
-class Config:
+class TacticOptions:
+    """What a tactic chooses beside layouts, in fields that are integers or booleans; this class itself: nothing."""
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Names and values as they are shown, and kept with measured times; a field at its default is left out."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                yield field.name, int(value)
+
+
+NO_OPTIONS = TacticOptions()
+
+
+@dataclass(frozen=True)
+class Config(Generic[OptionsType_co]):
     """One point in the space of a tactic: the layout of every input and of the output, and its own options."""
 
     inputs: tuple[Layout, ...]
     output: Layout
-    options: tuple[tuple[str, int], ...] = ()
-
-    def option(self, name: str) -> int:
-        return dict(self.options)[name]
+    options: OptionsType_co
 
     def __repr__(self) -> str:
-        options = " ".join(f"{name}={value}" for name, value in self.options)
-        return f"{'·'.join(map(repr, self.inputs))}→{self.output}" + (f" {options}" if options else "")
+        layouts = f"{'·'.join(map(repr, self.inputs))}→{self.output}"
+        return " ".join([layouts, *(f"{name}={value}" for name, value in self.options.items())])
+
+
+AnyConfig: TypeAlias = Config[TacticOptions]
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,7 @@ class Kernel:
         return self.text.replace(NAME, self.name)
 
 
-class Tactic(ABC, Generic[TargetType]):
+class Tactic(ABC, Generic[TargetType, OptionsType]):
     """A way to compute regions on targets of one kind. Pure: it neither compiles nor measures.
 
     exact: it adds the products of the definition; False for algorithms that need fewer operations and round
@@ -96,30 +113,35 @@ class Tactic(ABC, Generic[TargetType]):
     spreads: an input that is infinite, NaN or so large that sums of a few such numbers overflow may reach outputs that
         the definition does not compute from it.
     joins: it computes joined regions (`Region.stages`), and no others.
-    general: it computes any region, between any layouts; it may not be excluded from a build.
+    general: the options with which it computes any region, between any layouts; None if it does not. A general tactic
+        may not be excluded from a build.
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
     spreads: ClassVar[bool] = False
     joins: ClassVar[bool] = False
-    general: ClassVar[bool] = False
+    general: ClassVar[TacticOptions | None] = None
 
     @abstractmethod
-    def configs(self, region: Region, target: TargetType) -> Sequence[Config]:
+    def configs(self, region: Region, target: TargetType) -> Sequence[Config[OptionsType]]:
         """All points of the tactic's space for a region, the most promising first; empty if it does not apply."""
 
     @abstractmethod
-    def emit(self, region: Region, config: Config, target: TargetType) -> Kernel:
+    def emit(self, region: Region, config: Config[OptionsType], target: TargetType) -> Kernel:
         """The kernel at one of these points."""
 
-    def work(self, region: Region, config: Config, target: TargetType) -> Work:
+    def work(self, region: Region, config: Config[OptionsType], target: TargetType) -> Work:
         """What the kernel at a config does."""
         return work(region)
 
-    def efficiency(self, region: Region, config: Config) -> float:
+    def efficiency(self, region: Region, config: Config[OptionsType]) -> float:
         """The share of the roofline that the kernel at a config is assumed to reach where nobody measures it."""
         return TUNED
+
+
+AnyTactic: TypeAlias = Tactic[TargetType, Any]
+"""A tactic of which it is not known what its options are: it is given only configs that it offered itself."""
 
 
 class Offer(Protocol):
@@ -138,20 +160,20 @@ class Offer(Protocol):
     def joins(self) -> bool: ...
 
     @property
-    def general(self) -> bool: ...
+    def general(self) -> TacticOptions | None: ...
 
-    def configs(self, region: Region) -> Sequence[Config]: ...
+    def configs(self, region: Region) -> Sequence[AnyConfig]: ...
 
-    def emit(self, region: Region, config: Config) -> Kernel: ...
+    def emit(self, region: Region, config: AnyConfig) -> Kernel: ...
 
-    def work(self, region: Region, config: Config) -> Work: ...
+    def work(self, region: Region, config: AnyConfig) -> Work: ...
 
-    def efficiency(self, region: Region, config: Config) -> float: ...
+    def efficiency(self, region: Region, config: AnyConfig) -> float: ...
 
 
 @dataclass(frozen=True)
 class _Bound(Generic[TargetType]):
-    tactic: Tactic[TargetType]
+    tactic: AnyTactic[TargetType]
     target: TargetType
 
     @property
@@ -171,23 +193,23 @@ class _Bound(Generic[TargetType]):
         return self.tactic.joins
 
     @property
-    def general(self) -> bool:
+    def general(self) -> TacticOptions | None:
         return self.tactic.general
 
-    def configs(self, region: Region) -> Sequence[Config]:
+    def configs(self, region: Region) -> Sequence[AnyConfig]:
         return self.tactic.configs(region, self.target)
 
-    def emit(self, region: Region, config: Config) -> Kernel:
+    def emit(self, region: Region, config: AnyConfig) -> Kernel:
         return self.tactic.emit(region, config, self.target)
 
-    def work(self, region: Region, config: Config) -> Work:
+    def work(self, region: Region, config: AnyConfig) -> Work:
         return self.tactic.work(region, config, self.target)
 
-    def efficiency(self, region: Region, config: Config) -> float:
+    def efficiency(self, region: Region, config: AnyConfig) -> float:
         return self.tactic.efficiency(region, config)
 
 
-def offers(tactics: Iterable[Tactic[TargetType]], target: TargetType) -> tuple[Offer, ...]:
+def offers(tactics: Iterable[AnyTactic[TargetType]], target: TargetType) -> tuple[Offer, ...]:
     """The tactics for one target."""
     return tuple(_Bound(tactic, target) for tactic in tactics)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Config, Kernel
+from tensorwright.kernels.tactic import AnyConfig, Kernel
 from tensorwright.tensor.layout import Layout
 
 
@@ -20,7 +20,7 @@ class Trial:
     """
 
     tactic: str
-    config: Config
+    config: AnyConfig
     estimate: float
     seconds: float | None = None
     rejected: str = ""
@@ -31,7 +31,7 @@ class Trial:
         return self.estimate if self.seconds is None else self.seconds
 
 
-KernelKey = tuple[str, str, Config]
+KernelKey = tuple[str, str, AnyConfig]
 
 
 def kernel_key(region: Region, trial: Trial) -> KernelKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Config, Offer
+from tensorwright.kernels.tactic import AnyConfig, Offer
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.layout import Layout
 from tensorwright.tensor.type import TensorType
@@ -21,7 +21,7 @@ class Roofline:
     bytes_per_second: float
     call_seconds: float
 
-    def estimate(self, region: Region, offer: Offer, config: Config, rank: int) -> float:
+    def estimate(self, region: Region, offer: Offer, config: AnyConfig, rank: int) -> float:
         """Seconds on one core; `rank` is the place of the configuration in the tactic's order of promise."""
         needed = offer.work(region, config)
         arithmetic = tuning_value(needed.flops) / self.flops_per_second

@@ -62,7 +62,7 @@ class Search:
     dropped: frozenset[KernelKey] = frozenset()
 
     def __post_init__(self) -> None:
-        known = {offer.name for offer in self.offers if not offer.general}
+        known = {offer.name for offer in self.offers if offer.general is None}
         unknown = sorted(self.limits.excluded - known)
         if unknown:
             expected = ", ".join(sorted(known))
@@ -109,8 +109,8 @@ class Search:
         best: tuple[Trial, Offer] | None = None
         for offer in self._offers_for(region):
             wanted = [c for c in offer.configs(region) if c.inputs == (source,) and c.output == destination]
-            if not wanted and offer.general:
-                wanted = [Config((source,), destination)]
+            if not wanted and offer.general is not None:
+                wanted = [Config((source,), destination, offer.general)]
             for rank, config in enumerate(wanted):
                 trial = Trial(offer.name, config, self.roofline.estimate(region, offer, config, rank))
                 usable = kernel_key(region, trial) not in self.dropped

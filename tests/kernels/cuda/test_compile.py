@@ -21,16 +21,15 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
-from tensorwright.kernels.cuda.fragments.plan import plan_of
 from tensorwright.kernels.cuda.fragments.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
-from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.kernels.tactic import AnyTactic, Config
 
 NEWEST = CUDA_TARGETS["sm_90"]
 
 
-def check(tactic: Tactic[CudaTarget], region: Region, config: Config, target: CudaTarget) -> None:
+def check(tactic: AnyTactic[CudaTarget], region: Region, config: Config, target: CudaTarget) -> None:
     kernel = tactic.emit(region, config, target)
     ptx = compile_ptx(kernel.code, target)
     assert f".entry {kernel.name}(" in ptx
@@ -119,7 +118,7 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
     problem = problem_of(region)
     assert problem is not None
     for config in FragmentProduct().configs(region, NEWEST):
-        plan = plan_of(config)
+        plan = config.options
         bounds = [part * problem.steps // plan.parts for part in range(plan.parts + 1)]
         longest = max(after - before for before, after in pairwise(bounds))
         assert (bounds[0], bounds[-1]) == (0, problem.steps)

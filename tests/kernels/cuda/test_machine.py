@@ -19,7 +19,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
-from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.kernels.tactic import AnyTactic, Config
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
 from tensorwright.tune.tolerance import disagreement, tolerance_of
@@ -28,7 +28,7 @@ TARGET = CUDA_TARGETS["sm_90"]
 
 
 def check(
-    tactic: Tactic[CudaTarget],
+    tactic: AnyTactic[CudaTarget],
     region: Region,
     configs: list[Config],
     rng: np.random.Generator,
@@ -58,7 +58,7 @@ def test_generic_kernels(case: Case, rng: np.random.Generator) -> None:
 def test_fragment_products(name: str, rng: np.random.Generator) -> None:
     region, tactic = REGIONS[name].region(rng), FragmentProduct()
     configs = tactic.configs(region, TARGET)
-    chosen = [configs[0], configs[-1], *(c for c in configs if c.option("cluster") > 1)][:3]
+    chosen = [configs[0], configs[-1], *(c for c in configs if c.options.cluster > 1)][:3]
     check(tactic, region, chosen, rng)
 
 
@@ -90,7 +90,7 @@ def test_masks_of_odd_numbers_of_columns_are_declined(columns: int) -> None:
 def changed(old: str, new: str, rng: np.random.Generator, name: str = "window-depth") -> None:
     """Run a kernel whose sums meet in shared memory with its PTX changed."""
     region, tactic = REGIONS[name].region(rng), FragmentProduct()
-    config = next(c for c in tactic.configs(region, TARGET) if c.option("depth_warps") > 1)
+    config = next(c for c in tactic.configs(region, TARGET) if c.options.depth_warps > 1)
     kernel = tactic.emit(region, config, TARGET)
     ptx = compile_ptx(kernel.code, TARGET)
     assert old in ptx

@@ -10,7 +10,7 @@ from tensorwright.graph.expression import IndexValue, Load, Variable, stride_alo
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
 from tensorwright.kernels.numerics import FLOATS, SINGLE, Numerics, numerics_of
-from tensorwright.kernels.tactic import Config, Packing, pack_channels, plain_inputs
+from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels, plain_inputs
 from tensorwright.ops.convolution import Convolution
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -209,7 +209,7 @@ def layouts(region: Region, problem: Problem, x: Layout, output: Layout) -> tupl
 
 
 def packings(
-    region: Region, problem: Problem, config: Config, weights: Packing, bias: Packing
+    region: Region, problem: Problem, config: AnyConfig, weights: Packing, bias: Packing
 ) -> tuple[Packing | None, ...]:
     """How every constant input is packed: weights and bias as given, others into the layout of the config."""
     found: list[Packing | None] = [

@@ -8,10 +8,10 @@ from tensorwright.codegen.target import Target
 from tensorwright.kernels import cpu
 from tensorwright.kernels.catalogue import found_below
 from tensorwright.kernels.cpu.generic import Generic
-from tensorwright.kernels.tactic import Tactic
+from tensorwright.kernels.tactic import AnyTactic
 
 
 @cache
-def tactics() -> tuple[Tactic[Target], ...]:
+def tactics() -> tuple[AnyTactic[Target], ...]:
     """The catalogue, in alphabetical order of its modules, the generic tactic last."""
     return (*found_below(cpu), Generic())

@@ -15,7 +15,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.slabs import Slabs, slabs_along
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -26,28 +26,28 @@ STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.3, 0.03
 anchor."""
 
 
-class Generic(Tactic[Target]):
+class Generic(Tactic[Target, TacticOptions]):
     """Loops over the output, vectorised along its innermost axis. Correct for all definitions, fast for simple ones."""
 
     name = "generic"
-    general = True
+    general = NO_OPTIONS
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         if any(value.op.is_sequential for value in region.values):
             return []
-        plain = Config((PLAIN,) * len(region.inputs), PLAIN)
+        plain = Config((PLAIN,) * len(region.inputs), PLAIN, NO_OPTIONS)
         blocked = _blocked_config(region, Layout(target.float_lanes))
         pooled = _pooled_config(region, Layout(target.float_lanes))
         return [plain, *(config for config in (blocked, pooled) if config is not None)]
 
-    def efficiency(self, region: Region, config: Config) -> float:
+    def efficiency(self, region: Region, config: AnyConfig) -> float:
         if region.anchor is not None and region.anchor.op.kind == "anchor":
             return UNTUNED_ANCHOR
         if len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1:
             return UNTUNED / 3
         return STREAMED if region.anchor is None else UNTUNED
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
         operands = list(zip(region.input_types, config.inputs, strict=True))
         flat = flatten(region.computation, operands, (region.output.type, config.output))
         nest = arrange(flat)
@@ -89,7 +89,7 @@ def blockable(type: TensorType) -> bool:
     return type.dtype in FLOATS and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
-def _blocked_config(region: Region, blocked: Layout) -> Config | None:
+def _blocked_config(region: Region, blocked: Layout) -> AnyConfig | None:
     """Every input that has the output's rank and is no constant lies in blocked layout, like the output."""
     if not blockable(region.output.type):
         return None
@@ -98,10 +98,10 @@ def _blocked_config(region: Region, blocked: Layout) -> Config | None:
         blocked if blockable(value.type) and value.type.rank == rank and not is_constant(value) else PLAIN
         for value in region.inputs
     ]
-    return Config(tuple(layouts), blocked) if blocked in layouts else None
+    return Config(tuple(layouts), blocked, NO_OPTIONS) if blocked in layouts else None
 
 
-def _pooled_config(region: Region, blocked: Layout) -> Config | None:
+def _pooled_config(region: Region, blocked: Layout) -> AnyConfig | None:
     """A reduction of one blocked input over all positions, whose result is as good as plain."""
     anchor, output = region.anchor, region.output.type
     if anchor is None or anchor.op.kind != "reduction" or any(extent != 1 for extent in output.shape[2:]):
@@ -112,10 +112,10 @@ def _pooled_config(region: Region, blocked: Layout) -> Config | None:
     channels = region.inputs[moving[0]].type.shape[1]
     if output.rank < 2 or output.shape[1] != channels or upper_bound(channels) % blocked.block:
         return None
-    return Config(tuple(blocked if n in moving else PLAIN for n in range(len(region.inputs))), PLAIN)
+    return Config(tuple(blocked if n in moving else PLAIN for n in range(len(region.inputs))), PLAIN, NO_OPTIONS)
 
 
-def _in_place(region: Region, config: Config, flat: FlatComputation) -> tuple[int, ...]:
+def _in_place(region: Region, config: AnyConfig, flat: FlatComputation) -> tuple[int, ...]:
     """Inputs whose every element is read only where, and as wide as, the output's is written."""
     output = region.output.type
     reads: dict[int, bool] = {}

@@ -11,7 +11,7 @@ from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import signature
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.detection import BoxSuppression
 from tensorwright.tensor.dtype import BOOL, FLOAT32, INT64, UINT8
 from tensorwright.tensor.layout import PLAIN
@@ -19,16 +19,16 @@ from tensorwright.tensor.layout import PLAIN
 CACHE_LINE = 64
 
 
-class Suppression(Tactic[Target]):
+class Suppression(Tactic[Target, TacticOptions]):
     """Candidates are gathered first; then the best one left is taken again and again and compared with those kept."""
 
     name = "suppression"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         only = len(region.values) == 1 and isinstance(region.output.op, BoxSuppression)
-        return [Config(plain_inputs(region), PLAIN)] if only else []
+        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)] if only else []
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
         op = region.output.op
         assert isinstance(op, BoxSuppression)
         scores, boxes = region.input_types

@@ -8,10 +8,10 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.kernels import cuda
 from tensorwright.kernels.catalogue import found_below
 from tensorwright.kernels.cuda.generic import Generic
-from tensorwright.kernels.tactic import Tactic
+from tensorwright.kernels.tactic import AnyTactic
 
 
 @cache
-def tactics() -> tuple[Tactic[CudaTarget], ...]:
+def tactics() -> tuple[AnyTactic[CudaTarget], ...]:
     """The catalogue, in alphabetical order of its modules, the generic tactic last."""
     return (*found_below(cuda), Generic())

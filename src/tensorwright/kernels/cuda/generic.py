@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_apart, rows_apart
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
@@ -14,7 +15,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.problem import BLOCKED
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.kernels.tactic import Config, Tactic, TacticOptions
 from tensorwright.tensor.dim import product, tuning_value
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -28,13 +29,20 @@ MANY_ELEMENTS = 32768
 """With more elements than this, each with a reduction of its own, a thread for each does."""
 
 
-class Generic(Tactic[CudaTarget]):
+@dataclass(frozen=True)
+class TeamOptions(TacticOptions):
+    """team: how many threads share a row."""
+
+    team: int
+
+
+class Generic(Tactic[CudaTarget, TeamOptions]):
     """A thread for every element of the output, or a warp or block for every row. Correct for all definitions."""
 
     name = "generic"
-    general = True
+    general = TeamOptions(1)
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[TeamOptions]]:
         plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
         blocked = blocked_layouts(region)
         found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
@@ -42,13 +50,13 @@ class Generic(Tactic[CudaTarget]):
             found += configs_in(region, (PLAIN,) * len(region.inputs), BLOCKED)
         return found
 
-    def efficiency(self, region: Region, config: Config) -> float:
+    def efficiency(self, region: Region, config: Config[TeamOptions]) -> float:
         if region.anchor is None:
             return STREAMED
         return UNTUNED_ANCHOR if region.anchor.op.kind == "anchor" else UNTUNED
 
-    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
-        team = dict(config.options).get("team", 1)
+    def emit(self, region: Region, config: Config[TeamOptions], target: CudaTarget) -> CudaKernel:
+        team = config.options.team
         flat = _flat(region, config.inputs, config.output)
         rows = _rows(flat, team)
         emitter = thread_emitter(len(region.inputs), region.symbols, target, team)
@@ -70,7 +78,7 @@ class Generic(Tactic[CudaTarget]):
         )
 
 
-def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config]:
+def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config[TeamOptions]]:
     """The configs for given layouts, a warp for every row first."""
     if any(value.op.is_sequential for value in region.values):
         return []
@@ -81,7 +89,7 @@ def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> li
     if count > MANY_ROWS:
         teams.reverse()
     alone_first = rows is not None and not rows.inner and count > MANY_ELEMENTS
-    return [Config(inputs, output, (("team", team),)) for team in ((1, *teams) if alone_first else (*teams, 1))]
+    return [Config(inputs, output, TeamOptions(team)) for team in ((1, *teams) if alone_first else (*teams, 1))]
 
 
 def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tensorwright.codegen.null.numpy_code import NumpyCode, dtype_text, shape_text
 from tensorwright.graph.expression import Reduce, walk
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import NAME, Config, Kernel, Tactic, plain_inputs
+from tensorwright.kernels.tactic import NAME, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.layout import PLAIN
 
 
-class NullGeneric(Tactic[None]):
+@dataclass(frozen=True)
+class NullOptions(TacticOptions):
+    """loops: whether reductions are loops."""
+
+    loops: bool
+
+
+class NullGeneric(Tactic[None, NullOptions]):
     """Reductions are axes of larger arrays, or loops: two configurations, so that there is something to choose.
 
     The function takes memory of the output, a list of memory of the inputs, and a tuple of the symbols' values.
     """
 
     name = "generic"
-    general = True
+    general = NullOptions(loops=False)
 
-    def configs(self, region: Region, target: None) -> Sequence[Config]:
+    def configs(self, region: Region, target: None) -> Sequence[Config[NullOptions]]:
         if any(value.op.is_sequential for value in region.values):
             return []
         reduces = any(isinstance(node, Reduce) for node in walk(region.computation.body))
-        return [Config(plain_inputs(region), PLAIN, (("loops", loops),)) for loops in range(1 + reduces)]
+        loops = (False, True) if reduces else (False,)
+        return [Config(plain_inputs(region), PLAIN, NullOptions(each)) for each in loops]
 
-    def emit(self, region: Region, config: Config, target: None) -> Kernel:
+    def emit(self, region: Region, config: Config[NullOptions], target: None) -> Kernel:
         symbols = {symbol.name: f"s{number}" for number, symbol in enumerate(region.symbols)}
-        code = NumpyCode(symbols, loops=bool(dict(config.options).get("loops")))
+        code = NumpyCode(symbols, loops=config.options.loops)
         if symbols:
             code.lines.append(f"    {', '.join(symbols.values())}, = symbols")
         for number, type in enumerate(region.input_types):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
@@ -12,7 +13,7 @@ from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.layout import PLAIN
 
@@ -20,7 +21,17 @@ BLOCK_ROWS = 16
 """At most so many rows, but one tile at least, have their scores in workspace at a time."""
 
 
-class Attention(Tactic[Target]):
+@dataclass(frozen=True)
+class AttentionOptions(TacticOptions):
+    """rows, vectors: the largest tile; block: tiles whose scores workspace holds; groups: tasks of each batch."""
+
+    rows: int
+    vectors: int
+    block: int
+    groups: int
+
+
+class Attention(Tactic[Target, AttentionOptions]):
     """k and v are packed once for each batch; then, for a block of rows, scores, their softmax, and its product with v.
 
     Columns, depth and width have to be known, and k, v and the scores of a block have to fit the second-level cache.
@@ -29,18 +40,18 @@ class Attention(Tactic[Target]):
     name = "attention"
     joins = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[AttentionOptions]]:
         problem = problem_of(region)
         if problem is None:
             return []
         vectors = -(-problem.columns // target.float_lanes)
         configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
-        return [config for config in configs if _cut(problem, config, target).workspace <= target.l2_bytes]
+        return [config for config in configs if _cut(problem, config.options, target).workspace <= target.l2_bytes]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        cut, symbols = _cut(problem, config, target), region.symbols
+        cut, symbols = _cut(problem, config.options, target), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
         AttentionWriter(cut, emitter).write()
@@ -58,15 +69,15 @@ class Attention(Tactic[Target]):
 TACTICS = (Attention(),)
 
 
-def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config:
+def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config[AttentionOptions]:
     tiles = RowTiles(1, problem.rows, rows)
     groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
-    options = ("rows", rows), ("vectors", vectors), ("block", max(1, BLOCK_ROWS // rows)), ("groups", groups)
+    options = AttentionOptions(rows, vectors, max(1, BLOCK_ROWS // rows), groups)
     return Config(plain_inputs(region), PLAIN, options)
 
 
-def _cut(problem: Problem, config: Config, target: Target) -> Cut:
-    lanes, most = target.float_lanes, config.option("vectors")
-    tiles = RowTiles(1, problem.rows, config.option("rows"))
+def _cut(problem: Problem, options: AttentionOptions, target: Target) -> Cut:
+    lanes, most = target.float_lanes, options.vectors
+    tiles = RowTiles(1, problem.rows, options.rows)
     scores, result = Panels(problem.columns, lanes, most), Panels(problem.width, lanes, most)
-    return Cut(problem, lanes, tiles, config.option("block"), scores, result, config.option("groups"))
+    return Cut(problem, lanes, tiles, options.block, scores, result, options.groups)

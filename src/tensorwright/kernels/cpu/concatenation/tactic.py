@@ -17,7 +17,7 @@ from tensorwright.kernels.cpu.concatenation.tasks import ConcatenationTasks
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
 from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_cut
-from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
+from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.spatial.tiling import even_size
@@ -45,12 +45,12 @@ class _Joined:
         return ConcatenationPlan(self.problem, cut, target.float_lanes, self.channels)
 
 
-class ConcatenationTactic(Tactic[Target]):
+class ConcatenationTactic(Tactic[Target, Cut]):
     """Every block of the output is copied from one block of an operand, or put together from the lanes of a few."""
 
     name = "concatenation"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
         joined = _joined(region)
         if joined is None:
             return ()
@@ -59,13 +59,13 @@ class ConcatenationTactic(Tactic[Target]):
         if len(plan.runs) > MOST_RUNS:
             return ()
         blocked = Layout(target.float_lanes)
-        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(plan).options)]
+        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(plan))]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         joined = _joined(region)
         assert joined is not None
         symbols, axes = region.symbols, joined.problem.axes
-        plan = joined.plan(cut_of(config), target)
+        plan = joined.plan(config.options, target)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
         memories = tuple(input_memory(axes, channels, target.float_lanes) for channels in joined.channels)

@@ -23,12 +23,12 @@ from tensorwright.kernels.cpu.function import signature
 from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory, input_memory
-from tensorwright.kernels.tactic import Config, Kernel, Packing
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import Layout
 
 
-def chain_kernel(region: Region, config: Config, target: Target, plan: ChainPlan) -> Kernel:
+def chain_kernel(region: Region, config: AnyConfig, target: Target, plan: ChainPlan) -> Kernel:
     """The kernel of a joined region whose members are cut as the plan says."""
     builder, symbols = FunctionBuilder(target=target), region.symbols
     stages = [_Stage(region, config, plan, number) for number in range(len(region.stages))]
@@ -59,7 +59,7 @@ class _Stage:
     """One member: a stage of the region by its number, which reads and writes workspace but at the chain's ends."""
 
     region: Region
-    whole: Config
+    whole: AnyConfig
     chain: ChainPlan
     number: int
 
@@ -76,11 +76,11 @@ class _Stage:
         return self.number == len(self.region.stages) - 1
 
     @property
-    def config(self) -> Config:
+    def config(self) -> AnyConfig:
         """The layouts of the stage's own inputs; what the member before hands on is blocked."""
         blocked = Layout(self.plan.lanes)
         inputs = [blocked if number is None else self.whole.inputs[number] for number in self.numbers]
-        return Config(tuple(inputs), blocked)
+        return Config(tuple(inputs), blocked, NO_OPTIONS)
 
     @property
     def numbers(self) -> Sequence[int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,11 +10,11 @@ from tensorwright.graph.graph import is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Axis, Problem, merged, problem_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan
-from tensorwright.kernels.cpu.spatial.plan import Cut, Plan, cut_of
+from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.spatial.tiling import tile_count
 from tensorwright.kernels.numerics import SINGLE
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import FLOAT32
 
@@ -31,6 +31,20 @@ class Strips:
     height: int
     count: int
     parts: int = 1
+
+
+@dataclass(frozen=True)
+class ChainCut(TacticOptions):
+    """The strips, and how every member is cut."""
+
+    strips: Strips
+    members: tuple[Cut, ...]
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Those of the strips, then those of every member behind its number."""
+        yield from (("height", self.strips.height), ("count", self.strips.count), ("parts", self.strips.parts))
+        for number, cut in enumerate(self.members):
+            yield from ((f"{number}.{name}", value) for name, value in cut.items())
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,10 @@ class ChainPlan:
     cuts: tuple[Cut, ...]
     strips: Strips
     lanes: int
+
+    @property
+    def cut(self) -> ChainCut:
+        return ChainCut(self.strips, self.cuts)
 
     @cached_property
     def depthwise(self) -> LanewisePlan:
@@ -198,26 +216,11 @@ def _memory(height: int, width: int, lanes: int) -> Memory:
 # ---- configs
 
 
-def options_of(plan: ChainPlan) -> tuple[tuple[str, int], ...]:
-    """The options of a config: those of the strips, then those of every member's cut behind its number."""
-    strips = plan.strips
-    cuts = [(f"{number}.{name}", value) for number, cut in enumerate(plan.cuts) for name, value in cut.options]
-    return (("height", strips.height), ("count", strips.count), ("parts", strips.parts), *cuts)
-
-
-def chain_plan_of(members: Members, region: Region, config: Config, lanes: int) -> ChainPlan:
-    """The plan whose options a config has."""
-    strips = Strips(config.option("height"), config.option("count"), config.option("parts"))
-    if strips.height >= members.depthwise.axes[0].output:
+def chain_plan_of(members: Members, region: Region, cut: ChainCut, lanes: int) -> ChainPlan:
+    """The plan for a cut."""
+    if cut.strips.height >= members.depthwise.axes[0].output:
         members = merged_members(members, region)
-    cuts = tuple(cut_of(_member_config(config, number)) for number in range(len(members.all)))
-    return ChainPlan(members, cuts, strips, lanes)
-
-
-def _member_config(config: Config, number: int) -> Config:
-    prefix = f"{number}."
-    options = [(name.removeprefix(prefix), value) for name, value in config.options if name.startswith(prefix)]
-    return Config(config.inputs, config.output, tuple(options))
+    return ChainPlan(members, cut.members, cut.strips, lanes)
 
 
 def heights_of(extent: int) -> Sequence[int]:

@@ -12,6 +12,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
 from tensorwright.kernels.cpu.convolution.chain_kernel import chain_kernel
 from tensorwright.kernels.cpu.convolution.chain_plan import (
+    ChainCut,
     ChainPlan,
     Members,
     Strips,
@@ -19,10 +20,10 @@ from tensorwright.kernels.cpu.convolution.chain_plan import (
     heights_of,
     members_of,
     merged_members,
-    options_of,
 )
 from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
+from tensorwright.kernels.cpu.spatial.operands import row_cut
 from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
@@ -38,13 +39,13 @@ PREFERRED = 0.4
 """The share of what workspace a kernel may have that strips should use."""
 
 
-class ConvolutionChain(Tactic[Target]):
+class ConvolutionChain(Tactic[Target, ChainCut]):
     """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
 
     name = "convolution chain"
     joins = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[ChainCut]]:
         members = members_of(region)
         if members is None:
             return ()
@@ -54,13 +55,13 @@ class ConvolutionChain(Tactic[Target]):
         for source in _sources(members, blocked):
             inputs = _layouts(region, source, blocked)
             if inputs is not None:
-                found += [Config(inputs, blocked, options_of(plan)) for plan in plans]
+                found += [Config(inputs, blocked, plan.cut) for plan in plans]
         return found
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[ChainCut], target: Target) -> Kernel:
         members = members_of(region)
         assert members is not None
-        return chain_kernel(region, config, target, chain_plan_of(members, region, config, target.float_lanes))
+        return chain_kernel(region, config, target, chain_plan_of(members, region, config.options, target.float_lanes))
 
 
 TACTICS = (ConvolutionChain(),)
@@ -147,4 +148,4 @@ def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Seque
 
 def _depthwise_cut(problem: Problem, target: Target) -> Cut:
     most = max(4, target.registers - problem.axes[-1].kernel - (3 if target.has_fma else 4))
-    return Cut(1, even_size(problem.axes[-1].output, most), 1, 1, True, 1, 1, pixels_first=False)
+    return row_cut(even_size(problem.axes[-1].output, most))

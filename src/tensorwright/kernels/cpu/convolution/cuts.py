@@ -66,7 +66,7 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
 def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     """Cycles, more or less, for one channel and one tap of all pixels and outputs."""
     rows, columns, blocks, inside = tile
-    cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False)
+    cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False, prefetch=False)
     total = 0.0
     for run in Plan(problem, cut, target.float_lanes).output_runs:
         for height, times in even_sizes(problem.axes[-2].output, rows):
@@ -81,7 +81,7 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
     """Orders of the tiles: weights stay while pixels pass, or a chunk of pixels stays while weights pass."""
     rows, columns, blocks, inside = tile
     unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
-    cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False)
+    cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
     plan = Plan(problem, cut, target.float_lanes)
     units, groups = plan.units, plan.group_count
     chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))

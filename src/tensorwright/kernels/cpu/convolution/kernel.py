@@ -15,12 +15,12 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter, written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
-from tensorwright.kernels.tactic import Config, Kernel, Packing
+from tensorwright.kernels.tactic import AnyConfig, Kernel, Packing
 from tensorwright.tensor.dtype import INT64
 
 
 def kernel_of(
-    region: Region, config: Config, target: Target, plan: Plan, tasks: type[TaskEmitter], weights: Packing
+    region: Region, config: AnyConfig, target: Target, plan: Plan, tasks: type[TaskEmitter], weights: Packing
 ) -> Kernel:
     """The kernel of a convolution region whose tiles are summed by the given kind of emitter."""
     problem, symbols = plan.problem, region.symbols
@@ -50,7 +50,7 @@ def kernel_of(
     )
 
 
-def in_place_inputs(region: Region, config: Config, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
+def in_place_inputs(region: Region, config: AnyConfig, problem: Problem, epilogue: Epilogue) -> tuple[int, ...]:
     """Inputs that the epilogue alone reads, every element just before the output's at the same place is written."""
     reads: dict[int, bool] = {}
     for node in walk(epilogue.flat.body):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
-from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, cut_of
+from tensorwright.kernels.cpu.spatial.operands import row_cut
+from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut
 from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import Layout
 
 
-class LanewiseConvolution(Tactic[Target]):
+class LanewiseConvolution(Tactic[Target, Cut]):
     """Vectors of neighbouring channels times vectors of weights: several outputs of a row at once in registers."""
 
     name = "lanewise convolution"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
         problem, lanes = problem_of(region), target.float_lanes
         if (
             problem is None
@@ -32,12 +34,12 @@ class LanewiseConvolution(Tactic[Target]):
             return ()
         blocked = Layout(lanes)
         inputs = layouts(region, problem, blocked, blocked)
-        return [Config(inputs, blocked, cut.options) for cut in dict.fromkeys(_cuts(problem, target))]
+        return [Config(inputs, blocked, cut) for cut in dict.fromkeys(_cuts(problem, target))]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        plan = LanewisePlan(problem, cut_of(config), target.float_lanes)
+        plan = LanewisePlan(problem, config.options, target.float_lanes)
         return kernel_of(region, config, target, plan, LanewiseTasks, pack_lanewise(plan))
 
 
@@ -50,8 +52,7 @@ def _cuts(problem: Problem, target: Target) -> Iterator[Cut]:
     most = max(4, target.registers - weights - (3 if target.has_fma else 4))
     width = problem.axes[-1].output
     for limit in (most, most * 2 // 3, most // 2):
-        cut = Cut(1, even_size(width, max(2, limit)), 1, 1, True, 1, 1, pixels_first=False)
+        cut = row_cut(even_size(width, max(2, limit)))
         plan = LanewisePlan(problem, cut, target.float_lanes)
         chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
-        rows = -(-plan.units // chunks)
-        yield Cut(1, cut.columns, 1, 1, True, rows, 1, pixels_first=False)
+        yield replace(cut, pixels=-(-plan.units // chunks))

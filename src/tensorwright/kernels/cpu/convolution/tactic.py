@@ -11,7 +11,7 @@ from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks
 from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
-from tensorwright.kernels.cpu.spatial.plan import Plan, cut_of
+from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -22,7 +22,7 @@ FEW_CHANNELS = 4
 """Up to so many channels are not worth a block of their own."""
 
 
-class DirectConvolution(Tactic[Target]):
+class DirectConvolution(Tactic[Target, Cut]):
     """Tiles of pixels × blocks of output channels in registers, summed over taps and input channels.
 
     Input elements are broadcast from memory; weights lie in the order in which they are used. Padding is never read:
@@ -31,7 +31,7 @@ class DirectConvolution(Tactic[Target]):
 
     name = "direct convolution"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
         problem = problem_of(region)
         if problem is None or problem.is_depthwise:
             return ()
@@ -40,15 +40,15 @@ class DirectConvolution(Tactic[Target]):
         if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
             sources.append(PLAIN)
         return [
-            Config(layouts(region, problem, source, blocked), blocked, cut.options)
+            Config(layouts(region, problem, source, blocked), blocked, cut)
             for source in sources
             for cut in cuts_of(merged(problem, region), target)
         ]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        plan = Plan(merged(problem, region), cut_of(config), target.float_lanes)
+        plan = Plan(merged(problem, region), config.options, target.float_lanes)
         weights = pack_spanning(plan) if plan.spans else pack_outputs(plan)
         return kernel_of(region, config, target, plan, BroadcastTasks, weights)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
@@ -14,7 +14,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles
-from tensorwright.kernels.cpu.matmul.grid import Grid, Place, grid_at, grid_options
+from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop, panel_masks
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.matmul.tile import Factor
@@ -28,30 +28,37 @@ from tensorwright.tensor.layout import PLAIN
 UNROLL = 4
 
 
-class BatchedMatMul(Tactic[Target]):
+@dataclass(frozen=True)
+class BatchedOptions(GridOptions):
+    """pack: whether panels of b are packed, rather than read in place."""
+
+    pack: bool
+
+
+class BatchedMatMul(Tactic[Target, BatchedOptions]):
     """Like packed products, but a panel of b is read in place, or packed into workspace before its tiles run."""
 
     name = "matmul_batched"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[BatchedOptions]]:
         problem = problem_of(region)
         if problem is None or problem.is_linear or problem.columns == 1:
             return []
         plain, make = plain_inputs(region), partial(_grid, problem, target)
         return [
-            Config(plain, PLAIN, (*options, ("pack", pack)))
-            for options in grid_options(make, problem.columns, target)
+            Config(plain, PLAIN, BatchedOptions(each.rows, each.vectors, each.groups, pack))
+            for each in grid_options(make, problem.columns, target)
             for pack in _packs(problem, target)
         ]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[BatchedOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        grid = grid_at(partial(_grid, problem, target), config)
+        grid = grid_at(partial(_grid, problem, target), config.options)
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        epilogue, pack = row_epilogue(region, target.float_lanes), bool(config.option("pack"))
+        epilogue, pack = row_epilogue(region, target.float_lanes), config.options.pack
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, pack))
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
@@ -68,15 +75,15 @@ class BatchedMatMul(Tactic[Target]):
 TACTICS = (BatchedMatMul(),)
 
 
-def _packs(problem: Problem, target: Target) -> Sequence[int]:
-    """Whether to read b in place (0) or to pack it (1); nothing if neither is possible."""
-    packable = (1,) if is_static(problem.depth) else ()
+def _packs(problem: Problem, target: Target) -> Sequence[bool]:
+    """Whether to pack b, rather than to read it in place; nothing if neither is possible."""
+    packable = (True,) if is_static(problem.depth) else ()
     if problem.b.transposed:
         return packable
     columns = problem.columns
     has_masks = target.vector_bytes > 16
     whole = isinstance(columns, int) and columns % target.float_lanes == 0
-    return (0, *packable) if has_masks or whole else packable
+    return (False, *packable) if has_masks or whole else packable
 
 
 def _grid(problem: Problem, target: Target, rows: int, vectors: int, groups: int) -> Grid:

@@ -13,7 +13,7 @@ from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.slabs import MOST_TASKS, Cut, Slabs, slabs_along
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, minimum, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT64
 
@@ -103,9 +103,16 @@ def is_between(emitter: ScalarEmitter, start: Dim, number: Dim, stop: Dim) -> Re
     return builder.binary("and", above, below)
 
 
-def grid_options(
-    make: Callable[[int, int, int], Grid], columns: Dim, target: Target
-) -> Iterator[tuple[tuple[str, int], ...]]:
+@dataclass(frozen=True)
+class GridOptions(TacticOptions):
+    """rows, vectors: the largest tile; groups: tasks among which the tiles of a panel are dealt."""
+
+    rows: int
+    vectors: int
+    groups: int
+
+
+def grid_options(make: Callable[[int, int, int], Grid], columns: Dim, target: Target) -> Iterator[GridOptions]:
     """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
     whole = tuning_value(Panels(columns, target.float_lanes, 1).vectors)
     for tallest, vectors in tile_shapes(target, whole):
@@ -116,9 +123,8 @@ def grid_options(
         blocks = max(1, tuning_value(grid.blocks))
         units = max(1, tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count))
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
-        yield ("rows", rows), ("vectors", vectors), ("groups", task_groups(tiles, units))
+        yield GridOptions(rows, vectors, task_groups(tiles, units))
 
 
-def grid_at(make: Callable[[int, int, int], Grid], config: Config) -> Grid:
-    """The grid of a configuration."""
-    return make(config.option("rows"), config.option("vectors"), config.option("groups"))
+def grid_at(make: Callable[[int, int, int], Grid], options: GridOptions) -> Grid:
+    return make(options.rows, options.vectors, options.groups)

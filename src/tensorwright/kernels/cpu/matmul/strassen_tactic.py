@@ -17,7 +17,7 @@ from tensorwright.kernels.cpu.matmul.strassen import Strassen
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.numerics import SINGLE
-from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, plain_inputs
+from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value
 from tensorwright.tensor.dtype import FLOAT32
@@ -31,7 +31,16 @@ BLOCKS = (256, 128, 64)
 
 
 @dataclass(frozen=True)
-class StrassenMatMul(Tactic[Target]):
+class StrassenOptions(TacticOptions):
+    """rows, vectors: the largest tile; block: rows of a whose combinations workspace holds."""
+
+    rows: int
+    vectors: int
+    block: int
+
+
+@dataclass(frozen=True)
+class StrassenMatMul(Tactic[Target, StrassenOptions]):
     """Panels of b, in quarters of which one is a combination, pass through the second-level cache, where the other
     combinations are made of them; tiles of a go past them.
 
@@ -49,7 +58,7 @@ class StrassenMatMul(Tactic[Target]):
     exact = False
     spreads = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[StrassenOptions]]:
         problem = problem_of(region)
         if problem is None or problem.numerics != SINGLE or not problem.is_linear or problem.a.transposed:
             return []
@@ -61,25 +70,25 @@ class StrassenMatMul(Tactic[Target]):
         half = -(-problem.columns // (2 * target.float_lanes))
         plain = plain_inputs(region)
         return [
-            Config(plain, PLAIN, (("rows", tallest), ("vectors", vectors), ("block", block)))
+            Config(plain, PLAIN, StrassenOptions(tallest, vectors, block))
             for block in BLOCKS
             for tallest, vectors in _tile_shapes(problem, target, half)
             if block == BLOCKS[0] or tuning_value(_rows(problem)) > block
         ]
 
-    def work(self, region: Region, config: Config, target: Target) -> Work:
+    def work(self, region: Region, config: Config[StrassenOptions], target: Target) -> Work:
         """Floating-point operations of seven products and of combining a; bytes as of the plain product."""
         problem, direct = problem_of(region), work(region)
         assert problem is not None
-        quarters, rows = _quarters(problem, config, target), _rows(problem)
+        quarters, rows = _quarters(problem, config.options, target), _rows(problem)
         saved = rows * (quarters.columns * quarters.depth // 4)
         flops = direct.flops - saved + rows * (quarters.depth * COMBINATION_FLOPS)
         return Work(flops, direct.bytes)
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[StrassenOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        quarters = _quarters(problem, config, target)
+        quarters = _quarters(problem, config.options, target)
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
@@ -111,18 +120,17 @@ def _tile_shapes(problem: Problem, target: Target, vectors: int) -> list[tuple[i
     return list(dict.fromkeys((min(rows, most), width) for rows, width in tile_shapes(target, vectors)))
 
 
-def _quarters(problem: Problem, config: Config, target: Target) -> Quarters:
+def _quarters(problem: Problem, options: StrassenOptions, target: Target) -> Quarters:
     assert isinstance(problem.columns, int)
     assert isinstance(problem.depth, int)
-    option = config.option
     return Quarters(
         _rows(problem),
         problem.depth,
         problem.columns,
         target.float_lanes,
-        option("block"),
-        option("rows"),
-        option("vectors"),
+        options.block,
+        options.rows,
+        options.vectors,
     )
 
 

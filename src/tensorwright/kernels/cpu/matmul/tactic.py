@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -16,7 +17,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
-from tensorwright.kernels.cpu.matmul.grid import Grid, Place, grid_at, grid_options
+from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
@@ -29,12 +30,19 @@ from tensorwright.tensor.layout import PLAIN
 UNROLL = 4
 
 
-class PackedMatMul(Tactic[Target]):
+@dataclass(frozen=True)
+class PackedOptions(GridOptions):
+    """group: neighbours along the depth that one step of the arithmetic consumes."""
+
+    group: int = 1
+
+
+class PackedMatMul(Tactic[Target, PackedOptions]):
     """Panels of b, [depth][columns of the panel], pass through the second-level cache; tiles of rows go past them."""
 
     name = "matmul_packed"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[PackedOptions]]:
         problem = problem_of(region)
         if problem is None or not problem.is_linear or not is_static(problem.depth):
             return []
@@ -42,23 +50,23 @@ class PackedMatMul(Tactic[Target]):
             return []
         plain, make = plain_inputs(region), partial(_grid, problem, problem.columns, target)
         return [
-            Config(plain, PLAIN, (*options, *_group_option(arithmetic)))
+            Config(plain, PLAIN, PackedOptions(each.rows, each.vectors, each.groups, arithmetic.group))
             for arithmetic in _arithmetics(problem, target)
-            for options in grid_options(make, problem.columns, target)
+            for each in grid_options(make, problem.columns, target)
         ]
 
-    def efficiency(self, region: Region, config: Config) -> float:
-        return TUNED * dict(config.options).get("group", 1)
+    def efficiency(self, region: Region, config: Config[PackedOptions]) -> float:
+        return TUNED * config.options.group
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[PackedOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
         assert isinstance(problem.columns, int)
-        grid = grid_at(partial(_grid, problem, problem.columns, target), config)
+        grid = grid_at(partial(_grid, problem, problem.columns, target), config.options)
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        arithmetic = _arithmetic_of(problem, config, target)
+        arithmetic = _arithmetic_of(problem, config.options.group, target)
         epilogue = row_epilogue(region, arithmetic.lanes)
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, arithmetic))
         packings: list[Packing | None] = [None] * len(inputs)
@@ -92,12 +100,7 @@ def _arithmetics(problem: Problem, target: Target) -> list[Arithmetic]:
     ]
 
 
-def _group_option(arithmetic: Arithmetic) -> tuple[tuple[str, int], ...]:
-    return (("group", arithmetic.group),) if arithmetic.group > 1 else ()
-
-
-def _arithmetic_of(problem: Problem, config: Config, target: Target) -> Arithmetic:
-    group = dict(config.options).get("group", 1)
+def _arithmetic_of(problem: Problem, group: int, target: Target) -> Arithmetic:
     return next(each for each in _arithmetics(problem, target) if each.group == group)
 
 

@@ -14,7 +14,7 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.pooling.plan import LinePlan, PoolingPlan
 from tensorwright.kernels.cpu.pooling.tasks import BlockedTasks, LineTasks
 from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_cut
-from tensorwright.kernels.cpu.spatial.plan import Cut, cut_of
+from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.spatial.tiling import even_size
@@ -29,29 +29,29 @@ STEEPEST_STRIDE = 4
 """Row-major, the lanes of a vector of outputs come from at most so many vectors of inputs."""
 
 
-class PoolingTactic(Tactic[Target]):
+class PoolingTactic(Tactic[Target, Cut]):
     """Several outputs of a row at once, without a test for padding where there is none."""
 
     name = "pooling"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
         pooling = pooling_of(region)
         if pooling is None or pooling.problem.axes[-1].kernel > WIDEST_WINDOW:
             return ()
         blocked = Layout(target.float_lanes)
         found = [
-            Config(layouts(region, {pooling.problem.x}, blocked), blocked, cut.options)
+            Config(layouts(region, {pooling.problem.x}, blocked), blocked, cut)
             for cut in dict.fromkeys(_blocked_cuts(pooling, target))
         ]
         if pooling.problem.axes[-1].stride <= STEEPEST_STRIDE and pooling.problem.axes[-1].output > 1:
-            found.append(Config((PLAIN,) * len(region.inputs), PLAIN, _line_cut(pooling, target).options))
+            found.append(Config((PLAIN,) * len(region.inputs), PLAIN, _line_cut(pooling, target)))
         return found
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         pooling = pooling_of(region)
         assert pooling is not None
         problem, symbols = pooling.problem, region.symbols
-        plan = _plan(pooling, cut_of(config), config.output, target)
+        plan = _plan(pooling, config.options, config.output, target)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)

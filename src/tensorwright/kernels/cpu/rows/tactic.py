@@ -23,7 +23,7 @@ from tensorwright.kernels.cpu.rows.normalise import (
 )
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.kernels.slabs import slabs_along
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.tensor.dim import Dim, expression, product, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -43,18 +43,18 @@ class _Problem:
     inputs: tuple[int, ...]
 
 
-class Rows(Tactic[Target]):
+class Rows(Tactic[Target, TacticOptions]):
     """A row at a time, in registers if it fits; long rows are read several times, those of a softmax from workspace."""
 
     name = "rows"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         problem = _problem(region)
         if problem is None or problem.extent < target.float_lanes:
             return []
-        return [Config(plain_inputs(region), PLAIN)]
+        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
         problem = _problem(region)
         assert problem is not None
         symbols = region.symbols

@@ -9,7 +9,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, Plan
 from tensorwright.kernels.numerics import FLOATS
-from tensorwright.kernels.tactic import Config, Packing, pack_channels
+from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
@@ -24,7 +24,7 @@ def layouts(region: Region, operands: Collection[int], layout: Layout) -> tuple[
     )
 
 
-def packings(region: Region, config: Config) -> tuple[Packing | None, ...]:
+def packings(region: Region, config: AnyConfig) -> tuple[Packing | None, ...]:
     """How the constants that the epilogue reads are packed."""
     return tuple(
         None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
@@ -34,7 +34,7 @@ def packings(region: Region, config: Config) -> tuple[Packing | None, ...]:
 
 def row_cut(columns: int) -> Cut:
     """So many positions of a row at once."""
-    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False)
+    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False, prefetch=False)
 
 
 def dealt(plan: Plan) -> Cut:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd, prod
 
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, runs_of, tile_count
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim
 
 HALVED_LANES = 16
@@ -21,7 +21,7 @@ PARALLEL_TASKS = 32
 
 
 @dataclass(frozen=True)
-class Cut:
+class Cut(TacticOptions):
     """The options of a direct convolution.
 
     rows, columns, blocks: the largest register tile: positions along the last two axes, blocks of output channels.
@@ -39,27 +39,7 @@ class Cut:
     pixels: int
     outputs: int
     pixels_first: bool
-    prefetch: bool = False
-
-    @property
-    def options(self) -> tuple[tuple[str, int], ...]:
-        return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
-
-
-def cut_of(config: Config) -> Cut:
-    """The cut whose options a config has."""
-    number = config.option
-    return Cut(
-        rows=number("rows"),
-        columns=number("columns"),
-        blocks=number("blocks"),
-        unroll=number("unroll"),
-        taps_inside=bool(number("taps_inside")),
-        pixels=number("pixels"),
-        outputs=number("outputs"),
-        pixels_first=bool(number("pixels_first")),
-        prefetch=bool(number("prefetch")),
-    )
+    prefetch: bool
 
 
 @dataclass(frozen=True)

@@ -13,23 +13,23 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
 from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, transposing_plan
 from tensorwright.kernels.cpu.transposing.write import TransposingWriter
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
-class Transposing(Tactic[Target]):
+class Transposing(Tactic[Target, TacticOptions]):
     """Square blocks, as wide as a vector register, are loaded along one axis, turned, and stored along the other."""
 
     name = "transposing"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         if region.anchor is not None or region.output.type.dtype.size != 4 or region.output.type.dtype == BOOL:
             return []
         return [config for config in _layouts(region, target) if _plan(region, config, target) is not None]
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
         plan = _plan(region, config, target)
         assert plan is not None
         symbols = region.symbols
@@ -50,7 +50,7 @@ class Transposing(Tactic[Target]):
 TACTICS = (Transposing(),)
 
 
-def _layouts(region: Region, target: Target) -> Iterator[Config]:
+def _layouts(region: Region, target: Target) -> Iterator[AnyConfig]:
     """Plain and blocked on either side, all inputs alike."""
     blocked, output = Layout(target.float_lanes), region.output.type
     movable = [
@@ -58,10 +58,10 @@ def _layouts(region: Region, target: Target) -> Iterator[Config]:
     ]
     for source in (PLAIN, blocked) if any(movable) else (PLAIN,):
         for destination in (PLAIN, blocked) if blockable(output) else (PLAIN,):
-            yield Config(tuple(source if ok else PLAIN for ok in movable), destination)
+            yield Config(tuple(source if ok else PLAIN for ok in movable), destination, NO_OPTIONS)
 
 
-def _plan(region: Region, config: Config, target: Target) -> TransposingPlan | None:
+def _plan(region: Region, config: AnyConfig, target: Target) -> TransposingPlan | None:
     operands = list(zip(region.input_types, config.inputs, strict=True))
     output = region.output.type
     flat = flatten(region.computation, operands, (output, config.output))

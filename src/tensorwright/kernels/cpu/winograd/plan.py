@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from math import prod
@@ -14,7 +14,7 @@ from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
 from tensorwright.kernels.cpu.winograd.transform import PAIRS
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim
 
 PARALLEL_TASKS = 8
@@ -34,7 +34,7 @@ CACHED, STREAMED = 25, 7.5
 
 
 @dataclass(frozen=True)
-class WinogradCut:
+class WinogradCut(TacticOptions):
     """rows, columns: outputs of a tile; tiles: how many in a block; pixels, blocks: the register tile of
     the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task;
     prefetch: whether weights are asked for before they are needed.
@@ -46,21 +46,11 @@ class WinogradCut:
     pixels: int
     blocks: int
     splits: int
-    prefetch: bool = False
+    prefetch: bool
 
     @property
     def tile(self) -> tuple[int, int]:
         return self.rows, self.columns
-
-    @property
-    def options(self) -> tuple[tuple[str, int], ...]:
-        return tuple((field.name, int(getattr(self, field.name))) for field in fields(self))
-
-
-def winograd_cut_of(config: Config) -> WinogradCut:
-    sizes = dict(config.options)
-    prefetch = bool(sizes.pop("prefetch"))
-    return WinogradCut(**sizes, prefetch=prefetch)
 
 
 @dataclass(frozen=True)
@@ -227,7 +217,7 @@ class WinogradPlan:
 
 def winograd_plans(problem: Problem, apart: int, target: Target) -> list[WinogradPlan]:
     """The cuts worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
-    found = sorted(set(_plans(problem, apart, target)), key=lambda plan: (plan_cost(plan, target), plan.cut.options))
+    found = sorted(set(_plans(problem, apart, target)), key=lambda plan: (plan_cost(plan, target), astuple(plan.cut)))
     kinds: dict[tuple[object, ...], WinogradPlan] = {}
     for plan in found:
         kinds.setdefault((plan.cut.tile, plan.cut.prefetch), plan)
@@ -262,7 +252,7 @@ def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPla
                 for multiple in (1, 2):
                     size = even_size(tiles, pixels * multiple)
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
-                    cut = WinogradCut(rows, columns, size, even_size(size, pixels), blocks, splits)
+                    cut = WinogradCut(rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False)
                     plan = WinogradPlan(problem, cut, lanes, apart)
                     yield plan
                     if plan.is_short:

@@ -19,9 +19,9 @@ from tensorwright.kernels.cpu.winograd.packing import pack_winograd
 from tensorwright.kernels.cpu.winograd.phases import STRIDE, apart, weights_apart
 from tensorwright.kernels.cpu.winograd.plan import (
     TILES,
+    WinogradCut,
     WinogradPlan,
     plan_cost,
-    winograd_cut_of,
     winograd_plans,
 )
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
@@ -46,7 +46,7 @@ ATTRIBUTES = FUNCTION_ATTRIBUTES + ' "frame-pointer"="all"'
 """With a frame pointer the stack can be aligned, so that vectors of the transforms kept there lie in one cache line."""
 
 
-class WinogradConvolution(Tactic[Target]):
+class WinogradConvolution(Tactic[Target, WinogradCut]):
     """Tiles of 4×4, 4×2 and 2×2 outputs: 4, 3 and 2.25 times fewer multiplications than direct convolution for 3×3
     kernels; 6.25, 4.2 and 2.8 times fewer for 5×5 kernels. Tiles of 5×5, 5×3 and 3×3 outputs for 4×4 kernels. Where
     one block has all tiles of an image, those that stick out of it take no more points than they need.
@@ -64,7 +64,7 @@ class WinogradConvolution(Tactic[Target]):
     exact = False
     spreads = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[WinogradCut]]:
         problem = problem_of(region)
         if problem is None or problem.numerics != SINGLE or problem.groups > 1 or problem.rank != 2:
             return ()
@@ -78,16 +78,16 @@ class WinogradConvolution(Tactic[Target]):
         else:
             return ()
         plans = winograd_plans(apart(problem) if phases > 1 else problem, phases, target)
-        return [Config(inputs, blocked, plan.cut.options) for plan in plans]
+        return [Config(inputs, blocked, plan.cut) for plan in plans]
 
-    def work(self, region: Region, config: Config, target: Target) -> Work:
+    def work(self, region: Region, config: Config[WinogradCut], target: Target) -> Work:
         """Floating-point operations with the transforms and those that the wait for weights leaves undone."""
         plan, direct = _plan(region, config, target), work(region)
         weights = region.input_types[plan.problem.weights].max_bytes
         operations = 2 * plan.lanes * int(plan_cost(plan, target))
         return Work(plan.problem.batch * operations, direct.bytes - weights)
 
-    def emit(self, region: Region, config: Config, target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[WinogradCut], target: Target) -> Kernel:
         plan, symbols = _plan(region, config, target), region.symbols
         problem = problem_of(region)
         assert problem is not None
@@ -122,12 +122,12 @@ class WinogradConvolution(Tactic[Target]):
 TACTICS = (WinogradConvolution(),)
 
 
-def _plan(region: Region, config: Config, target: Target) -> WinogradPlan:
+def _plan(region: Region, config: Config[WinogradCut], target: Target) -> WinogradPlan:
     problem = problem_of(region)
     assert problem is not None
     phases = 1 if _applies(problem) else STRIDE
     problem = problem if phases == 1 else apart(problem)
-    return WinogradPlan(problem, winograd_cut_of(config), target.float_lanes, phases)
+    return WinogradPlan(problem, config.options, target.float_lanes, phases)
 
 
 def _as_they_are(weights: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.epilogue import Epilogue
@@ -14,7 +15,7 @@ from tensorwright.kernels.cuda.attention.write import AttentionKernel, result_ep
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.tactic import Config, Tactic, plain_inputs
+from tensorwright.kernels.tactic import Config, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import Dim, IntegerExpression, product
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 from tensorwright.tensor.layout import PLAIN
@@ -24,24 +25,31 @@ MOST = 128
 WARPS = (4, 2, 8, 1)
 
 
-class Attention(Tactic[CudaTarget]):
+@dataclass(frozen=True)
+class WarpOptions(TacticOptions):
+    """warps: those of a block, which share its rows' columns."""
+
+    warps: int
+
+
+class Attention(Tactic[CudaTarget, WarpOptions]):
     """Scores of 16 rows at a time, which stay in registers; see `kernels.cuda.attention`."""
 
     name = "attention"
     joins = True
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[WarpOptions]]:
         problem = _problem(region, target)
         if problem is None:
             return []
         cuts = [Pieces(problem, warps) for warps in WARPS]
         fitting = [cut for cut in cuts if cut.columns >= cut.warps and cut.shared_bytes <= target.block_shared_bytes]
-        return [Config(plain_inputs(region), PLAIN, (("warps", cut.warps),)) for cut in fitting]
+        return [Config(plain_inputs(region), PLAIN, WarpOptions(cut.warps)) for cut in fitting]
 
-    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
+    def emit(self, region: Region, config: Config[WarpOptions], target: CudaTarget) -> CudaKernel:
         problem = _problem(region, target)
         assert problem is not None
-        pieces = Pieces(problem, config.option("warps"))
+        pieces = Pieces(problem, config.options.warps)
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         AttentionKernel(region, pieces, _dtype(problem), target, emitter).write()
         function = emitter.builder.module(signature(region, pieces.threads), ATTRIBUTES)

@@ -8,7 +8,7 @@ from math import ceil
 
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, tuning_value
 
 MAX_REGISTERS = 200
@@ -21,7 +21,7 @@ MOST_SPLIT_ALIKE = 6
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(TacticOptions):
     """A warp computes ``8 row_tiles × 32 column_groups`` outputs.
 
     A block has ``row_warps × column_warps × depth_warps`` warps, and `cluster` blocks share its outputs; the depth is
@@ -80,16 +80,6 @@ class Plan:
     def rounds(self, problem: Problem) -> int:
         """How often a warp goes through its stages."""
         return ceil(ceil(problem.steps / self.parts) / self.stages)
-
-    @property
-    def options(self) -> tuple[tuple[str, int], ...]:
-        names = ("row_tiles", "column_groups", "row_warps", "column_warps", "depth_warps", "cluster", "stages")
-        return tuple((name, getattr(self, name)) for name in names)
-
-
-def plan_of(config: Config) -> Plan:
-    """The plan that a config of the tactic stands for."""
-    return Plan(**dict(config.options))
 
 
 def plans(problem: Problem, target: CudaTarget) -> list[Plan]:

@@ -10,35 +10,35 @@ from tensorwright.graph.expression import Load, depends, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.packing import pack_bias, pack_weights
-from tensorwright.kernels.cuda.fragments.plan import plan_of, plans
+from tensorwright.kernels.cuda.fragments.plan import Plan, plans
 from tensorwright.kernels.cuda.fragments.problem import QUAD, Problem, problem_of
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
 from tensorwright.kernels.cuda.fragments.write import FragmentKernel
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.tactic import Config, Packing, Tactic, pack_channels
+from tensorwright.kernels.tactic import AnyConfig, Config, Packing, Tactic, pack_channels
 from tensorwright.tensor.dim import Dim, IntegerExpression, product
 from tensorwright.tensor.dtype import BFLOAT16
 from tensorwright.tensor.layout import PLAIN, Layout
 
 
-class FragmentProduct(Tactic[CudaTarget]):
+class FragmentProduct(Tactic[CudaTarget, Plan]):
     """Operands go from memory straight into the registers of `mma` instructions; see `kernels.cuda.fragments`."""
 
     name = "fragment product"
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
         problem = problem_of(region)
         if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
             return []
         inputs = _layouts(region, problem)
         if not _is_aligned(region, inputs, problem):
             return []
-        return [Config(inputs, problem.layout, plan.options) for plan in plans(problem, target)]
+        return [Config(inputs, problem.layout, plan) for plan in plans(problem, target)]
 
-    def emit(self, region: Region, config: Config, target: CudaTarget) -> CudaKernel:
-        problem, plan = problem_of(region), plan_of(config)
+    def emit(self, region: Region, config: Config[Plan], target: CudaTarget) -> CudaKernel:
+        problem, plan = problem_of(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         FragmentKernel(region, config, problem, plan, target, emitter).write()
@@ -69,7 +69,7 @@ def _layouts(region: Region, problem: Problem) -> tuple[Layout, ...]:
     return tuple(found)
 
 
-def _packings(region: Region, problem: Problem, config: Config) -> tuple[Packing | None, ...]:
+def _packings(region: Region, problem: Problem, config: AnyConfig) -> tuple[Packing | None, ...]:
     found: list[Packing | None] = [
         None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
         for value, layout in zip(region.inputs, config.inputs, strict=True)

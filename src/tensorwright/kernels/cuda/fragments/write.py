@@ -17,7 +17,7 @@ from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.kernels.cuda.fragments.problem import GROUP, PIECE, QUAD, Problem
 from tensorwright.kernels.cuda.fragments.rows import RowReader, split_row
 from tensorwright.kernels.cuda.fragments.sums import Sums, vector_of
-from tensorwright.kernels.tactic import Config
+from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
 
@@ -27,7 +27,7 @@ class FragmentKernel:
     """Emits the body of a product's kernel."""
 
     region: Region
-    config: Config
+    config: AnyConfig
     problem: Problem
     plan: Plan
     target: CudaTarget
