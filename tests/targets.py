@@ -8,5 +8,7 @@ from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 RUNNABLE = runnable_instruction_sets()
 """Those that this machine has, the best first."""
 
-SINGLE = tuple(name for name in RUNNABLE if not INSTRUCTION_SETS[name].has_bfloat16_dot)
+SINGLE = tuple(
+    name for name in RUNNABLE if not (INSTRUCTION_SETS[name].has_bfloat16_dot or INSTRUCTION_SETS[name].has_integer_dot)
+)
 """Those whose code for float32 differs: what only brings dot products of narrower types is left out."""

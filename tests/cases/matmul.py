@@ -5,7 +5,7 @@ from __future__ import annotations
 from cases.case import Case, Operand, f32
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT32
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, INT32, UINT8
 
 BATCH = symbol("batch", 1, 2, 4)
 LENGTH = symbol("length", 1, 5, 20)
@@ -32,5 +32,16 @@ CASES = (
     Case("symbolic-inner", MatMul(), (f32(3, LENGTH), f32(LENGTH, 4)), symbols={"length": 11}),
     Case("float16", MatMul(), (Operand(FLOAT16, (17, 20)), Operand(FLOAT16, (20, 16)))),
     Case("bfloat16", MatMul(), (Operand(BFLOAT16, (17, 20)), Operand(BFLOAT16, (20, 16)))),
+    *(
+        Case(f"bytes-{name}", MatMul(transpose_b=turned), (Operand(UINT8, (*lead, 6, k), 0, 256), right), 0)
+        for name, lead, k, turned, right in (
+            ("whole", (), 64, False, Operand(INT8, (64, 48), -128, 128)),
+            ("tails", (3,), 20, False, Operand(INT8, (20, 37), -128, 128)),
+            ("transposed", (), 12, True, Operand(INT8, (19, 12), -128, 128)),
+            ("not-in-fours", (), 7, False, Operand(INT8, (7, 18), -128, 128)),
+        )
+    ),
+    Case("bytes-signed", MatMul(), (Operand(INT8, (5, 8), -128, 128), Operand(INT8, (8, 17), -128, 128)), 0),
+    Case("bytes-unsigned", MatMul(), (Operand(INT8, (5, 8), -128, 128), Operand(UINT8, (8, 17), 0, 256)), 0),
     Case("int32", MatMul(), (Operand(INT32, (5, 7), -9, 9), Operand(INT32, (7, 3), -9, 9))),
 )  # fmt: skip

@@ -1,49 +1,117 @@
-"""A network as ONNX Runtime's quantiser writes it: scalars, computed at run time, that all tasks of a step read."""
+"""Quantised models: integer products where the target has them, the same answers everywhere, ONNX Runtime as judge."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper, parser
-from onnxruntime.quantization import quantize_dynamic
+from onnx import helper, numpy_helper
 
-from tensorwright.build.build import build
-from tensorwright.build.config import BuildConfig
-from tensorwright.importers.onnx import import_onnx
-from tensorwright.runtime.engine import Engine
+import tensorwright as tw
+from targets import RUNNABLE
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 
-WIDTHS = (128, 256, 256, 128, 10)
-RUNS = 30
+WITH_DOTS = tuple(name for name in RUNNABLE if INSTRUCTION_SETS[name].has_integer_dot)
+ROWS, DEPTH, WIDE, COLUMNS = 21, 64, 200, 35
 
 
-@pytest.fixture
-def quantised(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """A perceptron of four layers, its products in 8-bit integers."""
-    lines, arrays = [], []
-    for layer, (inner, outer) in enumerate(pairwise(WIDTHS)):
-        weights = (rng.standard_normal((inner, outer)) / np.sqrt(inner)).astype(np.float32)
-        arrays.append(numpy_helper.from_array(weights, f"w{layer}"))
-        lines.append(f"m{layer} = MatMul(a{layer}, w{layer}) a{layer + 1} = Relu(m{layer})")
-    text = f"g (float[16,{WIDTHS[0]}] a0) => (float[16,{WIDTHS[-1]}] a{len(lines)}) {{{' '.join(lines)}}}"
-    model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}')
-    model.graph.initializer.extend(arrays)
-    onnx.save(model, tmp_path / "float.onnx")
-    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "quantised.onnx")
-    return tmp_path / "quantised.onnx"
+@dataclass
+class Model:
+    """Nodes and constants of a model with the input x and the output y."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        self.constants[name] = array
+        return name
+
+    def quantised(self, x: str, scale: float, zero: int, dtype: type) -> str:
+        """QuantizeLinear and DequantizeLinear of a tensor."""
+        by = [self.constant(f"{x}_scale", np.float32(scale)), self.constant(f"{x}_zero", np.asarray(zero, dtype))]
+        return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, *by], f"{x}_q"), *by], f"{x}_d")
+
+    def weights(self, name: str, rng: np.random.Generator, shape: tuple[int, int], per_column: bool) -> str:
+        count = shape[1] if per_column else ()
+        parts = [
+            self.constant(f"{name}_q", rng.integers(-127, 128, shape).astype(np.int8)),
+            self.constant(f"{name}_scale", rng.uniform(0.005, 0.02, count).astype(np.float32)),
+            self.constant(f"{name}_zero", np.zeros(count, np.int8)),
+        ]
+        return self.node("DequantizeLinear", parts, f"{name}_d", axis=1)
+
+    def proto(self) -> onnx.ModelProto:
+        x = helper.make_tensor_value_info("x", 1, ["batch", DEPTH])
+        y = helper.make_tensor_value_info("y", 1, ["batch", COLUMNS])
+        constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        graph = helper.make_graph(self.nodes, "quantised", [x], [y], constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_dynamically_quantised(threads: int, quantised: Path, rng: np.random.Generator) -> None:
-    session = onnxruntime.InferenceSession(str(quantised), providers=["CPUExecutionProvider"])
-    engine = Engine(build(import_onnx(quantised), BuildConfig(level=0, threads=threads)))
-    for _ in range(RUNS):
-        x = rng.standard_normal((16, WIDTHS[0]), dtype=np.float32)
-        (expected,) = session.run(None, {"a0": x})
-        (found,) = engine({"a0": x}).values()
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max())
+def perceptron(rng: np.random.Generator, dtype: type, zero: int, per_column: bool) -> onnx.ModelProto:
+    made, low = Model(), np.iinfo(dtype).min
+    product = made.node(
+        "MatMul", [made.quantised("x", 0.03, zero, dtype), made.weights("w", rng, (DEPTH, WIDE), per_column)], "p"
+    )
+    biased = made.node("Add", [product, made.constant("b", rng.standard_normal(WIDE).astype(np.float32))], "s")
+    hidden = made.quantised(made.node("Relu", [biased], "h"), 0.02, low, dtype)
+    made.node("MatMul", [hidden, made.weights("v", rng, (WIDE, COLUMNS), per_column)], "y")
+    return made.proto()
+
+
+def dynamic(rng: np.random.Generator) -> onnx.ModelProto:
+    """As `onnxruntime.quantization.quantize_dynamic` writes it."""
+    made = Model()
+    made.nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
+    made.constant("w", rng.integers(-127, 128, (DEPTH, COLUMNS)).astype(np.int8))
+    made.constant("w_zero", np.int8(0))
+    made.constant("w_scale", np.float32(0.01))
+    whole = made.node("MatMulInteger", ["q", "w", "zero", "w_zero"], "sums")
+    both = made.node("Mul", ["scale", "w_scale"], "both")
+    made.node("Mul", [made.node("Cast", [whole], "sums_f", to=1), both], "y")
+    return made.proto()
+
+
+def judged(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
+
+
+def check(model: onnx.ModelProto, step: float, rng: np.random.Generator, **options: object) -> list[str]:
+    """What the products of a build multiply; results may lie a step of quantisation apart in a few places."""
+    x = rng.standard_normal((ROWS, DEPTH)).astype(np.float32)
+    expected = judged(model, x)
+    engine = tw.build(model, shapes={"batch": (1, ROWS, 40)}, timing_cache="", **options)
+    found = engine({"x": x})["y"]
+    off = np.abs(found - expected)
+    assert off.max() <= step
+    assert np.count_nonzero(off > 1e-4 * np.abs(expected).max()) <= 0.02 * off.size
+    return [str(one["precision"]) for one in engine.report["steps"] if str(one["tactic"]).startswith("matmul")]
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize(("dtype", "zero", "per_column"), [(np.uint8, 131, False), (np.int8, 0, True)])
+def test_products_are_those_of_integers(target, dtype, zero, per_column, rng):
+    model = perceptron(rng, dtype, zero, per_column)
+    found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
+    assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tuned(threads, rng):
+    check(perceptron(rng, np.int8, 4, True), 0.1, rng, level=3, threads=threads)
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+def test_quantised_while_it_runs(target, rng):
+    found = check(dynamic(rng), 0.1, rng, level=0, threads=2, instruction_set=target)
+    assert found == (["uint8"] if target in WITH_DOTS else found)

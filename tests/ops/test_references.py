@@ -200,8 +200,11 @@ def resize_node(op, case: Case) -> Node | None:
 def node_of(case: Case) -> Node | None:
     op = case.op.specialised(case.symbols)
     if isinstance(op, MatMul):
+        is_bytes = case.types[0].dtype.is_integer and case.types[0].dtype.size == 1
         if not op.transpose_a and not op.transpose_b:
-            return "MatMul", {}, []
+            return "MatMulInteger" if is_bytes else "MatMul", {}, []
+        if is_bytes:
+            return None
         matrices = all(operand.type.rank == 2 for operand in case.inputs)
         return ("Gemm", {"transA": int(op.transpose_a), "transB": int(op.transpose_b)}, []) if matrices else None
     for node in (activation_node(op, case), reduction_node(op), normalization_node(op), indexing_node(op)):

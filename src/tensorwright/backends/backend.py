@@ -38,6 +38,11 @@ class Toolchain(Protocol):
         ...
 
     @property
+    def first_passes(self) -> tuple[Pass, ...]:
+        """Rewrites for this target that have to see a network before those that always help."""
+        ...
+
+    @property
     def passes(self) -> tuple[Pass, ...]:
         """Rewrites that help on this target beside those that always do."""
         ...

@@ -73,6 +73,10 @@ class CudaToolchain:
         return True
 
     @property
+    def first_passes(self) -> tuple[Pass, ...]:
+        return ()
+
+    @property
     def passes(self) -> tuple[Pass, ...]:
         return (widen_channels,)
 

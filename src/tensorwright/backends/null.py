@@ -44,6 +44,7 @@ class NullToolchain:
     offers: tuple[Offer, ...] = field(default_factory=lambda: offers(found_below(null), None))
     roofline: Roofline = field(default_factory=lambda: Roofline(1e9, 1e9, 0.0))
     bench: NullBench = field(default_factory=NullBench)
+    first_passes: tuple[Pass, ...] = ()
     passes: tuple[Pass, ...] = ()
     fast_types: frozenset[DType] = frozenset()
     joins_untimed: bool = False

@@ -194,7 +194,7 @@ def _rewritten(graph: Graph, config: BuildConfig, tools: Toolchain, dump: Dump, 
         return graph
     observers = (dump.changed, lambda _: progress.check(), *((Comparison(),) if config.check_rewrites else ()))
     limit = Limit(config.stop_after, config.max_rewrites)
-    return optimise(graph, further=tools.passes, limit=limit, observers=observers)
+    return optimise(graph, first=tools.first_passes, further=tools.passes, limit=limit, observers=observers)
 
 
 def _with_own_names(graph: Graph, config: BuildConfig) -> Graph:

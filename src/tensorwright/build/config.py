@@ -80,8 +80,8 @@ class BuildOptions(Options):
     instruction_set: Annotated[
         str | None,
         About(
-            '"avx512_bf16", "avx512", "avx2", "baseline" or "aarch64"; None for the best of this machine.',
-            help="avx512_bf16, avx512, avx2, baseline or aarch64; the best here by default.",
+            '"avx512_bf16", "avx512_vnni", "avx512", "avx2", "baseline" or "aarch64"; None for the best here.',
+            help="avx512_bf16, avx512_vnni, avx512, avx2, baseline or aarch64; the best here by default.",
         ),
     ] = None
     target: Annotated[

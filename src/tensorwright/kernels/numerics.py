@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
 
 def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:
     """How products of such factors are summed up; None if no kernel of this family knows the types."""
+    if (left, right, result) == (UINT8, INT8, INT32):
+        return Numerics(left, right, INT32, result)
     if left != right or left not in FLOATS or result not in FLOATS:
         return None
     return Numerics(left, right, FLOAT32, result)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.graph.op import Op, expect
+from tensorwright.ops.mathematics import product_type
 from tensorwright.tensor.dim import Dim, bounds
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import Shape, TensorType
 
 
@@ -24,6 +26,18 @@ def expect_same_dtype(op: Op, types: Sequence[TensorType], inputs: Sequence[str]
     for type, name in zip(types[1:], inputs[1:], strict=False):
         message = f"input {name}: expected {types[0].dtype} as in {inputs[0]}, found {type.dtype}; cast one"
         expect(type.dtype == types[0].dtype, op, message)
+
+
+def expect_factors(op: Op, types: Sequence[TensorType], inputs: Sequence[str]) -> DType:
+    """Ask for types that are multiplied, what follows them being added; the type of the sum."""
+    left, right, *added = types
+    found = product_type(left.dtype, right.dtype)
+    if found is None:
+        expect_same_dtype(op, types, inputs)
+    for type, name in zip(added, inputs[2:], strict=False):
+        expect(type.dtype == found, op, f"input {name}: expected {found} like the sum, found {type.dtype}; cast it")
+    assert found is not None
+    return found
 
 
 def expect_rank(op: Op, type: TensorType, low: int, high: int | None = None, input: str = "x") -> None:

@@ -11,10 +11,11 @@ import numpy as np
 
 from tensorwright.graph.expression import Computation, Load, Scalar, Variable, all_of, compare, inside, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
-from tensorwright.ops.checks import expect_extent, expect_rank, expect_same_dtype, expect_shape, show
-from tensorwright.ops.mathematics import accumulator, call, convert, positions, reduce_over
+from tensorwright.ops.checks import expect_extent, expect_factors, expect_rank, expect_shape, show
+from tensorwright.ops.mathematics import accumulator, call, convert, positions, reduce_over, widened
 from tensorwright.ops.windows import Ints, expect_per_axis, sliding_windows, span, window_count, window_guard
 from tensorwright.tensor.dim import Dim, floor_divide, is_static, remainder, upper_bound
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import TensorType
 
 
@@ -23,7 +24,8 @@ class Convolution(Op):
     """``y[n, o, s] = Σ x[n, c, s · stride + k · dilation − pad] w[o, c, k] (+ bias[o])``, c in the group of o.
 
     Inputs: x ``[N, C, *S]``, weights ``[O, C/groups, *K]``, optionally bias ``[O]``. Output: ``[N, O, *T]``. All
-    attributes but `groups` have one value per spatial axis.
+    attributes but `groups` have one value per spatial axis. Integers of 8 bits, which may be signed on one side alone,
+    give int32, as the bias is then.
     """
 
     strides: Ints
@@ -36,7 +38,7 @@ class Convolution(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 2, 3)
         x, weights = inputs[:2]
-        _expect_operands(self, inputs, self.strides, self.dilations)
+        dtype = _expect_operands(self, inputs, self.strides, self.dilations)
         expect_per_axis(self, x.rank - 2, 0, pads_begin=self.pads_begin, pads_end=self.pads_end)
         expect(self.groups >= 1, self, f"groups: expected at least 1, found {self.groups}")
         outputs, channels = weights.shape[:2]
@@ -59,10 +61,10 @@ class Convolution(Op):
         shape = tuple(window_count(n, k, s, b, a, d) for n, k, s, b, a, d in extents)
         for axis, extent in enumerate(shape):
             expect_extent(self, extent, f"spatial axis {axis} of x {show(x.shape)}, weights {show(weights.shape)}")
-        return TensorType(x.dtype, (x.shape[0], outputs, *shape))
+        return TensorType(dtype, (x.shape[0], outputs, *shape))
 
     def reference(self, *inputs: Array) -> Array:
-        x, weights = inputs[:2]
+        x, weights = map(widened, inputs[:2])
         groups, kernel = self.groups, weights.shape[2:]
         outputs = weights.shape[0] // groups
         matrices = weights.reshape(groups, outputs, -1)
@@ -94,7 +96,7 @@ class Convolution(Op):
         group = floor_divide(o, per_group) if self.groups > 1 else 0
         pixel = Load(0, (n, group * weights.shape[1] + channel, *sources), x.dtype, all_of(guards))
         weight = Load(1, (o, channel, *taps), weights.dtype)
-        return Computation(variables, _product_sum(reduced, pixel, weight, o, inputs))
+        return Computation(variables, _product_sum(reduced, pixel, weight, o, inputs, output.dtype))
 
     def _empty_shape(self, x: Array, weights: Array) -> Ints:
         extents = zip(
@@ -122,7 +124,7 @@ class Deconvolution(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 2, 3)
         x, weights = inputs[:2]
-        _expect_operands(self, inputs, self.strides, self.dilations)
+        dtype = _expect_operands(self, inputs, self.strides, self.dilations)
         spatial = x.rank - 2
         expect_per_axis(self, spatial, 0, pads_begin=self.pads_begin, output_padding=self.output_padding)
         found = f"pads_end: expected {spatial} values, one per spatial axis, found {self.pads_end}"
@@ -140,7 +142,7 @@ class Deconvolution(Op):
         shape = tuple(self._extent(axis, x.shape[2 + axis], weights.shape[2 + axis]) for axis in range(spatial))
         for axis, extent in enumerate(shape):
             expect_extent(self, extent, f"spatial axis {axis} of x {show(x.shape)}, weights {show(weights.shape)}")
-        return TensorType(x.dtype, (x.shape[0], outputs * self.groups, *shape))
+        return TensorType(dtype, (x.shape[0], outputs * self.groups, *shape))
 
     def reference(self, *inputs: Array) -> Array:
         x, weights = inputs[:2]
@@ -186,7 +188,7 @@ class Deconvolution(Op):
         guard = all_of(guards)
         pixel = Load(0, (n, group * channels + channel, *sources), x.dtype, guard)
         weight = Load(1, (group * channels + channel, remainder(o, outputs), *taps), weights.dtype, guard)
-        return Computation(variables, _product_sum(reduced, pixel, weight, o, inputs))
+        return Computation(variables, _product_sum(reduced, pixel, weight, o, inputs, output.dtype))
 
     def _extent(self, axis: int, extent: Dim, window: Dim) -> Dim:
         pads = self.pads_begin[axis] + self.pads_end[axis]
@@ -213,18 +215,22 @@ class Deconvolution(Op):
         return source, tap, ([] if whole else [compare("less", tap, window)]) + inside(source, extent)
 
 
-def _expect_operands(op: Op, inputs: Sequence[TensorType], strides: Ints, dilations: Ints) -> None:
+def _expect_operands(op: Op, inputs: Sequence[TensorType], strides: Ints, dilations: Ints) -> DType:
     x, weights = inputs[:2]
     expect_rank(op, x, 3, 5)
     expect_rank(op, weights, x.rank, input="weights")
-    expect_same_dtype(op, inputs, ("x", "weights", "bias"))
     expect_per_axis(op, x.rank - 2, 1, strides=strides, dilations=dilations)
+    return expect_factors(op, inputs, ("x", "weights", "bias"))
 
 
 def _product_sum(
-    variables: tuple[Variable, ...], pixel: Load, weight: Load, output_channel: Dim, inputs: Sequence[TensorType]
+    variables: tuple[Variable, ...],
+    pixel: Load,
+    weight: Load,
+    output_channel: Dim,
+    inputs: Sequence[TensorType],
+    dtype: DType,
 ) -> Scalar:
-    dtype = inputs[0].dtype
     wide = accumulator(dtype)
     total = reduce_over("add", variables, call("mul", convert(pixel, wide), convert(weight, wide)))
     if len(inputs) == 3:

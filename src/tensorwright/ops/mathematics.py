@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from tensorwright.graph.expression import Apply, Combine, Constant, IndexValue, Reduce, Scalar, Variable
+from tensorwright.graph.op import Array
 from tensorwright.tensor.dim import Dim, expression, floor_divide, remainder
-from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, DType
 
 _CONDITIONS = ("equal", "less", "less_equal", "is_nan", "is_inf", "and", "or", "xor", "not")
 
@@ -31,6 +34,18 @@ def convert(scalar: Scalar, dtype: DType) -> Scalar:
 def accumulator(dtype: DType) -> DType:
     """The type to sum elements of `dtype` in: float32 for the two-byte floats, else the type itself."""
     return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
+
+
+def product_type(left: DType, right: DType) -> DType | None:
+    """The type of a sum of products of such factors: int32 for integers of 8 bits, else theirs; None if they differ."""
+    if left.is_integer and right.is_integer and left.size == right.size == 1:
+        return INT32
+    return left if left == right else None
+
+
+def widened(array: Array) -> Array:
+    """Factors of a product in a type that holds its sums: integers of 8 bits in int32."""
+    return array.astype(np.int32) if array.dtype.kind in "iu" and array.dtype.itemsize == 1 else array
 
 
 def position(variable: Variable) -> Dim:

@@ -12,8 +12,8 @@ from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation, Load, Variable, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes
-from tensorwright.ops.checks import expect_rank, expect_same_dtype, show
-from tensorwright.ops.mathematics import accumulator, call, convert, position, positions, reduce_over
+from tensorwright.ops.checks import expect_factors, expect_rank, show
+from tensorwright.ops.mathematics import accumulator, call, convert, position, positions, reduce_over, widened
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.type import Shape, TensorType
 
@@ -23,7 +23,8 @@ class MatMul(Op):
     """``y[..., m, n] = Σ a[..., m, k] b[..., k, n]``; batch axes broadcast; either operand may come transposed.
 
     Inputs: a ``[*A, M, K]`` (``[*A, K, M]`` with `transpose_a`), b ``[*B, K, N]`` (``[*B, N, K]`` with
-    `transpose_b`), both of rank 2 or more. Output: ``[*broadcast(A, B), M, N]``.
+    `transpose_b`), both of rank 2 or more. Output: ``[*broadcast(A, B), M, N]``, int32 for integers of 8 bits, of which
+    one side alone may be signed.
     """
 
     transpose_a: bool = False
@@ -35,7 +36,7 @@ class MatMul(Op):
         a, b = inputs
         expect_rank(self, a, 2, 64, "a")
         expect_rank(self, b, 2, 64, "b")
-        expect_same_dtype(self, inputs, ("a", "b"))
+        dtype = expect_factors(self, inputs, ("a", "b"))
         (rows, inner), (other, columns) = _oriented(a.shape, self.transpose_a), _oriented(b.shape, self.transpose_b)
         found = f"found a {show(a.shape)}, b {show(b.shape)}"
         expect(inner == other, self, f"expected equal inner extents, {found}: {inner} against {other}")
@@ -43,10 +44,10 @@ class MatMul(Op):
             batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
         except ShapeError:
             raise ShapeError(f"{self.name}: expected batch axes that broadcast, {found}") from None
-        return TensorType(a.dtype, (*batch, rows, columns))
+        return TensorType(dtype, (*batch, rows, columns))
 
     def reference(self, *inputs: Array) -> Array:
-        a, b = inputs
+        a, b = map(widened, inputs)
         left = np.swapaxes(a, -1, -2) if self.transpose_a else a
         right = np.swapaxes(b, -1, -2) if self.transpose_b else b
         return np.asarray(np.matmul(left, right))
@@ -57,7 +58,7 @@ class MatMul(Op):
         *batch, row, column = positions(variables)
         inner = Variable("r0", _oriented(a.shape, self.transpose_a)[1])
         k = position(inner)
-        wide = accumulator(a.dtype)
+        wide = accumulator(output.dtype)
         left = Load(0, _matrix_index(a.shape, batch, row, k, self.transpose_a), a.dtype)
         right = Load(1, _matrix_index(b.shape, batch, k, column, self.transpose_b), b.dtype)
         total = reduce_over("add", (inner,), call("mul", convert(left, wide), convert(right, wide)))

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from tensorwright.base.errors import NetworkError
-from tensorwright.graph.graph import Graph, Value, constant_value, is_constant, weights_in
+from tensorwright.graph.graph import Graph, Value, constant_value, is_constant, topological_order, weights_in
 from tensorwright.graph.op import Array
 from tensorwright.passes.rewrite import Permit, graph_pass, replaced_where
 from tensorwright.tensor.dim import IntegerExpression
@@ -59,6 +59,12 @@ def _is_symbolic(attribute: object) -> bool:
     if isinstance(attribute, tuple):
         return any(_is_symbolic(part) for part in attribute)
     return isinstance(attribute, IntegerExpression)
+
+
+def known_array(value: Value) -> Array | None:
+    """The elements of a value that depends on constants only; None of others."""
+    below = topological_order([value])
+    return _computed(value) if all(is_constant(one) or _foldable(one) for one in below) else None
 
 
 def _computed(root: Value) -> Array:

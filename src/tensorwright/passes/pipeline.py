@@ -46,6 +46,7 @@ def optimise(
     graph: Graph,
     *,
     passes: Sequence[Pass] | None = None,
+    first: Sequence[Pass] = (),
     further: Sequence[Pass] = (),
     check: bool = False,
     limit: Limit = NO_LIMIT,
@@ -58,6 +59,7 @@ def optimise(
     Args:
         graph: what to optimise.
         passes: what to run in this order, again and again; None for `PASSES`.
+        first: what to run before them, such as what has to see constants as they were given.
         further: what to run behind them, such as what pays on one device alone.
         check: verify the graph after every pass.
         limit: where to end before nothing changes any more.
@@ -66,7 +68,7 @@ def optimise(
     Raises:
         BuildError: the limit names no pass, or an observer says so.
     """
-    passes = (*(PASSES if passes is None else passes), *further)
+    passes = (*first, *(PASSES if passes is None else passes), *further)
     _expect_known(limit, passes)
     run = _Run(limit, (*([_verify] if check else []), *observers))
     return run.settled(graph, passes)

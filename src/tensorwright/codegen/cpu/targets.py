@@ -21,6 +21,7 @@ def _target(known: InstructionSet) -> Target:
         has_scale=known.has_scale,
         has_lookup=known.has_lookup,
         has_bfloat16_dot=known.has_bfloat16_dot,
+        has_integer_dot=known.has_integer_dot,
     )
 
 

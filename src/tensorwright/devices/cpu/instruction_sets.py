@@ -17,7 +17,8 @@ class InstructionSet:
     llvm_cpu, llvm_features: the same as LLVM spells it. vector_bytes: width of a vector register; registers: how many
     there are; has_fma: fused multiply-add; has_rounding: floor and its like; has_half: conversions from and to float16;
     has_scale: multiplication by powers of two in one instruction; has_lookup: lanes of a full vector that choose
-    entries of another; has_bfloat16_dot: dot products of pairs of bfloat16.
+    entries of another; has_bfloat16_dot: dot products of pairs of bfloat16;
+    has_integer_dot: dot products of four unsigned and four signed bytes.
     """
 
     name: str
@@ -33,6 +34,7 @@ class InstructionSet:
     has_scale: bool = False
     has_lookup: bool = False
     has_bfloat16_dot: bool = False
+    has_integer_dot: bool = False
 
 
 INSTRUCTION_SETS = {
@@ -49,6 +51,19 @@ INSTRUCTION_SETS = {
             has_scale=True,
             has_lookup=True,
             has_bfloat16_dot=True,
+            has_integer_dot=True,
+        ),
+        InstructionSet(
+            "avx512_vnni",
+            "x86_64",
+            (*_AVX512, "avx512_vnni"),
+            "x86-64-v4",
+            _LLVM_AVX512 + ",+avx512vnni",
+            64,
+            32,
+            has_scale=True,
+            has_lookup=True,
+            has_integer_dot=True,
         ),
         InstructionSet("avx512", "x86_64", _AVX512, "x86-64-v4", _LLVM_AVX512, 64, 32, has_scale=True, has_lookup=True),
         InstructionSet("avx2", "x86_64", _AVX2, "x86-64-v3", _LLVM_AVX2, 32, 16),

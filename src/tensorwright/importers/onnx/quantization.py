@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorwright.graph.graph import Value
+from tensorwright.graph.graph import Value, apply
 from tensorwright.importers.onnx.convolution import Conv, Ints
 from tensorwright.importers.onnx.matmul import MatMul
 from tensorwright.importers.onnx.narrow import Narrow, clipped, narrowed, small_type
@@ -10,8 +10,9 @@ from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.narrow import SMALL_FLOATS
+from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.tensor.dim import ceil_divide
-from tensorwright.tensor.dtype import FLOAT32, INT32, UINT8, DType
+from tensorwright.tensor.dtype import FLOAT32, UINT8, DType
 
 
 def DequantizeLinear(
@@ -26,12 +27,15 @@ def DequantizeLinear(
 ) -> Value:
     x, scale, zero = _held(x), _held(scale), None if zero is None else _held(zero)
     dtype = dtype_from(output_dtype, "output_dtype") if output_dtype else scale.type.dtype
-    exact = FLOAT32 if x.type.dtype.is_float else INT32
-    wide = node.cast(x, exact)
-    if zero is not None:
-        wide = node.subtract(wide, _aligned(node, node.cast(zero, exact), x, axis, block_size))
     factor = _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size)
-    return node.cast(node.multiply(node.cast(wide, FLOAT32), factor), dtype)
+    zeros = [] if zero is None else [_aligned(node, zero, x, axis, block_size)]
+    if x.type.dtype.is_integer:
+        # Not computed here even for constants: a product wants the integers.
+        return node.cast(apply(Dequantize(), x, factor, *zeros, name=node.name), dtype)
+    wide = node.cast(x, FLOAT32)
+    for one in zeros:
+        wide = node.subtract(wide, node.cast(one, FLOAT32))
+    return node.cast(node.multiply(wide, factor), dtype)
 
 
 def QuantizeLinear(
@@ -71,7 +75,9 @@ def quantised(
     dtype = named if zero is None else zero.type.dtype
     if not dtype.is_integer or dtype.size > 2:
         node.unsupported(f"quantisation to {dtype} is not supported")
-    return _saturated(node, _whole(node, _divided(node, x, scale, axis, block_size), zero, x, axis, block_size), dtype)
+    steps = _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size)
+    zeros = [] if zero is None else [_aligned(node, zero, x, axis, block_size)]
+    return node.apply(Quantize(dtype), node.cast(x, FLOAT32), steps, *zeros)
 
 
 def _divided(node: Node, x: Value, scale: Value, axis: int, block_size: int) -> Value:

@@ -2,7 +2,7 @@
 
 Vectors of the right factor run along columns, elements of the left one are the same in every lane. A step of the
 reduction consumes `group` neighbouring elements of either factor: one for multiply-adds, two for dot products of
-bfloat16.
+bfloat16, four for those of bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.numerics import SINGLE, Numerics
 from tensorwright.kernels.tactic import Array
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT8, INT32, DType
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,38 @@ class BFloat16Dot(Arithmetic):
         return builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * self.lanes).text
 
 
+@dataclass(frozen=True)
+class IntegerDot(Arithmetic):
+    """VPDPBUSD: the products of four unsigned bytes, of the left factor, and four signed ones, added to an int32."""
+
+    @property
+    def group(self) -> int:
+        return 4
+
+    def zero(self) -> Register:
+        return literal(0, self.numerics.total, self.lanes)
+
+    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return builder.splat(builder.load(place, INT32, alignment=1), self.lanes)
+
+    def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
+        assert mask is None
+        return builder.load(place, INT32, self.lanes, alignment=1)
+
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        name, bytes = f"@llvm.x86.avx512.vpdpbusd.{32 * self.lanes}", f"<{4 * self.lanes} x i8>"
+        builder.declare(f"declare {total.type} {name}({total.type}, {bytes}, {bytes})")
+        a, b = (self._cast(builder, value, bytes) for value in (left, right))
+        return builder.value(f"call {total.type} {name}({total.typed}, {bytes} {a}, {bytes} {b})", INT32, self.lanes)
+
+    def _cast(self, builder: FunctionBuilder, value: Register, bytes: str) -> str:
+        return builder.value(f"bitcast {value.typed} to {bytes}", INT8, 4 * self.lanes).text
+
+
 def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
-    """The ways in which a target computes such sums, the fastest first."""
+    """The ways in which a target computes such sums, the fastest first; none for integers that it has no dot for."""
+    if numerics.total == INT32:
+        return [IntegerDot(numerics, target.lanes(INT32))] if target.has_integer_dot else []
     found: list[Arithmetic] = [MultiplyAdd(numerics, target.lanes(numerics.total))]
     if target.has_bfloat16_dot and numerics.left == numerics.right == BFLOAT16:
         found.insert(0, BFloat16Dot(numerics, target.lanes(numerics.total)))
