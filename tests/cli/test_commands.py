@@ -141,6 +141,22 @@ def test_bench_alone_and_against_a_peer(plan):
     assert both["threads"] == 1
 
 
+def test_bench_of_several_devices(plan, tmp_path):
+    quick = ["--throughput", "--duration", "0.05", "--rounds", "2", "--warm-up", "0"]
+    alone = json.loads(succeed("bench", plan, *quick, "--batch", "2", "--json"))
+    assert (alone["devices"], alone["items"], list(alone["results"])) == (1, 2, ["cpu"])
+    succeed("build", LENET, "-o", tmp_path / "null.plan", "--device", "null", "--level", "0", "-q")
+    several = ["bench", tmp_path / "null.plan", *quick, "--devices", "null:0,null:1", "--contexts", "1"]
+    found = json.loads(succeed(*several, "--json"))
+    assert list(found["results"]) == ["null:0", "null:0, null:1"]
+    medians = [result["median"] for result in found["results"].values()]
+    assert found["efficiency"] == pytest.approx(medians[1] / medians[0] / 2)
+    assert "2 devices do" in succeed(*several)
+    refused = invoke("bench", plan, *quick, "--against", "onnxruntime")
+    assert "--throughput is measured without peers" in refused.stderr
+    assert "cannot run on 'cuda:7'" in invoke("bench", plan, *quick, "--devices", "cuda:7").stderr
+
+
 def test_bench_fails_when_the_outputs_differ(plan, tmp_path):
     model = onnx.load(LENET)
     model.graph.node[-1].op_type = "LogSoftmax"

@@ -22,6 +22,7 @@ from tensorwright.cli.options import Given, with_options
 from tensorwright.cli.peers import PEERS, Runner
 from tensorwright.cli.run import Batch, Inputs, Seed
 from tensorwright.cli.tables import console
+from tensorwright.cli.throughput import throughput as throughput_of
 
 TOLERANCE = 1e-4
 """How far outputs may differ from a peer's, relative to the largest element."""
@@ -63,10 +64,21 @@ def bench(
     duration: Annotated[float, Option(min=0.01, help="Seconds to measure each subject.")] = 3.0,
     rounds: Annotated[int, Option(min=1, help="Into how many rounds, in turns, the duration is divided.")] = 10,
     warm_up: Annotated[float, Option(min=0.0, help="Seconds to run each subject before.")] = 0.3,
+    throughput: Annotated[
+        bool, Option("--throughput", help="Measure many inferences at a time, on --devices.")
+    ] = False,
+    devices: Annotated[str, Option(help="With --throughput: all, or names such as cuda:0,cuda:1.")] = "all",
+    contexts: Annotated[int | None, Option(min=1, help="With --throughput: contexts of each device.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Measure latency and throughput of a plan (or a model), alone or in turns with a peer on the same inputs."""
+    if throughput:
+        if against is not None:
+            raise UsageError(f"--throughput is measured without peers; leave out --against {against}")
+        times = (duration, rounds, warm_up)
+        throughput_of(source, options, devices, contexts, input or (), batch, seed, times, as_json=as_json)
+        return
     engine = engine_of(source, options, quiet=quiet or as_json)
     inputs = complete_inputs(engine, read_inputs(engine, input or ()), batch, seed)
     items = _batch(engine.max_batch_size, inputs)
