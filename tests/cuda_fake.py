@@ -115,9 +115,19 @@ class FakeLibrary:
     def on_cuMemFreeHost(self, address: int) -> int:  # noqa: N802
         return 0 if self._host.pop(address, None) is not None else INVALID_VALUE
 
+    def on_cuMemHostRegister_v2(self, address: int, size: int, flags: int) -> None:  # noqa: N802
+        self._host[address] = (ctypes.c_char * size).from_address(address)
+
+    def on_cuMemHostUnregister(self, address: int) -> int:  # noqa: N802
+        return self.on_cuMemFreeHost(address)
+
+    def on_cuDeviceGetPCIBusId(self, text: Any, size: int, device: int) -> None:  # noqa: N802
+        text.value = b"0000:65:00.0"
+
     def on_cuPointerGetAttribute(self, value: Any, attribute: int, address: int) -> int:  # noqa: N802
-        assert attribute == 2
-        if any(start <= address < start + len(block) for start, block in self._host.items()):
+        if attribute == 9:
+            value._obj.value = 0
+        elif any(start <= address < start + len(block) for start, block in self._host.items()):
             value._obj.value = 1
         elif any(start <= address < start + len(block) for start, block in self.memory.items()):
             value._obj.value = 2
@@ -143,6 +153,12 @@ class FakeLibrary:
 
     def on_cuMemsetD8Async(self, target: int, byte: int, size: int, stream: int) -> int:  # noqa: N802
         return self._place(target, bytes([byte]) * size)
+
+    def on_cuMemsetD16Async(self, target: int, value: int, count: int, stream: int) -> int:  # noqa: N802
+        return self._place(target, value.to_bytes(2, "little") * count)
+
+    def on_cuMemsetD32Async(self, target: int, value: int, count: int, stream: int) -> int:  # noqa: N802
+        return self._place(target, value.to_bytes(4, "little") * count)
 
     def _inside(self, address: int, size: int) -> memoryview:
         for start, block in self.memory.items():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tensorwright.plan.plan import MachineStamp, Plan
+
+if TYPE_CHECKING:
+    from tensorwright.devices.arrays import DeviceArrays
 
 
 @runtime_checkable
@@ -140,6 +143,10 @@ class Device(Protocol):
 
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         """Copy `size` bytes from an address of the device to one of this process; streams: see `upload`."""
+        ...
+
+    def arrays(self, allocator: Allocator) -> DeviceArrays | None:
+        """What takes and makes arrays in device memory; None where arrays are those of the process."""
         ...
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Self, SupportsIndex
+from typing import TYPE_CHECKING, Self, SupportsIndex, cast
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.base.unique import Unique
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
     from tensorwright.runtime.buffers import Bytes
     from tensorwright.runtime.calls import ArrayCalls
+    from tensorwright.runtime.device_calls import DeviceCalls
     from tensorwright.runtime.fixed_calls import FixedCall
 
 
@@ -39,6 +40,8 @@ class ExecutionContext(Unique):
         self._batches: dict[int | None, Sizes] = {}
         self._memory: int | None = None
         self._calls: ArrayCalls | None = None
+        self._allocator = allocator
+        self._device_calls: DeviceCalls | None = None
         self.fixed_call: FixedCall | None = None
         self._own_memory: Buffer | None = None
         obstacle = (
@@ -53,17 +56,31 @@ class ExecutionContext(Unique):
             self._own_memory = Buffer(allocator, module.memory_bytes, device.memory_alignment, what)
             self._use_memory(self._own_memory.address)
 
-    def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """Run on NumPy arrays: a mapping by name, or one bare array for a network of one input.
+    def __call__(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None = None) -> dict[str, Array]:
+        """Run on arrays: a mapping by name, or one bare array for a network of one input.
 
         Returns new arrays by name of output. Arrays must have exactly the dtype of their binding and be C-contiguous.
+        NumPy arrays give NumPy arrays. Arrays in the memory of the device (of PyTorch, CuPy, JAX: what has DLPack or
+        ``__cuda_array_interface__``) are taken without a copy and give arrays of the same kind, `CudaArray`, which
+        `torch.from_dlpack` and its like take without a copy. The work is put into a stream and not waited for.
+
+        stream: for arrays on the device: that of the caller, or its handle; None for the default stream.
 
         Raises:
             ExecutionError: something about the inputs is wrong; nothing has run.
         """
         fixed = self.fixed_call
-        found = fixed(inputs) if fixed is not None else None
-        return self._run_arrays(inputs, self._here.execute) if found is None else found
+        found = fixed(inputs) if fixed is not None and stream is None else None
+        if found is None and not self._device.has_host_memory:
+            found = self._run_on_device(inputs, stream)
+        if found is not None:
+            return found
+        if stream is not None:
+            raise ExecutionError(
+                f"{self._table.where}: expected arrays on the device with the stream {stream!r}, found arrays of the "
+                "host, whose results are waited for; leave the stream out"
+            )
+        return self._run_arrays(inputs, self._here.execute)
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, such as bytes, array.array or memoryview, by name of input; a
@@ -208,6 +225,23 @@ class ExecutionContext(Unique):
     @property
     def _launchers(self) -> tuple[Launcher, ...]:
         return (self._launcher,) if self._here is self._launcher else (self._launcher, self._here)
+
+    def _run_on_device(self, inputs: object, stream: Stream | int | None) -> dict[str, Array] | None:
+        """Outputs on the device for inputs there; None for others."""
+        given = inputs.values() if isinstance(inputs, Mapping) else (inputs,)
+        if all(hasattr(value, "__array_struct__") for value in given) and stream is None:
+            return None
+        if self._device_calls is None:
+            self._device_calls = self._made_device_calls()
+        target = self._device.find_stream(stream or 0) if isinstance(stream, int | None) else stream
+        found = None if self._device_calls is None else self._device_calls.run(inputs, target)
+        return cast("dict[str, Array] | None", found)
+
+    def _made_device_calls(self) -> DeviceCalls | None:
+        from tensorwright.runtime.device_calls import DeviceCalls
+
+        arrays = self._device.arrays(self._allocator)
+        return None if arrays is None else DeviceCalls(self._table, self._launcher, arrays)
 
     def _run_arrays(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
         calls = self._calls

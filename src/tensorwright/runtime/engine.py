@@ -19,7 +19,7 @@ from tensorwright.runtime.bindings import BindingTable, Extents
 from tensorwright.runtime.context import ExecutionContext
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Device
+    from tensorwright.devices.device import Allocator, Device, Stream
     from tensorwright.plan.signature import PrivateKey
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.buffers import Bytes
@@ -60,11 +60,11 @@ class Engine(Unique):
         self._fixed: FixedCall | None = None
         self._closed = False
 
-    def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """Run on NumPy arrays; see `ExecutionContext.__call__`. Calls from several threads wait for each other."""
+    def __call__(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None = None) -> dict[str, Array]:
+        """Run on arrays; see `ExecutionContext.__call__`. Calls from several threads wait for each other."""
         fixed = self._fixed
-        found = fixed(inputs) if fixed is not None else None
-        return self._call_context(inputs) if found is None else found
+        found = fixed(inputs) if fixed is not None and stream is None else None
+        return self._call_context(inputs, stream) if found is None else found
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, without NumPy; see `ExecutionContext.run_buffers`."""
@@ -190,9 +190,9 @@ class Engine(Unique):
         bindings = ", ".join(f"{b.mode} {b.name}: {b.type}" for b in self._table.bindings)
         return f"Engine('{self.name}', {bindings})"
 
-    def _call_context(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+    def _call_context(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None) -> dict[str, Array]:
         context = self._default or self._default_context()
-        results = context(inputs)
+        results = context(inputs, stream)
         self._fixed = context.fixed_call
         return results
 

@@ -51,6 +51,9 @@ class CpuDevice:
     def load(self, plan: Plan, allocator: Allocator, threads: int) -> CpuModule:
         return CpuModule(plan, allocator, threads)
 
+    def arrays(self, allocator: Allocator) -> None:
+        """None: nobody else has arrays there that are not arrays of the process."""
+
     def create_stream(self) -> CpuStream:
         return CpuStream()
 

@@ -99,6 +99,13 @@ class Context:
         self.call("asking for free memory", "cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value, total.value
 
+    @property
+    def bus(self) -> str:
+        """Where the GPU is plugged in, such as ``0000:65:00.0``."""
+        found = ctypes.create_string_buffer(NAME_BYTES)
+        self.driver.call(f"finding the bus of {self}", "cuDeviceGetPCIBusId", found, NAME_BYTES, self._device)
+        return found.value.decode()
+
     def close(self) -> None:
         """Give the context back. Twice is once."""
         self._finalizer()

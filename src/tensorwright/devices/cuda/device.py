@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import TYPE_CHECKING
 
 import tensorwright
 from tensorwright.base.errors import PlanError
+from tensorwright.devices.cuda.arrays import CudaArrays
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.executor import CudaModule
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator, is_page_locked
-from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
+from tensorwright.devices.cuda.stream import DEFAULT, LEGACY, CudaEvent, CudaStream
 from tensorwright.plan.plan import MachineStamp, Plan
 from tensorwright.plan.stamp import require_equal
 
@@ -35,8 +35,6 @@ class CudaDevice:
         self._allocator = DeviceAllocator(context)
         self._streams: weakref.WeakValueDictionary[int, CudaStream] = weakref.WeakValueDictionary()
         self._events: weakref.WeakValueDictionary[int, CudaEvent] = weakref.WeakValueDictionary()
-        self._default: CudaStream | None = None
-        self._lock = threading.Lock()
 
     @property
     def allocator(self) -> Allocator:
@@ -67,6 +65,9 @@ class CudaDevice:
     def is_staging(self, address: int) -> bool:
         return is_page_locked(self.context, address)
 
+    def arrays(self, allocator: Allocator) -> CudaArrays:
+        return CudaArrays(self.context, allocator)
+
     def create_stream(self) -> CudaStream:
         stream = CudaStream(self.context)
         self._streams[stream.handle] = stream
@@ -78,13 +79,11 @@ class CudaDevice:
         return event
 
     def find_stream(self, handle: int) -> CudaStream:
-        """The stream with this handle, whoever made it; 0 stands for a stream of this device's own."""
-        if handle:
-            return self._streams.get(handle) or CudaStream(self.context, handle)
-        with self._lock:
-            if self._default is None:
-                self._default = self.create_stream()
-            return self._default
+        """The stream with this handle, whoever made it; 0 and 1 stand for the default stream, which waits for others
+        unless they were made not to be waited for.
+        """
+        known = self._streams.get(handle)
+        return known or CudaStream(self.context, DEFAULT if handle == LEGACY else handle)
 
     def find_event(self, handle: int) -> CudaEvent:
         """The event with this handle, whoever made it."""

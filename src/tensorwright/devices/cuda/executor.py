@@ -15,7 +15,8 @@ from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.image import ImageStep, read_image
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies
-from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
+from tensorwright.devices.cuda.stream import DEFAULT, CudaEvent, CudaStream
+from tensorwright.devices.cuda.turns import Turns
 from tensorwright.plan.plan import Plan
 from tensorwright.tensor.dim import evaluate
 
@@ -39,6 +40,7 @@ class CudaModule(Unique):
         self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in self.image.modules.items()}
         self.functions = {name: code.function(name) for name, code in self._codes.items()}
         size = plan.weights.nbytes
+        self.turns = Turns(context)
         self.weights = Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
         if size:
             Copies(context).to_device(self.weights.address, buffer_address(plan.weights), size)
@@ -60,7 +62,7 @@ class CudaExecutor(Unique):
         self.symbols: MutableSequence[int] = [0] * len(module.plan.symbols)
         self._module = module
         self._memory = 0
-        self._stream = CudaStream(module.context)
+        self._stream = CudaStream(module.context, DEFAULT)
         self._graph: CudaGraph | None = None
         self._made_for: tuple[int, ...] = ()
 
@@ -77,10 +79,12 @@ class CudaExecutor(Unique):
         Raises:
             ExecutionError: a binding is not aligned, or the GPU failed.
         """
-        target = CudaStream.current()
-        self._ready_graph().launch(target or self._stream)
-        if target is None:
-            self._stream.synchronize()
+        stream = CudaStream.current()
+        graph, target = self._ready_graph(), stream or self._stream
+        with self._module.turns.turn(self._memory, target):
+            graph.launch(target)
+        if stream is None:
+            target.synchronize()
 
     def run_profiled(self, steps: int) -> list[int]:
         """Nanoseconds on the GPU's clock; every launch waits for the one before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint, c_ulonglong, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint, c_ulonglong, c_ushort, c_void_p
 
 from tensorwright.base.errors import DeviceError, ExecutionError
 
@@ -27,6 +27,7 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuDeviceGet": (POINTER(c_int), c_int),
     "cuDeviceGetName": (c_char_p, c_int, c_int),
     "cuDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
+    "cuDeviceGetPCIBusId": (c_char_p, c_int, c_int),
     "cuDeviceTotalMem_v2": (POINTER(c_size_t), c_int),
     "cuDevicePrimaryCtxRetain": (POINTER(_HANDLE), c_int),
     "cuDevicePrimaryCtxRelease_v2": (c_int,),
@@ -37,6 +38,8 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuMemFree_v2": (_ADDRESS,),
     "cuMemHostAlloc": (POINTER(_HANDLE), c_size_t, c_uint),
     "cuMemFreeHost": (_HANDLE,),
+    "cuMemHostRegister_v2": (_HANDLE, c_size_t, c_uint),
+    "cuMemHostUnregister": (_HANDLE,),
     "cuPointerGetAttribute": (c_void_p, c_int, _ADDRESS),
     "cuMemcpyHtoD_v2": (_ADDRESS, _HANDLE, c_size_t),
     "cuMemcpyDtoH_v2": (_HANDLE, _ADDRESS, c_size_t),
@@ -44,6 +47,8 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuMemcpyDtoHAsync_v2": (_HANDLE, _ADDRESS, c_size_t, _HANDLE),
     "cuMemcpyDtoDAsync_v2": (_ADDRESS, _ADDRESS, c_size_t, _HANDLE),
     "cuMemsetD8Async": (_ADDRESS, c_ubyte, c_size_t, _HANDLE),
+    "cuMemsetD16Async": (_ADDRESS, c_ushort, c_size_t, _HANDLE),
+    "cuMemsetD32Async": (_ADDRESS, c_uint, c_size_t, _HANDLE),
     "cuModuleLoadDataEx": (POINTER(_HANDLE), c_char_p, c_uint, POINTER(c_int), POINTER(c_void_p)),
     "cuModuleUnload": (_HANDLE,),
     "cuModuleGetFunction": (POINTER(_HANDLE), _HANDLE, c_char_p),

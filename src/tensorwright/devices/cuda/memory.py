@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_uint, c_ulonglong, c_void_p
+from ctypes import c_int, c_uint, c_ulonglong, c_void_p
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import OUT_OF_MEMORY, CudaError
+from tensorwright.devices.cuda.stream import DEFAULT
 
 ALIGNMENT = 256
 """Every allocation of the driver starts at a multiple of so many bytes."""
 
 
-_MEMORY_TYPE, _HOST = 2, 1  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST
+_MEMORY_TYPE, _HOST, _ORDINAL = 2, 1, 9  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST, …_DEVICE_ORDINAL
 _PORTABLE = 1  # Page-locked for all GPUs of the process.
 
 
@@ -70,11 +71,38 @@ def _failure(context: Context, attempt: str, function: str, code: int) -> CudaEr
     return context.driver.error(attempt, function, code)
 
 
+def device_of(context: Context, address: int) -> int:
+    """The number of the GPU whose memory starts at an address.
+
+    Raises:
+        CudaError: it is no such memory.
+    """
+    number = c_int()
+    attempt = f"finding the GPU with the memory at {address:#x}"
+    context.call(attempt, "cuPointerGetAttribute", ctypes.byref(number), _ORDINAL, address)
+    return number.value
+
+
 def is_page_locked(context: Context, address: int) -> bool:
     """Whether memory of the host is page-locked, by whoever it is: the GPU copies from and to it directly."""
     kind = c_uint()
     code = context.try_call("cuPointerGetAttribute", ctypes.byref(kind), _MEMORY_TYPE, address)
     return code == 0 and kind.value == _HOST
+
+
+def lock_pages(context: Context, address: int, size: int) -> None:
+    """Have memory of the host stay where it is, so that GPUs copy from and to it directly.
+
+    Raises:
+        CudaError: there is not so much memory that may be locked, or it is locked already.
+    """
+    attempt = f"locking {size} bytes of the host's memory"
+    context.call(attempt, "cuMemHostRegister_v2", address, size, _PORTABLE)
+
+
+def unlock_pages(context: Context, address: int) -> None:
+    """Let memory of the host go that `lock_pages` has locked."""
+    context.call("unlocking memory of the host", "cuMemHostUnregister", address)
 
 
 class Copies:
@@ -96,12 +124,15 @@ class Copies:
         attempt = f"copying {size} bytes on the device"
         self._context.call(attempt, "cuMemcpyDtoDAsync_v2", target, source, size, stream)
 
-    def fill(self, target: int, byte: int, size: int, stream: int) -> None:
-        """Set bytes of device memory."""
-        self._context.call(f"filling {size} bytes", "cuMemsetD8Async", target, byte, size, stream)
+    def fill(self, target: int, value: int, count: int, stream: int, width: int = 1) -> None:
+        """Write a value of 1, 2 or 4 bytes (`width`) so many times to device memory."""
+        attempt = f"filling {width * count} bytes"
+        self._context.call(attempt, f"cuMemsetD{8 * width}Async", target, value, count, stream)
 
     def _copy(self, attempt: str, function: str, target: int, source: int, size: int, stream: int | None) -> None:
         if stream is None:
             self._context.call(attempt, f"{function}_v2", target, source, size)
+            # From pages that are not locked, the last bytes may still be on their way, and others' streams do not wait.
+            self._context.call(attempt, "cuStreamSynchronize", DEFAULT)
         else:
             self._context.call(attempt, f"{function}Async_v2", target, source, size, stream)

@@ -19,18 +19,28 @@ if TYPE_CHECKING:
 _NON_BLOCKING = 1
 _EXTERNAL = 1
 _CURRENT = threading.local()
+DEFAULT, LEGACY = 0, 1
+"""Handles of the default stream, which waits for all streams that were not made to run beside it; interfaces of arrays,
+where 0 is no stream, say the second one.
+"""
 
 
 class CudaStream:
-    """A stream of the driver: its own, or a borrowed one (`handle` given), which is not destroyed."""
+    """A stream of the driver: its own, or a borrowed one (`handle` given), which is not destroyed.
 
-    def __init__(self, context: Context, handle: int | None = None) -> None:
+    waits_for_default: whether its work and that of the default stream wait for each other.
+    """
+
+    def __init__(self, context: Context, handle: int | None = None, *, waits_for_default: bool = False) -> None:
         self.context = context
+        self.is_borrowed = handle is not None
         if handle is not None:
             self.handle = handle
             return
         created = c_void_p()
-        context.call("creating a stream", "cuStreamCreate", ctypes.byref(created), _NON_BLOCKING)
+        context.call(
+            "creating a stream", "cuStreamCreate", ctypes.byref(created), 0 if waits_for_default else _NON_BLOCKING
+        )
         self.handle = created.value or 0
         weakref.finalize(self, _destroy, context, "cuStreamDestroy_v2", self.handle)
 

@@ -154,6 +154,9 @@ class NullDevice:
     def is_staging(self, address: int) -> bool:
         return self._staging.has(address)
 
+    def arrays(self, allocator: Allocator) -> None:
+        """None: nobody else has arrays there that are not arrays of the process."""
+
     def create_stream(self) -> NullStream:
         return NullStream()
 
