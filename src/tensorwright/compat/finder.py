@@ -11,6 +11,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from tensorwright.compat.machine import choose
+
 PACKAGES = ("tensorrt", "uff", "pycuda", "graphsurgeon")
 HOME = "tensorwright.compat"
 LEGACY = "tensorrt.legacy"
@@ -54,15 +56,17 @@ class _AliasLoader(Loader):
         module.__spec__ = self._spec  # The import system has put the alias there.
 
 
-def activate(*, force: bool = False) -> None:
+def activate(*, force: bool = False, device: str = "cpu") -> None:
     """Make `tensorrt`, `uff` and `pycuda` importable. Twice is once.
 
     Args:
+        device: what engines are built for and run on, and what has memory and streams: "cpu", "cuda" or "cuda:1".
         force: take precedence over installed packages of these names. Without it, what is installed stays; a warning
             tells when `tensorrt` would come from one place and `pycuda` from another, because the addresses of one
             mean nothing to the other.
     """
     deactivate()
+    choose(device)
     displaced: dict[str, ModuleType] = {}
     if force:
         displaced = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}

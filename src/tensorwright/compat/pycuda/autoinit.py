@@ -1,4 +1,4 @@
-"""`import pycuda.autoinit`: the device and its context. The CPU is always ready."""
+"""`import pycuda.autoinit`: the device and its context."""
 
 from tensorwright.compat.pycuda.driver import Context, Device
 

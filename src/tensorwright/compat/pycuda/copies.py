@@ -3,74 +3,62 @@
 A copy without a stream waits for all streams first, as the default stream of CUDA does. A copy from the device is done
 when the call returns, also when it is called asynchronous: scripts read the array without synchronising the stream,
 which on a GPU works only by chance. A copy to the device may go on after the call, from a snapshot of the array, so
-that the array can be changed or dropped at once.
+that the array can be changed or dropped at once, unless it is page-locked memory of a GPU.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.compat.machine import machine
 from tensorwright.compat.pycuda.errors import LogicError
 from tensorwright.compat.pycuda.memory import (
     Array,
     DeviceAllocation,
+    device_address,
+    host_bytes,
     mem_alloc,
     pagelocked_empty,
-    raw_bytes,
 )
 from tensorwright.compat.pycuda.streams import Stream, stream_of
-from tensorwright.devices.cpu.stream import synchronize_all
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Stream as InnerStream
 
 Memory = DeviceAllocation | int
-Bytes = npt.NDArray[np.uint8]
 
 
 def memcpy_htod(dest: Memory, src: object) -> None:
     """Copy an array to the device, after the work of all streams."""
-    source = raw_bytes(src)
-    target = raw_bytes(dest, source.size)
-    synchronize_all()
-    target[:] = source
+    _to_device(dest, src, None)
 
 
 def memcpy_htod_async(dest: Memory, src: object, stream: Stream | None = None) -> None:
     """Copy an array to the device, after the work that the stream holds now."""
-    source = raw_bytes(src)
-    _copy_in_order(raw_bytes(dest, source.size), source, stream, snapshot=True)
+    _to_device(dest, src, stream)
 
 
 def memcpy_dtoh(dest: Array, src: Memory) -> None:
     """Copy from the device into an array, after the work of all streams."""
-    target = _writable(dest)
-    source = raw_bytes(src, target.size)
-    synchronize_all()
-    target[:] = source
+    _to_host(dest, src, None)
 
 
 def memcpy_dtoh_async(dest: Array, src: Memory, stream: Stream | None = None) -> None:
     """Copy from the device into an array, after the work that the stream holds now. Returns when it is done."""
-    target = _writable(dest)
-    source = raw_bytes(src, target.size)
-    if stream is None:
-        synchronize_all()
-    else:
-        stream.synchronize()
-    target[:] = source
+    _to_host(dest, src, stream)
 
 
 def memcpy_dtod(dest: Memory, src: Memory, size: int) -> None:
     """Copy on the device, after the work of all streams."""
-    target, source = raw_bytes(dest, size), raw_bytes(src, size)
-    synchronize_all()
-    target[:] = source
+    memcpy_dtod_async(dest, src, size)
 
 
 def memcpy_dtod_async(dest: Memory, src: Memory, size: int, stream: Stream | None = None) -> None:
     """Copy on the device, after the work that the stream holds now."""
-    _copy_in_order(raw_bytes(dest, size), raw_bytes(src, size), stream, snapshot=False)
+    machine().on_device(device_address(dest, size), device_address(src, size), size, _inner(stream))
 
 
 def memset_d8(dest: Memory, data: int, size: int) -> None:
@@ -105,7 +93,7 @@ def memset_d32_async(dest: Memory, data: int, size: int, stream: Stream | None =
 
 def to_device(array: object) -> DeviceAllocation:
     """New device memory with the contents of an array."""
-    source = raw_bytes(array)
+    source = host_bytes(array)
     memory = mem_alloc(source.size)
     memcpy_htod(memory, source)
     return memory
@@ -123,28 +111,22 @@ def from_device_like(devptr: Memory, other_ary: Array) -> Array:
     return from_device(devptr, other_ary.shape, other_ary.dtype)
 
 
-def _copy_in_order(target: Bytes, source: Bytes, stream: Stream | None, *, snapshot: bool) -> None:
-    if stream is None:
-        synchronize_all()
-        target[:] = source
-    elif stream.is_done():
-        target[:] = source
-    else:
-        stream_of(stream).enqueue(partial(np.copyto, target, source.copy() if snapshot else source))
+def _to_device(dest: Memory, src: object, stream: Stream | None) -> None:
+    source = host_bytes(src)
+    machine().to_device(device_address(dest, source.size), source, _inner(stream))
+
+
+def _to_host(dest: Array, src: Memory, stream: Stream | None) -> None:
+    target = host_bytes(dest)
+    if not target.flags.writeable:
+        raise LogicError("a copy from the device needs an array that can be written")
+    machine().to_host(target, device_address(src, target.size), _inner(stream))
 
 
 def _fill(dest: Memory, data: int, size: int, dtype: type[np.unsignedinteger], stream: Stream | None) -> None:
-    value = np.array(int(data) & np.iinfo(dtype).max, dtype)
-    elements = raw_bytes(dest, size * value.itemsize).view(dtype)
-    if stream is None:
-        synchronize_all()
-        elements[:] = value
-    else:
-        stream_of(stream).enqueue(partial(np.copyto, elements, value))
+    value = dtype(int(data) & np.iinfo(dtype).max)
+    machine().fill(device_address(dest, size * value.itemsize), value, size, _inner(stream))
 
 
-def _writable(array: object) -> Bytes:
-    target = raw_bytes(array)
-    if not target.flags.writeable:
-        raise LogicError("a copy from the device needs an array that can be written")
-    return target
+def _inner(stream: Stream | None) -> InnerStream | None:
+    return None if stream is None else stream_of(stream)

@@ -1,11 +1,10 @@
-"""`pycuda.driver` on the CPU: addresses are addresses of this process, and there is one device."""
+"""`pycuda.driver`: there is one device, the one that was chosen."""
 
 from __future__ import annotations
 
-import os
-import platform
 from enum import IntFlag
 
+from tensorwright.compat.machine import machine
 from tensorwright.compat.pycuda.copies import (
     from_device,
     from_device_like,
@@ -35,7 +34,6 @@ from tensorwright.compat.pycuda.memory import (
     pagelocked_zeros_like,
 )
 from tensorwright.compat.pycuda.streams import Event, Stream
-from tensorwright.devices.cpu.stream import synchronize_all
 
 __all__ = [
     "Context",
@@ -109,7 +107,7 @@ class host_alloc_flags(IntFlag):  # noqa: N801 - the name of the original
 
 
 class Device:
-    """The CPU."""
+    """The device."""
 
     def __init__(self, number: int = 0) -> None:
         if number != 0:
@@ -121,20 +119,20 @@ class Device:
         return 1
 
     def name(self) -> str:
-        """What the system calls the processor."""
-        return platform.processor() or platform.machine()
+        """What the system or the driver calls it."""
+        return machine().facts.name
 
     def compute_capability(self) -> tuple[int, int]:
-        """(0, 0): the CPU has none."""
-        return 0, 0
+        """Of a GPU; (0, 0) for the CPU, which has none."""
+        return machine().facts.capability
 
     def total_memory(self) -> int:
-        """Bytes of memory that the machine has."""
+        """Bytes of memory that it has."""
         return mem_get_info()[1]
 
     def pci_bus_id(self) -> str:
-        """A name that no real device has."""
-        return "cpu"
+        """Where a GPU is plugged in; "cpu" for the CPU."""
+        return machine().facts.bus
 
     def make_context(self, flags: int = 0) -> Context:
         """A context; there is nothing to make."""
@@ -175,31 +173,30 @@ class Context:
 
     @staticmethod
     def get_device() -> Device:
-        """The CPU."""
+        """The device."""
         return Device(0)
 
     @staticmethod
     def synchronize() -> None:
         """Wait until the work of all streams is done, and raise the first error of it."""
-        synchronize_all()
+        machine().synchronize()
 
 
 def init(flags: int = 0) -> None:
-    """Nothing: the CPU is always ready."""
+    """Nothing: the device is always ready."""
     del flags
 
 
 def mem_get_info() -> tuple[int, int]:
-    """Free and total bytes of memory of this machine."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    """Free and total bytes of memory of the device."""
+    return machine().free_memory()
 
 
 def get_version() -> tuple[int, int, int]:
-    """(0, 0, 0): there is no CUDA."""
-    return 0, 0, 0
+    """The version of CUDA that the driver has; (0, 0, 0) on the CPU."""
+    return machine().facts.version
 
 
 def get_driver_version() -> int:
-    """0: there is no CUDA driver."""
-    return 0
+    """The same as one number; 0 on the CPU."""
+    return machine().facts.driver_version

@@ -1,9 +1,8 @@
-"""Device memory and page-locked memory: on the CPU both are pages of this process."""
+"""Device memory and page-locked memory."""
 
 from __future__ import annotations
 
 import mmap
-import threading
 import weakref
 from collections.abc import Sequence
 from math import prod
@@ -13,14 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.base.addresses import bytes_at, mapping_address
+from tensorwright.base.errors import ExecutionError
+from tensorwright.compat.machine import Machine, machine
 from tensorwright.compat.pycuda.errors import LogicError, MemoryError
-from tensorwright.devices.cpu.device import CpuDevice
-from tensorwright.devices.cpu.stream import is_called_by_stream, join_all
-from tensorwright.devices.device import Allocator
 
 Array = npt.NDArray[np.generic]
 Shape = Sequence[int] | int
-PAGE = mmap.PAGESIZE
 
 
 class DeviceAllocation:
@@ -30,15 +27,13 @@ class DeviceAllocation:
     """
 
     def __init__(self, size: int) -> None:
-        allocator = CpuDevice().allocator
         try:
-            address = allocator.allocate(size, PAGE, 0)
-        except (OSError, OverflowError, ValueError) as error:
+            address = machine().allocate(size)
+        except (ExecutionError, OSError, OverflowError, ValueError) as error:
             raise MemoryError(f"mem_alloc: {size} bytes could not be allocated ({error})") from None
-        assert address is not None
         self.size = size
         self._address = address
-        self._finalizer = weakref.finalize(self, _free, allocator, address)
+        self._finalizer = weakref.finalize(self, _free, machine(), address)
         self._finalizer.atexit = False  # Streams may still be at work in it.
         _FREED.pop(address, None)
         _ALLOCATIONS[address] = self
@@ -55,8 +50,11 @@ class DeviceAllocation:
         self._finalizer()
 
     def as_buffer(self, size: int, offset: int = 0) -> memoryview:
-        """The bytes from `offset` on."""
-        return raw_bytes(self, offset + size)[offset:].data
+        """The bytes from `offset` on, which are memory of the process on the CPU alone."""
+        address = device_address(self, offset + size)
+        if machine().device != "cpu":
+            raise LogicError("as_buffer: memory of a GPU is no memory of the process; copy it with memcpy_dtoh")
+        return bytes_at(address + offset, size).data
 
     def __int__(self) -> int:
         return self._checked_address()
@@ -96,7 +94,9 @@ class PagelockedHostAllocation(mmap.mmap):
         return super().__new__(cls, -1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def __init__(self, size: int) -> None:
-        """Everything is done by `__new__`."""
+        address = mapping_address(self)
+        machine().lock_pages(address, max(size, 1))
+        weakref.finalize(self, machine().unlock_pages, address).atexit = False
 
     def free(self) -> None:
         """Nothing: the memory goes with the last array in it."""
@@ -150,32 +150,29 @@ def pagelocked_zeros_like(array: Array, mem_flags: int = 0) -> Array:
     return result
 
 
-def raw_bytes(memory: object, size: int | None = None) -> npt.NDArray[np.uint8]:
-    """Bytes that are shared with device memory, an address, an array or a buffer.
-
-    Args:
-        memory: whose bytes.
-        size: how many are needed; None for all of an array or a buffer.
+def host_bytes(memory: object) -> npt.NDArray[np.uint8]:
+    """Bytes that are shared with an array or a buffer.
 
     Raises:
-        LogicError: it has fewer bytes, is not contiguous, or no memory at all.
+        LogicError: it is not contiguous, or has no memory at all.
     """
-    if isinstance(memory, DeviceAllocation | int | np.integer):
-        return _device_bytes(memory, size)
     array = memory if isinstance(memory, np.ndarray) else np.frombuffer(_buffer(memory), np.uint8)
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         raise LogicError(
             f"expected a contiguous array, found strides {array.strides} for shape {array.shape}; pass "
             "numpy.ascontiguousarray(array)"
         )
-    if size is not None and array.nbytes < size:
-        raise LogicError(f"the copy has {size} bytes, the host array {array.nbytes}; pass an array of the right size")
-    return array.reshape(-1, order="A").view(np.uint8)[:size]
+    return array.reshape(-1, order="A").view(np.uint8)
 
 
-def _device_bytes(memory: DeviceAllocation | int | np.integer, size: int | None) -> npt.NDArray[np.uint8]:
-    if size is None:
-        raise LogicError("a copy between addresses needs a size in bytes")
+def device_address(memory: DeviceAllocation | int | np.integer, size: int) -> int:
+    """Where so many bytes of device memory start.
+
+    Raises:
+        LogicError: it has fewer bytes, as far as that is known, is freed, or is no device memory at all.
+    """
+    if not isinstance(memory, DeviceAllocation | int | np.integer):
+        raise LogicError(f"expected an array, an address or device memory, found {type(memory).__name__}")
     if isinstance(memory, DeviceAllocation) and size > memory.size:
         raise LogicError(
             f"the copy has {size} bytes, the device memory {memory.size}; allocate size × itemsize bytes of the array "
@@ -186,7 +183,7 @@ def _device_bytes(memory: DeviceAllocation | int | np.integer, size: int | None)
         raise LogicError(f"expected the address of device memory, found {address:#x}")
     if room_at(address) == 0:
         raise LogicError(f"the device memory at {address:#x} is freed already; keep the object that owns it")
-    return bytes_at(address, size)
+    return address
 
 
 def _buffer(memory: object) -> memoryview:
@@ -196,12 +193,8 @@ def _buffer(memory: object) -> memoryview:
         raise LogicError(f"expected an array, a buffer or device memory, found {type(memory).__name__}") from None
 
 
-def _free(allocator: Allocator, address: int) -> None:
-    if is_called_by_stream():  # It cannot wait for the others here: one of them may be waiting for it.
-        threading.Thread(target=_free, args=(allocator, address), daemon=True).start()
-        return
-    join_all()
+def _free(owner: Machine, address: int) -> None:
+    owner.free(address)
     _FREED[address] = None
     while len(_FREED) > _REMEMBERED:
         _FREED.pop(next(iter(_FREED)), None)
-    allocator.free(address)

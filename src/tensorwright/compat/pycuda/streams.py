@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from typing import TYPE_CHECKING
 
-from tensorwright.devices.cpu.stream import CpuEvent, CpuStream, find_stream
+from tensorwright.compat.machine import machine
+
+if TYPE_CHECKING:
+    from tensorwright.devices.device import Stream as InnerStream
 
 
 class Stream:
@@ -12,8 +16,8 @@ class Stream:
 
     def __init__(self, flags: int = 0) -> None:
         del flags
-        self.stream = CpuStream()
-        self._finalizer = weakref.finalize(self, _finish, self.stream)
+        self.stream = machine().create_stream()
+        self._finalizer = weakref.finalize(self, machine().is_finishing, self.stream)
         self._finalizer.atexit = False
 
     @property
@@ -42,7 +46,7 @@ class Event:
 
     def __init__(self, flags: int = 0) -> None:
         del flags
-        self.event = CpuEvent()
+        self.event = machine().create_event()
 
     @property
     def handle(self) -> int:
@@ -72,13 +76,8 @@ class Event:
         return self.event.elapsed_time(event.event)
 
 
-def stream_of(stream: Stream | int | None) -> CpuStream:
+def stream_of(stream: Stream | int | None) -> InnerStream:
     """The stream behind an object or a handle; None for the default stream."""
     if isinstance(stream, Stream):
         return stream.stream
-    return find_stream(stream or 0)
-
-
-def _finish(stream: CpuStream) -> None:
-    if not stream.is_caller():
-        stream.join()
+    return machine().find_stream(stream or 0)

@@ -8,6 +8,7 @@ from tensorwright.api.enums import BuilderFlag
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.runtime import Runtime as ApiRuntime
 from tensorwright.base.errors import TensorwrightError
+from tensorwright.compat.machine import machine
 from tensorwright.compat.tensorrt.calibrators import Calibrator
 from tensorwright.compat.tensorrt.engine import CudaEngine, HostMemory
 from tensorwright.compat.tensorrt.facade import Answer, Facade, accessors
@@ -53,6 +54,7 @@ class Builder(BuilderHints, Facade["BuilderState"]):
 
     def __init__(self, logger: ILogger | None = None) -> None:
         super().__init__(BuilderState(logger))
+        self.inner.device = machine().device
 
     @property
     def platform_has_fast_fp16(self) -> Answer:
@@ -123,6 +125,7 @@ class Runtime(WithoutDla, Facade[ApiRuntime]):
 
     def __init__(self, logger: ILogger | None = None) -> None:
         super().__init__(ApiRuntime(logger))
+        self.inner.device = machine().device
 
     def deserialize_cuda_engine(
         self, data: bytes | bytearray | memoryview, size: int | None = None, plugin_factory: PluginFactory | None = None

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.base.addresses import bytes_at
 from tensorwright.base.errors import BuildError
+from tensorwright.compat.machine import fetch
 from tensorwright.compat.pycuda.memory import room_at
 from tensorwright.compat.tensorrt.enums import CalibrationAlgoType
-from tensorwright.devices.cpu.stream import join_all
 
 if TYPE_CHECKING:
     from tensorwright.build.calibrate import Algorithm
@@ -91,7 +90,6 @@ class Calibrator:
             raise BuildError(
                 f"get_batch: expected a list with the address of each of the inputs {', '.join(names)}, found {found!r}"
             )
-        join_all()
         return {
             name: _array(name, address, *kind)
             for (name, kind), address in zip(inputs.items(), found, strict=True)
@@ -175,4 +173,4 @@ def _array(name: str, address: object, shape: tuple[int, ...], dtype: np.dtype[n
             f"get_batch: input '{name}': expected {needed} bytes, a batch of shape {shape}, found {found}; allocate "
             "more and keep what owns it, or correct get_batch_size()"
         )
-    return bytes_at(place, needed).view(dtype).reshape(shape).copy()
+    return fetch(place, needed).view(dtype).reshape(shape)

@@ -7,14 +7,13 @@ from math import prod
 from typing import SupportsIndex
 
 from tensorwright.api.builder import HostMemory as ApiHostMemory
-from tensorwright.base.addresses import bytes_at
 from tensorwright.base.errors import ExecutionError
+from tensorwright.compat.machine import fetch, machine
 from tensorwright.compat.pycuda.memory import room_at
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
 from tensorwright.compat.tensorrt.profilers import IProfiler
-from tensorwright.devices.cpu.stream import join_all
 from tensorwright.runtime.context import ExecutionContext as RuntimeContext
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.profiler import profile
@@ -109,7 +108,7 @@ class CudaEngine(Facade[Engine]):
 
     def destroy(self) -> None:
         """Close the engine and its contexts, after the work of all streams."""
-        join_all()
+        machine().join()
         self.inner.close()
 
     def __len__(self) -> int:
@@ -246,7 +245,7 @@ class ExecutionContext(Facade[RuntimeContext]):
 
     def destroy(self) -> None:
         """Close the context, after the work of all streams."""
-        join_all()
+        machine().join()
         self.inner.close()
 
     def _execute(self, batch_size: int | None, bindings: Sequence[SupportsIndex]) -> bool:
@@ -297,7 +296,7 @@ class ExecutionContext(Facade[RuntimeContext]):
         for number, binding in enumerate(self.engine.inner.bindings):
             if binding.mode == "input":
                 dtype, extents = binding.type.dtype, self._extents(number, batch_size)
-                values = bytes_at(addresses[number], prod(extents) * dtype.size)
+                values = fetch(addresses[number], prod(extents) * dtype.size)
                 inputs[binding.name] = values.view(dtype.numpy).reshape(extents)
         for step in profile(self.inner, inputs, runs=2).steps:
             profiler.report_layer_time(step.name, step.nanoseconds * 1e-6)

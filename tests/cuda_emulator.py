@@ -1,0 +1,116 @@
+"""The stand-in for the driver's library with a GPU behind it: kernels are executed by the machine for PTX, one after
+another, so that programs give right results where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_fake import INVALID_VALUE, OUT_OF_MEMORY, FakeLibrary
+from ptx.machine import Grid, Machine
+from ptx.memory import NOBODY, GlobalMemory
+from ptx.parse import parse
+from tensorwright.codegen.cuda.compile import find_assembler
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import Driver
+
+_CLUSTER = 4
+
+
+def without_assembler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have builds leave kernels as PTX, here and in the processes that they start."""
+    broken = folder / "ptxas"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    find_assembler.cache_clear()
+
+
+def emulated(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: int) -> EmulatedLibrary:
+    """An emulated GPU that this process finds."""
+    without_assembler(monkeypatch, folder)
+    library = EmulatedLibrary(**options)
+    monkeypatch.setattr("tensorwright.devices.cuda.library._DRIVERS", [Driver(library)])
+    monkeypatch.setattr("tensorwright.backends.cuda._open", lambda number: Context(Driver(library), number))
+    return library
+
+
+class EmulatedLibrary(FakeLibrary):
+    """Work of all streams is done when it is put there. size: bytes of device memory, all GPUs together."""
+
+    def __init__(self, size: int = 4 << 20, gpus: int = 1) -> None:
+        super().__init__(size, gpus)
+        self._global = GlobalMemory(2 * size)
+        self._modules: dict[int, Any] = {}
+        self._functions: dict[int, Any] = {}
+        self._captures: dict[int, list[Any]] = {}
+        self._graphs: dict[int, list[Any]] = {}
+
+    def on_cuMemAlloc_v2(self, address: Any, size: int) -> int:  # noqa: N802
+        if sum(map(len, self.memory.values())) + size > self.size:
+            return OUT_OF_MEMORY
+        start = self._global.place(np.full(size, 0xA5, np.uint8))
+        address._obj.value = start
+        self.memory[start] = self._global.bytes[start : start + size]
+        return 0
+
+    def on_cuMemFree_v2(self, address: int) -> int:  # noqa: N802
+        block = self.memory.pop(address, None)
+        if block is None:
+            return INVALID_VALUE
+        self._global._allocated[address : address + len(block)] = False
+        return 0
+
+    def on_cuModuleLoadDataEx(self, handle: Any, image: bytes, *rest: Any) -> None:  # noqa: N802
+        handle._obj.value = self.handle()
+        self._modules[handle._obj.value] = parse(image.rstrip(b"\0").decode())
+
+    def on_cuModuleGetFunction(self, handle: Any, module: Any, name: bytes) -> None:  # noqa: N802
+        handle._obj.value = self.handle()
+        self._functions[handle._obj.value] = self._modules[_number(module)]
+
+    def on_cuLaunchKernelEx(self, config: Any, function: Any, places: Any, extra: Any) -> None:  # noqa: N802
+        super().on_cuLaunchKernelEx(config, function, places, extra)
+        launch = self._functions[_number(function)], self.launches[-1]
+        capture = self._captures.get(_number(config._obj.stream))
+        if capture is None:
+            self._run(*launch)
+        else:
+            capture.append(launch)
+
+    def on_cuStreamBeginCapture_v2(self, stream: int, mode: int) -> None:  # noqa: N802
+        self._captures[_number(stream)] = []
+
+    def on_cuStreamEndCapture(self, stream: int, graph: Any) -> None:  # noqa: N802
+        graph._obj.value = self.handle()
+        self._graphs[graph._obj.value] = self._captures.pop(_number(stream))
+
+    def on_cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: int) -> None:  # noqa: N802
+        executable._obj.value = self.handle()
+        self._graphs[executable._obj.value] = self._graphs[_number(graph)]
+
+    def on_cuGraphExecUpdate_v2(self, executable: Any, graph: Any, result: Any) -> None:  # noqa: N802
+        self._graphs[_number(executable)] = self._graphs[_number(graph)]
+
+    def on_cuGraphLaunch(self, executable: Any, stream: int) -> None:  # noqa: N802
+        for launch in self._graphs[_number(executable)]:
+            self._run(*launch)
+
+    def _run(self, kernel: Any, launch: dict[str, Any]) -> None:
+        cluster = int.from_bytes(launch["attributes"].get(_CLUSTER, b"")[8:12], "little") or 1
+        grid = Grid(launch["grid"], launch["block"][0], cluster, launch["shared"])
+        end = self._global._end
+        Machine(kernel, grid, self._global, launch["arguments"]).run()
+        self._global._writers[:] = NOBODY
+        self._global._end = end  # The constants of the kernel go.
+
+
+def _number(handle: Any) -> int:
+    value = handle.value if isinstance(handle, ctypes.c_void_p) else handle
+    return value or 0

@@ -1,0 +1,125 @@
+"""Builders, engines and contexts on an emulated GPU, which executes their kernels: results are right."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tensorwright as tw
+from cuda_emulator import EmulatedLibrary, emulated
+from tensorwright.base.errors import BuildError, DeviceError, ExecutionError
+from tensorwright.devices.cuda.device import CudaDevice, create
+from tensorwright.runtime.engine import Engine
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EmulatedLibrary:
+    return emulated(monkeypatch, tmp_path, gpus=2)
+
+
+class Counting:
+    """Gives out memory of a GPU and knows what of it is alive, as a program's own allocator would."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self.inner, self.alive, self.given, self.lock = device.allocator, dict[int, int](), 0, threading.Lock()
+
+    def allocate(self, size: int, alignment: int, flags: int) -> int | None:
+        with self.lock:
+            address = self.inner.allocate(size, alignment, flags)
+            self.alive[address] = size
+            self.given += 1
+            return address
+
+    def free(self, address: int) -> None:
+        with self.lock:
+            del self.alive[address]
+            self.inner.free(address)
+
+
+@pytest.fixture
+def allocator(gpu: EmulatedLibrary) -> Counting:
+    return Counting(create())
+
+
+@pytest.fixture
+def engine(gpu: EmulatedLibrary, allocator: Counting, rng: np.random.Generator) -> Iterator[Engine]:
+    """Two layers, built by a builder that was given an allocator, and whose kernels were timed."""
+    builder = tw.Builder()
+    builder.device, builder.gpu_allocator = "cuda", allocator
+    network = builder.create_network(1 << tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    x = network.add_input("x", tw.float32, (2, 3, 6, 6))
+    weights = rng.standard_normal((4, 3, 3, 3), dtype=np.float32)
+    convolution = network.add_convolution(x, 4, (3, 3), weights, np.ones(4, np.float32))
+    relu = network.add_activation(convolution.get_output(0), tw.ActivationType.RELU)
+    relu.get_output(0).name = "y"
+    network.mark_output(relu.get_output(0))
+    config = builder.create_builder_config()
+    config.builder_optimization_level = 1
+    config.set_flag(tw.BuilderFlag.DISABLE_TIMING_CACHE)
+    engine = builder.build_engine(network, config)
+    engine.expected = _reference(network)
+    yield engine
+    engine.close()
+
+
+def _reference(network: tw.NetworkDefinition):
+    from tensorwright.graph.evaluate import evaluate_graph
+
+    graph = network.to_graph()
+    return lambda x: evaluate_graph(graph, {"x": x})["y"]
+
+
+def test_the_allocator_sees_all_memory_of_builder_and_runtime(
+    engine: Engine, gpu: EmulatedLibrary, allocator: Counting, rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal((2, 3, 6, 6), dtype=np.float32)
+    np.testing.assert_allclose(engine(x)["y"], engine.expected(x), rtol=1e-5, atol=1e-6)
+    assert allocator.given == gpu.count("cuMemAlloc_v2")
+    assert allocator.given > 10
+    assert set(allocator.alive) == set(gpu.memory)
+    engine.close()
+    gc.collect()
+    assert not gpu.memory
+
+
+def test_contexts_take_lent_memory_and_raw_streams(
+    engine: Engine, gpu: EmulatedLibrary, rng: np.random.Generator
+) -> None:
+    device = create()
+    context = engine.create_execution_context_without_device_memory()
+    with pytest.raises(ExecutionError, match=rf"no device memory yet; .* {engine.device_memory_size} bytes aligned to"):
+        context(rng.standard_normal((2, 3, 6, 6), dtype=np.float32))
+    before = set(gpu.memory)
+    x = rng.standard_normal((2, 3, 6, 6), dtype=np.float32)
+    place, result = (device.allocator.allocate(size, 256, 0) for size in (x.nbytes, 4 * 2 * 4 * 4 * 4))
+    context.device_memory = device.allocator.allocate(engine.device_memory_size, 256, 0)
+    device.upload(place, x.ctypes.data, x.nbytes)
+    assert context.enqueue(None, [place, result], device.create_stream().handle, device.create_event().handle)
+    found = np.empty((2, 4, 4, 4), np.float32)
+    device.download(found.ctypes.data, result, found.nbytes)
+    np.testing.assert_allclose(found, engine.expected(x), rtol=1e-5, atol=1e-6)
+    assert len(set(gpu.memory) - before) == 3, "nothing but the program's own memory is used"
+
+
+def test_a_build_for_the_second_gpu_runs_there(gpu: EmulatedLibrary, rng: np.random.Generator) -> None:
+    lenet = Path(__file__).parents[2] / "demo" / "lenet.onnx"
+    with tw.build(lenet, device="cuda:1", level=0, timing_cache="") as engine:
+        assert engine.device.label == "cuda:1"
+        assert engine.stamp.model == "Fake GPU"
+        opened = {arguments[1] for name, arguments in gpu.calls if name == "cuDevicePrimaryCtxRetain"}
+    assert opened == {11}, "another GPU than the second was opened"
+
+
+def test_memory_that_is_used_up_says_what_for(gpu: EmulatedLibrary, engine: Engine) -> None:
+    gpu.size = sum(map(len, gpu.memory.values())) + 64
+    with pytest.raises(DeviceError, match=r"could not allocate \d+ bytes .* for activations .* bytes of GPU 0, which"):
+        engine.create_execution_context()
+    gpu.size = 1000
+    lenet = Path(__file__).parents[2] / "demo" / "lenet.onnx"
+    with pytest.raises((BuildError, DeviceError), match=r"could not allocate \d+ bytes"):
+        tw.build(lenet, device="cuda", level=1, timing_cache="")
