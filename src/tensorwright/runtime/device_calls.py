@@ -9,8 +9,7 @@ from tensorwright.base.errors import ExecutionError
 from tensorwright.runtime.bindings import wrong_names
 
 if TYPE_CHECKING:
-    from tensorwright.devices.arrays import DeviceArrays, DeviceView
-    from tensorwright.devices.device import Stream
+    from tensorwright.devices.device import DeviceArrays, DeviceView, Stream
     from tensorwright.runtime.bindings import BindingTable, Slot
     from tensorwright.runtime.launcher import Launcher
 

@@ -8,11 +8,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.arrays import DeviceView
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda import dlpack
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, device_of
 from tensorwright.devices.cuda.stream import LEGACY, CudaEvent, CudaStream
+from tensorwright.devices.device import DeviceView
 
 if TYPE_CHECKING:
     import numpy as np
