@@ -10,6 +10,7 @@ import pytest
 
 from cases.case import assert_close
 from kernels.convolution_regions import Shape, check, expected_of, inputs_of
+from targets import RUNNABLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
@@ -104,6 +105,38 @@ def test_narrow_types(shape: Shape, target: str, dtype: DType, rng: np.random.Ge
     for tactic in TACTICS:
         if tactic.configs(narrow.region(rng), TARGETS[target]):
             _check_some(tactic, narrow, target, rng)
+
+
+@pytest.mark.skipif("avx512_bf16" not in RUNNABLE, reason="this processor has no dot products of bfloat16")
+@pytest.mark.parametrize("name", ["pointwise", "3x3", "3x3-wide", "3d-pointwise"])
+def test_dot_products_of_bfloat16(name: str, rng: np.random.Generator):
+    """They come first where channels are even and lie in blocks, and are what the machine code contains."""
+    shape = replace(next(shape for shape in SHAPES if shape.name == name), dtype=BFLOAT16)
+    region, machine, tactic = shape.region(rng), TARGETS["avx512_bf16"], DirectConvolution()
+    first, *others = tactic.configs(region, machine)
+    assert first.options.group == 2
+    kernel = tactic.emit(region, first, machine)
+    check(region, kernel, machine, rng, batches=(1, 3))
+    assert "vdpbf16ps" in compile_assembly(kernel.code, machine)
+    assert any(config.options.group == 1 for config in others)
+
+
+def test_dot_products_need_even_channels_in_blocks(rng: np.random.Generator):
+    machine = TARGETS["avx512_bf16"]
+    for name in ("pointwise-odd-channels", "first-layer-7x7", "groups-of-blocks"):
+        shape = replace(next(shape for shape in SHAPES if shape.name == name), dtype=BFLOAT16)
+        assert all(config.options.group == 1 for config in DirectConvolution().configs(shape.region(rng), machine))
+
+
+def test_float16_is_converted_by_vectors(rng: np.random.Generator):
+    """No single element is converted, which would be broadcast from a register."""
+    shape = Shape("3x3", (1, 64, 14, 14), 64, (3, 3), begin=(1, 1), dtype=FLOAT16)
+    region, machine = shape.region(rng), TARGETS["avx512"]
+    for config in DirectConvolution().configs(region, machine)[:2]:
+        assembly = compile_assembly(DirectConvolution().emit(region, config, machine).code, machine)
+        assert "vcvtph2ps" in assembly
+        assert re.search(r"vbroadcastss\s+zmm\d+, dword ptr|{1to16}", assembly)
+        assert not re.search(r"vbroadcastss\s+zmm\d+, xmm", assembly)
 
 
 @pytest.mark.parametrize("name", ["pointwise-odd-channels", "3x3-small-map", "groups-of-2"])

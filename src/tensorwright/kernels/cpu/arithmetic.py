@@ -18,7 +18,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.numerics import SINGLE, Numerics
 from tensorwright.kernels.tactic import Array
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT8, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, DType
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,24 @@ class Arithmetic(ABC):
     def right(self) -> DType:
         return self.numerics.right
 
+    @property
+    def converts_vectors(self) -> bool:
+        """Whether elements of the left factor should be brought into the type of the sum by whole vectors beforehand:
+        one element of float16 takes several instructions, and one of bfloat16 a shift beside the multiply-adds.
+        """
+        return self.group == 1 and self.left == FLOAT16
+
     def zero(self) -> Register:
         """Sums before anything is added."""
         return literal(0.0, self.numerics.total, self.lanes)
 
     @abstractmethod
+    def element(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        """A group of elements of the left factor."""
+
     def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
         """A group of elements, the same for all lanes."""
+        return builder.splat(self.element(builder, place), self.lanes)
 
     @abstractmethod
     def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
@@ -60,7 +71,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
-        """The sums with the products of both groups."""
+        """The sums with the products of both groups, in as many lanes as there are sums."""
 
     def grouped(self, matrix: Array) -> Array:
         """A right factor ``[depth, columns]`` as steps read it: the elements of a group side by side for every column,
@@ -82,8 +93,8 @@ class MultiplyAdd(Arithmetic):
     def group(self) -> int:
         return 1
 
-    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
-        return builder.splat(builder.load(place, self.left), self.lanes)
+    def element(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return builder.load(place, self.left)
 
     def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
         if mask is not None:
@@ -104,25 +115,23 @@ class BFloat16Dot(Arithmetic):
     def group(self) -> int:
         return 2
 
-    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
-        return builder.splat(self._pairs(builder, place, 1), self.lanes)
+    def element(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return self._pairs(builder, place, 1)
 
     def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
         assert mask is None
         return self._pairs(builder, place, self.lanes)
 
     def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
-        name = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
-        pairs, sums = f"<{2 * self.lanes} x bfloat>", f"<{self.lanes} x float>"
+        lanes = total.lanes
+        name = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
+        pairs, sums = f"<{2 * lanes} x bfloat>", f"<{lanes} x float>"
         builder.declare(f"declare {sums} {name}({sums}, {pairs}, {pairs})")
-        a, b = (self._cast(builder, value, pairs) for value in (right, left))
-        return builder.value(f"call {sums} {name}({total.typed}, {pairs} {a}, {pairs} {b})", FLOAT32, self.lanes)
+        a, b = (builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * lanes).text for value in (right, left))
+        return builder.value(f"call {sums} {name}({total.typed}, {pairs} {a}, {pairs} {b})", FLOAT32, lanes)
 
     def _pairs(self, builder: FunctionBuilder, place: Pointer, lanes: int) -> Register:
         return builder.load(place, INT32, lanes, alignment=BFLOAT16.size)
-
-    def _cast(self, builder: FunctionBuilder, value: Register, pairs: str) -> str:
-        return builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * self.lanes).text
 
 
 @dataclass(frozen=True)
@@ -136,21 +145,19 @@ class IntegerDot(Arithmetic):
     def zero(self) -> Register:
         return literal(0, self.numerics.total, self.lanes)
 
-    def load_left(self, builder: FunctionBuilder, place: Pointer) -> Register:
-        return builder.splat(builder.load(place, INT32, alignment=1), self.lanes)
+    def element(self, builder: FunctionBuilder, place: Pointer) -> Register:
+        return builder.load(place, INT32, alignment=1)
 
     def load_right(self, builder: FunctionBuilder, place: Pointer, mask: Register | None) -> Register:
         assert mask is None
         return builder.load(place, INT32, self.lanes, alignment=1)
 
     def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
-        name, bytes = f"@llvm.x86.avx512.vpdpbusd.{32 * self.lanes}", f"<{4 * self.lanes} x i8>"
+        lanes = total.lanes
+        name, bytes = f"@llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"<{4 * lanes} x i8>"
         builder.declare(f"declare {total.type} {name}({total.type}, {bytes}, {bytes})")
-        a, b = (self._cast(builder, value, bytes) for value in (left, right))
-        return builder.value(f"call {total.type} {name}({total.typed}, {bytes} {a}, {bytes} {b})", INT32, self.lanes)
-
-    def _cast(self, builder: FunctionBuilder, value: Register, bytes: str) -> str:
-        return builder.value(f"bitcast {value.typed} to {bytes}", INT8, 4 * self.lanes).text
+        a, b = (builder.value(f"bitcast {value.typed} to {bytes}", INT8, 4 * lanes).text for value in (left, right))
+        return builder.value(f"call {total.type} {name}({total.typed}, {bytes} {a}, {bytes} {b})", INT32, lanes)
 
 
 def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
@@ -161,3 +168,8 @@ def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
     if target.has_bfloat16_dot and numerics.left == numerics.right == BFLOAT16:
         found.insert(0, BFloat16Dot(numerics, target.lanes(numerics.total)))
     return found
+
+
+def arithmetic_of(numerics: Numerics, target: Target, group: int) -> Arithmetic:
+    """The one of them that consumes so many elements in a step."""
+    return next(each for each in arithmetics(numerics, target) if each.group == group)

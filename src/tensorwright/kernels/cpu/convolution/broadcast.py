@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, product
 from operator import itemgetter
 
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
+from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
-from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.dtype import INT64, DType
 
 LINE_BYTES = 64
 
@@ -34,6 +39,37 @@ class Channels:
 
 
 @dataclass(frozen=True)
+class Widened:
+    """Elements of the image in the type of the sum: where those of the first channel lie, by row and column within the
+    tile, and how far it is from channel to channel.
+    """
+
+    builder: FunctionBuilder
+    base: Pointer
+    dtype: DType
+    starts: Mapping[tuple[int, int], int]
+    step: int
+
+    def at(self, channel: int) -> Callable[[int, int], Register]:
+        """Reads one of a channel."""
+
+        def read(row: int, source: int) -> Register:
+            distance = self.starts[row, source] + channel * self.step
+            return self.builder.load(self.builder.offset(self.base, distance, self.dtype), self.dtype)
+
+        return read
+
+
+def widened_bytes(plan: Plan, target: Target) -> int:
+    """Workspace for the elements that a round of the loop over channels reads, if they are converted beforehand."""
+    numerics, cut, axis = plan.problem.numerics, plan.cut, plan.problem.axes[-1]
+    if not arithmetic_of(numerics, target, cut.group).converts_vectors:
+        return 0
+    span = (cut.columns - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
+    return cut.rows * span * cut.unroll * numerics.total.size
+
+
+@dataclass(frozen=True)
 class BroadcastTile(TileEmitter):
     """Sums over input channels.
 
@@ -44,6 +80,8 @@ class BroadcastTile(TileEmitter):
     channels: Channels
     taps_inside: bool
     prefetch: bool
+    arithmetic: Arithmetic
+    workspace: Pointer
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
         """The last axis: all its taps inside the loop over channels, or each with such a loop of its own."""
@@ -109,14 +147,56 @@ class BroadcastTile(TileEmitter):
             for line in range(0, count * step, LINE_BYTES // self.numerics.right.size):
                 builder.prefetch(self._in_weights(place, PREFETCH_DISTANCE + line))
         side = 1 if self.memory.block > 1 else self.memory.channel
-        result = dict(sums)
-        for number in range(count):
+        result, widened = dict(sums), self._widened(source, sums, count, taps)
+        for number in range(0, count, self.arithmetic.group):
             here, factors = (
                 self._in_image(source, number * side),
                 self._in_weights(place, number * step),
             )
-            self._taps(result, here, factors, taps)
+            self._taps(result, widened.at(number) if widened else partial(self._pixel, here), factors, taps)
         return result
+
+    # ---- pixels
+
+    def _widened(self, x: Pointer, sums: Sums, count: int, taps: Sequence[int]) -> Widened | None:
+        """The elements that a round reads, brought into the type of the sum by whole vectors; None if they are not."""
+        reads = [(row, source) for row in sorted({row for row, _, _ in sums}) for source in self._sources(taps)]
+        if not reads or not self.arithmetic.converts_vectors:
+            return None
+        if self.memory.block > 1:
+            starts = {read: place * count for place, read in enumerate(reads)}
+            for (row, source), start in starts.items():
+                self._widen(self._place(x, row, source), count, start)
+            return self._brought(starts, 1)
+        if self.memory.spatial[-1] > 1:
+            return None
+        first, last = reads[0][1], reads[-1][1]
+        rows, span = sorted({row for row, _ in reads}), last - first + 1
+        for number, (place, row) in product(range(count), enumerate(rows)):
+            line = self._place(self._in_image(x, number * self.memory.channel), row, first)
+            self._widen(line, span, (number * len(rows) + place) * span)
+        starts = {(row, source): rows.index(row) * span + source - first for row, source in reads}
+        return self._brought(starts, len(rows) * span)
+
+    def _brought(self, starts: Mapping[tuple[int, int], int], step: int) -> Widened:
+        return Widened(self.builder, self.builder.opaque(self.workspace), self.numerics.total, starts, step)
+
+    def _widen(self, source: Pointer, count: int, start: int) -> None:
+        """Bring neighbouring elements of the image into workspace, by as few vectors as possible."""
+        builder, done = self.builder, 0
+        while done < count:
+            lanes = min(max(self.tile.lanes), 1 << ((count - done).bit_length() - 1))
+            vector = builder.load(self._in_image(source, done), self.numerics.left, lanes)
+            builder.store(
+                vector, builder.offset(self.workspace, start + done, self.numerics.total), self.numerics.total
+            )
+            done += lanes
+
+    def _sources(self, taps: Sequence[int]) -> Sequence[int]:
+        """The columns that taps of the last axis read, counted from where the first tap of the first column does."""
+        axis, columns = self.axes[-1], self.tile.columns
+        step = axis.dilation if len(taps) > 1 else 0
+        return sorted({column * axis.stride + tap * step for tap in taps for column in columns.valid[tap]})
 
     def _channel_offset(self, channel: Register) -> Register:
         builder, memory = self.builder, self.memory
@@ -126,7 +206,7 @@ class BroadcastTile(TileEmitter):
         inner = builder.binary("and", channel, literal(memory.block - 1, INT64))
         return builder.add(self.builder.scaled(outer, memory.channel), inner)
 
-    def _taps(self, sums: Sums, x: Pointer, weights: Pointer, taps: Sequence[int]) -> None:
+    def _taps(self, sums: Sums, pixel: Callable[[int, int], Register], weights: Pointer, taps: Sequence[int]) -> None:
         """Taps of the last axis for one channel, added to the accumulators in place.
 
         Several taps come in the order of the elements they read, so that each of these is broadcast once, if there are
@@ -141,7 +221,7 @@ class BroadcastTile(TileEmitter):
                 (column * axis.stride + tap * step, tap, column) for tap in taps for column in tile.columns.valid[tap]
             ]
             for source, uses in groupby(sorted(reads) if by_source else reads, key=itemgetter(0)):
-                element = self._pixel(x, row, source)
+                element = pixel(row, source)
                 pixels = {lanes: self.builder.splat(element, lanes) for lanes in dict.fromkeys(tile.lanes)}
                 for _, tap, column in uses:
                     for block in range(tile.blocks):
@@ -149,17 +229,19 @@ class BroadcastTile(TileEmitter):
                             factors[tap, block] = self._weight(weights, tap - taps[0], block)
                         key = row, column, block
                         factor = factors[tap, block]
-                        sums[key] = self.builder.fma(factor, pixels[factor.lanes], sums[key])
+                        sums[key] = self.arithmetic.step(self.builder, factor, pixels[sums[key].lanes], sums[key])
 
     def _weight(self, weights: Pointer, tap: int, block: int) -> Register:
         tile = self.tile
-        place = self._in_weights(weights, tap * tile.outputs + sum(tile.lanes[:block]))
-        return self.builder.load(place, self.numerics.right, tile.lanes[block])
+        place = self._in_weights(weights, (tap * tile.outputs + sum(tile.lanes[:block])) * self.arithmetic.group)
+        return replace(self.arithmetic, lanes=tile.lanes[block]).load_right(self.builder, place, None)
 
     def _pixel(self, x: Pointer, row: int, source: int) -> Register:
+        return self.arithmetic.element(self.builder, self._place(x, row, source))
+
+    def _place(self, x: Pointer, row: int, source: int) -> Pointer:
         across, along = self.memory.spatial[-2:]
-        distance = row * self.axes[-2].stride * across + source * along
-        return self.builder.load(self._in_image(x, distance), self.numerics.left)
+        return self._in_image(x, row * self.axes[-2].stride * across + source * along)
 
 
 @dataclass(frozen=True)
@@ -176,6 +258,8 @@ class BroadcastTasks(TaskEmitter):
             registers=self.emitter.target.registers,
             tap_weights=plan.weight_channels * tile.outputs,
             numerics=plan.problem.numerics,
+            arithmetic=arithmetic_of(plan.problem.numerics, self.emitter.target, plan.cut.group),
+            workspace=Pointer("%workspace"),
             channels=self._channels(block),
             taps_inside=plan.cut.taps_inside,
             prefetch=plan.cut.prefetch,

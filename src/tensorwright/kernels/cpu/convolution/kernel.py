@@ -20,7 +20,13 @@ from tensorwright.tensor.dtype import INT64
 
 
 def kernel_of(
-    region: Region, config: AnyConfig, target: Target, plan: Plan, tasks: type[TaskEmitter], weights: Packing
+    region: Region,
+    config: AnyConfig,
+    target: Target,
+    plan: Plan,
+    tasks: type[TaskEmitter],
+    weights: Packing,
+    workspace: int = 0,
 ) -> Kernel:
     """The kernel of a convolution region whose tiles are summed by the given kind of emitter."""
     problem, symbols = plan.problem, region.symbols
@@ -45,6 +51,7 @@ def kernel_of(
         tasks=plan.tasks,
         packings=packings(region, problem, config, weights, pack_bias(plan.lanes)),
         symbols=symbols,
+        workspace=workspace,
         in_place=in_place,
         writes=None if plan.spans else written(plan),
     )

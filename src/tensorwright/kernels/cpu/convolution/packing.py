@@ -11,9 +11,11 @@ from tensorwright.kernels.tactic import Array, Packing
 def pack_outputs(plan: Plan) -> Packing:
     """``[O, C, *K]`` as ``[O / group, outer K, C, inner K, group]``, outputs padded with zeros.
 
+    Channels that are consumed together lie side by side for every output, ``[…, C / 2, inner K, group, 2]``.
+
     Groups of outputs are as the plan has them; they may differ in size.
     """
-    taps, lanes, runs = plan.weight_taps, plan.lanes, plan.output_runs
+    taps, lanes, runs, together = plan.weight_taps, plan.lanes, plan.output_runs, plan.cut.group
 
     def pack(array: Array) -> Array:
         outputs, channels = array.shape[:2]
@@ -23,11 +25,12 @@ def pack_outputs(plan: Plan) -> Packing:
         for run in runs:
             start, size = run.block * lanes, sum(run.lanes)
             group = padded[start : start + run.count * size].reshape(run.count, size, channels, *taps)
-            parts.append(group.transpose(0, 3, 2, 4, 1).reshape(-1))
+            ordered = group.transpose(0, 3, 2, 4, 1).reshape(run.count * taps[0], channels // together, together, -1)
+            parts.append(np.moveaxis(ordered, 2, 3).reshape(-1))
         return np.concatenate(parts)
 
     groups = [(run.count, sum(run.lanes)) for run in runs]
-    return Packing(f"outputs taps={taps} groups={groups}", pack)
+    return Packing(f"outputs taps={taps} groups={groups}{f' {together} at once' if together > 1 else ''}", pack)
 
 
 def pack_spanning(plan: Plan) -> Packing:

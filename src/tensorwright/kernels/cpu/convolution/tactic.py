@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.problem import layouts, merged, problem_of
-from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks
+from tensorwright.kernels.convolution.problem import Problem, layouts, merged, problem_of
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
+from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
-from tensorwright.kernels.tactic import Config, Kernel, Tactic
+from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
 PLAIN_CHANNELS = 16
@@ -40,17 +42,32 @@ class DirectConvolution(Tactic[Target, Cut]):
         if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
             sources.append(PLAIN)
         return [
-            Config(layouts(region, problem, source, blocked), blocked, cut)
+            Config(layouts(region, problem, source, blocked), blocked, _grouped(cut, arithmetic.group))
+            for arithmetic in arithmetics(problem.numerics, target)
             for source in sources
+            if _fits(arithmetic, problem, source)
             for cut in cuts_of(merged(problem, region), target)
         ]
+
+    def efficiency(self, region: Region, config: Config[Cut]) -> float:
+        return TUNED * config.options.group
 
     def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
         plan = Plan(merged(problem, region), config.options, target.float_lanes)
         weights = pack_spanning(plan) if plan.spans else pack_outputs(plan)
-        return kernel_of(region, config, target, plan, BroadcastTasks, weights)
+        return kernel_of(region, config, target, plan, BroadcastTasks, weights, widened_bytes(plan, target))
 
 
 TACTICS = (DirectConvolution(),)
+
+
+def _fits(arithmetic: Arithmetic, problem: Problem, source: Layout) -> bool:
+    """Whether the channels that are consumed together lie side by side, and none of them is padding."""
+    group = arithmetic.group
+    return group == 1 or (problem.groups == 1 and problem.channels % group == 0 and source.block % group == 0)
+
+
+def _grouped(cut: Cut, group: int) -> Cut:
+    return replace(cut, unroll=-(-cut.unroll // group) * group, group=group)

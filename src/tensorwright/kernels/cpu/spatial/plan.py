@@ -28,7 +28,8 @@ class Cut(TacticOptions):
     unroll: input channels in one round of the innermost loop. taps_inside: whether the taps of the last axis are all in
     that round; otherwise each has a loop over the channels. pixels, outputs: tiles of pixels and groups of output
     blocks in one task. pixels_first: whether tasks that share pixels follow each other, rather than tasks that share
-    weights. prefetch: whether weights are asked for some time before they are used, as they come from memory.
+    weights. prefetch: whether weights are asked for some time before they are used, as they come from memory. group:
+    neighbouring channels that one step of the arithmetic consumes.
     """
 
     rows: int
@@ -40,6 +41,7 @@ class Cut(TacticOptions):
     outputs: int
     pixels_first: bool
     prefetch: bool
+    group: int = 1
 
 
 @dataclass(frozen=True)
