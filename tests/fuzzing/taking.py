@@ -8,12 +8,13 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 from google.protobuf.message import DecodeError
 
 import native_plans
 import tensorwright as tw
 from fuzzing.seeds import caffe
-from networks.isolation import Ended, isolated
+from networks.isolation import Companion, Ended
 from networks.judge import disagreement, expectation
 from networks.toolchain import SwitchedBackend, Switches
 from tensorwright.base.errors import BuildError
@@ -207,14 +208,13 @@ def drawn(dtype: tw.DType, shape: list[int], rng: np.random.Generator) -> Array:
 def refereed(model: bytes, inputs: Arrays, outputs: list[str]) -> Arrays:
     """What ONNX Runtime computes, in a process of its own; nothing if it refuses the model or ends."""
     try:
-        return isolated(lambda: _by_onnx_runtime(model, inputs, outputs), REFEREE_SECONDS)
+        return REFEREE.ask((model, inputs, outputs))
     except Ended:
         return {}
 
 
-def _by_onnx_runtime(model: bytes, inputs: Arrays, outputs: list[str]) -> Arrays:
-    import onnxruntime
-
+def _by_onnx_runtime(question: tuple[bytes, Arrays, list[str]]) -> Arrays:
+    model, inputs, outputs = question
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -225,3 +225,6 @@ def _by_onnx_runtime(model: bytes, inputs: Arrays, outputs: list[str]) -> Arrays
         return dict(zip(outputs, session.run(outputs, given), strict=True))
     except Exception:  # noqa: BLE001  # Its errors have no common class.
         return {}
+
+
+REFEREE = Companion(_by_onnx_runtime, REFEREE_SECONDS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Self
 
 import llvmlite.binding as llvm
 
 from tensorwright.codegen.target import Target
+
+REMEMBERED = 4096
+"""So many modules need not be compiled again by later compilers: networks that are changed a little share most."""
 
 
 class QuickCompiler:
@@ -16,7 +19,6 @@ class QuickCompiler:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._objects: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -28,16 +30,19 @@ class QuickCompiler:
         pass
 
     def compile(self, name: str, text: str) -> bytes:
-        if name not in self._objects:
-            module = llvm.parse_assembly(text)
-            module.triple = self._target.triple
-            self._objects[name] = bytes(_machine(self._target).emit_object(module))
-        return self._objects[name]
+        return _object(text, self._target)
 
     def compile_all(self, modules: Mapping[str, str], done: Callable[[str], None]) -> None:
         for name, text in modules.items():
             self.compile(name, text)
             done(name)
+
+
+@lru_cache(REMEMBERED)
+def _object(text: str, target: Target) -> bytes:
+    module = llvm.parse_assembly(text)
+    module.triple = target.triple
+    return bytes(_machine(target).emit_object(module))
 
 
 @cache

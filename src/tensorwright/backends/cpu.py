@@ -10,7 +10,7 @@ from functools import cached_property
 
 from tensorwright.backends.backend import Backend
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
+from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.entry import EntryStep, entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CompilerPool
@@ -40,6 +40,9 @@ from tensorwright.tune.estimate import Roofline
 CLOCK = 3.0e9
 BYTES_PER_SECOND = 15e9
 CALL_SECONDS = 0.3e-6
+
+ENTRY = "network"
+"""The name of the module that holds what a plan is entered by; kernels have others."""
 
 CHECKED_THREADS = (1, 2, 3)
 """Programs are checked for so many threads, besides the number that they are tuned for."""
@@ -112,7 +115,7 @@ class CpuToolchain:
         ]
         entry = entry_module(steps, symbols, program.workspace_bytes, self.machine)
         objects = [compiler.compile(kernel.name, kernel.code) for kernel in kernels.values()]
-        image = link([compile_object(entry, self.machine), *objects])
+        image = link([compiler.compile(ENTRY, entry), *objects])
         return Executable(image.code, {name: image.functions[name] for name in ENTRIES})
 
 
