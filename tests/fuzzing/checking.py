@@ -15,7 +15,7 @@ from fuzzing.taking import Difference
 from fuzzing.targets import Target
 from networks.checking import Verdict, foreign
 from networks.isolation import Ended, isolated
-from tensorwright.base.errors import TensorwrightError
+from tensorwright.base.errors import ExecutionError, TensorwrightError
 
 SECONDS = 10.0
 """Of the processor: others may use it at the same time."""
@@ -24,7 +24,7 @@ PATIENCE = 60.0
 MEMORY = 2 << 30
 """Bytes of addresses beyond those of the modules, for inputs below a megabyte."""
 DEFECTS = ("a defect of tensorwright", "takes more memory than there is", "MemoryError")
-"""Errors of the project that none of its inputs may cause here."""
+"""Errors of the project that none of its inputs may cause here, unless what a model computes is too large itself."""
 
 
 class TooLong(BaseException):
@@ -49,7 +49,7 @@ def judge(target: Target, data: bytes, seed: int) -> Verdict:
             compared = target.take(data, rng)
         verdict = Verdict("equal", "", compared)
     except TensorwrightError as error:
-        is_defect = any(text in str(error) for text in DEFECTS)
+        is_defect = any(text in str(error) for text in DEFECTS) and not isinstance(error, ExecutionError)
         verdict = Verdict("failed" if is_defect else "refused", f"{type(error).__name__}: {error}")
     except Difference as error:
         verdict = Verdict("different", str(error))

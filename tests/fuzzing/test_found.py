@@ -49,6 +49,26 @@ def no_opset() -> bytes:
     return model.SerializeToString()
 
 
+def celu_of_zero() -> bytes:
+    return model_of([node("Celu", "x", "y", alpha=0.0)], {"x": (TensorProto.FLOAT, [2])}, ["y"]).SerializeToString()
+
+
+def too_many_outputs() -> bytes:
+    nodes = [node("NonZero", "x", "n"), node("Equal", "x x", "e o o"), node("Identity", "n", "y")]
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [2])}, ["y", "e"]).SerializeToString()
+
+
+def strings_without_data() -> bytes:
+    model = model_of([node("Tile", "x c", "y")], {"x": (TensorProto.FLOAT, [2, 3])}, ["y"])
+    model.graph.initializer.add(name="c", dims=[4], data_type=TensorProto.STRING)
+    return model.SerializeToString()
+
+
+def long_padding() -> bytes:
+    nodes = [node("MaxPool", "x", "y", kernel_shape=[3, 3], pads=[1 << 31, 0, 0, 0])]
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 2, 8, 8])}, ["y"]).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -57,6 +77,10 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "a loop without a body was looked for one": ("ONNX node", loop_without_body),
     "nodes without a version were those of the oldest": ("ONNX node", no_opset),
+    "Celu divided by zero": ("ONNX node", celu_of_zero),
+    "outputs that an operator does not have were looked for": ("ONNX node", too_many_outputs),
+    "strings without data were read for the host": ("ONNX node", strings_without_data),
+    "every row of long padding was looked at": ("ONNX node", long_padding),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

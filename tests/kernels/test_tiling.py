@@ -62,6 +62,13 @@ def test_long_axes_take_no_time(walked: bool) -> None:
     assert [run.count for run in runs] == ([LONG] if walked else [1, LONG - 2, 1])
 
 
+def test_long_padding_takes_no_time() -> None:
+    axis = Axis(8, LONG, 3, 1, 1, LONG // 2)
+    runs = runs_of(axis, Sizes(((1, LONG),)), counted=(-LONG, 4))
+    assert sum(run.count for run in runs) == LONG
+    assert sum(run.count for run in runs if any(run.valid)) == 10
+
+
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 16))
 def test_balance(tiles: int, units: int, groups: int) -> None:
     sizes = [tiles * (group + 1) // groups - tiles * group // groups for group in range(groups)] * units

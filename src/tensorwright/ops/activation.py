@@ -96,6 +96,10 @@ class Celu(Activation):
 
     alpha: float = 1.0
 
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect(self.alpha != 0, self, "alpha: expected another number than 0, by which x is divided")
+        return super().infer(inputs)
+
     def reference(self, *inputs: Array) -> Array:
         x = inputs[0].astype(np.float64)
         return np.asarray(np.maximum(x, 0) + np.minimum(0, self.alpha * np.expm1(x / self.alpha)))
@@ -104,9 +108,9 @@ class Celu(Activation):
         (x,) = operands
         return call(
             "select",
-            call("less", constant(0, x.dtype), x),
-            x,
+            call("less", x, constant(0, x.dtype)),
             _scaled_exponential(call("mul", x, constant(1 / self.alpha, x.dtype)), self.alpha),
+            x,
         )
 
 

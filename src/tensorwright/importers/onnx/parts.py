@@ -183,7 +183,7 @@ class PartialModel:
         """The value of a name that is a constant of the model, or has become one.
 
         Raises:
-            ImportFailure: there is no such name.
+            ImportFailure: there is no such name, or its data do not fit its shape.
         """
         term = position.constants.get(name, self._constants.get(name, Absent()))
         if not isinstance(term, Absent | Rows):
@@ -191,7 +191,10 @@ class PartialModel:
         stored = next((tensor for tensor in self._model.graph.initializer if tensor.name == name), None)
         if stored is None:
             raise ImportFailure(f"{self._source.label}: tensor '{name}' is made by no node")
-        return numpy_helper.to_array(stored)
+        try:
+            return numpy_helper.to_array(stored)
+        except (TypeError, ValueError) as error:
+            raise ImportFailure(f"{self._source.label}: tensor '{name}': {error}; is the file damaged?") from error
 
     def is_constant(self, name: str, position: Position) -> bool:
         return name in self._constants or name in position.constants
@@ -254,7 +257,7 @@ class PartialModel:
     ) -> Part:
         nodes = self._model.graph.node
         open_numbers = [
-            n for n in position.remaining if any(isinstance(scope[o], Absent) for o in nodes[n].output if o)
+            n for n in position.remaining if any(isinstance(scope.get(o), Absent) for o in nodes[n].output if o)
         ]
         absent = {output for number in open_numbers for output in nodes[number].output}
         ready = [refusal for refusal in hosted if not self._uses[refusal.number] & absent]
@@ -281,7 +284,7 @@ class PartialModel:
         wanted = set[str]().union(*(self._uses[number] for number in waiting))
         again = []
         for number in reversed(translated):
-            outputs = [name for name in self._model.graph.node[number].output if name]
+            outputs = [name for name in self._model.graph.node[number].output if name in scope]
             if wanted & set(outputs) and all(_is_symbolic(scope[name]) for name in outputs):
                 again.append(number)
                 wanted |= self._uses[number]

@@ -44,11 +44,11 @@ class Axis:
         begin, end = (min(self.kernel, max(0, -((first - edge) // self.dilation))) for edge in (low, high))
         return max(0, end - begin)
 
-    def inner(self, low: int, high: int) -> tuple[int, int]:
-        """The output positions, from the first up to, not including, the last, whose taps all read such indices."""
-        begin = max(0, -(-(low + self.before) // self.stride))
-        reach = (self.kernel - 1) * self.dilation
-        return begin, min(self.output, (high - 1 - reach + self.before) // self.stride + 1)
+    def changes(self, low: int, high: int) -> set[int]:
+        """The output positions of which other taps read such indices than of the position before."""
+        firsts = (self.source(0, tap) for tap in range(self.kernel))
+        found = {-((first - edge) // self.stride) for first in firsts for edge in (low, high)}
+        return {position for position in found if 0 < position < self.output}
 
     @property
     def clips(self) -> bool:

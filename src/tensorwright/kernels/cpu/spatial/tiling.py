@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TypeVar
 
 from tensorwright.kernels.convolution.problem import Axis
@@ -75,37 +75,37 @@ def runs_of(
         counts = () if counted is None else tuple(axis.taps_in(*counted, start + place) for place in range(size))
         return size, valid, counts
 
-    alike = [axis.inner(*bounds) for bounds in ((0, axis.input), counted) if bounds is not None]
-    alike = alike[1:] if walked else alike
-    low, high = max((low for low, _ in alike), default=0), min((high for _, high in alike), default=axis.output)
+    ranges = [bounds for bounds in (None if walked else (0, axis.input), counted) if bounds is not None]
+    changes = {position for bounds in ranges for position in axis.changes(*bounds)}
     return tuple(
         Run(first, count, start, size, valid)
-        for (size, valid, _), first, count, start in grouped(sizes, kind, low, high)
+        for (size, valid, _), first, count, start in grouped(sizes, kind, sorted(changes))
     )
 
 
 def grouped(
-    sizes: Sizes, kind: Callable[[int, int], Kind], low: int, high: int
+    sizes: Sizes, kind: Callable[[int, int], Kind], changes: Sequence[int]
 ) -> Iterator[tuple[Kind, int, int, int]]:
     """Neighbouring tiles of one kind: the kind, the first tile, how many there are, and the first position.
 
-    kind: what a tile is like, by its first position and its size. All tiles of one size between the positions `low` and
-    `high` are known to be of one kind, so that it does not matter how many there are.
+    kind: what a tile is like, by its first position and its size. changes: the only positions, in order, that may
+    differ from the one before, so that it does not matter how many tiles lie between two of them.
     """
-    for key, group in groupby(_spans(sizes, low, high), key=lambda span: kind(span[2], span[3])):
+    for key, group in groupby(_spans(sizes, changes), key=lambda span: kind(span[2], span[3])):
         members = list(group)
         yield key, members[0][0], sum(count for _, count, _, _ in members), members[0][2]
 
 
-def _spans(sizes: Sizes, low: int, high: int) -> Iterator[tuple[int, int, int, int]]:
+def _spans(sizes: Sizes, changes: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
     """Tiles that are alike for sure: the first one, how many, the first position, their size."""
     first = start = 0
     for size, count in sizes:
-        begin = min(count, max(0, -((start - low) // size)))
-        end = max(begin, min(count, (high - start) // size))
-        inside = [(first + begin, end - begin, start + begin * size, size)] if end > begin else []
-        apart = [[(first + n, 1, start + n * size, size) for n in some] for some in (range(begin), range(end, count))]
-        yield from (*apart[0], *inside, *apart[1])
+        edges = {0, count}
+        for change in changes:
+            number = (change - start) // size
+            edges |= {edge for edge in (number, number + 1) if 0 < edge < count}
+        for begin, end in pairwise(sorted(edges)):
+            yield first + begin, end - begin, start + begin * size, size
         first, start = first + count, start + count * size
 
 

@@ -69,6 +69,5 @@ def tile_runs(axis: Axis, size: int, *, short: bool) -> tuple[TileRun, ...]:
         return tuple(tap for tap in range(tile.inputs) if axis.reads(start, tap)), outputs, tile
 
     sizes = full_sizes(axis.output, size)
-    return tuple(
-        TileRun(first, count, *made) for made, first, count, _ in grouped(sizes, kind, *axis.inner(0, axis.input))
-    )
+    changes = sorted(axis.changes(0, axis.input))
+    return tuple(TileRun(first, count, *made) for made, first, count, _ in grouped(sizes, kind, changes))
