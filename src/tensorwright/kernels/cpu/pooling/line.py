@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal, literals
 from tensorwright.kernels.cpu.lanes import picked
-from tensorwright.kernels.cpu.pooling.plan import meets_no_padding
+from tensorwright.kernels.cpu.pooling.plan import meets_no_padding, meets_only_padding
 from tensorwright.kernels.cpu.pooling.tile import Key, PoolingTile, inverse
 from tensorwright.kernels.cpu.spatial.tile import Sums
 from tensorwright.tensor.dtype import BOOL, FLOAT32
@@ -68,6 +68,8 @@ class LineTile(PoolingTile):
 
     def _load(self, row: Pointer, first: int) -> Register:
         axis, run, lanes, nothing = self.axes[-1], self.tile.columns, self.lanes, self._nothing
+        if meets_only_padding(run):
+            return nothing
         place = self.builder.offset(row, first, FLOAT32)
         if meets_no_padding(run):
             inside = [first + lane < self._span for lane in range(lanes)]

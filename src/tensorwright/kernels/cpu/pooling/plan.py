@@ -24,6 +24,11 @@ class PoolingPlan(Plan):
     def spans(self) -> bool:
         return False
 
+    @property
+    def kinds(self) -> int:
+        """How many kinds of tiles there is code for."""
+        return len(self.rows) * len(self.columns)
+
     @cached_property
     def walks_rows(self) -> bool:
         """Whether a loop goes through the rows of a window."""
@@ -47,18 +52,30 @@ class PoolingPlan(Plan):
 
 @dataclass(frozen=True)
 class LinePlan(PoolingPlan):
-    """Vectors of neighbouring outputs of a row; a tile is one of them. Those that meet padding have their own code."""
+    """Vectors of neighbouring outputs of a row; a tile is one of them.
+
+    Those that meet padding have their own code, unless they meet nothing else.
+    """
 
     @cached_property
     def columns(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-1]
         runs = runs_of(axis, full_sizes(axis.output, self.cut.columns), counted=self.pooling.counted[-1])
-        return tuple(part for run in runs for part in ([run] if meets_no_padding(run) else _apart(run, 1)))
+        return tuple(part for run in runs for part in ([run] if is_uniform(run) else _apart(run, 1)))
 
 
 def meets_no_padding(run: Run) -> bool:
     """Whether no tap reads padding."""
     return all(len(valid) == run.size for valid in run.valid)
+
+
+def meets_only_padding(run: Run) -> bool:
+    return not any(run.valid)
+
+
+def is_uniform(run: Run) -> bool:
+    """Whether the lanes of a tile need not be told apart."""
+    return meets_no_padding(run) or meets_only_padding(run)
 
 
 def _apart(run: Run, size: int) -> Iterator[Run]:

@@ -9,6 +9,7 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.pooling.plan import LinePlan, PoolingPlan
@@ -25,8 +26,12 @@ from tensorwright.tensor.layout import PLAIN, Layout
 
 WIDEST_WINDOW = 16
 """Windows of at most so many elements along the last axis: code is written out for each of them."""
+HIGHEST_WINDOW = 512
+"""Windows of at most so many elements along the other axes: every one of them is looked at for each kind of tile."""
 STEEPEST_STRIDE = 4
 """Row-major, the lanes of a vector of outputs come from at most so many vectors of inputs."""
+MOST_KINDS = 256
+"""Kinds of tiles, each of which has code of its own."""
 
 
 class PoolingTactic(Tactic[Target, Cut]):
@@ -36,16 +41,17 @@ class PoolingTactic(Tactic[Target, Cut]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
         pooling = pooling_of(region)
-        if pooling is None or pooling.problem.axes[-1].kernel > WIDEST_WINDOW:
+        if pooling is None or not _is_small(pooling.problem.axes):
             return ()
-        blocked = Layout(target.float_lanes)
-        found = [
-            Config(layouts(region, {pooling.problem.x}, blocked), blocked, cut)
-            for cut in dict.fromkeys(_blocked_cuts(pooling, target))
+        blocked, last = Layout(target.float_lanes), pooling.problem.axes[-1]
+        cuts = [(blocked, cut) for cut in dict.fromkeys(_blocked_cuts(pooling, target))]
+        if last.stride <= STEEPEST_STRIDE and last.output > 1:
+            cuts.append((PLAIN, _line_cut(pooling, target)))
+        return [
+            Config(layouts(region, {pooling.problem.x}, layout), layout, cut)
+            for layout, cut in cuts
+            if _plan(pooling, cut, layout, target).kinds <= MOST_KINDS
         ]
-        if pooling.problem.axes[-1].stride <= STEEPEST_STRIDE and pooling.problem.axes[-1].output > 1:
-            found.append(Config((PLAIN,) * len(region.inputs), PLAIN, _line_cut(pooling, target)))
-        return found
 
     def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         pooling = pooling_of(region)
@@ -80,6 +86,10 @@ class PoolingTactic(Tactic[Target, Cut]):
 
 
 TACTICS = (PoolingTactic(),)
+
+
+def _is_small(axes: Sequence[Axis]) -> bool:
+    return axes[-1].kernel <= WIDEST_WINDOW and all(axis.kernel <= HIGHEST_WINDOW for axis in axes)
 
 
 def _plan(pooling: Pooling, cut: Cut, layout: Layout, target: Target) -> PoolingPlan:
