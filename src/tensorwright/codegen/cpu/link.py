@@ -96,7 +96,7 @@ def _text(data: bytes, offset: int) -> str:
 
 
 def _kept(section: _Section) -> bool:
-    return bool(section.flags & _SECTION_ALLOCATED) and section.size > 0 and not section.name.startswith(".eh_frame")
+    return bool(section.flags & _SECTION_ALLOCATED) and not section.name.startswith(".eh_frame")
 
 
 def _lay_out(objects: Sequence[_Object]) -> tuple[bytearray, dict[tuple[int, int], int]]:
@@ -107,7 +107,8 @@ def _lay_out(objects: Sequence[_Object]) -> tuple[bytearray, dict[tuple[int, int
                 continue
             if section.flags & 1:
                 raise BuildError(f"section {section.name} of generated code is writable; images hold constants only")
-            image.extend(bytes(-len(image) % max(section.alignment, _CACHE_LINE)))
+            if section.size:
+                image.extend(bytes(-len(image) % max(section.alignment, _CACHE_LINE)))
             placed[number, index] = len(image)
             body = bytes(section.size) if section.type == _NO_BITS else item.data[section.offset :][: section.size]
             image.extend(body)
