@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from typing import Any
 
 OUT_OF_MEMORY, NOT_READY, INVALID_VALUE, NOT_FOUND, LAUNCH_FAILED = 2, 600, 1, 500, 719
@@ -20,6 +21,7 @@ _ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10, 13: 1_980_000
 class FakeLibrary:
     """Functions of the driver as methods; whatever is not written out succeeds.
 
+    contexts: primary ones, and which GPU they are of; foreign: the same of those that programs make.
     fail: the code that a function of this name returns instead of doing anything.
     """
 
@@ -30,6 +32,9 @@ class FakeLibrary:
         self.size, self.gpus, self.version = memory, gpus, version
         self.launches: list[dict[str, Any]] = []
         self.pending = False
+        self.contexts: dict[int, int] = {}
+        self.foreign: dict[int, int] = {}
+        self._thread = threading.local()
         self.attributes = dict(_ATTRIBUTES)
         self._next = 0x7000_0000_0000
         self._host: dict[int, ctypes.Array[ctypes.c_char]] = {}
@@ -90,7 +95,22 @@ class FakeLibrary:
         size._obj.value = self.size
 
     def on_cuDevicePrimaryCtxRetain(self, handle: Any, device: int) -> None:  # noqa: N802
-        handle._obj.value = self.handle()
+        if device not in self.contexts.values():
+            self.contexts[self.handle()] = device
+        handle._obj.value = next(context for context, found in self.contexts.items() if found == device)
+
+    def on_cuDevicePrimaryCtxGetState(self, device: int, flags: Any, is_active: Any) -> None:  # noqa: N802
+        is_active._obj.value = device in self.contexts.values()
+
+    def on_cuCtxGetCurrent(self, handle: Any) -> None:  # noqa: N802
+        handle._obj.value = getattr(self._thread, "context", None)
+
+    def on_cuCtxSetCurrent(self, handle: Any) -> None:  # noqa: N802
+        self._thread.context = handle.value if isinstance(handle, ctypes.c_void_p) else handle
+
+    def on_cuCtxGetDevice(self, device: Any) -> None:  # noqa: N802
+        context = self._thread.context
+        device._obj.value = self.contexts.get(context, self.foreign.get(context))
 
     # ---- memory
 

@@ -110,6 +110,37 @@ def test_the_context_is_given_back_once(fake: FakeLibrary, context: Context) -> 
     assert fake.count("cuDevicePrimaryCtxRelease_v2") == 1
 
 
+def test_the_context_of_others_stays_current(fake: FakeLibrary, context: Context) -> None:
+    fake.foreign[0x777] = 11
+    fake.on_cuCtxSetCurrent(0x777)
+    context.synchronize()
+    assert [arguments[0] for name, arguments in fake.calls if name == "cuCtxSetCurrent"][-1] == 0x777
+    assert fake._thread.context == 0x777
+    fake.fail["cuCtxSynchronize"] = LAUNCH_FAILED
+    with pytest.raises(CudaError):
+        context.synchronize()
+    assert fake._thread.context == 0x777
+
+
+def test_a_context_that_the_program_made_for_the_gpu_is_used(fake: FakeLibrary) -> None:
+    driver = Driver(fake)
+    fake.foreign[0x777] = 10
+    fake.on_cuCtxSetCurrent(0x777)
+    first = Context(driver)
+    first.synchronize()
+    assert not fake.count("cuDevicePrimaryCtxRetain")
+    assert not fake.count("cuCtxSetCurrent")
+    first.close()
+    assert not fake.count("cuDevicePrimaryCtxRelease_v2")
+    fake.contexts[0x888] = 10
+    assert Context(driver)._handle.value == 0x777
+    fake.on_cuCtxSetCurrent(0x888)
+    assert Context(driver)._handle.value == 0x888
+    fake.foreign[0x999] = 11
+    fake.on_cuCtxSetCurrent(0x999)
+    assert Context(driver)._handle.value == 0x888
+
+
 def test_a_forked_process_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getpid", lambda: -1)
     with pytest.raises(ExecutionError, match=r"GPU 0 was opened before this process was forked.*'spawn'"):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
-from ctypes import c_int, c_size_t, c_void_p
+from ctypes import c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ExecutionError
@@ -38,7 +37,8 @@ class GpuProperties:
 
 
 class Context:
-    """The primary context of one GPU, retained until `close`.
+    """The primary context of one GPU, which libraries share, retained until `close`; or the one that the program has
+    made for it itself and made current in this thread, as `pycuda` does: addresses of one mean nothing in the other.
 
     Everything of it may be used from several threads. A process that was forked after the context was made cannot use
     the GPU; it gets an error instead of undefined behaviour.
@@ -53,11 +53,12 @@ class Context:
         self._process = os.getpid()
         self._device = self._find(ordinal)
         self.properties = self._properties()
-        handle = c_void_p()
-        driver.call(f"opening {self}", "cuDevicePrimaryCtxRetain", ctypes.byref(handle), self._device)
+        own = self._own_of_thread()
+        handle = c_void_p(own)
+        if own is None:
+            driver.call(f"opening {self}", "cuDevicePrimaryCtxRetain", ctypes.byref(handle), self._device)
         self._handle = handle
-        self._local = threading.local()
-        self._finalizer = weakref.finalize(self, _release, driver, self._device, self._process)
+        self._finalizer = weakref.finalize(self, _release, driver, self._device, self._process, own is None)
 
     def __str__(self) -> str:
         return f"GPU {self.ordinal}"
@@ -68,22 +69,26 @@ class Context:
         Raises:
             CudaError: it returned an error.
         """
-        self.enter()
-        self.driver.call(f"{attempt} on {self}", function, *arguments)
+        code = self.try_call(function, *arguments)
+        if code:
+            raise self.driver.error(f"{attempt} on {self}", function, code)
 
     def try_call(self, function: str, *arguments: object) -> int:
-        """As `call`, but returns the driver's code."""
-        self.enter()
-        return self.driver.try_call(function, *arguments)
-
-    def enter(self) -> None:
-        """Make the context current in this thread."""
+        """As `call`, but returns the driver's code. Another context that is current in this thread stays so."""
         if os.getpid() != self._process:
             raise ExecutionError(
                 f"{self} was opened before this process was forked, and a forked process cannot use it: "
                 "start processes with the method 'spawn', or load engines after forking"
             )
+        current = _current(self.driver)
+        if current == self._handle.value:
+            return self.driver.try_call(function, *arguments)
         self.driver.call(f"using {self}", "cuCtxSetCurrent", self._handle)
+        try:
+            return self.driver.try_call(function, *arguments)
+        finally:
+            if current:
+                self.driver.call("using another context again", "cuCtxSetCurrent", current)
 
     def synchronize(self) -> None:
         """Wait until all work on the GPU is done.
@@ -109,6 +114,22 @@ class Context:
     def close(self) -> None:
         """Give the context back. Twice is once."""
         self._finalizer()
+
+    def _own_of_thread(self) -> int | None:
+        """The context that the program has made for this GPU and made current; None if that is the primary one."""
+        current, device, flags, is_active, primary = _current(self.driver), c_int(), c_uint(), c_int(), c_void_p()
+        if current is None:
+            return None
+        self.driver.call("asking for the current GPU", "cuCtxGetDevice", ctypes.byref(device))
+        if device.value != self._device:
+            return None
+        state = (ctypes.byref(flags), ctypes.byref(is_active))
+        self.driver.call(f"asking for the state of {self}", "cuDevicePrimaryCtxGetState", self._device, *state)
+        if not is_active.value:
+            return current
+        self.driver.call(f"opening {self}", "cuDevicePrimaryCtxRetain", ctypes.byref(primary), self._device)
+        self.driver.call(f"closing {self}", "cuDevicePrimaryCtxRelease_v2", self._device)
+        return None if primary.value == current else current
 
     def _find(self, ordinal: int) -> int:
         device, count = c_int(), self.driver.count()
@@ -140,6 +161,13 @@ class Context:
         return value.value
 
 
-def _release(driver: Driver, device: int, process: int) -> None:
-    if os.getpid() == process:
+def _current(driver: Driver) -> int | None:
+    """The context that is current in this thread."""
+    found = c_void_p()
+    driver.call("asking for the current context", "cuCtxGetCurrent", ctypes.byref(found))
+    return found.value
+
+
+def _release(driver: Driver, device: int, process: int, is_retained: bool) -> None:
+    if is_retained and os.getpid() == process:
         driver.try_call("cuDevicePrimaryCtxRelease_v2", device)

@@ -14,6 +14,7 @@ from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.image import ImageStep, read_image
+from tensorwright.devices.cuda.library import CudaError
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies
 from tensorwright.devices.cuda.stream import DEFAULT, CudaEvent, CudaStream
 from tensorwright.devices.cuda.turns import Turns
@@ -47,6 +48,13 @@ class CudaModule(Unique):
 
     def create_executor(self) -> CudaExecutor:
         return CudaExecutor(self)
+
+    def step(self, number: int) -> str:
+        """A step as messages name it."""
+        steps = self.plan.report.get("steps")
+        found = steps[number] if isinstance(steps, list) and number < len(steps) else None
+        name = f" '{found['name']}'" if isinstance(found, dict) and "name" in found else ""
+        return f"step {number + 1}{name} of plan '{self.plan.name}'"
 
     def close(self) -> None:
         for code in self._codes.values():
@@ -93,9 +101,9 @@ class CudaExecutor(Unique):
 
         def record(stream: CudaStream) -> None:
             events[0].record_in_graph(stream)
-            for event, found in zip(events[1:], self._each_launch(), strict=True):
+            for number, (event, found) in enumerate(zip(events[1:], self._each_launch(), strict=True)):
                 if found is not None:
-                    found[0].launch(replace(found[1], dependent=False), stream.handle)
+                    self._launch_step(number, found[0], replace(found[1], dependent=False), stream)
                 event.record_in_graph(stream)
 
         graph = CudaGraph(self._module.context, record)
@@ -129,13 +137,20 @@ class CudaExecutor(Unique):
                 )
 
     def _record(self, stream: CudaStream) -> None:
-        for function, launch in self._launches():
-            function.launch(launch, stream.handle)
+        is_first = True  # It depends on nothing.
+        for number, found in enumerate(self._each_launch()):
+            if found is not None:
+                self._launch_step(
+                    number, found[0], replace(found[1], dependent=found[1].dependent and not is_first), stream
+                )
+                is_first = False
 
-    def _launches(self) -> list[tuple[CudaFunction, Launch]]:
-        """All launches that there are; the first one depends on nothing."""
-        found = [launch for launch in self._each_launch() if launch is not None]
-        return [(f, replace(launch, dependent=launch.dependent and n > 0)) for n, (f, launch) in enumerate(found)]
+    def _launch_step(self, number: int, function: CudaFunction, launch: Launch, stream: CudaStream) -> None:
+        try:
+            function.launch(launch, stream.handle)
+        except CudaError as error:
+            error.args = (f"{error}; it is {self._module.step(number)}",)
+            raise
 
     def _each_launch(self) -> list[tuple[CudaFunction, Launch] | None]:
         """For each step its launch with all arguments; None for one of an empty grid."""

@@ -11,7 +11,8 @@ from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.stream import CudaStream
 
-_THREAD_LOCAL = 1
+_RELAXED = 2
+"""While one is recorded, the collector may free memory in the same thread, which stricter modes forbid."""
 
 
 class _UpdateResult(ctypes.Structure):
@@ -65,7 +66,7 @@ class CudaGraph:
 
 def _captured(context: Context, record: Callable[[CudaStream], object]) -> c_void_p:
     stream, graph = CudaStream(context), c_void_p()
-    context.call("beginning a graph", "cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
+    context.call("beginning a graph", "cuStreamBeginCapture_v2", stream.handle, _RELAXED)
     try:
         record(stream)
     except BaseException:

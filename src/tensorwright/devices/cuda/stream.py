@@ -46,7 +46,6 @@ class CudaStream:
 
     def enqueue(self, work: Callable[[], object]) -> None:
         """Call what puts work of the GPU into this stream. It is called at once: the GPU keeps the order."""
-        self.context.enter()
         outer, _CURRENT.stream = self.current(), self
         try:
             work()
