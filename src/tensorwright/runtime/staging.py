@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 16
+PIECE = 4 << 20
+"""Bytes that are on their way to the device while the next ones are staged."""
 DIRECT_BYTES = 64 << 10
 """From this size on it is worth asking whether the caller's memory needs no copy in between."""
 
@@ -88,10 +90,13 @@ class StagedExecutor:
     def _upload(self) -> None:
         for number, there, between, size in self._inputs:
             source = self.bindings[number]
-            if not self._is_direct(source, size):
-                ctypes.memmove(between, source, size)
-                source = between
-            self._device.upload(there, source, size, self._stream)
+            if self._is_direct(source, size):
+                self._device.upload(there, source, size, self._stream)
+                continue
+            for start in range(0, size, PIECE):
+                count = min(PIECE, size - start)
+                ctypes.memmove(between + start, source + start, count)
+                self._device.upload(there + start, between + start, count, self._stream)
 
     def _download(self) -> None:
         waiting = []
