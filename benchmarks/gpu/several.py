@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=3)
     parser.add_argument("--contexts", default="2", help="several numbers, separated by commas, to compare them")
     parser.add_argument("--patience", type=float, default=200, help="seconds to wait for PyTorch to compile")
+    parser.add_argument("--after", type=Path, help="a file whose coming the measurements wait for")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--build", type=int, help="only build, on this GPU")
     parser.add_argument("--peer", type=int, help="be PyTorch's process for this GPU")
@@ -194,6 +195,8 @@ def compare(networks: list[str], level: int, contexts: list[int], folder: Path, 
             _wait([folder / f"ready-{n}" for n in gpus], options.patience)
         except TimeoutError as error:
             print(error, flush=True)
+        if options.after is not None:
+            _wait([options.after], options.patience)
         for network in networks:
             for number in contexts:
                 rows[network]["contexts"][number] = found = ours(network, folder, number)

@@ -79,6 +79,9 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuGraphDestroy": (_HANDLE,),
 }
 
+_QUICK = ("cuCtxGetCurrent", "cuCtxSetCurrent", "cuPointerGetAttribute")
+"""Functions that take less time than it takes to give the interpreter's lock away and get it back."""
+
 
 class CudaError(DeviceError):
     """A call of the driver failed. `code` is the driver's number of the error, `name` its name."""
@@ -170,6 +173,8 @@ def open_library() -> object:
         raise ExecutionError(
             f"{LIBRARY} was not found: running on a GPU needs the NVIDIA driver, which installs it ({error})"
         ) from error
+    for name in _QUICK:
+        setattr(library, name, getattr(ctypes.PyDLL(LIBRARY), name, None))
     for name, arguments in _PROTOTYPES.items():
         function = getattr(library, name, None)
         if function is not None:
