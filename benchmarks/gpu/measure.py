@@ -64,7 +64,7 @@ def network(name: str, batch: int, type: str) -> Graph:
 def measured(item: str, level: int, device: CudaDevice) -> Row:
     name, batch, type = item.split(":")
     graph, began = network(name, int(batch), type), time.perf_counter()
-    plan = build(graph, BuildConfig(device="cuda", level=level, timing_cache=""))
+    plan = build(graph, BuildConfig(device="cuda", level=level, timing_cache="", tf32=type == "tf32"))
     built = time.perf_counter()
     engine = Engine(plan, device=device)
     loaded = time.perf_counter()

@@ -118,4 +118,5 @@ MODELS = {
     "bert": lambda batch, dtype: bert(batch, dtype=dtype),
     "minilm": lambda batch, dtype: bert(batch, 6, 384, dtype=dtype),
 }
-TYPES = {"f16": FLOAT16, "f32": FLOAT32}
+TYPES = {"f16": FLOAT16, "f32": FLOAT32, "tf32": FLOAT32}
+"""By name; "tf32" is float32 that tensor cores may read as TF32."""

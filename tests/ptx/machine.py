@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptx import numbers as num
+from ptx.asynchronous import PIECE_BYTES, STEP_BYTES, WARPGROUP, Copies, Products, tile_places
 from ptx.memory import GlobalMemory, SharedMemory
 from ptx.parse import Instruction, Kernel
 
@@ -57,6 +58,8 @@ class Machine:
             self._names[name], offset = offset, -(-(offset + size) // 16) * 16
         self._names.update((name, offset) for name in kernel.dynamic)
         self._shared = SharedMemory(count, offset + grid.shared_bytes)
+        self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
+        self._products = Products(self._shared, np.zeros(self._threads // WARPGROUP + 1, np.int64))
         self._arguments = dict(zip(kernel.parameters, arguments, strict=True))
         self._registers: dict[str, num.Bits] = {}
         self._at, self._state = np.zeros(self._threads, np.int64), np.full(self._threads, RUNNING)
@@ -259,6 +262,9 @@ class Machine:
 
     def _do_cvt(self, it: Instruction, who: Index) -> None:
         *modifiers, to, source = it.parts[1:]
+        if to == "tf32":
+            self._set_bits(it.operands[0], who, num.rounded_to_tf32(self._bits(it.operands[1], who, "f32")))
+            return
         if to.endswith("x2"):
             pair = [num.bits_of(self._get(o, who, source), to[:-2]) for o in it.operands[1:]]
             self._set_bits(it.operands[0], who, pair[1] | pair[0] << np.uint64(16))
@@ -289,8 +295,104 @@ class Machine:
         turned = np.ascontiguousarray(matrix.transpose(0, 2, 1)).view(np.uint32).reshape(-1, WARP)
         self._set_bits(it.operands[0], rows, turned.astype(np.uint64))
 
+    def _do_cp(self, it: Instruction, who: Index) -> None:
+        """Copies of 4 or 16 bytes, of which all are read, or none and zeros come."""
+        if "commit_group" in it.parts:
+            self._copies.end_group(who)
+        elif "wait_group" in it.parts:
+            self._copies.wait(who, int(it.operands[0]))
+        else:
+            source, reads, size = self._address(it.operands[1], who), np.ones(len(who), np.bool_), int(it.operands[2])
+            if len(it.operands) > 3:
+                reads = self._bits(it.operands[3], who, "u32") == size
+            content = np.zeros((len(who), size), np.uint8)
+            content[reads] = self._memory.load(source[reads], size, who[reads])
+            self._copies.begin(self._block[who], self._address(it.operands[0], who), content, who)
+
+    def _do_fence(self, it: Instruction, who: Index) -> None:
+        if it.opcode == "fence.proxy.async.shared::cta":
+            self._shared.publish(who)
+
+    def _do_ldmatrix(self, it: Instruction, who: Index) -> None:
+        """Four matrices, whose rows the threads of a warp have the addresses of, eight after eight."""
+        rows, targets = self._warps(who), re.findall(r"[%\w]+", it.operands[0])
+        at = self._address(it.operands[1], who)
+        raw = self._shared.load(self._block[who], at, 16, who, far=False)
+        words = np.ascontiguousarray(raw).view(np.uint32).reshape(len(rows), len(targets), WARP)
+        for number, target in enumerate(targets):
+            self._set_bits(target, rows, words[:, number].astype(np.uint64))
+
+    def _do_wgmma(self, it: Instruction, who: Index) -> None:
+        groups = self._warpgroups(who)
+        numbers = groups[:, 0] // WARPGROUP
+        if "commit_group" in it.parts:
+            self._products.end_group(numbers)
+        elif "wait_group" in it.parts:
+            for number, register in self._products.wait(numbers, int(it.operands[0])):
+                own = slice(number * WARPGROUP, (number + 1) * WARPGROUP)
+                sums = self._products.sums[register][own]
+                self._set_bits(register, np.arange(own.start, own.stop), sums.view(np.uint32).astype(np.uint64))
+        elif "mma_async" in it.parts:
+            self._begin_products(it, groups, numbers)
+
+    def _warpgroups(self, who: Index) -> Index:
+        """The threads, a row for each warpgroup, all of whose threads have to be there."""
+        rows = who.reshape(-1, WARPGROUP) if len(who) % WARPGROUP == 0 else np.zeros((0, WARPGROUP), np.int64)
+        if not len(rows) or (rows != rows[:, :1] + np.arange(WARPGROUP)).any() or (rows[:, 0] % WARPGROUP).any():
+            raise Stuck("an instruction of a whole warpgroup is executed by a part of it")
+        return rows
+
+    def _begin_products(self, it: Instruction, groups: Index, numbers: Index) -> None:
+        """``m64nNk…``: 64 rows by N columns, both factors in shared memory."""
+        registers = re.findall(r"%\w+", it.operands[0])
+        columns, blocks, kind = len(registers) * 2, self._block[groups[:, 0]], it.parts[-1]
+        tiles, places = [], []
+        for operand, count in ((it.operands[1], 64), (it.operands[2], columns)):
+            descriptors = self._bits(operand, groups, "b64").astype(np.int64)
+            if (descriptors != descriptors[:, :1]).any():
+                raise Stuck("the threads of a warpgroup describe different tiles")
+            places.append(tile_places(descriptors[:, 0], count).reshape(len(groups), -1))
+            home = np.repeat(blocks, places[-1].shape[1])
+            raw = self._shared.load_for_tensor_cores(home, places[-1].reshape(-1), PIECE_BYTES)
+            tiles.append(raw.reshape(len(groups), count, STEP_BYTES))
+        left, right = (_factors(tile, kind) for tile in tiles)
+        total = left @ right.transpose(0, 2, 1)
+        if self._bits(it.operands[3], groups, "pred").any():
+            total += self._sums_of(registers, groups, numbers)
+        self._products.sums.update(self._dealt(registers, groups, total.astype(np.float32)))
+        for number, block, at in zip(numbers, blocks, np.concatenate(places, 1), strict=True):
+            self._products.begin(int(number), registers, int(block), at)
+
+    def _sums_of(self, registers: list[str], groups: Index, numbers: Index) -> npt.NDArray[np.float64]:
+        """The sums that products go on from, a matrix for each warpgroup."""
+        found = np.zeros((len(groups), 4, 8, 4, len(registers) // 4, 2, 2))
+        busy = [self._products.under_way(registers[0], int(number)) for number in numbers]
+        for place, register in enumerate(registers):
+            values = num.numbers(self._bits(register, groups, "f32").reshape(-1), "f32").reshape(groups.shape)
+            if any(busy):
+                values = np.where(np.array(busy)[:, None], self._products.sums[register][groups], values)
+            eight, half, e = place // 4, place // 2 % 2, place % 2
+            found[:, :, :, :, eight, half, e] = values.reshape(len(groups), 4, 8, 4)
+        return found.transpose(0, 1, 5, 2, 4, 3, 6).reshape(len(groups), 64, -1)
+
+    def _dealt(
+        self, registers: list[str], groups: Index, total: npt.NDArray[np.float32]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Matrices as the registers of threads, which hold nothing until somebody waits."""
+        split = total.reshape(len(groups), 4, 2, 8, len(registers) // 4, 4, 2)
+        found = {}
+        for place, register in enumerate(registers):
+            sums = self._products.sums.get(register)
+            found[register] = np.zeros(self._threads, np.float32) if sums is None else sums
+            found[register][groups] = split[:, :, place // 2 % 2, :, place // 4, :, place % 2].reshape(groups.shape)
+            self._set_bits(register, groups, np.full(groups.shape, 0xBAD0BAD0, np.uint64))
+        return found
+
     def _do_mma(self, it: Instruction, who: Index) -> None:
         """Fragments as in the PTX manual: m16n8k16, and m16n8k8, whose upper half of the depth is not there."""
+        if "tf32" in it.parts:
+            self._multiply_tf32(it, who)
+            return
         rows = self._warps(who)
         d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
         dtype = ml_dtypes.bfloat16 if "bf16" in it.parts else np.float16
@@ -310,6 +412,23 @@ class Machine:
             own = np.ascontiguousarray(sums[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2])
             self._set_bits(register, rows, own.view(np.uint32).reshape(count, WARP).astype(np.uint64))
 
+    def _multiply_tf32(self, it: Instruction, who: Index) -> None:
+        """m16n8k8 of single elements: thread (g, q) has row g or column g, and element q of the depth or q + 4."""
+        rows = self._warps(who)
+        d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
+
+        def matrix(register: str) -> npt.NDArray[np.float64]:
+            words = np.ascontiguousarray(self._bits(register, rows, "b32").astype(np.uint32))
+            return _factors(words.view(np.uint8).reshape(len(rows), 8, 16), "tf32")
+
+        left = np.concatenate([np.concatenate([matrix(a[0]), matrix(a[2])], 2),
+                               np.concatenate([matrix(a[1]), matrix(a[3])], 2)], 1)  # fmt: skip
+        total = left @ np.concatenate([matrix(b[0]), matrix(b[1])], 2).transpose(0, 2, 1)
+        for part, (target, source) in enumerate(zip(d, c, strict=True)):
+            own = num.numbers(self._bits(source, rows, "f32").reshape(-1), "f32").reshape(len(rows), 8, 4)
+            sums = (own + total[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2]).astype(np.float32)
+            self._set_bits(target, rows, sums.view(np.uint32).reshape(len(rows), WARP).astype(np.uint64))
+
     def _pairs(self, register: str, rows: Index, dtype: type) -> npt.NDArray[np.float64]:
         """An 8×8 matrix for each warp, of which thread (g, q) has row g, columns 2q and 2q + 1."""
         words = np.ascontiguousarray(self._bits(register, rows, "b32").astype(np.uint32))
@@ -325,7 +444,11 @@ class Machine:
 
     def _do_bfe(self, it: Instruction, who: Index) -> None:
         source, start, length = (self._bits(operand, who, it.parts[-1]) for operand in it.operands[1:])
-        self._set_bits(it.operands[0], who, source >> start & (np.uint64(1) << length) - np.uint64(1))
+        field = source >> start & (np.uint64(1) << length) - np.uint64(1)
+        if it.parts[-1][0] == "s":
+            sign = field >> length - np.uint64(1) & np.uint64(1)
+            field = np.where(sign != 0, field | ~((np.uint64(1) << length) - np.uint64(1)), field)
+        self._set_bits(it.operands[0], who, field)
 
     def _do_mul(self, it: Instruction, who: Index) -> None:
         kind = it.parts[-1]
@@ -361,6 +484,14 @@ class Machine:
         kind = it.parts[-1]
         by = self._get(it.operands[2], who, "u32")
         self._set(it.operands[0], who, shift(self._get(it.operands[1], who, kind), by, num.width(kind)), kind)
+
+
+def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
+    """Bytes as numbers of a type; TF32 has the upper 19 bits of float32."""
+    raw = np.ascontiguousarray(raw)
+    if kind == "tf32":
+        return (raw.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    return raw.view(ml_dtypes.bfloat16 if kind == "bf16" else np.float16).astype(np.float64)
 
 
 def _moves(it: Instruction) -> bool:

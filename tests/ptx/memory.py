@@ -72,9 +72,12 @@ class SharedMemory:
         self._writers, self._written = np.full(shape, NOBODY), np.full(shape, -1)
         self._written_in_cluster = np.full(shape, -1)
         self._readers, self._read = np.full(shape, NOBODY), np.full(shape, -1)
+        self._coming, self._unpublished = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
 
     def load(self, blocks: Threads, at: Addresses, size: int, threads: Threads, *, far: bool) -> npt.NDArray[np.uint8]:
         places, words = self._places(at, size)
+        if self._coming[blocks[:, None], words].any():
+            raise Race("shared memory: a thread reads what is still being copied there")
         home, now = blocks[:, None], self.epochs[blocks][:, None]
         recent = self._written[home, words] == now
         if far:
@@ -86,17 +89,54 @@ class SharedMemory:
         self._read[home, words] = now
         return self.bytes[home, places]
 
+    def load_for_tensor_cores(self, blocks: Threads, at: Addresses, size: int) -> npt.NDArray[np.uint8]:
+        """What products read, which are no thread's, and see only what its writers published to them."""
+        _, words = self._places(at, size)
+        if self._unpublished[blocks[:, None], words].any():
+            raise Race("shared memory: tensor cores read what its writer did not publish to them (fence.proxy.async)")
+        return self.load(blocks, at, size, np.full(len(at), SEVERAL), far=False)
+
+    def publish(self, threads: Threads) -> None:
+        """Products may read what these threads have written."""
+        self._unpublished &= ~np.isin(self._writers, threads)
+
+    def peek(self, blocks: Threads, at: Addresses, size: int) -> npt.NDArray[np.uint8]:
+        """What lies there, whoever may read it."""
+        return self.bytes[blocks[:, None], self._places(at, size)[0]]
+
+    def expect(self, blocks: Threads, at: Addresses, size: int, threads: Threads) -> None:
+        """Begin a copy of a thread's to here: nobody may use the place before it has landed."""
+        _, words = self._places(at, size)
+        home = blocks[:, None]
+        self._require_unused(home, words, threads)
+        if self._coming[home, words].any():
+            raise Race("shared memory: two copies to one place")
+        self._coming[home, words] = True
+
+    def land(self, blocks: Threads, at: Addresses, content: npt.NDArray[np.uint8], threads: Threads) -> None:
+        """Store what a thread's copy brought."""
+        self._coming[blocks[:, None], self._places(at, content.shape[1])[1]] = False
+        self.store(blocks, at, content, threads)
+
     def store(self, blocks: Threads, at: Addresses, content: npt.NDArray[np.uint8], threads: Threads) -> None:
         places, words = self._places(at, content.shape[1])
         home, now = blocks[:, None], self.epochs[blocks][:, None]
+        self._require_unused(home, words, threads)
+        if self._coming[home, words].any():
+            raise Race("shared memory: a thread writes where a copy has not landed")
+        self._writers[home, words], self._written[home, words] = threads[:, None], now
+        self._written_in_cluster[home, words] = self.cluster_epochs[blocks][:, None]
+        self._unpublished[home, words] = True
+        self.bytes[home, places] = content
+
+    def _require_unused(self, home: Threads, words: Addresses, threads: Threads) -> None:
+        """No other thread may have used the words since the last barrier."""
+        now = self.epochs[home]
         others = self._writers[home, words] != threads[:, None]
         if ((self._written[home, words] == now) & others).any():
             raise Race("shared memory: two threads write one word between barriers")
         if ((self._read[home, words] == now) & (self._readers[home, words] != threads[:, None])).any():
             raise Race("shared memory: a thread writes what another one read since the last barrier")
-        self._writers[home, words], self._written[home, words] = threads[:, None], now
-        self._written_in_cluster[home, words] = self.cluster_epochs[blocks][:, None]
-        self.bytes[home, places] = content
 
     def _places(self, at: Addresses, size: int) -> tuple[Addresses, Addresses]:
         places = at[:, None] + np.arange(size)

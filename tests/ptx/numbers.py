@@ -55,6 +55,12 @@ def multiplied_high(a: Numbers, b: Numbers, kind: str) -> Numbers:
     return np.array([int(product) >> width(kind) for product in products], dtype=object).astype(dtype_of(kind))
 
 
+def rounded_to_tf32(bits: Bits) -> Bits:
+    """The bits of float32 rounded to the nearest TF32, ties away from zero; NaN stays NaN."""
+    nearest = bits + np.uint64(0x1000) & np.uint64(0xFFFFE000)
+    return np.where(np.isnan(numbers(bits, "f32")), bits, nearest)
+
+
 def shifted_left(a: Numbers, by: Numbers, bits: int) -> Numbers:
     return np.where(by < bits, a << np.minimum(by, bits - 1).astype(a.dtype), 0).astype(a.dtype)
 

@@ -128,6 +128,7 @@ class BuilderConfig:
     target = _Chosen[str | None]()
     fast_algorithms = _Chosen[bool]()
     strict_nans = _Chosen[bool]()
+    tf32 = _Chosen[bool]()
     exclude_tactics = _Chosen[Collection[str]]()
     max_workspace_size = _Chosen[int | None]()
     precision = _Chosen[Collection[str]]()
@@ -158,11 +159,13 @@ class BuilderConfig:
         if flag is BuilderFlag.INT8:
             message = "set_flag: the precision INT8 is not available yet; float32 is used instead"
             self._logger.log(Severity.WARNING, message)
-        elif flag is BuilderFlag.TF32:
-            message = f"set_flag: {flag.name} has no meaning on a CPU; float32 is used"
-            self._logger.log(Severity.INFO, message)
+        elif flag == BuilderFlag.TF32:
+            self.tf32 = True
+            self._logger.log(Severity.INFO, "set_flag: TF32 has no meaning on a CPU, which computes in float32")
 
     def clear_flag(self, flag: BuilderFlag) -> None:
+        if flag == BuilderFlag.TF32:
+            self.tf32 = False
         self._flags.discard(member(BuilderFlag)("flag", flag))
 
     def get_flag(self, flag: BuilderFlag) -> bool:

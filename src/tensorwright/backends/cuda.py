@@ -22,6 +22,7 @@ from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.windows import widen_channels
@@ -34,8 +35,6 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.estimate import Roofline
-
-FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS = 60e12, 3e12, 1.2e-6
 
 
 @dataclass(frozen=True)

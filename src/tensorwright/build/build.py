@@ -67,6 +67,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         config.fast_algorithms,
         frozenset(config.exclude_tactics),
         config.strict_nans,
+        config.tf32,
     )
     search = Search(tools.offers, tools.roofline, limits)
     symbols = graph.symbols()

@@ -5,6 +5,8 @@ Accuracies are measured, in units in the last place (ulp) of the result against 
 
 from __future__ import annotations
 
+from math import pi, sqrt
+
 from tensorwright.codegen.format import format_of
 from tensorwright.codegen.polynomials import (
     ERF,
@@ -28,6 +30,10 @@ TANH_END = 9.02
 ERF_MIDDLE = 1.1
 ERF_STEP = 17 / 64
 ERF_END = 4.1
+
+ERF_ROOT = (1.0, 0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
+ERF_TANGENT = 0.01
+"""Below, the tangent is nearer."""
 
 
 def exp(value: Term) -> Term:
@@ -117,6 +123,21 @@ def erf(value: Term) -> Term:
     near = size + size * square.polynomial(ERF[value.dtype])
     far = 1.0 - (_erfc_float32(size) if value.dtype == FLOAT32 else _erfc_float64(size))
     return size.less(ERF_MIDDLE).choose(near, far).with_sign_of(value)
+
+
+def coarse_erf(value: Term) -> Term:
+    """Within 2e-6, and within 2e-4 of the result: for results of two bytes.
+
+    ``1 - 1 / (1 + a₁x + … + a₆x⁶)¹⁶`` (Abramowitz and Stegun, 7.1.28), near 0 the tangent.
+    """
+    if _looks_up(value):
+        return erf(value)
+    size = value.magnitude()
+    power = size.polynomial(ERF_ROOT)
+    for _ in range(4):
+        power = power * power
+    far = (1.0 - size.constant(1.0).roughly_over(power)).with_sign_of(value)
+    return size.less(ERF_TANGENT).choose(value * (2 / sqrt(pi)), far)
 
 
 def _looks_up(value: Term) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen import division, rounding, transcendental
 from tensorwright.codegen.convert import convert
+from tensorwright.codegen.exponential import coarse_erf
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.power import power
 from tensorwright.codegen.term import Term, maximum, minimum
 from tensorwright.codegen.values import Register, register_dtype
-from tensorwright.tensor.dtype import BOOL, DType
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, DType
 
 __all__ = ["apply_function", "convert"]
 
@@ -32,7 +33,8 @@ def apply_function(builder: FunctionBuilder, function: str, operands: Sequence[R
         condition, then, otherwise = terms
         return condition.choose(then, otherwise).register
     kind = terms[0].dtype.kind
-    for table in (_OF_KIND[kind], _COMPARISONS, _LOGIC):
+    coarse = _COARSE if dtype in (FLOAT16, BFLOAT16) else {}
+    for table in (coarse, _OF_KIND[kind], _COMPARISONS, _LOGIC):
         if function in table:
             result = table[function](*terms).register
             assert result.dtype == register_dtype(dtype), f"{function} gives {result.dtype}, not {dtype}"
@@ -132,6 +134,8 @@ _BOOL: Mapping[str, Emit] = {
 }  # fmt: skip
 
 _OF_KIND: Mapping[str, Mapping[str, Emit]] = {"float": _FLOAT, "signed": _INTEGER, "unsigned": _INTEGER, "bool": _BOOL}
+_COARSE: Mapping[str, Emit] = {"erf": coarse_erf}
+"""For results of two bytes."""
 _COMPARISONS: Mapping[str, Emit] = {"equal": Term.equals, "less": Term.less, "less_equal": Term.at_most}
 _LOGIC: Mapping[str, Emit] = {
     "and": _logical("and"), "or": _logical("or"), "xor": _logical("xor"), "not": _not,

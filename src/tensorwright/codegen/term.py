@@ -63,6 +63,10 @@ class Term:
     def __truediv__(self, other: Term | float) -> Term:
         return self._binary("fdiv", other)
 
+    def roughly_over(self, other: Term) -> Term:
+        """A quotient within a few units in the last place, where the target has a faster one."""
+        return self._binary("fdiv afn", other)
+
     def __rtruediv__(self, other: float) -> Term:
         return self.constant(other) / self
 

@@ -113,6 +113,8 @@ class Tactic(ABC, Generic[TargetType, OptionsType]):
     spreads: an input that is infinite, NaN or so large that sums of a few such numbers overflow may reach outputs that
         the definition does not compute from it.
     joins: it computes joined regions (`Region.stages`), and no others.
+    rounding: the relative error with which it reads factors of float32, 0 if it reads all their digits. It is admitted
+        only where users allow it.
     general: the options with which it computes any region, between any layouts; None if it does not. A general tactic
         may not be excluded from a build.
     """
@@ -121,6 +123,7 @@ class Tactic(ABC, Generic[TargetType, OptionsType]):
     exact: ClassVar[bool] = True
     spreads: ClassVar[bool] = False
     joins: ClassVar[bool] = False
+    rounding: ClassVar[float] = 0.0
     general: ClassVar[TacticOptions | None] = None
 
     @abstractmethod
@@ -160,6 +163,9 @@ class Offer(Protocol):
     def joins(self) -> bool: ...
 
     @property
+    def rounding(self) -> float: ...
+
+    @property
     def general(self) -> TacticOptions | None: ...
 
     def configs(self, region: Region) -> Sequence[AnyConfig]: ...
@@ -191,6 +197,10 @@ class _Bound(Generic[TargetType]):
     @property
     def joins(self) -> bool:
         return self.tactic.joins
+
+    @property
+    def rounding(self) -> float:
+        return self.tactic.rounding
 
     @property
     def general(self) -> TacticOptions | None:

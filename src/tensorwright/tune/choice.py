@@ -16,7 +16,7 @@ class Trial:
 
     seconds: measured time of one thread's share, None if it was not timed; estimate: the time that the cost model
     expects; rejected: why it cannot be used, empty otherwise; error: largest error of its output relative to the
-    largest magnitude in it, None if it was not measured.
+    largest magnitude in it, None if it was not measured; rounding: the relative error with which it reads factors.
     """
 
     tactic: str
@@ -25,6 +25,7 @@ class Trial:
     seconds: float | None = None
     rejected: str = ""
     error: float | None = None
+    rounding: float = 0.0
 
     @property
     def cost(self) -> float:

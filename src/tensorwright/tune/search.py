@@ -22,7 +22,8 @@ TRIALS_PER_LAYOUT = (0, 1, 2, 5, 12, 10_000)
 class Limits:
     """workspace: scratch bytes of a layer in all threads together, None for no limit; threads: how many share it;
     fast_algorithms: whether tactics that need fewer operations and round differently may be used; excluded: names of
-    tactics that are not to be used; strict_nans: whether tactics that spread what is not finite are left out.
+    tactics that are not to be used; strict_nans: whether tactics that spread what is not finite are left out; tf32:
+    whether factors of float32 may be read in fewer digits.
     """
 
     workspace: int | None
@@ -30,9 +31,10 @@ class Limits:
     fast_algorithms: bool = True
     excluded: frozenset[str] = frozenset()
     strict_nans: bool = False
+    tf32: bool = False
 
     def admit(self, offer: Offer) -> bool:
-        if self.strict_nans and offer.spreads:
+        if (self.strict_nans and offer.spreads) or (offer.rounding and not self.tf32):
             return False
         return offer.name not in self.excluded and (self.fast_algorithms or offer.exact)
 
@@ -133,7 +135,8 @@ class Search:
             for rank, config in enumerate(offer.configs(region)):
                 make = cache(partial(offer.emit, region, config))
                 needed = make().workspace * limits.threads if limits.workspace is not None else 0
-                trial = Trial(offer.name, config, self.roofline.estimate(region, offer, config, rank))
+                estimate = self.roofline.estimate(region, offer, config, rank)
+                trial = Trial(offer.name, config, estimate, rounding=offer.rounding)
                 if limits.workspace is not None and needed > limits.workspace:
                     excessive.append(needed)
                     trials.append(replace(trial, rejected=f"needs {needed} bytes of workspace"))

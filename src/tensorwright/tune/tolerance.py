@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 import ml_dtypes
@@ -89,6 +89,11 @@ def tolerance_of(region: Region, symbols: Mapping[str, int]) -> Tolerance:
     output = region.output.type.dtype
     step = COARSE if output.is_float else 1.0 if output.is_integer and output.size <= 2 else float("inf")
     return Tolerance(relative, flipped, step)
+
+
+def loosened(tolerance: Tolerance, rounding: float) -> Tolerance:
+    """What a kernel may be off that reads factors with a relative error."""
+    return replace(tolerance, relative=max(tolerance.relative, FEW * rounding))
 
 
 def is_narrow(region: Region) -> bool:

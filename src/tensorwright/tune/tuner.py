@@ -22,7 +22,14 @@ from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import Array, Expected, expected_output
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
-from tensorwright.tune.tolerance import FAST_ALGORITHM_BOUND, Tolerance, disagreement, relative_error, tolerance_of
+from tensorwright.tune.tolerance import (
+    FAST_ALGORITHM_BOUND,
+    Tolerance,
+    disagreement,
+    loosened,
+    relative_error,
+    tolerance_of,
+)
 from tensorwright.tune.verify import all_wrong
 
 HOPELESS = 12.0
@@ -135,7 +142,8 @@ class Tuner:
         self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
         if not candidate.exact and error > FAST_ALGORITHM_BOUND:
             return True
-        reason = disagreement(expected.of(output), expected.values, tolerance, expected.spread)
+        allowed = loosened(tolerance, candidate.trial.rounding)
+        reason = disagreement(expected.of(output), expected.values, allowed, expected.spread)
         if reason:
             kernel = f"{candidate.trial.tactic} {candidate.trial.config}"
             self.log("warning", f"layer '{region.name}': {kernel} gives wrong results and is not used: {reason}")

@@ -17,7 +17,7 @@ from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import conversions_fit, places_of, sampled_output
 from tensorwright.tune.select import Searched
-from tensorwright.tune.tolerance import disagreement, tolerance_of
+from tensorwright.tune.tolerance import disagreement, loosened, tolerance_of
 
 PLACES = 24
 """So many elements of an output are looked at."""
@@ -100,7 +100,7 @@ class Verifier:
         expected = sampled_output(region, arrays, symbols, places)
         if expected is None:
             return ""
-        tolerance = tolerance_of(region, symbols)
+        tolerance = loosened(tolerance_of(region, symbols), choice.trial.rounding)
         looser = replace(tolerance, relative=LOOSER * tolerance.relative)
         return disagreement(expected.of(output), expected.values, looser, expected.spread)
 

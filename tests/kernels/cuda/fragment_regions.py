@@ -14,7 +14,7 @@ from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
@@ -68,6 +68,26 @@ class Window:
         return followed(apply(op, *inputs), self.epilogue, rng, (self.outputs, *(1,) * axes))
 
 
+@dataclass(frozen=True)
+class ProductOfTwo:
+    """``[*left, rows, depth] × [*right, depth, columns]`` of two inputs, or with the second one transposed."""
+
+    left: tuple[Dim, ...]
+    right: tuple[Dim, ...]
+    rows: Dim
+    depth: int
+    columns: int
+    transposed: bool = False
+    epilogue: tuple[str, ...] = ()
+    dtype: DType = FLOAT16
+
+    def region(self, rng: np.random.Generator) -> Region:
+        shape = (self.columns, self.depth) if self.transposed else (self.depth, self.columns)
+        x = input_value("x", TensorType(self.dtype, (*self.left, self.rows, self.depth)))
+        y = input_value("y", TensorType(self.dtype, (*self.right, *shape)))
+        return followed(apply(MatMul(transpose_b=self.transposed), x, y), self.epilogue, rng, (self.columns,))
+
+
 def constant(rng: np.random.Generator, dtype: DType, *shape: int, scale: float = 1.0) -> Value:
     return constant_value(weights_of((rng.standard_normal(shape) * scale).astype(dtype.numpy)))
 
@@ -114,3 +134,17 @@ REGIONS = {
     "window-bfloat16": Window(1, 32, (8, 8), 32, (3, 3), 1, 1, 1, dtype=BFLOAT16),
 }
 SYMBOLS = {"batch": 3}
+
+TILED_REGIONS = {
+    **REGIONS,
+    "product-float32": Product((130,), 100, 104, ("bias", "gelu"), FLOAT32),
+    "product-float32-deep": Product((20,), 520, 64, ("bias",), FLOAT32, transposed=True),
+    "window-float32": Window(2, 36, (9, 11), 72, (3, 3), 2, 1, 1, epilogue=("residual", "relu"), dtype=FLOAT32),
+    "two-float32": ProductOfTwo((2, 3), (2, 3), 70, 36, 40, dtype=FLOAT32),
+    "two-transposed-float32": ProductOfTwo((2, 3), (3,), 33, 68, 72, True, ("relu",), FLOAT32),
+    "two-shared-float32": ProductOfTwo((BATCH, 1), (2,), 20, 64, 32, False, ("bias",), FLOAT32),
+    "two-transposed": ProductOfTwo((BATCH,), (BATCH,), 66, 72, 136, True, ("residual",)),
+    "two-matrices": ProductOfTwo((), (), BATCH * 5, 64, 64, True),
+    "pointwise-float32": Window(1, 64, (8, 9), 128, (1, 1), epilogue=("relu",), dtype=FLOAT32),
+}
+"""With float32, which fragments are not for."""

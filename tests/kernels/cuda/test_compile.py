@@ -11,7 +11,7 @@ import pytest
 
 from cases.case import Case
 from kernels.cuda.attention_regions import HEADS
-from kernels.cuda.fragment_regions import REGIONS
+from kernels.cuda.fragment_regions import REGIONS, TILED_REGIONS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda import compile as compile_module
@@ -21,9 +21,13 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
-from tensorwright.kernels.cuda.fragments.problem import GROUP, problem_of
-from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.fragments.tactic import DTYPES, FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.problem import GROUP, problem_of
+from tensorwright.kernels.cuda.tiles import plan as tile_plan
+from tensorwright.kernels.cuda.tiles.packing import pack_tiles
+from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic, Config
 
 NEWEST = CUDA_TARGETS["sm_90"]
@@ -74,6 +78,63 @@ def test_fragment_products_compile_for_every_architecture(
         check(tactic, region, config, target)
 
 
+@pytest.mark.parametrize("name", TILED_REGIONS)
+def test_tiled_products_compile(name: str, rng: np.random.Generator) -> None:
+    region = TILED_REGIONS[name].region(rng)
+    for tactic in (TiledProduct(), SplitProduct(), Tf32Product()):
+        configs = tactic.configs(region, NEWEST)
+        assert bool(configs) == (tactic.name == "tiled product" or "float32" in name)
+        for config in {configs[0], configs[-1]} if configs else ():
+            check(tactic, region, config, NEWEST)
+
+
+@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != NEWEST.name])
+@pytest.mark.parametrize("name", ["product-batches", "window-stride", "window-float32", "product-float32"])
+def test_tiled_products_compile_for_every_architecture(name: str, target_name: str, rng: np.random.Generator) -> None:
+    region, target = TILED_REGIONS[name].region(rng), CUDA_TARGETS[target_name]
+    for tactic in (TiledProduct(), SplitProduct(), Tf32Product()):
+        configs = tactic.configs(region, target)
+        assert not configs or target.has_async_copies
+        for config in configs[:1]:
+            check(tactic, region, config, target)
+
+
+@pytest.mark.parametrize("name", ["product", "window", "window-float32"])
+def test_tiles_fit_their_blocks_and_their_depth(name: str, rng: np.random.Generator) -> None:
+    problem = problem_of(TILED_REGIONS[name].region(rng), TiledProduct.dtypes)
+    assert problem is not None
+    arithmetic = TiledProduct().arithmetic(problem.dtype, NEWEST)
+    for plan in tile_plan.plans(problem, arithmetic, NEWEST):
+        assert plan.shared_bytes <= NEWEST.block_shared_bytes
+        assert problem.groups % plan.column_groups == 0
+        assert plan.stages - arithmetic.stages_in_use <= Steps(problem).count // plan.cluster
+
+
+@pytest.mark.parametrize("name", ["product-batches", "window-uneven", "window-float32"])
+def test_packed_tiles_are_swizzled_rows(name: str, rng: np.random.Generator) -> None:
+    problem = problem_of(TILED_REGIONS[name].region(rng), TiledProduct.dtypes)
+    assert problem is not None
+    steps, taps, shape = Steps(problem), len(problem.taps), (problem.columns, problem.channels)
+    matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
+    given = matrices if problem.transposed else matrices[..., 0].T
+    packed = pack_tiles(problem, rounds=False).pack(given)
+    packed = packed.reshape(problem.groups, taps, steps.slabs, GROUP, 8, problem.piece)
+    for group, tap, slab, row, place, element in rng.integers(0, packed.shape, (50, 6)):
+        column = GROUP * group + 8 * (row % 8 // 2) + 2 * (row // 8) + row % 2
+        channel = steps.channels * slab + problem.piece * (place ^ row % 8) + element
+        inside = column < problem.columns and channel < problem.channels
+        assert packed[group, tap, slab, row, place, element] == (matrices[column, channel, tap] if inside else 0)
+
+
+def test_weights_are_rounded_to_the_nearest_tf32(rng: np.random.Generator) -> None:
+    problem = problem_of(TILED_REGIONS["product-float32"].region(rng), TiledProduct.dtypes)
+    assert problem is not None
+    given = rng.standard_normal((problem.channels, problem.columns)).astype(np.float32)
+    exact, rounded = (pack_tiles(problem, rounds=rounds).pack(given) for rounds in (False, True))
+    assert not (rounded.view(np.uint32) & 0x1FFF).any()
+    np.testing.assert_allclose(rounded, exact, rtol=2**-11, atol=0)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_attention_compiles(name: str) -> None:
     region, tactic = HEADS[name].region(), Attention()
@@ -98,7 +159,7 @@ def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ["product-batches", "window-uneven", "product-symbolic"])
 def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.random.Generator) -> None:
     region = REGIONS[name].region(rng)
-    problem = problem_of(region)
+    problem = problem_of(region, DTYPES)
     assert problem is not None
     taps, shape = len(problem.taps), (problem.columns, problem.channels)
     matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
@@ -115,7 +176,7 @@ def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.
 @pytest.mark.parametrize("name", REGIONS)
 def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) -> None:
     region = REGIONS[name].region(rng)
-    problem = problem_of(region)
+    problem = problem_of(region, DTYPES)
     assert problem is not None
     for config in FragmentProduct().configs(region, NEWEST):
         plan = config.options
@@ -128,7 +189,9 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 
 def test_every_tactic_is_found() -> None:
-    assert [tactic.name for tactic in tactics()] == ["attention", "fragment product", "generic"]
+    assert [tactic.name for tactic in tactics()] == [
+        "attention", "fragment product", "tiled product", "split product", "tf32 product", "generic",
+    ]  # fmt: skip
 
 
 def test_targets_are_found_by_name_and_by_capability() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cases.case import Case, assert_close
 from kernels.cuda.attention_regions import HEADS
-from kernels.cuda.fragment_regions import REGIONS, SYMBOLS
+from kernels.cuda.fragment_regions import REGIONS, SYMBOLS, TILED_REGIONS
 from kernels.test_generic import ALL_CASES, region_for
 from ptx.machine import Grid, Machine, Stuck
 from ptx.memory import GlobalMemory, Race, Stray
@@ -19,10 +19,11 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic, Config
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
-from tensorwright.tune.tolerance import disagreement, tolerance_of
+from tensorwright.tune.tolerance import disagreement, loosened, tolerance_of
 
 TARGET = CUDA_TARGETS["sm_90"]
 
@@ -33,10 +34,11 @@ def check(
     configs: list[Config],
     rng: np.random.Generator,
     target: CudaTarget = TARGET,
+    rounding: float = 0.0,
 ) -> None:
     symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
     arrays = random_inputs(region, symbols, rng)
-    expected, tolerance = whole_output(region, arrays, symbols), tolerance_of(region, symbols)
+    expected, tolerance = whole_output(region, arrays, symbols), loosened(tolerance_of(region, symbols), rounding)
     for config in configs:
         kernel = tactic.emit(region, config, target)
         actual = run_on_machine(region, kernel, compile_ptx(kernel.code, target), arrays, symbols)
@@ -62,6 +64,22 @@ def test_fragment_products(name: str, rng: np.random.Generator) -> None:
     check(tactic, region, chosen, rng)
 
 
+@pytest.mark.parametrize("name", [name for name in TILED_REGIONS if name not in ("product", "product-one-row")])
+def test_tiled_products(name: str, rng: np.random.Generator) -> None:
+    region, tactic = TILED_REGIONS[name].region(rng), TiledProduct()
+    configs = tactic.configs(region, TARGET)
+    apart = [c for c in configs if c.options.cluster > 1]
+    large = [c for c in configs if c.options.row_tiles * c.options.warpgroups > 1]
+    check(tactic, region, list(dict.fromkeys([configs[0], *apart[:1], *large[:1]])), rng)
+
+
+@pytest.mark.parametrize("tactic", [SplitProduct(), Tf32Product()], ids=lambda tactic: tactic.name)
+@pytest.mark.parametrize("name", ["product-float32", "window-float32", "two-float32"])
+def test_float32_on_tensor_cores(name: str, tactic: AnyTactic[CudaTarget], rng: np.random.Generator) -> None:
+    region = TILED_REGIONS[name].region(rng)
+    check(tactic, region, list(tactic.configs(region, TARGET)[:1]), rng, rounding=tactic.rounding)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_attention(name: str, rng: np.random.Generator) -> None:
     region, tactic = HEADS[name].region(), Attention()
@@ -75,8 +93,11 @@ def test_other_architectures(target_name: str, rng: np.random.Generator) -> None
         (FragmentProduct(), REGIONS["window-stride"].region(rng)),
         (FragmentProduct(), REGIONS["product-batches"].region(rng)),
         (Attention(), HEADS["odd"].region()),
+        (TiledProduct(), REGIONS["window-stride"].region(rng)),
+        (TiledProduct(), TILED_REGIONS["product-batches"].region(rng)),
+        (Tf32Product(), TILED_REGIONS["window-float32"].region(rng)),
     ):
-        check(tactic, region, list(tactic.configs(region, target))[:1], rng, target)
+        check(tactic, region, list(tactic.configs(region, target))[:1], rng, target, tactic.rounding)
 
 
 @pytest.mark.parametrize("columns", [37, 40])
@@ -105,6 +126,30 @@ def test_a_missing_barrier_is_a_race(rng: np.random.Generator) -> None:
 def test_what_lies_outside_is_noticed(rng: np.random.Generator) -> None:
     with pytest.raises(Stray, match="outside of all operands"):
         changed("ld.global.nc.v4.b32 \t{%r", "add.s64 %rd1, %rd1, 1048576;\n\tld.global.nc.v4.b32 \t{%r", rng)
+
+
+def changed_tiles(old: str, new: str, rng: np.random.Generator) -> None:
+    """Run a kernel of tiles with its PTX changed."""
+    region, tactic = REGIONS["window-depth"].region(rng), TiledProduct()
+    config = next(c for c in tactic.configs(region, TARGET) if c.options.cluster == 1)
+    kernel = tactic.emit(region, config, TARGET)
+    ptx = compile_ptx(kernel.code, TARGET)
+    assert old in ptx
+    run_on_machine(region, kernel, ptx.replace(old, new), random_inputs(region, {}, rng), {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("bar.sync \t0;", "", "since the last barrier|still being copied"),
+        ("fence.proxy.async.shared::cta;", "", "did not publish"),
+        ("cp.async.wait_group \t", "cp.async.wait_group \t1", "still being copied"),
+        ("wgmma.wait_group.sync.aligned 1;", "wgmma.wait_group.sync.aligned 7;", "has changed since it began"),
+    ],
+)
+def test_a_pipeline_that_waits_too_little_is_a_race(old: str, new: str, reason: str, rng: np.random.Generator) -> None:
+    with pytest.raises(Race, match=reason):
+        changed_tiles(old, new, rng)
 
 
 SMALL = """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cases.case import Case, assert_close
 from kernels.cuda.attention_regions import HEADS
-from kernels.cuda.fragment_regions import REGIONS, SYMBOLS
+from kernels.cuda.fragment_regions import REGIONS, SYMBOLS, TILED_REGIONS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
@@ -17,6 +19,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
 from tensorwright.tune.inputs import random_inputs
@@ -24,6 +27,8 @@ from tensorwright.tune.reference import whole_output
 from tensorwright.tune.tolerance import disagreement, tolerance_of
 
 pytestmark = pytest.mark.cuda
+TF32_ERROR = 3e-3
+"""Of factors that have 10 bits of a mantissa, relative to the largest output."""
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +52,35 @@ def test_fragment_products_equal_reference(name: str, context: Context, rng: np.
     check(FragmentProduct(), REGIONS[name].region(rng), context, rng)
 
 
+@pytest.mark.parametrize("name", TILED_REGIONS)
+def test_tiled_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    check(TiledProduct(), TILED_REGIONS[name].region(rng), context, rng)
+
+
+@pytest.mark.parametrize("name", [name for name in TILED_REGIONS if "float32" in name])
+def test_tf32_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    check(Tf32Product(), TILED_REGIONS[name].region(rng), context, rng, TF32_ERROR)
+
+
+@pytest.mark.parametrize("name", [name for name in TILED_REGIONS if "float32" in name])
+def test_split_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    check(SplitProduct(), TILED_REGIONS[name].region(rng), context, rng)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_attention_equals_reference(name: str, context: Context, rng: np.random.Generator) -> None:
     check(Attention(), HEADS[name].region(), context, rng)
 
 
-def check(tactic: AnyTactic[CudaTarget], region: Region, context: Context, rng: np.random.Generator) -> None:
+def check(
+    tactic: AnyTactic[CudaTarget], region: Region, context: Context, rng: np.random.Generator, error: float = 0.0
+) -> None:
     """Every config gives what the region's operators say, and writes all of it."""
     target = cuda_target_for(context.properties.capability)
     symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
     arrays = random_inputs(region, symbols, rng)
     expected, tolerance = whole_output(region, arrays, symbols), tolerance_of(region, symbols)
+    tolerance = replace(tolerance, relative=max(tolerance.relative, error))
     for config in tactic.configs(region, target):
         kernel = tactic.emit(region, config, target)
         image = compile_ptx(kernel.code, target).encode()

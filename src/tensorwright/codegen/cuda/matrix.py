@@ -37,6 +37,36 @@ def multiply_16x8x16(
     return _multiply(builder, "m16n8k16.row.col.f32.f32", _halves(builder, [*left, *right]), sums)
 
 
+def multiply_16x8(
+    builder: FunctionBuilder,
+    target: CudaTarget,
+    dtype: DType,
+    left: Sequence[Register],
+    right: Sequence[Register],
+    sums: Sequence[Register],
+) -> list[Register]:
+    """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32.
+
+    Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair.
+    """
+    if dtype == FLOAT32:
+        return _multiply(builder, "m16n8k8.row.col.tf32", [register.typed for register in (*left, *right)], sums)
+    return multiply_16x8x16(builder, target, dtype, left, right, sums)
+
+
+def load_matrices(builder: FunctionBuilder, address: Register) -> list[Register]:
+    """Four matrices of 8 rows of 16 bytes from shared memory: for each, thread (g, q) gets word q of row g, an i32.
+
+    address: the thread's, in shared memory, i32; that of thread t is where row t mod 8 of matrix t / 8 lies.
+    """
+    name, kind = "@llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16.p3", "{ i32, i32, i32, i32 }"
+    builder.declare(f"declare {kind} {name}(ptr addrspace(3))")
+    pointer, result = builder.fresh("p"), builder.fresh()
+    builder.emit(f"{pointer} = inttoptr {address.typed} to ptr addrspace(3)")
+    builder.emit(f"{result} = call {kind} {name}(ptr addrspace(3) {pointer})")
+    return [builder.value(f"extractvalue {kind} {result}, {part}", INT32) for part in range(4)]
+
+
 def transposed_8x8(builder: FunctionBuilder, pair: Register) -> Register:
     """The transpose of an 8×8 matrix of two-byte elements, of which thread (g, q) has row g, columns 2q and 2q + 1."""
     text = "movmatrix.sync.aligned.m8n8.trans.b16 $0, $1;"
@@ -52,6 +82,13 @@ def packed_pair(builder: FunctionBuilder, dtype: DType, low: Register, high: Reg
     builder.emit(f"{vector} = insertelement <2 x float> {first}, {high.typed}, i64 1")
     builder.emit(f"{rounded} = fptrunc <2 x float> {vector} to <2 x {narrow}>")
     return builder.value(f"bitcast <2 x {narrow}> {rounded} to i32", INT32)
+
+
+def rounded_to_tf32(builder: FunctionBuilder, value: Register) -> Register:
+    """A float32 rounded to the nearest that TF32 has, ties away from zero."""
+    name = "@llvm.nvvm.f2tf32.rna"
+    builder.declare(f"declare i32 {name}(float)")
+    return builder.bitcast(builder.value(f"call i32 {name}({value.typed})", INT32), FLOAT32)
 
 
 def power_of_two(builder: FunctionBuilder, exponent: Register) -> Register:

@@ -38,6 +38,11 @@ class CudaTarget(Target):
         """Whether threads can copy from global to shared memory without registers."""
         return self.capability >= 80
 
+    @property
+    def has_warpgroup_products(self) -> bool:
+        """Whether warpgroups multiply tiles that lie in shared memory: sm_90a alone."""
+        return self.cpu == "sm_90a"
+
 
 def _target(
     capability: int, ptx: int, shared: int, multiprocessors: int, l2: int, cpu: str = ""

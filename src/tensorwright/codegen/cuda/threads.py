@@ -71,6 +71,13 @@ class ThreadBuilder(FunctionBuilder):
         self.declare("declare void @llvm.nvvm.griddepcontrol.launch.dependents()")
         self.emit("call void @llvm.nvvm.griddepcontrol.launch.dependents()")
 
+    def vector_of(self, values: Sequence[Register]) -> Register:
+        """Scalars side by side."""
+        lanes, found = len(values), Register("poison", values[0].dtype, len(values))
+        for number, value in enumerate(values):
+            found = self.value(f"insertelement {found.typed}, {value.typed}, i64 {number}", value.dtype, lanes)
+        return found
+
     # ---- shared memory
 
     def shared_memory(self, dtype: DType, elements: int) -> str:

@@ -12,12 +12,12 @@ from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.values import Pointer
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.fragments.problem import BLOCKED
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.problem import BLOCKED
 from tensorwright.kernels.tactic import Config, Tactic, TacticOptions
 from tensorwright.tensor.dim import product, tuning_value
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
 
@@ -108,8 +108,8 @@ def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:
 
 
 def blockable(type: TensorType) -> bool:
-    """Whether a tensor can lie in blocks of channels: those are for types of two bytes."""
-    return type.dtype in (FLOAT16, BFLOAT16) and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+    """Whether a tensor can lie in blocks of channels: those are for the types of tiles and fragments."""
+    return type.dtype in (FLOAT16, BFLOAT16, FLOAT32) and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
 def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatComputation:

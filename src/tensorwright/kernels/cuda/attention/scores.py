@@ -16,7 +16,6 @@ from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, Pieces
 from tensorwright.kernels.cuda.fragments.rows import load_words
-from tensorwright.kernels.cuda.fragments.sums import vector_of
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64, DType
 
@@ -153,7 +152,7 @@ class ScoreLoop:
             with emitter.scope():
                 emitter.values[row], emitter.values[lane] = self._existing_row(8 * half), readable
                 position = (*self.batch, expression(row), expression(lane))
-                values = vector_of(builder, sums[2 * half : 2 * half + 2])
+                values = builder.vector_of(sums[2 * half : 2 * half + 2])
                 value, _ = self.scores.apply(emitter, values, position, Lane(lane, 2))
             found += [builder.extract(value, part) for part in range(2)]
         found = [builder.mul(value, literal(TO_TWO, FLOAT32)) for value in found]

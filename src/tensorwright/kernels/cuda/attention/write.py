@@ -17,7 +17,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import Problem
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Pieces
 from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
-from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED, vector_of
+from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
 from tensorwright.tensor.layout import PLAIN
@@ -116,7 +116,7 @@ class AttentionKernel:
             emitter.values[rows], emitter.values[lane] = row, column
             position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
             epilogue = result_epilogue(problem)
-            epilogue.store(emitter, Pointer("%out"), vector_of(builder, values), position, Lane(lane, ACCESS))
+            epilogue.store(emitter, Pointer("%out"), builder.vector_of(values), position, Lane(lane, ACCESS))
         builder.end_if(label)
 
 
@@ -203,7 +203,7 @@ class Meeting:
         return name
 
     def _write(self, place: str, values: list[Register]) -> None:
-        vector = vector_of(self.builder, values)
+        vector = self.builder.vector_of(values)
         self.builder.emit(f"store {vector.typed}, {NEAR} {place}, align 16")
 
     def _read(self, place: str) -> list[Register]:

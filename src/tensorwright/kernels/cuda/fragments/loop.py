@@ -10,8 +10,9 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan
-from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
 from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.rows import tap_offset
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64
 
 Words = list[list[Register]]
@@ -80,7 +81,7 @@ class Depth:
             tap, block = literal(0, INT32), step
         offset = builder.mul(block, literal(problem.block_step, INT32))
         if len(problem.taps) > 1:
-            offset = builder.add(offset, self._tap_offset(tap))
+            offset = builder.add(offset, tap_offset(builder, problem, tap))
         is_last = None
         if problem.channels % GROUP:
             is_last = builder.compare("eq", block, literal(problem.blocks - 1, INT32))
@@ -89,24 +90,6 @@ class Depth:
             tap = builder.select(within, tap, literal(NEVER, INT32))
         wide = builder.value(f"sext {offset.typed} to i64", INT64)
         return [self.reader.load(row, wide, tap, is_last) for row in self.rows]
-
-    def _tap_offset(self, tap: Register) -> Register:
-        """Elements from the origin of a row to a tap: even along each axis, or looked up by selects."""
-        builder, taps = self.builder, self.problem.taps
-        width = next((n for n in range(1, len(taps)) if taps[n].offset != n * taps[1].offset), len(taps))
-        inner = taps[1].offset if width > 1 else 0
-        outer = taps[width].offset if width < len(taps) else 0
-        even = all(t.offset == n // width * outer + n % width * inner for n, t in enumerate(taps))
-        if not even:
-            found = literal(taps[0].offset, INT32)
-            for number, one in enumerate(taps[1:], 1):
-                chosen = builder.compare("eq", tap, literal(number, INT32))
-                found = builder.select(chosen, literal(one.offset, INT32), found)
-            return found
-        row = builder.binary("udiv", tap, literal(width, INT32))
-        column = builder.binary("urem", tap, literal(width, INT32))
-        down = builder.mul(row, literal(outer, INT32))
-        return builder.add(down, builder.mul(column, literal(inner, INT32)))
 
     def _right(self, step: Register) -> Words:
         builder = self.builder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
+from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.tactic import Array, Packing
 
 
@@ -26,8 +26,3 @@ def pack_weights(problem: Problem) -> Packing:
         return np.ascontiguousarray(split.transpose(0, 9, 4, 2, 6, 1, 5, 7, 3, 8)).reshape(-1)
 
     return Packing(f"fragments transposed={problem.transposed} taps={taps}", pack)
-
-
-def pack_bias(problem: Problem) -> Packing:
-    """``[O]`` padded with zeros to whole groups of columns."""
-    return Packing("bias of fragments", lambda array: np.pad(array, (0, problem.groups * GROUP - len(array))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
-from tensorwright.kernels.cuda.fragments.problem import GROUP, Problem
+from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, tuning_value
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import split_index
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.kernels.cuda.fragments.problem import GROUP, PIECE, Problem
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.rows import row_origin, split_row, taps_inside
 from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
 
+PIECE = 8
+"""Elements of a row that a thread reads at once."""
 NEVER = 31
 """The bit of a tap that no row has."""
 ZEROS = "@zeros"
@@ -52,34 +53,12 @@ class RowReader:
         builder, problem = self.builder, self.problem
         indexes = split_row(self.emitter, problem, number)
         offset = builder.scaled(builder.value(f"zext {self.piece.typed} to i64", INT64), PIECE)
-        offset = builder.add(offset, literal(problem.origin, INT64))
-        for index, axis in zip(indexes, problem.row_axes, strict=True):
-            offset = builder.add(offset, builder.mul(index, self.emitter.integer(axis.step)))
+        offset = builder.add(offset, row_origin(self.emitter, problem, indexes))
         start = builder.offset(self.emitter.operands[problem.left], offset, FLOAT16)
-        inside = self._inside(indexes) if self.masked or problem.pads or problem.channels % GROUP else None
+        inside = (
+            taps_inside(builder, problem, indexes) if self.masked or problem.pads or problem.channels % GROUP else None
+        )
         return Row(start, inside, self._last(inside))
-
-    def _inside(self, indexes: Sequence[Register]) -> Register:
-        builder, problem = self.builder, self.problem
-        if not problem.pads:
-            return literal((1 << len(problem.taps)) - 1, INT32)
-        bits = literal(0, INT32)
-        known: dict[tuple[int, tuple[int, int]], Register] = {}
-        for number, tap in enumerate(problem.taps):
-            valid: Register | None = None
-            for axis, limits in enumerate(tap.valid):
-                if (axis, limits) not in known:
-                    known[axis, limits] = self._between(indexes[1 + axis], *limits)
-                one = known[axis, limits]
-                valid = one if valid is None else builder.binary("and", valid, one)
-            assert valid is not None
-            bits = builder.binary("or", bits, builder.select(valid, literal(1 << number, INT32), literal(0, INT32)))
-        return bits
-
-    def _between(self, index: Register, low: int, high: int) -> Register:
-        builder = self.builder
-        above = builder.compare("sge", index, literal(low, INT64))
-        return builder.binary("and", above, builder.compare("sle", index, literal(high, INT64)))
 
     def _last(self, inside: Register | None) -> Register | None:
         rest = self.problem.channels % GROUP
@@ -110,8 +89,3 @@ def load_words(builder: ThreadBuilder, place: Pointer) -> list[Register]:
     whole = builder.fresh()
     builder.emit(f"{whole} = load <4 x i32>, ptr {place.text}, align 16")
     return [builder.value(f"extractelement <4 x i32> {whole}, i64 {part}", INT32) for part in range(4)]
-
-
-def split_row(emitter: ScalarEmitter, problem: Problem, number: Register) -> list[Register]:
-    """The index along each axis of a row's number."""
-    return split_index(emitter, [axis.extent for axis in problem.row_axes], number)

@@ -13,6 +13,8 @@ from tensorwright.tensor.dtype import FLOAT32, INT32
 
 SHARED = "@shared"
 SHARED_TEXT = f"{SHARED} = external addrspace(3) global [0 x float], align 16"
+QUAD = 4
+"""Neighbouring columns of a row that a thread ends with."""
 NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
 
 Finish = Callable[[Register, list[Register]], None]
@@ -111,7 +113,7 @@ class Sums:
     def _write(self, place: str, values: list[Register]) -> None:
         builder = self.builder
         for number, at in enumerate((place, self._half(place, NEAR))):
-            vector = vector_of(builder, values[4 * number : 4 * number + 4])
+            vector = builder.vector_of(values[4 * number : 4 * number + 4])
             builder.emit(f"store {vector.typed}, {NEAR} {at}, align 16")
 
     def _read(self, place: str, space: str) -> list[Register]:
@@ -120,13 +122,3 @@ class Sums:
             vector = builder.value(f"load <4 x float>, {space} {at}, align 16", FLOAT32, 4)
             found += [builder.extract(vector, part) for part in range(4)]
         return found
-
-
-def vector_of(builder: ThreadBuilder, values: list[Register]) -> Register:
-    """Scalars side by side."""
-    lanes, text = len(values), "poison"
-    for number, value in enumerate(values):
-        text = builder.value(
-            f"insertelement <{lanes} x float> {text}, {value.typed}, i64 {number}", value.dtype, lanes
-        ).text
-    return Register(text, FLOAT32, lanes)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.graph.expression import Load, depends, walk
-from tensorwright.graph.graph import is_constant
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.fragments.packing import pack_bias, pack_weights
-from tensorwright.kernels.cuda.fragments.plan import Plan, plans
-from tensorwright.kernels.cuda.fragments.problem import QUAD, Problem, problem_of
+from tensorwright.kernels.cuda.fragments.packing import pack_weights
+from tensorwright.kernels.cuda.fragments.plan import Plan, estimate, plans
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
-from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
+from tensorwright.kernels.cuda.fragments.sums import QUAD, SHARED_TEXT
 from tensorwright.kernels.cuda.fragments.write import FragmentKernel
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.tactic import AnyConfig, Config, Packing, Tactic, pack_channels
-from tensorwright.tensor.dim import Dim, IntegerExpression, product
-from tensorwright.tensor.dtype import BFLOAT16
-from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.kernels.cuda.operands import is_aligned, layouts, packings
+from tensorwright.kernels.cuda.problem import problem_of
+from tensorwright.kernels.cuda.share import roofline_share
+from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.tensor.dim import product
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
+
+DTYPES = (FLOAT16, BFLOAT16)
 
 
 class FragmentProduct(Tactic[CudaTarget, Plan]):
@@ -29,16 +29,21 @@ class FragmentProduct(Tactic[CudaTarget, Plan]):
     name = "fragment product"
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
-        problem = problem_of(region)
+        problem = problem_of(region, DTYPES)
         if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
             return []
-        inputs = _layouts(region, problem)
-        if not _is_aligned(region, inputs, problem):
+        inputs = layouts(region, problem)
+        if not is_aligned(region, inputs, problem, QUAD):
             return []
         return [Config(inputs, problem.layout, plan) for plan in plans(problem, target)]
 
+    def efficiency(self, region: Region, config: Config[Plan]) -> float:
+        problem = problem_of(region, DTYPES)
+        assert problem is not None
+        return roofline_share(region, estimate(problem, config.options, CUDA_TARGETS["sm_90"]))
+
     def emit(self, region: Region, config: Config[Plan], target: CudaTarget) -> CudaKernel:
-        problem, plan = problem_of(region), config.options
+        problem, plan = problem_of(region, DTYPES), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         FragmentKernel(region, config, problem, plan, target, emitter).write()
@@ -49,7 +54,7 @@ class FragmentProduct(Tactic[CudaTarget, Plan]):
             inputs=config.inputs,
             output=config.output,
             tasks=product(grid),
-            packings=_packings(region, problem, config),
+            packings=packings(region, problem, config, pack_weights(problem)),
             symbols=region.symbols,
             grid=grid,
             block=plan.threads,
@@ -57,41 +62,6 @@ class FragmentProduct(Tactic[CudaTarget, Plan]):
             shared_bytes=plan.shared_bytes,
             waits=target.has_dependent_launch,
         )
-
-
-def _layouts(region: Region, problem: Problem) -> tuple[Layout, ...]:
-    """What the epilogue reads lies like the output where it can."""
-    shape, found = region.output.type.shape, []
-    for number, type in enumerate(region.input_types):
-        alike = type.rank == len(shape) and type.rank > 2 and type.shape[1] == shape[1] != 1
-        is_operand = number in (problem.right, problem.bias)
-        found.append(problem.layout if number == problem.left or (alike and not is_operand) else PLAIN)
-    return tuple(found)
-
-
-def _packings(region: Region, problem: Problem, config: AnyConfig) -> tuple[Packing | None, ...]:
-    found: list[Packing | None] = [
-        None if layout.is_plain or not is_constant(value) else pack_channels(layout.block, 1)
-        for value, layout in zip(region.inputs, config.inputs, strict=True)
-    ]
-    found[problem.right] = pack_weights(problem)
-    if problem.bias is not None:
-        found[problem.bias] = pack_bias(problem)
-    return tuple(found)
-
-
-def _is_aligned(region: Region, inputs: tuple[Layout, ...], problem: Problem) -> bool:
-    """Whether quads of columns are whole vectors in everything that the epilogue reads and writes."""
-    epilogue = epilogue_of(region, inputs, problem.layout)
-    lane = epilogue.variables[-1]
-    loads = [n for n in walk(epilogue.flat.body) if isinstance(n, Load) and n.operand < len(region.inputs)]
-    addresses: list[Dim] = [epilogue.flat.address, *(index for load in loads for index in load.index)]
-    return all(
-        coefficient % QUAD == 0 or monomial == (lane,)
-        for address in addresses
-        if isinstance(address, IntegerExpression) and depends(address, lane)
-        for monomial, coefficient in address.terms
-    )
 
 
 TACTICS = (FragmentProduct(),)

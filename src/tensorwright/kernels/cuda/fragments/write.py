@@ -14,9 +14,10 @@ from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
 from tensorwright.kernels.cuda.fragments.plan import Plan
-from tensorwright.kernels.cuda.fragments.problem import GROUP, PIECE, QUAD, Problem
-from tensorwright.kernels.cuda.fragments.rows import RowReader, split_row
-from tensorwright.kernels.cuda.fragments.sums import Sums, vector_of
+from tensorwright.kernels.cuda.fragments.rows import PIECE, RowReader
+from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
@@ -136,7 +137,7 @@ class Finish:
             row = builder.add(first, literal(half, INT64))
             label = builder.begin_if(self._exists(row, group))
             with kernel.emitter.scope():
-                self._store(row, group, vector_of(builder, values[QUAD * half : QUAD * half + QUAD]))
+                self._store(row, group, builder.vector_of(values[QUAD * half : QUAD * half + QUAD]))
             builder.end_if(label)
 
     def _inside(self) -> Register:

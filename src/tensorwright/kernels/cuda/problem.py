@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 
@@ -10,15 +11,16 @@ from tensorwright.graph.region import Region, used_operands
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.type import Shape
 
 GROUP = 32
 """Elements of the depth, and columns, that belong together."""
-PIECE = 8
-"""Elements of a row that a thread reads at once."""
-QUAD = 4
-"""Neighbouring columns of a row that a thread ends with."""
+PIECE_BYTES = 16
+"""Bytes that a thread reads at once."""
+EIGHT = 8
+"""Columns come in so many at least."""
 MAX_TAPS = 31
 """Taps whose validity fits the bits of a word, one being kept for pieces beyond the depth."""
 BLOCKED = Layout(GROUP)
@@ -38,6 +40,18 @@ class Tap:
 
     offset: int
     valid: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the columns of a right operand lie that is no constant, in elements.
+
+    batch_steps: between neighbours along each batch axis; column_step: from a column to the next; depth_step: along it.
+    """
+
+    batch_steps: tuple[Dim, ...]
+    column_step: int
+    depth_step: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,25 @@ class Problem:
     layout: Layout
     transposed: bool
     """Whether the right operand is given as columns by channels."""
+    moving: Columns | None = None
+    """Of a right operand that is no constant; the first row axes are then its batch axes."""
+
+    @property
+    def piece(self) -> int:
+        """Elements of a row that a thread reads at once."""
+        return PIECE_BYTES // self.dtype.size
+
+    @property
+    def batches(self) -> Dim:
+        """How many right operands there are, each for as many rows."""
+        axes = () if self.moving is None else self.row_axes[: len(self.moving.batch_steps)]
+        return product(axis.extent for axis in axes)
+
+    @property
+    def batch_rows(self) -> Dim:
+        """Rows that share a right operand."""
+        axes = self.row_axes if self.moving is None else self.row_axes[len(self.moving.batch_steps) :]
+        return product(axis.extent for axis in axes)
 
     @property
     def rows(self) -> Dim:
@@ -87,19 +120,23 @@ class Problem:
         return any(tap.valid for tap in self.taps)
 
 
-def problem_of(region: Region) -> Problem | None:
-    """The product or convolution that a region is built around; None if it is none that these kernels compute."""
+def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = False) -> Problem | None:
+    """The product or convolution of one of some types that a region is built around, with constant weights; with
+    `moving`, products of two operands that are no constants, too.
+
+    None if it is none that has rows, columns and a depth in whole accesses of a thread.
+    """
     anchor = region.anchor
-    if anchor is None or anchor.type.dtype not in (FLOAT16, BFLOAT16) or region.output.type.shape != anchor.type.shape:
+    if anchor is None or anchor.type.dtype not in dtypes or region.output.type.shape != anchor.type.shape:
         return None
     operands = anchor.inputs
     if any(operand not in region.inputs for operand in operands) or len(set(operands)) < len(operands):
         return None
     constants = {region.input_number(operand) for operand in operands[1:]}
-    if not all(is_constant(operand) for operand in operands[1:]) or constants & used_operands(region.epilogue):
+    if constants & used_operands(region.epilogue) or not region.is_elementwise_around_anchor:
         return None
-    if not region.is_elementwise_around_anchor:
-        return None
+    if not all(is_constant(operand) for operand in operands[1:]):
+        return _product_of_two(region, anchor) if moving else None
     if isinstance(anchor.op, MatMul):
         return _product(region, anchor, anchor.op)
     return _convolution(region, anchor, anchor.op) if isinstance(anchor.op, Convolution) else None
@@ -110,7 +147,7 @@ def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
     depth, columns = left.shape[-1], anchor.type.shape[-1]
     if op.transpose_a or right.rank != 2 or not isinstance(depth, int) or not isinstance(columns, int):
         return None
-    if depth % PIECE or columns % PIECE or 0 in (depth, columns):
+    if depth % (PIECE_BYTES // anchor.type.dtype.size) or columns % EIGHT or 0 in (depth, columns):
         return None
     lead = anchor.type.shape[:-1]
     return Problem(
@@ -129,6 +166,42 @@ def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
     )
 
 
+def _product_of_two(region: Region, anchor: Value) -> Problem | None:
+    """A product whose right operand is no constant either: for each batch one, or the same for some."""
+    op, (left, right) = anchor.op, (operand.type for operand in anchor.inputs[:2])
+    if not isinstance(op, MatMul) or op.transpose_a or anchor.type.rank < 2 or left.rank < 2 or right.rank < 2:
+        return None
+    depth, columns = left.shape[-1], anchor.type.shape[-1]
+    if not isinstance(depth, int) or not isinstance(columns, int) or 0 in (depth, columns):
+        return None
+    if depth % (PIECE_BYTES // left.dtype.size) or columns % EIGHT:
+        return None
+    *batch, rows = anchor.type.shape[:-1]
+    left_steps, right_steps = (_batch_steps(type.shape, len(batch)) for type in (left, right))
+    axes = [RowAxis(extent, step) for extent, step in zip(batch, left_steps, strict=True)]
+    return Problem(
+        dtype=left.dtype,
+        left=region.input_number(anchor.inputs[0]),
+        right=region.input_number(anchor.inputs[1]),
+        bias=None,
+        row_axes=(*axes, RowAxis(rows, depth)),
+        origin=0,
+        taps=(Tap(0),),
+        channels=depth,
+        block_step=GROUP,
+        columns=columns,
+        layout=PLAIN,
+        transposed=op.transpose_b,
+        moving=Columns(right_steps, depth if op.transpose_b else 1, 1 if op.transpose_b else columns),
+    )
+
+
+def _batch_steps(shape: Shape, axes: int) -> tuple[Dim, ...]:
+    """Elements between neighbouring matrices along each of so many batch axes; 0 where there is one for all."""
+    own = [0 if shape[axis] == 1 else product(shape[axis + 1 :]) for axis in range(len(shape) - 2)]
+    return (*(0,) * (axes - len(own)), *own)
+
+
 def _convolution(region: Region, anchor: Value, op: Convolution) -> Problem | None:
     x, weights = (operand.type for operand in anchor.inputs[:2])
     shape = (*x.shape[1:], *weights.shape, *anchor.type.shape[1:])
@@ -139,7 +212,7 @@ def _convolution(region: Region, anchor: Value, op: Convolution) -> Problem | No
     kernel = [extent for extent in weights.shape[2:] if isinstance(extent, int)]
     outputs = [extent for extent in anchor.type.shape[2:] if isinstance(extent, int)]
     channels, columns = numbers[0], numbers[len(x.shape) - 1]
-    if channels % PIECE or prod(kernel) > MAX_TAPS:
+    if channels % (PIECE_BYTES // x.dtype.size) or prod(kernel) > MAX_TAPS:
         return None
     pixel_steps = [GROUP * prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
     padded = -(-channels // GROUP) * GROUP

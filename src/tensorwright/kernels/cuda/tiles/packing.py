@@ -1,0 +1,40 @@
+"""The right operand in the order in which blocks copy it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
+from tensorwright.kernels.tactic import Array, Packing
+
+_DROPPED = 13
+"""Bits of a float32 that TF32 does not have."""
+
+
+def pack_tiles(problem: Problem, *, rounds: bool) -> Packing:
+    """The right operand as ``[group, step, row, piece, elements of a piece]``, padded with zeros.
+
+    Row ``8 j + 2 q + e`` of a group is its column ``8 q + 2 j + e``, and piece p of row r lies at ``p xor (r mod 8)``.
+    rounds: to TF32, to the nearest.
+    """
+    steps, taps = Steps(problem), len(problem.taps)
+
+    def pack(array: Array) -> Array:
+        right = array if problem.transposed else array.T
+        padded = np.zeros((problem.groups * GROUP, steps.slabs * steps.channels, taps), array.dtype)
+        padded[: problem.columns, : problem.channels] = right.reshape(problem.columns, problem.channels, taps)
+        split = padded.reshape(problem.groups, 4, 4, 2, steps.slabs, PIECES, problem.piece, taps)
+        rows = split.transpose(0, 7, 4, 2, 1, 3, 5, 6).reshape(-1, GROUP, PIECES, problem.piece)
+        places = np.arange(PIECES) ^ (np.arange(GROUP) % 8)[:, None]
+        swizzled = np.take_along_axis(rows, places[None, :, :, None], axis=2)
+        return _rounded(swizzled).reshape(-1) if rounds else np.ascontiguousarray(swizzled).reshape(-1)
+
+    name = f"tiles transposed={problem.transposed} taps={taps}" + (" tf32" if rounds else "")
+    return Packing(name, pack)
+
+
+def _rounded(array: Array) -> Array:
+    bits = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64)
+    nearest = (bits + (1 << _DROPPED - 1)) >> _DROPPED << _DROPPED
+    return np.where(np.isfinite(array), nearest.astype(np.uint32).view(np.float32), array)

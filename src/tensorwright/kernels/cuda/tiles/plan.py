@@ -1,0 +1,161 @@
+"""How a product is dealt to blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic
+from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.kernels.tactic import TacticOptions
+from tensorwright.tensor.dim import Dim, tuning_value, upper_bound
+
+WARPGROUP = 128
+ROWS = 64
+"""Rows of a tile of a warpgroup, 16 for each of its warps."""
+ROW_BYTES = 128
+MOST_BLOCKS = 65535
+"""Of a grid along y."""
+MAX_CANDIDATES = 16
+MOST_ALIKE = 2
+"""Candidates that differ only in their stages."""
+MANY_WAVES = 3
+"""With so many waves of blocks the last one is not told apart."""
+
+
+@dataclass(frozen=True)
+class Plan(TacticOptions):
+    """A warpgroup computes ``64 row_tiles × 32 column_groups`` outputs, a block so many warpgroups one below the other.
+
+    cluster: blocks that split the depth; stages: steps of the depth that have room in shared memory, planes: how many
+    numbers for each element.
+    """
+
+    row_tiles: int
+    warpgroups: int
+    column_groups: int
+    cluster: int
+    stages: int
+    planes: int = 1
+
+    @property
+    def threads(self) -> int:
+        return WARPGROUP * self.warpgroups
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block."""
+        return ROWS * self.row_tiles * self.warpgroups
+
+    @property
+    def columns(self) -> int:
+        return GROUP * self.column_groups
+
+    @property
+    def sums(self) -> int:
+        """Of a thread."""
+        return self.row_tiles * self.column_groups * ROWS * GROUP // WARPGROUP
+
+    @property
+    def units(self) -> int:
+        """What a thread finishes at once: 8 neighbouring columns of a row."""
+        return self.sums // 8
+
+    @property
+    def plane_bytes(self) -> int:
+        """What is copied for a step."""
+        return ROW_BYTES * (self.rows + self.columns)
+
+    @property
+    def stage_bytes(self) -> int:
+        return self.planes * self.plane_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        sums = 4 * self.sums * self.threads if self.cluster > 1 else 0
+        return max(self.stages * self.stage_bytes, sums)
+
+    def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
+        return problem.groups // self.column_groups, problem.batches * self.row_blocks(problem), self.cluster
+
+    def row_blocks(self, problem: Problem) -> Dim:
+        """Blocks one below the other for all rows that share a right operand."""
+        return (problem.batch_rows + (self.rows - 1)) // self.rows
+
+
+def plans(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[Plan]:
+    """Plans worth timing, the most promising first."""
+    possible = _possible(problem, arithmetic, target)
+    ranked = sorted(possible, key=lambda plan: estimate(problem, plan, arithmetic, target))
+    chosen: list[Plan] = []
+    for plan in ranked:
+        alike = sum(replace(other, stages=plan.stages) == plan for other in chosen)
+        if alike < MOST_ALIKE and len(chosen) < MAX_CANDIDATES:
+            chosen.append(plan)
+    return chosen
+
+
+def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[Plan]:
+    for row_tiles in (1, 2):
+        for warpgroups in (1, 2):
+            for column_groups in range(1, 9):
+                for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
+                    for ahead in (1, 2, 3, 4, 5, 6):
+                        stages = ahead + arithmetic.stages_in_use
+                        plan = Plan(row_tiles, warpgroups, column_groups, cluster, stages, arithmetic.planes)
+                        if _fits(problem, plan, arithmetic, target):
+                            yield plan
+
+
+def _fits(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarget) -> bool:
+    steps, rows = Steps(problem).count, tuning_value(problem.batch_rows)
+    ahead = plan.stages - arithmetic.stages_in_use
+    return (
+        plan.sums <= arithmetic.most_sums
+        and plan.shared_bytes <= target.block_shared_bytes
+        and problem.groups % plan.column_groups == 0
+        and upper_bound(plan.grid(problem)[1]) <= MOST_BLOCKS
+        and ahead * plan.cluster <= max(steps, 1)
+        and (plan.rows == ROWS or plan.rows < 2 * rows)
+        and (plan.cluster == 1 or steps >= 4 * plan.cluster)
+    )
+
+
+def estimate(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarget) -> float:
+    """Microseconds on an H200, fitted to 1660 kernels of two networks; elsewhere the order counts.
+
+    The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
+    wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
+    """
+    x, y, z = (tuning_value(size) for size in plan.grid(problem))
+    blocks, steps = x * y * z, ceil(Steps(problem).count / plan.cluster)
+    resident = _resident(plan, target)
+    slots = resident * target.multiprocessors
+    full, rest = divmod(blocks, slots)
+    wave = _wave(plan, arithmetic, steps, resident)
+    waves = wave * blocks / slots
+    if full < MANY_WAVES:
+        last = _wave(plan, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
+        waves = full * wave + last
+    from_l2 = blocks * steps * plan.plane_bytes / 7.0e6
+    rows, size = tuning_value(problem.rows), problem.dtype.size
+    weights = problem.columns * problem.channels * len(problem.taps)
+    memory = size * (rows * (problem.columns + problem.channels) + weights) / 3.7e6
+    cluster = 0.8 + 7.5e-5 * plan.rows * plan.columns if plan.cluster > 1 else 0.0
+    return 0.3 + max(waves, from_l2, memory) + cluster
+
+
+def _resident(plan: Plan, target: CudaTarget) -> int:
+    """Blocks that a multiprocessor has room for."""
+    registers = (plan.sums + 60) * plan.threads
+    return max(1, min(target.l1_bytes // (plan.shared_bytes + 1024), 65536 // registers, 2048 // plan.threads))
+
+
+def _wave(plan: Plan, arithmetic: Arithmetic, steps: int, active: int) -> float:
+    """Microseconds of as many blocks as there are multiprocessors, `active` times."""
+    busy = plan.rows * plan.columns * arithmetic.microseconds + 4.0e-6 * plan.plane_bytes
+    waiting = max(0.2, 0.85 / (plan.stages - arithmetic.stages_in_use))
+    return 1.27 + steps * max(waiting, active * busy) + 0.19 * plan.units * max(1.0, active / 2)

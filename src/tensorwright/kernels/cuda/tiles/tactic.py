@@ -1,0 +1,128 @@
+"""Products and convolutions with constant right operands, for many rows."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.operands import is_aligned, layouts, packings
+from tensorwright.kernels.cuda.problem import EIGHT, Problem, problem_of
+from tensorwright.kernels.cuda.share import roofline_share
+from tensorwright.kernels.cuda.tiles.arithmetic import (
+    Arithmetic,
+    MultiplyAdds,
+    SplitProducts,
+    WarpgroupProducts,
+    WarpProducts,
+)
+from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
+from tensorwright.kernels.cuda.tiles.packing import pack_tiles
+from tensorwright.kernels.cuda.tiles.plan import Plan, estimate, plans
+from tensorwright.kernels.cuda.tiles.write import TileKernel
+from tensorwright.kernels.tactic import Config, Tactic
+from tensorwright.tensor.dim import product
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+
+TYPICAL = CUDA_TARGETS["sm_90"]
+"""What estimates were fitted to."""
+
+
+class _Tiles(Tactic[CudaTarget, Plan]):
+    """What all have in common; see `kernels.cuda.tiles`."""
+
+    dtypes: ClassVar[tuple[DType, ...]]
+
+    @abstractmethod
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        """What multiplies factors of a type."""
+
+    def problem(self, region: Region) -> Problem | None:
+        """The product or convolution that a region is; two-byte columns have to be packed, or contiguous."""
+        found = problem_of(region, self.dtypes, moving=True)
+        if found is None or found.moving is None or found.moving.depth_step == 1 or found.dtype == FLOAT32:
+            return found
+        return None
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
+        problem = self.problem(region)
+        if problem is None or not target.has_async_copies:
+            return []
+        inputs = layouts(region, problem)
+        if not is_aligned(region, inputs, problem, EIGHT):
+            return []
+        found = plans(problem, self.arithmetic(problem.dtype, target), target)
+        return [Config(inputs, problem.layout, plan) for plan in found]
+
+    def efficiency(self, region: Region, config: Config[Plan]) -> float:
+        problem = self.problem(region)
+        assert problem is not None
+        arithmetic = self.arithmetic(problem.dtype, TYPICAL)
+        return roofline_share(region, estimate(problem, config.options, arithmetic, TYPICAL))
+
+    def emit(self, region: Region, config: Config[Plan], target: CudaTarget) -> CudaKernel:
+        problem, plan = self.problem(region), config.options
+        assert problem is not None
+        emitter = thread_emitter(len(region.inputs), region.symbols, target)
+        TileKernel(region, config, problem, plan, self.arithmetic(problem.dtype, target), emitter).write()
+        grid = plan.grid(problem)
+        function = emitter.builder.module(signature(region, plan.threads), ATTRIBUTES)
+        return CudaKernel(
+            text=f"{SHARED_TEXT}\n{function}",
+            inputs=config.inputs,
+            output=config.output,
+            tasks=product(grid),
+            packings=packings(region, problem, config, pack_tiles(problem, rounds=self.rounding > 0)),
+            symbols=region.symbols,
+            grid=grid,
+            block=plan.threads,
+            cluster=plan.cluster,
+            shared_bytes=plan.shared_bytes,
+            waits=target.has_dependent_launch,
+        )
+
+
+class TiledProduct(_Tiles):
+    """In float16 and bfloat16 on tensor cores, and in float32 by multiply-adds."""
+
+    name = "tiled product"
+    dtypes = (FLOAT16, BFLOAT16, FLOAT32)
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return MultiplyAdds() if dtype == FLOAT32 else _tensor_cores(dtype, target)
+
+
+class SplitProduct(_Tiles):
+    """In float32 on tensor cores, each factor split into two."""
+
+    name = "split product"
+    dtypes = (FLOAT32,)
+    exact = False
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
+        return super().configs(region, target) if target.has_warpgroup_products else []
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return SplitProducts()
+
+
+class Tf32Product(_Tiles):
+    """In float32 on tensor cores, factors rounded to 10 bits of a mantissa."""
+
+    name = "tf32 product"
+    dtypes = (FLOAT32,)
+    rounding = 2**-11
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return _tensor_cores(dtype, target)
+
+
+def _tensor_cores(dtype: DType, target: CudaTarget) -> Arithmetic:
+    return WarpgroupProducts(dtype) if target.has_warpgroup_products else WarpProducts(dtype, target)
+
+
+TACTICS = (TiledProduct(), SplitProduct(), Tf32Product())

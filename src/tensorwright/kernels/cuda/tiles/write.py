@@ -1,0 +1,143 @@
+"""The whole kernel: places, the loop over the depth, and the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.cuda.copies import end_group, wait_for_groups
+from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.targets import WARP
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.values import Register, literal
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.problem import Problem
+from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Stage, Sums
+from tensorwright.kernels.cuda.tiles.columns import ColumnCopier, column_copier
+from tensorwright.kernels.cuda.tiles.copy import SHARED, Copier
+from tensorwright.kernels.cuda.tiles.finish import Finish
+from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, WARPGROUP, Plan
+from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.kernels.tactic import AnyConfig
+from tensorwright.tensor.dtype import FLOAT32, INT32, INT64
+
+
+@dataclass(frozen=True)
+class TileKernel:
+    """Emits the body of a kernel."""
+
+    region: Region
+    config: AnyConfig
+    problem: Problem
+    plan: Plan
+    arithmetic: Arithmetic
+    emitter: TeamEmitter
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        assert isinstance(self.emitter.builder, ThreadBuilder)
+        return self.emitter.builder
+
+    def write(self) -> None:
+        builder, plan = self.builder, self.plan
+        thread = builder.thread()
+        first_row, last_row = self._rows()
+        first_group = builder.scaled(wide(builder, builder.block_index("x")), plan.column_groups)
+        rows = Copier(self.problem, plan, self.emitter, thread, first_row, last_row)
+        columns = column_copier(self.problem, plan, self.emitter, thread, first_group, first_row)
+        place, own_row = self._place(thread)
+        sums = self._sums(rows, columns, place)
+        first_row = builder.add(first_row, wide(builder, own_row))
+        finish = Finish(
+            self.region, self.config, self.problem, plan, self.emitter, place, thread, first_row, last_row, first_group
+        )
+        finish.run(sums)
+
+    def _rows(self) -> tuple[Register, Register]:
+        """The first row of the block, and the last one that shares its right operand, i64."""
+        builder, plan, problem = self.builder, self.plan, self.problem
+        block = wide(builder, builder.block_index("y"))
+        if problem.moving is None:
+            return builder.scaled(block, plan.rows), self.emitter.integer(problem.rows - 1)
+        batch, row_block = split_index(self.emitter, [problem.batches, plan.row_blocks(problem)], block)
+        before = builder.mul(batch, self.emitter.integer(problem.batch_rows))
+        first = builder.add(before, builder.scaled(row_block, plan.rows))
+        return first, builder.add(before, self.emitter.integer(problem.batch_rows - 1))
+
+    def _place(self, thread: Register) -> tuple[Place, Register]:
+        """Where the thread's warpgroup finds the first stage, and its first row in the block."""
+        builder, plan = self.builder, self.plan
+        group = builder.binary("udiv", thread, literal(WARPGROUP, INT32))
+        own_row = builder.mul(group, literal(plan.rows // plan.warpgroups, INT32))
+        warp = builder.binary("udiv", builder.binary("urem", thread, literal(WARPGROUP, INT32)), literal(WARP, INT32))
+        base = builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
+        left = builder.add(base, builder.mul(own_row, literal(ROW_BYTES, INT32)))
+        right = builder.add(base, literal(plan.rows * ROW_BYTES, INT32))
+        lane = builder.binary("urem", thread, literal(WARP, INT32))
+        return Place(left, right, warp, lane, plan.plane_bytes), own_row
+
+    def _part(self) -> tuple[Register, Register]:
+        """The first step that the block adds up, and how many."""
+        builder, cluster, steps = self.builder, self.plan.cluster, Steps(self.problem).count
+        if cluster == 1:
+            return literal(0, INT32), literal(steps, INT32)
+        bounds = []
+        for ahead in range(2):
+            rank = builder.add(builder.block_index("z"), literal(ahead, INT32))
+            bounds.append(builder.binary("udiv", builder.mul(rank, literal(steps, INT32)), literal(cluster, INT32)))
+        return bounds[0], builder.sub(bounds[1], bounds[0])
+
+    def _sums(self, copier: Copier, columns: ColumnCopier, place: Place) -> Sums:
+        builder, plan = self.builder, self.plan
+        ahead = plan.stages - self.arithmetic.stages_in_use
+        (first, count), base = self._part(), builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
+        rows, right = copier.rows(), columns.start()
+        below = literal(plan.rows * ROW_BYTES, INT32)
+        stages = [builder.add(base, literal(stage * plan.stage_bytes, INT32)) for stage in range(ahead)]
+        steps = [builder.add(first, literal(stage, INT32)) for stage in range(ahead)]
+        is_constant = self.problem.moving is None
+        for step, stage in zip(steps, stages, strict=True):
+            if is_constant:
+                columns.copy(right, step, builder.add(stage, below))
+        builder.launch_next()
+        builder.wait_for_previous()
+        for step, stage in zip(steps, stages, strict=True):
+            if not is_constant:
+                columns.copy(right, step, builder.add(stage, below))
+            copier.copy_left(rows, step, stage)
+            end_group(builder)
+        zeros = [literal(0.0, FLOAT32)] * (plan.row_tiles * plan.column_groups * 16)
+        last_stage = literal((plan.stages - 1) * plan.stage_bytes, INT32)
+        carried = [*zeros, literal(0, INT32), literal(ahead % plan.stages * plan.stage_bytes, INT32)]
+        loop = builder.begin_loop(literal(0, INT64), wide(builder, count), 1, carried, at_least_once=True)
+        *flat, reading, writing = loop.carried
+        wait_for_groups(builder, ahead - 1)
+        self.arithmetic.publish(builder, self._stage(copier, columns, builder.add(base, reading)))
+        builder.meet()
+        at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
+        sums = self.arithmetic.multiply(builder, at, self._tiles(flat))
+        coming = builder.add(builder.convert("trunc", loop.index, INT32), literal(ahead, INT32))
+        with builder.when(builder.compare("slt", coming, count)):
+            step, to = builder.add(first, coming), builder.add(base, writing)
+            columns.copy(right, step, builder.add(to, below))
+            copier.copy_left(rows, step, to)
+        end_group(builder)
+        sums = self.arithmetic.settle(builder, sums)
+        following = [self._next_stage(offset, last_stage) for offset in (reading, writing)]
+        final = builder.end_loop(loop, [*(register for tile in sums for register in tile), *following])
+        return self.arithmetic.finish(builder, self._tiles(final[:-2]))
+
+    def _stage(self, copier: Copier, columns: ColumnCopier, address: Register) -> Stage:
+        builder, plan, piece = self.builder, self.plan, self.problem.piece
+        own = [(place, piece) for place in copier.places(address)]
+        below = builder.add(address, literal(plan.rows * ROW_BYTES, INT32))
+        own += [(place, columns.given_elements) for place in columns.given(below)]
+        return Stage(address, copier.thread, plan.plane_bytes, plan.threads, own)
+
+    def _next_stage(self, offset: Register, last: Register) -> Register:
+        builder = self.builder
+        after = builder.add(offset, literal(self.plan.stage_bytes, INT32))
+        return builder.select(builder.compare("eq", offset, last), literal(0, INT32), after)
+
+    def _tiles(self, flat: list[Register]) -> Sums:
+        size = len(flat) // self.plan.row_tiles
+        return [flat[start : start + size] for start in range(0, len(flat), size)]
