@@ -13,6 +13,7 @@ from targets import RUNNABLE, SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.matmul.batched_tactic import BatchedMatMul
+from tensorwright.kernels.cpu.matmul.inner_tactic import InnerProducts
 from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
 from tensorwright.kernels.tactic import Tactic
 from tensorwright.tensor.dim import symbol
@@ -59,6 +60,15 @@ BATCHED = {
     "unknown-values": Product((BATCH, 2, LENGTH, LENGTH), (BATCH, 2, LENGTH, 32), symbols=LENGTHS),
     "unknown-columns": Product((2, 7, 20), (2, 20, LENGTH), symbols=LENGTHS, epilogue=("residual",)),
     "unknown-rows": Product((2, BATCH, 20), (2, 20, 32), epilogue=("residual",), symbols=BATCHES),
+}
+
+
+ROWS = {
+    **{name: product for name, product in (LINEAR | BATCHED).items() if name in ("transposed", "unknown-scores")},
+    "one-row": Product((1, 64), (500, 64), constant=True, transpose_b=True, epilogue=("bias",)),
+    "odd-depth": Product((3, 4, 77), (3, 17, 77), transpose_b=True, epilogue=EVERYTHING),
+    "long-rows": Product((2, 1, 1, 200), (2, 3, 9, 200), transpose_b=True),
+    "shared-rows": Product((BATCH, 3, 33), (70, 33), transpose_b=True, epilogue=("rows", "residual"), symbols=BATCHES),
 }
 
 
@@ -113,12 +123,25 @@ def test_batched(name: str, target_name: str, rng: np.random.Generator) -> None:
     check_all(BatchedMatMul(), BATCHED[name], target_name, rng)
 
 
+@pytest.mark.parametrize("target_name", SINGLE)
+@pytest.mark.parametrize("name", ROWS)
+def test_inner(name: str, target_name: str, rng: np.random.Generator) -> None:
+    check_all(InnerProducts(), ROWS[name], target_name, rng)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=repr)
+@pytest.mark.parametrize("target_name", RUNNABLE)
+def test_inner_in_narrow_types(target_name: str, dtype: DType, rng: np.random.Generator) -> None:
+    check_all(InnerProducts(), replace(ROWS["unknown-scores"], dtype=dtype), target_name, rng)
+
+
 @pytest.mark.parametrize(
     ("tactic", "product"),
     [
         (PackedMatMul(), LINEAR["rows-and-columns"]),
         (PackedMatMul(), LINEAR["batch"]),
         (BatchedMatMul(), BATCHED["batch"]),
+        (InnerProducts(), ROWS["odd-depth"]),
     ],
 )
 def test_compiles_for_aarch64(tactic: Tactic, product: Product, rng: np.random.Generator) -> None:
@@ -164,3 +187,4 @@ def test_declines_what_it_cannot_do(rng: np.random.Generator) -> None:
     one_column = Product((20, 37), (37, 1), constant=True).region(rng)
     for region in (variable, unknown, one_column):
         assert not PackedMatMul().configs(region, target)
+        assert not InnerProducts().configs(region, target)

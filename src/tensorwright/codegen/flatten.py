@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from tensorwright.graph.expression import (
     Apply,
@@ -24,7 +25,15 @@ from tensorwright.graph.expression import (
 )
 from tensorwright.tensor.dim import Atom, Dim, Remainder, coefficient_of, expression, substitute
 from tensorwright.tensor.layout import Layout
-from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.type import Shape, TensorType
+
+
+class Addressing(Protocol):
+    """Says where the elements of an operand are, as layouts do."""
+
+    def address(self, shape: Shape, index: Sequence[Dim]) -> Dim:
+        """The distance in elements from the start of the operand to the element at a logical index."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class FlatComputation:
 
 def flatten(
     computation: Computation,
-    operands: Sequence[tuple[TensorType, Layout]],
+    operands: Sequence[tuple[TensorType, Addressing]],
     output: tuple[TensorType, Layout],
     *,
     collapse: bool = True,
@@ -84,7 +93,7 @@ def _index_of(variable: Variable) -> Dim:
 
 
 def _flat_load(
-    operands: Sequence[tuple[TensorType, Layout]], output: TensorType, logical: Sequence[Dim], layout: Layout
+    operands: Sequence[tuple[TensorType, Addressing]], output: TensorType, logical: Sequence[Dim], layout: Layout
 ) -> Callable[[Load], Scalar]:
     """Loads by address; lanes beyond the output's channels read nothing but an operand's lanes of the same number."""
     padded = not layout.is_plain and output.shape[1] % layout.block != 0
@@ -99,7 +108,7 @@ def _flat_load(
             guard = valid if guard is None else all_of([guard, valid])
         return replace(load, index=(address,), guard=guard)
 
-    def is_beside(load: Load, type: TensorType, own: Layout) -> bool:
+    def is_beside(load: Load, type: TensorType, own: Addressing) -> bool:
         """Whether the lanes beyond the channels read an operand's lanes of the same number at most."""
         same = own == layout and type.shape[1] == output.shape[1] and load.index[1] == channel
         others = [index for axis, index in enumerate(load.index) if not (same and axis == 1)]

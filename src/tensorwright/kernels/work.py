@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.convolution import Convolution, Deconvolution
+from tensorwright.ops.indexing import Gather
 from tensorwright.ops.matmul import MatMul
-from tensorwright.tensor.dim import Dim, product
+from tensorwright.tensor.dim import Dim, minimum, product
 
 
 @dataclass(frozen=True)
 class Work:
-    """flops: floating-point operations, a multiply-add counted as two; bytes: inputs and output, each once."""
+    """flops: floating-point operations, a multiply-add counted as two; bytes: inputs and output, each once, of tables
+    as much as is gathered from them.
+    """
 
     flops: Dim
     bytes: Dim
@@ -26,8 +29,16 @@ def work(region: Region) -> Work:
         flops = flops + _flops(value)
     moved: Dim = region.output.type.elements * region.output.type.dtype.size
     for operand in region.inputs:
-        moved = moved + operand.type.elements * operand.type.dtype.size
+        moved = moved + _elements_read(operand, region) * operand.type.dtype.size
     return Work(flops, moved)
+
+
+def _elements_read(operand: Value, region: Region) -> Dim:
+    readers = [value for value in region.values if operand in value.inputs]
+    if not all(isinstance(reader.op, Gather) and reader.inputs.index(operand) == 0 for reader in readers):
+        return operand.type.elements
+    gathered: Dim = sum((reader.type.elements for reader in readers), start=0)
+    return minimum(operand.type.elements, gathered)
 
 
 def _flops(value: Value) -> Dim:

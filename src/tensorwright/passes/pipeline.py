@@ -21,6 +21,7 @@ from tensorwright.passes.matmul import simplify_products
 from tensorwright.passes.normalizations import recognise_normalizations
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.scale import move_scales
+from tensorwright.passes.tied import tie_transposed
 
 PASSES: tuple[Pass, ...] = (
     fold_constants,
@@ -31,6 +32,7 @@ PASSES: tuple[Pass, ...] = (
     recognise_normalizations,
     fold_into_convolutions,
     simplify_products,
+    tie_transposed,
     move_scales,
     canonicalise,
 )

@@ -1,25 +1,31 @@
 """Chooses layouts and kernels for the whole network at once.
 
 Every region is a node whose alternatives are its layout assignments, each at the cost of its best kernel; every edge
-costs the reorder between the layouts of producer and consumer. See `tensorwright.tune.pbqp`.
+costs the reorder between the layouts of producer and consumer. Regions that read one large constant are joined by an
+edge, too: it costs something to keep the constant in two packings. See `tensorwright.tune.pbqp`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
 
-from tensorwright.graph.graph import Graph, Value, apply, is_constant, storage_root
+from tensorwright.graph.graph import Graph, Value, apply, is_constant, storage_root, weights_in
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.ops.elementwise import Identity
 from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.weights import Weights
 from tensorwright.tune.choice import Choice, Trial
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.pbqp import Costs, solve
+
+LARGE = 1 << 18
+"""Bytes of a constant from which on it matters whether it is kept twice."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Candidate:
     def layouts(self) -> tuple[tuple[Layout, ...], Layout]:
         return self.trial.config.inputs, self.trial.config.output
 
+    def packing(self, number: int) -> str:
+        """The name of the packing in which the kernel reads a constant; empty if it reads it as it is."""
+        found = self.kernel().packings[number]
+        return "" if found is None else found.name
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -43,13 +54,14 @@ class Searched:
     candidates: tuple[Candidate, ...]
     trials: tuple[Trial, ...]
 
-    def alternatives(self) -> list[Candidate]:
-        """The cheapest candidate for every assignment of layouts."""
-        best: dict[tuple[tuple[Layout, ...], Layout], Candidate] = {}
+    def alternatives(self, shared: Sequence[int] = ()) -> list[Candidate]:
+        """The cheapest candidate for every assignment of layouts, and of packings of the inputs in `shared`."""
+        best: dict[object, Candidate] = {}
         for candidate in self.candidates:
-            known = best.get(candidate.layouts)
+            key = candidate.layouts, tuple(candidate.packing(number) for number in shared)
+            known = best.get(key)
             if known is None or candidate.trial.cost < known.trial.cost:
-                best[candidate.layouts] = candidate
+                best[key] = candidate
         return list(best.values())
 
 
@@ -71,11 +83,15 @@ def select(graph: Graph, searched: Sequence[Searched], reorders: Reorders) -> li
 
     reorders: says what it costs to change a layout, and makes the kernels that do it.
     """
-    alternatives = [item.alternatives() for item in searched]
+    shared = _shared_constants(searched)
+    alternatives = [item.alternatives(sorted(shared.get(n, {}).values())) for n, item in enumerate(searched)]
     producers = {item.region.output: number for number, item in enumerate(searched)}
     roofline = reorders.roofline
     node_costs = _node_costs(graph, searched, alternatives, producers, roofline)
-    picks = solve(node_costs, _edge_costs(searched, alternatives, producers, roofline))
+    edges = _edge_costs(searched, alternatives, producers, roofline)
+    for pair, costs in _packing_costs(shared, alternatives, roofline).items():
+        edges[pair] = edges[pair] + costs if pair in edges else costs
+    picks = solve(node_costs, edges)
     chosen = [options[pick] for options, pick in zip(alternatives, picks, strict=True)]
     return _with_reorders(graph, searched, chosen, reorders)
 
@@ -122,6 +138,36 @@ def _edge_costs(
             )
             key = (producer, consumer)
             edges[key] = edges[key] + costs if key in edges else costs
+    return edges
+
+
+def _shared_constants(searched: Sequence[Searched]) -> dict[int, dict[Weights, int]]:
+    """For regions with large constants that regions of other kinds read as well: by constant, which input it is."""
+    found: dict[int, dict[Weights, int]] = {}
+    readers: dict[Weights, set[str]] = {}
+    for number, item in enumerate(searched):
+        for operand, value in enumerate(item.region.inputs):
+            if is_constant(value) and value.type.max_bytes >= LARGE:
+                weights = weights_in(value)
+                found.setdefault(number, {}).setdefault(weights, operand)
+                readers.setdefault(weights, set()).add(item.region.signature)
+    return {n: {w: o for w, o in own.items() if len(readers[w]) > 1} for n, own in found.items()}
+
+
+def _packing_costs(
+    shared: Mapping[int, Mapping[Weights, int]], alternatives: list[list[Candidate]], roofline: Roofline
+) -> dict[tuple[int, int], Costs]:
+    """What it costs that two regions read one constant in different packings: the time to read it."""
+    edges: dict[tuple[int, int], Costs] = {}
+    for first, second in combinations(shared, 2):
+        for weights in shared[first].keys() & shared[second].keys():
+            ours, theirs = (
+                [candidate.packing(shared[number][weights]) for candidate in alternatives[number]]
+                for number in (first, second)
+            )
+            seconds = weights.type.max_bytes / roofline.bytes_per_second
+            costs = np.array([[seconds * (a != b) for b in theirs] for a in ours])
+            edges[first, second] = edges[first, second] + costs if (first, second) in edges else costs
     return edges
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.flatten import FlatComputation, flatten
+from tensorwright.codegen.flatten import Addressing, FlatComputation, flatten
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.nest import Nest, NestEmitter, arrange
 from tensorwright.codegen.target import Target
@@ -15,7 +15,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.slabs import Slabs, slabs_along
-from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing, Tactic, TacticOptions
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -48,27 +48,38 @@ class Generic(Tactic[Target, TacticOptions]):
         return STREAMED if region.anchor is None else UNTUNED
 
     def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
-        operands = list(zip(region.input_types, config.inputs, strict=True))
-        flat = flatten(region.computation, operands, (region.output.type, config.output))
-        nest = arrange(flat)
-        symbols = region.symbols
-        in_place = _in_place(region, config, flat)
-        emitter = argument_emitter(len(operands), symbols, target)
-        builder = emitter.builder
-        NestEmitter(nest, emitter, Pointer("%out"), region.output.type.dtype).run(
-            Register("%begin", INT64), Register("%end", INT64)
-        )
-        text = builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES)
-        return Kernel(
-            text=text,
-            inputs=config.inputs,
-            output=config.output,
-            tasks=nest.tasks,
-            packings=(None,) * len(operands),
-            symbols=symbols,
-            in_place=in_place,
-            writes=nest_slabs(nest),
-        )
+        return nest_kernel(region, config, target, config.inputs, (None,) * len(region.inputs))
+
+
+def nest_kernel(
+    region: Region,
+    config: AnyConfig,
+    target: Target,
+    addressing: Sequence[Addressing],
+    packings: Sequence[Packing | None],
+) -> Kernel:
+    """The loop nest of a region whose inputs lie as `addressing` says, constants among them packed."""
+    operands = list(zip(region.input_types, addressing, strict=True))
+    flat = flatten(region.computation, operands, (region.output.type, config.output))
+    nest = arrange(flat)
+    symbols = region.symbols
+    in_place = _in_place(region, config, flat)
+    emitter = argument_emitter(len(operands), symbols, target)
+    builder = emitter.builder
+    NestEmitter(nest, emitter, Pointer("%out"), region.output.type.dtype).run(
+        Register("%begin", INT64), Register("%end", INT64)
+    )
+    text = builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES)
+    return Kernel(
+        text=text,
+        inputs=config.inputs,
+        output=config.output,
+        tasks=nest.tasks,
+        packings=tuple(packings),
+        symbols=symbols,
+        in_place=in_place,
+        writes=nest_slabs(nest),
+    )
 
 
 def nest_slabs(nest: Nest) -> Slabs | None:

@@ -20,6 +20,14 @@ LATENCY = 8
 """Independent additions that keep the floating-point units busy: four cycles of latency, two units."""
 
 
+def independent_sums(accumulators: int, unroll: int) -> int:
+    """Sets of accumulators for tiles, the largest of so many accumulators: a divisor of the unrolling."""
+    sets = 1
+    while sets < unroll and sets * accumulators < LATENCY:
+        sets *= 2
+    return sets
+
+
 @dataclass(frozen=True)
 class LeftMatrix:
     """The left factor: where it starts and the steps, in elements, from row to row and along the reduction."""
@@ -93,7 +101,8 @@ class TileLoop:
         self, rows: int, highest: int, row: Dim, left: LeftMatrix, right: Factor, masks: Masks, ahead: Ahead | None
     ) -> Accumulators:
         emitter, builder = self.emitter, self.emitter.builder
-        tile = Tile(rows, len(masks), self.arithmetic, self.unroll, self._splits(highest * self.widest))
+        splits = independent_sums(highest * self.widest, self.unroll)
+        tile = Tile(rows, len(masks), self.arithmetic, self.unroll, splits)
         place = builder.offset(left.start, emitter.integer(row * left.row_step), self.arithmetic.left)
         step = emitter.integer(left.column_step * self.arithmetic.group)
         factor = Factor(place, step, emitter.integer(left.row_step))
@@ -106,13 +115,6 @@ class TileLoop:
     def _store(self, sums: Accumulators, row: Dim, masks: Masks) -> None:
         for number, accumulators in enumerate(sums):
             self.epilogue.store(self.emitter, self.output, accumulators, row + number, masks)
-
-    def _splits(self, accumulators: int) -> int:
-        """Sets of accumulators for tiles, the largest of so many accumulators: a divisor of the unrolling."""
-        splits = 1
-        while splits < self.unroll and splits * accumulators < LATENCY:
-            splits *= 2
-        return splits
 
     def _next_rows(self, rows: int, place: Pointer, left: LeftMatrix) -> Ahead | None:
         """The rows of the next tile, if they follow in memory."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-
-import numpy as np
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter
@@ -19,11 +16,12 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
+from tensorwright.kernels.cpu.matmul.panels import panel_packing
 from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
-from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, plain_inputs
-from tensorwright.tensor.dim import is_static, tuning_value, upper_bound
+from tensorwright.kernels.tactic import TUNED, Config, Kernel, Packing, Tactic, plain_inputs
+from tensorwright.tensor.dim import is_static, tuning_value
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -70,7 +68,7 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
         epilogue = row_epilogue(region, arithmetic.lanes)
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, arithmetic))
         packings: list[Packing | None] = [None] * len(inputs)
-        packings[problem.b.number] = _packing(problem, grid.panels, arithmetic)
+        packings[problem.b.number] = panel_packing(grid.panels, arithmetic, transposed=problem.b.transposed)
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
@@ -102,20 +100,6 @@ def _arithmetics(problem: Problem, target: Target) -> list[Arithmetic]:
 
 def _arithmetic_of(problem: Problem, group: int, target: Target) -> Arithmetic:
     return next(each for each in _arithmetics(problem, target) if each.group == group)
-
-
-def _packing(problem: Problem, panels: Panels, arithmetic: Arithmetic) -> Packing:
-    transposed, count = problem.b.transposed, upper_bound(panels.count)
-
-    def pack(array: Array) -> Array:
-        matrix = array.reshape(array.shape[-2:])
-        matrix = matrix.T if transposed else matrix
-        padded = np.pad(matrix, ((0, 0), (0, -upper_bound(panels.columns) % panels.lanes)))
-        edges = [upper_bound(panels.first_vector(panel)) * panels.lanes for panel in range(count + 1)]
-        return np.concatenate([arithmetic.grouped(padded[:, a:b]).reshape(-1) for a, b in pairwise(edges)])
-
-    kinds = [f"panels of {panels.most}×{panels.lanes} columns", "transposed" * transposed, arithmetic.name]
-    return Packing(", ".join(filter(None, kinds)), pack)
 
 
 def _write_panel(

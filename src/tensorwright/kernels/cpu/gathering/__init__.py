@@ -1,0 +1,1 @@
+"""Gathering rows of a constant that lies as a product wants it."""

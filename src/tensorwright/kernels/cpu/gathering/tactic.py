@@ -1,0 +1,98 @@
+"""Rows of a constant that is also the right factor of a product, read from the panels that the product reads.
+
+Embeddings that a language model also multiplies by (tied weights) are then needed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.target import Target
+from tensorwright.graph.graph import Value, is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
+from tensorwright.kernels.cpu.generic import UNTUNED, nest_kernel
+from tensorwright.kernels.cpu.matmul.cut import Panels
+from tensorwright.kernels.cpu.matmul.panels import packed_address, panel_packing
+from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
+from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.tactic import Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
+from tensorwright.ops.indexing import Gather
+from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.layout import PLAIN
+from tensorwright.tensor.type import Shape
+
+LEAST_ROWS = 256
+"""Of fewer rows a copy is soon made."""
+
+
+@dataclass(frozen=True)
+class PanelOptions(TacticOptions):
+    """vectors: the width of the panels."""
+
+    vectors: int
+
+
+class GatherFromPanels(Tactic[Target, PanelOptions]):
+    """The generic nest, but the table is packed as `PackedMatMul` packs a transposed right factor."""
+
+    name = "gather_panels"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[PanelOptions]]:
+        table = _table(region)
+        if table is None:
+            return []
+        whole = -(-_rows(table) // target.float_lanes)
+        widths = dict.fromkeys(vectors for _, vectors in tile_shapes(target, whole))
+        return [Config(plain_inputs(region), PLAIN, PanelOptions(vectors)) for vectors in widths]
+
+    def efficiency(self, region: Region, config: Config[PanelOptions]) -> float:
+        return UNTUNED
+
+    def emit(self, region: Region, config: Config[PanelOptions], target: Target) -> Kernel:
+        table = _table(region)
+        assert table is not None
+        panels, number = Panels(_rows(table), target.float_lanes, config.options.vectors), region.input_number(table)
+        packings: list[Packing | None] = [None] * len(region.inputs)
+        packings[number] = panel_packing(panels, MultiplyAdd(SINGLE, target.float_lanes), transposed=True)
+        operands = [InPanels(panels) if n == number else PLAIN for n in range(len(region.inputs))]
+        return nest_kernel(region, config, target, operands, packings)
+
+
+TACTICS = (GatherFromPanels(),)
+
+
+@dataclass(frozen=True)
+class InPanels:
+    """How a packed table ``[rows, depth]`` lies: its rows are the columns of `panels`."""
+
+    panels: Panels
+
+    def address(self, shape: Shape, index: Sequence[Dim]) -> Dim:
+        row, place = index
+        depth = shape[-1]
+        assert isinstance(depth, int)
+        return packed_address(self.panels, depth, place, row)
+
+
+def _table(region: Region) -> Value | None:
+    """The constant of which a region gathers rows and does nothing else with it."""
+    gathers = [value for value in region.values if isinstance(value.op, Gather)]
+    if len(gathers) != 1 or region.stages:
+        return None
+    table, op = gathers[0].inputs[0], gathers[0].op
+    assert isinstance(op, Gather)
+    readers = [value for value in region.values if table in value.inputs]
+    if not is_constant(table) or table not in region.inputs or len(readers) != 1 or table is gathers[0].inputs[1]:
+        return None
+    if op.axis != 0 or table.type.rank != 2 or table.type.dtype != FLOAT32 or 0 in table.type.shape:
+        return None
+    return table if _rows(table) >= LEAST_ROWS else None
+
+
+def _rows(table: Value) -> int:
+    rows = table.type.shape[0]
+    assert isinstance(rows, int)
+    return rows
