@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-SECONDS = 2.0
+SECONDS = 1.0
 ROUNDS = 3
 POLL = 0.002
 
@@ -41,28 +41,28 @@ def plan_of(network: str, folder: Path) -> Path:
     return folder / f"{network.replace(':', '-')}.plan"
 
 
-def ours(network: str, folder: Path, contexts: int) -> dict[str, Any]:
+def ours(network: str, folder: Path, contexts: int, gpus: int) -> dict[str, Any]:
     command = [
         sys.executable, "-m", "tensorwright", "bench", str(plan_of(network, folder)), "--throughput",
-        "--devices", "all", "--contexts", str(contexts), "--json", "--warm-up", "1",
-        "--duration", str(SECONDS * ROUNDS), "--rounds", str(ROUNDS),
+        "--devices", ",".join(f"cuda:{n}" for n in range(gpus)), "--contexts", str(contexts), "--json",
+        "--warm-up", "0.5", "--duration", str(SECONDS * ROUNDS), "--rounds", str(ROUNDS),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"error": done.stderr.strip()[-500:]}
     found = json.loads(done.stdout)
     one, *rest = (result["median"] for result in found["results"].values())
-    return {"one": one, "all": rest[0] if rest else one, "efficiency": found["efficiency"], "devices": found["devices"]}
+    return {"one": one, "all": rest[0] if rest else one, "efficiency": found["efficiency"], "results": found["results"]}
 
 
 def peer(networks: list[str], number: int, folder: Path) -> None:
     """One process of PyTorch: compiles everything, then measures what files in the folder ask for."""
-    import numpy as np
     import torch
 
     from benchmarks.gpu.peers import TYPES, model_and_input
 
     torch.cuda.set_device(number)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // torch.cuda.device_count()))
     torch._inductor.config.freezing = True
     subjects = {}
     for network in networks:
@@ -71,7 +71,6 @@ def peer(networks: list[str], number: int, folder: Path) -> None:
             model, given = model_and_input(name, int(batch), TYPES[type])
             subjects[network] = Lanes(torch.compile(model), given)
         (folder / f"compiled-{network}-{number}").touch()
-    rng = np.random.default_rng(number)
     (folder / f"ready-{number}").touch()
     while True:
         for request in sorted(folder.glob(f"go-*-{number}.json")):
@@ -80,7 +79,7 @@ def peer(networks: list[str], number: int, folder: Path) -> None:
             if asked["network"] is None:
                 return
             lanes = subjects[asked["network"]]
-            found = lanes.rate(rng, asked["start"], asked["seconds"])
+            found = lanes.rate(asked["start"], asked["seconds"])
             target = folder / f"found-{asked['turn']}-{number}.json"
             draft = target.with_suffix(".draft")
             draft.write_text(json.dumps(found))
@@ -95,6 +94,7 @@ class Lanes:
         import torch
 
         self.torch, self.batch, self.lanes = torch, given.shape[0], []
+        self.arrays = [torch.randn_like(given).cpu() for _ in range(4)]
         for _ in range(2):
             stream = torch.cuda.Stream()
             with torch.cuda.stream(stream):
@@ -109,14 +109,9 @@ class Lanes:
             host_out = torch.empty_like(result, device="cpu").pin_memory()
             self.lanes.append((stream, graph, source, result, host_in, host_out, torch.cuda.Event()))
 
-    def rate(self, rng: Any, start: float, seconds: float) -> float:
+    def rate(self, start: float, seconds: float) -> float:
         """Items a second from a time on, which all processes share."""
-        import numpy as np
-
-        torch = self.torch
-        kind, shape = self.lanes[0][4].dtype, tuple(self.lanes[0][4].shape)
-        arrays = [torch.from_numpy(rng.standard_normal(shape, np.float32)).to(kind) for _ in range(4)]
-        arrays = [torch.empty_strided(shape, self.lanes[0][4].stride(), dtype=kind).copy_(array) for array in arrays]
+        torch, arrays = self.torch, self.arrays
         while time.time() < start:
             time.sleep(POLL)
         count, began, pending = 0, time.perf_counter(), [False, False]
@@ -190,7 +185,7 @@ def compare(networks: list[str], level: int, contexts: list[int], folder: Path, 
         with ThreadPoolExecutor(len(networks)) as pool:
             builds = [[*itself, "--build", str(n % len(gpus)), network] for n, network in enumerate(networks)]
             list(pool.map(lambda command: subprocess.run(command, check=False), builds))
-        rows: dict[str, Any] = {network: {"contexts": {}} for network in networks}
+        rows: dict[str, Any] = {network: {} for network in networks}
         try:
             _wait([folder / f"ready-{n}" for n in gpus], options.patience)
         except TimeoutError as error:
@@ -198,15 +193,21 @@ def compare(networks: list[str], level: int, contexts: list[int], folder: Path, 
         if options.after is not None:
             _wait([options.after], options.patience)
         for network in networks:
-            for number in contexts:
-                rows[network]["contexts"][number] = found = ours(network, folder, number)
-                print(network, f"{number} contexts", found, flush=True)
+            for number, used in [(contexts[0], n) for n in (2, 4, 8) if n < len(gpus)] + [
+                (n, len(gpus)) for n in contexts
+            ]:
+                found = ours(network, folder, number, used)
+                rows[network][f"{used} GPUs, {number} contexts"] = found
+                print(network, f"{used} GPUs, {number} contexts", found, flush=True)
                 _save(rows, len(gpus), options.json)
         for network in networks:
-            one = [theirs(network, gpus[:1], folder, f"{network}-one-{turn}") for turn in range(2)]
-            every = [theirs(network, gpus, folder, f"{network}-all-{turn}") for turn in range(2)]
-            rows[network]["pytorch"] = {"one": max(one), "all": max(every)}
-            print(network, "PyTorch", rows[network]["pytorch"], flush=True)
+            rates = {
+                used: max(theirs(network, gpus[:used], folder, f"{network}-{used}-{turn}") for turn in range(2))
+                for used in (1, 2, 4, 8)
+                if used <= len(gpus)
+            }
+            rows[network]["pytorch"] = rates
+            print(network, "PyTorch", rates, flush=True)
             _save(rows, len(gpus), options.json)
     finally:
         for process in peers:

@@ -20,7 +20,7 @@ from tensorwright.cli.tables import console
 from tensorwright.plan.file import read_plan
 from tensorwright.runtime.pool import EnginePool
 
-DIFFERENT_INPUTS = 8
+DIFFERENT_INPUTS = 4
 """So many arrays take turns, so that none of them is still in the processor's caches when it is copied again."""
 
 
