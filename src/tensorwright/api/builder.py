@@ -62,12 +62,12 @@ class Builder:
     @property
     def platform_has_fast_fp16(self) -> bool:
         """Whether plans for this machine multiply float16 faster than float32."""
-        return FLOAT16 in _fast_types()
+        return FLOAT16 in _fast_types(self.device)
 
     @property
     def platform_has_fast_bf16(self) -> bool:
         """Whether plans for this machine multiply bfloat16 faster than float32."""
-        return BFLOAT16 in _fast_types()
+        return BFLOAT16 in _fast_types(self.device)
 
     @property
     def platform_has_fast_int8(self) -> bool:
@@ -161,7 +161,7 @@ class Builder:
             self.logger.log(Severity.WARNING, message)
 
 
-def _fast_types() -> frozenset[DType]:
+def _fast_types(device: str) -> frozenset[DType]:
     from tensorwright.backends.find import backend_named
 
-    return backend_named(BuildConfig().device).toolchain(None, None, None).fast_types
+    return backend_named(device).toolchain(None, None, None).fast_types

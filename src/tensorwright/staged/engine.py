@@ -222,7 +222,7 @@ class StagedEngine:
     def _built(self, graph: Graph) -> Engine:
         self._count += 1
         config = replace(self._config, dump=dump_within(self._config.dump, f"part-{self._count:02}"))
-        return Engine(build(graph, config), config.allocator)
+        return Engine(build(graph, config), config.allocator, device=config.device)
 
     def _translated(
         self, stage: Stage, forms: Mapping[str, Form], known: Mapping[str, Known]
