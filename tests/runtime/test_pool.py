@@ -10,6 +10,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Allocator
 from tensorwright.devices.null.device import NullDevice, NullExecutor, NullModule
-from tensorwright.plan.file import serialize_plan
+from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.load import load
 from tensorwright.runtime.pool import EnginePool
@@ -187,6 +189,36 @@ def test_what_is_asked_wrongly_is_refused(plan: Plan, cpu_plan: Plan) -> None:
         load(content, device="null", devices="all")  # type: ignore[call-overload]
     with pytest.raises(ExecutionError, match="queue, patience belong to a pool"):
         load(content, queue=3, patience=1.0)  # type: ignore[call-overload]
+
+
+def test_devices_that_differ_take_plans_of_their_own(plan: Plan, cpu_plan: Plan, tmp_path: Path) -> None:
+    paths = [tmp_path / "null.plan", tmp_path / "cpu.plan"]
+    for one, path in zip((plan, cpu_plan), paths, strict=True):
+        write_plan(one, path)
+    with load(paths, devices=["null:3", "cpu"]) as pool:
+        assert [(state.name, state.contexts) for state in pool.devices] == [("null:3", 2), ("cpu", 1)]
+        assert [engine.stamp.device for engine in pool.engines] == ["null", "cpu"]
+        for number, found in enumerate(pool.map(inputs(n / 32) for n in range(32))):
+            assert_right(found, number / 32)
+    with load(paths, devices="all") as pool:
+        assert [state.name for state in pool.devices] == ["null:0", "cpu"]
+    other = build(network(unary("exp", given("z", 3))), BuildConfig(level=0, threads=1, timing_cache=""))
+    with pytest.raises(PlanError, match=r"expected to have the same inputs and outputs, found .*input x.*input z"):
+        EnginePool([plan, other], "all")
+    with pytest.raises(PlanError, match="a pool needs a plan, found none"):
+        load([], devices="all")
+    with pytest.raises(PlanError, match="expected the path of a plan, or its bytes, found list"):
+        load(paths)  # type: ignore[call-overload]
+
+
+def test_a_machine_without_the_devices_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorwright.devices.cuda.library._DRIVERS", [])
+    monkeypatch.setattr("tensorwright.devices.cuda.library.LIBRARY", "libcuda-that-nobody-has.so.1")
+    abroad = replace(plan, stamp=replace(plan.stamp, device="cuda"))
+    with pytest.raises(PlanError, match=r"for the device 'cuda', which this machine lacks: libcuda-that-nobody-has"):
+        EnginePool(abroad)
+    with EnginePool([abroad, plan]) as pool:
+        assert [state.name for state in pool.devices] == ["null:0"]
 
 
 # ---- waiting

@@ -37,7 +37,7 @@ def load(
 
 @overload
 def load(
-    source: Source,
+    source: Source | Sequence[str | os.PathLike[str]],
     *,
     threads: int | None = None,
     allocator: Allocator | None = None,
@@ -52,7 +52,7 @@ def load(
 
 
 def load(
-    source: Source,
+    source: Source | Sequence[str | os.PathLike[str]],
     *,
     threads: int | None = None,
     allocator: Allocator | None = None,
@@ -73,7 +73,9 @@ def load(
     without it every plan is loaded.
     device: what it runs on, such as ``cuda:1``; None for the first of the kind that the plan was made for.
     devices: "all", or several such names: the plan is loaded on each, and requests go to whichever is free; see
-    `EnginePool`, also for contexts, queue, patience and report, which belong to `devices`.
+    `EnginePool`, also for contexts, queue, patience and report, which belong to `devices`. For devices that differ,
+    `source` may be a list of paths of plans, from one model for several targets: each device takes the first that it
+    can run.
 
     Raises:
         PlanError: it is no plan, damaged, of another version, for another machine or not to be trusted.
@@ -84,25 +86,27 @@ def load(
         raise ExecutionError(f"load: device is {device!r} and devices {devices!r}; say one of them")
     if devices is None and options:
         raise ExecutionError(f"load: {', '.join(options)} belong to a pool; say its devices, such as devices='all'")
-    opened = _opened(source, copy=copy, trusted=trusted)
+    sources: Sequence[object] = source if devices is not None and isinstance(source, list | tuple) else [source]
+    opened = [_opened(one, copy=copy, trusted=trusted) for one in sources]
     from tensorwright.runtime.engine import Engine
 
     loaded: Engine | EnginePool
     if devices is None:
-        loaded = Engine(opened.plan, allocator, threads, device)
+        loaded = Engine(opened[0].plan, allocator, threads, device)
     else:
         from tensorwright.runtime.pool import EnginePool
 
-        loaded = EnginePool(opened.plan, devices, allocator=allocator, threads=threads, **options)
+        loaded = EnginePool([one.plan for one in opened], devices, allocator=allocator, threads=threads, **options)
     try:
-        opened.verify()
+        for one in opened:
+            one.verify()
     except BaseException:
         loaded.close()
         raise
     return loaded
 
 
-def _opened(source: Source, *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
+def _opened(source: object, *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
     if isinstance(source, bytes | bytearray | memoryview):
         return open_buffer(bytes(source) if copy else source, trusted=trusted)
     if not isinstance(source, str | os.PathLike):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.base.unique import Unique
 from tensorwright.devices.find import device_for, devices_of, split_name
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.requests import Request, RequestQueue
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device
-    from tensorwright.plan.plan import Binding, Plan
+    from tensorwright.plan.plan import Binding
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.context import ExecutionContext
 
@@ -51,6 +52,7 @@ class EnginePool(Unique):
     Requests wait in one queue, so that fast devices do more of them. What a lost device had is done by another one. Use
     it in a `with` block or `close` it. It may be called from any number of threads, but not in a forked process.
 
+    plan: several, of one network for several targets, for devices that differ: each takes the first that it can run.
     devices: names or devices; one that is named twice has twice as many contexts. "all" for all that this machine has
     of the kind that the plan was made for.
     allocator: gives all device memory; None for each device's own.
@@ -68,7 +70,7 @@ class EnginePool(Unique):
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Plan | Sequence[Plan],
         devices: Devices = "all",
         *,
         allocator: Allocator | None = None,
@@ -78,15 +80,16 @@ class EnginePool(Unique):
         patience: float | None = None,
         report: Callable[[str], object] | None = None,
     ) -> None:
-        self._plan = plan
+        plans = _alike([plan] if isinstance(plan, Plan) else plan)
+        self._plan = plans[0]
         self._process = os.getpid()
-        counts = _contexts(_listed(plan, devices), _checked("contexts", contexts))
-        self._engines = _loaded(plan, counts, allocator, threads)
+        counts = _contexts(_listed(plans, devices), _checked("contexts", contexts))
+        self._engines = _loaded(plans, counts, allocator, threads)
         places = [_Place(engine, count) for engine, count in zip(self._engines, counts.values(), strict=True)]
         total = sum(place.contexts for place in places)
         capacity = _checked("queue", queue) or WAITING * total
         self._ahead = capacity + total
-        self._crew = _Crew(plan.name, places, RequestQueue(capacity, _patient(patience)), report or _log)
+        self._crew = _Crew(self.name, places, RequestQueue(capacity, _patient(patience)), report or _log)
         self._threads = self._started()
         self._finalizer = weakref.finalize(self, self._crew.close, cancel=True)
 
@@ -293,21 +296,57 @@ class _Crew:
         return DeviceError(f"{self.where} has no devices left ({reasons}); load its plan again", lost=True)
 
 
-def _listed(plan: Plan, devices: Devices) -> list[Device]:
+def _alike(plans: Sequence[Plan]) -> Sequence[Plan]:
+    """The plans, which are of one network as far as callers see.
+
+    Raises:
+        PlanError: there is none, or their inputs or outputs differ.
+    """
+    if not plans:
+        raise PlanError("a pool needs a plan, found none")
+    for plan in plans[1:]:
+        if plan.bindings != plans[0].bindings:
+            raise PlanError(
+                f"the plans of a pool are expected to have the same inputs and outputs, found {_shown(plans[0])} and "
+                f"{_shown(plan)}; build them from one model, for several targets"
+            )
+    return plans
+
+
+def _shown(plan: Plan) -> str:
+    bindings = ", ".join(f"{binding.mode} {binding.name}: {binding.type}" for binding in plan.bindings)
+    return f"'{plan.name}' for {plan.stamp.target} ({bindings})"
+
+
+def _listed(plans: Sequence[Plan], devices: Devices) -> list[Device]:
     """The devices that are meant, one as often as it is named."""
-    kind = plan.stamp.device
-    names = devices_of(kind) if devices == "all" else devices
+    kinds = list(dict.fromkeys(plan.stamp.device for plan in plans))
+    names = _all_of(kinds) if devices == "all" else devices
     if isinstance(names, str) or not names:
         raise ExecutionError(f"devices: expected 'all' or a list such as ['cuda:0', 'cuda:1'], found {devices!r}")
     known: dict[tuple[str, int], Device] = {}
     found = []
     for one in names:
         if isinstance(one, str):
-            device = known.get(split_name(one)) or device_for(kind, one)
-            known[split_name(one)] = device
-            found.append(device)
+            key = split_name(one)
+            known[key] = known.get(key) or device_for(key[0] if key[0] in kinds else kinds[0], one)
+            found.append(known[key])
         else:
             found.append(one)
+    return found
+
+
+def _all_of(kinds: Sequence[str]) -> list[str]:
+    """The devices of all kinds, of which this machine may lack some, if it has others."""
+    found: list[str] = []
+    for kind in kinds:
+        try:
+            found += devices_of(kind)
+        except ExecutionError as error:
+            if len(kinds) == 1:
+                raise PlanError(
+                    f"the plan was built for the device '{kind}', which this machine lacks: {error}"
+                ) from error
     return found
 
 
@@ -318,13 +357,12 @@ def _contexts(devices: Sequence[Device], contexts: int | None) -> dict[Device, i
 
 
 def _loaded(
-    plan: Plan, contexts: Mapping[Device, int], allocator: Allocator | None, threads: int | None
+    plans: Sequence[Plan], contexts: Mapping[Device, int], allocator: Allocator | None, threads: int | None
 ) -> tuple[Engine, ...]:
     engines: list[Engine] = []
     try:
         for device, count in contexts.items():
-            each = max(1, plan.threads // count) if threads is None else threads
-            engines.append(_engine(plan, allocator, each, device))
+            engines.append(_engine(plans, allocator, threads, device, count))
     except BaseException:
         for engine in engines:
             engine.close()
@@ -332,11 +370,18 @@ def _loaded(
     return tuple(engines)
 
 
-def _engine(plan: Plan, allocator: Allocator | None, threads: int, device: Device) -> Engine:
-    try:
-        return Engine(plan, allocator, threads, device)
-    except PlanError as error:
-        raise PlanError(f"{device.label} cannot be in the pool of '{plan.name}': {error}") from error
+def _engine(
+    plans: Sequence[Plan], allocator: Allocator | None, threads: int | None, device: Device, contexts: int
+) -> Engine:
+    """The engine of the first plan that the device can run."""
+    reasons = []
+    for plan in plans:
+        try:
+            each = max(1, plan.threads // contexts) if threads is None else threads
+            return Engine(plan, allocator, each, device)
+        except PlanError as error:
+            reasons.append(str(error))
+    raise PlanError(f"{device.label} cannot be in the pool of '{plans[0].name}': {'; '.join(reasons)}")
 
 
 def _checked(what: str, number: object) -> int | None:
