@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,21 @@ class EmulatedLibrary(FakeLibrary):
 
     def __init__(self, size: int = 4 << 20, gpus: int = 1) -> None:
         super().__init__(size, gpus)
+        self._lock = threading.RLock()
         self._global = GlobalMemory(2 * size)
         self._modules: dict[int, Any] = {}
         self._functions: dict[int, Any] = {}
         self._captures: dict[int, list[Any]] = {}
         self._graphs: dict[int, list[Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        call = super().__getattr__(name)
+
+        def one_at_a_time(*arguments: Any) -> int:
+            with self._lock:
+                return call(*arguments)
+
+        return one_at_a_time
 
     def on_cuMemAlloc_v2(self, address: Any, size: int) -> int:  # noqa: N802
         if sum(map(len, self.memory.values())) + size > self.size:

@@ -123,3 +123,12 @@ def test_memory_that_is_used_up_says_what_for(gpu: EmulatedLibrary, engine: Engi
     lenet = Path(__file__).parents[2] / "demo" / "lenet.onnx"
     with pytest.raises((BuildError, DeviceError), match=r"could not allocate \d+ bytes"):
         tw.build(lenet, device="cuda", level=1, timing_cache="")
+
+
+def test_two_gpus_share_requests(engine: Engine, gpu: EmulatedLibrary, rng: np.random.Generator) -> None:
+    cases = [rng.standard_normal((2, 3, 6, 6), dtype=np.float32) for _ in range(12)]
+    with tw.load(engine.serialize(), devices="all") as pool:
+        assert [state.name for state in pool.devices] == ["cuda:0", "cuda:1"]
+        for case, found in zip(cases, pool.map(cases), strict=True):
+            np.testing.assert_allclose(found["y"], engine.expected(case), rtol=1e-5, atol=1e-6)
+        assert sum(state.completed for state in pool.devices) == 12
