@@ -401,6 +401,19 @@ def test_what_a_device_does_not_answer_in_time_another_does(plan: Plan, gate: th
     assert hangs.blocks, "memory in which a thread is still at work was given back"
 
 
+def test_an_idle_device_looks_after_the_only_request(plan: Plan, gate: threading.Event) -> None:
+    first = threading.Lock()
+
+    def hangs_once(run: int) -> None:
+        if first.acquire(blocking=False):
+            gate.wait(SECONDS)
+
+    devices = [Scripted(0, hangs_once), Scripted(1, hangs_once)]
+    with EnginePool(plan, devices, contexts=1, patience=0.05, report=lambda message: 1 / 0) as pool:
+        assert_right(pool(inputs(0.5)), 0.5)
+        gate.set()
+
+
 # ---- the end
 
 

@@ -8,10 +8,12 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
+from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
 from tensorwright.devices.find import device_for, devices_of, split_name
 from tensorwright.plan.plan import Plan
@@ -83,15 +85,16 @@ class EnginePool(Unique):
         plans = _alike([plan] if isinstance(plan, Plan) else plan)
         self._plan = plans[0]
         self._process = os.getpid()
-        counts = _contexts(_listed(plans, devices), _checked("contexts", contexts))
+        contexts, queue, patience = _checked("contexts", contexts), _checked("queue", queue), _patient(patience)
+        counts = _contexts(_listed(plans, devices), contexts)
         self._engines = _loaded(plans, counts, allocator, threads)
         places = [_Place(engine, count) for engine, count in zip(self._engines, counts.values(), strict=True)]
         total = sum(place.contexts for place in places)
-        capacity = _checked("queue", queue) or WAITING * total
+        capacity = queue or WAITING * total
         self._ahead = capacity + total
-        self._crew = _Crew(self.name, places, RequestQueue(capacity, _patient(patience)), report or _log)
+        self._crew = _Crew(self.name, places, RequestQueue(capacity, patience), report or _log)
         self._threads = self._started()
-        self._finalizer = weakref.finalize(self, self._crew.close, cancel=True)
+        weakref.finalize(self, self._crew.close, cancel=True).atexit = False
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Run on NumPy arrays, on the first device that is free; see `ExecutionContext.__call__`."""
@@ -149,9 +152,9 @@ class EnginePool(Unique):
 
         cancel: have the requests that no device has begun answered with an error.
         """
-        self._crew.close(cancel=cancel)
         if os.getpid() != self._process:
             return
+        self._crew.close(cancel=cancel)
         for thread in self._threads:
             thread.join(self._crew.queue.patience)
         for place, engine in zip(self._crew.places, self._engines, strict=True):
@@ -230,13 +233,13 @@ class _Crew:
         self.places = places
         self.queue = queue
         self._report = report
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.Lock())
 
     def work(self, place: _Place, context: ExecutionContext) -> None:
         """Serve requests until the pool is closed or the device lost."""
         while (request := self.queue.take(place, lambda: place.is_open)) is not None:
             if request.late:
-                self._report(f"{self.where}: {request.late.pop()} is late with a request; {place} does it as well")
+                self._tell(f"{self.where}: {request.late.pop()} is late with a request; {place} does it as well")
             if request.begin():
                 self._serve(request, place, context)
             self.queue.done(request, place)
@@ -246,6 +249,10 @@ class _Crew:
 
     def close(self, *, cancel: bool) -> None:
         self.queue.close(lambda: ExecutionError(f"{self.where} is closed; load its plan again"), cancel=cancel)
+
+    def _tell(self, message: str) -> None:
+        with suppress(Exception):  # What a program does with a message must not cost it a device.
+            self._report(message)
 
     def _serve(self, request: Request[Inputs, Outputs], place: _Place, context: ExecutionContext) -> None:
         try:
@@ -278,7 +285,7 @@ class _Crew:
             place.lost = error
         left = [other for other in self.places if other.is_open]
         names = ", ".join(other.name for other in left)
-        self._report(f"{self.where}: {place.name} is lost, {names or 'none'} left: {error}")
+        self._tell(f"{self.where}: {place.name} is lost, {names or 'none'} left: {error}")
         for request in self.queue.leave(left):
             if request.begin():
                 request.fail(self._failure(request))

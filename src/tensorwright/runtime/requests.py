@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import Future, InvalidStateError
 from typing import Generic, TypeVar
 
+from tensorwright.base.fork import forkable
+
 Inputs = TypeVar("Inputs")
 Result = TypeVar("Result")
 
@@ -56,7 +58,7 @@ class RequestQueue(Generic[Inputs, Result]):
     def __init__(self, capacity: int, patience: float | None = None) -> None:
         self.patience = patience
         self._capacity = capacity
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.Lock())
         self._room = threading.Condition(self._lock)
         self._work = threading.Condition(self._lock)
         self._waiting: deque[Request[Inputs, Result]] = deque()
@@ -107,6 +109,8 @@ class RequestQueue(Generic[Inputs, Result]):
                 if found is not None:
                     self._running[found] = place, time.monotonic()
                     self._room.notify_all()
+                    if self.patience is not None:
+                        self._work.notify_all()  # Who has nothing to do is to look after this one.
                     return found
                 if self._obstacle is not None and not self._waiting and not self._running:
                     return None
