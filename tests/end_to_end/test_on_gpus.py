@@ -28,7 +28,7 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("ignore")]  # Other libraries warn of their own matters.
 WIDTH = 512
 SLEEP = 40_000_000
 """Cycles, some 20 milliseconds, for which a stream is kept busy before what has to be waited for."""

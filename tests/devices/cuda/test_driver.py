@@ -181,6 +181,16 @@ def test_a_buffer_gives_device_memory_back(fake: FakeLibrary, context: Context) 
     assert not fake.memory
 
 
+def test_a_lost_gpu_has_given_everything_back(fake: FakeLibrary, context: Context) -> None:
+    buffer = Buffer(DeviceAllocator(context), 100, 256, "a test")
+    fake.fail["cuMemFree_v2"] = LAUNCH_FAILED
+    buffer.close()
+    other = Buffer(DeviceAllocator(context), 100, 256, "a test")
+    fake.fail["cuMemFree_v2"] = 1
+    with pytest.raises(CudaError, match="freeing memory on GPU 0 failed"):
+        other.close()
+
+
 def test_alignment_beyond_the_drivers_is_refused(context: Context) -> None:
     with pytest.raises(ExecutionError, match="aligned to 256 bytes, 4096 were asked for"):
         DeviceAllocator(context).allocate(1, 4096, 0)

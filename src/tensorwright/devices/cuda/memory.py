@@ -7,7 +7,7 @@ from ctypes import c_int, c_uint, c_ulonglong, c_void_p
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
-from tensorwright.devices.cuda.library import OUT_OF_MEMORY, CudaError
+from tensorwright.devices.cuda.library import LOST, OUT_OF_MEMORY, CudaError
 from tensorwright.devices.cuda.stream import DEFAULT
 
 ALIGNMENT = 256
@@ -39,7 +39,7 @@ class DeviceAllocator:
         return address.value
 
     def free(self, address: int) -> None:
-        self._context.call("freeing memory", "cuMemFree_v2", address)
+        _free(self._context, "freeing memory", "cuMemFree_v2", address)
 
 
 class PageLockedAllocator:
@@ -61,7 +61,13 @@ class PageLockedAllocator:
         return address.value or 0
 
     def free(self, address: int) -> None:
-        self._context.call("freeing page-locked memory", "cuMemFreeHost", address)
+        _free(self._context, "freeing page-locked memory", "cuMemFreeHost", address)
+
+
+def _free(context: Context, attempt: str, function: str, address: int) -> None:
+    code = context.try_call(function, address)
+    if code and code not in LOST:  # A GPU that is lost has given everything back.
+        raise context.driver.error(f"{attempt} on {context}", function, code)
 
 
 def _failure(context: Context, attempt: str, function: str, code: int) -> CudaError:
