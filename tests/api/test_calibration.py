@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 import tensorwright as tw
+from targets import RUNNABLE
 from tensorwright.build.calibrate import BINS, LEVELS, Histogram, entropy_threshold, quantile_threshold, read_text
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.graph.evaluate import evaluate_graph
 
 
@@ -125,7 +128,6 @@ def test_ranges_are_measured_and_kept_in_the_plan(builder, config, rng, flags):
     again = tw.Runtime().deserialize_engine(engine.serialize())
     assert again.report["calibration"] == report
     np.testing.assert_allclose(engine(batches[0])["y"].sum(1), 1, rtol=1e-5)
-    assert builder.logger.said(tw.Severity.WARNING, "INT8 is not available yet; float32 is used") == 1
     assert builder.logger.said(tw.Severity.INFO, "ranges of 4 tensors from 3 batches") == 1
 
 
@@ -201,3 +203,62 @@ class TestErrors:
         config.int8_calibrator = tw.Calibrator([])
         assert "calibration" not in builder.build_engine(network_of(builder, rng), config).report
         assert builder.logger.said(tw.Severity.WARNING, "int8 is not asked for") == 1
+
+
+def perceptron(rng):
+    """Two products with a name each, and a set of inputs for it."""
+    shapes = {"v": (32, 64), "w": (64, 8)}
+    constants = {name: rng.standard_normal(shape).astype(np.float32) / 6 for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["first"]),
+        helper.make_node("Relu", ["first"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "w"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, 1, [4, n]) for name, n in (("x", 32), ("y", 8)))
+    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "perceptron", [x], [y], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def factors(engine):
+    return [step["precision"] for step in engine.report["steps"] if "MatMul" in step["operators"]]
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("level", [0, 1])
+def test_products_of_measured_tensors_are_those_of_integers(target, level, rng):
+    model = perceptron(rng)
+    batches = rng.standard_normal((6, 4, 32)).astype(np.float32)
+    options = {"level": level, "threads": 1, "timing_cache": "", "instruction_set": target}
+    engine = tw.build(model, precision="int8", calibrator=tw.Calibrator(batches, "MinMaxCalibration"), **options)
+    expected = tw.build(model, **options)(batches[0])["y"]
+    found = engine(batches[0])["y"]
+    dots = INSTRUCTION_SETS[target].has_integer_dot
+    assert factors(engine) == (["uint8"] * 2 if dots else ["float32"] * 2)
+    assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+    assert np.array_equal(found, expected) is not dots
+    assert set(engine.report["calibration"]["ranges"]) == {"x", "hidden"}
+
+
+def test_layers_without_a_range_stay_and_are_named(builder, config, rng, tmp_path):
+    network = builder.create_network(1)
+    x = network.add_input("x", tw.float32, (4, 32))
+    weights = network.add_constant((32, 8), rng.standard_normal((32, 8)).astype(np.float32))
+    product = network.add_matrix_multiply(x, tw.MatrixOperation.NONE, weights.get_output(0), tw.MatrixOperation.NONE)
+    product.name = "product"
+    network.mark_output(product.get_output(0))
+    cache = tmp_path / "cache"
+    cache.write_bytes(b"TRT-8000-EntropyCalibration2\nmatrix_multiply_0_output: 3c000000\nproduct_output: 3c000000\n")
+    config.int8_calibrator = tw.Calibrator([], cache=cache)
+    assert factors(builder.build_engine(network, config)) == ["float32"]
+    assert builder.logger.said(
+        tw.Severity.WARNING, "int8: 1 of 1 products stay in float32, no range is known for: product"
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "int8"}, {"calibrator": tw.Calibrator([])}], ids=["precision", "calibrator"]
+)
+def test_int8_and_a_calibrator_go_together(options, rng):
+    with pytest.raises(tw.BuildError, match="go together"):
+        tw.build(perceptron(rng), level=0, **options)

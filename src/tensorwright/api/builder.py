@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensorwright.api.checks import as_integer, integer
 from tensorwright.api.config import BuilderConfig, OptimizationProfile
@@ -14,9 +14,12 @@ from tensorwright.base.errors import BuildError, NetworkError
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.file import serialize_plan
-from tensorwright.plan.plan import Json, Plan
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, DType
+
+if TYPE_CHECKING:
+    from tensorwright.build.calibrate import Calibrator
 
 
 class HostMemory(bytes):
@@ -71,8 +74,8 @@ class Builder:
 
     @property
     def platform_has_fast_int8(self) -> bool:
-        """Whether plans for this machine multiply int8 faster than float32: not yet."""
-        return False
+        """Whether plans for this machine multiply int8 faster than float32."""
+        return INT8 in _fast_types()
 
     def create_network(self, flags: int = 0) -> NetworkDefinition:
         """An empty network.
@@ -124,31 +127,33 @@ class Builder:
                 f"build_engine: expected a network, found {type(network).__name__}; make one with create_network()"
             )
         config = config or self.create_builder_config()
-        graph = network.to_graph(config.ranges, self._max_batch_size)
         self._tell_default_ranges(network, config)
         limit, constraints = self._max_workspace_size, network.precisions()
         with config.build_config(self.gpu_allocator, network.batch_symbol, limit, constraints) as options:
-            calibration = self._calibration(network, config, options)
-            plan = build(graph, options)
-        return plan if calibration is None else replace(plan, report={**plan.report, "calibration": calibration})
+            calibrator = self._calibrator(config)
+            if calibrator is not None:
+                return self._quantised(network, config, calibrator, options)
+            return build(network.to_graph(config.ranges, self._max_batch_size), options)
 
-    def _calibration(self, network: NetworkDefinition, config: BuilderConfig, options: BuildConfig) -> Json:
-        """What a calibrator finds, as the plan's report says it; None where there is nothing to calibrate for."""
-        from tensorwright.build.calibrate import calibrate
-
-        calibrator = config.int8_calibrator
-        if calibrator is None:
-            return None
-        if not config.get_flag(BuilderFlag.INT8):
+    def _calibrator(self, config: BuilderConfig) -> Calibrator | None:
+        """What measures ranges; None where nobody wants to know them."""
+        is_wanted, calibrator = config.get_flag(BuilderFlag.INT8), config.int8_calibrator
+        if is_wanted and calibrator is None:
+            message = "INT8 has no effect on what the network does not quantise itself: set int8_calibrator"
+            self.logger.log(Severity.WARNING, message)
+        elif calibrator is not None and not is_wanted:
             message = "a calibrator is given, but int8 is not asked for: set the flag INT8 to have ranges measured"
             self.logger.log(Severity.WARNING, message)
-            return None
+        return calibrator if is_wanted else None
+
+    def _quantised(
+        self, network: NetworkDefinition, config: BuilderConfig, calibrator: Calibrator, options: BuildConfig
+    ) -> Plan:
+        from tensorwright.build.quantise import build_quantised
+
         batch = calibrator.samples_per_batch() if network.has_implicit_batch_dimension else self._max_batch_size
-        found = calibrate(network.to_measured_graph(config.ranges, batch), calibrator, options)
-        source = f"{found.batches} batches" if found.batches else "the calibration cache"
-        message = f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report"
-        self.logger.log(Severity.INFO, message)
-        return found.report()
+        graph, tensors = network.to_graph_and_tensors(config.ranges, self._max_batch_size)
+        return build_quantised(graph, tensors, network.to_measured_graph(config.ranges, batch), calibrator, options)
 
     def _tell_default_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> None:
         assumed = network.assumed_ranges(config.ranges, self._max_batch_size)

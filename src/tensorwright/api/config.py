@@ -118,8 +118,8 @@ class BuilderConfig:
 
     options: those of `tensorwright.build` together; the attributes change them one by one.
     progress_monitor: hears how far the build is, and may cancel it.
-    int8_calibrator: gives sample inputs on which builds with the flag INT8 measure the ranges of all tensors. They are
-        kept in the plan's report; the engine computes in float32.
+    int8_calibrator: gives sample inputs on which builds with the flag INT8 measure the ranges of all tensors, which are
+        kept in the plan's report. Products of tensors with known ranges are computed in integers then.
     """
 
     threads = _Chosen[int | None]()
@@ -154,12 +154,9 @@ class BuilderConfig:
         return self.max_workspace_size
 
     def set_flag(self, flag: BuilderFlag) -> None:
-        """Set an option. Precisions that are not available yet get a warning."""
+        """Set an option."""
         self._flags.add(member(BuilderFlag)("flag", flag))
-        if flag is BuilderFlag.INT8:
-            message = "set_flag: the precision INT8 is not available yet; float32 is used instead"
-            self._logger.log(Severity.WARNING, message)
-        elif flag == BuilderFlag.TF32:
+        if flag == BuilderFlag.TF32:
             self.tf32 = True
             self._logger.log(Severity.INFO, "set_flag: TF32 has no meaning on a CPU, which computes in float32")
 

@@ -192,14 +192,31 @@ class Definition:
         self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None
     ) -> Graph:
         """As `to_graph`, with all tensors of floats on the way to its outputs as outputs; names are made unique."""
-        graph, outputs = self._graph(), dict[str, Value]()
+        graph = self._graph()
+        outputs = tuple(self._floats(graph).items())
+        return self._settled(Graph(graph.inputs, outputs, graph.name), profile, max_batch_size)
+
+    def to_graph_and_tensors(
+        self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None
+    ) -> tuple[Graph, Mapping[str, Value]]:
+        """As `to_graph`, with the graph's inputs and the outputs of `to_measured_graph`, which are values of it."""
+        graph = self._graph()
+        outputs = (*graph.outputs, *self._floats(graph).items())
+        settled = self._settled(Graph(graph.inputs, outputs, graph.name), profile, max_batch_size)
+        count = len(graph.outputs)
+        tensors = dict((*settled.inputs, *settled.outputs[count:]))
+        return Graph(settled.inputs, settled.outputs[:count], settled.name), tensors
+
+    def _floats(self, graph: Graph) -> dict[str, Value]:
+        """All tensors of floats on the way to the outputs, by unique names."""
+        outputs: dict[str, Value] = {}
         needed, taken = set(graph.order()), {name for name, _ in graph.inputs}
         for layer in self._layers:
             for tensor in layer.outputs:
                 value = self.value_of(tensor)
                 if value in needed and value.inputs and value.type.dtype.is_float:
                     outputs[_unused(tensor.name, {*taken, *outputs})] = value
-        return self._settled(Graph(graph.inputs, tuple(outputs.items()), graph.name), profile, max_batch_size)
+        return outputs
 
     def precisions(self) -> Mapping[str, DType]:
         """The types that layers on the way to the outputs are to be computed in, by their names."""

@@ -252,7 +252,8 @@ class NetworkDefinitionCreationFlag(IntEnum):
 
 
 class BuilderFlag(Enum):
-    """Options of a build. FP16 and BF16 permit these types; INT8 has layers' ranges measured, and no effect yet.
+    """Options of a build. FP16 and BF16 permit these types; INT8 has the calibrator measure ranges, and products of
+    tensors with known ranges computed in integers.
 
     OBEY_PRECISION_CONSTRAINTS and PREFER_PRECISION_CONSTRAINTS: layers are computed in the type that their property
     `precision` says, which has no effect without.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
+from tensorwright.api.calibration import Calibrator
 from tensorwright.api.config import log_function
 from tensorwright.api.definition import Definition
 from tensorwright.api.logger import SHARED_LOGGER, ILogger
@@ -42,6 +43,10 @@ STAGED = (
 class EngineOptions(BuildOptions, ReadOptions):
     """All that a user may say when a model becomes an engine."""
 
+    calibrator: Annotated[
+        Calibrator | None,
+        About('for precision="int8": gives sample inputs on which the ranges of tensors are measured.', help=None),
+    ] = None
     strict: Annotated[
         bool,
         About("whether models that no single plan can express are refused; their nodes are listed then.", help=None),
@@ -75,7 +80,7 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
     """
     reading, config = _parts_of(source, options)
     try:
-        return Engine(make_plan(source, reading, config), options.allocator, device=config.device)
+        return Engine(make_plan(source, reading, config, options.calibrator), options.allocator, device=config.device)
     except UnsupportedModel as error:
         if options.strict or options.constants is not None or isinstance(source, Graph | Definition):
             raise
@@ -103,7 +108,7 @@ def build_plan(source: Source, options: EngineOptions) -> Plan:  # noqa: D417  #
         NetworkError: the network is wrong.
         BuildError: the options are wrong, or no plan can be made within them.
     """
-    return make_plan(source, *_parts_of(source, options))
+    return make_plan(source, *_parts_of(source, options), options.calibrator)
 
 
 def _parts_of(source: Source, options: EngineOptions) -> tuple[ReadOptions, BuildConfig]:
@@ -115,12 +120,24 @@ def _parts_of(source: Source, options: EngineOptions) -> tuple[ReadOptions, Buil
     return given(options, ReadOptions), config
 
 
-def make_plan(source: Source, options: ReadOptions, config: BuildConfig) -> Plan:
-    """The plan of anything that `build` takes."""
-    from tensorwright.build.build import build as build_plan
+def make_plan(source: Source, options: ReadOptions, config: BuildConfig, calibrator: Calibrator | None = None) -> Plan:
+    """The plan of anything that `build` takes.
 
+    Raises:
+        BuildError: int8 is asked for without a calibrator, or there is one and it is not asked for.
+    """
+    from tensorwright.build.build import build as build_plan
+    from tensorwright.build.quantise import build_quantised, with_factors_as_outputs
+
+    if (calibrator is not None) != ("int8" in config.precision):
+        raise BuildError('build: precision="int8" and calibrator=... go together: the one needs the other')
     try:
-        return build_plan(graph_of(source, options, config), config)
+        graph = graph_of(source, options, config)
+        if calibrator is None:
+            return build_plan(graph, config)
+        measured = with_factors_as_outputs(graph)
+        tensors = dict((*measured.inputs, *measured.outputs))
+        return build_quantised(graph, tensors, measured, calibrator, config)
     finally:
         config.progress.done()
 

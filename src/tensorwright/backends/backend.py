@@ -49,7 +49,7 @@ class Toolchain(Protocol):
 
     @property
     def fast_types(self) -> frozenset[DType]:
-        """Floating types in which this target multiplies faster than in float32."""
+        """Types in which this target multiplies faster than in float32; int8 stands for products of bytes."""
         ...
 
     @property

@@ -31,7 +31,7 @@ from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program
 from tensorwright.tensor.dim import Symbol
-from tensorwright.tensor.dtype import BFLOAT16, DType
+from tensorwright.tensor.dtype import BFLOAT16, INT8, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cpu.bench import CpuBench
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel
@@ -68,7 +68,8 @@ class CpuToolchain:
 
     @property
     def fast_types(self) -> frozenset[DType]:
-        return frozenset({BFLOAT16} if self.machine.has_bfloat16_dot else ())
+        dots = {BFLOAT16: self.machine.has_bfloat16_dot, INT8: self.machine.has_integer_dot}
+        return frozenset(dtype for dtype, has_dot in dots.items() if has_dot)
 
     @property
     def joins_untimed(self) -> bool:

@@ -14,7 +14,7 @@ from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.limits import MAX_THREADS
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 def ignore(severity: str, message: str) -> None:
@@ -28,11 +28,12 @@ class BuildOptions(Options):
     precision: Annotated[
         Collection[str],
         About(
-            'element types that may be used beside float32, "bf16", "fp16" or both: a layer is computed in one where '
-            "that makes the network faster, conversions included. Inputs and outputs keep their types; models that "
-            "have narrower types themselves need no permission.",
+            'element types that may be used beside float32: "bf16", "fp16" or both, where a layer makes the network '
+            'faster in one, conversions included; "int8" for products of tensors whose ranges a calibrator tells. '
+            "Inputs and outputs keep their types; models that have narrower types or quantised tensors themselves need "
+            "no permission.",
             among=PRECISIONS,
-            help="An element type that may be used beside float32: bf16 or fp16. May be repeated.",
+            help="An element type that may be used beside float32: bf16, fp16 or int8. May be repeated.",
         ),
     ] = ()
     layer_precision: Annotated[

@@ -52,7 +52,7 @@ class Engine:
         logger: hears of problems; None for the one in use, or else one that prints those of `logger_severity`.
         logger_severity: what is printed.
         device: 0, the only device.
-        calibrator: for INT8: measures the ranges of tensors; the engine computes in float32.
+        calibrator: for INT8: gives the batches on which the ranges of tensors are measured.
         profiler: hears how long each layer takes in each inference.
         plugins: see `UffParser.set_plugin_factory`.
         preprocessors: functions by name of input, applied to each case (C×H×W) before inference.

@@ -48,7 +48,7 @@ def uff_to_trt_engine(
         max_workspace_size: scratch bytes that any one layer may use.
         datatype: DataType.FLOAT, or HALF for weights of that type.
         plugin_factory: see `UffParser.set_plugin_factory`.
-        calibrator: for INT8: measures the ranges of tensors; the engine computes in float32.
+        calibrator: for INT8: gives the batches on which the ranges of tensors are measured.
 
     Raises:
         AttributeError: INT8 without a calibrator, or INT32.

@@ -1,0 +1,81 @@
+"""Builds for integers of 8 bits: ranges from a calibrator, quantised products, an ordinary build of those."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tensorwright.backends.find import backend_named
+from tensorwright.build.build import build
+from tensorwright.build.calibrate import Calibrator, calibrate
+from tensorwright.build.config import BuildConfig
+from tensorwright.graph.graph import Graph, Value
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.matmul import MatMul
+from tensorwright.passes.quantise import Quantised, quantised
+from tensorwright.plan.plan import Plan
+from tensorwright.tensor.dtype import INT8
+
+SHOWN = 5
+"""So many names are in a warning."""
+
+
+def with_factors_as_outputs(graph: Graph) -> Graph:
+    """The graph with the floating tensors that convolutions and products read as outputs, by names of their own."""
+    outputs: dict[str, Value] = {}
+    taken = {value for _, value in graph.inputs}
+    for value in graph.order():
+        for operand in value.inputs[:1] if isinstance(value.op, Convolution | MatMul) else ():
+            if operand not in taken and operand.inputs and operand.type.dtype.is_float:
+                taken.add(operand)
+                outputs[_unused(operand.name, outputs)] = operand
+    return replace(graph, outputs=tuple(outputs.items()))
+
+
+def build_quantised(
+    graph: Graph, tensors: Mapping[str, Value], measured: Graph, calibrator: Calibrator, config: BuildConfig
+) -> Plan:
+    """Compile a network with its products in integers, where ranges are known; the report says the ranges.
+
+    Where the target does not multiply integers faster, the ranges are measured and the products stay in float32.
+
+    Args:
+        graph: the network.
+        tensors: its tensors of interest, by name.
+        measured: the network for the batches of the calibrator, with these tensors as inputs and outputs.
+        calibrator: gives batches, or a cache.
+        config: as for any build.
+
+    Raises:
+        BuildError: there are no batches, or they do not fit.
+    """
+    found = calibrate(measured, calibrator, replace(config, precision=(), layer_precision=None, dump=None))
+    source = f"{found.batches} batches" if found.batches else "the calibration cache"
+    config.log("info", f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report")
+    tools = backend_named(config.device).toolchain(config.instruction_set, config.threads, config.allocator)
+    if INT8 in tools.fast_types:
+        made = quantised(graph, {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors})
+        _tell_missing(made, config)
+        graph = made.graph
+    else:
+        config.log(
+            "warning", f"int8 brings nothing on {tools.target}, which has no fast products of integers: not used"
+        )
+    plan = build(graph, config)
+    return replace(plan, report={**plan.report, "calibration": found.report()})
+
+
+def _tell_missing(made: Quantised, config: BuildConfig) -> None:
+    names = [value.name for value in made.missing]
+    if names:
+        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        total = made.quantised + len(names)
+        config.log("warning", f"int8: {len(names)} of {total} products stay in float32, no range is known for: {shown}")
+
+
+def _unused(name: str, taken: Mapping[str, Value]) -> str:
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found

@@ -1,0 +1,83 @@
+"""Quantised products: which, in which steps, and how far off."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphs import constant, given, network, operators
+from tensorwright.graph.evaluate import evaluate_graph
+from tensorwright.graph.graph import Value, apply, weights_in
+from tensorwright.graph.verify import verify
+from tensorwright.ops.activation import Relu
+from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.quantization import Quantize
+from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.passes.quantise import quantised
+
+ROWS, DEPTH, COLUMNS = 6, 24, 10
+
+
+def product(x: Value, rng: np.random.Generator, *, turned: bool = False) -> Value:
+    shape = (COLUMNS, DEPTH) if turned else (DEPTH, COLUMNS)
+    return apply(MatMul(transpose_b=turned), x, constant(rng.standard_normal(shape)), name="product")
+
+
+def steps_of(value: Value) -> float:
+    return float(weights_in(value).array.reshape(-1)[0])
+
+
+def test_results_are_off_by_the_steps(rng):
+    x, array = given("x", ROWS, DEPTH), rng.uniform(-3, 3, (ROWS, DEPTH)).astype(np.float32)
+    for turned in (False, True):
+        graph = network(product(x, rng, turned=turned))
+        made = quantised(graph, {x: 3.0})
+        verify(made.graph)
+        assert (made.quantised, made.missing) == (1, ())
+        assert operators(made.graph) == {"Quantize": 1, "Dequantize": 2, "MatMul": 1}
+        (expected,), (found,) = (list(evaluate_graph(one, {"x": array}).values()) for one in (graph, made.graph))
+        off = np.abs(found - expected).max() / np.abs(expected).max()
+        assert 0 < off < 0.02
+
+
+def test_what_is_never_negative_has_twice_the_steps(rng):
+    x = given("x", ROWS, DEPTH)
+    positive = apply(Relu(), x)
+    for value, dtype, scale in ((x, "int8", 2.0 / 127), (positive, "uint8", 2.0 / 255)):
+        made = quantised(network(product(value, rng)), {value: 2.0}).graph
+        (quantise,) = (one for one in made.order() if isinstance(one.op, Quantize))
+        assert str(quantise.type.dtype) == dtype
+        assert np.isclose(steps_of(quantise.inputs[1]), scale)
+
+
+def test_ranges_hold_for_the_same_elements_in_another_order(rng):
+    x = given("x", DEPTH, ROWS)
+    moved = apply(Reshape((1, ROWS, DEPTH)), apply(Transpose((1, 0)), x))
+    assert quantised(network(product(moved, rng)), {x: 1.0}).quantised == 1
+
+
+def test_products_without_ranges_are_told(rng):
+    x = given("x", ROWS, DEPTH)
+    value = product(x, rng)
+    made = quantised(network(value), {})
+    assert (made.quantised, made.missing) == (0, (value,))
+    assert made.graph == network(value)
+
+
+def test_products_of_two_activations_stay(rng):
+    x, y = given("x", ROWS, DEPTH), given("y", DEPTH, COLUMNS)
+    made = quantised(network(apply(MatMul(), x, y)), {x: 1.0, y: 1.0})
+    assert (made.quantised, made.missing) == (0, ())
+
+
+def test_users_of_one_tensor_share_its_integers(rng):
+    x = given("x", ROWS, DEPTH)
+    made = quantised(network(product(x, rng), product(x, rng)), {x: 1.0})
+    assert made.quantised == 2
+    assert operators(made.graph)["Quantize"] == 1
+
+
+def test_columns_of_zeros_and_a_range_of_zero(rng):
+    x = given("x", ROWS, DEPTH)
+    made = quantised(network(apply(MatMul(), x, constant(np.zeros((DEPTH, COLUMNS))))), {x: 0.0}).graph
+    (found,) = evaluate_graph(made, {"x": np.zeros((ROWS, DEPTH), np.float32)}).values()
+    assert np.array_equal(found, np.zeros((ROWS, COLUMNS)))
