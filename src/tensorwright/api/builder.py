@@ -75,7 +75,7 @@ class Builder:
     @property
     def platform_has_fast_int8(self) -> bool:
         """Whether plans for this machine multiply int8 faster than float32."""
-        return INT8 in _fast_types()
+        return INT8 in _fast_types(self.device)
 
     def create_network(self, flags: int = 0) -> NetworkDefinition:
         """An empty network.
