@@ -21,8 +21,7 @@ from tensorwright.base.errors import NetworkError, ShapeError
 from tensorwright.graph.graph import Graph, Value, apply, input_value
 from tensorwright.graph.substitute import with_dims
 from tensorwright.ops.elementwise import Cast
-from tensorwright.runtime.bindings import bare_symbol
-from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, substitute, symbols_of
+from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, linear_part, substitute, symbols_of
 from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import Shape, TensorType
 
@@ -313,9 +312,10 @@ class Definition:
         layer.tensor_type = TensorType(element, dims)
         replaced: dict[Atom, Dim] = {}
         for before, after in zip(old, dims, strict=False):
-            symbol = bare_symbol(before)
-            if symbol is not None and before != after:
-                replaced[symbol] = after
+            linear = linear_part(before)
+            if linear is not None and before != after:
+                symbol, factor, rest = linear
+                replaced[symbol] = (after - rest) // factor
         self._replace_symbols(replaced)
         self._values.clear()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tensorwright.base.errors import NetworkError
 from tensorwright.runtime.bindings import bare_symbol
-from tensorwright.tensor.dim import Atom, Dim, Symbol, expression
+from tensorwright.tensor.dim import Atom, Dim, Symbol, ceil_divide, expression, linear_part
 from tensorwright.tensor.type import Shape
 
 OPEN_MAX = 1 << 20
@@ -63,12 +63,13 @@ def settled_symbols(
     result: dict[Atom, Dim] = {}
     for name, shape in inputs:
         for axis, dim in enumerate(shape):
-            symbol = bare_symbol(dim)
-            if symbol is None or symbol in result:
+            linear = linear_part(dim)
+            if linear is None or linear[0] in result:
                 continue
+            symbol, factor, rest = linear
             chosen = ranges.get(symbol)
             if chosen is None and is_open(symbol):
-                chosen = _default(symbol, axis, batch_symbol, max_batch)
+                chosen = _share(_default(symbol, axis, batch_symbol, max_batch), factor, rest)
             if chosen is not None:
                 result[symbol] = _dimension(symbol, chosen, name)
     return result
@@ -92,6 +93,13 @@ def assumed_symbols(
             if not said and chosen is not None:
                 found.setdefault(symbol.name, chosen)
     return tuple(found.values())
+
+
+def _share(wanted: Range, factor: int, rest: int) -> Range:
+    """The range of a symbol, of whose range times `factor` plus `rest` is said; empty if there is no such integer."""
+    low, opt, high = wanted
+    least, most = max(0, ceil_divide(low - rest, factor)), (high - rest) // factor
+    return least, min(max((opt - rest) // factor, least), most), most
 
 
 def _default(symbol: Symbol, axis: int, batch_symbol: str | None, max_batch: int | None) -> Range:
@@ -151,11 +159,15 @@ def _merge(found: dict[Symbol, Range], name: str, axis: int, dim: Dim, wanted: R
     where = f"optimization profile, input '{name}', axis {axis}"
     if not 0 <= wanted[0] <= wanted[1] <= wanted[2]:
         raise NetworkError(f"{where}: expected 0 <= min <= opt <= max, found {wanted}")
-    symbol = bare_symbol(dim)
-    if symbol is not None:
-        if found.setdefault(symbol, wanted) != wanted:
+    linear = linear_part(dim)
+    if linear is not None:
+        symbol, factor, rest = linear
+        share = _share(wanted, factor, rest)
+        if share[0] > share[2]:
+            raise NetworkError(f"{where}: the network needs {dim}, which is nothing from {wanted[0]} to {wanted[2]}")
+        if found.setdefault(symbol, share) != share:
             raise NetworkError(
-                f"{where}: dimension '{symbol.name}' is given twice, as {found[symbol]} and {wanted}; inputs that "
+                f"{where}: dimension '{symbol.name}' is given twice, as {found[symbol]} and {share}; inputs that "
                 "share a dimension need the same range"
             )
     elif isinstance(dim, int) and wanted != (dim, dim, dim):

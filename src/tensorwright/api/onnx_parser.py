@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tensorwright.api.definition import Definition
-from tensorwright.api.dimensions import OPEN_MAX, open_symbol
+from tensorwright.api.dimensions import open_symbol
 from tensorwright.api.logger import ILogger
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.api.parsed import fill_and_mark
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from tensorwright.importers.onnx.translate import Import
 
 Source = bytes | str | os.PathLike[str]
-
-LARGEST_TRIED = (OPEN_MAX, 4096, 2048, 1024, 512)
-"""Upper bounds of unknown dimensions that are tried, one after the other, until the model can be read."""
 
 
 class OnnxParser(Parser):
@@ -76,30 +73,14 @@ def _require_explicit_batch(network: NetworkDefinition) -> None:
 
 
 def _read(source: Source) -> Import:
-    """The model with the widest ranges of its unknown dimensions with which it can be read.
-
-    Where a table is cut to a dimension (position embeddings, say), the dimension must not exceed the table.
-    """
-    from tensorwright.importers.failures import UnsupportedNodes
+    """The model with open ranges of its unknown dimensions, as far as its tensors allow."""
     from tensorwright.importers.onnx.translate import read_network
 
-    leading, others = _unknown_dimensions(source)
-    for largest in LARGEST_TRIED:
-        symbols = {name: open_symbol(name) for name in leading} | {name: open_symbol(name, largest) for name in others}
-        try:
-            return read_network(source, shapes=symbols)
-        except UnsupportedNodes:
-            raise
-        except (ImportFailure, NetworkError):
-            if not others or largest == LARGEST_TRIED[-1]:
-                raise
-    raise AssertionError(LARGEST_TRIED)
+    return read_network(source, shapes={name: open_symbol(name) for name in _unknown_dimensions(source)})
 
 
-def _unknown_dimensions(source: Source) -> tuple[set[str], set[str]]:
-    """The names of unknown dimensions of the model's inputs: first ones, and those that occur on other axes."""
+def _unknown_dimensions(source: Source) -> set[str]:
+    """The names of unknown dimensions of the model's inputs."""
     from tensorwright.importers.onnx.ranges import input_types
 
-    shapes = [type.shape for _, type in input_types(source)]
-    others = {s.name for shape in shapes for dim in shape[1:] for s in symbols_of(dim)}
-    return {s.name for shape in shapes for dim in shape[:1] for s in symbols_of(dim)} - others, others
+    return {symbol.name for _, type in input_types(source) for dim in type.shape for symbol in symbols_of(dim)}

@@ -11,6 +11,7 @@ from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation
 from tensorwright.graph.op import Array, Kind, Op
 from tensorwright.tensor.dim import Symbol, symbols_of
+from tensorwright.tensor.equations import Unequal
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
 
@@ -67,6 +68,8 @@ def apply(op: Op, *inputs: Value, name: str = "") -> Value:
     """
     try:
         inferred = op.infer([value.type for value in inputs])
+    except Unequal as error:
+        raise (error.within(f"'{name}'") if name else error) from None
     except ShapeError as error:
         raise ShapeError(f"'{name}': {error}" if name else str(error)) from None
     return Value(op, inputs, inferred, name or op.name.lower())

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation, Scalar
 from tensorwright.tensor.dim import Dim, IntegerExpression, evaluate
+from tensorwright.tensor.equations import require_equal
 from tensorwright.tensor.type import TensorType
 
 Array = npt.NDArray[np.generic]
@@ -89,6 +90,11 @@ def expect(condition: bool, op: Op, message: str) -> None:
     """Raise a ShapeError that starts with the operator's name unless `condition` holds."""
     if not condition:
         raise ShapeError(f"{op.name}: {message}")
+
+
+def expect_equal(left: Dim, right: Dim, op: Op, message: str) -> None:
+    """Raise an `Unequal` that starts with the operator's name unless both are the same expression."""
+    require_equal(left, right, f"{op.name}: {message}")
 
 
 def expect_inputs(op: Op, inputs: Sequence[TensorType], low: int, high: int | None = None) -> None:

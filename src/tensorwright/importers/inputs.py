@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from tensorwright.base.errors import ImportFailure, ShapeError
 from tensorwright.tensor.dim import Dim, IntegerExpression, expression, symbol
 from tensorwright.tensor.dim import Symbol as DimSymbol
+from tensorwright.tensor.equations import Restriction, restricted
 
 Range = int | tuple[int, int, int] | DimSymbol
 """What a named dimension may be: always this, or from min to max with opt to tune for."""
@@ -34,9 +36,16 @@ class InputShapes:
         shapes: ranges by input name (one entry per axis) or by dimension name.
         inputs: what the model says of each input: extents, names of unknown ones (empty where they have none), or
             None for an unknown rank.
+        restriction: what symbols are replaced by at last.
     """
 
-    def __init__(self, shapes: Shapes | None, inputs: Mapping[str, Sequence[int | str] | None]) -> None:
+    def __init__(
+        self,
+        shapes: Shapes | None,
+        inputs: Mapping[str, Sequence[int | str] | None],
+        restriction: Restriction = MappingProxyType({}),
+    ) -> None:
+        self._restriction = restriction
         self._shapes = {} if shapes is None else checked_shapes(shapes)
         self._named: dict[str, Dim] = {}
         self._inputs = inputs
@@ -66,7 +75,8 @@ class InputShapes:
             dims = [""] * len(entries)
         if entries is not None and len(entries) != len(dims):
             raise ImportFailure(f"{what}: shapes gives {len(entries)} dimensions, the model has {len(dims)}")
-        return tuple(self._dim(name, axis, dims, entries) for axis in range(len(dims)))
+        decided = [self._dim(name, axis, dims, entries) for axis in range(len(dims))]
+        return tuple(restricted(dim, self._restriction) for dim in decided)
 
     def _unknown_ranks(self) -> ImportFailure:
         """The error for all inputs of which nobody says the rank."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Load
 from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.equations import require_equal
 from tensorwright.tensor.type import Shape, TensorType
 
 
@@ -14,7 +14,7 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     """The shape that all shapes broadcast to.
 
     Raises:
-        ShapeError: two extents differ and neither is 1.
+        Unequal: two extents differ and neither is 1.
     """
     rank = max((len(shape) for shape in shapes), default=0)
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
@@ -23,8 +23,9 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
 
 def _broadcast_extents(extents: Sequence[Dim], shapes: Sequence[Shape]) -> Dim:
     wide = [extent for extent in extents if extent != 1]
-    if any(extent != wide[0] for extent in wide):
-        raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast: {wide[0]} against {wide[-1]}")
+    for extent in wide:
+        message = f"shapes {' and '.join(map(str, shapes))} do not broadcast: {wide[0]} against {extent}"
+        require_equal(wide[0], extent, message)
     return wide[0] if wide else 1
 
 

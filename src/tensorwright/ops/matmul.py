@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation, Load, Variable, variables_for
-from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
+from tensorwright.graph.op import Array, Kind, Op, expect_equal, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes
 from tensorwright.ops.checks import expect_factors, expect_rank, show
 from tensorwright.ops.mathematics import accumulator, call, convert, position, positions, reduce_over, widened
 from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.equations import Unequal
 from tensorwright.tensor.type import Shape, TensorType
 
 
@@ -39,11 +39,12 @@ class MatMul(Op):
         dtype = expect_factors(self, inputs, ("a", "b"))
         (rows, inner), (other, columns) = _oriented(a.shape, self.transpose_a), _oriented(b.shape, self.transpose_b)
         found = f"found a {show(a.shape)}, b {show(b.shape)}"
-        expect(inner == other, self, f"expected equal inner extents, {found}: {inner} against {other}")
+        expect_equal(inner, other, self, f"expected equal inner extents, {found}: {inner} against {other}")
         try:
             batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
-        except ShapeError:
-            raise ShapeError(f"{self.name}: expected batch axes that broadcast, {found}") from None
+        except Unequal as error:
+            message = f"{self.name}: expected batch axes that broadcast, {found}"
+            raise Unequal(message, error.left, error.right) from None
         return TensorType(dtype, (*batch, rows, columns))
 
     def reference(self, *inputs: Array) -> Array:

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import (
     Computation,
     Constant,
@@ -20,7 +19,7 @@ from tensorwright.graph.expression import (
     inside,
     variables_for,
 )
-from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
+from tensorwright.graph.op import Array, Kind, Op, expect, expect_equal, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
 from tensorwright.ops.checks import expect_axis, expect_same_dtype, show
 from tensorwright.ops.mathematics import call, constant, position, positions, unflattened
@@ -36,6 +35,7 @@ from tensorwright.tensor.dim import (
     tuning_value,
 )
 from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.equations import Unequal
 from tensorwright.tensor.type import Shape, TensorType
 
 PadMode = Literal["constant", "reflect", "edge", "wrap"]
@@ -51,8 +51,9 @@ class Reshape(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 1)
         (x,) = inputs
-        expect(
-            product(self.shape) == x.elements,
+        expect_equal(
+            product(self.shape),
+            x.elements,
             self,
             f"shape: expected {x.elements} elements as in x {show(x.shape)}, found {show(self.shape)} with "
             f"{product(self.shape)}",
@@ -153,11 +154,11 @@ class Concatenation(Op):
         expect_axis(self, self.axis, first.rank)
         expect_same_dtype(self, inputs, [f"{number}" for number in range(len(inputs))])
         for number, type in enumerate(inputs):
-            alike = type.rank == first.rank and all(
-                a == b for axis, (a, b) in enumerate(zip(type.shape, first.shape, strict=True)) if axis != self.axis
-            )
             wanted = f"input {number}: expected {show(first.shape)} but for axis {self.axis}, found {show(type.shape)}"
-            expect(alike, self, wanted)
+            expect(type.rank == first.rank, self, wanted)
+            for axis, (wide, own) in enumerate(zip(first.shape, type.shape, strict=True)):
+                if axis != self.axis:
+                    expect_equal(wide, own, self, wanted)
         total: Dim = 0
         for type in inputs:
             total = total + type.shape[self.axis]
@@ -275,8 +276,8 @@ class Expand(Op):
         expect_inputs(self, inputs, 1)
         try:
             return TensorType(inputs[0].dtype, broadcast_shapes([inputs[0].shape, self.shape]))
-        except ShapeError as error:
-            raise ShapeError(f"{self.name}: {error}") from None
+        except Unequal as error:
+            raise error.within(self.name) from None
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

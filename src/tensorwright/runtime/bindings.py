@@ -10,7 +10,7 @@ from typing import SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.plan.plan import Binding, Plan
-from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, symbols_of
+from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, linear_part, symbols_of
 from tensorwright.tensor.dtype import DType
 
 Extents = tuple[int, ...]
@@ -195,12 +195,23 @@ class BindingTable:
         for number, shape in shapes.items():
             self._require_rank(number, shape)
             for axis, (dim, extent) in enumerate(zip(self.bindings[number].type.shape, shape, strict=True)):
-                symbol = bare_symbol(dim)
-                if symbol is not None:
+                linear = linear_part(dim)
+                if linear is not None:
+                    symbol, factor, rest = linear
+                    value, left = divmod(extent - rest, factor)
+                    if left:
+                        raise self._no_such_extent(number, axis, extent)
                     self._add(
-                        found, symbol.name, Evidence(extent, f"axis {axis} of {self.describe(number)} has {extent}")
+                        found, symbol.name, Evidence(value, f"axis {axis} of {self.describe(number)} has {extent}")
                     )
         return found
+
+    def _no_such_extent(self, number: int, axis: int, extent: int) -> ExecutionError:
+        dims = self.bindings[number].type.shape
+        return ExecutionError(
+            f"{self.describe(number)}: expected shape {format_shape(dims)}, found {extent} on axis {axis}, which "
+            f"{dims[axis]} never is; pad or crop it"
+        )
 
     def _add(self, found: dict[str, Evidence], name: str, evidence: Evidence) -> None:
         symbol = next(symbol for symbol in self.plan.symbols if symbol.name == name)

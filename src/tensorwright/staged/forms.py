@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tensorwright.importers.onnx.parts import Form
-from tensorwright.runtime.bindings import bare_symbol
-from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.dim import Dim, linear_part, symbol
 from tensorwright.tensor.type import TensorType
 
 if TYPE_CHECKING:
@@ -55,10 +54,12 @@ def _cover(form: Form, exact: Form, values: dict[str, int]) -> bool:
 
 
 def _match_dim(dim: Dim, extent: int, values: dict[str, int]) -> bool:
-    found = bare_symbol(dim)
-    if found is None:
+    linear = linear_part(dim)
+    if linear is None:
         return not isinstance(dim, int) or dim == extent
-    return found.min <= extent <= found.max and values.setdefault(found.name, extent) == extent
+    found, factor, rest = linear
+    value, left = divmod(extent - rest, factor)
+    return not left and found.min <= value <= found.max and values.setdefault(found.name, value) == value
 
 
 def _outline(forms: Mapping[str, Form]) -> object:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, overload, runtime_checkable
 
 from tensorwright.base.errors import ShapeError
 
@@ -264,6 +264,10 @@ def maximum(left: Dim, right: Dim) -> Dim:
     return _extremum("max", left, right)
 
 
+@overload
+def ceil_divide(numerator: int, denominator: int) -> int: ...
+@overload
+def ceil_divide(numerator: Dim, denominator: int) -> Dim: ...
 def ceil_divide(numerator: Dim, denominator: int) -> Dim:
     """``numerator / denominator``, rounded up."""
     return floor_divide(numerator + (denominator - 1), denominator)
@@ -324,6 +328,16 @@ def coefficient_of(value: Dim, atom: Atom) -> Dim | None:
     return _collect(linear)
 
 
+def linear_part(dim: Dim) -> tuple[Symbol, int, int] | None:
+    """``(symbol, factor, rest)`` for ``factor * symbol + rest`` with a positive factor; None for anything else."""
+    found = symbols_of(dim)
+    if len(found) != 1:
+        return None
+    factor = coefficient_of(dim, found[0])
+    rest = None if factor is None else dim - factor * expression(found[0])
+    return (found[0], factor, rest) if isinstance(factor, int) and isinstance(rest, int) and factor > 0 else None
+
+
 def depends_on(value: Dim | Atom, atom: Atom) -> bool:
     """Whether `atom` occurs anywhere in the integer, quotients and the like included."""
     if isinstance(value, IntegerExpression):
@@ -376,8 +390,8 @@ def _as_expression(value: Dim) -> IntegerExpression:
 def _divide_by_constant(numerator: IntegerExpression, denominator: int) -> Dim:
     if denominator == 1:
         return numerator
-    whole = _collect((m, c // denominator) for m, c in numerator.terms if c % denominator == 0)
-    rest = _collect((m, c) for m, c in numerator.terms if c % denominator)
+    whole = _collect((m, c // denominator) for m, c in numerator.terms if not m or c % denominator == 0)
+    rest = _collect((m, c if m else c % denominator) for m, c in numerator.terms if c % denominator)
     low, high = bounds(rest)
     if low // denominator == high // denominator:
         return whole + low // denominator

@@ -28,10 +28,11 @@ def _is_loaded(source: object) -> bool:
 
 
 def _read(source: Model, options: ReadOptions) -> Imported:
-    from tensorwright.importers.onnx.translate import import_onnx
+    from tensorwright.importers.onnx.translate import read_network
 
     model = cast("str | bytes | ModelProto", source)
-    return Imported(import_onnx(model, shapes=options.shapes, constants=options.constants))
+    read = read_network(model, shapes=options.shapes, constants=options.constants)
+    return Imported(read.graph, read.warnings)
 
 
 def _in_stages(source: Model, options: ReadOptions) -> PartialModel:

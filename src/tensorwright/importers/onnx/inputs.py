@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from onnx import TypeProto, ValueInfoProto
 
@@ -10,14 +11,17 @@ from tensorwright.importers import inputs
 from tensorwright.importers.failures import Unsupported
 from tensorwright.importers.inputs import Shapes
 from tensorwright.importers.onnx.tensors import dtype_from
+from tensorwright.tensor.equations import Restriction
 from tensorwright.tensor.type import TensorType
 
 
 class InputShapes(inputs.InputShapes):
     """Decides the types of all inputs of a model."""
 
-    def __init__(self, shapes: Shapes | None, declared: Sequence[ValueInfoProto]) -> None:
-        super().__init__(shapes, {value.name: _dims(value.type) for value in declared})
+    def __init__(
+        self, shapes: Shapes | None, declared: Sequence[ValueInfoProto], restriction: Restriction = MappingProxyType({})
+    ) -> None:
+        super().__init__(shapes, {value.name: _dims(value.type) for value in declared}, restriction)
 
     def type_of(self, value: ValueInfoProto) -> TensorType:
         """The type of an input.

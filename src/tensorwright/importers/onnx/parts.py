@@ -26,7 +26,7 @@ from tensorwright.importers.onnx.narrow import HELD, Narrow, SmallType
 from tensorwright.importers.onnx.node import Term
 from tensorwright.importers.onnx.read import read_model
 from tensorwright.importers.onnx.scope import Absent, Meaning, Rows, node_names
-from tensorwright.importers.onnx.translate import Refusal, Translator
+from tensorwright.importers.onnx.translate import Refusal, Translator, agreement_of
 from tensorwright.tensor.dim import Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import dtype_of
 from tensorwright.tensor.type import TensorType
@@ -153,7 +153,7 @@ class PartialModel:
         self.outputs = tuple(value.name for value in graph.output)
         initial = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
         declared = [value for value in graph.input if value.name not in initial]
-        resolver = InputShapes(shapes, declared)
+        resolver = InputShapes(shapes, declared, agreement_of(self._source, shapes).restriction)
         self.inputs = {value.name: _type(resolver, value) for value in declared}
         made = {name for node in graph.node for name in node.output if name}
         self._names = frozenset(made | initial | set(self.inputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tensorwright.base.errors import ImportFailure, NetworkError
 from tensorwright.graph.graph import Graph, Value, constant_value, input_value
+from tensorwright.importers.agreement import NONE, Agreement, until_agreed
 from tensorwright.importers.constants import Constants, as_array
 from tensorwright.importers.failures import NODES, Finding, LocatedFailure, Unsupported, UnsupportedModel, failure
 from tensorwright.importers.names import nearest
@@ -48,10 +50,11 @@ KNOWING = frozenset((*CONVERTING, *MOVING))
 
 @dataclass(frozen=True)
 class Import:
-    """A model as a graph, and the value of every tensor of the model's main graph by its name there."""
+    """A model as a graph, the value of every tensor of the model's main graph by its name there, and warnings."""
 
     graph: Graph
     names: Mapping[str, Value]
+    warnings: tuple[str, ...]
 
 
 def import_onnx(
@@ -71,7 +74,9 @@ def import_onnx(
             {"x": (("n", 1, 8, 32), 3, 224, 224)}   # one entry per axis; None keeps what the model says
 
             A dimension without a name is called ``<input>_<axis>``. Without an entry the first dimension of an input
-            ranges from 1 to 16 (tuned for 1), every other one from 1 to 512 (tuned for 128).
+            ranges from 1 to 16 (tuned for 1), every other one from 1 to 512 (tuned for 128). Where the network's
+            tensors fit only for some extents (a table of 64 positions, halves that are joined with the whole), the
+            dimension becomes such: a smaller range, a multiple, or an integer.
         constants: values in place of inputs, by name.
 
     Raises:
@@ -86,9 +91,23 @@ def read_network(
     shapes: Shapes | None = None,
     constants: Constants | None = None,
 ) -> Import:
-    """As `import_onnx`, with the values of all tensors by name."""
+    """As `import_onnx`, with the values of all tensors by name, and what its author should know."""
     read = read_model(source)
-    return Translator(read).network(shapes, constants or {})
+    return until_agreed(lambda agreement: Translator(read).network(shapes, constants or {}, agreement))
+
+
+def agreement_of(read: Source, shapes: Shapes | None) -> Agreement:
+    """What dimensions of the inputs have to be for the tensors to fit, as far as the model can be translated."""
+    found = NONE
+
+    def attempt(agreement: Agreement) -> None:
+        nonlocal found
+        found = agreement
+        Translator(read).network(shapes, {}, agreement)
+
+    with suppress(ImportFailure):
+        until_agreed(attempt)
+    return found
 
 
 @dataclass(frozen=True)
@@ -126,7 +145,7 @@ class Translator:
         self._by_parts = by_parts
         self._functions = {(f.domain, f.name): f for f in source.model.functions}
 
-    def network(self, shapes: Shapes | None, given: Constants) -> Import:
+    def network(self, shapes: Shapes | None, given: Constants, agreement: Agreement) -> Import:
         """The whole model."""
         graph, label = self._source.model.graph, self._source.label
         constants = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -134,7 +153,7 @@ class Translator:
         free = [value for value in declared if value.name not in given]
         try:
             fixed = {name: _given(name, value, declared) for name, value in given.items()}
-            resolver = InputShapes(shapes, free)
+            resolver = InputShapes(shapes, free, agreement.restriction)
             inputs = [(value.name, input_value(value.name, resolver.type_of(value))) for value in free]
         except Unsupported as error:
             raise UnsupportedModel(f"{label}: {error}") from None
@@ -146,7 +165,8 @@ class Translator:
             raise failure(self._findings, label, ADVICE)
         outputs = [(value.name, self._output(value.name, scope)) for value in graph.output]
         names = {name: term for name, term in scope.items() if isinstance(term, Value)}
-        return Import(Graph(tuple(inputs), tuple(outputs), graph.name or "network"), MappingProxyType(names))
+        network = Graph(tuple(inputs), tuple(outputs), graph.name or "network")
+        return Import(network, MappingProxyType(names), agreement.reasons)
 
     def translate(self, scope: Scope, numbers: Iterable[int]) -> list[Refusal]:
         """Translate some nodes of the main graph, as far as what `scope` holds allows, and put the results there.
