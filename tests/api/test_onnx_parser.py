@@ -172,7 +172,7 @@ def test_a_table_cut_to_a_dimension_bounds_the_dimension(network, rng):
     (y,) = evaluate_graph(network.to_graph(profile.ranges), {"x": x}).values()
     np.testing.assert_allclose(y, x + table[:250], rtol=1e-5, atol=1e-6)
     profile.set_shape("x", (1, 1, 2), (1, 8, 2), (1, 700, 2))
-    with pytest.raises(tw.NetworkError, match=r"'length' can be from 1 to 512 by .*, 1 to 700 is asked for"):
+    with pytest.raises(tw.NetworkError, match=r"'length' can be from 1 to 600 by .*, 1 to 700 is asked for"):
         network.to_graph(profile.ranges)
 
 
