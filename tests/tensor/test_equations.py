@@ -88,9 +88,7 @@ def test_restrictions_are_put_one_on_the_other() -> None:
 
 
 def test_the_failure_has_both_sides() -> None:
-    with pytest.raises(Unequal, match="layer: here") as caught:
-        try:
-            require_equal(H, W, "here")
-        except Unequal as error:
-            raise error.within("layer") from None
-    assert (caught.value.left, caught.value.right) == (H, W)
+    with pytest.raises(Unequal, match="here") as caught:
+        require_equal(H, W, "here")
+    error = caught.value.within("layer")
+    assert (str(error), error.left, error.right) == ("layer: here", H, W)

@@ -6,13 +6,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto
+from tests.importers.onnx.models import model_of, node
 
 import tensorwright as tw
 from tensorwright.base.errors import ExecutionError, ImportFailure
 from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.onnx.translate import read_network
 from tensorwright.tensor.dim import symbol
-from tests.importers.onnx.models import model_of, node
 
 SCALES = np.float32([1, 1, 2, 2])
 
