@@ -16,10 +16,16 @@ class Numerics:
     total: DType
     result: DType
 
+    @property
+    def widened(self) -> Numerics:
+        """Those of factors that were brought into the type of the sum."""
+        return Numerics(self.total, self.total, self.total, self.result)
+
 
 SINGLE = Numerics(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
-"""Types of factors and results whose sums are float32."""
+"""Types that are computed, and summed up, in `FLOAT_TOTAL`."""
+FLOAT_TOTAL = FLOAT32
 
 
 def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:
@@ -28,4 +34,4 @@ def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:
         return Numerics(left, right, INT32, result)
     if left != right or left not in FLOATS or result not in FLOATS:
         return None
-    return Numerics(left, right, FLOAT32, result)
+    return Numerics(left, right, FLOAT_TOTAL, result)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
+from tensorwright.kernels.numerics import FLOATS
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Transpose
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import FLOAT32, DType
+from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import Shape
 
 
 @dataclass(frozen=True)
 class Factor:
-    """An operand of a product: which input of the region holds it, its axes as the product sees them, and the steps, in
-    elements of the input, along each of them.
+    """An operand of a product: which input of the region holds it, and its type; its axes as the product sees them, and
+    the steps, in elements of the input, along each of them.
     """
 
     number: int
+    dtype: DType
     shape: Shape
     steps: tuple[Dim, ...]
 
@@ -68,7 +70,7 @@ class Problem:
         return product(self.batch)
 
 
-def problem_of(region: Region, dtypes: Sequence[DType] = (FLOAT32,)) -> Problem | None:
+def problem_of(region: Region, dtypes: Sequence[DType] = FLOATS) -> Problem | None:
     """The attention in one of some types that a joined region computes, or None if it computes something else."""
     stages = [stage for stage in region.stages if stage.anchor is not None]
     if len(stages) != 3 or not all(_is_transposition(s) for s in region.stages if s.anchor is None):
@@ -141,7 +143,7 @@ def _factor(region: Region, value: Value, transposed: bool) -> Factor | None:
 def _seen(region: Region, value: Value) -> Factor | None:
     """A value that is an input of the region or a transposition of one."""
     if value in region.inputs:
-        return Factor(region.input_number(value), value.type.shape, _row_major(value.type.shape))
+        return Factor(region.input_number(value), value.type.dtype, value.type.shape, _row_major(value.type.shape))
     if not isinstance(value.op, Transpose):
         return None
     source = _seen(region, value.inputs[0])
@@ -150,7 +152,7 @@ def _seen(region: Region, value: Value) -> Factor | None:
 
 def _permuted(factor: Factor, permutation: Sequence[int]) -> Factor:
     shape, steps = ([sequence[axis] for axis in permutation] for sequence in (factor.shape, factor.steps))
-    return Factor(factor.number, tuple(shape), tuple(steps))
+    return replace(factor, shape=tuple(shape), steps=tuple(steps))
 
 
 def _output_steps(output: Value, result: Value) -> tuple[Dim, ...] | None:

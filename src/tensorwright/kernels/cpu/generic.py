@@ -12,6 +12,7 @@ from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.slabs import Slabs, slabs_along
@@ -36,8 +37,8 @@ class Generic(Tactic[Target, TacticOptions]):
         if any(value.op.is_sequential for value in region.values):
             return []
         plain = Config((PLAIN,) * len(region.inputs), PLAIN, NO_OPTIONS)
-        blocked = _blocked_config(region, Layout(target.float_lanes))
-        pooled = _pooled_config(region, Layout(target.float_lanes))
+        blocked = _blocked_config(region, blocked_layout(target))
+        pooled = _pooled_config(region, blocked_layout(target))
         return [plain, *(config for config in (blocked, pooled) if config is not None)]
 
     def efficiency(self, region: Region, config: AnyConfig) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem
+from tensorwright.kernels.numerics import FLOATS, numerics_of
 from tensorwright.ops.pooling import Pool
-from tensorwright.tensor.dtype import FLOAT32
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Pooling:
 def pooling_of(region: Region) -> Pooling | None:
     """The pooling that a region is built around; None if it is none, or not one for hand-written kernels.
 
-    Those find maxima and means in float32, and have no symbolic dimension but the batch.
+    Those find maxima and means of floats, and have no symbolic dimension but the batch.
     """
     anchor = region.anchor
     if (
@@ -43,7 +43,7 @@ def pooling_of(region: Region) -> Pooling | None:
         return None
     op, x = anchor.op, anchor.inputs[0]
     types = (x.type, anchor.type, region.output.type)
-    if x not in region.inputs or is_constant(x) or any(type.dtype != FLOAT32 for type in types):
+    if x not in region.inputs or is_constant(x) or any(type.dtype not in FLOATS for type in types):
         return None
     if any(not isinstance(dim, int) for type in types for dim in type.shape[1:]):
         return None
@@ -59,7 +59,9 @@ def pooling_of(region: Region) -> Pooling | None:
     rank, number = len(axes), region.input_number(x)
     if rank == 1:
         axes, counted = (Axis(1, 1, 1), *axes), ((0, 1), *counted)
-    problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank)
+    numerics = numerics_of(x.type.dtype, x.type.dtype, anchor.type.dtype)
+    assert numerics is not None
+    problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank, numerics=numerics)
     return Pooling(problem, op.mode == "max", counted)
 
 

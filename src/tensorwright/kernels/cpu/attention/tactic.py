@@ -13,6 +13,7 @@ from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.numerics import FLOAT_TOTAL
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.layout import PLAIN
@@ -44,7 +45,7 @@ class Attention(Tactic[Target, AttentionOptions]):
         problem = problem_of(region)
         if problem is None:
             return []
-        vectors = -(-problem.columns // target.float_lanes)
+        vectors = -(-problem.columns // target.lanes(FLOAT_TOTAL))
         configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
         return [config for config in configs if _cut(problem, config.options, target).workspace <= target.l2_bytes]
 
@@ -77,7 +78,7 @@ def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config
 
 
 def _cut(problem: Problem, options: AttentionOptions, target: Target) -> Cut:
-    lanes, most = target.float_lanes, options.vectors
+    lanes, most = target.lanes(FLOAT_TOTAL), options.vectors
     tiles = RowTiles(1, problem.rows, options.rows)
     scores, result = Panels(problem.columns, lanes, most), Panels(problem.width, lanes, most)
     return Cut(problem, lanes, tiles, options.block, scores, result, options.groups)

@@ -17,12 +17,11 @@ from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
-from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
 from tensorwright.tensor.dim import Dim, expression, minimum
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64, DType
 
 UNROLL = 4
-LINE = tile.LINE_BYTES // FLOAT32.size
 MOST_FETCHED = 8
 """Cache lines of a row, and rows, that are fetched ahead for one row."""
 
@@ -40,6 +39,11 @@ class Cut:
     scores: Panels
     result: Panels
     groups: int
+
+    @property
+    def total(self) -> DType:
+        """The type in which all is computed, and lies in workspace."""
+        return FLOAT_TOTAL
 
     @property
     def tasks(self) -> Dim:
@@ -63,7 +67,7 @@ class Cut:
 
     @property
     def workspace(self) -> int:
-        return sum(self.pieces) * FLOAT32.size
+        return sum(self.pieces) * self.total.size
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,14 @@ class AttentionWriter:
                 count = cut.tiles.count
                 self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
 
-    @property
-    def _arithmetic(self) -> Arithmetic:
-        return MultiplyAdd(SINGLE, self.cut.lanes)
+    def _arithmetic(self, left: DType) -> Arithmetic:
+        """For a left factor of some type in memory; right ones lie packed in workspace."""
+        total = self.cut.total
+        return MultiplyAdd(Numerics(left, total, total, total), self.cut.lanes)
+
+    def _offset(self, base: Pointer, elements: Register | int) -> Pointer:
+        """A place in workspace."""
+        return self.emitter.builder.offset(base, elements, self.cut.total)
 
     def _blocks(self, batch: Dim, first: Dim, last: Dim) -> None:
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
@@ -109,10 +118,16 @@ class AttentionWriter:
     def _scores(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         cut, emitter, problem = self.cut, self.emitter, self.cut.problem
         whole = row_epilogue(problem.scores, cut.lanes)
-        epilogue = ScoreRows(whole.epilogue, cut.lanes, batch * problem.rows + first, cut.columns)
+        epilogue = ScoreRows(whole.epilogue, cut.lanes, batch * problem.rows + first, cut.columns, cut.total)
         left = LeftMatrix(self._matrix(problem.q, batch), problem.q.row_step, problem.q.column_step)
         loop = TileLoop(
-            emitter, epilogue, self._workspace(2), self._arithmetic, problem.depth, UNROLL, cut.scores.widest
+            emitter,
+            epilogue,
+            self._workspace(2),
+            self._arithmetic(problem.q.dtype),
+            problem.depth,
+            UNROLL,
+            cut.scores.widest,
         )
         for panel, right in self._panels(cut.scores, epilogue.column, problem.depth, self._workspace(0)):
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
@@ -120,7 +135,7 @@ class AttentionWriter:
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
         """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
-        powers = RowPowers(RowVectors(builder, cut.lanes), cut.columns // cut.lanes)
+        powers = RowPowers(RowVectors(builder, cut.total, cut.lanes), cut.columns // cut.lanes)
         scores = self._workspace(2)
         with builder.loop(
             0, emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
@@ -129,10 +144,10 @@ class AttentionWriter:
             emitter.values[number] = loop.index
             with emitter.scope():
                 self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
-            row = builder.offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)), FLOAT32)
-            following = powers.largest(builder.offset(row, cut.columns, FLOAT32))
+            row = self._offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)))
+            following = powers.largest(self._offset(row, cut.columns))
             inverse = powers.write(row, loop.carried[0])
-            builder.store(inverse, builder.offset(self._workspace(3), loop.index, FLOAT32), FLOAT32)
+            builder.store(inverse, self._offset(self._workspace(3), loop.index), cut.total)
             loop.following = [following]
 
     def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
@@ -150,18 +165,19 @@ class AttentionWriter:
         extent = factor.shape[other]
         if factor.steps[other] != 1 or not isinstance(extent, int):
             return
-        start = builder.offset(self._matrix(factor, batch), self.emitter.integer(number * factor.steps[along]), FLOAT32)
-        for element in range(0, min(extent, MOST_FETCHED * LINE), LINE):
-            builder.prefetch(builder.offset(start, element, FLOAT32))
+        line, dtype = tile.LINE_BYTES // factor.dtype.size, factor.dtype
+        start = builder.offset(self._matrix(factor, batch), self.emitter.integer(number * factor.steps[along]), dtype)
+        for element in range(0, min(extent, MOST_FETCHED * line), line):
+            builder.prefetch(builder.offset(start, element, dtype))
 
     def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         cut, emitter, problem = self.cut, self.emitter, self.cut.problem
         whole = row_epilogue(problem.result, cut.lanes, problem.output_steps)
-        epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first)
+        epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first, cut.total)
         back = emitter.integer(first * -cut.columns)
-        left = LeftMatrix(emitter.builder.offset(self._workspace(2), back, FLOAT32), cut.columns, 1)
+        left = LeftMatrix(self._offset(self._workspace(2), back), cut.columns, 1)
         loop = TileLoop(
-            emitter, epilogue, Pointer("%out"), self._arithmetic, problem.columns, UNROLL, cut.result.widest
+            emitter, epilogue, Pointer("%out"), self._arithmetic(cut.total), problem.columns, UNROLL, cut.result.widest
         )
         for panel, right in self._panels(cut.result, epilogue.column, problem.columns, self._workspace(1)):
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
@@ -170,11 +186,11 @@ class AttentionWriter:
         self, panels: Panels, column: Variable, depth: int, packed: Pointer
     ) -> Iterator[tuple[Panel, tile.Factor]]:
         """Open a loop over the panels of each kind; inside, the packed panel."""
-        emitter, builder = self.emitter, self.emitter.builder
+        emitter = self.emitter
         for kind, number in self._each_kind(panels):
             first = panels.first_vector(expression(number)) * panels.lanes
             emitter.values[column] = emitter.integer(first)
-            start = builder.offset(packed, emitter.integer(first * depth), FLOAT32)
+            start = self._offset(packed, emitter.integer(first * depth))
             yield kind, tile.Factor(start, literal(kind.vectors * panels.lanes, INT64), is_padded=True)
 
     def _each_kind(self, panels: Panels) -> Iterator[tuple[Panel, Variable]]:
@@ -194,13 +210,15 @@ class AttentionWriter:
     def _pack_factor(self, factor: Factor, batch: Dim, depth: int, panels: Panels, destination: Pointer) -> None:
         emitter, builder = self.emitter, self.emitter.builder
         column = Variable("column", panels.columns)
-        source = self._matrix(factor, batch)
+        source, dtype = self._matrix(factor, batch), factor.dtype
         plain = factor.column_step == 1
         step = emitter.integer(factor.row_step if plain else factor.column_step)
         for panel, right in self._panels(panels, column, depth, destination):
-            start = builder.offset(source, emitter.integer(expression(column) * factor.column_step), FLOAT32)
+            start = builder.offset(source, emitter.integer(expression(column) * factor.column_step), dtype)
             masks = _masks(panel, panels.lanes)
-            packer = PanelPacker(builder, FLOAT32, start, step, depth, panel, panels.lanes, right.start, masks)
+            packer = PanelPacker(
+                builder, dtype, self.cut.total, start, step, depth, panel, panels.lanes, right.start, masks
+            )
             (packer.copy if plain else packer.transpose)()
 
     def _matrix(self, factor: Factor, batch: Dim) -> Pointer:
@@ -210,10 +228,10 @@ class AttentionWriter:
             index.insert(0, batch % extent if position else batch)
             batch = batch // extent
         start = self.emitter.integer(factor.offset(index))
-        return self.emitter.builder.offset(self.emitter.operands[factor.number], start, FLOAT32)
+        return self.emitter.builder.offset(self.emitter.operands[factor.number], start, factor.dtype)
 
     def _workspace(self, piece: int) -> Pointer:
-        return self.emitter.builder.offset(Pointer("%workspace"), sum(self.cut.pieces[:piece]), FLOAT32)
+        return self._offset(Pointer("%workspace"), sum(self.cut.pieces[:piece]))
 
 
 def _masks(panel: Panel, lanes: int) -> list[Register | None]:

@@ -12,6 +12,7 @@ from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem, merged
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.concatenation.plan import ConcatenationPlan
 from tensorwright.kernels.cpu.concatenation.tasks import ConcatenationTasks
 from tensorwright.kernels.cpu.function import argument_emitter, signature
@@ -21,10 +22,10 @@ from tensorwright.kernels.cpu.spatial.plan import Cut
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.spatial.tiling import even_size
+from tensorwright.kernels.numerics import FLOAT_TOTAL, FLOATS, Numerics
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.shape import Concatenation
-from tensorwright.tensor.dtype import FLOAT32, INT64
-from tensorwright.tensor.layout import Layout
+from tensorwright.tensor.dtype import INT64
 
 COLUMNS = 8
 """Positions of a row at once."""
@@ -42,7 +43,7 @@ class _Joined:
     channels: tuple[int, ...]
 
     def plan(self, cut: Cut, target: Target) -> ConcatenationPlan:
-        return ConcatenationPlan(self.problem, cut, target.float_lanes, self.channels)
+        return ConcatenationPlan(self.problem, cut, target.lanes(self.problem.numerics.total), self.channels)
 
 
 class ConcatenationTactic(Tactic[Target, Cut]):
@@ -58,7 +59,7 @@ class ConcatenationTactic(Tactic[Target, Cut]):
         plan = joined.plan(row_cut(columns), target)
         if len(plan.runs) > MOST_RUNS:
             return ()
-        blocked = Layout(target.float_lanes)
+        blocked = blocked_layout(target)
         return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(plan))]
 
     def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
@@ -68,7 +69,7 @@ class ConcatenationTactic(Tactic[Target, Cut]):
         plan = joined.plan(config.options, target)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        memories = tuple(input_memory(axes, channels, target.float_lanes) for channels in joined.channels)
+        memories = tuple(input_memory(axes, channels, config.output.block) for channels in joined.channels)
         ConcatenationTasks(
             plan=plan,
             memory=memories[0],
@@ -108,7 +109,7 @@ def _joined(region: Region) -> _Joined | None:
             all(operand in region.inputs and not is_constant(operand) for operand in value.inputs)
             and all(blockable(type) and 0 not in type.shape for type in (value.type, region.output.type, *types))
             and all(isinstance(dim, int) for dim in value.type.shape[1:])
-            and value.type.dtype == FLOAT32
+            and value.type.dtype in FLOATS
             and around.is_elementwise_around_anchor
         ):
             channels, *extents = _integers(value.type.shape[1:])
@@ -116,7 +117,19 @@ def _joined(region: Region) -> _Joined | None:
             rank = len(axes)
             spatial = tuple(axes) if rank > 1 else (Axis(1, 1, 1), *axes)
             operands = tuple(region.input_number(operand) for operand in value.inputs)
-            problem = Problem(value.type.shape[0], 1, channels, channels, spatial, operands[0], NO_WEIGHTS, None, rank)
+            numerics = Numerics(value.type.dtype, value.type.dtype, FLOAT_TOTAL, value.type.dtype)
+            problem = Problem(
+                value.type.shape[0],
+                1,
+                channels,
+                channels,
+                spatial,
+                operands[0],
+                NO_WEIGHTS,
+                None,
+                rank,
+                numerics=numerics,
+            )
             counts = tuple(count for type in types for count in _integers(type.shape[1:2]))
             return _Joined(around, merged(problem, around), operands, counts)
     return None

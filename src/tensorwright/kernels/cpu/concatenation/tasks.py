@@ -11,7 +11,7 @@ from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.spatial.plan import OutputRun
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64, DType
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,16 @@ class ConcatenationTasks(TaskEmitter):
         units: Span,
     ) -> None:
         images = [
-            self.builder.offset(operand, self.builder.scaled(batch, memory.image), FLOAT32)
+            self.builder.offset(operand, self.builder.scaled(batch, memory.image), self._dtype)
             for operand, memory in zip(self.operands, self.memories, strict=True)
         ]
         (blocks,) = (blocks for blocks in self.plan.runs if blocks.first == run.first)
         here = replace(self, operands=tuple(images), blocks=blocks)
         super(ConcatenationTasks, here).tiles(batch, image, group, run, position, units)
+
+    @property
+    def _dtype(self) -> DType:
+        return self.plan.problem.numerics.left
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
         assert self.blocks is not None
@@ -52,14 +56,14 @@ class ConcatenationTasks(TaskEmitter):
     def _row(self, operand: int, block: int, within: Register, places: Sequence[Register]) -> Pointer:
         """The vector at the first position of the tile, in a block of an operand or `within` blocks further on."""
         memory, builder = self.memories[operand], self.builder
-        place = builder.offset(self.operands[operand], block * memory.channel, FLOAT32)
-        place = builder.offset(place, self.builder.scaled(within, memory.channel), FLOAT32)
+        place = builder.offset(self.operands[operand], block * memory.channel, self._dtype)
+        place = builder.offset(place, self.builder.scaled(within, memory.channel), self._dtype)
         for index, step in zip(places, memory.spatial, strict=True):
-            place = builder.offset(place, self.builder.scaled(index, step), FLOAT32)
+            place = builder.offset(place, self.builder.scaled(index, step), self._dtype)
         return builder.opaque(place)
 
     def _vector(self, rows: Sequence[Pointer], column: int) -> Register:
         assert self.blocks is not None
-        builder, lanes = self.builder, self.plan.lanes
-        found = [builder.load(builder.offset(row, column * lanes, FLOAT32), FLOAT32, lanes) for row in rows]
+        builder, lanes, dtype = self.builder, self.plan.lanes, self._dtype
+        found = [builder.load(builder.offset(row, column * lanes, dtype), dtype, lanes) for row in rows]
         return picked(builder, found, self.blocks.lanes)

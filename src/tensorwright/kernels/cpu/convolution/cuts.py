@@ -44,12 +44,14 @@ def _streams_weights(problem: Problem) -> bool:
 
 def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
     """Register tiles: accumulators, weights and a broadcast pixel fit into the registers."""
-    count = -(-problem.outputs // target.float_lanes)
+    count = -(-problem.outputs // target.lanes(problem.numerics.total))
     height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
     spare = 2 if target.has_fma else 3
     most_sums = 28 if target.registers >= 32 else 12
     for blocks in (1, 2, 3, 4, 6, 8):
-        if blocks > count or (problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.float_lanes)):
+        if blocks > count or (
+            problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.lanes(problem.numerics.total))
+        ):
             continue
         for inside in (True, False) if taps > 1 else (True,):
             weights = taps * blocks if inside else blocks
@@ -68,12 +70,12 @@ def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     rows, columns, blocks, inside = tile
     cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False, prefetch=False)
     total = 0.0
-    for run in Plan(problem, cut, target.float_lanes).output_runs:
+    for run in Plan(problem, cut, target.lanes(problem.numerics.total)).output_runs:
         for height, times in even_sizes(problem.axes[-2].output, rows):
             for width, tiles in even_sizes(problem.axes[-1].output, columns):
-                pixels, vectors = height * width, sum(run.lanes) / target.float_lanes
+                pixels, vectors = height * width, sum(run.lanes) / target.lanes(problem.numerics.total)
                 total += times * tiles * run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
-    preferred = not inside if problem.all_channels >= target.float_lanes else inside
+    preferred = not inside if problem.all_channels >= target.lanes(problem.numerics.total) else inside
     return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
 
 
@@ -82,7 +84,7 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
     rows, columns, blocks, inside = tile
     unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
     cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
-    plan = Plan(problem, cut, target.float_lanes)
+    plan = Plan(problem, cut, target.lanes(problem.numerics.total))
     units, groups = plan.units, plan.group_count
     chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))
     yield replace(cut, pixels=_largest_divisor(units, -(-units // chunks)))

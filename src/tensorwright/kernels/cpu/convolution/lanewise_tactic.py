@@ -8,13 +8,13 @@ from dataclasses import replace
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
 from tensorwright.kernels.cpu.spatial.operands import row_cut
 from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut
 from tensorwright.kernels.cpu.spatial.tiling import even_size
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
-from tensorwright.tensor.layout import Layout
 
 
 class LanewiseConvolution(Tactic[Target, Cut]):
@@ -23,7 +23,8 @@ class LanewiseConvolution(Tactic[Target, Cut]):
     name = "lanewise convolution"
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
-        problem, lanes = problem_of(region), target.float_lanes
+        problem, blocked = problem_of(region), blocked_layout(target)
+        lanes = blocked.block
         if (
             problem is None
             or problem.groups == 1
@@ -32,14 +33,13 @@ class LanewiseConvolution(Tactic[Target, Cut]):
             or problem.channels == lanes
         ):
             return ()
-        blocked = Layout(lanes)
         inputs = layouts(region, problem, blocked, blocked)
         return [Config(inputs, blocked, cut) for cut in dict.fromkeys(_cuts(problem, target))]
 
     def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        plan = LanewisePlan(problem, config.options, target.float_lanes)
+        plan = LanewisePlan(problem, config.options, target.lanes(problem.numerics.total))
         return kernel_of(region, config, target, plan, LanewiseTasks, pack_lanewise(plan))
 
 
@@ -53,6 +53,6 @@ def _cuts(problem: Problem, target: Target) -> Iterator[Cut]:
     width = problem.axes[-1].output
     for limit in (most, most * 2 // 3, most // 2):
         cut = row_cut(even_size(width, max(2, limit)))
-        plan = LanewisePlan(problem, cut, target.float_lanes)
+        plan = LanewisePlan(problem, cut, target.lanes(problem.numerics.total))
         chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
         yield replace(cut, pixels=-(-plan.units // chunks))

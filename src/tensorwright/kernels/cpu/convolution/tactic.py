@@ -9,6 +9,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, merged, problem_of
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
@@ -37,7 +38,7 @@ class DirectConvolution(Tactic[Target, Cut]):
         problem = problem_of(region)
         if problem is None or problem.is_depthwise:
             return ()
-        blocked = Layout(target.float_lanes)
+        blocked = blocked_layout(target)
         sources = [blocked] if problem.all_channels > FEW_CHANNELS else []
         if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
             sources.append(PLAIN)
@@ -55,7 +56,7 @@ class DirectConvolution(Tactic[Target, Cut]):
     def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        plan = Plan(merged(problem, region), config.options, target.float_lanes)
+        plan = Plan(merged(problem, region), config.options, target.lanes(problem.numerics.total))
         weights = pack_spanning(plan) if plan.spans else pack_outputs(plan)
         return kernel_of(region, config, target, plan, BroadcastTasks, weights, widened_bytes(plan, target))
 

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
 from tensorwright.kernels.cpu.generic import UNTUNED, nest_kernel
 from tensorwright.kernels.cpu.matmul.cut import Panels
 from tensorwright.kernels.cpu.matmul.panels import packed_address, panel_packing
 from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
-from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.numerics import FLOATS, numerics_of
 from tensorwright.kernels.tactic import Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.indexing import Gather
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tensor.type import Shape
 
@@ -44,7 +43,7 @@ class GatherFromPanels(Tactic[Target, PanelOptions]):
         table = _table(region)
         if table is None:
             return []
-        whole = -(-_rows(table) // target.float_lanes)
+        whole = -(-_rows(table) // _arithmetic(table, target).lanes)
         widths = dict.fromkeys(vectors for _, vectors in tile_shapes(target, whole))
         return [Config(plain_inputs(region), PLAIN, PanelOptions(vectors)) for vectors in widths]
 
@@ -54,9 +53,10 @@ class GatherFromPanels(Tactic[Target, PanelOptions]):
     def emit(self, region: Region, config: Config[PanelOptions], target: Target) -> Kernel:
         table = _table(region)
         assert table is not None
-        panels, number = Panels(_rows(table), target.float_lanes, config.options.vectors), region.input_number(table)
+        arithmetic, number = _arithmetic(table, target), region.input_number(table)
+        panels = Panels(_rows(table), arithmetic.lanes, config.options.vectors)
         packings: list[Packing | None] = [None] * len(region.inputs)
-        packings[number] = panel_packing(panels, MultiplyAdd(SINGLE, target.float_lanes), transposed=True)
+        packings[number] = panel_packing(panels, arithmetic, transposed=True)
         operands = [InPanels(panels) if n == number else PLAIN for n in range(len(region.inputs))]
         return nest_kernel(region, config, target, operands, packings)
 
@@ -87,9 +87,16 @@ def _table(region: Region) -> Value | None:
     readers = [value for value in region.values if table in value.inputs]
     if not is_constant(table) or table not in region.inputs or len(readers) != 1 or table is gathers[0].inputs[1]:
         return None
-    if op.axis != 0 or table.type.rank != 2 or table.type.dtype != FLOAT32 or 0 in table.type.shape:
+    if op.axis != 0 or table.type.rank != 2 or table.type.dtype not in FLOATS or 0 in table.type.shape:
         return None
     return table if _rows(table) >= LEAST_ROWS else None
+
+
+def _arithmetic(table: Value, target: Target) -> Arithmetic:
+    """The one of products by the table whose elements lie one by one."""
+    numerics = numerics_of(table.type.dtype, table.type.dtype, table.type.dtype)
+    assert numerics is not None
+    return arithmetic_of(numerics, target, 1)
 
 
 def _rows(table: Value) -> int:

@@ -49,7 +49,7 @@ class BatchedMatMul(Tactic[Target, BatchedOptions]):
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        epilogue, pack = row_epilogue(region, target.float_lanes), config.options.pack
+        epilogue, pack = row_epilogue(region, target.lanes(problem.numerics.total)), config.options.pack
         grid.write(emitter, partial(write_panel, problem, grid, emitter, epilogue, pack))
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
@@ -73,5 +73,5 @@ def _packs(problem: Problem, target: Target) -> Sequence[bool]:
         return packable
     columns = problem.columns
     has_masks = target.vector_bytes > 16
-    whole = isinstance(columns, int) and columns % target.float_lanes == 0
+    whole = isinstance(columns, int) and columns % target.lanes(problem.numerics.total) == 0
     return (False, *packable) if has_masks or whole else packable

@@ -23,7 +23,7 @@ UNROLL = 4
 
 def batched_grid(problem: Problem, target: Target, rows: int, vectors: int, groups: int) -> Grid:
     """The grid of a product; batches that share b are the rows of one."""
-    panels = Panels(problem.columns, target.float_lanes, vectors)
+    panels = Panels(problem.columns, target.lanes(problem.numerics.total), vectors)
     if problem.shares_right:
         return Grid(1, RowTiles(*problem.all_rows(rows), rows), panels, groups)
     return Grid(problem.batches, RowTiles(1, problem.rows, rows), panels, groups)
@@ -74,6 +74,7 @@ def _packed(problem: Problem, emitter: ScalarEmitter, epilogue: RowEpilogue, sou
     packer = PanelPacker(
         builder,
         problem.numerics.right,
+        problem.numerics.total,
         source,
         emitter.integer(problem.b.shape[-1]),
         problem.depth,

@@ -114,7 +114,7 @@ class GridOptions(TacticOptions):
 
 def grid_options(make: Callable[[int, int, int], Grid], columns: Dim, target: Target) -> Iterator[GridOptions]:
     """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
-    whole = tuning_value(Panels(columns, target.float_lanes, 1).vectors)
+    whole = tuning_value(Panels(columns, make(1, 1, 1).panels.lanes, 1).vectors)
     for tallest, vectors in tile_shapes(target, whole):
         rows, grid = tallest, make(tallest, vectors, 1)
         if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:

@@ -9,7 +9,8 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.matmul.loops import independent_sums
-from tensorwright.tensor.dtype import FLOAT32, INT64, DType
+from tensorwright.kernels.numerics import Numerics
+from tensorwright.tensor.dtype import INT64, DType
 
 AT_ONCE = 4
 """Rows of b in a tile."""
@@ -21,12 +22,11 @@ class InnerTile:
     """``Σ a[row, i] · b[column, i]`` over i below `depth`, for a few rows of a and `AT_ONCE` rows of b.
 
     Rows of b are read one after another, as they lie: several at a time come a third slower from memory.
-    a, b: where the rows start, in elements of `left` and `right`.
+    a, b: where the rows start, in elements of the left and right type.
     """
 
     builder: FunctionBuilder
-    left: DType
-    right: DType
+    numerics: Numerics
     lanes: int
     depth: int
     a: Sequence[Pointer]
@@ -40,7 +40,7 @@ class InnerTile:
     def _column(self, b: Pointer) -> list[Register]:
         """For every row of a, a vector whose lanes add up to its product with a row of b."""
         builder, lanes, rows = self.builder, self.lanes, len(self.a)
-        carried = [literal(0.0, FLOAT32, lanes)] * (rows * independent_sums(rows, UNROLL))
+        carried = [literal(0.0, self.numerics.total, lanes)] * (rows * independent_sums(rows, UNROLL))
         step = UNROLL * lanes
         whole = self.depth // step * step
         if whole:
@@ -67,8 +67,8 @@ class InnerTile:
         return sums
 
     def _step(self, b: Pointer, place: Register, sums: Sequence[Register], mask: Register | None) -> list[Register]:
-        column = self._load(b, place, self.right, mask)
-        rows = [self._load(row, place, self.left, mask) for row in self.a]
+        column = self._load(b, place, self.numerics.right, mask)
+        rows = [self._load(row, place, self.numerics.left, mask) for row in self.a]
         return [self.builder.fma(row, column, total) for row, total in zip(rows, sums, strict=True)]
 
     def _load(self, row: Pointer, index: Register, dtype: DType, mask: Register | None) -> Register:

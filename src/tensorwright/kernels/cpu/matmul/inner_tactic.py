@@ -40,7 +40,7 @@ class InnerProducts(Tactic[Target, GridOptions]):
         problem = problem_of(region)
         if problem is None or problem.a.transposed or not problem.b.transposed or problem.columns == 1:
             return []
-        if not isinstance(problem.depth, int) or problem.depth < target.float_lanes:
+        if not isinstance(problem.depth, int) or problem.depth < target.lanes(problem.numerics.total):
             return []
         if bounds(_rows(problem))[0] > FEW and not problem.is_linear:
             return []
@@ -59,7 +59,9 @@ class InnerProducts(Tactic[Target, GridOptions]):
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        grid.write(emitter, _Writer(problem, grid, emitter, row_epilogue(region, target.float_lanes)).write)
+        grid.write(
+            emitter, _Writer(problem, grid, emitter, row_epilogue(region, target.lanes(problem.numerics.total))).write
+        )
         packs = bounds(_rows(problem))[1] > FEW
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
@@ -137,7 +139,7 @@ class _Writer:
             b = self._columns(start, batch, ends=mask is not None)
             depth, lanes, builder = problem.depth, self.epilogue.lanes, self.emitter.builder
             assert isinstance(depth, int)
-            parts.append(InnerTile(builder, numerics.left, numerics.right, lanes, depth, a, b).sums())
+            parts.append(InnerTile(builder, numerics, lanes, depth, a, b).sums())
         for number, sums in enumerate(zip(*parts, strict=True)):
             row = batch * problem.rows + first + number
             self.epilogue.store(self.emitter, Pointer("%out"), [self._joined(sums)], row, [mask])

@@ -9,7 +9,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.quarters import Quarters
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,15 @@ class LeftFactors:
             emitter.values[row] = loop.index
             with emitter.scope():
                 depth = quarters.depth
-                upper = builder.offset(self.a, emitter.integer((rows.start + expression(row)) * depth), FLOAT32)
-                lower = builder.offset(self.a, emitter.integer((rows.lower + expression(row)) * depth), FLOAT32)
-                out = builder.offset(self.destination, emitter.integer(expression(row) * quarters.row_step), FLOAT32)
+                upper = builder.offset(
+                    self.a, emitter.integer((rows.start + expression(row)) * depth), quarters.numerics.left
+                )
+                lower = builder.offset(
+                    self.a, emitter.integer((rows.lower + expression(row)) * depth), quarters.numerics.left
+                )
+                out = builder.offset(
+                    self.destination, emitter.integer(expression(row) * quarters.row_step), quarters.total
+                )
                 left, lanes = quarters.half_depth, quarters.lanes
                 whole = (depth - left) // lanes * lanes
                 if whole:
@@ -56,24 +62,25 @@ class LeftFactors:
 
     def _vectors(self, upper: Pointer, lower: Pointer, out: Pointer, column: Register, left: int, right: int) -> None:
         """One vector of each factor; so many of its lanes are elements in the left and in the right quarters."""
-        builder, half = self.emitter.builder, self.quarters.half_depth
+        builder, half, total = self.emitter.builder, self.quarters.half_depth, self.quarters.total
+        dtype = self.quarters.numerics.left
         (a11, a12), (a21, a22) = [
             (
-                self._load(builder.offset(row, column, FLOAT32), left),
-                self._load(builder.offset(builder.offset(row, half, FLOAT32), column, FLOAT32), right),
+                self._load(builder.offset(row, column, dtype), left),
+                self._load(builder.offset(builder.offset(row, half, dtype), column, dtype), right),
             )
             for row in (upper, lower)
         ]
         s1 = builder.add(a21, a22)
         s2 = builder.sub(s1, a11)
         factors = (a11, a12, s2, builder.sub(a11, a21), s1, a22, builder.sub(a12, s2))
-        place = builder.offset(out, column, FLOAT32)
+        place = builder.offset(out, column, total)
         for number, factor in enumerate(factors):
-            builder.store(factor, builder.offset(place, number * self.quarters.factor_elements, FLOAT32), FLOAT32)
+            builder.store(factor, builder.offset(place, number * self.quarters.factor_elements, total), total)
 
     def _load(self, place: Pointer, count: int) -> Register:
-        builder, lanes = self.emitter.builder, self.quarters.lanes
+        builder, lanes, dtype = self.emitter.builder, self.quarters.lanes, self.quarters.numerics.left
         if count == lanes:
-            return builder.load(place, FLOAT32, lanes)
-        zero = literal(0.0, FLOAT32, lanes)
-        return builder.masked_load(place, lane_mask(count, lanes), zero, FLOAT32) if count else zero
+            return builder.load(place, dtype, lanes)
+        zero = literal(0.0, self.quarters.total, lanes)
+        return builder.masked_load(place, lane_mask(count, lanes), zero, dtype) if count else zero

@@ -10,20 +10,21 @@ from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.transpose import transposed
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.matmul.cut import Panel
-from tensorwright.tensor.dtype import FLOAT32, INT64, DType
+from tensorwright.tensor.dtype import INT64, DType
 
 
 @dataclass(frozen=True)
 class PanelPacker:
     """Copies columns of a matrix with `depth` rows; what lies beyond the columns is left undefined.
 
-    dtype: of the matrix; what is packed is float32. source: the panel's first element. step: elements from row to row,
+    dtype: of the matrix. total: of what is packed. source: the panel's first element. step: elements from row to row,
     or from column to column of a transposed matrix. masks: for every vector the lanes that are columns. columns: how
     many there are from the panel's first one on, if the panel is open.
     """
 
     builder: FunctionBuilder
     dtype: DType
+    total: DType
     source: Pointer
     step: Register
     depth: int
@@ -42,10 +43,10 @@ class PanelPacker:
         builder = self.builder
         with builder.loop(0, self.depth) as loop:
             row = builder.offset(self.source, builder.mul(loop.index, self.step), self.dtype)
-            place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), FLOAT32)
+            place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), self.total)
             for vector in range(self.panel.vectors):
                 value = self._load(builder.offset(row, vector * self.lanes, self.dtype), self.masks[vector])
-                builder.store(value, builder.offset(place, vector * self.lanes, FLOAT32), FLOAT32)
+                builder.store(value, builder.offset(place, vector * self.lanes, self.total), self.total)
 
     def transpose(self) -> None:
         """Pack a matrix whose columns lie side by side."""
@@ -61,7 +62,7 @@ class PanelPacker:
         builder, lanes = self.builder, self.lanes
         first = builder.mul(vector, literal(lanes, INT64))
         sources = [self._column(first, number) for number in range(columns)]
-        destination = builder.offset(self.destination, first, FLOAT32)
+        destination = builder.offset(self.destination, first, self.total)
         if self.depth >= lanes:
             with builder.loop(0, self.depth // lanes * lanes, lanes) as loop:
                 self._block(sources, destination, loop.index, lanes)
@@ -82,13 +83,13 @@ class PanelPacker:
         builder, lanes = self.builder, self.lanes
         mask = None if rows == lanes else lane_mask(rows, lanes)
         vectors = [self._load(builder.offset(source, start, self.dtype), mask) for source in sources]
-        vectors += [literal(0.0, FLOAT32, lanes)] * (lanes - len(sources))
-        out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), FLOAT32)
+        vectors += [literal(0.0, self.total, lanes)] * (lanes - len(sources))
+        out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), self.total)
         for row, value in enumerate(transposed(builder, vectors)[:rows]):
-            builder.store(value, builder.offset(out, row * self.width, FLOAT32), FLOAT32)
+            builder.store(value, builder.offset(out, row * self.width, self.total), self.total)
 
     def _load(self, place: Pointer, mask: Register | None) -> Register:
         if mask is None:
             return self.builder.load(place, self.dtype, self.lanes)
-        zero = literal(0.0, self.dtype, self.lanes)
+        zero = literal(0.0, self.total, self.lanes)
         return self.builder.masked_load(place, mask, zero, self.dtype)

@@ -26,9 +26,10 @@ import numpy.typing as npt
 
 from tensorwright.kernels.cpu.matmul.cut import EvenCut, Panels
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES
+from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import Array
 from tensorwright.tensor.dim import Dim, bounds, ceil_divide, is_static, tuning_value, upper_bound
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import DType
 
 PRODUCTS = 7
 
@@ -101,10 +102,16 @@ class Quarters:
     rows: Dim
     depth: int
     columns: int
+    numerics: Numerics
     lanes: int
     block: int
     tallest: int
     most: int
+
+    @property
+    def total(self) -> DType:
+        """The type in which all is combined, multiplied and kept."""
+        return self.numerics.total
 
     @property
     def blocks(self) -> EvenCut:
@@ -130,7 +137,7 @@ class Quarters:
     @property
     def row_step(self) -> int:
         """Elements between the rows of a combination of quarters of a: whole vectors."""
-        return _spaced(-(-self.half_depth // self.lanes) * self.lanes)
+        return self._spaced(-(-self.half_depth // self.lanes) * self.lanes)
 
     @property
     def panels(self) -> Panels:
@@ -171,11 +178,11 @@ class Quarters:
     @property
     def factor_elements(self) -> int:
         """Elements of the left factor of one of the products."""
-        return _spaced(self.half_rows * self.row_step)
+        return self._spaced(self.half_rows * self.row_step)
 
     @property
     def buffer_elements(self) -> int:
-        return _spaced(self.half_rows * self.panels.widest * self.lanes)
+        return self._spaced(self.half_rows * self.panels.widest * self.lanes)
 
     @property
     def formed_elements(self) -> int:
@@ -194,10 +201,9 @@ class Quarters:
         panels = self.panels
         edges = [upper_bound(panels.first_vector(n)) * self.lanes for n in range(upper_bound(panels.count) + 1)]
         parts = [factor[:, start:stop].reshape(-1) for start, stop in pairwise(edges) for factor in factors]
-        return np.concatenate(parts).astype(b.dtype)
+        return np.concatenate(parts).astype(self.total.numpy)
 
-
-def _spaced(elements: int) -> int:
-    """At least so many elements: an odd number of cache lines, so that several such pieces do not share cache sets."""
-    line = LINE_BYTES // FLOAT32.size
-    return (-(-elements // line) | 1) * line
+    def _spaced(self, elements: int) -> int:
+        """At least so many elements: an odd number of cache lines, so that such pieces do not share cache sets."""
+        line = LINE_BYTES // self.total.size
+        return (-(-elements // line) | 1) * line

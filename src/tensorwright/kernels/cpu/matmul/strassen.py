@@ -35,9 +35,8 @@ from tensorwright.kernels.cpu.matmul.quarters import (
 from tensorwright.kernels.cpu.matmul.sums import Sums
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Ahead, Difference, Factor, Tile, TileEmitter
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
-from tensorwright.kernels.numerics import SINGLE
 from tensorwright.tensor.dim import Dim, ceil_divide, expression
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 UNROLL = 4
 NO_BLOCK = -1
@@ -86,6 +85,9 @@ class Strassen:
         known = {(size + 1) // 2 for size in self.quarters.block_sizes}
         return Rows(cut.start(block), size, known.pop() if len(known) == 1 else expression(half))
 
+    def _at(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.emitter.builder.offset(base, elements, self.quarters.total)
+
     def _panels(self, rows: Rows, panel: Dim) -> None:
         emitter, panels = self.emitter, self.quarters.panels
         for kind, start, stop in panels.kinds:
@@ -100,7 +102,7 @@ class Strassen:
 
     @property
     def _sums(self) -> Sums:
-        start = self.builder.offset(self.workspace, PRODUCTS * self.quarters.factor_elements, FLOAT32)
+        start = self._at(self.workspace, PRODUCTS * self.quarters.factor_elements)
         return Sums(self.emitter, self.epilogue, self.quarters, start, self.output)
 
     # ---- products
@@ -109,14 +111,12 @@ class Strassen:
         """Add all products of a panel that starts at a column of the left half to the sums."""
         builder, emitter, quarters = self.builder, self.emitter, self.quarters
         size = quarters.half_depth * vectors * quarters.lanes
-        panel = builder.offset(self.b, emitter.integer(first * quarters.half_depth * STORED), FLOAT32)
-        kept = builder.offset(self.workspace, quarters.workspace - quarters.formed_elements, FLOAT32)
+        panel = self._at(self.b, emitter.integer(first * quarters.half_depth * STORED))
+        kept = self._at(self.workspace, quarters.workspace - quarters.formed_elements)
         with builder.loop(0, PRODUCTS, at_least_once=True) as loop:
             number = loop.index
             with emitter.scope():
-                left = builder.offset(
-                    self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)), FLOAT32
-                )
+                left = self._at(self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)))
                 piece, other, following = (
                     self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
                 )
@@ -132,7 +132,7 @@ class Strassen:
 
     def _piece(self, panel: Pointer, pieces: Sequence[Piece], product: Register, size: int) -> Pointer:
         builder = self.builder
-        return builder.offset(panel, builder.mul(builder.entry(pieces, product), literal(size, INT64)), FLOAT32)
+        return self._at(panel, builder.mul(builder.entry(pieces, product), literal(size, INT64)))
 
     def _is_formed(self, product: Register) -> Register:
         builder = self.builder
@@ -160,6 +160,9 @@ class Tiles:
     places: tuple[Pointer, Pointer]
     following: Pointer
 
+    def _at(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.emitter.builder.offset(base, elements, self.quarters.total)
+
     @property
     def width(self) -> Register:
         return literal(self.vectors * self.quarters.lanes, INT64)
@@ -181,9 +184,9 @@ class Tiles:
         builder, emitter, quarters = self.emitter.builder, self.emitter, self.quarters
         cut = quarters.tiles(self.rows.half)
         start = cut.start(tile)
-        a = builder.opaque(builder.offset(self.left, emitter.integer(start * quarters.row_step), FLOAT32))
+        a = builder.opaque(self._at(self.left, emitter.integer(start * quarters.row_step)))
         distance = emitter.integer(start * (self.vectors * quarters.lanes))
-        source, destination = (builder.offset(buffer, distance, FLOAT32) for buffer in self.places)
+        source, destination = (self._at(buffer, distance) for buffer in self.places)
         ahead = self._ahead(tile)
         height = None if len(heights) == 1 else emitter.integer(cut.size(tile))
         for count in heights:
@@ -192,15 +195,15 @@ class Tiles:
                 sums = self._reduced(count, a, right, ahead)
                 for number, value in enumerate(sums):
                     place = number * quarters.lanes
-                    before = builder.load(builder.offset(source, place, FLOAT32), FLOAT32, quarters.lanes)
-                    builder.store(builder.add(value, before), builder.offset(destination, place, FLOAT32), FLOAT32)
+                    before = builder.load(self._at(source, place), self.quarters.total, quarters.lanes)
+                    builder.store(builder.add(value, before), self._at(destination, place), self.quarters.total)
 
     def _reduced(self, height: int, a: Pointer, right: Factor, ahead: Ahead) -> list[Register]:
         quarters, vectors = self.quarters, self.vectors
         splits = 1
         while splits < UNROLL and splits * height * vectors < LATENCY:
             splits *= 2
-        tile = Tile(height, vectors, MultiplyAdd(SINGLE, quarters.lanes), UNROLL, splits)
+        tile = Tile(height, vectors, MultiplyAdd(quarters.numerics.widened, quarters.lanes), UNROLL, splits)
         left = Factor(a, literal(1, INT64), literal(quarters.row_step, INT64))
         fetched = [ahead, self._next_rows(a, height)]
         emitter = TileEmitter(self.emitter.builder, tile, left, right, [None] * vectors, fetched)
@@ -209,14 +212,14 @@ class Tiles:
 
     def _next_rows(self, a: Pointer, height: int) -> Ahead:
         """The rows of the next tile, or of the next left factor, which follow in memory."""
-        lines = ceil(height * UNROLL * FLOAT32.size / LINE_BYTES)
-        return Ahead(self.emitter.builder.offset(a, height * self.quarters.row_step, FLOAT32), lines, FLOAT32)
+        lines = ceil(height * UNROLL * self.quarters.total.size / LINE_BYTES)
+        return Ahead(self._at(a, height * self.quarters.row_step), lines, self.quarters.total)
 
     def _ahead(self, tile: Dim) -> Ahead:
         """A tile's share of what is read after this product."""
         quarters = self.quarters
-        lines = UNROLL * self.vectors * quarters.lanes * FLOAT32.size / LINE_BYTES
+        lines = UNROLL * self.vectors * quarters.lanes * self.quarters.total.size / LINE_BYTES
         share = max(1, ceil(lines / quarters.usual_tiles))
-        elements = share * LINE_BYTES // FLOAT32.size // UNROLL
+        elements = share * LINE_BYTES // self.quarters.total.size // UNROLL
         distance = self.emitter.integer(tile * (elements * quarters.half_depth))
-        return Ahead(self.emitter.builder.offset(self.following, distance, FLOAT32), share, FLOAT32)
+        return Ahead(self._at(self.following, distance), share, self.quarters.total)

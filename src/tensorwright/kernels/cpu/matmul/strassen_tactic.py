@@ -16,11 +16,10 @@ from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
 from tensorwright.kernels.cpu.matmul.strassen import Strassen
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
-from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
 from tensorwright.kernels.work import Work, work
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value
-from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.layout import PLAIN
 
 FEWEST_ROWS = 64
@@ -60,14 +59,14 @@ class StrassenMatMul(Tactic[Target, StrassenOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[StrassenOptions]]:
         problem = problem_of(region)
-        if problem is None or problem.numerics != SINGLE or not problem.is_linear or problem.a.transposed:
+        if problem is None or problem.numerics.left not in FLOATS or not problem.is_linear or problem.a.transposed:
             return []
         if not isinstance(problem.columns, int) or not isinstance(problem.depth, int):
             return []
         shorter, longer = sorted((problem.depth, problem.columns))
         if tuning_value(_rows(problem)) < FEWEST_ROWS or shorter < self.shorter or longer < self.longer:
             return []
-        half = -(-problem.columns // (2 * target.float_lanes))
+        half = -(-problem.columns // (2 * target.lanes(problem.numerics.total)))
         plain = plain_inputs(region)
         return [
             Config(plain, PLAIN, StrassenOptions(tallest, vectors, block))
@@ -93,7 +92,7 @@ class StrassenMatMul(Tactic[Target, StrassenOptions]):
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
         a, b = emitter.operands[problem.a.number], emitter.operands[problem.b.number]
-        epilogue = row_epilogue(region, target.float_lanes)
+        epilogue = row_epilogue(region, quarters.lanes)
         Strassen(emitter, epilogue, quarters, a, b, Pointer("%out"), Pointer("%workspace")).write()
         packings: list[Packing | None] = [None] * len(inputs)
         packings[problem.b.number] = _packing(problem, quarters)
@@ -104,7 +103,7 @@ class StrassenMatMul(Tactic[Target, StrassenOptions]):
             tasks=quarters.tasks,
             packings=tuple(packings),
             symbols=symbols,
-            workspace=quarters.workspace * FLOAT32.size,
+            workspace=quarters.workspace * quarters.total.size,
         )
 
 
@@ -127,7 +126,8 @@ def _quarters(problem: Problem, options: StrassenOptions, target: Target) -> Qua
         _rows(problem),
         problem.depth,
         problem.columns,
-        target.float_lanes,
+        problem.numerics,
+        target.lanes(problem.numerics.total),
         options.block,
         options.rows,
         options.vectors,

@@ -12,7 +12,7 @@ from tensorwright.kernels.cpu.matmul.left import Rows
 from tensorwright.kernels.cpu.matmul.quarters import BOTTOM, CLEARED, TOP, Buffer, Quarters
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.tensor.dim import Dim, bounds, expression
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class Sums:
     start: Pointer
     output: Pointer
 
+    def _at(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.emitter.builder.offset(base, elements, self.quarters.total)
+
     def buffer(self, number: Register | int) -> Pointer:
         builder, elements = self.emitter.builder, self.quarters.buffer_elements
         if isinstance(number, int):
-            return builder.offset(self.start, number * elements, FLOAT32)
-        return builder.offset(self.start, builder.mul(number, literal(elements, INT64)), FLOAT32)
+            return self._at(self.start, number * elements)
+        return self._at(self.start, builder.mul(number, literal(elements, INT64)))
 
     def clear(self, rows: Rows, vectors: int) -> None:
         """Set to zero what products are added to before one is written to it."""
@@ -37,8 +40,8 @@ class Sums:
             self._over_vectors(rows, vectors, self._clearing(self.buffer(number)))
 
     def _clearing(self, buffer: Pointer) -> Callable[[Register], None]:
-        builder, zero = self.emitter.builder, literal(0.0, FLOAT32, self.quarters.lanes)
-        return lambda distance: builder.store(zero, builder.offset(buffer, distance, FLOAT32), FLOAT32)
+        builder, zero = self.emitter.builder, literal(0.0, self.quarters.total, self.quarters.lanes)
+        return lambda distance: builder.store(zero, self._at(buffer, distance), self.quarters.total)
 
     def spread(self, rows: Rows, vectors: int) -> None:
         """Add `D` to `X`, then `Y` to `D`."""
@@ -52,10 +55,10 @@ class Sums:
 
     def _spread(self, distance: Register) -> None:
         builder, lanes = self.emitter.builder, self.quarters.lanes
-        x, y, d = (builder.offset(self.buffer(b), distance, FLOAT32) for b in (Buffer.X, Buffer.Y, Buffer.D))
-        product = builder.load(d, FLOAT32, lanes)
-        builder.store(builder.add(builder.load(x, FLOAT32, lanes), product), x, FLOAT32)
-        builder.store(builder.add(builder.load(y, FLOAT32, lanes), product), d, FLOAT32)
+        x, y, d = (self._at(self.buffer(b), distance) for b in (Buffer.X, Buffer.Y, Buffer.D))
+        product = builder.load(d, self.quarters.total, lanes)
+        builder.store(builder.add(builder.load(x, self.quarters.total, lanes), product), x, self.quarters.total)
+        builder.store(builder.add(builder.load(y, self.quarters.total, lanes), product), d, self.quarters.total)
 
     def finish(self, rows: Rows, first: Dim, vectors: int) -> None:
         """Run the epilogue over the sums of a panel. The middle row of an odd number belongs to the upper half."""
@@ -72,7 +75,7 @@ class Sums:
             with emitter.scope():
                 distance = emitter.integer(expression(row) * (vectors * quarters.lanes))
                 for buffer, column in zip(buffers, (first, first + quarters.half_columns), strict=True):
-                    place = builder.offset(self.buffer(buffer), distance, FLOAT32)
+                    place = self._at(self.buffer(buffer), distance)
                     self._finish_vectors(place, start + expression(row), column, vectors)
 
     def _finish_vectors(self, place: Pointer, row: Dim, column: Dim, vectors: int) -> None:
@@ -80,8 +83,8 @@ class Sums:
         emitter, builder, lanes = self.emitter, self.emitter.builder, self.quarters.lanes
         with emitter.scope():
             emitter.values[self.epilogue.column] = emitter.integer(column)
-            places = [builder.offset(place, number * lanes, FLOAT32) for number in range(vectors)]
-            values = [builder.load(each, FLOAT32, lanes) for each in places]
+            places = [self._at(place, number * lanes) for number in range(vectors)]
+            values = [builder.load(each, self.quarters.total, lanes) for each in places]
             self.epilogue.store(emitter, self.output, values, row, self._masks(column, vectors))
 
     def _masks(self, column: Dim, vectors: int) -> list[Register | None]:

@@ -85,7 +85,7 @@ TACTICS = (PackedMatMul(),)
 
 def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: int, groups: int) -> Grid:
     tiles = RowTiles(*problem.all_rows(rows), rows)
-    return Grid(1, tiles, Panels(columns, target.float_lanes, vectors), groups)
+    return Grid(1, tiles, Panels(columns, target.lanes(problem.numerics.total), vectors), groups)
 
 
 def _arithmetics(problem: Problem, target: Target) -> list[Arithmetic]:

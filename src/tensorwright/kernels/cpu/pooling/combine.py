@@ -9,7 +9,7 @@ from math import inf, nan
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import DType
 
 Step = Callable[[Register, Register], Register]
 
@@ -20,11 +20,12 @@ class Combiner:
 
     builder: FunctionBuilder
     target: Target
+    dtype: DType
     is_max: bool
 
     def nothing(self, lanes: int) -> Register:
         """What padding gives."""
-        return literal(-inf if self.is_max else 0.0, FLOAT32, lanes)
+        return literal(-inf if self.is_max else 0.0, self.dtype, lanes)
 
     def all(self, values: Sequence[Register]) -> Register:
         """One or more vectors combined."""
@@ -56,4 +57,4 @@ class Combiner:
         for value in others:
             result = builder.select(builder.compare("ogt", value, result), value, result)
         assert unordered is not None
-        return builder.select(unordered, literal(nan, FLOAT32, result.lanes), result)
+        return builder.select(unordered, literal(nan, self.dtype, result.lanes), result)

@@ -12,7 +12,7 @@ from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.pooling.plan import meets_no_padding, meets_only_padding
 from tensorwright.kernels.cpu.pooling.tile import Key, PoolingTile, inverse
 from tensorwright.kernels.cpu.spatial.tile import Sums
-from tensorwright.tensor.dtype import BOOL, FLOAT32
+from tensorwright.tensor.dtype import BOOL
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class LineTile(PoolingTile):
         axis, run, lanes, nothing = self.axes[-1], self.tile.columns, self.lanes, self._nothing
         if meets_only_padding(run):
             return nothing
-        place = self.builder.offset(row, first, FLOAT32)
+        place = self._in_image(row, first)
         if meets_no_padding(run):
             inside = [first + lane < self._span for lane in range(lanes)]
         else:
             start = run.start * axis.stride - axis.before + first
             inside = [0 <= start + lane < axis.input for lane in range(lanes)]
         if all(inside):
-            return self.builder.load(place, FLOAT32, lanes)
-        return self.builder.masked_load(place, _mask(inside), nothing, FLOAT32) if any(inside) else nothing
+            return self.builder.load(place, self.numerics.left, lanes)
+        return self.builder.masked_load(place, _mask(inside), nothing, self.numerics.left) if any(inside) else nothing
 
     def _picked(self, pieces: Sequence[Piece], wanted: Sequence[int]) -> Register:
         """The wanted elements, in order, from as few vectors as possible."""
@@ -95,8 +95,8 @@ class LineTile(PoolingTile):
     def _inverse_counts(self, columns: Sequence[int], others: int) -> Sums:
         numbers = [inverse(count * others) for count in columns]
         numbers += numbers[-1:] * (self.lanes - len(numbers))
-        same = len(set(numbers)) == 1
-        return {self._key: literal(numbers[0], FLOAT32, self.lanes) if same else literals(numbers, FLOAT32)}
+        same, total = len(set(numbers)) == 1, self.numerics.total
+        return {self._key: literal(numbers[0], total, self.lanes) if same else literals(numbers, total)}
 
 
 def _mask(inside: Sequence[bool]) -> Register:

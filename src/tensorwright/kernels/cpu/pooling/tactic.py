@@ -10,6 +10,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Axis
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.pooling.plan import LinePlan, PoolingPlan
@@ -43,7 +44,7 @@ class PoolingTactic(Tactic[Target, Cut]):
         pooling = pooling_of(region)
         if pooling is None or not _is_small(pooling.problem.axes):
             return ()
-        blocked, last = Layout(target.float_lanes), pooling.problem.axes[-1]
+        blocked, last = blocked_layout(target), pooling.problem.axes[-1]
         cuts = [(blocked, cut) for cut in dict.fromkeys(_blocked_cuts(pooling, target))]
         if last.stride <= STEEPEST_STRIDE and last.output > 1:
             cuts.append((PLAIN, _line_cut(pooling, target)))
@@ -95,7 +96,7 @@ def _is_small(axes: Sequence[Axis]) -> bool:
 def _plan(pooling: Pooling, cut: Cut, layout: Layout, target: Target) -> PoolingPlan:
     if layout.is_plain:
         return LinePlan(pooling.problem, cut, 1, pooling)
-    return PoolingPlan(pooling.problem, cut, target.float_lanes, pooling)
+    return PoolingPlan(pooling.problem, cut, target.lanes(pooling.problem.numerics.total), pooling)
 
 
 def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
@@ -103,8 +104,8 @@ def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
     width = pooling.problem.axes[-1].output
     for limit in (target.registers // 4, target.registers // 2):
         columns = even_size(width, limit)
-        yield dealt(_plan(pooling, row_cut(columns), Layout(target.float_lanes), target))
+        yield dealt(_plan(pooling, row_cut(columns), blocked_layout(target), target))
 
 
 def _line_cut(pooling: Pooling, target: Target) -> Cut:
-    return dealt(_plan(pooling, row_cut(target.float_lanes), PLAIN, target))
+    return dealt(_plan(pooling, row_cut(target.lanes(pooling.problem.numerics.total)), PLAIN, target))

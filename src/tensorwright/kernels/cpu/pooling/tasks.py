@@ -15,7 +15,6 @@ from tensorwright.kernels.cpu.pooling.tile import BlockedTile
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile
 from tensorwright.tensor.dim import expression
-from tensorwright.tensor.dtype import FLOAT32
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class BlockedTasks(TaskEmitter):
     plan: PoolingPlan
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
-        x = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), FLOAT32)
+        dtype = self.plan.problem.numerics.left
+        x = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), dtype)
         return self._pooled(tile, x, places)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
@@ -36,7 +36,7 @@ class BlockedTasks(TaskEmitter):
 
     @property
     def _combiner(self) -> Combiner:
-        return Combiner(self.builder, self.emitter.target, self.plan.pooling.is_max)
+        return Combiner(self.builder, self.emitter.target, self.plan.problem.numerics.total, self.plan.pooling.is_max)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LineTasks(BlockedTasks):
 
     @property
     def _lanes(self) -> int:
-        return self.emitter.target.float_lanes
+        return self.emitter.target.lanes(self.plan.problem.numerics.total)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
         problem, registers = self.plan.problem, self.emitter.target.registers

@@ -9,7 +9,6 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.pooling.combine import Combiner
 from tensorwright.kernels.cpu.pooling.plan import PoolingPlan
 from tensorwright.kernels.cpu.spatial.tile import Sums, TileEmitter
-from tensorwright.tensor.dtype import FLOAT32
 
 Key = tuple[int, int, int]
 
@@ -66,7 +65,7 @@ class PoolingTile(TileEmitter):
         for axis, step, position in zip(self.axes[-2:], self.memory.spatial[-2:], positions[-2:], strict=True):
             x = self._in_image(x, self.builder.scaled(position, axis.stride * step), -axis.before * step)
         step = self.axes[number].dilation * self.memory.spatial[number]
-        rows = [self.builder.offset(x, tap * step, FLOAT32) for tap, rows in enumerate(self.tile.rows.valid) if rows]
+        rows = [self._in_image(x, tap * step) for tap, rows in enumerate(self.tile.rows.valid) if rows]
         return self._with(sums, rows)
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
@@ -86,7 +85,7 @@ class PoolingTile(TileEmitter):
 
     def _averaged(self, sums: Sums, positions: Sequence[Register]) -> Sums:
         builder, counts = self.builder, self.plan.pooling.counts
-        tile, known, unknown = self.tile, 1, len(self.axes) - 2
+        tile, known, unknown, total = self.tile, 1, len(self.axes) - 2, self.numerics.total
         if self.plan.walks_rows:
             unknown += 1
         else:
@@ -95,7 +94,7 @@ class PoolingTile(TileEmitter):
         varying = [self._count(number, positions[number]) for number in range(unknown) if self.axes[number].kernel > 1]
         result = {key: builder.mul(value, factors[key]) for key, value in sums.items()}
         for count in varying:
-            inverse = builder.div(literal(1.0, FLOAT32), builder.convert("sitofp", count, FLOAT32))
+            inverse = builder.div(literal(1.0, total), builder.convert("sitofp", count, total))
             result = {key: builder.mul(value, builder.splat(inverse, value.lanes)) for key, value in result.items()}
         return result
 
@@ -118,8 +117,8 @@ class BlockedTile(PoolingTile):
         return sorted({(0, source, 0) for sources in self._sources() for source in sources})
 
     def _part(self, row: Pointer, key: Key) -> Register:
-        place = self.builder.offset(row, key[1] * self.memory.spatial[-1], FLOAT32)
-        return self.builder.load(place, FLOAT32, self.tile.outputs)
+        place = self._in_image(row, key[1] * self.memory.spatial[-1])
+        return self.builder.load(place, self.numerics.left, self.tile.outputs)
 
     def _across(self, parts: Sums) -> Sums:
         return self._combined([[parts[0, source, 0] for source in sources] for sources in self._sources()])
@@ -146,8 +145,8 @@ class BlockedTile(PoolingTile):
         }
 
     def _inverse_counts(self, columns: Sequence[int], others: int) -> Sums:
-        lanes = self.tile.outputs
-        return {(0, n, 0): literal(inverse(count * others), FLOAT32, lanes) for n, count in enumerate(columns)}
+        lanes, total = self.tile.outputs, self.numerics.total
+        return {(0, n, 0): literal(inverse(count * others), total, lanes) for n, count in enumerate(columns)}
 
 
 def inverse(count: int) -> float:

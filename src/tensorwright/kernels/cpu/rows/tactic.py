@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
@@ -18,15 +18,17 @@ from tensorwright.kernels.cpu.rows.normalise import (
     Finish,
     LongLayerNormalization,
     LongSoftmax,
+    Row,
     layer_normalization,
     softmax,
 )
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
+from tensorwright.kernels.numerics import FLOAT_TOTAL, FLOATS
 from tensorwright.kernels.slabs import slabs_along
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.tensor.dim import Dim, expression, product, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64, DType
 from tensorwright.tensor.layout import PLAIN
 
 REGISTERS_FOR_ROWS = 0.75
@@ -35,12 +37,19 @@ REGISTERS_FOR_ROWS = 0.75
 
 @dataclass(frozen=True)
 class _Problem:
-    """`rows` rows of `extent` elements; `inputs`: numbers of x and of the parameters."""
+    """`rows` rows of `extent` elements. inputs, types: numbers of x and of the parameters, and their types in memory.
+    total: the type in which all is computed.
+    """
 
     op: Softmax | LayerNormalization
     rows: Dim
     extent: int
     inputs: tuple[int, ...]
+    types: tuple[DType, ...]
+    total: DType
+
+    def lanes(self, target: Target) -> int:
+        return target.lanes(self.total)
 
 
 class Rows(Tactic[Target, TacticOptions]):
@@ -50,7 +59,7 @@ class Rows(Tactic[Target, TacticOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         problem = _problem(region)
-        if problem is None or problem.extent < target.float_lanes:
+        if problem is None or problem.extent < problem.lanes(target):
             return []
         return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)]
 
@@ -60,7 +69,7 @@ class Rows(Tactic[Target, TacticOptions]):
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        _write(problem, emitter, row_epilogue(region, target.float_lanes))
+        _write(problem, emitter, row_epilogue(region, problem.lanes(target)))
         x, output = region.inputs[problem.inputs[0]], region.output.type
         in_place = problem.inputs[:1] if output.dtype.size == x.type.dtype.size else ()
         waits = _is_long(problem, target) and isinstance(problem.op, Softmax)
@@ -90,14 +99,15 @@ def _problem(region: Region) -> _Problem | None:
         return None
     shape = anchor.type.shape
     extent = shape[-1]
-    if anchor.op.axis != len(shape) - 1 or not isinstance(extent, int) or anchor.type.dtype != FLOAT32:
+    if anchor.op.axis != len(shape) - 1 or not isinstance(extent, int) or anchor.type.dtype not in FLOATS:
         return None
-    if any(operand not in region.inputs or operand.type.dtype != FLOAT32 for operand in anchor.inputs):
+    if any(operand not in region.inputs or operand.type.dtype not in FLOATS for operand in anchor.inputs):
         return None
     if not all(_is_row(operand, extent) for operand in anchor.inputs[1:]):
         return None
     numbers = tuple(region.input_number(operand) for operand in anchor.inputs)
-    return _Problem(anchor.op, product(shape[:-1]), extent, numbers)
+    types = tuple(operand.type.dtype for operand in anchor.inputs)
+    return _Problem(anchor.op, product(shape[:-1]), extent, numbers, types, FLOAT_TOTAL)
 
 
 def _is_row(value: Value, extent: int) -> bool:
@@ -105,7 +115,7 @@ def _is_row(value: Value, extent: int) -> bool:
 
 
 def _vectors(problem: _Problem, target: Target) -> int:
-    return -(-problem.extent // target.float_lanes)
+    return -(-problem.extent // problem.lanes(target))
 
 
 def _is_long(problem: _Problem, target: Target) -> bool:
@@ -115,7 +125,8 @@ def _is_long(problem: _Problem, target: Target) -> bool:
 def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> None:
     """Write the loop over the rows."""
     builder, target = emitter.builder, emitter.target
-    vectors = RowVectors(builder, target.float_lanes, problem.extent % target.float_lanes)
+    lanes = problem.lanes(target)
+    vectors = RowVectors(builder, problem.total, lanes, problem.extent % lanes)
     number = Variable("row", problem.rows)
     with builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
         emitter.values[number] = loop.index
@@ -125,17 +136,19 @@ def _write(problem: _Problem, emitter: ScalarEmitter, epilogue: RowEpilogue) -> 
                 emitter.values[epilogue.column] = column
                 masks: list[Register | None] = [None] * len(found)
                 if ends and vectors.masked:
-                    masks[-1] = lane_mask(vectors.masked, target.float_lanes)
+                    masks[-1] = lane_mask(vectors.masked, lanes)
                 epilogue.store(emitter, Pointer("%out"), found, expression(number), masks)
 
         with emitter.scope():
-            x, *parameters = [emitter.operands[i] for i in problem.inputs]
-            row = builder.offset(x, emitter.integer(expression(number) * problem.extent), FLOAT32)
+            operands = [emitter.operands[number] for number in problem.inputs]
+            x, *parameters = map(Row, operands, problem.types)
+            start = emitter.integer(expression(number) * problem.extent)
+            row = replace(x, start=builder.offset(x.start, start, x.dtype))
             _normalise(problem, vectors, row, parameters, finish, target)
 
 
 def _normalise(
-    problem: _Problem, vectors: RowVectors, row: Pointer, parameters: Sequence[Pointer], finish: Finish, target: Target
+    problem: _Problem, vectors: RowVectors, row: Row, parameters: Sequence[Row], finish: Finish, target: Target
 ) -> None:
     """Write the work on one row."""
     count, extent, long = _vectors(problem, target), problem.extent, _is_long(problem, target)

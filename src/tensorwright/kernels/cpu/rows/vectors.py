@@ -9,28 +9,34 @@ from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import DType
 
 
 @dataclass(frozen=True)
 class RowVectors:
-    """Loads and combines vectors of a row; of the last one `masked` lanes are elements (0: all of them)."""
+    """Loads and combines vectors of a row; of the last one `masked` lanes are elements (0: all of them).
+
+    dtype: the type in which they are combined.
+    """
 
     builder: FunctionBuilder
+    dtype: DType
     lanes: int
     masked: int = 0
 
-    def load(self, start: Pointer, count: int, padding: float, *, ends: bool = True) -> list[Register]:
-        """`count` vectors; if the row `ends` with them, lanes behind its elements hold `padding`."""
+    def load(self, start: Pointer, dtype: DType, count: int, padding: float, *, ends: bool = True) -> list[Register]:
+        """`count` vectors of elements that have the given type in memory; if the row `ends` with them, lanes behind its
+        elements hold `padding`.
+        """
         vectors: list[Register] = []
         for number in range(count):
-            place = self.builder.offset(start, number * self.lanes, FLOAT32)
+            place = self.builder.offset(start, number * self.lanes, dtype)
             if self.masked and ends and number == count - 1:
-                fill = literal(padding, FLOAT32, self.lanes)
+                fill = literal(padding, self.dtype, self.lanes)
                 mask = lane_mask(self.masked, self.lanes)
-                vectors.append(self.builder.masked_load(place, mask, fill, FLOAT32))
+                vectors.append(self.builder.masked_load(place, mask, fill, dtype))
             else:
-                vectors.append(self.builder.load(place, FLOAT32, self.lanes))
+                vectors.append(self.builder.load(place, dtype, self.lanes))
         return vectors
 
     def combined(self, function: str, vectors: Sequence[Register]) -> Register:
@@ -61,11 +67,11 @@ class RowVectors:
         return self.builder.splat(number, self.lanes)
 
     def apply(self, function: str, *operands: Register) -> Register:
-        return apply_function(self.builder, function, operands, FLOAT32)
+        return apply_function(self.builder, function, operands, self.dtype)
 
     def cleared(self, vectors: Sequence[Register]) -> list[Register]:
         """The vectors of a whole row with zeros behind its elements."""
         if not self.masked:
             return list(vectors)
-        zero = literal(0.0, FLOAT32, self.lanes)
+        zero = literal(0.0, self.dtype, self.lanes)
         return [*vectors[:-1], self.builder.select(lane_mask(self.masked, self.lanes), vectors[-1], zero)]

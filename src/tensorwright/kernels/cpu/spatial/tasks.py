@@ -17,7 +17,7 @@ from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
 from tensorwright.kernels.cpu.spatial.tiling import Run, tile_start
 from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 def written(plan: Plan) -> Slabs | None:
@@ -147,7 +147,7 @@ class TaskEmitter:
     # ---- one tile
 
     def _initial(self, tile: Tile, block: Register) -> Sums:
-        start = [literal(0.0, FLOAT32, lanes) for lanes in tile.lanes]
+        start = [literal(0.0, self.plan.problem.numerics.total, lanes) for lanes in tile.lanes]
         if self.bias is not None:
             dtype = self.plan.problem.numerics.right
             place = self.builder.offset(self.bias, self.builder.scaled(block, self.plan.lanes), dtype)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tensorwright.codegen.flatten import FlatComputation
+from tensorwright.codegen.values import register_dtype
 from tensorwright.graph.expression import (
     Apply,
     IndexValue,
@@ -31,6 +32,7 @@ from tensorwright.tensor.dim import (
     tuning_value,
     upper_bound,
 )
+from tensorwright.tensor.dtype import DType
 
 ENOUGH_TASKS = 64
 MOST_WOVEN = 4
@@ -171,11 +173,16 @@ def _turned(
             return None
         if free_atoms(address) & moved.keys():  # They are left inside indices that are data.
             return None
-        if stride_along(address, lane.inner) is None or load.dtype.size != 4:
+        if stride_along(address, lane.inner) is None or not is_turned(load.dtype):
             return None
         channel = 0 if padding is None else substitute(padding, moved)
         found.append(Turned(load.operand, address, load, channel, None if padding is None else padded_from))
     return tuple(found)
+
+
+def is_turned(dtype: DType) -> bool:
+    """Whether squares of such elements are turned: those that have 32 bits in registers."""
+    return register_dtype(dtype).size == 4
 
 
 def _scattered(loads: Sequence[Load], lane: Variable) -> bool:

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from tensorwright.codegen.flatten import flatten
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import register_dtype
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
-from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, transposing_plan
+from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, is_turned, transposing_plan
 from tensorwright.kernels.cpu.transposing.write import TransposingWriter
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions
 from tensorwright.tensor.dim import product
-from tensorwright.tensor.dtype import BOOL
-from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.layout import PLAIN
 
 
 class Transposing(Tactic[Target, TacticOptions]):
@@ -25,7 +26,7 @@ class Transposing(Tactic[Target, TacticOptions]):
     name = "transposing"
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        if region.anchor is not None or region.output.type.dtype.size != 4 or region.output.type.dtype == BOOL:
+        if region.anchor is not None or not is_turned(region.output.type.dtype):
             return []
         return [config for config in _layouts(region, target) if _plan(region, config, target) is not None]
 
@@ -52,7 +53,7 @@ TACTICS = (Transposing(),)
 
 def _layouts(region: Region, target: Target) -> Iterator[AnyConfig]:
     """Plain and blocked on either side, all inputs alike."""
-    blocked, output = Layout(target.float_lanes), region.output.type
+    blocked, output = blocked_layout(target), region.output.type
     movable = [
         blockable(value.type) and value.type.rank == output.rank and not is_constant(value) for value in region.inputs
     ]
@@ -66,4 +67,6 @@ def _plan(region: Region, config: AnyConfig, target: Target) -> TransposingPlan 
     output = region.output.type
     flat = flatten(region.computation, operands, (output, config.output))
     channels = output.shape[1] if not config.output.is_plain else None
-    return transposing_plan(flat, target.float_lanes, channels if isinstance(channels, int) else None)
+    return transposing_plan(
+        flat, target.lanes(register_dtype(output.dtype)), channels if isinstance(channels, int) else None
+    )

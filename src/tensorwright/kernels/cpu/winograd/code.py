@@ -13,7 +13,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64, DType
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Places:
 
 @dataclass(frozen=True)
 class WinogradCode:
-    """The workspace holds the transformed input, ``[points, phases, channel blocks, tiles, lanes]``, the products,
+    """All is computed, and lies in workspace, in the type of the sum, as transformed weights do. Image and bias have
+    types of their own.
+
+    The workspace holds the transformed input, ``[points, phases, channel blocks, tiles, lanes]``, the products,
     ``[points, output blocks, tiles, lanes]``, and a patch of the input where its phases are taken apart.
     """
 
@@ -49,8 +52,12 @@ class WinogradCode:
         return self.emitter.builder
 
     @property
+    def total(self) -> DType:
+        return self.plan.problem.numerics.total
+
+    @property
     def products(self) -> Pointer:
-        return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, FLOAT32)
+        return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, self.total)
 
     def _tile_places(self, start: Pointer, tile: Register, row: Register) -> Places:
         """Where a tile lies in its block, by its number and row."""
@@ -63,11 +70,15 @@ class WinogradCode:
         """That of a column of points."""
         return places.everywhere if self.plan.is_everywhere(column) else places.not_last
 
-    def _vector(self, base: Pointer, distance: int) -> Register:
-        return self.builder.load(self.builder.offset(base, distance, FLOAT32), FLOAT32, self.plan.lanes)
+    def _vector(self, base: Pointer, distance: int, dtype: DType | None = None) -> Register:
+        dtype = self.total if dtype is None else dtype
+        return self.builder.load(self.builder.offset(base, distance, dtype), dtype, self.plan.lanes)
 
-    def _moved(self, base: Pointer, elements: Register) -> Pointer:
-        return self.builder.offset(base, elements, FLOAT32)
+    def _moved(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.builder.offset(base, elements, self.total)
+
+    def _in_image(self, base: Pointer, elements: Register | int) -> Pointer:
+        return self.builder.offset(base, elements, self.plan.problem.numerics.left)
 
     @contextmanager
     def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:

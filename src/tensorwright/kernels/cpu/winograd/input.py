@@ -11,7 +11,7 @@ from tensorwright.kernels.cpu.winograd.code import Places, WinogradCode
 from tensorwright.kernels.cpu.winograd.phases import Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun
 from tensorwright.kernels.cpu.winograd.transform import Value, kept_points, transform_short
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 class InputEmitter(WinogradCode):
@@ -21,7 +21,7 @@ class InputEmitter(WinogradCode):
         with self.emitter.loop(0, count) as loop:
             tile = loop.index
             row, column = self.builder.divided(self.builder.add(start, tile), self.plan.tiles_across)
-            x = self._moved(self.x, self.builder.scaled(image, self.memory.image))
+            x = self._in_image(self.x, self.builder.scaled(image, self.memory.image))
             target = self._tile_places(self.workspace, tile, row)
             if self.plan.patch is not None:
                 self._transform_patch(self.plan.patch, x, target, row, column)
@@ -38,7 +38,7 @@ class InputEmitter(WinogradCode):
     def _transform_patch(self, patch: Patch, image: Pointer, target: Places, row: Register, column: Register) -> None:
         """The phases of a tile's part of the image."""
         builder, plan = self.builder, self.plan
-        copied = builder.offset(self.products, plan.points * plan.product_step, FLOAT32)
+        copied = self._moved(self.products, plan.points * plan.product_step)
         starts = [
             builder.add(self.builder.scaled(index, size * plan.apart), literal(-axis.before * plan.apart, INT64))
             for axis, size, index in zip(
@@ -49,7 +49,7 @@ class InputEmitter(WinogradCode):
         copied = builder.opaque(copied)
         for block in range(plan.channel_blocks):
             distance = block * plan.cut.tiles * plan.lanes
-            places = target.moved(partial(builder.offset, elements=distance, dtype=FLOAT32))
+            places = target.moved(partial(self._moved, elements=distance))
             load = partial(patch.phases, builder, copied, block)
             self._transform_phase(places, (plan.height, plan.width), (0, 0), load)
 
@@ -60,14 +60,14 @@ class InputEmitter(WinogradCode):
         for axis, size, index, step in zip(
             plan.problem.axes, (plan.cut.rows, plan.cut.columns), (row, column), memory.spatial, strict=True
         ):
-            moved = self._moved(x, self.builder.scaled(index, size * axis.stride * step))
-            x = builder.offset(moved, -axis.before * step, FLOAT32)
+            moved = self._in_image(x, self.builder.scaled(index, size * axis.stride * step))
+            x = self._in_image(moved, -axis.before * step)
         with self.emitter.loop(0, plan.channel_blocks) as loop:
             block = loop.index
-            source = builder.opaque(self._moved(x, self.builder.scaled(block, memory.channel)))
+            source = builder.opaque(self._in_image(x, self.builder.scaled(block, memory.channel)))
             distance = self.builder.scaled(block, plan.cut.tiles * plan.lanes)
             places = target.moved(lambda place: self._moved(place, distance))
-            down, right = plan.height.stride, plan.width.stride
+            down, right, dtype = plan.height.stride, plan.width.stride, plan.problem.numerics.left
 
             for across, along in product(range(down), range(right)):
 
@@ -75,7 +75,7 @@ class InputEmitter(WinogradCode):
                     row, column = i * down + across, j * right + along
                     if row not in rows.valid or column not in columns.valid:
                         return None
-                    return self._vector(source, row * memory.spatial[0] + column * memory.spatial[1])
+                    return self._vector(source, row * memory.spatial[0] + column * memory.spatial[1], dtype)
 
                 self._transform_phase(places, (rows.tile, columns.tile), (across, along), load)
 
@@ -97,6 +97,6 @@ class InputEmitter(WinogradCode):
         for i in range(height):
             values = transform_short(builder, [d[i] for d in by_column], right.points, plan.width.points)
             for j, value in enumerate(values):
-                stored = literal(0.0, FLOAT32, plan.lanes) if value is None else value
+                stored = literal(0.0, self.total, plan.lanes) if value is None else value
                 distance = plan.unit((rows[i], columns[j]), phase) * plan.input_step
-                builder.store(stored, builder.offset(self._place(places, columns[j]), distance, FLOAT32), FLOAT32)
+                builder.store(stored, self._moved(self._place(places, columns[j]), distance), self.total)

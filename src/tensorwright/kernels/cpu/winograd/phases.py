@@ -14,8 +14,9 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.cpu.spatial.tile import Memory
+from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import Array
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 STRIDE = 2
 PHASES = STRIDE * STRIDE
@@ -48,8 +49,11 @@ def weights_apart(array: Array, problem: Problem) -> Array:
 
 @dataclass(frozen=True)
 class Patch:
-    """What one tile needs of a row-major image: a copy of it with the padding as zeros, rows filled up to vectors."""
+    """What one tile needs of a row-major image: a copy in the type of the sum, with padding as zeros and rows filled
+    up to vectors.
+    """
 
+    numerics: Numerics
     channels: int
     rows: int
     columns: int
@@ -69,20 +73,21 @@ class Patch:
     ) -> None:
         """Copy from a row and a column on, which may be negative; `memory` tells how the image lies."""
         width, height = memory.spatial[0], memory.channel // memory.spatial[0]
-        zeros = literal(0.0, FLOAT32, self.lanes)
+        dtype, total = self.numerics.left, self.numerics.total
+        zeros = literal(0.0, total, self.lanes)
         starts = range(0, self.columns, self.lanes)
         inside = [self._inside(builder, builder.add(column, literal(start, INT64)), width) for start in starts]
         with builder.loop(0, self.rows, at_least_once=True) as loop:
             line = builder.add(row, loop.index)
             known = builder.compare("ult", line, literal(height, INT64))
             masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
-            source = builder.offset(image, builder.add(builder.scaled(line, width), column), FLOAT32)
-            place = builder.offset(target, builder.scaled(loop.index, self.memory.spatial[0]), FLOAT32)
+            source = builder.offset(image, builder.add(builder.scaled(line, width), column), dtype)
+            place = builder.offset(target, builder.scaled(loop.index, self.memory.spatial[0]), total)
             for channel in range(self.channels):
                 for start, mask in zip(starts, masks, strict=True):
-                    here = builder.offset(source, channel * memory.channel + start, FLOAT32)
-                    there = builder.offset(place, channel * self.memory.channel + start, FLOAT32)
-                    builder.store(builder.masked_load(here, mask, zeros, FLOAT32), there, FLOAT32)
+                    here = builder.offset(source, channel * memory.channel + start, dtype)
+                    there = builder.offset(place, channel * self.memory.channel + start, total)
+                    builder.store(builder.masked_load(here, mask, zeros, dtype), there, total)
 
     def _inside(self, builder: FunctionBuilder, start: Register, extent: int) -> Register:
         numbers = builder.add(builder.lane_numbers(self.lanes), builder.splat(start, self.lanes))
@@ -99,7 +104,8 @@ class Patch:
             for channel in range(first, min(first + count, self.channels))
             for phase in range(STRIDE)
         ]
-        pairs = [builder.load(builder.offset(patch, start, FLOAT32), FLOAT32, STRIDE) for start in starts]
+        total = self.numerics.total
+        pairs = [builder.load(builder.offset(patch, start, total), total, STRIDE) for start in starts]
         return _joined(builder, pairs, self.lanes)
 
 

@@ -183,7 +183,9 @@ class WinogradPlan:
     def workspace(self) -> int:
         """Bytes for one thread."""
         patch = self.patch.elements if self.patch else 0
-        return 4 * (self.units * self.input_step + self.points * self.product_step + patch)
+        return self.problem.numerics.total.size * (
+            self.units * self.input_step + self.points * self.product_step + patch
+        )
 
     @property
     def patch(self) -> Patch | None:
@@ -191,11 +193,18 @@ class WinogradPlan:
         if self.apart == 1:
             return None
         height, width = (axis.inputs * self.apart for axis in (self.height, self.width))
-        return Patch(self.problem.channels // PHASES, height, width, self.lanes)
+        return Patch(self.problem.numerics, self.problem.channels // PHASES, height, width, self.lanes)
 
     @property
     def weight_bytes(self) -> int:
-        return 4 * self.units * self.problem.channels * self.split_blocks * self.cut.splits * self.lanes
+        return (
+            self.problem.numerics.total.size
+            * self.units
+            * self.problem.channels
+            * self.split_blocks
+            * self.cut.splits
+            * self.lanes
+        )
 
     @property
     def multiplied_tiles(self) -> int:
@@ -239,7 +248,7 @@ def plan_cost(plan: WinogradPlan, target: Target) -> float:
 
 
 def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPlan]:
-    lanes = target.float_lanes
+    lanes = target.lanes(problem.numerics.total)
     blocks_out = -(-problem.outputs // lanes)
     (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
     for rows, columns in ((tall, wide), (tall, narrow), (low, narrow)):

@@ -10,7 +10,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
 from tensorwright.kernels.cpu.winograd.code import WinogradCode
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 ROUND = 4
 """Channels in one round of the innermost loop."""
@@ -105,7 +105,7 @@ class ProductEmitter(WinogradCode):
     ) -> None:
         """The sums over phases and channels for so many tiles and a group of output blocks."""
         builder, plan = self.builder, self.plan
-        sums: Sequence[Register] = [literal(0.0, FLOAT32, plan.lanes)] * (pixels * plan.cut.blocks)
+        sums: Sequence[Register] = [literal(0.0, self.total, plan.lanes)] * (pixels * plan.cut.blocks)
         if phases.is_literal:
             sums = self._phase(inputs, factors, sums, pixels, ahead)
         else:
@@ -117,8 +117,8 @@ class ProductEmitter(WinogradCode):
             sums = loop.final
         for block in range(plan.cut.blocks):
             for pixel in range(pixels):
-                place = builder.offset(target, (block * plan.cut.tiles + pixel) * plan.lanes, FLOAT32)
-                builder.store(sums[pixel * plan.cut.blocks + block], place, FLOAT32)
+                place = self._moved(target, (block * plan.cut.tiles + pixel) * plan.lanes)
+                builder.store(sums[pixel * plan.cut.blocks + block], place, self.total)
 
     def _phase(
         self, inputs: Pointer, factors: Pointer, sums: Sequence[Register], pixels: int, ahead: Ahead
@@ -140,7 +140,7 @@ class ProductEmitter(WinogradCode):
             place = self._moved(factors, self.builder.scaled(channel, self.plan.cut.blocks * self.plan.lanes))
             place = self._moved(place, ahead.distance)
             for line in range(ahead.lines):
-                self.builder.prefetch(self.builder.offset(place, line * LINE, FLOAT32))
+                self.builder.prefetch(self._moved(place, line * LINE))
 
     def _round(
         self,
@@ -161,7 +161,7 @@ class ProductEmitter(WinogradCode):
         for number in range(count):
             weights = [self._vector(place, (number * blocks + block) * plan.lanes) for block in range(blocks)]
             for pixel in range(pixels):
-                element = builder.load(builder.offset(source, pixel * plan.lanes + number, FLOAT32), FLOAT32)
+                element = builder.load(self._moved(source, pixel * plan.lanes + number), self.total)
                 splat = builder.splat(element, plan.lanes)
                 for block in range(blocks):
                     key = pixel * blocks + block

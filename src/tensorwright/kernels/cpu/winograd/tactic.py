@@ -11,6 +11,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
 from tensorwright.kernels.cpu.function import argument_emitter, signature
@@ -26,11 +27,11 @@ from tensorwright.kernels.cpu.winograd.plan import (
 )
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
-from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import Array, Config, Kernel, Tactic
 from tensorwright.kernels.work import Work, work
-from tensorwright.tensor.dtype import FLOAT32, INT64
-from tensorwright.tensor.layout import PLAIN, Layout
+from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.layout import PLAIN
 
 FEWEST_TAPS = 3
 """Along an axis; a kernel of 2 taps saves little."""
@@ -66,11 +67,11 @@ class WinogradConvolution(Tactic[Target, WinogradCut]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[WinogradCut]]:
         problem = problem_of(region)
-        if problem is None or problem.numerics != SINGLE or problem.groups > 1 or problem.rank != 2:
+        if problem is None or problem.numerics.left not in FLOATS or problem.groups > 1 or problem.rank != 2:
             return ()
-        if problem.outputs < FEWEST_CHANNELS or region.output.type.dtype != FLOAT32:
+        if problem.outputs < FEWEST_CHANNELS:
             return ()
-        blocked = Layout(target.float_lanes)
+        blocked = blocked_layout(target)
         if _applies(problem):
             inputs, phases = layouts(region, problem, blocked, blocked), 1
         elif _applies_apart(problem):
@@ -127,7 +128,7 @@ def _plan(region: Region, config: Config[WinogradCut], target: Target) -> Winogr
     assert problem is not None
     phases = 1 if _applies(problem) else STRIDE
     problem = problem if phases == 1 else apart(problem)
-    return WinogradPlan(problem, config.options, target.float_lanes, phases)
+    return WinogradPlan(problem, config.options, target.lanes(problem.numerics.total), phases)
 
 
 def _as_they_are(weights: Array) -> Array:

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import FLOAT32
 
 Value = Register | None
 
@@ -59,7 +58,7 @@ def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
     for factor, value in sorted(terms, key=lambda term: (abs(term[0]) != 1, term[0] != 1)):
         if value is None:
             continue
-        scale = literal(factor, FLOAT32, value.lanes)
+        scale = literal(factor, value.dtype, value.lanes)
         if total is None:
             total = value if factor == 1 else builder.mul(value, scale)
         elif factor == 1:

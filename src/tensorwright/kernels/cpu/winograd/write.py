@@ -73,7 +73,9 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
             distances = [(line * plan.width.points + point) * plan.product_step for line in lines]
             values: list[Value] = [self._vector(source, distance) for distance in distances]
             if j == bias_point(width) and self.bias is not None:
-                bias = self._vector(self._moved(self.bias, self.builder.scaled(place[1], plan.lanes)), 0)
+                dtype = plan.problem.numerics.right
+                start = builder.offset(self.bias, self.builder.scaled(place[1], plan.lanes), dtype)
+                bias = self._vector(start, 0, dtype)
                 number = bias_point(height)
                 values[number] = combination(builder, (1, values[number]), (1, bias))
             by_column.append(transform_output(builder, values, rows.tile.outputs))
