@@ -134,8 +134,8 @@ class BuildOptions(Options):
         About(
             'whether an inference refuses indices that lie outside their axis, in gathers and scatters: "always", '
             '"never", or "cheap", where all checks are expected to take less than 1 % of it. Without, such indices are '
-            "taken for the nearest that exist. On devices with memory of their own, calls on arrays are checked, calls "
-            "on raw addresses are not.",
+            "taken for the nearest that exist. On devices with memory of their own, calls on NumPy arrays are checked, "
+            "calls on arrays that lie there and on raw addresses are not.",
             among=("cheap", "always", "never"),
             help="Refuse indices outside their axis: cheap (where that takes less than 1 %), always, never.",
         ),

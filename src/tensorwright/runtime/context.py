@@ -229,8 +229,8 @@ class ExecutionContext(Unique):
     def _run_on_device(self, inputs: object, stream: Stream | int | None) -> dict[str, Array] | None:
         """Outputs on the device for inputs there; None for others."""
         given = inputs.values() if isinstance(inputs, Mapping) else (inputs,)
-        if all(hasattr(value, "__array_struct__") for value in given) and stream is None:
-            return None
+        if stream is None and all(hasattr(value, "__array_struct__") for value in given):
+            return None  # Arrays of NumPy, which this module does not import.
         if self._device_calls is None:
             self._device_calls = self._made_device_calls()
         target = self._device.find_stream(stream or 0) if isinstance(stream, int | None) else stream
