@@ -234,13 +234,6 @@ class TestErrors:
         with pytest.raises(tw.NetworkError, match="cell_state: only LSTM has cells, this is GRU"):
             layer.cell_state = x
 
-    def test_long_sequences(self, network):
-        x = network.add_input("x", tw.float32, (300, 1, 2))
-        with pytest.raises(tw.NetworkError, match="sequences of known length up to 256"):
-            network.add_rnn(
-                x, 1, 1, 300, Op.TANH, tw.RNNInputMode.LINEAR, tw.RNNDirection.UNIDIRECTION, np.ones(3), np.ones(2)
-            )
-
     def test_ragged(self, network):
         x, bounds = network.add_input("x", tw.float32, (2, 3)), network.add_input("b", tw.int32, (2,))
         with pytest.raises(tw.NetworkError, match="bounds: expected int32"):

@@ -203,8 +203,8 @@ def test_results_are_equal_whoever_does_which_share(rng, monkeypatch, rounds):
 def test_the_entry_compiles_for_every_target_without_relocation(name):
     target = target_named(name)
     steps = [
-        EntryStep("kernel", (Address("binding", 1), Address("binding", 0)), (), tasks, free)
-        for tasks, free in ((4, 0), (8, 6), (8, 0))
+        EntryStep("kernel", (Address("binding", 1), Address("binding", 0)), (), tasks, free, waves)
+        for tasks, free, waves in ((4, 0, 1), (8, 6, 1), (8, 0, 5))
     ]
     kernel = "define void @kernel(ptr %out, ptr %in, ptr %workspace, i64 %begin, i64 %end) { ret void }"
     objects = [compile_object(text, target) for text in (entry_module(steps, (), 64, target), kernel)]

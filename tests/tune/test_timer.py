@@ -35,7 +35,7 @@ class Pretender:
 
     def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
         self.clock, self.seconds, self.runs, self.turns = clock, seconds, 0, list[int]()
-        self.loaded = self
+        self.loaded, self.waits = self, 0.0
 
     def call(self, *arguments: int) -> None:
         self.clock.now += self.seconds(self.runs)
@@ -90,6 +90,12 @@ def test_sequences_count_together(clock: Clock) -> None:
     race([both])
     assert both.seconds == pytest.approx(1.5)
     assert parts[0].runs == parts[1].runs
+
+
+def test_waiting_between_waves_counts(clock: Clock) -> None:
+    waiting, other = clock.passing(lambda run: 1.0), clock.passing(lambda run: 1.0)
+    waiting.waits = 0.25
+    assert [one.seconds for one in _raced(waiting, other)] == [1.25, 1.0]
 
 
 def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> None:

@@ -29,7 +29,7 @@ from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
-from tensorwright.schedule.program import Program
+from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import BFLOAT16, INT8, DType
 from tensorwright.tune.choice import Choice
@@ -110,14 +110,16 @@ class CpuToolchain:
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
-        steps = [
-            EntryStep(step.kernel.name, step.operands, step.kernel.symbols, step.kernel.tasks, step.free)
-            for step in program.steps
-        ]
+        steps = [_entry_step(step) for step in program.steps]
         entry = entry_module(steps, symbols, program.workspace_bytes, self.machine)
         objects = [compiler.compile(kernel.name, kernel.code) for kernel in kernels.values()]
         image = link([compiler.compile(ENTRY, entry), *objects])
         return Executable(image.code, {name: image.functions[name] for name in ENTRIES})
+
+
+def _entry_step(step: Step) -> EntryStep:
+    kernel = step.kernel
+    return EntryStep(kernel.name, step.operands, kernel.symbols, kernel.tasks_of_wave, step.free, kernel.waves)
 
 
 @dataclass(frozen=True)

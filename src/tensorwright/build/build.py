@@ -29,6 +29,7 @@ from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
 from tensorwright.passes.pipeline import optimise
+from tensorwright.passes.recurrent import unrolled
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.tune.cache import TimingCache, default_path
@@ -77,7 +78,8 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = _rewritten(replace_empty(graph), config, tools, dump, progress)
+    graph = unrolled(replace_empty(graph), search.computes)
+    graph = _rewritten(graph, config, tools, dump, progress)
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
     with tools.compiler() as compiler, _kept(cache, config):
 

@@ -55,6 +55,11 @@ class Region:
     def input_types(self) -> tuple[TensorType, ...]:
         return tuple(value.type for value in self.inputs)
 
+    @property
+    def is_sequential(self) -> bool:
+        """Whether there is no `computation`, since elements follow from one another."""
+        return any(value.op.is_sequential for value in self.values)
+
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
         """The symbolic dimensions that occur, sorted by name."""
@@ -62,7 +67,7 @@ class Region:
             return tuple(sorted({s for stage in self.stages for s in stage.symbols}, key=lambda s: s.name))
         dims = {dim for value in (*self.inputs, *self.values) for dim in value.type.shape}
         found = {symbol for dim in dims for symbol in symbols_of(dim)}
-        if not any(value.op.is_sequential for value in self.values):
+        if not self.is_sequential:
             found |= {atom for atom in scalar_atoms(self.computation.body) if isinstance(atom, Symbol)}
         return tuple(sorted(found, key=lambda s: s.name))
 

@@ -1,68 +1,33 @@
-"""Recurrent layers, unrolled over the time steps.
+"""Recurrent layers: what the inputs give to the gates is one product for all steps, and the steps are one operator.
 
-Formulas as in the ONNX operator specification; W, R and B hold the gates one after the other: one direction of W is
-[gates·H, I], of R [gates·H, H], of B [2·gates·H], of P [3·H]; in front stands the direction. Gates are in the order i,
-o, f, c (LSTM) or z, r, h (GRU).
+Formulas as in the ONNX operator specification; W, R and B hold the gates one after the other: W is [D, G·H, I], R
+[D, G·H, H], B [D, 2·G·H], P [D, 3·H], for D directions and G gates, in the order i, o, f, c (LSTM) or z, r, h (GRU).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.compose import element, part, stacked
+from tensorwright.graph.op import Op
+from tensorwright.importers.compose import joined, part
 from tensorwright.importers.composer import Composer
 from tensorwright.ops import activation
+from tensorwright.ops.elementwise import Unary
+from tensorwright.ops.indexing import GatherElements
+from tensorwright.ops.mathematics import accumulator
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.recurrent import GRU, LSTM, RNN, Direction, Extra, Recurrence
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT64
 
-LONGEST_SEQUENCE = 256
-"""Longer sequences are not unrolled."""
-
-Function = Callable[[Value], Value]
 Initial = Sequence[Value | None]
 Floats = tuple[float, ...] | None
 Strings = tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One direction of a recurrent layer: weights [gates·H, I] and [gates·H, H], bias [2·gates·H], peepholes [3·H]."""
-
-    node: Composer
-    weights: Value
-    recurrence: Value
-    bias: Value | None
-    peepholes: Value | None
-    hidden: Dim
-    functions: Sequence[Function]
-    clip: float | None
-
-    def gates(self, x: Value, source: Value, number: int, first: int, count: int) -> list[Value]:
-        """``x Wᵀ + b`` of `count` gates from gate `first` on; `number` is 0 for the W half of the bias, 1 for R."""
-        node, rows = self.node, {0: (first * self.hidden, count * self.hidden)}
-        result = node.apply(MatMul(False, True), x, part(node, source, rows))
-        if self.bias is not None:
-            half = part(node, self.bias, {0: (self.bias.type.shape[0] // 2 * number, self.bias.type.shape[0] // 2)})
-            result = node.add(result, part(node, half, rows))
-        return [part(node, result, {1: (gate * self.hidden, self.hidden)}) for gate in range(count)]
-
-    def squash(self, number: int, x: Value) -> Value:
-        """Activation function number `number`, after clipping."""
-        clipped = x if self.clip is None else self.node.apply(activation.Clip(-self.clip, self.clip), x)
-        return self.functions[number](clipped)
-
-    def peep(self, number: int, x: Value, cell: Value) -> Value:
-        if self.peepholes is None:
-            return x
-        weights = part(self.node, self.peepholes, {0: (number * self.hidden, self.hidden)})
-        return self.node.add(x, self.node.multiply(weights, cell))
-
-
-State = tuple[Value, ...]
-Step = Callable[[Layer, Value, State], State]
 
 
 def rnn(
@@ -70,13 +35,9 @@ def rnn(
     *, activation_alpha: Floats = None, activation_beta: Floats = None, activations: Strings = None,
     clip: float | None = None, direction: str = "forward", layout: int = 0,
 ) -> list[Value]:  # fmt: skip
-    def step(layer: Layer, now: Value, state: State) -> State:
-        (seen,), (kept,) = layer.gates(now, layer.weights, 0, 0, 1), layer.gates(state[0], layer.recurrence, 1, 0, 1)
-        return (layer.squash(0, node.add(seen, kept)),)
-
-    names = activations or ("Tanh",) * directions(node, direction)
-    functions = _functions(node, names, activation_alpha, activation_beta)
-    return _unroll(node, x, w, r, b, lengths, initial, None, step, functions, 1, clip, direction, layout)
+    op = RNN((), directed(node, direction), clip)
+    functions = _functions(node, op, activations or (), ("Tanh",), activation_alpha, activation_beta)
+    return _Layer(node, x, w, r, b, lengths, initial, None, layout == 1, op, functions).results()
 
 
 def gru(
@@ -84,24 +45,9 @@ def gru(
     *, activation_alpha: Floats = None, activation_beta: Floats = None, activations: Strings = None,
     clip: float | None = None, direction: str = "forward", layout: int = 0, linear_before_reset: int = 0,
 ) -> list[Value]:  # fmt: skip
-    def step(layer: Layer, now: Value, state: State) -> State:
-        (hidden,) = state
-        update, reset, fresh = layer.gates(now, layer.weights, 0, 0, 3)
-        old_update, old_reset = layer.gates(hidden, layer.recurrence, 1, 0, 2)
-        z = layer.squash(0, node.add(update, old_update))
-        gate = layer.squash(0, node.add(reset, old_reset))
-        if linear_before_reset:
-            (kept,) = layer.gates(hidden, layer.recurrence, 1, 2, 1)
-            kept = node.multiply(gate, kept)
-        else:
-            (kept,) = layer.gates(node.multiply(gate, hidden), layer.recurrence, 1, 2, 1)
-        candidate = layer.squash(1, node.add(fresh, kept))
-        rest = node.subtract(node.scalar(1, z), z)
-        return (node.add(node.multiply(rest, candidate), node.multiply(z, hidden)),)
-
-    names = activations or ("Sigmoid", "Tanh") * directions(node, direction)
-    functions = _functions(node, names, activation_alpha, activation_beta)
-    return _unroll(node, x, w, r, b, lengths, initial, None, step, functions, 2, clip, direction, layout)
+    op = GRU((), directed(node, direction), clip, (), linear_before_reset != 0)
+    functions = _functions(node, op, activations or (), ("Sigmoid", "Tanh"), activation_alpha, activation_beta)
+    return _Layer(node, x, w, r, b, lengths, initial, None, layout == 1, op, functions).results()
 
 
 def lstm(
@@ -110,110 +56,205 @@ def lstm(
     activations: Strings = None, clip: float | None = None, direction: str = "forward", input_forget: int = 0,
     layout: int = 0,
 ) -> list[Value]:  # fmt: skip
-    def step(layer: Layer, now: Value, state: State) -> State:
-        hidden, cell = state
-        seen, kept = layer.gates(now, layer.weights, 0, 0, 4), layer.gates(hidden, layer.recurrence, 1, 0, 4)
-        gate_i, gate_o, gate_f, gate_c = (node.add(a, b) for a, b in zip(seen, kept, strict=True))
-        i = layer.squash(0, layer.peep(0, gate_i, cell))
-        f = node.subtract(node.scalar(1, i), i) if input_forget else layer.squash(0, layer.peep(2, gate_f, cell))
-        new = node.add(node.multiply(f, cell), node.multiply(i, layer.squash(1, gate_c)))
-        o = layer.squash(0, layer.peep(1, gate_o, new))
-        return node.multiply(o, layer.functions[2](new)), new
-
-    names = activations or ("Sigmoid", "Tanh", "Tanh") * directions(node, direction)
-    functions = _functions(node, names, activation_alpha, activation_beta)
-    return _unroll(node, x, w, r, b, lengths, initial, p, step, functions, 3, clip, direction, layout)
+    op = LSTM((), directed(node, direction), clip, (), input_forget != 0)
+    functions = _functions(node, op, activations or (), ("Sigmoid", "Tanh", "Tanh"), activation_alpha, activation_beta)
+    return _Layer(node, x, w, r, b, lengths, initial, p, layout == 1, op, functions).results()
 
 
-def directions(node: Composer, direction: str) -> int:
-    if direction not in ("forward", "reverse", "bidirectional"):
+DIRECTIONS: Mapping[str, Direction] = {name: name for name in get_args(Direction)}
+
+
+def directed(node: Composer, direction: str) -> Direction:
+    if direction not in DIRECTIONS:
         node.fail(f"direction must be forward, reverse or bidirectional, found {direction}")
-    return 2 if direction == "bidirectional" else 1
+    return DIRECTIONS[direction]
 
 
-def _unroll(
-    node: Composer, x: Value, w: Value, r: Value, b: Value | None, lengths: Value | None,
-    initial: Sequence[Value | None], p: Value | None, step: Step, functions: Sequence[Function],
-    per_direction: int, clip: float | None, direction: str, layout: int,
-) -> list[Value]:  # fmt: skip
-    """Outputs: all hidden states [time, directions, batch, H], then each state after the last step."""
-    data = node.transpose(x, (1, 0, 2)) if layout else x
-    steps, batch, hidden = data.type.shape[0], data.type.shape[1], r.type.shape[2]
-    if not isinstance(steps, int) or steps > LONGEST_SEQUENCE:
-        node.unsupported(f"sequences of known length up to {LONGEST_SEQUENCE} are supported, found {steps}")
-    every: list[Value] = []
-    last: list[list[Value]] = [[] for _ in initial]
-    for number in range(directions(node, direction)):
-        own = functions[number * per_direction : (number + 1) * per_direction]
-        bias, peepholes = (None if value is None else element(node, value, 0, number) for value in (b, p))
-        weights, recurrence = (element(node, value, 0, number) for value in (w, r))
-        layer = Layer(node, weights, recurrence, bias, peepholes, hidden, own, clip)
-        zeros = node.expand(node.scalar(0, data), (batch, hidden))
-        state = tuple(_start(node, value, number, layout, zeros) for value in initial)
-        backwards = direction == "reverse" or number == 1
-        outputs, state = _run(layer, data, steps, state, step, lengths, backwards, zeros)
-        every.append(stacked(node, outputs, 0))
-        for collected, value in zip(last, state, strict=True):
-            collected.append(value)
-    y = stacked(node, every, 1)
-    finals = [stacked(node, collected, 0) for collected in last]
-    if layout:
-        return [node.transpose(y, (2, 0, 1, 3)), *(node.transpose(final, (1, 0, 2)) for final in finals)]
-    return [y, *finals]
+@dataclass(frozen=True)
+class _Layer:
+    """A layer as foreign models have it.
+
+    x: ``[T, N, I]``, or ``[N, T, I]`` with `batch_first`; states have the batch in front then, too. initial: the hidden
+    states before the first step, and the cells of an LSTM. op: without its functions and extras. functions: those of
+    all directions.
+    """
+
+    node: Composer
+    x: Value
+    w: Value
+    r: Value
+    b: Value | None
+    lengths: Value | None
+    initial: Initial
+    p: Value | None
+    batch_first: bool
+    op: Recurrence
+    functions: tuple[Op, ...]
+
+    @property
+    def directions(self) -> int:
+        return len(self.op.directions)
+
+    @property
+    def size(self) -> Dim:
+        """Hidden units."""
+        return self.r.type.shape[2]
+
+    def __post_init__(self) -> None:
+        for value, name in ((self.x, "X"), (self.w, "W"), (self.r, "R")):
+            if value.type.rank != 3:
+                self.node.fail(f"input {name}: expected rank 3, found {value.type}")
+
+    def results(self) -> list[Value]:
+        """All hidden states ``[T, D, N, H]``, then each state after the last step ``[D, N, H]``; with `batch_first`
+        ``[N, T, D, H]`` and ``[N, D, H]``.
+        """
+        states, finals = self._states()
+        order = (1, 0, 2, 3) if self.batch_first else (0, 2, 1, 3)
+        return [self.node.transpose(states, order), *(self._outward(final) for final in finals)]
+
+    def _outward(self, final: Value) -> Value:
+        """A state ``[1, N, D, H]`` as models have it."""
+        node, (_, batch, directions, size) = self.node, final.type.shape
+        flat = node.reshape(final, (batch, directions, size))
+        return flat if self.batch_first else node.transpose(flat, (1, 0, 2))
+
+    def _states(self) -> tuple[Value, list[Value]]:
+        """The hidden states ``[T, N, D, H]``, and each state after the last step ``[1, N, D, H]``."""
+        each = len(self.functions) // self.directions
+        if self.directions > 1 and not _alike(self.functions[:each], self.functions[each:]):
+            ways = [self._one_way(number)._states() for number in (0, 1)]
+            both = joined(self.node, [states for states, _ in ways], 2)
+            return both, [joined(self.node, final, 2) for final in zip(*(last for _, last in ways), strict=True)]
+        extras, further = self._extras()
+        op = replace(self.op, functions=self.functions[:each], extras=extras)
+        hidden = self._first(0)
+        given = [self._gates(), self.node.transpose(self.r, (0, 2, 1)), hidden]
+        if isinstance(op, LSTM):
+            given.append(self.node.cast(self._first(1), accumulator(hidden.type.dtype)))
+        states = self.node.apply(op, *given, *further)
+        finals = [self._final(states, hidden)]
+        if isinstance(op, LSTM):
+            with_cells = self.node.apply(replace(op, gives_cells=True), *given, *further)
+            finals.append(part(self.node, with_cells, {0: (states.type.shape[0], 1)}))
+        return states, finals
+
+    def _one_way(self, number: int) -> _Layer:
+        """One of two directions alone."""
+        node, each, axis = self.node, len(self.functions) // 2, 1 if self.batch_first else 0
+        b, p = (None if v is None else part(node, v, {0: (number, 1)}) for v in (self.b, self.p))
+        return replace(
+            self,
+            w=part(node, self.w, {0: (number, 1)}),
+            r=part(node, self.r, {0: (number, 1)}),
+            b=b,
+            p=p,
+            initial=[None if v is None else part(node, v, {axis: (number, 1)}) for v in self.initial],
+            op=replace(self.op, direction="reverse" if number else "forward"),
+            functions=self.functions[number * each : (number + 1) * each],
+        )
+
+    def _gates(self) -> Value:
+        """What the inputs give to all gates at all times ``[T, N, D·G·H]``."""
+        node = self.node
+        data = node.transpose(self.x, (1, 0, 2)) if self.batch_first else self.x
+        rows = self.directions * self.op.gates * self.size
+        total = node.apply(MatMul(False, True), data, node.reshape(self.w, (rows, self.w.type.shape[2])))
+        if self.b is None:
+            return total
+        of_inputs, of_states = self._bias(0), self._bias(1)
+        if self._keeps_bias:
+            last = (self.op.gates - 1) * self.size
+            others = part(node, of_states, {1: (0, last)})
+            zeros = node.expand(node.scalar(0, others), (self.directions, self.size))
+            of_states = joined(node, [others, zeros], 1)
+        return node.add(total, node.reshape(node.add(of_inputs, of_states), (rows,)))
+
+    def _bias(self, half: int) -> Value:
+        """The half of the bias for the inputs (0) or for the states (1)."""
+        assert self.b is not None
+        count = self.op.gates * self.size
+        return part(self.node, self.b, {1: (half * count, count)})
+
+    @property
+    def _keeps_bias(self) -> bool:
+        """Whether the last gate's bias for the states is not simply added."""
+        return self.b is not None and isinstance(self.op, GRU) and self.op.linear_before_reset
+
+    def _extras(self) -> tuple[tuple[Extra, ...], list[Value]]:
+        found: dict[Extra, Value] = {}
+        if self._keeps_bias:
+            found["bias"] = part(self.node, self._bias(1), {1: ((self.op.gates - 1) * self.size, self.size)})
+        if self.p is not None:
+            found["peepholes"] = self.node.reshape(self.p, (self.directions, 3, self.size))
+        if self.lengths is not None:
+            found["lengths"] = self.lengths
+        return tuple(found), list(found.values())
+
+    def _first(self, number: int) -> Value:
+        """A state before the first step."""
+        value = self.initial[number]
+        if value is None:
+            zeros = np.zeros(self.node.static((self.directions, 1, self.size), "hidden_size"))
+            return self.node.constant(zeros, self.x.type.dtype)
+        return self.node.transpose(value, (1, 0, 2)) if self.batch_first else value
+
+    def _final(self, states: Value, first: Value) -> Value:
+        """The hidden state of every sequence after its last step; of one without steps the first state."""
+        steps = states.type.shape[0]
+        ways = [
+            part(self.node, states, {0: (0 if backwards or self.lengths is not None else steps - 1, 1), 2: (d, 1)})
+            for d, backwards in enumerate(self.op.directions)
+        ]
+        if self.lengths is None:
+            return joined(self.node, ways, 2)
+        node, batch = self.node, states.type.shape[1]
+        lengths = node.reshape(node.cast(self.lengths, INT64), (1, batch, 1, 1))
+        last = node.binary("max", node.subtract(lengths, node.constant(1, INT64)), node.constant(0, INT64))
+        for d, backwards in enumerate(self.op.directions):
+            if not backwards:
+                every = part(node, states, {2: (d, 1)})
+                ways[d] = node.apply(GatherElements(0), every, node.expand(last, (1, batch, 1, self.size)))
+        some = node.binary("less", node.constant(0, INT64), lengths)
+        before = node.transpose(first, (1, 0, 2))
+        before = node.reshape(before, (1, *before.type.shape))
+        return node.select(some, joined(node, ways, 2), before)
 
 
-def _start(node: Composer, value: Value | None, number: int, layout: int, zeros: Value) -> Value:
-    return zeros if value is None else element(node, value, 1 if layout else 0, number)
+def _alike(some: Sequence[Op], others: Sequence[Op]) -> bool:
+    return all(a.same(b) for a, b in zip(some, others, strict=True))
 
 
-def _run(
-    layer: Layer, data: Value, steps: int, state: State, step: Step, lengths: Value | None, backwards: bool, rest: Value
-) -> tuple[list[Value], State]:
-    """All hidden states in the order of time, and the last state; beyond a sequence's end the state stays."""
-    node, outputs = layer.node, {}
-    for time in reversed(range(steps)) if backwards else range(steps):
-        new = step(layer, element(node, data, 0, time), state)
-        shown = new[0]
-        if lengths is not None:
-            column = node.reshape(node.cast(lengths, INT64), (lengths.type.shape[0], 1))
-            inside = node.binary("less", node.constant(time, INT64), column)
-            new = tuple(node.select(inside, after, before) for after, before in zip(new, state, strict=True))
-            shown = node.select(inside, shown, rest)
-        state, outputs[time] = new, shown
-    return [outputs[time] for time in range(steps)], state
+def _functions(
+    node: Composer, op: Recurrence, names: Sequence[str], usual: tuple[str, ...], alphas: Floats, betas: Floats
+) -> tuple[Op, ...]:
+    """The functions of all directions; alphas and betas are listed for those functions only that have them."""
+    left, count = (list(alphas or ()), list(betas or ())), len(usual) * len(op.directions)
+    listed = tuple(names or usual * len(op.directions))
+    if len(listed) != count:
+        node.fail(f"activations: expected {count}, found {', '.join(listed)}")
+    return tuple(_function(node, name, left) for name in listed)
 
 
-def _functions(node: Composer, names: Sequence[str], alphas: Floats, betas: Floats) -> list[Function]:
-    """The activation functions; alphas and betas are listed for those functions only that have them."""
-    left_alpha, left_beta, found = list(alphas or ()), list(betas or ()), []
-    for name in names:
-        if name.lower() not in FUNCTIONS:
-            node.unsupported(f"activation {name} is not supported")
-        make, alpha, beta = FUNCTIONS[name.lower()]
-        if alpha is not None and left_alpha:
-            alpha = left_alpha.pop(0)
-        if beta is not None and left_beta:
-            beta = left_beta.pop(0)
-        found.append(_bind(node, make, alpha, beta))
-    return found
+def _function(node: Composer, name: str, left: Sequence[list[float]]) -> Op:
+    """left: the alphas and the betas that are not taken yet."""
+    if name.lower() not in FUNCTIONS:
+        node.unsupported(f"activation {name} is not supported")
+    make, *defaults = FUNCTIONS[name.lower()]
+    return make(*(given.pop(0) if given else default for default, given in zip(defaults, left, strict=False)))
 
 
-def _bind(node: Composer, make: Make, alpha: float | None, beta: float | None) -> Function:
-    return lambda x: make(node, x, alpha or 0.0, beta or 0.0)
-
-
-Make = Callable[[Composer, Value, float, float], Value]
-FUNCTIONS: Mapping[str, tuple[Make, float | None, float | None]] = {
-    "relu": (lambda node, x, *_: node.apply(activation.Relu(), x), None, None),
-    "tanh": (lambda node, x, *_: node.unary("tanh", x), None, None),
-    "sigmoid": (lambda node, x, *_: node.apply(activation.Sigmoid(), x), None, None),
-    "affine": (lambda node, x, a, b: node.add(node.multiply(x, node.scalar(a, x)), node.scalar(b, x)), 1.0, 0.0),
-    "leakyrelu": (lambda node, x, a, _: node.apply(activation.LeakyRelu(a), x), 0.01, None),
-    "thresholdedrelu": (lambda node, x, a, _: node.apply(activation.ThresholdedRelu(a), x), 1.0, None),
-    "scaledtanh": (lambda node, x, a, b: node.apply(activation.ScaledTanh(a, b), x), 1.0, 1.0),
-    "hardsigmoid": (lambda node, x, a, b: node.apply(activation.HardSigmoid(a, b), x), 0.2, 0.5),
-    "elu": (lambda node, x, a, _: node.apply(activation.Elu(a), x), 1.0, None),
-    "softsign": (lambda node, x, *_: node.apply(activation.Softsign(), x), None, None),
-    "softplus": (lambda node, x, *_: node.apply(activation.Softplus(), x), None, None),
+FUNCTIONS: Mapping[str, tuple[Callable[..., Op], *tuple[float, ...]]] = {
+    "relu": (activation.Relu,),
+    "tanh": (lambda: Unary("tanh"),),
+    "sigmoid": (activation.Sigmoid,),
+    "affine": (activation.Affine, 1.0, 0.0),
+    "leakyrelu": (activation.LeakyRelu, 0.01),
+    "thresholdedrelu": (activation.ThresholdedRelu, 1.0),
+    "scaledtanh": (activation.ScaledTanh, 1.0, 1.0),
+    "hardsigmoid": (activation.HardSigmoid, 0.2, 0.5),
+    "elu": (activation.Elu, 1.0),
+    "softsign": (activation.Softsign,),
+    "softplus": (activation.Softplus,),
 }
-"""Functions with the defaults of their alpha and beta; None where a function has no such number."""
+"""Operators with the defaults of alpha and beta, if they have any."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tensorwright.graph.region import Region
 from tensorwright.kernels.slabs import Slabs
 from tensorwright.kernels.work import Work, work
-from tensorwright.tensor.dim import Dim, Symbol
+from tensorwright.tensor.dim import Dim, Symbol, floor_divide
 from tensorwright.tensor.layout import PLAIN, Layout
 
 Array = npt.NDArray[np.generic]
@@ -78,7 +78,10 @@ class Kernel:
     text: a module that defines ``void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…, i64 begin, i64 end)``,
     which computes the parallel tasks from `begin` up to, not including, `end`.
     packings: for every input, how it is packed if it is a constant; None leaves it in row-major order.
-    tasks: how many tasks there are. workspace: scratch bytes that each thread needs.
+    tasks: how many tasks there are. workspace: scratch bytes that each share of the tasks needs.
+    waves: the tasks come in so many waves, in order and equally many in each; `tasks` is a product with it. All
+    threads wait for each other between two waves, and a share has the same tasks of each, and the same workspace: so
+    tasks may read what those of waves before wrote to the output, and what their own share left in the workspace.
     in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments.
     writes: the part of the output's memory that each task writes, whole blocks of channels with their padding; it then
     reads no more of its inputs than the definition of these elements does, whole blocks again. None says nothing.
@@ -93,6 +96,12 @@ class Kernel:
     workspace: int = 0
     in_place: tuple[int, ...] = ()
     writes: Slabs | None = None
+    waves: Dim = 1
+
+    @property
+    def tasks_of_wave(self) -> Dim:
+        """The tasks of each wave."""
+        return floor_divide(self.tasks, self.waves)
 
     @property
     def name(self) -> str:

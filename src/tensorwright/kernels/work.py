@@ -9,6 +9,7 @@ from tensorwright.graph.region import Region
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.recurrent import Recurrence
 from tensorwright.tensor.dim import Dim, minimum, product
 
 
@@ -49,6 +50,8 @@ def _flops(value: Value) -> Dim:
             return value.inputs[0].type.elements * product(value.inputs[1].type.shape[1:]) * 2
         case MatMul(transpose_a=transposed):
             return value.type.elements * value.inputs[0].type.shape[-2 if transposed else -1] * 2
+        case Recurrence():
+            return value.inputs[0].type.elements * value.type.shape[-1] * 2
     if value.op.kind == "reduction":
         return value.inputs[0].type.elements
     return value.type.elements if value.op.kind == "elementwise" else 0

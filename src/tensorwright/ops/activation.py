@@ -278,6 +278,21 @@ class ThresholdedRelu(Activation):
 
 
 @dataclass(frozen=True, eq=False)
+class Affine(Activation):
+    """``alpha x + beta``."""
+
+    alpha: float = 1.0
+    beta: float = 0.0
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.asarray(self.alpha * inputs[0].astype(np.float64) + self.beta)
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        (x,) = operands
+        return call("add", call("mul", constant(self.alpha, x.dtype), x), constant(self.beta, x.dtype))
+
+
+@dataclass(frozen=True, eq=False)
 class ScaledTanh(Activation):
     """``alpha tanh(beta x)``."""
 

@@ -19,6 +19,7 @@ from tensorwright.passes.fold import fold_constants
 from tensorwright.passes.identity import remove_identities
 from tensorwright.passes.matmul import simplify_products
 from tensorwright.passes.normalizations import recognise_normalizations
+from tensorwright.passes.recurrent import share_steps
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.scale import move_scales
 from tensorwright.passes.tied import tie_transposed
@@ -28,6 +29,7 @@ PASSES: tuple[Pass, ...] = (
     remove_identities,
     simplify_arithmetic,
     merge_common,
+    share_steps,
     recognise_activations,
     recognise_normalizations,
     fold_into_convolutions,

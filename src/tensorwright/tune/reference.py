@@ -16,7 +16,7 @@ from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.mathematics import highest, lowest
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.inputs import has_computed_indices
-from tensorwright.tune.tolerance import is_narrow
+from tensorwright.tune.tolerance import is_narrow, rounding_unit
 
 Array = npt.NDArray[np.generic]
 Places = tuple[npt.NDArray[np.int64], ...]
@@ -33,7 +33,8 @@ MOST_STEPS = 1 << 21
 class Expected:
     """The elements of a region's output, in float64 or as integers, at some places; None: all of them.
 
-    spread: how far results lie apart that are rounded to their types after every operator, or not at all.
+    spread: how far results lie apart that are rounded to their types after every operator, or not at all; or, where
+    results follow from one another, what roundings of the inputs make of them.
     """
 
     values: Array
@@ -64,7 +65,16 @@ def whole_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, 
     """The output computed by the operators' references in float64, results between operators rounded to their types."""
     values = _evaluated(region, arrays, symbols, rounded=True)
     spread = _distance(values, _evaluated(region, arrays, symbols, rounded=False)) if is_narrow(region) else 0.0
+    if region.is_sequential and region.output.type.dtype.is_float:
+        spread = max(spread, _distance(values, _evaluated(region, _moved(region, arrays), symbols, rounded=False)))
     return Expected(values, None, spread)
+
+
+def _moved(region: Region, arrays: Sequence[Array]) -> list[Array]:
+    """Floating inputs off by roundings, at random."""
+    unit, rng = rounding_unit(region.output.type.dtype), np.random.default_rng(0)
+    wide = [_widened(array) for array in arrays]
+    return [np.multiply(a, 1 + rng.uniform(-unit, unit, a.shape)) if a.dtype.kind == "f" else a for a in wide]
 
 
 def sampled_output(
@@ -82,7 +92,7 @@ def sampled_output(
 
 
 def _sampled(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], places: Places) -> Expected | None:
-    if any(value.op.is_sequential for value in region.values):
+    if region.is_sequential:
         return whole_output(region, arrays, symbols) if _is_small(region, symbols) else None
     count = len(places[0]) if places else 1
     affordable = min(count, MOST_STEPS // steps_of(region.computation, symbols))

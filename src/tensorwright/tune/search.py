@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from tensorwright.base.errors import BuildError, WorkspaceError
-from tensorwright.graph.region import Region
+from tensorwright.graph.graph import Value
+from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Config, Offer
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
@@ -69,6 +70,11 @@ class Search:
         if unknown:
             expected = ", ".join(sorted(known))
             raise BuildError(f"exclude_tactics: expected names of {expected}; found {', '.join(unknown)}")
+
+    def computes(self, value: Value) -> bool:
+        """Whether there is a kernel for an operator alone."""
+        region = region_of([value])
+        return any(offer.configs(region) for offer in filter(self.limits.admit, self._offers_for(region)))
 
     def all(self, regions: Sequence[Region]) -> list[Searched]:
         """All kernels for every region, not timed yet; regions with equal signatures are looked up once."""

@@ -104,7 +104,7 @@ def is_narrow(region: Region) -> bool:
 def _terms(region: Region, symbols: Mapping[str, int]) -> int:
     if region.stages:
         return max(_terms(stage, symbols) for stage in region.stages)
-    if any(value.op.is_sequential for value in region.values):
+    if region.is_sequential:
         return 1
     return steps_of(region.computation, symbols)
 

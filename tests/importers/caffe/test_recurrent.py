@@ -88,7 +88,6 @@ def test_rnn(rng, further, exposed):
         (((5, 3, 2), (5, 3, 1)), "second bottom, where sequences go on, to have 2 axes"),
         (((5, 3, 2), (5, 3), (3, 4), (3, 4)), "expected 2 or 3 bottoms, found 4"),
         (((5,), (5, 3)), "at least 2 axes, steps and batch"),
-        (((300, 1, 2), (300, 1)), "sequences of known length up to 256 are supported, found 300"),
     ],
 )
 def test_what_does_not_fit(shapes, message):

@@ -1,4 +1,4 @@
-"""Recurrent layers: stacks of RNN, LSTM or GRU cells in one or both directions, unrolled over time.
+"""Recurrent layers: stacks of RNN, LSTM or GRU cells in one or both directions.
 
 With x the input and h the state of the step before, σ the sigmoid and ∘ the product of elements:
 
@@ -47,7 +47,7 @@ STACKED: Mapping[RNNOperation, tuple[Gate, ...]] = MappingProxyType(
         RNNOperation.GRU: (Gate.UPDATE, Gate.RESET, Gate.HIDDEN),
     }
 )
-"""The gates of an operation in the order in which the unrolled layers take them."""
+"""The gates of an operation in the order in which the operators take them."""
 
 Key = tuple[int, RNNGateType, bool]
 """A layer, a gate, and whether it is about the input (W) or the state (R)."""
@@ -139,7 +139,7 @@ class RecurrentLayer(Layer):
             return (self.hidden_size, self.directions * self.hidden_size)
         return (0 if self.input_mode is RNNInputMode.SKIP else self.hidden_size, self.data_length)
 
-    def unrolled(
+    def stacked(
         self, data: Value, hidden: Value | None, cell: Value | None, lengths: Value | None
     ) -> tuple[Value, list[Value]]:
         """All states [N, S, directions·H], and the last states [N, layers·directions, H] (and cells).

@@ -95,7 +95,7 @@ class RNNv2Layer(RecurrentLayer):
             self._first(composer, given.get(role), (*lead, states, self.hidden_size), role)
             for role in ("hidden_state", "cell_state")
         ]
-        every, last = self.unrolled(composer.reshape(x, (flat, steps, elements)), first[0], first[1], lengths)
+        every, last = self.stacked(composer.reshape(x, (flat, steps, elements)), first[0], first[1], lengths)
         outputs = [composer.reshape(every, (*lead, steps, self.directions * self.hidden_size))]
         return outputs + [composer.reshape(one, (*lead, states, self.hidden_size)) for one in last]
 
@@ -185,7 +185,7 @@ class RNNLayer(RecurrentLayer):
             turned = None if state is None else composer.transpose(state, swapped)
             first.append(None if turned is None else composer.reshape(turned, (flat, states, self.hidden_size)))
         data = composer.reshape(composer.transpose(x, swapped), (flat, steps, elements))
-        every, last = self.unrolled(data, first[0], first[1], None)
+        every, last = self.stacked(data, first[0], first[1], None)
         values = [(every, steps, self.directions * self.hidden_size)]
         values += [(one, states, self.hidden_size) for one in last]
         return [

@@ -30,10 +30,11 @@ MOST_THREADS = 61
 
 @dataclass(frozen=True)
 class EntryStep:
-    """One call: the kernel's function, its operands (output first), symbols and number of tasks.
+    """One call: the kernel's function, its operands (output first), symbols and the number of tasks of a wave.
 
     free: the numbers of threads with which no thread has to wait for others before this step, as the bits of a number;
-    with every other number of threads all wait for each other.
+    with every other number of threads all wait for each other. waves: how many follow each other; if there may be
+    several, the step has to be a group of its own.
     """
 
     function: str
@@ -41,6 +42,7 @@ class EntryStep:
     symbols: tuple[Symbol, ...]
     tasks: Dim
     free: int = 0
+    waves: Dim = 1
 
 
 def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int, target: Target) -> str:
@@ -56,7 +58,7 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
     ]
     code = _Code(symbols, workspace, target)
     team = [code.step(number, step) for number, step in enumerate(steps)]
-    parts = [code.alone(steps), *team, _choice(len(steps)), _following(steps)]
+    parts = [code.alone(steps), *team, _choice(len(steps)), _following(steps), code.waves(steps)]
     return "\n".join([*declarations, team_functions(target, len(steps)), *parts, entries()])
 
 
@@ -74,7 +76,7 @@ class _Code:
         calls = _Calls(builder, self, literal(0, INT64))
         builder.emit("call void @profile(ptr %context, i64 0)")
         for number, step in enumerate(steps):
-            calls.call(step, None)
+            calls.call_alone(step)
             builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
         return builder.function("internal void @single_body(ptr %context)", "nounwind noinline")
 
@@ -82,12 +84,26 @@ class _Code:
         """The function that does a team member's share of a step."""
         builder = FunctionBuilder(target=self.target)
         share = Register("%share", INT64)
-        _Calls(builder, self, share).call(step, Register("%threads", INT64))
+        _Calls(builder, self, share).call_share(step, Register("%threads", INT64), Register("%wave", INT64))
         is_first = builder.compare("eq", share, literal(0, INT64))
         with builder.when(is_first):
             builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
-        signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads)"
+        signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)"
         return builder.function(signature, "nounwind noinline")
+
+    def waves(self, steps: Sequence[EntryStep]) -> str:
+        """The function that says how many waves the group has that begins with a step."""
+        builder = FunctionBuilder(target=self.target)
+        count, number = literal(1, INT64), Register("%number", INT64)
+        repeated = [(position, step) for position, step in enumerate(steps) if step.waves != 1]
+        calls = _Calls(builder, self, literal(0, INT64)) if repeated else None
+        for position, step in repeated:
+            assert calls is not None
+            is_it = builder.compare("eq", number, literal(position, INT64))
+            count = builder.select(is_it, calls.integer(step.waves), count)
+        body = "\n".join(builder.lines)
+        head = "define internal i64 @waves(ptr %context, i64 %number) nounwind"
+        return f"{head} {{\nentry:\n{body}\n  ret {count.typed}\n}}\n"
 
 
 class _Calls:
@@ -103,11 +119,25 @@ class _Calls:
         scratch = builder.mul(share, literal(code.workspace, INT64))
         self._scratch = builder.offset(self._fields["workspace"], scratch, UINT8)
 
-    def call(self, step: EntryStep, threads: Register | None) -> None:
-        """Call a kernel for one share of its tasks out of `threads`; for all of them if that is None."""
-        tasks = self._emitter.integer(step.tasks)
-        whole = (literal(0, INT64), tasks)
-        begin, end = whole if threads is None else _share(self._builder, tasks, self._share, threads)
+    def integer(self, value: Dim) -> Register:
+        """An integer made of symbols."""
+        return self._emitter.integer(value)
+
+    def call_alone(self, step: EntryStep) -> None:
+        """Call a kernel for all of its tasks."""
+        self._call(step, literal(0, INT64), self.integer(step.tasks * step.waves))
+
+    def call_share(self, step: EntryStep, threads: Register, number: Register) -> None:
+        """Call a kernel for one share, out of so many threads', of the tasks of the wave with a number."""
+        builder, tasks = self._builder, self.integer(step.tasks)
+        begin, end = _share(builder, tasks, self._share, threads)
+        if step.waves != 1:
+            first, every = builder.mul(number, tasks), self.integer(step.tasks * step.waves)
+            begin, end = builder.add(first, begin), builder.add(first, end)
+            end = builder.select(builder.compare("ult", end, every), end, every)
+        self._call(step, begin, end)
+
+    def _call(self, step: EntryStep, begin: Register, end: Register) -> None:
         pointers = [_operand(self._builder, self._fields, operand) for operand in step.operands]
         arguments = [f"ptr {p.text}" for p in (*pointers, self._scratch)]
         arguments += [self._values[s.name].typed for s in step.symbols] + [begin.typed, end.typed]
@@ -118,10 +148,11 @@ def _choice(count: int) -> str:
     """The function that does a share of the step with a number. A table of jumps would need relocation."""
     targets = " ".join(f"i64 {number}, label %step{number}" for number in range(count))
     cases = [
-        f"step{number}:\n  call void @step_{number}(ptr %context, i64 %share, i64 %threads)\n  ret void"
+        f"step{number}:\n  call void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)\n  ret void"
         for number in range(count)
     ]
-    head = "define internal void @step(ptr %context, i64 %share, i64 %threads, i64 %number) nounwind noinline"
+    arguments = "ptr %context, i64 %share, i64 %threads, i64 %number, i64 %wave"
+    head = f"define internal void @step({arguments}) nounwind noinline"
     switch = f"  switch i64 %number, label %none [ {targets} ]\nnone:\n  ret void"
     return "\n".join([f'{head} "no-jump-tables"="true" {{\nentry:', switch, *cases, "}"])
 

@@ -8,6 +8,8 @@ what is still open, so that an inference never waits for a thread that has not b
 because another process took it. A thread that comes late finds its shares claimed and the generation changed, and
 hurries on.
 
+A step may have waves: it is a group of its own then, which comes again as often, as if it were so many groups.
+
 The generation changes when all shares of its group are done, so a claim that succeeds is always for the group, and the
 inference, that is running.
 
@@ -40,9 +42,10 @@ _CONTEXT = {name: abi.field_offset(name) for name in abi.CONTEXT_FIELDS}
 def team_functions(target: Target, steps: int) -> str:
     """Waiting, claiming and going through the groups.
 
-    They call ``void @step(ptr context, i64 share, i64 threads, i64 number)``, which does a share of a step, and
-    ``i64 @following(i64 step, i64 threads)``, which returns the step that the group after that of a first step starts
-    with. steps: how many there are.
+    They call ``void @step(ptr context, i64 share, i64 threads, i64 number, i64 wave)``, which does a share of a wave
+    of a step; ``i64 @following(i64 step, i64 threads)``, which returns the step that the group after that of a first
+    step starts with; and ``i64 @waves(ptr context, i64 step)``, which returns how often the group that starts with a
+    step comes. steps: how many there are.
     """
     architecture = target.triple.split("-")[0]
     declaration, pause = _PAUSE[architecture]
@@ -189,14 +192,15 @@ done:
 
 def _do_share() -> str:
     """Does a claimed share of the steps from `begin` up to `end`; the last share of all opens the next generation."""
+    arguments = "ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end, i64 %wave"
     return f"""
-define internal void @do_share(ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end)
+define internal void @do_share({arguments})
     nounwind noinline align 64 {{
 entry:
   br label %next
 next:
   %number = phi i64 [ %begin, %entry ], [ %after, %next ]
-  call void @step(ptr %context, i64 %share, i64 %threads, i64 %number)
+  call void @step(ptr %context, i64 %share, i64 %threads, i64 %number, i64 %wave)
   %after = add i64 %number, 1
   %more = icmp ult i64 %after, %end
   br i1 %more, label %next, label %finish
@@ -220,7 +224,7 @@ done:
 
 def _await_group(pause: str) -> str:
     """Waits for the end of a generation; after a while, does the shares that nobody has claimed."""
-    arguments = "ptr %context, ptr %team, i64 %threads, i64 %begin, i64 %end, i32 %generation"
+    arguments = "ptr %context, ptr %team, i64 %threads, i64 %begin, i64 %end, i64 %wave, i32 %generation"
     return f"""
 define internal void @await_group({arguments}) nounwind noinline align 64 {{
 entry:
@@ -241,7 +245,7 @@ look:
   %claimed = call i1 @claim(ptr %team, i64 %share, i32 %generation)
   br i1 %claimed, label %help, label %looked
 help:
-  call void @do_share(ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end)
+  call void @do_share(ptr %context, ptr %team, i64 %share, i64 %threads, i64 %begin, i64 %end, i64 %wave)
   br label %looked
 looked:
   %following = add i64 %share, 1
@@ -258,24 +262,31 @@ done:
 
 def _team_body(steps: int) -> str:
     """One thread's way through an inference, which starts with the generation `first`."""
+    arguments = "ptr %context, ptr %team, i64 %threads, i64 %begin, i64 %end, i64 %wave, i32 %generation"
     return f"""
 define internal void @team_body(ptr %context, i64 %thread, i64 %threads, i32 %first) nounwind noinline {{
 entry:
   {_team()}
   br label %group
 group:
-  %begin = phi i64 [ 0, %entry ], [ %end, %wait ]
+  %begin = phi i64 [ 0, %entry ], [ %next.begin, %wait ]
+  %wave = phi i64 [ 0, %entry ], [ %next.wave, %wait ]
   %generation = phi i32 [ %first, %entry ], [ %next, %wait ]
   %end = call i64 @following(i64 %begin, i64 %threads)
   %claimed = call i1 @claim(ptr %team, i64 %thread, i32 %generation)
   br i1 %claimed, label %work, label %wait
 work:
-  call void @do_share(ptr %context, ptr %team, i64 %thread, i64 %threads, i64 %begin, i64 %end)
+  call void @do_share(ptr %context, ptr %team, i64 %thread, i64 %threads, i64 %begin, i64 %end, i64 %wave)
   br label %wait
 wait:
-  call void @await_group(ptr %context, ptr %team, i64 %threads, i64 %begin, i64 %end, i32 %generation)
+  call void @await_group({arguments})
   %next = add i32 %generation, 1
-  %more = icmp ult i64 %end, {steps}
+  %waves = call i64 @waves(ptr %context, i64 %begin)
+  %after = add i64 %wave, 1
+  %again = icmp ult i64 %after, %waves
+  %next.begin = select i1 %again, i64 %begin, i64 %end
+  %next.wave = select i1 %again, i64 %after, i64 0
+  %more = icmp ult i64 %next.begin, {steps}
   br i1 %more, label %group, label %done
 done:
   ret void

@@ -1,4 +1,4 @@
-"""Recurrent layers, unrolled over the time steps.
+"""Recurrent layers.
 
 Bottoms are x ``[T, N, ...]``, the markers ``[T, N]`` of where sequences go on (1) or start (0), and perhaps a further
 input ``[N, ...]`` that is the same at all times. With `expose_hidden` the first states follow as bottoms, and the last
@@ -8,18 +8,20 @@ ones as tops, each ``[1, N, H]``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.caffe.layer import Layer
 from tensorwright.importers.caffe.registry import reads
 from tensorwright.importers.caffe.schema import Unsigned
-from tensorwright.importers.compose import element, part, stacked
+from tensorwright.importers.compose import joined, part
+from tensorwright.ops import recurrent as ops
 from tensorwright.ops.activation import Sigmoid
+from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.matmul import MatMul
-from tensorwright.tensor.dim import product
-
-LONGEST_SEQUENCE = 256
-"""Longer sequences are not unrolled."""
+from tensorwright.tensor.dim import Dim, product
 
 _NOT_READ = ("weight_filler", "bias_filler", "debug_info")
 
@@ -32,21 +34,20 @@ def LSTM(
 
     With m the marker: ``c' = m f ∘ c + i ∘ g``, ``h' = o ∘ tanh(c')``, where the gates see ``m h``.
     """
-    further, (hidden, cell) = _others(layer, goes_on, others, 2 if expose_hidden else 0, num_output)
-    inputs, recurrence = _transformed(layer, x, further, 4 * num_output), 3 if further is not None else 2
+    further, first = _others(layer, goes_on, others, 2 if expose_hidden else 0, num_output)
+    gates, recurrence = _transformed(layer, x, further, 4 * num_output), 3 if further is not None else 2
     weights = layer.weights(recurrence, (4 * num_output, num_output), "weights of the state")
-    outputs = []
-    for step in range(_steps(layer, x)):
-        marker = _marker(layer, goes_on, step)
-        kept = layer.apply(MatMul(False, True), layer.multiply(hidden, marker), weights)
-        total = layer.add(element(layer, inputs, 0, step), kept)
-        i, f, o, g = (part(layer, total, {1: (gate * num_output, num_output)}) for gate in range(4))
-        i, f, o = (layer.apply(Sigmoid(), gate) for gate in (i, f, o))
-        old = layer.multiply(layer.multiply(f, marker), cell)
-        cell = layer.add(old, layer.multiply(i, layer.unary("tanh", g)))
-        hidden = layer.multiply(o, layer.unary("tanh", cell))
-        outputs.append(hidden)
-    return [stacked(layer, outputs, 0), *_last(layer, [hidden, cell] if expose_hidden else [])]
+    op = ops.LSTM((Sigmoid(), Unary("tanh"), Unary("tanh")), extras=("markers",))
+    order = [(gate * num_output, num_output) for gate in (0, 2, 1, 3)]
+    gates = joined(layer, [part(layer, gates, {2: one}) for one in order], 2)
+    weights = joined(layer, [part(layer, weights, {0: one}) for one in order], 0)
+    given = [gates, *_state(layer, weights, first), goes_on]
+    states = layer.apply(op, *given)
+    outputs = [layer.reshape(states, (*states.type.shape[:2], num_output))]
+    if expose_hidden:
+        steps, ends = states.type.shape[0], (states, layer.apply(replace(op, gives_cells=True), *given))
+        outputs += [_row(layer, rows, at) for rows, at in zip(ends, (steps - 1, steps), strict=True)]
+    return outputs
 
 
 @reads("recurrent_param", _NOT_READ)
@@ -58,18 +59,29 @@ def RNN(
     With m the marker: ``h' = tanh(W x + b + R (m h))``, ``o = tanh(V h' + d)``.
     """
     further, (hidden, _) = _others(layer, goes_on, others, 1 if expose_hidden else 0, num_output)
-    inputs, next = _transformed(layer, x, further, num_output), 3 if further is not None else 2
+    gates, next = _transformed(layer, x, further, num_output), 3 if further is not None else 2
     square = (num_output, num_output)
     weights = layer.weights(next, square, "weights of the state")
     output = layer.weights(next + 1, square, "weights of the output")
     bias = layer.weights(next + 2, (num_output,), "bias of the output", spread="bias")
-    outputs = []
-    for step in range(_steps(layer, x)):
-        marker = _marker(layer, goes_on, step)
-        kept = layer.apply(MatMul(False, True), layer.multiply(hidden, marker), weights)
-        hidden = layer.unary("tanh", layer.add(element(layer, inputs, 0, step), kept))
-        outputs.append(layer.unary("tanh", layer.add(layer.apply(MatMul(False, True), hidden, output), bias)))
-    return [stacked(layer, outputs, 0), *_last(layer, [hidden] if expose_hidden else [])]
+    op = ops.RNN((Unary("tanh"),), extras=("markers",))
+    states = layer.apply(op, gates, *_state(layer, weights, [hidden]), goes_on)
+    flat = layer.reshape(states, (*states.type.shape[:2], num_output))
+    shown = layer.unary("tanh", layer.add(layer.apply(MatMul(False, True), flat, output), bias))
+    return [shown, _row(layer, states, states.type.shape[0] - 1)] if expose_hidden else [shown]
+
+
+def _state(layer: Layer, weights: Value, first: Sequence[Value]) -> list[Value]:
+    """R as the operators take it, and the states before the first step."""
+    rows, size = weights.type.shape
+    turned = layer.transpose(layer.reshape(weights, (1, rows, size)), (0, 2, 1))
+    return [turned, *(layer.reshape(state, (1, *state.type.shape)) for state in first)]
+
+
+def _row(layer: Layer, states: Value, number: Dim) -> Value:
+    """One row of ``[T, N, 1, H]`` as ``[1, N, H]``."""
+    picked = part(layer, states, {0: (number, 1)})
+    return layer.reshape(picked, (1, states.type.shape[1], states.type.shape[3]))
 
 
 def _others(
@@ -84,7 +96,7 @@ def _others(
     if len(others) not in (states, states + 1):
         layer.fail(f"expected {2 + states} or {3 + states} bottoms, found {2 + len(others)}")
     further = others[0] if len(others) > states else None
-    zeros = layer.expand(layer.scalar(0.0, goes_on), (batch, size))
+    zeros = layer.constant(np.zeros((1, size)), goes_on.type.dtype)
     first = [layer.reshape(state, (batch, size)) for state in others[len(others) - states :]]
     hidden, cell = (*first, *(zeros,) * (2 - len(first)))
     return further, (hidden, cell)
@@ -104,18 +116,3 @@ def _transformed(layer: Layer, x: Value, further: Value | None, rows: int) -> Va
     wide = layer.reshape(further, (1, batch, product(further.type.shape[1:])))
     weights = layer.weights(2, (rows, wide.type.shape[2]), "weights of the further input")
     return layer.add(total, layer.apply(MatMul(False, True), wide, weights))
-
-
-def _steps(layer: Layer, x: Value) -> int:
-    steps = x.type.shape[0]
-    if not isinstance(steps, int) or steps > LONGEST_SEQUENCE:
-        layer.unsupported(f"sequences of known length up to {LONGEST_SEQUENCE} are supported, found {steps}")
-    return steps
-
-
-def _marker(layer: Layer, goes_on: Value, step: int) -> Value:
-    return layer.reshape(element(layer, goes_on, 0, step), (goes_on.type.shape[1], 1))
-
-
-def _last(layer: Layer, states: Sequence[Value]) -> list[Value]:
-    return [stacked(layer, [state], 0) for state in states]

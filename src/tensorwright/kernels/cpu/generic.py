@@ -34,7 +34,7 @@ class Generic(Tactic[Target, TacticOptions]):
     general = NO_OPTIONS
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        if any(value.op.is_sequential for value in region.values):
+        if region.is_sequential:
             return []
         plain = Config((PLAIN,) * len(region.inputs), PLAIN, NO_OPTIONS)
         blocked = _blocked_config(region, blocked_layout(target))

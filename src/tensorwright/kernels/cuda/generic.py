@@ -80,7 +80,7 @@ class Generic(Tactic[CudaTarget, TeamOptions]):
 
 def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config[TeamOptions]]:
     """The configs for given layouts, a warp for every row first."""
-    if any(value.op.is_sequential for value in region.values):
+    if region.is_sequential:
         return []
     flat = _flat(region, inputs, output)
     teams = [team for team in (BLOCK, WARP) if rows_apart(flat, team) is not None]

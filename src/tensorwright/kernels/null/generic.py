@@ -29,7 +29,7 @@ class NullGeneric(Tactic[None, NullOptions]):
     general = NullOptions(loops=False)
 
     def configs(self, region: Region, target: None) -> Sequence[Config[NullOptions]]:
-        if any(value.op.is_sequential for value in region.values):
+        if region.is_sequential:
             return []
         reduces = any(isinstance(node, Reduce) for node in walk(region.computation.body))
         loops = (False, True) if reduces else (False,)

@@ -60,12 +60,13 @@ class Checker:
 
     def _look(self, number: int, symbols: Mapping[str, int]) -> Look:
         step = self.program.steps[number]
-        segments = Segments.of(evaluate(step.kernel.tasks, symbols), self.threads)
+        segments = Segments.of(evaluate(step.kernel.tasks_of_wave, symbols), self.threads)
         return Look(number, step, symbols, segments, self._written)
 
     def _written(self, look: Look) -> Owners | None:
         kernel = look.step.kernel
-        key = (kernel.name, tuple(look.symbols[s.name] for s in kernel.symbols), look.segments, look.output.size)
+        symbols = tuple(look.symbols[s.name] for s in kernel.symbols)
+        key = (kernel.name, symbols, look.segments, evaluate(kernel.waves, look.symbols), look.output.size)
         if key not in self.known:
             self.known[key] = self._found(look)
         return self.known[key]

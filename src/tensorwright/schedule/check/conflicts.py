@@ -47,8 +47,12 @@ class Group:
         """Go through the steps.
 
         Raises:
-            BuildError: two threads touch the same memory, and one of them writes there.
+            BuildError: two threads touch the same memory, and one of them writes there; or threads wait inside one of
+                several steps.
         """
+        for step in steps if len(steps) > 1 and self.threads > 1 else ():
+            if step.step.kernel.waves != 1:
+                raise BuildError(f"with {self.threads} threads, {step.name} has waves and runs together with others")
         for step in steps:
             for operand in step.inputs:
                 self._read(step, operand, steps)

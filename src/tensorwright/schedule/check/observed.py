@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -45,9 +46,12 @@ class Run:
     inputs: tuple[Bytes, ...]
     workspace: Bytes
     symbols: tuple[int, ...]
+    waves: int
 
     def segment_of(self, poison: int, ranges: Sequence[tuple[int, int]], order: Sequence[int]) -> Owners:
         """The first segment, in an order, that writes each element of the output; NOBODY where none does.
+
+        The ranges are tasks of one wave; all segments of a wave run before those of the next one.
 
         Raises:
             BuildError: the kernel writes outside its output or its workspace.
@@ -57,8 +61,10 @@ class Run:
         output = memory[MARGIN : MARGIN + self.size]
         found = np.full(self.size // self.width, NOBODY, np.int32)
         addresses = [array.ctypes.data for array in (output, *self.inputs, self.workspace)]
-        for number in order:
-            self.kernel.call(*addresses, *self.symbols, *ranges[number])
+        tasks = max((behind for _, behind in ranges), default=0)
+        for turn, number in product(range(self.waves), order):
+            first, behind = ranges[number]
+            self.kernel.call(*addresses, *self.symbols, first + turn * tasks, behind + turn * tasks)
             changed = (output != poison).reshape(-1, self.width).any(axis=1) & (found == NOBODY)
             found[changed] = number
         edges = [memory[:MARGIN], memory[MARGIN + self.size :], self.workspace[-MARGIN:]]
@@ -85,6 +91,7 @@ def prepare(step: Step, loaded: Loaded, constants: Mapping[int, PackedConstant],
         tuple(inputs),
         aligned_bytes(kernel.workspace + MARGIN),
         tuple(symbols[symbol.name] for symbol in kernel.symbols),
+        evaluate(kernel.waves, symbols),
     )
 
 

@@ -22,12 +22,14 @@ class TeamStage:
     """A stage whose tasks are dealt out to threads.
 
     tasks: how many, None if that is known only at run time. uses: what they touch of every operand that may change
-    while the network runs, once for each way in which they touch it; None: perhaps all of it.
+    while the network runs, once for each way in which they touch it; None: perhaps all of it. has_waves: whether all
+    threads wait inside it.
     """
 
     tasks: int | None
     uses: tuple[tuple[Operand, Boxes | None], ...]
     time: int
+    has_waves: bool = False
 
     @classmethod
     def of(cls, stage: Stage, known: Touched | None) -> TeamStage:
@@ -39,12 +41,14 @@ class TeamStage:
             if operand.address.base != "weights":
                 read = None if known is None else known.inputs[number]
                 uses += [(operand, boxes) for boxes in read or (None,)]
-        return cls(kernel.tasks if isinstance(kernel.tasks, int) else None, tuple(uses), stage.time)
+        tasks = kernel.tasks if isinstance(kernel.tasks, int) else None
+        return cls(tasks, tuple(uses), stage.time, kernel.waves != 1)
 
     def placed(self, offsets: Sequence[int]) -> Accesses:
         return Accesses(
             self.tasks,
             tuple(Access(o.placed(offsets), o.size, o.width, o.writes, boxes) for o, boxes in self.uses),
+            self.has_waves,
         )
 
 

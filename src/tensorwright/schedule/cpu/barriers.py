@@ -61,10 +61,13 @@ class Access:
 
 @dataclass(frozen=True, eq=False)
 class Accesses:
-    """All accesses of a step; tasks: how many tasks it has, None if that is known only at run time."""
+    """All accesses of a step; tasks: how many tasks it has, None if that is known only at run time; has_waves: whether
+    all threads wait inside it, so that it runs together with no other step.
+    """
 
     tasks: int | None
     operands: tuple[Access, ...]
+    has_waves: bool = False
 
 
 def barriers(steps: Sequence[Accesses], apart: Apart | None = None, among: int = EVERYBODY) -> list[int]:
@@ -103,6 +106,8 @@ class Apart:
 
     def free_threads(self, earlier: Accesses, later: Accesses) -> int:
         """The numbers of threads, as bits, with which no thread touches what another one touches in the other step."""
+        if earlier.has_waves or later.has_waves:
+            return ALONE
         free = EVERYBODY
         for a in earlier.operands:
             for b in later.operands:

@@ -29,14 +29,20 @@ FAR_BEHIND = 1.35
 SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""
 
+WAIT_SECONDS = 1e-6
+"""What it costs all threads to wait for each other between two waves of tasks, which one thread alone does not show."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel as it is timed: its code, its operands with several copies of its constants, how many of its tasks."""
+    """One kernel as it is timed: its code, its operands with several copies of its constants, how many of its tasks,
+    and the seconds in which threads would wait for each other.
+    """
 
     loaded: LoadedKernel
     operands: Sequence[Operands]
     share: int
+    waits: float
 
     def arguments(self, turn: int) -> tuple[int, ...]:
         """Those of the copy whose turn it is."""
@@ -54,7 +60,7 @@ class Contestant:
 
     @property
     def seconds(self) -> float:
-        return float(np.percentile(self.times, 25))
+        return float(np.percentile(self.times, 25)) + sum(call.waits for call in self.calls)
 
     def run(self) -> None:
         """One turn: as many rounds as `repeats`, each on the next copy of the constants."""
@@ -87,8 +93,8 @@ def timed_call(
     size = sum(first.inputs[number].nbytes for number in constants)
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
     copies = [first, *(_with_copies(first, constants, allocator) for _ in range(count - 1))]
-    tasks = evaluate(kernel.tasks, symbols)
-    return Call(loaded, copies, -(-tasks // threads))
+    tasks, waits = evaluate(kernel.tasks, symbols), evaluate(kernel.waves, symbols) - 1
+    return Call(loaded, copies, -(-tasks // threads), waits * WAIT_SECONDS if threads > 1 else 0.0)
 
 
 def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None) -> Operands:

@@ -26,7 +26,7 @@ class Transposing(Tactic[Target, TacticOptions]):
     name = "transposing"
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        if region.anchor is not None or not is_turned(region.output.type.dtype):
+        if region.anchor is not None or region.is_sequential or not is_turned(region.output.type.dtype):
             return []
         return [config for config in _layouts(region, target) if _plan(region, config, target) is not None]
 

@@ -1,0 +1,1 @@
+"""Recurrent layers: the steps through time in one kernel."""
