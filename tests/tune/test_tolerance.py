@@ -17,9 +17,11 @@ from tensorwright.ops.reduction import ArgReduction, Reduction
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8, INT32, UINT8, DType
 from tensorwright.tune.tolerance import (
     ANYTHING,
+    FAST_ALGORITHM_BOUND,
     TOLERANCE,
     Tolerance,
     disagreement,
+    fast_algorithm_bound,
     relative_error,
     rounding_error,
     rounding_unit,
@@ -46,6 +48,15 @@ def test_rounding_error_grows_with_narrower_types_and_longer_sums() -> None:
 def test_of_a_product(dtype: DType, least: float) -> None:
     product = apply(MatMul(), given("a", 3, 64, dtype=dtype), given("b", 64, 5, dtype=dtype))
     assert tolerance_of(_region(product), {}) == Tolerance(max(TOLERANCE, least))
+
+
+def test_rounding_to_narrow_types_is_not_held_against_fast_algorithms() -> None:
+    single, half = (
+        _region(apply(MatMul(), given("a", 3, 64, dtype=dtype), given("b", 64, 5, dtype=dtype)))
+        for dtype in (FLOAT32, FLOAT16)
+    )
+    assert fast_algorithm_bound(single) == FAST_ALGORITHM_BOUND
+    assert fast_algorithm_bound(half) == rounding_error([FLOAT16])
 
 
 def test_of_rounding() -> None:

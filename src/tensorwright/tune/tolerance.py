@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 """Allowed error of a float32 kernel relative to the largest magnitude of the expected output."""
 
 FAST_ALGORITHM_BOUND = 1e-4
-"""Allowed measured error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
+"""Allowed error of an algorithm that rounds differently (Winograd, Strassen), likewise relative."""
 
 FEW = 4
 """So many roundings, or sums' errors, may add up."""
@@ -68,6 +68,13 @@ def rounding_error(dtypes: Iterable[DType], terms: int = 1) -> float:
         return 0.0
     narrowest = max(map(rounding_unit, floats))
     return FEW * max(narrowest, min(narrowest, rounding_unit(FLOAT32)) * sqrt(terms))
+
+
+def fast_algorithm_bound(region: Region) -> float:
+    """The error that may be measured of an algorithm that rounds differently: what it loses itself, or, where results
+    are rounded to narrower types, what that explains.
+    """
+    return max(FAST_ALGORITHM_BOUND, rounding_error(value.type.dtype for value in region.values))
 
 
 ANYTHING = Tolerance(float("inf"), 1.0, float("inf"))

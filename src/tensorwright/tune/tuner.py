@@ -23,9 +23,9 @@ from tensorwright.tune.reference import Array, Expected, expected_output
 from tensorwright.tune.search import TRIALS_PER_LAYOUT
 from tensorwright.tune.select import Candidate, Searched
 from tensorwright.tune.tolerance import (
-    FAST_ALGORITHM_BOUND,
     Tolerance,
     disagreement,
+    fast_algorithm_bound,
     loosened,
     relative_error,
     tolerance_of,
@@ -140,7 +140,7 @@ class Tuner:
         """Whether a kernel's output may not be; its error is remembered."""
         error = relative_error(expected.of(output), expected.values)
         self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
-        if not candidate.exact and error > FAST_ALGORITHM_BOUND:
+        if not candidate.exact and error > fast_algorithm_bound(region):
             return True
         allowed = loosened(tolerance, candidate.trial.rounding)
         reason = disagreement(expected.of(output), expected.values, allowed, expected.spread)
