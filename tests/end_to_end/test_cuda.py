@@ -189,7 +189,7 @@ def test_a_target_is_said_by_either_option(plan: Plan) -> None:
 def test_pools_of_gpus(plan: Plan, fake: FakeLibrary) -> None:
     fake.gpus = 2
     with load(serialize_plan(plan), devices="all") as pool:
-        assert [(state.name, state.contexts) for state in pool.devices] == [("cuda:0", 2), ("cuda:1", 2)]
+        assert [(state.name, state.contexts) for state in pool.devices] == [("cuda:0", 3), ("cuda:1", 3)]
         for _ in pool.map(inputs_of(n % 4 + 1) for n in range(16)):
             pass
         assert sum(state.completed for state in pool.devices) == 16

@@ -135,7 +135,7 @@ def test_results_come_in_order_and_every_device_works(plan: Plan) -> None:
         states = pool.devices
     assert sum(state.completed for state in states) == 64
     assert all(state.completed for state in states)
-    assert [(state.name, state.contexts, state.lost) for state in states] == [(f"null:{n}", 2, None) for n in range(3)]
+    assert [(state.name, state.contexts, state.lost) for state in states] == [(f"null:{n}", 3, None) for n in range(3)]
     assert [device.weights for device in devices] == [1, 1, 1]
 
 
@@ -196,7 +196,7 @@ def test_devices_that_differ_take_plans_of_their_own(plan: Plan, cpu_plan: Plan,
     for one, path in zip((plan, cpu_plan), paths, strict=True):
         write_plan(one, path)
     with load(paths, devices=["null:3", "cpu"]) as pool:
-        assert [(state.name, state.contexts) for state in pool.devices] == [("null:3", 2), ("cpu", 1)]
+        assert [(state.name, state.contexts) for state in pool.devices] == [("null:3", 3), ("cpu", 1)]
         assert [engine.stamp.device for engine in pool.engines] == ["null", "cpu"]
         for number, found in enumerate(pool.map(inputs(n / 32) for n in range(32))):
             assert_right(found, number / 32)

@@ -10,7 +10,7 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.device import Stream
 from tensorwright.devices.null.device import NullDevice
-from tensorwright.runtime import staging
+from tensorwright.runtime import copying
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
 
@@ -46,13 +46,30 @@ def engine(device: Watched) -> Engine:
 def test_large_inputs_go_piece_by_piece(
     engine: Engine, device: Watched, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, elements: int
 ) -> None:
-    monkeypatch.setattr(staging, "PIECE", 1 << 14)
+    monkeypatch.setattr(copying, "PIECE", 1 << 14)
     x = rng.standard_normal(elements, dtype=np.float32)
     np.testing.assert_array_equal(engine(x)["out0"], x + np.float32(1))
     pieces = [size for _, _, size in device.copies[:-1]]
     assert sum(pieces) == x.nbytes
     assert all(size == 1 << 14 for size in pieces[:-1])
     assert 0 < pieces[-1] <= 1 << 14
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_copies_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, threads: int) -> None:
+    monkeypatch.setattr(copying, "PIECE", 1 << 10)
+    copier, source = copying.Copier(threads), rng.integers(0, 256, 10_001, np.uint8)
+    for size in (1, 1024, 1025, 10_001):
+        target = np.zeros(10_001, np.uint8)
+        pieces = list(copier.copy(target.ctypes.data, source.ctypes.data, size))
+        assert [start for start, _ in pieces] == list(range(0, size, 1024))
+        assert sum(count for _, count in pieces) == size
+        np.testing.assert_array_equal(target[:size], source[:size])
+        assert not target[size:].any()
+    copier.close()
+    copier.close()
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert list(copier.copy(target.ctypes.data, source.ctypes.data, 2000)) == [(0, 1024), (1024, 976)]
 
 
 def test_memory_that_the_device_reaches_needs_no_staging(

@@ -30,8 +30,8 @@ Inputs: TypeAlias = "Array | Mapping[str, Array]"
 Outputs: TypeAlias = "dict[str, Array]"
 Devices: TypeAlias = "str | Sequence[str | Device]"
 
-CONTEXTS = 2
-"""Contexts of a device with memory of its own: one copies while the other computes."""
+CONTEXTS = 3
+"""Contexts of a device with memory of its own: one computes while others copy. Measured on two H200 (`benchmarks`)."""
 WAITING = 2
 """Requests that may wait, for each context."""
 MOST_LOSSES = 3
@@ -59,7 +59,7 @@ class EnginePool(Unique):
     of the kind that the plan was made for.
     allocator: gives all device memory; None for each device's own.
     threads: of an inference on a CPU; None for the plan's number divided by the contexts.
-    contexts: of each device; None for 2 where copies have to overlap with kernels, and 1 elsewhere.
+    contexts: of each device; None for 3 where copies have to overlap with kernels, and 1 elsewhere.
     queue: how many requests may wait before who adds one waits, too; None for 2 for each context.
     patience: seconds after which a request that a device has not answered is given to another one as well; None for
     never.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, MutableSequence
 from contextlib import suppress
 from math import prod
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
+from tensorwright.runtime.copying import Copier
 from tensorwright.tensor.dim import evaluate
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 16
-PIECE = 4 << 20
-"""Bytes that are on their way to the device while the next ones are staged."""
 DIRECT_BYTES = 64 << 10
 """From this size on it is worth asking whether the caller's memory needs no copy in between."""
 
@@ -48,6 +46,7 @@ class StagedExecutor:
         self._executor = executor
         self._device = device
         self._stream = device.create_stream()
+        self._copier = Copier()
         self._plan = plan
         self._there = [_Room(allocator, device.memory_alignment, f"a copy of '{b.name}'") for b in plan.bindings]
         self._between = [_Room(device.staging, ALIGNMENT, f"staging '{b.name}'") for b in plan.bindings]
@@ -83,6 +82,7 @@ class StagedExecutor:
 
     def close(self) -> None:
         self._executor.close()
+        self._copier.close()
         for room in (*self._there, *self._between):
             room.close()
         self._made_for = None
@@ -93,9 +93,7 @@ class StagedExecutor:
             if self._is_direct(source, size):
                 self._device.upload(there, source, size, self._stream)
                 continue
-            for start in range(0, size, PIECE):
-                count = min(PIECE, size - start)
-                ctypes.memmove(between + start, source + start, count)
+            for start, count in self._copier.copy(between, source, size):
                 self._device.upload(there + start, between + start, count, self._stream)
 
     def _download(self) -> None:
@@ -108,7 +106,8 @@ class StagedExecutor:
             self._device.download(target, there, size, self._stream)
         self._stream.synchronize()
         for copy in waiting:
-            ctypes.memmove(*copy)
+            for _ in self._copier.copy(*copy):
+                pass
 
     def _is_direct(self, address: int, size: int) -> bool:
         return size >= DIRECT_BYTES and self._device.is_staging(address)

@@ -115,7 +115,7 @@ class CudaArrays:
             kind, number = value.__dlpack_device__()
             if kind == dlpack.CUDA:
                 self._require_here(number)
-                return _from_capsule(value.__dlpack__(stream=stream.handle or LEGACY))
+                return _from_capsule(self._capsule(value, stream.handle or LEGACY))
         interface = getattr(value, "__cuda_array_interface__", None)
         return None if interface is None else self._from_interface(value, interface, stream)
 
@@ -135,6 +135,13 @@ class CudaArrays:
         event = CudaEvent(self._context)
         event.record(stream)
         self._kept.append((event, owners))
+
+    def _capsule(self, value: Any, stream: int) -> object:  # noqa: ANN401 - somebody's array
+        try:
+            with self._context.current():  # PyTorch hands out what lies on the current GPU alone.
+                return value.__dlpack__(stream=stream)
+        except (BufferError, RuntimeError) as error:
+            raise ExecutionError(f"the array cannot be handed over: {error}") from error
 
     def _from_interface(self, value: object, interface: dict[str, Any], stream: Stream) -> DeviceView:
         import numpy as np

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
 
@@ -89,6 +91,16 @@ class Context:
         finally:
             if current:
                 self.driver.call("using another context again", "cuCtxSetCurrent", current)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """The context is current in this thread meanwhile, and so the GPU for all libraries."""
+        outer = _current(self.driver)
+        self.driver.call(f"using {self}", "cuCtxSetCurrent", self._handle)
+        try:
+            yield
+        finally:
+            self.driver.call("using another context again", "cuCtxSetCurrent", outer or self._handle)
 
     def synchronize(self) -> None:
         """Wait until all work on the GPU is done.
