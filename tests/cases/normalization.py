@@ -62,6 +62,7 @@ CASES = (
     Case("5", LocalResponseNormalization(5, 0.3, 0.75, 2.0), (f32(2, 17, 3, 4),)),
     Case("4", LocalResponseNormalization(4, 0.5, 0.6, 1.0), (f32(1, 16, 5, 2),)),
     Case("wide", LocalResponseNormalization(9, 0.5, 0.5, 1.0), (f32(1, 3, 2, 2),)),
+    Case("far", LocalResponseNormalization(1 << 40, 0.5, 0.5, 1.0), (f32(1, 3, 2, 2),)),
     Case("plain", LocalResponseNormalization(3, 0.5, 1.0, 1.0), (f32(2, 20, 1, 3),)),
     Case("symbolic", LocalResponseNormalization(5, 0.1), (f32(BATCH, 20, 3, 3),), symbols=VALUES),
     Case("l1", LpNormalization(1, 1), (f32(3, 17, 2),)),

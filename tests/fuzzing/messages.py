@@ -58,7 +58,8 @@ def inner(message: Message) -> Iterator[Message]:
         if field.message_type is None:
             continue
         if Place(message, field).is_map:
-            yield from (item for item in value.values() if isinstance(item, Message))
+            items = (value[key] for key in sorted(value, key=str))  # As they come, it is by chance.
+            yield from (item for item in items if isinstance(item, Message))
         elif field.is_repeated:
             yield from value
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, prod
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.tensorflow import import_tensorflow
 from tensorwright.importers.uff import RegisteredInput, import_uff
 from tensorwright.importers.uff.messages import meta_graph_class
+from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.pooling import Pool
 from tensorwright.plan.file import parse_plan
@@ -195,7 +196,8 @@ def converts(value: Value) -> bool:
 
 def has_giants(value: Value) -> bool:
     """Whether an operator computes with numbers whose products and powers float32 does not hold."""
-    return any(isinstance(number, float) and MOST_COMPARED < abs(number) < inf for number in vars(value.op).values())
+    numbers = [] if isinstance(value.op, Clip) else [n for n in vars(value.op).values() if isinstance(n, float)]
+    return any(abs(number) > MOST_COMPARED for number in numbers)
 
 
 def fits_nowhere(value: Value) -> bool:

@@ -36,7 +36,7 @@ from tensorwright.ops.mathematics import (
     square,
 )
 from tensorwright.ops.reduction import mean_of
-from tensorwright.tensor.dim import Dim, floor_divide, product
+from tensorwright.tensor.dim import Dim, floor_divide, product, upper_bound
 from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import TensorType
 
@@ -313,9 +313,9 @@ class LocalResponseNormalization(Op):
 
     def reference(self, *inputs: Array) -> Array:
         x = inputs[0].astype(np.float64)
-        before, after = (self.size - 1) // 2, self.size // 2
+        before, after = self._reach(x.shape[1])
         squares = np.pad(x * x, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
-        window = sum(squares[:, tap : tap + x.shape[1]] for tap in range(self.size))
+        window = sum(squares[:, tap : tap + x.shape[1]] for tap in range(before + 1 + after))
         return np.asarray(x / (self.bias + self.alpha / self.size * window) ** self.beta)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
@@ -323,14 +323,20 @@ class LocalResponseNormalization(Op):
         variables = variables_for(output.shape)
         index = positions(variables)
         wide = accumulator(x.dtype)
-        tap = Variable("r0", self.size)
-        channel = index[1] + position(tap) - (self.size - 1) // 2
+        before, after = self._reach(x.shape[1])
+        tap = Variable("r0", before + 1 + after)
+        channel = index[1] + position(tap) - before
         source = (index[0], channel, *index[2:])
         other = convert(Load(0, source, x.dtype, all_of(inside(channel, x.shape[1]))), wide)
         total = reduce_over("add", (tap,), square(other))
         base = call("add", constant(self.bias, wide), call("mul", constant(self.alpha / self.size, wide), total))
         own = convert(Load(0, index, x.dtype), wide)
         return Computation(variables, convert(call("div", own, _power(base, self.beta)), output.dtype))
+
+    def _reach(self, channels: Dim) -> tuple[int, int]:
+        """How many channels before and after an element its window has, of so many that there are."""
+        most = max(upper_bound(channels) - 1, 0)
+        return min((self.size - 1) // 2, most), min(self.size // 2, most)
 
 
 def _infer_trailing(op: Op, inputs: Sequence[TensorType], axis: int) -> TensorType:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from tensorwright.graph.expression import Computation, Load, Scalar, all_of, variables_for
+from tensorwright.graph.expression import Computation, Load, Scalar, all_of, compare, inside, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.checks import expect_extent, expect_float, expect_rank, show
 from tensorwright.ops.mathematics import (
@@ -22,7 +22,7 @@ from tensorwright.ops.mathematics import (
     reduce_over,
 )
 from tensorwright.ops.windows import Ints, expect_per_axis, sliding_windows, span, window_count, window_guard
-from tensorwright.tensor.dim import Dim, ceil_divide, is_static, maximum, minimum, upper_bound
+from tensorwright.tensor.dim import Dim, ceil_divide, is_static, maximum, minimum, remainder, upper_bound
 from tensorwright.tensor.dtype import BOOL, DType, dtype_of
 from tensorwright.tensor.type import TensorType
 
@@ -81,15 +81,15 @@ class Pool(Op):
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         (x,) = inputs
         variables = variables_for(output.shape)
-        taps = [self.taps(axis, extent, output.shape[2 + axis]) for axis, extent in enumerate(x.shape[2:])]
-        reduced = variables_for(tuple(len(some) for some in taps), "r")
         n, c, *spatial = positions(variables)
         starts = [i * s - b for i, s, b in zip(spatial, self.strides, self.pads_begin, strict=True)]
-        numbers = [k + some.start for k, some in zip(positions(reduced), taps, strict=True)]
-        sources = [start + k * d for start, k, d in zip(starts, numbers, self.dilations, strict=True)]
-        guards: list[Scalar] = []
-        for axis, source in enumerate(sources):
-            guards += window_guard(source, x.shape[2 + axis], self.pads_begin[axis], self._reaches_beyond(axis))
+        walks = [self._walk(axis, x.shape[2 + axis], output.shape[2 + axis]) for axis in range(len(spatial))]
+        reduced = variables_for(tuple(walk.count for walk in walks), "r")
+        sources, guards = list[Dim](), list[Scalar]()
+        for walk, start, number in zip(walks, starts, positions(reduced), strict=True):
+            source, conditions = walk.at(start, number)
+            sources.append(source)
+            guards += conditions
         outside = lowest(x.dtype) if self.mode == "max" else 0
         element = Load(0, (n, c, *sources), x.dtype, all_of(guards), outside)
         if self.mode == "max":
@@ -114,6 +114,14 @@ class Pool(Op):
         end = min(self.window[axis], -(-(upper_bound(extent) + high + before) // dilation))
         first = max(0, -(((upper_bound(count) - 1) * self.strides[axis] - before - low) // dilation))
         return range(min(first, end - 1), end) if end > 0 else range(1)
+
+    def _walk(self, axis: int, extent: Dim, count: Dim) -> _Walk:
+        """Over the taps along an axis, or over the input if it is shorter."""
+        taps = self.taps(axis, extent, count)
+        if isinstance(extent, int) and 0 < extent < len(taps):
+            return _InputWalk(extent, self.window[axis], self.dilations[axis])
+        before, beyond = self.pads_begin[axis], self._reaches_beyond(axis)
+        return _TapWalk(taps, self.dilations[axis], extent, before, beyond)
 
     def _count(self, axis: int, extent: Dim) -> Dim:
         return window_count(
@@ -184,6 +192,44 @@ class Pool(Op):
             counts.append(slice(count))
         view = sliding_windows(x, tuple(window), self.strides, tuple(before), tuple(after), self.dilations, fill)
         return view[(*[slice(None)] * (x.ndim - spatial), *counts)]
+
+
+@dataclass(frozen=True)
+class _TapWalk:
+    """Taps of a window, one after the other; see `Pool.taps` and `window_guard`."""
+
+    taps: range
+    dilation: int
+    extent: Dim
+    before: int
+    beyond: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.taps)
+
+    def at(self, start: Dim, number: Dim) -> tuple[Dim, list[Scalar]]:
+        """The index into the input of a tap of the window that begins at `start`, and when it counts."""
+        source = start + (number + self.taps.start) * self.dilation
+        return source, window_guard(source, self.extent, self.before, self.beyond)
+
+
+@dataclass(frozen=True)
+class _InputWalk:
+    """All elements of the input along an axis, whether they are under a tap or not."""
+
+    count: int
+    window: int
+    dilation: int
+
+    def at(self, start: Dim, number: Dim) -> tuple[Dim, list[Scalar]]:
+        """The index of an element, and when it is under a tap of the window that begins at `start`."""
+        offset = number - start
+        between = compare("equal", remainder(offset, self.dilation), 0)
+        return number, inside(offset, self.window * self.dilation) + [between] * (self.dilation > 1)
+
+
+_Walk = _TapWalk | _InputWalk
 
 
 def _power(scalar: Scalar, exponent: int) -> Scalar:
