@@ -7,12 +7,14 @@
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
 #   make fuzz        hostile inputs for SECONDS=600, on all cores; findings, made smaller, in FOLDER=.fuzz
+#   make test-aarch64  plans built here and the runtime's tests on AArch64, played by QEMU (Debian 12, network); 10 minutes
+#   make soak        engines, contexts, streams, events, pools and forks in 8 threads for SECONDS=600
 #   make test-cuda   the tests that need an NVIDIA GPU, on a machine that has one
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks fuzz format clean
+.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
 SECONDS ?= 600
@@ -58,6 +60,13 @@ test-networks: $(VENV)/.installed-test
 
 fuzz: $(VENV)/.installed-test
 	cd tests && ../$(BIN)/python -m fuzzing --seconds $(SECONDS) --out $(abspath $(FOLDER))
+
+test-aarch64: $(VENV)/.installed-test
+	mkdir -p .aarch64
+	cd tests && ../$(BIN)/python -m aarch64 $(abspath .aarch64)
+
+soak: $(VENV)/.installed-test
+	cd tests && ../$(BIN)/python -m soak --seconds $(SECONDS)
 
 test-cuda: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m cuda

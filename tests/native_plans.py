@@ -6,6 +6,7 @@ with a barrier between them: every element of the second step was written by ano
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,7 @@ from tensorwright.devices.cpu.abi import (
     TEAM_WAKE,
     field_offset,
 )
-from tensorwright.devices.cpu.host import host_stamp
+from tensorwright.devices.cpu.host import host_stamp, runnable_instruction_sets
 from tensorwright.plan.plan import Binding, Executable, Json, Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
 from tensorwright.tensor.dim import Dim, Symbol, expression
@@ -31,10 +32,12 @@ from tensorwright.tensor.type import TensorType
 SCALE = np.array([2.0, -3.0, 0.5, 7.0], np.float32)
 WIDTH = SCALE.size
 BATCH = Symbol("N", 1, 4, 64)
-FUTEX = 202
+IS_ARM = os.uname().machine == "aarch64"
+FUTEX = 98 if IS_ARM else 202
+PAUSE = "@llvm.aarch64.hint(i32 1)" if IS_ARM else "@llvm.x86.sse2.pause()"
 
 THREADING = f"""
-declare void @llvm.x86.sse2.pause()
+declare void {PAUSE.replace(" 1", "")}
 declare i64 @llvm.readcyclecounter()
 
 define internal ptr @field(ptr %context, i64 %offset) alwaysinline {{
@@ -95,7 +98,7 @@ open:
   store atomic i32 %next, ptr %generation release, align 4
   ret void
 spin:
-  call void @llvm.x86.sse2.pause()
+  call void {PAUSE}
   %seen = load atomic i32, ptr %generation acquire, align 4
   %same = icmp eq i32 %seen, %before
   br i1 %same, label %spin, label %done
@@ -148,7 +151,7 @@ idle:
   %patient = icmp ult i32 %turn, 2000
   br i1 %patient, label %pause, label %sleep
 pause:
-  call void @llvm.x86.sse2.pause()
+  call void {PAUSE}
   %turn.next = add i32 %turn, 1
   br label %spin
 sleep:
@@ -326,7 +329,7 @@ def _plan(
     code, entries = compile_image(THREADING + body)
     plan = Plan(
         name=name,
-        stamp=host_stamp("baseline"),
+        stamp=host_stamp(runnable_instruction_sets()[-1]),
         bindings=bindings,
         symbols=symbols,
         batch_symbol=batch_symbol,
@@ -347,7 +350,7 @@ def compile_image(ir: str) -> tuple[bytes, dict[str, int]]:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu="x86-64", opt=2, reloc="pic", codemodel="small"
+        cpu="generic" if IS_ARM else "x86-64", opt=2, reloc="pic", codemodel="small"
     )
     module = llvm.parse_assembly(ir)
     module.verify()

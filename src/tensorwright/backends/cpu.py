@@ -17,7 +17,7 @@ from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES
-from tensorwright.devices.cpu.host import best_instruction_set, host_stamp
+from tensorwright.devices.cpu.host import best_instruction_set, host_stamp, is_native, stamp_elsewhere
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
@@ -139,7 +139,8 @@ class CpuBackend:
         machine = target_named(target or best_instruction_set())
         catalogue = tactics() if self.catalogue is None else self.catalogue
         count = threads or len(os.sched_getaffinity(0))
-        return CpuToolchain(machine, host_stamp(machine.name), count, catalogue, allocator)
+        stamp = host_stamp(machine.name) if is_native(machine.name) else stamp_elsewhere(machine.name)
+        return CpuToolchain(machine, stamp, count, catalogue, allocator)
 
 
 BACKEND: Backend = CpuBackend()

@@ -10,6 +10,7 @@ from pathlib import Path
 from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.backends.find import backend_named
 from tensorwright.base.cancellation import WatchedProgress
+from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
 from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
@@ -62,6 +63,7 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     progress.check()
     backend = backend or backend_named(config.device)
     tools = backend.toolchain(config.wanted_target, config.threads, config.allocator)
+    _require_bench(tools, config)
     limits = Limits(
         config.max_workspace_size,
         tools.threads,
@@ -114,6 +116,14 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
         executable = tools.executable(program, symbols, compiler)
     config.progress.done()
     return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol, uses)
+
+
+def _require_bench(tools: Toolchain, config: BuildConfig) -> None:
+    if config.level > 0 and not tools.bench.is_here:
+        raise BuildError(
+            f"level {config.level} times kernels, and those for '{tools.target}' cannot run on this machine; build at "
+            "level 0, or on a machine that has it"
+        )
 
 
 def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, progress: Progress) -> None:

@@ -46,6 +46,25 @@ def host_stamp(instruction_set: str | None = None, extensions: Sequence[str] = (
     )
 
 
+def is_native(instruction_set: str) -> bool:
+    """Whether an instruction set is of this machine's family of processors."""
+    return INSTRUCTION_SETS[instruction_set].architecture == _architecture()
+
+
+def stamp_elsewhere(instruction_set: str) -> MachineStamp:
+    """Any Linux machine of another family with a known instruction set, for code that this machine cannot run."""
+    known = INSTRUCTION_SETS[instruction_set]
+    return MachineStamp(
+        package_version=tensorwright.__version__,
+        device="cpu",
+        architecture=known.architecture,
+        operating_system="linux",
+        target=known.name,
+        features=tuple(sorted(known.features)),
+        model="no processor",
+    )
+
+
 def runnable_instruction_sets() -> tuple[str, ...]:
     """Those that this machine has, the best first."""
     present, here = host_features(), _architecture()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu.host import is_native
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
@@ -47,7 +48,7 @@ class CpuBench:
 
     @property
     def is_here(self) -> bool:
-        return True
+        return is_native(self.target.name)
 
     @property
     def capacities(self) -> Capacities:

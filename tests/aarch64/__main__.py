@@ -1,0 +1,85 @@
+"""Builds plans for AArch64, runs them on QEMU's, then the tests of the runtime: ``python -m aarch64 FOLDER``.
+
+The folder keeps QEMU and the other machine's Python, which are fetched the first time. Says what is wrong, and ends
+with status 1 if anything is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from aarch64.machine import Machine, Missing, machine_in
+from aarch64.plans import jobs, write
+from networks.drive import cores
+
+TESTS = Path(__file__).parents[1]
+SOURCES = TESTS.parent / "src"
+RUNTIME = (
+    "base", "devices/test_code.py", "devices/test_host.py", "devices/test_memory.py", "devices/test_stream.py",
+    "plan", "runtime/test_bindings.py", "runtime/test_buffers.py", "runtime/test_context.py", "runtime/test_engine.py",
+    "runtime/test_pool.py", "runtime/test_profiler.py",
+)  # fmt: skip
+"""Tests that need no compiler but LLVM, for the plans that are written by hand."""
+PATIENCE = 3600
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="aarch64", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where QEMU and the other machine's Python are kept")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of the plans, build and run every Nth only")
+    parser.add_argument("--jobs", type=int, default=cores(), help="processes")
+    parser.add_argument("--skip-tests", action="store_true", help="run the plans only")
+    given = parser.parse_args()
+    try:
+        machine = machine_in(given.folder.resolve())
+    except Missing as error:
+        _say(str(error))
+        return 1
+    with tempfile.TemporaryDirectory(prefix="plans-", dir=given.folder) as folder:
+        count = _build(Path(folder), given.every)
+        answers = _answers(machine, Path(folder), given.jobs)
+    wrong = [answer for answer in answers if not answer.endswith("\tright")]
+    for answer in wrong:
+        _say(answer)
+    _say(f"{count} plans, {len(answers) - len(wrong)} right on AArch64, {count - len(answers) + len(wrong)} not")
+    failed = False if given.skip_tests else _runtime_tests_fail(machine)
+    return int(failed or bool(wrong) or len(answers) != count)
+
+
+def _build(folder: Path, every: int) -> int:
+    count = 0
+    for count, job in enumerate(islice(jobs(), 0, None, every), 1):  # noqa: B007  # The last is what counts.
+        write(job, folder)
+    return count
+
+
+def _answers(machine: Machine, folder: Path, parts: int) -> list[str]:
+    """A line for every plan that gave an answer, right or wrong."""
+
+    def ask(number: int) -> str:
+        there = str(Path(__file__).with_name("there.py"))
+        command = machine.command([SOURCES], there, str(folder), str(parts), str(number))
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False).stdout
+
+    with ThreadPoolExecutor(parts) as pool:
+        return [line for text in pool.map(ask, range(parts)) for line in text.splitlines()]
+
+
+def _runtime_tests_fail(machine: Machine) -> bool:
+    command = machine.command([SOURCES, TESTS], "-m", "pytest", "-q", "-p", "no:cacheprovider", *RUNTIME)
+    return subprocess.run(command, cwd=TESTS, timeout=PATIENCE, check=False).returncode != 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
