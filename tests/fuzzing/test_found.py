@@ -69,6 +69,17 @@ def long_padding() -> bytes:
     return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 2, 8, 8])}, ["y"]).SerializeToString()
 
 
+def channels_that_an_update_may_not_have() -> bytes:
+    inputs = {"c": (TensorProto.FLOAT, [2, "n", 4, 5]), "u": (TensorProto.FLOAT, [2, 1, 1, 5])}
+    nodes = [node("TensorScatter", "c u i", "y", axis=2)]
+    return model_of(nodes, inputs, ["y"], constants={"i": np.array([0, 1])}, opset=24).SerializeToString()
+
+
+def far_response() -> bytes:
+    nodes = [node("LRN", "x", "y", size=(1 << 41) + 1)]
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 9, 1, 2])}, ["y"]).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -81,6 +92,8 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "outputs that an operator does not have were looked for": ("ONNX node", too_many_outputs),
     "strings without data were read for the host": ("ONNX node", strings_without_data),
     "every row of long padding was looked at": ("ONNX node", long_padding),
+    "elements were gathered where some sizes have none": ("ONNX node", channels_that_an_update_may_not_have),
+    "channels that are not there were normalised by": ("ONNX node", far_response),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

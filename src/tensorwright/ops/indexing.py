@@ -451,7 +451,7 @@ def _expect_covered(op: Op, data: TensorType, indices: TensorType, axis: int, in
     expect_rank(op, indices, data.rank, input=input)
     for other, (own, whole) in enumerate(zip(indices.shape, data.shape, strict=True)):
         message = f"input {input}: expected at most {whole} along axis {other}, found {show(indices.shape)}"
-        expect(other == axis or own == whole or bounds(own - whole)[0] <= 0, op, message)
+        expect(other == axis or own == whole or bounds(own - whole)[1] <= 0, op, message)
 
 
 def _index_depth(op: Op, data: TensorType, indices: TensorType, batch: int) -> int:

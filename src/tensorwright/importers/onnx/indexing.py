@@ -120,6 +120,8 @@ def TensorScatter(
     """
     own, rank = node.axis(axis, cache.type.rank), cache.type.rank
     extent, count = cache.type.shape[own], update.type.shape[own]
+    if count == 0:
+        return cache
     position = iota(node, extent, own, rank)
     if write_indices is None:
         offset = position
