@@ -15,7 +15,7 @@ import native_plans
 import tensorwright as tw
 from fuzzing.seeds import caffe
 from networks.isolation import Companion, Ended
-from networks.judge import disagreement, expectation
+from networks.judge import computed, disagreement, expectation
 from networks.toolchain import SwitchedBackend, Switches
 from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
@@ -35,6 +35,7 @@ from tensorwright.ops.pooling import Pool
 from tensorwright.plan.file import parse_plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import evaluate
+from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.cache import parse
 
 Array = npt.NDArray[np.generic]
@@ -45,6 +46,7 @@ MOST_ELEMENTS = 1 << 16
 """Of any tensor of a network that is run."""
 MOST_COMPARED = 1e20
 """Where numbers become larger, what is larger still is infinite or not, as the order of additions has it."""
+MOST_FLOAT16 = 6e4
 REFEREE_SECONDS = 20.0
 STAGED = 0.5
 """The share of models that cannot be native programs that is run in stages."""
@@ -165,6 +167,8 @@ def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) 
         inputs = {n: drawn(v.type.dtype, [evaluate(d, environment) for d in v.type.shape], rng)
                   for n, v in graph.inputs}  # fmt: skip
         found = dict(zip(dict(graph.outputs), engine(inputs).values(), strict=True))
+    if overflows(graph, inputs):
+        return 0
     try:
         expected = expectation(graph, inputs, rng, trials=6)
     except IndexError:  # Of indices outside of their axis: no answer is the right one.
@@ -192,6 +196,19 @@ def is_comparable(right: Array, error: float) -> bool:
 def converts(value: Value) -> bool:
     """Whether numbers become integers, which need not hold them."""
     return isinstance(value.op, Cast) and value.type.dtype.is_integer and value.inputs[0].type.dtype.is_float
+
+
+def overflows(graph: Graph, inputs: Arrays) -> bool:
+    """Whether something that is kept in float16 is larger than its numbers."""
+    narrow = tuple((f"{n}", v) for n, v in enumerate(graph.order()) if v.type.dtype == FLOAT16 and not is_constant(v))
+    if not narrow:
+        return False
+    try:
+        found = computed(Graph(graph.inputs, narrow), inputs)
+    except IndexError:
+        return False
+    with np.errstate(invalid="ignore"):
+        return any(np.nan_to_num(np.abs(array)).max(initial=0.0) > MOST_FLOAT16 for array in found.values())
 
 
 def has_giants(value: Value) -> bool:

@@ -12,12 +12,17 @@ from kernels.regions import Product, check
 from targets import RUNNABLE, SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.graph.graph import Graph, apply, input_value
 from tensorwright.kernels.cpu.matmul.batched_tactic import BatchedMatMul
 from tensorwright.kernels.cpu.matmul.inner_tactic import InnerProducts
 from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
+from tensorwright.kernels.matmul.problem import problem_of
 from tensorwright.kernels.tactic import Tactic
+from tensorwright.ops.matmul import MatMul
+from tensorwright.passes.fuse import partition
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, UINT8, DType
+from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 3, 40)
 EVERYTHING = ("scale", "bias", "gelu", "residual", "relu")
@@ -188,3 +193,12 @@ def test_declines_what_it_cannot_do(rng: np.random.Generator) -> None:
     for region in (variable, unknown, one_column):
         assert not PackedMatMul().configs(region, target)
         assert not InnerProducts().configs(region, target)
+
+
+@pytest.mark.parametrize("name", ["avx512_vnni", "avx2", "aarch64"])
+def test_batched_products_of_bytes_are_left_to_others(name: str) -> None:
+    types = TensorType(UINT8, (3, 6, 8)), TensorType(INT8, (3, 8, 16))
+    left, right = (input_value(f"x{number}", type) for number, type in enumerate(types))
+    (region,) = partition(Graph((("x0", left), ("x1", right)), (("y", apply(MatMul(), left, right)),)))
+    assert problem_of(region) is not None
+    assert not BatchedMatMul().configs(region, TARGETS[name])

@@ -16,6 +16,7 @@ from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, plain_inputs
 from tensorwright.tensor.dim import is_static
+from tensorwright.tensor.dtype import INT32
 from tensorwright.tensor.layout import PLAIN
 
 
@@ -33,7 +34,7 @@ class BatchedMatMul(Tactic[Target, BatchedOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[BatchedOptions]]:
         problem = problem_of(region)
-        if problem is None or problem.is_linear or problem.columns == 1:
+        if problem is None or problem.is_linear or problem.columns == 1 or problem.numerics.total == INT32:
             return []
         plain, make = plain_inputs(region), partial(batched_grid, problem, target)
         return [
