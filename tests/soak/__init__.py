@@ -1,0 +1,1 @@
+"""Threads that make, use, fork and drop engines, contexts, streams and events in all orders: ``make soak``."""
