@@ -21,11 +21,17 @@ from networks.drive import cores
 TESTS = Path(__file__).parents[1]
 SOURCES = TESTS.parent / "src"
 RUNTIME = (
-    "base", "devices/test_code.py", "devices/test_host.py", "devices/test_memory.py", "devices/test_stream.py",
-    "plan", "runtime/test_bindings.py", "runtime/test_buffers.py", "runtime/test_context.py", "runtime/test_engine.py",
-    "runtime/test_pool.py", "runtime/test_profiler.py",
+    "base/test_files.py", "base/test_text.py", "devices/test_code.py", "devices/test_memory.py",
+    "devices/test_stream.py", "plan/test_file.py", "plan/test_manifest.py", "plan/test_memory.py",
+    "runtime/test_bindings.py", "runtime/test_buffers.py", "runtime/test_context.py", "runtime/test_engine.py",
+    "runtime/test_pool.py", "runtime/test_profiler.py", "soak",
 )  # fmt: skip
-"""Tests that need no compiler but LLVM, for the plans that are written by hand."""
+"""Tests of the runtime that need no compiler but LLVM's, for plans that are written by hand.
+
+Not run are those of instruction sets of another family, of builds (LLVM at a tenth of its speed), of the command line,
+of signed plans and of faults, which start builds or commands, and all that times kernels.
+"""
+PYTEST = "import sys; sys.executable = sys.argv[1]; import pytest; sys.exit(pytest.main(sys.argv[2:]))"
 PATIENCE = 3600
 
 
@@ -64,16 +70,21 @@ def _answers(machine: Machine, folder: Path, parts: int) -> list[str]:
 
     def ask(number: int) -> str:
         there = str(Path(__file__).with_name("there.py"))
-        command = machine.command([SOURCES], there, str(folder), str(parts), str(number))
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False).stdout
+        command = [machine.python, there, folder, str(parts), str(number)]
+        environment = machine.environment([SOURCES])
+        found = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+        return found.stdout
 
     with ThreadPoolExecutor(parts) as pool:
         return [line for text in pool.map(ask, range(parts)) for line in text.splitlines()]
 
 
 def _runtime_tests_fail(machine: Machine) -> bool:
-    command = machine.command([SOURCES, TESTS], "-m", "pytest", "-q", "-p", "no:cacheprovider", *RUNTIME)
-    return subprocess.run(command, cwd=TESTS, timeout=PATIENCE, check=False).returncode != 0
+    command = [machine.python, "-c", PYTEST, machine.python, "-q", "-p", "no:cacheprovider", *RUNTIME]
+    environment = machine.environment([SOURCES, TESTS])
+    return subprocess.run(command, cwd=TESTS, env=environment, timeout=PATIENCE, check=False).returncode != 0
 
 
 def _say(line: str) -> None:

@@ -19,7 +19,8 @@ SYSTEM = (
 """Debian 12's packages that a Python with NumPy needs."""
 WHEELS = (
     "numpy", "ml_dtypes", "xxhash", "filelock", "platformdirs", "llvmlite", "onnx", "protobuf", "typing_extensions",
-    "cryptography", "cffi", "pycparser", "pytest", "pluggy", "iniconfig", "packaging", "hypothesis", "sortedcontainers",
+    "cryptography", "cffi", "pycparser", "pytest", "pygments", "pluggy", "iniconfig", "packaging", "hypothesis",
+    "sortedcontainers",
 )  # fmt: skip
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_17", "manylinux2014")
 DONE = "complete"
@@ -35,14 +36,15 @@ class Machine:
 
     folder: Path
 
-    def command(self, paths: Sequence[Path], *arguments: str) -> list[str]:
-        """Python there, with what lies in the paths."""
-        root = self.folder / "root"
-        python_path = os.pathsep.join(map(str, (self.folder / "site", *paths)))
-        settings = {"PYTHONHOME": root / "usr", "PYTHONPATH": python_path, "OPENBLAS_NUM_THREADS": 1}
-        given = [word for name, value in settings.items() for word in ("-E", f"{name}={value}")]
-        emulator = shutil.which("qemu-aarch64-static") or str(self.folder / "emulator/usr/bin/qemu-aarch64-static")
-        return [emulator, "-L", str(root), *given, str(root / "usr/bin/python3.11"), *arguments]
+    @property
+    def python(self) -> Path:
+        """A program that is Python there; the processes that it starts are to be this program again."""
+        return self.folder / "python"
+
+    def environment(self, paths: Sequence[Path]) -> dict[str, str]:
+        """What it needs in order to find what lies in the paths."""
+        path = os.pathsep.join(map(str, (self.folder / "site", *paths)))
+        return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def machine_in(folder: Path) -> Machine:
@@ -60,6 +62,7 @@ def machine_in(folder: Path) -> Machine:
             _unpacked(folder, "emulator", "amd64", [EMULATOR])
         _unpacked(folder, "root", "arm64", SYSTEM)
         _wheels(folder)
+        _program(folder)
         (folder / DONE).touch()
     return Machine(folder)
 
@@ -87,6 +90,15 @@ def _wheels(folder: Path) -> None:
     for wheel in sorted((folder / "wheels").glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "site")
+
+
+def _program(folder: Path) -> None:
+    emulator = shutil.which("qemu-aarch64-static") or folder / "emulator/usr/bin/qemu-aarch64-static"
+    root = folder / "root"
+    program = folder / "python"
+    words = f"exec '{emulator}' -L '{root}' '{root}/usr/bin/python3.11' \"$@\""
+    program.write_text(f"#!/bin/sh\nexport PYTHONHOME='{root}/usr'\n{words}\n")
+    program.chmod(0o755)
 
 
 def _run(command: list[str], folder: Path) -> None:

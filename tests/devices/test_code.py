@@ -43,6 +43,9 @@ def test_a_system_that_forbids_executable_memory_is_named(monkeypatch):
         def mprotect(self, *_):
             return -1
 
+        def __getattr__(self, _):
+            return lambda *_: None
+
     monkeypatch.setattr(code_module.ctypes, "CDLL", Refusing)
     with pytest.raises(PlanError, match=r"refused to make .* executable"):
         ExecutableMemory(b"\xc3")
