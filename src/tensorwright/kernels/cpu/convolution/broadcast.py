@@ -259,7 +259,7 @@ class BroadcastTasks(TaskEmitter):
             tap_weights=plan.weight_channels * tile.outputs,
             numerics=plan.problem.numerics,
             arithmetic=arithmetic_of(plan.problem.numerics, self.emitter.target, plan.cut.group),
-            workspace=Pointer("%workspace"),
+            workspace=self.workspace,
             channels=self._channels(block),
             taps_inside=plan.cut.taps_inside,
             prefetch=plan.cut.prefetch,

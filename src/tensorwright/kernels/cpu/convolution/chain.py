@@ -11,7 +11,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ class ChainEmitter:
     # ---- memory
 
     def _image(self, member: TaskEmitter, image: Register) -> Pointer:
-        return self.builder.offset(member.x, self.builder.scaled(image, member.memory.image), FLOAT32)
+        dtype = member.plan.problem.numerics.left
+        return self.builder.offset(member.x, self.builder.scaled(image, member.memory.image), dtype)
 
     def _held(self, block: Register, row: Register) -> Pointer:
         """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
@@ -140,14 +141,14 @@ class ChainEmitter:
 
     def _result(self, row: Register) -> Pointer:
         """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
-        place = self.builder.offset(self.workspace, self.plan.input_elements, FLOAT32)
+        place = self.builder.offset(self.workspace, self.plan.input_elements, self.plan.total)
         return self._before(place, self.plan.result_memory, literal(0, INT64), row)
 
     def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
         distance = self.builder.add(
             self.builder.scaled(block, memory.channel), self.builder.scaled(row, memory.spatial[0])
         )
-        return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), FLOAT32)
+        return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), self.plan.total)
 
     # ---- numbers and control
 

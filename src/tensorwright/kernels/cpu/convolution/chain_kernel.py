@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
@@ -13,7 +13,7 @@ from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import packings
-from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks
+from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.chain import ChainEmitter
 from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
@@ -33,6 +33,10 @@ def chain_kernel(region: Region, config: AnyConfig, target: Target, plan: ChainP
     builder, symbols = FunctionBuilder(target=target), region.symbols
     stages = [_Stage(region, config, plan, number) for number in range(len(region.stages))]
     emitters = [stage.emitter(builder, target) for stage in stages]
+    converted = 0
+    if plan.before is not None and (converted := widened_bytes(plan.before, target)):
+        behind = builder.offset(Pointer("%workspace"), plan.workspace // plan.total.size, plan.total)
+        emitters[0] = replace(emitters[0], workspace=behind)
     ChainEmitter(
         plan=plan,
         before=emitters[0] if plan.before is not None else None,
@@ -49,7 +53,7 @@ def chain_kernel(region: Region, config: AnyConfig, target: Target, plan: ChainP
         tasks=plan.tasks,
         packings=tuple(packed[number] for number in range(len(region.inputs))),
         symbols=symbols,
-        workspace=plan.workspace,
+        workspace=plan.workspace + converted,
         in_place=in_place,
     )
 

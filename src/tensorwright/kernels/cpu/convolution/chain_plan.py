@@ -13,10 +13,10 @@ from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan
 from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.spatial.tiling import tile_count
-from tensorwright.kernels.numerics import SINGLE
+from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import DType
 
 CACHE_SETS_BYTES = 4096
 """Addresses that differ by a multiple of this share their set of the first cache on common processors."""
@@ -71,8 +71,9 @@ def members_of(region: Region) -> Members | None:
     place = next((number for number, problem in enumerate(problems) if problem.is_depthwise), None)
     if place is None or place > 1 or any(problem.rank != 2 for problem in problems):
         return None
-    if any(p.numerics != SINGLE for p in problems) or any(s.output.type.dtype != FLOAT32 for s in region.stages):
+    if any(problem.numerics.left not in FLOATS for problem in problems):
         return None
+    problems = [problems[0], *map(_handed_on, problems[1:])]
     before = problems[0] if place else None
     after = problems[place + 1] if place + 1 < len(problems) else None
     if len(problems) > place + 2 or (before and before.groups > 1):
@@ -80,6 +81,11 @@ def members_of(region: Region) -> Members | None:
     if after and (after.groups > 1 or not all(axis.is_pointwise for axis in after.axes)):
         return None
     return Members(before, problems[place], after)
+
+
+def _handed_on(problem: Problem) -> Problem:
+    """A member whose input is the workspace, in the type of the sum."""
+    return replace(problem, numerics=replace(problem.numerics, left=problem.numerics.total))
 
 
 def merged_members(members: Members, region: Region) -> Members:
@@ -110,6 +116,11 @@ class ChainPlan:
     cuts: tuple[Cut, ...]
     strips: Strips
     lanes: int
+
+    @property
+    def total(self) -> DType:
+        """The type of sums, in which results are handed on."""
+        return self.members.depthwise.numerics.total
 
     @property
     def cut(self) -> ChainCut:
@@ -180,13 +191,13 @@ class ChainPlan:
     def input_memory(self) -> Memory:
         """The depthwise input: the rows that one strip reads."""
         height = min((self.strips.height - 1) * self.rows.stride + self.reach, self.rows.input)
-        memory = _memory(height, self.members.depthwise.axes[1].input, self.lanes)
+        memory = _memory(height, self.members.depthwise.axes[1].input, self.lanes, self.total)
         return replace(memory, ring=height) if self.has_ring else memory
 
     @property
     def result_memory(self) -> Memory:
         """The depthwise result: the rows of one strip, all channels."""
-        return _memory(self.strips.height, self.members.depthwise.axes[1].output, self.lanes)
+        return _memory(self.strips.height, self.members.depthwise.axes[1].output, self.lanes, self.total)
 
     @property
     def input_elements(self) -> int:
@@ -203,12 +214,12 @@ class ChainPlan:
     @property
     def workspace(self) -> int:
         """Bytes."""
-        return (self.input_elements + self.result_elements) * FLOAT32.size
+        return (self.input_elements + self.result_elements) * self.total.size
 
 
-def _memory(height: int, width: int, lanes: int) -> Memory:
+def _memory(height: int, width: int, lanes: int, total: DType) -> Memory:
     channel = height * width * lanes
-    if channel * FLOAT32.size % CACHE_SETS_BYTES == 0:
+    if channel * total.size % CACHE_SETS_BYTES == 0:
         channel += lanes
     return Memory(0, (width * lanes, lanes), channel, lanes)
 

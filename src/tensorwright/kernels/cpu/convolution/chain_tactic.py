@@ -10,6 +10,7 @@ from operator import itemgetter
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.chain_kernel import chain_kernel
 from tensorwright.kernels.cpu.convolution.chain_plan import (
     ChainCut,
@@ -49,7 +50,7 @@ class ConvolutionChain(Tactic[Target, ChainCut]):
         members = members_of(region)
         if members is None:
             return ()
-        blocked = Layout(target.float_lanes)
+        blocked = blocked_layout(target)
         plans = _plans(members, region, target)
         found = []
         for source in _sources(members, blocked):
@@ -61,13 +62,18 @@ class ConvolutionChain(Tactic[Target, ChainCut]):
     def emit(self, region: Region, config: Config[ChainCut], target: Target) -> Kernel:
         members = members_of(region)
         assert members is not None
-        return chain_kernel(region, config, target, chain_plan_of(members, region, config.options, target.float_lanes))
+        plan = chain_plan_of(members, region, config.options, _lanes(members, target))
+        return chain_kernel(region, config, target, plan)
 
 
 TACTICS = (ConvolutionChain(),)
 
 
 # ---- configs
+
+
+def _lanes(members: Members, target: Target) -> int:
+    return target.lanes(members.depthwise.numerics.total)
 
 
 def _sources(members: Members, blocked: Layout) -> Iterator[Layout]:
@@ -100,9 +106,9 @@ def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
     for height in heights_of(output):
         own = members if height < output else merged_members(members, region)
         ranked = [
-            (rank + number, ChainPlan(own, cuts, strips, target.float_lanes))
+            (rank + number, ChainPlan(own, cuts, strips, _lanes(members, target)))
             for rank, cuts in _cuts(own, target, by_rows=height < output)
-            for number, strips in enumerate(_strips(own, height, cuts, target.float_lanes))
+            for number, strips in enumerate(_strips(own, height, cuts, _lanes(members, target)))
         ]
         by_height.append([(rank, plan) for rank, plan in ranked if plan.is_sound and plan.workspace <= limit])
     by_height = sorted(filter(None, by_height), key=lambda plans: _distance(plans[0][1], limit))

@@ -19,6 +19,8 @@ from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import INT64
 
+WORKSPACE = Pointer("%workspace")
+
 
 def written(plan: Plan) -> Slabs | None:
     """What each task of `TaskEmitter` writes of an output in blocked layout."""
@@ -64,8 +66,8 @@ class TaskEmitter:
     Loops inside a task: groups of output blocks, tiles of rows, tiles of columns. Tiles that share code lie in runs;
     a task takes the part of every run that belongs to it.
 
-    stored: how the results lie behind `output`, if not as the region's output in its layout: `output` is then where
-    the element at position 0 along all axes would be.
+    stored: how the results lie behind `output`, in the type of the sum, if not as the region's output in its layout:
+    `output` is then where the element at position 0 along all axes would be. workspace: what tiles may use.
     """
 
     plan: Plan
@@ -77,6 +79,7 @@ class TaskEmitter:
     weights: Pointer
     bias: Pointer | None
     stored: Memory | None = None
+    workspace: Pointer = WORKSPACE
 
     @property
     def builder(self) -> FunctionBuilder:
@@ -171,9 +174,10 @@ class TaskEmitter:
                 index = problem.position(expression(n), expression(first) + number, spatial, expression(lane))
                 result, address = self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes))
                 finished.append((result, address if self.stored is None else self.stored.address(index)))
+            dtype = self.epilogue.dtype if self.stored is None else problem.numerics.total
             for value, address in finished:
                 with emitter.in_lanes(Lane(lane, value.lanes)):
-                    emitter.store(value, self.output, address, self.epilogue.dtype)
+                    emitter.store(value, self.output, address, dtype)
 
     # ---- numbers
 
