@@ -67,6 +67,25 @@ def perceptron(rng: np.random.Generator, dtype: type, zero: int, per_column: boo
     return made.proto()
 
 
+def network(rng: np.random.Generator, dtype: type, zero: int, kernel: int, stride: int) -> onnx.ModelProto:
+    """Two convolutions over an image that the rows are reshaped to."""
+    made, low, pad = Model(), np.iinfo(dtype).min, kernel // 2
+    image = made.node("Reshape", ["x", made.constant("shape", np.int64([0, 16, 2, 2]))], "image")
+    shapes = {"w": (32, 16, kernel, kernel), "v": (COLUMNS, 32, 2 // stride, 2 // stride)}
+    constants = {}
+    for name, shape in shapes.items():
+        scale = rng.uniform(0.005, 0.02, shape[0]).astype(np.float32)
+        parts = [rng.integers(-127, 128, shape).astype(np.int8), scale, np.zeros(shape[0], np.int8)]
+        names = [made.constant(f"{name}_{part}", array) for part, array in zip("qsz", parts, strict=True)]
+        constants[name] = made.node("DequantizeLinear", names, f"{name}_d", axis=0)
+    factors = [made.quantised(image, 0.03, zero, dtype), constants["w"]]
+    made.constant("b", rng.standard_normal(32).astype(np.float32))
+    first = made.node("Conv", [*factors, "b"], "c", pads=[pad] * 4, strides=[stride] * 2)
+    hidden = made.quantised(made.node("Relu", [first], "h"), 0.02, low, dtype)
+    made.node("Flatten", [made.node("Conv", [hidden, constants["v"]], "d")], "y")
+    return made.proto()
+
+
 def dynamic(rng: np.random.Generator) -> onnx.ModelProto:
     """As `onnxruntime.quantization.quantize_dynamic` writes it."""
     made = Model()
@@ -95,7 +114,7 @@ def check(model: onnx.ModelProto, step: float, rng: np.random.Generator, **optio
     off = np.abs(found - expected)
     assert off.max() <= step
     assert np.count_nonzero(off > 1e-4 * np.abs(expected).max()) <= 0.02 * off.size
-    return [str(one["precision"]) for one in engine.report["steps"] if str(one["tactic"]).startswith("matmul")]
+    return [str(one["precision"]) for one in engine.report["steps"] if {"MatMul", "Convolution"} & {*one["operators"]}]
 
 
 @pytest.mark.parametrize("target", RUNNABLE)
@@ -104,6 +123,21 @@ def test_products_are_those_of_integers(target, dtype, zero, per_column, rng):
     model = perceptron(rng, dtype, zero, per_column)
     found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize(
+    ("dtype", "zero", "kernel", "stride"), [(np.uint8, 131, 3, 1), (np.int8, -128, 3, 1), (np.int8, 0, 1, 2)]
+)
+def test_convolutions_are_those_of_integers(target, dtype, zero, kernel, stride, rng):
+    model = network(rng, dtype, zero, kernel, stride)
+    found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
+    assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tuned_convolutions(threads, rng):
+    check(network(rng, np.int8, 4, 3, 1), 0.1, rng, level=3, threads=threads)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

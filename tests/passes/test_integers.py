@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given as drawn_by
 from hypothesis import strategies as st
 
-from graphs import given, network
+from graphs import constant, given, network
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, Value, apply, constant_value, input_value
 from tensorwright.graph.verify import verify
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary, Cast
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
-from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.integers import integer_products
 from tensorwright.tensor.dtype import INT8, INT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
@@ -147,3 +148,33 @@ def test_no_sum_is_off_by_anything(seed, zero, depth, columns):
     (found,) = evaluate_graph(integer_products(before), given).values()
     exact = (given["q"].astype(np.int64) - zero) @ right.inputs[0].op.weights.array.astype(np.int64)
     assert np.array_equal(found, exact.astype(np.float32))
+
+
+def image(dtype: DType, zero: int) -> Value:
+    q = apply(Quantize(dtype), given("x", 2, 8, 7, 6), fixed(np.float32(0.04)), fixed(np.asarray(zero, dtype.numpy)))
+    return apply(Dequantize(), q, fixed(np.float32(0.04)), fixed(np.asarray(zero, dtype.numpy)))
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "zero", "pads"), [(UINT8, 0, 1), (UINT8, 100, 1), (INT8, 0, 1), (INT8, -128, 1), (INT8, 3, 0)]
+)
+def test_convolutions_are_those_of_integers(dtype, zero, pads, several, rng):
+    """Beyond the borders there are zeros, which the zero point stands for; a zero point of 0 needs no padded copy."""
+    scales = rng.uniform(0.01, 0.1, (5, 1, 1, 1) if several else ())
+    op, bias = Convolution((2, 1), (pads, pads), (pads, 0), (1, 1)), constant(rng.standard_normal(5))
+    after = rewritten(apply(op, image(dtype, zero), weights(rng, INT8, scales, (5, 8, 3, 3)), bias), rng)
+    (found,) = (value for value in after.order() if isinstance(value.op, Convolution))
+    assert tuple(str(one.type.dtype) for one in found.inputs) == ("uint8", "int8")
+    is_moved = zero + (128 if dtype == INT8 else 0) != 0
+    assert any(isinstance(value.op, Pad) for value in after.order()) is (is_moved and pads > 0)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(7, 1), (8, 2)])
+def test_other_convolutions_stay(channels, groups, rng):
+    q = input_value("q", TensorType(UINT8, (1, channels, 5, 5)))
+    x = apply(Dequantize(), q, fixed(np.float32(0.1)))
+    op = Convolution((1, 1), (0, 0), (0, 0), (1, 1), groups)
+    after = rewritten(apply(op, x, weights(rng, INT8, np.float32(0.1), (4, channels // groups, 3, 3))), rng)
+    (found,) = (value for value in after.order() if isinstance(value.op, Convolution))
+    assert found.type.dtype.is_float

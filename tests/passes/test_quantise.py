@@ -9,6 +9,7 @@ from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Value, apply, weights_in
 from tensorwright.graph.verify import verify
 from tensorwright.ops.activation import Relu
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Quantize
 from tensorwright.ops.shape import Reshape, Transpose
@@ -81,3 +82,23 @@ def test_columns_of_zeros_and_a_range_of_zero(rng):
     made = quantised(network(apply(MatMul(), x, constant(np.zeros((DEPTH, COLUMNS))))), {x: 0.0}).graph
     (found,) = evaluate_graph(made, {"x": np.zeros((ROWS, DEPTH), np.float32)}).values()
     assert np.array_equal(found, np.zeros((ROWS, COLUMNS)))
+
+
+def test_convolutions_have_a_scale_for_each_output_channel(rng):
+    x, array = given("x", 2, 8, 6, 5), rng.uniform(-3, 3, (2, 8, 6, 5)).astype(np.float32)
+    kernel, bias = constant(rng.standard_normal((5, 8, 3, 3))), constant(rng.standard_normal(5))
+    graph = network(apply(Convolution((1, 1), (1, 1), (1, 1), (1, 1)), x, kernel, bias))
+    made = quantised(graph, {x: 3.0})
+    assert operators(made.graph) == {"Quantize": 1, "Dequantize": 2, "Convolution": 1}
+    (expected,), (found,) = (list(evaluate_graph(one, {"x": array}).values()) for one in (graph, made.graph))
+    assert 0 < np.abs(found - expected).max() / np.abs(expected).max() < 0.02
+    (right,) = (one.inputs[1] for one in made.graph.order() if one.op.name == "Convolution")
+    assert right.inputs[1].type.shape == (5, 1, 1, 1)
+
+
+def test_what_cannot_be_computed_in_integers_is_not_quantised(rng):
+    x, y = given("x", 2, 3, 6, 5), given("y", 4, 7)
+    first = apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), x, constant(rng.standard_normal((4, 3, 3, 3))))
+    second = apply(MatMul(), y, constant(rng.standard_normal((7, 5))))
+    made = quantised(network(first, second), {x: 1.0, y: 1.0})
+    assert (made.quantised, made.missing) == (0, ())

@@ -21,6 +21,11 @@ class Numerics:
         """Those of factors that were brought into the type of the sum."""
         return Numerics(self.total, self.total, self.total, self.result)
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether bytes are multiplied and added up exactly."""
+        return self.total == INT32
+
 
 SINGLE = Numerics(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)

@@ -7,16 +7,19 @@ them: whatever is signed on the left is moved by 128, its zero point with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from tensorwright.graph.graph import Value, apply, constant_value, is_constant
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary, Cast
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
-from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.fold import known_array
 from tensorwright.passes.rewrite import rewrite, rules_pass
 from tensorwright.tensor.dtype import INT8, INT16, INT32, UINT8
@@ -53,12 +56,12 @@ def integer_product(value: Value) -> Value | None:
     """``MatMul(Dequantize(p, s, z), Dequantize(q, t)) = Dequantize(MatMul(p, q), s · t, z · Σ q)`` for a constant q."""
     assert isinstance(value.op, MatMul)
     left, right = _left(value.inputs[0]), _right(value.inputs[1])
-    if left is None or right is None or value.op.transpose_a or right.integers.ndim != 2:
+    if left is None or right is None or not multiplies_bytes(value, right.integers.shape):
         return None
     q, t = right.integers, right.scale
     if value.op.transpose_b:
         q, t = q.T, t.T
-    if t.shape[0] != 1 or not _fits(q.shape[0]):
+    if t.shape[0] != 1:
         return None
     product = apply(MatMul(), left.integers, _constant(q, value), name=value.name)
     return _dequantized(product, left, q.sum(0), t[0], value)
@@ -71,13 +74,37 @@ def product_of_differences(value: Value) -> Value | None:
     if value.type.dtype != INT32 or value.op.transpose_a or value.op.transpose_b:
         return None
     left, q = _difference(value.inputs[0]), _whole_constant(value.inputs[1])
-    if left is None or q is None or q.ndim != 2 or not _is_signed_byte(q) or not _fits(q.shape[0]):
+    if left is None or q is None or q.ndim != 2 or not _is_signed_byte(q) or not _fits(q.shape[0], q.shape[0]):
         return None
     integers, zero = left
     product = apply(MatMul(), integers, _constant(q, value), name=value.name)
     columns = constant_value(weights_of(q.sum(0).astype(np.int32)), value.name)
     offset = apply(Binary("mul"), _scalar(zero), columns, name=value.name)
     return apply(Binary("sub"), product, offset, name=value.name)
+
+
+@rewrite(Convolution)
+def integer_convolution(value: Value) -> Value | None:
+    """The same for convolutions; where the zero point is not 0, what lies around the image becomes the zero point."""
+    op = value.op
+    assert isinstance(op, Convolution)
+    x, weights, *bias = value.inputs
+    left, right = _left(x), _right(weights)
+    if left is None or right is None or not multiplies_bytes(value, right.integers.shape):
+        return None
+    q, t = right.integers, right.scale
+    padded = _padded(left, op)
+    if padded is None or any(extent != 1 for extent in t.shape[1:]):
+        return None
+    image, plain = padded
+    product = apply(plain, image, _constant(q, value), name=value.name)
+    column = (-1, *[1] * (q.ndim - 2))
+    sums, scale = q.reshape(q.shape[0], -1).sum(1).reshape(column), t.reshape(column)
+    result = _dequantized(product, left, sums, scale, value)
+    if not bias:
+        return result
+    extents = [extent if extent > 0 else q.shape[0] for extent in column]
+    return apply(Binary("add"), result, apply(Reshape(tuple(extents)), bias[0], name=value.name), name=value.name)
 
 
 @rewrite(Dequantize)
@@ -89,7 +116,17 @@ def unsigned(value: Value) -> Value | None:
     return apply(Dequantize(), _moved(integers), scale, _zero_above(zero[0] if zero else None, value), name=value.name)
 
 
-integer_products = rules_pass("integer_products", [unsigned, integer_product, product_of_differences])
+integer_products = rules_pass(
+    "integer_products", [unsigned, integer_product, product_of_differences, integer_convolution]
+)
+
+
+def multiplies_bytes(value: Value, right: Sequence[int]) -> bool:
+    """Whether a product, or convolution, with a constant right factor of a shape can be one of integers of 8 bits."""
+    if isinstance(value.op, MatMul):
+        depth = right[-1 if value.op.transpose_b else 0]
+        return not value.op.transpose_a and len(right) == 2 and _fits(depth, depth)
+    return isinstance(value.op, Convolution) and value.op.groups == 1 and _fits(right[1], prod(right[1:]))
 
 
 def _left(value: Value) -> _Left | None:
@@ -153,8 +190,9 @@ def _is_signed_byte(array: Integers) -> bool:
     return array.size > 0 and int(array.min()) >= -128 and int(array.max()) <= 127
 
 
-def _fits(depth: int) -> bool:
-    return depth % GROUP == 0 and depth * 255 * 128 <= LARGEST_SUM
+def _fits(neighbours: int, terms: int) -> bool:
+    """Whether so many elements lie side by side in whole groups, and sums of so many terms are int32."""
+    return neighbours % GROUP == 0 and terms * 255 * 128 <= LARGEST_SUM
 
 
 def _constant(array: Integers, value: Value) -> Value:
@@ -172,6 +210,21 @@ def _dequantized(product: Value, left: _Left, sums: Integers, scale: npt.NDArray
 
 def _scalar(value: Value) -> Value:
     return apply(Reshape(()), value, name=value.name) if value.type.rank else value
+
+
+def _padded(left: _Left, op: Convolution) -> tuple[Value, Convolution] | None:
+    """The image and the convolution over it, which has no padding where the image's zero point is not known to be 0."""
+    if not any((*op.pads_begin, *op.pads_end)):
+        return left.integers, op
+    zero = known_array(left.zero)
+    if zero is None:
+        return None
+    if not zero.any():
+        return left.integers, op
+    none = (0,) * len(op.pads_begin)
+    pad = Pad((0, 0, *op.pads_begin), (0, 0, *op.pads_end), value=float(zero.reshape(-1)[0]))
+    image = apply(pad, left.integers, name=left.integers.name)
+    return image, Convolution(op.strides, none, none, op.dilations, op.groups)
 
 
 def _is_quantised_here(value: Value) -> bool:

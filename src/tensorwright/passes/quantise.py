@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tensorwright.graph.graph import Graph, Value, apply, constant_value, is_constant
 from tensorwright.ops.activation import Clip, Relu, Sigmoid
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.ops.shape import Reshape, Transpose
 from tensorwright.passes.fold import known_array
+from tensorwright.passes.integers import multiplies_bytes
 from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8
 from tensorwright.tensor.weights import weights_of
-
-Floats = npt.NDArray[np.float32]
 
 SIGNED_STEPS, UNSIGNED_STEPS = 127, 255
 
@@ -38,65 +37,66 @@ class Quantised:
 def quantised(graph: Graph, ranges: Mapping[Value, float]) -> Quantised:
     """The network with ``a · w`` computed as ``Dequantize(Quantize(a)) · Dequantize(q)`` for constants w.
 
-    Activations have one scale, the range divided by 127, or by 255 in uint8 where nothing is negative; constants have
-    one for each column, the largest magnitude divided by 127. Zero points are 0.
+    The products are those that can be computed in integers, convolutions among them. Activations have one scale, the
+    range divided by 127, or by 255 in uint8 where nothing is negative; constants have one for each column or output
+    channel, the largest magnitude divided by 127. Zero points are 0. Whatever else reads such an activation reads the
+    quantised one, too, so that it is kept in one byte an element; outputs of the network are not quantised.
 
     ranges: the largest magnitude that counts of tensors; larger ones are clipped.
     """
-    work = _Work(ranges)
-    return Quantised(work.rebuilt(graph), work.count, tuple(work.missing))
+    products = [value for value in graph.order() if _is_product_of_bytes(value)]
+    known = {value.inputs[0]: _range_of(value.inputs[0], ranges) for value in products}
+    scales = {value: largest for value, largest in known.items() if largest is not None}
+    missing = tuple(value for value in products if value.inputs[0] not in scales)
+    return Quantised(_rebuilt(graph, scales), len(products) - len(missing), missing)
 
 
-@dataclass
-class _Work:
-    ranges: Mapping[Value, float]
-    done: dict[Value, Value] = field(default_factory=dict)
-    activations: dict[Value, Value] = field(default_factory=dict)
-    count: int = 0
-    missing: list[Value] = field(default_factory=list)
-
-    def rebuilt(self, graph: Graph) -> Graph:
-        for value in graph.order():
-            inputs = tuple(self.done[operand] for operand in value.inputs)
-            current = value if inputs == value.inputs else apply(value.op, *inputs, name=value.name)
-            self.done[value] = self._product(value, current) or current
-        return graph.with_values(self.done)
-
-    def _product(self, value: Value, current: Value) -> Value | None:
-        if not isinstance(value.op, MatMul) or value.type.dtype != FLOAT32 or is_constant(value.inputs[0]):
-            return None
-        array = known_array(value.inputs[1])
-        if array is None or array.ndim != 2 or not np.all(np.isfinite(array)):
-            return None
-        activations = self._activations(value.inputs[0])
-        if activations is None:
-            self.missing.append(value)
-            return None
-        self.count += 1
-        weights = _weights(array.astype(np.float32), 1 if value.op.transpose_b else 0, value.inputs[1].name)
-        return apply(value.op, activations, weights, name=current.name)
-
-    def _activations(self, value: Value) -> Value | None:
-        """A left factor as it comes out of its integers; None if its range is not known."""
-        if value not in self.activations:
-            largest = _range_of(value, self.ranges)
-            if largest is None:
-                return None
-            dtype, steps = (UINT8, UNSIGNED_STEPS) if _is_positive(value) else (INT8, SIGNED_STEPS)
-            scale = constant_value(weights_of(np.float32((largest or 1.0) / steps)), value.name)
-            integers = apply(Quantize(dtype), self.done[value], scale, name=value.name)
-            self.activations[value] = apply(Dequantize(), integers, scale, name=value.name)
-        return self.activations[value]
+def _rebuilt(graph: Graph, scales: Mapping[Value, float]) -> Graph:
+    plain: dict[Value, Value] = {}
+    read: dict[Value, Value] = {}
+    for value in graph.order():
+        inputs = tuple(read[operand] for operand in value.inputs)
+        if value.inputs and value.inputs[0] in scales and _is_product_of_bytes(value):
+            inputs = (inputs[0], _weights(value), *inputs[2:])
+        plain[value] = value if inputs == value.inputs else apply(value.op, *inputs, name=value.name)
+        read[value] = _activations(plain[value], scales[value]) if value in scales else plain[value]
+    return graph.with_values(plain)
 
 
-def _weights(array: Floats, depth: int, name: str) -> Value:
-    """A constant right factor as it comes out of its integers; depth: the axis that is summed over."""
-    largest = np.abs(array).max(axis=depth, keepdims=True)
+def _activations(value: Value, largest: float) -> Value:
+    """A left factor as it comes out of its integers."""
+    dtype, steps = (UINT8, UNSIGNED_STEPS) if _is_positive(value) else (INT8, SIGNED_STEPS)
+    scale = constant_value(weights_of(np.float32((largest or 1.0) / steps)), value.name)
+    return apply(Dequantize(), apply(Quantize(dtype), value, scale, name=value.name), scale, name=value.name)
+
+
+def _is_product_of_bytes(value: Value) -> bool:
+    """Whether a product of float32 by a constant could be one of integers."""
+    if _summed_axes(value) is None or is_constant(value.inputs[0]):
+        return False
+    array = known_array(value.inputs[1])
+    return array is not None and multiplies_bytes(value, array.shape) and bool(np.all(np.isfinite(array)))
+
+
+def _summed_axes(value: Value) -> tuple[int, ...] | None:
+    """The axes of the right factor that a product of float32 sums over; None of other operators."""
+    if value.type.dtype != FLOAT32:
+        return None
+    if isinstance(value.op, MatMul):
+        return (1 if value.op.transpose_b else 0,)
+    return tuple(range(1, value.inputs[1].type.rank)) if isinstance(value.op, Convolution) else None
+
+
+def _weights(product: Value) -> Value:
+    """A constant right factor as it comes out of its integers."""
+    array, name = known_array(product.inputs[1]), product.inputs[1].name
+    assert array is not None
+    wide = array.astype(np.float32)
+    largest = np.abs(wide).max(axis=_summed_axes(product), keepdims=True)
     scale = np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(SIGNED_STEPS)
-    integers = np.clip(np.round(array / scale), -SIGNED_STEPS, SIGNED_STEPS).astype(np.int8)
-    return apply(
-        Dequantize(), constant_value(weights_of(integers), name), constant_value(weights_of(scale), name), name=name
-    )
+    integers = np.clip(np.round(wide / scale), -SIGNED_STEPS, SIGNED_STEPS).astype(np.int8)
+    constants = [constant_value(weights_of(one), name) for one in (integers, scale)]
+    return apply(Dequantize(), *constants, name=name)
 
 
 def _range_of(value: Value, ranges: Mapping[Value, float]) -> float | None:

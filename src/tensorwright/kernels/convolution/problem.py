@@ -13,6 +13,7 @@ from tensorwright.kernels.numerics import FLOATS, SINGLE, Numerics, numerics_of
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels, plain_inputs
 from tensorwright.ops.convolution import Convolution
 from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dtype import INT8, UINT8
 from tensorwright.tensor.layout import PLAIN, Layout
 
 NO_WEIGHTS = -1
@@ -151,10 +152,11 @@ def _suitable(region: Region, anchor: Value) -> bool:
         return False
     types = [region.output.type, anchor.type, *(operand.type for operand in operands)]
     constants = {region.input_number(operand) for operand in operands[1:]}
+    numerics = numerics_of(types[2].dtype, types[3].dtype, anchor.type.dtype)
     return (
-        numerics_of(types[2].dtype, types[3].dtype, anchor.type.dtype) is not None
-        and all(type.dtype == types[3].dtype for type in types[2:])
-        and region.output.type.dtype in FLOATS
+        numerics is not None
+        and all(type.dtype == types[3].dtype for type in types[4:])
+        and region.output.type.dtype in ((*FLOATS, INT8, UINT8) if numerics.is_integer else FLOATS)
         and all(is_constant(operand) for operand in operands[1:])
         and all(isinstance(dim, int) for type in types for dim in type.shape[1:])
         and all(dim != 0 for type in types for dim in type.shape)

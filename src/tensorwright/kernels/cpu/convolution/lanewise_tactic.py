@@ -27,6 +27,7 @@ class LanewiseConvolution(Tactic[Target, Cut]):
         lanes = blocked.block
         if (
             problem is None
+            or problem.numerics.is_integer
             or problem.groups == 1
             or problem.channels != problem.outputs
             or lanes % problem.channels
