@@ -36,15 +36,15 @@ ERRORS = {FLOAT64: 1e-6, FLOAT32: 1e-5, FLOAT16: 4e-3, BFLOAT16: 3e-2}
 """Relative to the largest magnitude; the narrow types round the state in every step."""
 
 
-def check(given: Given, target_name: str, rng: np.random.Generator, symbols: dict[str, int] | None = None) -> None:
-    """Every config of a layer gives what the reference gives."""
-    target, arrays = TARGETS[target_name], given.draw(rng, symbols)
+def check(given: Given, target_name: str, rng: np.random.Generator, most: int | None = None) -> None:
+    """Every config of a layer, or so many of them, gives what the reference gives."""
+    target, arrays = TARGETS[target_name], given.draw(rng)
     region, wanted = given.region(arrays), expected(given.op, arrays)
     configs = Recurrent().configs(region, target)
     assert configs
-    for config in configs:
+    for config in configs[:most]:
         kernel = Recurrent().emit(region, config, target)
-        found = run_kernel(region, kernel, target, list(arrays.values()), symbols)
+        found = run_kernel(region, kernel, target, list(arrays.values()))
         assert_close(found, wanted, ERRORS[given.dtype])
 
 
@@ -66,13 +66,13 @@ def test_every_tiling_equals_the_reference(name: str, target_name: str, rng: np.
 )
 def test_any_extents(name: str, steps: int, batch: int, size: int, constant: bool, only: bool, seed: int) -> None:
     given = Given(LAYERS[name], steps, batch, size, FLOAT32, constant, only)
-    check(given, best_instruction_set(), np.random.default_rng(seed))
+    check(given, best_instruction_set(), np.random.default_rng(seed), 2)
 
 
 @pytest.mark.parametrize("dtype", [FLOAT64, FLOAT16, BFLOAT16])
 @pytest.mark.parametrize("name", ["lstm both", "gru both lengths", "gru linear"])
 def test_other_element_types(name: str, dtype, rng: np.random.Generator) -> None:
-    check(Given(LAYERS[name], dtype=dtype), best_instruction_set(), rng)
+    check(Given(LAYERS[name], dtype=dtype), best_instruction_set(), rng, 2)
 
 
 def test_one_kernel_for_all_numbers_of_steps_and_sequences(rng: np.random.Generator) -> None:
@@ -80,7 +80,7 @@ def test_one_kernel_for_all_numbers_of_steps_and_sequences(rng: np.random.Genera
     target = TARGETS[best_instruction_set()]
     region = given.region(given.draw(rng, {"t": 1, "n": 1}))
     recurrence = region.inputs[1].op.weights.array
-    for config in Recurrent().configs(region, target):
+    for config in Recurrent().configs(region, target)[:2]:
         kernel = Recurrent().emit(region, config, target)
         for t, n in ((1, 1), (90, 2), (7, 13), (2, 0)):
             symbols = {"t": t, "n": n}

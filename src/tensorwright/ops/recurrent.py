@@ -185,12 +185,9 @@ class Recurrence(Op):
         size = given["recurrence"].shape[1]
         result = np.zeros((steps + self.tail, batch, len(self.directions), size))
         for number in range(len(self.directions)):
-            last = None
             for time, state, inside in self._steps(given, number):
                 result[time, :, number] = np.where(inside, state[0], 0)
-                last = state
-            if self.tail and last is not None:
-                result[-1, :, number] = last[-1]
+                result[steps:, :, number] = state[-1]
         return result
 
     def _steps(self, given: dict[str, Floats], number: int) -> Iterator[Step]:

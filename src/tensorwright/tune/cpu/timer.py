@@ -29,7 +29,7 @@ FAR_BEHIND = 1.35
 SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""
 
-WAIT_SECONDS = 1e-6
+WAIT_SECONDS = 2e-6
 """What it costs all threads to wait for each other between two waves of tasks, which one thread alone does not show."""
 
 

@@ -173,13 +173,14 @@ def _widths(layer: Layer, most: int) -> list[int]:
     return [width for width in (4, 2, 1) if width <= max(1, min(most, layer.vectors))][:2]
 
 
-MANY_UNITS = 128
-"""Layers with so many hidden units are worth a wait of all threads in every step."""
+MANY_PRODUCTS = 1 << 17
+"""Steps of so many products with R are worth a wait of all threads in each."""
 
 
 def _is_one_task(tiling: Tiling) -> bool:
     """Whether one thread would do all of a layer that is large enough for several."""
-    return tuning_value(tiling.tasks) == 1 and tiling.layer.size >= MANY_UNITS
+    layer = tiling.layer
+    return tuning_value(tiling.tasks) == 1 and layer.op.gates * layer.size**2 >= MANY_PRODUCTS
 
 
 def tiling_at(layer: Layer, options: RecurrentOptions) -> Tiling:

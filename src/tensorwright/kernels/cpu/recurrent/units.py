@@ -119,7 +119,7 @@ class Units:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The numbers of a unit; `unmarked` is its cell before a marker is applied."""
+    """The numbers of units, with the cell after and before a marker was applied."""
 
     dtype: DType
     seen: Sequence[Register]
