@@ -12,6 +12,7 @@ import pytest
 from cases.case import Case
 from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS, TILED_REGIONS
+from kernels.cuda.row_regions import ROWS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda import compile as compile_module
@@ -23,6 +24,7 @@ from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.tactic import DTYPES, FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.tiles import plan as tile_plan
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
@@ -135,6 +137,13 @@ def test_weights_are_rounded_to_the_nearest_tf32(rng: np.random.Generator) -> No
     np.testing.assert_allclose(rounded, exact, rtol=2**-11, atol=0)
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_compile(name: str, rng: np.random.Generator) -> None:
+    region, tactic = ROWS[name].region(rng), RowsOfWarps()
+    for target in (NEWEST, CUDA_TARGETS["sm_75"]):
+        check(tactic, region, tactic.configs(region, target)[0], target)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_attention_compiles(name: str) -> None:
     region, tactic = HEADS[name].region(), Attention()
@@ -190,7 +199,7 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
-        "attention", "fragment product", "tiled product", "split product", "tf32 product", "generic",
+        "attention", "fragment product", "rows", "tiled product", "split product", "tf32 product", "generic",
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 from cases.case import Case, assert_close
 from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS, SYMBOLS, TILED_REGIONS
+from kernels.cuda.row_regions import ROWS
 from kernels.test_generic import ALL_CASES, region_for
 from ptx.machine import Grid, Machine, Stuck
 from ptx.memory import GlobalMemory, Race, Stray
@@ -19,6 +20,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic, Config
 from tensorwright.tune.inputs import random_inputs
@@ -78,6 +80,12 @@ def test_tiled_products(name: str, rng: np.random.Generator) -> None:
 def test_float32_on_tensor_cores(name: str, tactic: AnyTactic[CudaTarget], rng: np.random.Generator) -> None:
     region = TILED_REGIONS[name].region(rng)
     check(tactic, region, list(tactic.configs(region, TARGET)[:1]), rng, rounding=tactic.rounding)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows(name: str, rng: np.random.Generator) -> None:
+    region, tactic = ROWS[name].region(rng), RowsOfWarps()
+    check(tactic, region, list(tactic.configs(region, TARGET)[:2]), rng)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -10,6 +10,7 @@ import pytest
 from cases.case import Case, assert_close
 from kernels.cuda.attention_regions import HEADS
 from kernels.cuda.fragment_regions import REGIONS, SYMBOLS, TILED_REGIONS
+from kernels.cuda.row_regions import ROWS
 from kernels.test_generic import ALL_CASES, region_for
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
@@ -19,6 +20,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
@@ -65,6 +67,11 @@ def test_tf32_products_equal_reference(name: str, context: Context, rng: np.rand
 @pytest.mark.parametrize("name", [name for name in TILED_REGIONS if "float32" in name])
 def test_split_products_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
     check(SplitProduct(), TILED_REGIONS[name].region(rng), context, rng)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_equal_reference(name: str, context: Context, rng: np.random.Generator) -> None:
+    check(RowsOfWarps(), ROWS[name].region(rng), context, rng)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -42,9 +42,9 @@ def pack_bias(problem: Problem) -> Packing:
     return Packing("bias of fragments", lambda array: np.pad(array, (0, problem.groups * GROUP - len(array))))
 
 
-def is_aligned(region: Region, inputs: tuple[Layout, ...], problem: Problem, lanes: int) -> bool:
+def is_aligned(region: Region, inputs: tuple[Layout, ...], output: Layout, lanes: int) -> bool:
     """Whether so many neighbouring columns are whole vectors in everything that the epilogue reads and writes."""
-    epilogue = epilogue_of(region, inputs, problem.layout)
+    epilogue = epilogue_of(region, inputs, output)
     lane = epilogue.variables[-1]
     loads = [n for n in walk(epilogue.flat.body) if isinstance(n, Load) and n.operand < len(region.inputs)]
     addresses: list[Dim] = [epilogue.flat.address, *(index for load in loads for index in load.index)]

@@ -33,7 +33,7 @@ class FragmentProduct(Tactic[CudaTarget, Plan]):
         if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
             return []
         inputs = layouts(region, problem)
-        if not is_aligned(region, inputs, problem, QUAD):
+        if not is_aligned(region, inputs, problem.layout, QUAD):
             return []
         return [Config(inputs, problem.layout, plan) for plan in plans(problem, target)]
 

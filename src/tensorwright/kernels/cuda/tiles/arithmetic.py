@@ -58,11 +58,21 @@ class Stage:
     own: list[tuple[Register, int]]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Microseconds, as fitted: of a multiprocessor for one output and one step; of a step at least, and of one that was
+    begun to be copied only when the one before was multiplied.
+    """
+
+    output: float
+    least: float
+    copied: float
+
+
 class Arithmetic(Protocol):
     """stages_in_use: stages that the products may be reading besides those that are copied ahead.
 
-    planes: how many numbers a stage has for each element. most_sums: of a thread. microseconds: for one output and one
-    step, of a whole multiprocessor of an H200.
+    planes: how many numbers a stage has for each element. most_sums: of a thread. pace: what it takes on an H200.
     """
 
     @property
@@ -75,7 +85,7 @@ class Arithmetic(Protocol):
     def most_sums(self) -> int: ...
 
     @property
-    def microseconds(self) -> float: ...
+    def pace(self) -> Pace: ...
 
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
         """Behind the wait for this thread's copies, before threads meet."""
@@ -98,7 +108,7 @@ class WarpgroupProducts:
     stages_in_use: int = 2
     planes: int = 1
     most_sums: int = 128
-    microseconds: float = 1.4e-5
+    pace: Pace = Pace(1.4e-5, 0.2, 0.85)
 
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
         if self.dtype == FLOAT32:
@@ -165,7 +175,7 @@ class SplitProducts:
     stages_in_use: int = 1
     planes: int = 2
     most_sums: int = 64
-    microseconds: float = 6e-5
+    pace: Pace = Pace(8e-5, 0.39, 1.5)
 
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
         builder.meet()
@@ -219,7 +229,7 @@ class WarpProducts(_AtOnce):
     dtype: DType
     target: CudaTarget
     most_sums: int = 96
-    microseconds: float = 4.5e-5
+    pace: Pace = Pace(4.5e-5, 0.3, 1.0)
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
         found = list(sums)
@@ -265,7 +275,7 @@ class MultiplyAdds(_AtOnce):
     """Multiply-adds in float32."""
 
     most_sums: int = 64
-    microseconds: float = 2.5e-4
+    pace: Pace = Pace(2.5e-4, 0.42, 2.7)
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
         flat = [register for tile in sums for register in tile]

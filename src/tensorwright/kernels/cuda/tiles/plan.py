@@ -125,7 +125,7 @@ def _fits(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarg
 
 
 def estimate(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarget) -> float:
-    """Microseconds on an H200, fitted to 1660 kernels of two networks; elsewhere the order counts.
+    """Microseconds on an H200, fitted to 2500 kernels of two networks; elsewhere the order counts.
 
     The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
     wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
@@ -156,6 +156,6 @@ def _resident(plan: Plan, target: CudaTarget) -> int:
 
 def _wave(plan: Plan, arithmetic: Arithmetic, steps: int, active: int) -> float:
     """Microseconds of as many blocks as there are multiprocessors, `active` times."""
-    busy = plan.rows * plan.columns * arithmetic.microseconds + 4.0e-6 * plan.plane_bytes
-    waiting = max(0.2, 0.85 / (plan.stages - arithmetic.stages_in_use))
+    busy = plan.rows * plan.columns * arithmetic.pace.output + 4.0e-6 * plan.plane_bytes
+    waiting = max(arithmetic.pace.least, arithmetic.pace.copied / (plan.stages - arithmetic.stages_in_use))
     return 1.27 + steps * max(waiting, active * busy) + 0.19 * plan.units * max(1.0, active / 2)

@@ -53,7 +53,7 @@ class _Tiles(Tactic[CudaTarget, Plan]):
         if problem is None or not target.has_async_copies:
             return []
         inputs = layouts(region, problem)
-        if not is_aligned(region, inputs, problem, EIGHT):
+        if not is_aligned(region, inputs, problem.layout, EIGHT):
             return []
         found = plans(problem, self.arithmetic(problem.dtype, target), target)
         return [Config(inputs, problem.layout, plan) for plan in found]
