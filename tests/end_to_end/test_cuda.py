@@ -30,6 +30,7 @@ from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.shape import Concatenation
 from tensorwright.plan.file import read_plan, serialize_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
@@ -75,6 +76,16 @@ def test_a_plan_is_made_without_a_gpu(plan: Plan, tmp_path: Path) -> None:
     image = read_image(plan.executable.code, plan.symbols, "the plan")
     assert len(image.steps) == 2
     assert all(set(step.symbols) == {"batch"} for step in image.steps)
+
+
+def test_parts_of_a_concatenation_start_at_whole_accesses() -> None:
+    short, long = (input_value(name, TensorType(FLOAT32, (1, size))) for name, size in (("a", 3), ("b", 8)))
+    joined = apply(Concatenation(1), apply(Relu(), short), apply(Relu(), long))
+    graph = Graph((("a", short), ("b", long)), (("y", apply(Softmax(1), joined)),))
+    plan = build(graph, ABROAD)
+    image = read_image(plan.executable.code, plan.symbols, "the plan")
+    assert all(place % 16 == 0 for step in image.steps for base, place in step.operands if base == "arena")
+    assert len(image.steps) == 4
 
 
 def test_launches_follow_the_sizes_and_a_graph_is_kept(plan: Plan, fake: FakeLibrary, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class Kernel:
     waves: the tasks come in so many waves, in order and equally many in each; `tasks` is a product with it. All
     threads wait for each other between two waves, and a share has the same tasks of each, and the same workspace: so
     tasks may read what those of waves before wrote to the output, and what their own share left in the workspace.
+    alignment: bytes to which tensors are aligned that kernels of its kind read and write.
     in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments.
     writes: the part of the output's memory that each task writes, whole blocks of channels with their padding; it then
     reads no more of its inputs than the definition of these elements does, whole blocks again. None says nothing.
@@ -97,6 +98,7 @@ class Kernel:
     in_place: tuple[int, ...] = ()
     writes: Slabs | None = None
     waves: Dim = 1
+    alignment: int = 1
 
     @property
     def tasks_of_wave(self) -> Dim:

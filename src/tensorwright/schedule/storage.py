@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tensorwright.graph.graph import Graph, Value, is_constant, storage_root
 from tensorwright.ops.indexing import IndexRange
@@ -172,10 +173,11 @@ class _Assignment:
         distinct = len(set(map(id, buffers))) == len(choice.region.inputs)
         if parent.binding is not None or not (movable and whole and distinct):
             return
-        offset = 0
-        for buffer in buffers:
+        offsets = list(accumulate((buffer.size for buffer in buffers[:-1]), initial=0))
+        if any(offset % choice.kernel.alignment for offset in offsets):
+            return
+        for buffer, offset in zip(buffers, offsets, strict=True):
             buffer.move_into(parent, offset)
-            offset += buffer.size
 
     def _find(self, value: Value, layout: Layout) -> Buffer:
         return self.buffers[stored(value, layout)]

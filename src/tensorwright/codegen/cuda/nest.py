@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
-from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.scalar import STRIDED_STEPS, Lane, ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.graph.expression import Reduce, Scalar, Variable, scalar_atoms, walk
+from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, scalar_atoms, stride_along, walk
 from tensorwright.graph.functions import reduction_identity
-from tensorwright.tensor.dim import Dim, product, upper_bound
+from tensorwright.tensor.dim import Dim, IntegerExpression, product, upper_bound
 from tensorwright.tensor.dtype import INT32, INT64, DType
 
 BLOCK = 256
@@ -26,11 +26,15 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Rows:
-    """The loops of an output: `rows` are dealt to teams, and `inner` to the threads of a team."""
+    """The loops of an output: `rows` are dealt to teams, and `inner` to the threads of a team.
+
+    lanes: neighbouring elements along the last row variable that a thread of its own computes at once.
+    """
 
     rows: tuple[Variable, ...]
     inner: tuple[Variable, ...]
     team: int
+    lanes: int = 1
 
     @property
     def threads(self) -> int:
@@ -40,13 +44,35 @@ class Rows:
     @property
     def blocks(self) -> Dim:
         """Blocks in the grid."""
-        threads = product(v.extent for v in self.rows) * self.team
-        return (threads + (self.threads - 1)) // self.threads
+        elements = product(v.extent for v in self.rows) * self.team
+        of_block = self.threads * self.lanes
+        return (elements + (of_block - 1)) // of_block
 
 
 def elements_apart(flat: FlatComputation) -> Rows:
     """A thread for every element."""
     return Rows(flat.variables, (), 1)
+
+
+def vectors_apart(flat: FlatComputation, lanes: int) -> Rows | None:
+    """A thread for every so many neighbouring elements; None if they are not whole vectors in the output, and in all
+    that is read as vectors.
+    """
+    last = flat.variables[-1] if flat.variables else None
+    if last is None or not isinstance(last.extent, int) or last.extent % lanes:
+        return None
+    loads = [index for node in walk(flat.body) if isinstance(node, Load) for index in node.index]
+    steps = [stride_along(address, last) for address in loads]
+    if stride_along(flat.address, last) != 1 or any(step in STRIDED_STEPS for step in steps):
+        return None
+    vectors = [flat.address, *(address for address, step in zip(loads, steps, strict=True) if step == 1)]
+    aligned = all(
+        coefficient % lanes == 0 or monomial == (last,)
+        for address in vectors
+        if isinstance(address, IntegerExpression)
+        for monomial, coefficient in address.terms
+    )
+    return Rows(flat.variables, (), 1, lanes) if aligned else None
 
 
 def rows_apart(flat: FlatComputation, team: int) -> Rows | None:
@@ -81,11 +107,23 @@ class TeamEmitter(ScalarEmitter):
     dealing: bool = False
     rank: Register = field(default_factory=lambda: literal(0, INT64))
 
+    def _load(self, node: Load) -> Register:
+        if self.lane is None or node.guard is None or node.operand in self.given:
+            return super()._load(node)
+        guard, (address,) = self.scalar(node.guard), node.index
+        if guard.lanes > 1 or stride_along(address, self.lane.variable) != 1:
+            return super()._load(node)
+        base, chosen = self.operands[node.operand], self.builder.fresh("p")
+        place = self.builder.offset(base, self.integer(address), node.dtype)
+        self.builder.emit(f"{chosen} = select {guard.typed}, ptr {place.text}, ptr {base.text}")
+        vector = self.builder.load(Pointer(chosen), node.dtype, self.lane.lanes)
+        return self.builder.select(guard, vector, self._otherwise(node, self.lane.lanes))
+
     def _reduce(self, node: Reduce) -> Register:
         dealt = _dealt(node, self.team) if self.dealing else ()
         others = [v for v in node.variables if v not in dealt]
         if not dealt:
-            return self._reduce_rounds(node, others, 1)
+            return self._reduce_rounds(node, others, 1 if self.lane is None else self.lane.lanes)
         identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
         self.dealing = False
         steps = self.integer(product(v.extent for v in dealt))
@@ -127,20 +165,22 @@ class RowsEmitter:
 
     def run(self) -> None:
         builder, emitter, rows = self._builder, self.emitter, self.rows
-        row = self._row()
+        row = builder.scaled(self._row(), rows.lanes)
         label = builder.begin_if(builder.compare("ult", row, emitter.integer(product(v.extent for v in rows.rows))))
         self._bind(rows.rows, row)
-        emitter.dealing = rows.team > 1
-        self._hoist(set(rows.rows))
-        emitter.dealing = False
-        if rows.inner:
-            self._share_elements()
-        elif rows.team > 1:
-            first = builder.begin_if(builder.compare("eq", emitter.rank, literal(0, INT64)))
-            self._store()
-            builder.end_if(first)
-        else:
-            self._store()
+        lane = Lane(rows.rows[-1], rows.lanes) if rows.lanes > 1 else None
+        with emitter.in_lanes(lane):
+            emitter.dealing = rows.team > 1
+            self._hoist(set(rows.rows))
+            emitter.dealing = False
+            if rows.inner:
+                self._share_elements()
+            elif rows.team > 1:
+                first = builder.begin_if(builder.compare("eq", emitter.rank, literal(0, INT64)))
+                self._store()
+                builder.end_if(first)
+            else:
+                self._store()
         builder.end_if(label)
 
     @property

@@ -27,6 +27,16 @@ class ThreadBuilder(FunctionBuilder):
         """Elements to memory, converted to memory type; several lie at a multiple of their size, up to 16 bytes."""
         super().store(value, address, dtype, alignment or min(16, value.lanes * dtype.size))
 
+    def gather(self, base: Pointer, index: Register, mask: Register, otherwise: Register, dtype: DType) -> Register:
+        """Elements at a vector of distances from `base`, where the mask is set; one by one, without branches."""
+        values = []
+        for lane in range(index.lanes):
+            own = self.offset(base, self.extract(index, lane), dtype)
+            chosen = self.fresh("p")
+            self.emit(f"{chosen} = select {self.extract(mask, lane).typed}, ptr {own.text}, ptr {base.text}")
+            values.append(self.load(Pointer(chosen), dtype))
+        return self.select(mask, self.vector_of(values), otherwise)
+
     def special(self, name: str) -> Register:
         """A special register such as ``tid.x`` or ``ctaid.y``, an i32."""
         intrinsic = f"@llvm.nvvm.read.ptx.sreg.{name}"

@@ -10,12 +10,11 @@ from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.kernel import ALIGNMENT
 from tensorwright.kernels.tactic import NAME
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import INT64
 
-ALIGNMENT = 16
-"""Bytes to which every tensor is aligned: one access of a thread."""
 ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 
 

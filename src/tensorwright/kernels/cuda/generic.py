@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_apart, rows_apart
+from tensorwright.codegen.cuda.nest import BLOCK, Rows, RowsEmitter, elements_apart, rows_apart, vectors_apart
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.flatten import FlatComputation, flatten
@@ -23,6 +23,9 @@ from tensorwright.tensor.type import TensorType
 
 STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
 """Assumed share of the roofline: elementwise, with reductions, with an anchor."""
+ACCESS_BYTES = 16
+WIDE = (FLOAT16, BFLOAT16, FLOAT32)
+"""Types of outputs that threads write several elements of at once."""
 MANY_ROWS = 1024
 """With more rows than this a warp for each keeps a GPU busy."""
 MANY_ELEMENTS = 32768
@@ -31,9 +34,10 @@ MANY_ELEMENTS = 32768
 
 @dataclass(frozen=True)
 class TeamOptions(TacticOptions):
-    """team: how many threads share a row."""
+    """team: how many threads share a row; lanes: neighbouring elements that a thread of its own computes at once."""
 
     team: int
+    lanes: int = 1
 
 
 class Generic(Tactic[CudaTarget, TeamOptions]):
@@ -58,7 +62,7 @@ class Generic(Tactic[CudaTarget, TeamOptions]):
     def emit(self, region: Region, config: Config[TeamOptions], target: CudaTarget) -> CudaKernel:
         team = config.options.team
         flat = _flat(region, config.inputs, config.output)
-        rows = _rows(flat, team)
+        rows = _rows(flat, config.options)
         emitter = thread_emitter(len(region.inputs), region.symbols, target, team)
         builder = emitter.builder
         assert isinstance(builder, ThreadBuilder)
@@ -89,7 +93,11 @@ def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> li
     if count > MANY_ROWS:
         teams.reverse()
     alone_first = rows is not None and not rows.inner and count > MANY_ELEMENTS
-    return [Config(inputs, output, TeamOptions(team)) for team in ((1, *teams) if alone_first else (*teams, 1))]
+    shared, alone = [TeamOptions(team) for team in teams], [TeamOptions(1)]
+    lanes = ACCESS_BYTES // region.output.type.dtype.size
+    if lanes > 1 and region.output.type.dtype in WIDE and vectors_apart(flat, lanes) is not None:
+        alone.insert(0, TeamOptions(1, lanes))
+    return [Config(inputs, output, options) for options in ((*alone, *shared) if alone_first else (*shared, *alone))]
 
 
 def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:
@@ -117,7 +125,10 @@ def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatCompu
     return flatten(region.computation, operands, (region.output.type, output))
 
 
-def _rows(flat: FlatComputation, team: int) -> Rows:
-    rows = elements_apart(flat) if team == 1 else rows_apart(flat, team)
+def _rows(flat: FlatComputation, options: TeamOptions) -> Rows:
+    if options.lanes > 1:
+        rows = vectors_apart(flat, options.lanes)
+    else:
+        rows = elements_apart(flat) if options.team == 1 else rows_apart(flat, options.team)
     assert rows is not None, "a config of this tactic"
     return rows

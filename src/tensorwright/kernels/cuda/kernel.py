@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import Dim
 
+ALIGNMENT = 16
+"""Bytes to which every tensor is aligned: one access of a thread."""
+
 
 @dataclass(frozen=True)
 class CudaKernel(Kernel):
@@ -24,3 +27,4 @@ class CudaKernel(Kernel):
     cluster: int = 1
     shared_bytes: int = 0
     waits: bool = False
+    alignment: int = ALIGNMENT

@@ -8,12 +8,12 @@ from tensorwright.codegen.cuda.copies import end_group, wait_for_groups
 from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
-from tensorwright.codegen.values import Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.problem import Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Stage, Sums
 from tensorwright.kernels.cuda.tiles.columns import ColumnCopier, column_copier
-from tensorwright.kernels.cuda.tiles.copy import SHARED, Copier
+from tensorwright.kernels.cuda.tiles.copy import SHARED, Copier, Row
 from tensorwright.kernels.cuda.tiles.finish import Finish
 from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, WARPGROUP, Plan
 from tensorwright.kernels.cuda.tiles.steps import Steps
@@ -69,7 +69,7 @@ class TileKernel:
         group = builder.binary("udiv", thread, literal(WARPGROUP, INT32))
         own_row = builder.mul(group, literal(plan.rows // plan.warpgroups, INT32))
         warp = builder.binary("udiv", builder.binary("urem", thread, literal(WARPGROUP, INT32)), literal(WARP, INT32))
-        base = builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
+        base = self._base()
         left = builder.add(base, builder.mul(own_row, literal(ROW_BYTES, INT32)))
         right = builder.add(base, literal(plan.rows * ROW_BYTES, INT32))
         lane = builder.binary("urem", thread, literal(WARP, INT32))
@@ -87,57 +87,91 @@ class TileKernel:
         return bounds[0], builder.sub(bounds[1], bounds[0])
 
     def _sums(self, copier: Copier, columns: ColumnCopier, place: Place) -> Sums:
-        builder, plan = self.builder, self.plan
-        ahead = plan.stages - self.arithmetic.stages_in_use
-        (first, count), base = self._part(), builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
-        rows, right = copier.rows(), columns.start()
-        below = literal(plan.rows * ROW_BYTES, INT32)
-        stages = [builder.add(base, literal(stage * plan.stage_bytes, INT32)) for stage in range(ahead)]
-        steps = [builder.add(first, literal(stage, INT32)) for stage in range(ahead)]
-        is_constant = self.problem.moving is None
-        for step, stage in zip(steps, stages, strict=True):
-            if is_constant:
-                columns.copy(right, step, builder.add(stage, below))
-        builder.launch_next()
-        builder.wait_for_previous()
-        for step, stage in zip(steps, stages, strict=True):
-            if not is_constant:
-                columns.copy(right, step, builder.add(stage, below))
-            copier.copy_left(rows, step, stage)
-            end_group(builder)
+        """The sums of the block's part of the depth."""
+        builder, plan, ahead = self.builder, self.plan, self.plan.stages - self.arithmetic.stages_in_use
+        first, count = self._part()
+        copies = _Copies(plan, copier, copier.rows(), columns, columns.start(), self._base())
+        copies.begin(first, ahead, is_constant=self.problem.moving is None)
         zeros = [literal(0.0, FLOAT32)] * (plan.row_tiles * plan.column_groups * 16)
-        last_stage = literal((plan.stages - 1) * plan.stage_bytes, INT32)
         carried = [*zeros, literal(0, INT32), literal(ahead % plan.stages * plan.stage_bytes, INT32)]
         loop = builder.begin_loop(literal(0, INT64), wide(builder, count), 1, carried, at_least_once=True)
         *flat, reading, writing = loop.carried
         wait_for_groups(builder, ahead - 1)
-        self.arithmetic.publish(builder, self._stage(copier, columns, builder.add(base, reading)))
+        self.arithmetic.publish(builder, copies.stage(reading))
         builder.meet()
         at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
         sums = self.arithmetic.multiply(builder, at, self._tiles(flat))
         coming = builder.add(builder.convert("trunc", loop.index, INT32), literal(ahead, INT32))
         with builder.when(builder.compare("slt", coming, count)):
-            step, to = builder.add(first, coming), builder.add(base, writing)
-            columns.copy(right, step, builder.add(to, below))
-            copier.copy_left(rows, step, to)
+            copies.step(builder.add(first, coming), writing)
         end_group(builder)
         sums = self.arithmetic.settle(builder, sums)
-        following = [self._next_stage(offset, last_stage) for offset in (reading, writing)]
+        following = [self._next_stage(offset) for offset in (reading, writing)]
         final = builder.end_loop(loop, [*(register for tile in sums for register in tile), *following])
         return self.arithmetic.finish(builder, self._tiles(final[:-2]))
 
-    def _stage(self, copier: Copier, columns: ColumnCopier, address: Register) -> Stage:
-        builder, plan, piece = self.builder, self.plan, self.problem.piece
-        own = [(place, piece) for place in copier.places(address)]
-        below = builder.add(address, literal(plan.rows * ROW_BYTES, INT32))
-        own += [(place, columns.given_elements) for place in columns.given(below)]
-        return Stage(address, copier.thread, plan.plane_bytes, plan.threads, own)
+    def _base(self) -> Register:
+        """Where shared memory begins, i32."""
+        return self.builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
 
-    def _next_stage(self, offset: Register, last: Register) -> Register:
-        builder = self.builder
+    def _next_stage(self, offset: Register) -> Register:
+        builder, last = self.builder, literal((self.plan.stages - 1) * self.plan.stage_bytes, INT32)
         after = builder.add(offset, literal(self.plan.stage_bytes, INT32))
         return builder.select(builder.compare("eq", offset, last), literal(0, INT32), after)
 
     def _tiles(self, flat: list[Register]) -> Sums:
         size = len(flat) // self.plan.row_tiles
         return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Emits the copies of steps into stages. base: where shared memory begins, i32."""
+
+    plan: Plan
+    copier: Copier
+    rows: list[Row]
+    columns: ColumnCopier
+    start: Pointer
+    base: Register
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        return self.copier.builder
+
+    def begin(self, first: Register, ahead: int, *, is_constant: bool) -> None:
+        """The first steps, a group for each; columns that are constants before the kernel before this one has ended."""
+        builder = self.builder
+        offsets = [literal(stage * self.plan.stage_bytes, INT32) for stage in range(ahead)]
+        steps = [builder.add(first, literal(stage, INT32)) for stage in range(ahead)]
+        if is_constant:
+            for step, offset in zip(steps, offsets, strict=True):
+                self._columns(step, offset)
+        builder.launch_next()
+        builder.wait_for_previous()
+        for step, offset in zip(steps, offsets, strict=True):
+            if not is_constant:
+                self._columns(step, offset)
+            self.copier.copy_left(self.rows, step, builder.add(self.base, offset))
+            end_group(builder)
+
+    def step(self, step: Register, offset: Register) -> None:
+        """A step (i32) into the stage at an offset (i32)."""
+        self._columns(step, offset)
+        self.copier.copy_left(self.rows, step, self.builder.add(self.base, offset))
+
+    def _columns(self, step: Register, offset: Register) -> None:
+        self.columns.copy(self.start, step, self._below(offset))
+
+    def _below(self, offset: Register) -> Register:
+        """Where the columns of a stage begin."""
+        below = literal(self.plan.rows * ROW_BYTES, INT32)
+        return self.builder.add(self.builder.add(self.base, offset), below)
+
+    def stage(self, offset: Register) -> Stage:
+        """The stage at an offset, for what is done to it before it is multiplied."""
+        plan, copier, columns = self.plan, self.copier, self.columns
+        address = self.builder.add(self.base, offset)
+        own = [(place, copier.problem.piece) for place in copier.places(address)]
+        own += [(place, columns.given_elements) for place in columns.given(self._below(offset))]
+        return Stage(address, copier.thread, plan.plane_bytes, plan.threads, own)
