@@ -169,6 +169,14 @@ def test_int8_without_ranges_gets_a_warning():
     assert not config.get_flag(tw.BuilderFlag.INT8)
 
 
+def test_the_flag_tf32_is_an_option_of_builds(builder):
+    config = quick(builder)
+    config.set_flag(tw.BuilderFlag.TF32)
+    assert config.options.tf32
+    config.clear_flag(tw.BuilderFlag.TF32)
+    assert not config.options.tf32
+
+
 def product(builder, precision=None):
     network = builder.create_network(EXPLICIT)
     x = network.add_input("x", np.float32, (8, 64))

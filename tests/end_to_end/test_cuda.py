@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,21 @@ def test_parts_of_a_concatenation_start_at_whole_accesses() -> None:
     image = read_image(plan.executable.code, plan.symbols, "the plan")
     assert all(place % 16 == 0 for step in image.steps for base, place in step.operands if base == "arena")
     assert len(image.steps) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "tactic"),
+    [({}, "split product"), ({"fast_algorithms": False}, "tiled product"), ({"tf32": True}, "tf32 product")],
+    ids=str,
+)
+def test_float32_is_rounded_only_where_that_is_allowed(
+    options: dict[str, bool], tactic: str, rng: np.random.Generator
+) -> None:
+    x = input_value("x", TensorType(FLOAT32, (256, 256)))
+    weights = constant_value(weights_of(rng.standard_normal((256, 256), np.float32)))
+    graph = Graph((("x", x),), (("y", apply(MatMul(), x, weights)),))
+    (step,) = build(graph, replace(ABROAD, **options)).report["steps"]
+    assert step["tactic"] == tactic
 
 
 def test_launches_follow_the_sizes_and_a_graph_is_kept(plan: Plan, fake: FakeLibrary, tmp_path: Path) -> None:

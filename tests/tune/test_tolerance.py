@@ -18,10 +18,12 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8,
 from tensorwright.tune.tolerance import (
     ANYTHING,
     FAST_ALGORITHM_BOUND,
+    FEW,
     TOLERANCE,
     Tolerance,
     disagreement,
     fast_algorithm_bound,
+    loosened,
     relative_error,
     rounding_error,
     rounding_unit,
@@ -35,6 +37,12 @@ def _region(*values: Value) -> Region:
 
 def test_units() -> None:
     assert [rounding_unit(dtype) for dtype in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)] == [2**-53, 2**-24, 2**-11, 2**-8]
+
+
+def test_rounded_factors_are_tolerated_as_far_as_they_are_rounded() -> None:
+    exact = Tolerance(TOLERANCE)
+    assert loosened(exact, 0.0) == exact
+    assert loosened(exact, 2**-11).relative == pytest.approx(FEW * 2**-11)
 
 
 def test_rounding_error_grows_with_narrower_types_and_longer_sums() -> None:
