@@ -91,7 +91,12 @@ def test_parts_of_a_concatenation_start_at_whole_accesses() -> None:
 
 @pytest.mark.parametrize(
     ("options", "tactic"),
-    [({}, "split product"), ({"fast_algorithms": False}, "tiled product"), ({"tf32": True}, "tf32 product")],
+    [
+        ({}, "split product"),
+        ({"fast_algorithms": False}, "tiled product"),
+        ({"strict_nans": True}, "tiled product"),
+        ({"tf32": True}, "tf32 product"),
+    ],
     ids=str,
 )
 def test_float32_is_rounded_only_where_that_is_allowed(

@@ -97,11 +97,15 @@ class TiledProduct(_Tiles):
 
 
 class SplitProduct(_Tiles):
-    """In float32 on tensor cores, each factor split into two."""
+    """In float32 on tensor cores, each factor split into two.
+
+    Infinities give NaN where the definition gives infinities: one part of the other factor may be 0.
+    """
 
     name = "split product"
     dtypes = (FLOAT32,)
     exact = False
+    spreads = True
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
         return super().configs(region, target) if target.has_warpgroup_products else []
