@@ -159,6 +159,22 @@ def test_a_number_stays_where_a_factor_is_shared_or_an_addend_unknown(rng: np.ra
     assert operators(optimised(graph, rng))["Binary"] == 1
 
 
+def test_scales_of_keys_move_to_queries(rng: np.random.Generator):
+    """Exporters scale both by the fourth root; keys in a cache are an output, too."""
+    x, past = given("x", 2, LENGTH, 12), given("past", 2, 3, 7, 4)
+    heads = transposed(reshaped(binary("mul", unary("tanh", x), 0.5), 2, LENGTH, 3, 4), 0, 2, 1, 3)
+    keys = transposed(binary("mul", unary("tanh", past), 0.25), 0, 1, 3, 2)
+    result = optimised(network(matmul(heads, keys)), rng, symbols=SYMBOLS)
+    assert operators(result)["Binary"] == 1
+    assert only(result, MatMul).inputs[1].op.name == "Unary"
+
+
+def test_huge_scales_of_keys_stay(rng: np.random.Generator):
+    x, past = binary("mul", given("x", 5, 4), 0.5), binary("mul", given("past", 7, 4), 1e20)
+    result = optimised(network(matmul(x, past, turned=True)), rng)
+    assert operators(result)["Binary"] == 2
+
+
 def test_infinite_masks_are_not_scaled(rng: np.random.Generator):
     mask = constant(np.where(np.eye(4) > 0, -np.inf, 0.0)[:2])
     masked = binary("add", matmul(given("x", 2, 3), drawn(rng, 3, 4)), mask)

@@ -15,6 +15,8 @@ from tensorwright.passes.constants import exact, finite_constant, uniform
 from tensorwright.passes.rewrite import Uses, joined_name, rewrite_with_uses, rules_pass
 
 DEEPEST = 32
+LEAST = 1e-3
+"""Factors below it, and above its inverse, stay where they are: elsewhere they might overflow."""
 
 
 @rewrite_with_uses(Binary)
@@ -72,5 +74,19 @@ def _one_of(inputs: Sequence[Value], number: float, uses: Uses, depth: int) -> S
     return None
 
 
-RULES = (scale_at_source,)
+@rewrite_with_uses(MatMul)
+def scale_on_the_left(value: Value, uses: Uses) -> Value | None:
+    """``a(w) · (s b) = a(s w) · b`` for a number s and a constant w: to scale the keys of a cache is to copy them."""
+    left, right = value.inputs
+    number = uniform(right.inputs[1]) if function_of(right) == "mul" else None
+    if number is None or not LEAST <= abs(number) <= 1 / LEAST or not uses.once(right):
+        return None
+    b = right.inputs[0]
+    if is_constant(b) or b.type != right.type or not value.type.dtype.is_float:
+        return None
+    scaled = _scaled(left, number, uses, DEEPEST)
+    return None if scaled is None else apply(value.op, scaled, b, name=joined_name(right, value))
+
+
+RULES = (scale_at_source, scale_on_the_left)
 move_scales = rules_pass("move_scales", RULES)
