@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from cases.case import Case, Operand, f32
+import numpy as np
+
+from cases.case import Case, Fixed, Operand, f32
 from tensorwright.ops import activation
+from tensorwright.ops.elementwise import ReplaceNan
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT64, INT32
 
@@ -41,6 +44,7 @@ CASES = (
     Case("float64", activation.Gelu(), (Operand(FLOAT64, (33,)),), tolerance=1e-12),
     Case("float16", activation.Gelu(), (Operand(FLOAT16, (33,)),)),
     Case("bfloat16", activation.Silu(), (Operand(BFLOAT16, (33,)),)),
+    Case("replace-nan", ReplaceNan(0.5), (Fixed(np.float32([1, np.nan, np.inf, -2, np.nan] * 7)),)),
     Case("prelu", activation.PRelu(), (f32(2, 17, 3, 3), f32(17, 1, 1))),
     Case("prelu-scalar", activation.PRelu(), (f32(2, 3, 5), f32(1))),
     Case("prelu-same", activation.PRelu(), (f32(3, 5), f32(3, 5))),

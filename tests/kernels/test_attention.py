@@ -19,7 +19,7 @@ from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.kernels.cpu.attention.tactic import Attention
 from tensorwright.kernels.cpu.attention.write import UNROLL
 from tensorwright.ops.activation import Relu
-from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.elementwise import Binary, ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Transpose
@@ -31,6 +31,11 @@ from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 BATCH = symbol("batch", 1, 2, 8)
 BATCHES = ({"batch": 1}, {"batch": 3})
+PAST, LENGTH = symbol("past", 0, 20, 90), symbol("length", 1, 7, 40)
+TOTAL = PAST + LENGTH
+LENGTHS = tuple(
+    {"batch": 2, "past": past, "length": length} for past, length in ((0, 1), (20, 7), (63, 1), (64, 40), (90, 40))
+)
 SWAPPED = (0, 2, 1, 3)
 
 
@@ -41,17 +46,19 @@ class Heads:
     between: what follows the scores: "scale", "mask" (a variable of shape `mask`), "masked" (the columns from the third
     on get -inf in the last row and all get it in the first). after: what follows the result. turned: which of q, k, v
     and the output are read or written through a transposition of heads and rows ("T": of v's rows and width as well).
+    guarded: NaNs of the softmax are replaced by 0.
     """
 
     lead: tuple[Dim, ...]
-    rows: int
-    columns: int
+    rows: Dim
+    columns: Dim
     depth: int
     width: int
     between: tuple[str, ...] = ()
     mask: tuple[Dim, ...] = ()
     after: tuple[str, ...] = ()
     turned: str = ""
+    guarded: bool = False
     plain_keys: bool = False
     values_lead: tuple[Dim, ...] | None = None
     symbols: tuple[Mapping[str, int], ...] = field(default=({},))
@@ -59,7 +66,7 @@ class Heads:
     def region(self) -> Region:
         before: list[Region] = []
 
-        def given(name: str, rows: int, columns: int, lead: tuple[Dim, ...]) -> Value:
+        def given(name: str, rows: Dim, columns: Dim, lead: tuple[Dim, ...]) -> Value:
             if name not in self.turned:
                 return input_value(name, TensorType(FLOAT32, (*lead, rows, columns)))
             batch, heads = lead
@@ -75,11 +82,12 @@ class Heads:
         for step in self.between:
             values.append(self.followed(step, values[-1]))
         powers = apply(Softmax(values[-1].type.rank - 1), values[-1])
-        result = apply(MatMul(), powers, v)
+        softmax = [powers, *([apply(ReplaceNan(), powers)] if self.guarded else [])]
+        result = apply(MatMul(), softmax[-1], v)
         finished = [result]
         for step in self.after:
             finished.append(self.followed(step, finished[-1]))
-        stages = [region_of(values, product), region_of([powers], powers), region_of(finished, result)]
+        stages = [region_of(values, product), region_of(softmax, powers), region_of(finished, result)]
         if "o" in self.turned:
             stages.append(region_of([apply(Transpose(SWAPPED), finished[-1])]))
         return joined([*before, *stages])
@@ -115,10 +123,15 @@ HEADS = {
     "mask-of-rows": Heads((2, 3), 33, 40, 20, 20, ("mask",), (1, 1, 33, 40)),
     "mask-of-heads": Heads((2, 3), 9, 40, 20, 20, ("mask", "scale"), (3, 9, 1)),
     "masked": Heads((2,), 19, 37, 16, 24, ("masked",)),
+    "guarded": Heads((2,), 19, 37, 16, 24, ("masked",), guarded=True),
     "long": Heads((2,), 30, 700, 8, 16),
     "keys-by-column": Heads((4,), 20, 50, 12, 20, plain_keys=True),
     "values-of-all": Heads((3, 2), 20, 50, 12, 20, values_lead=(1, 2)),
     "batch": Heads((BATCH, 3), 17, 20, 16, 32, ("mask",), (BATCH, 1, 1, 20), symbols=BATCHES),
+    "past": Heads((BATCH, 3), LENGTH, TOTAL, 20, 37, ("scale", "mask"), (BATCH, 1, LENGTH, TOTAL), symbols=LENGTHS),
+    "past-turned": Heads((BATCH, 2), LENGTH, TOTAL, 16, 16, ("scale",), turned="qo", guarded=True, symbols=LENGTHS),
+    "past-by-column": Heads((2,), 5, TOTAL, 12, 20, after=("bias",), plain_keys=True, symbols=LENGTHS),
+    "unknown-rows": Heads((BATCH, 2), LENGTH, 30, 20, 24, turned="qkvo", symbols=LENGTHS),
     "turned": Heads((2, 3), 33, 29, 20, 24, turned="qkvo", after=("bias",)),
     "turned-batch": Heads((BATCH, 4), 20, 20, 16, 16, ("scale",), turned="qkvo", symbols=BATCHES),
     "turned-inside": Heads((2, 3), 9, 29, 20, 24, turned="kv"),

@@ -11,6 +11,7 @@ import pytest
 from graphs import binary, constant, drawn, given, network, only, operators, optimised, unary
 from tensorwright.graph.graph import Value, apply
 from tensorwright.ops.activation import Clip, HardSigmoid, LeakyRelu, Sigmoid, Softplus
+from tensorwright.ops.elementwise import Select
 from tensorwright.ops.normalization import (
     GroupNormalization,
     InstanceNormalization,
@@ -90,6 +91,14 @@ SPELLINGS: dict[str, tuple[Value, str]] = {
 def test_activations(value: Value, name: str, rng: np.random.Generator):
     result = optimised(network(value), rng, symbols=SYMBOLS)
     assert operators(result) == {name: 1}
+
+
+def test_guards_of_softmax(rng: np.random.Generator):
+    powers = apply(Softmax(1), given("x", 3, 5))
+    guarded, other = (apply(Select(), unary("is_nan", powers), constant(number), powers) for number in (0, np.nan))
+    result = optimised(network(guarded), rng)
+    assert operators(result) == {"Softmax": 1, "ReplaceNan": 1}
+    assert operators(optimised(network(other), rng))["Select"] == 1
 
 
 def test_attributes_of_activations(rng: np.random.Generator):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tensorwright.graph.expression import Apply, Computation, Scalar, variables_for
+from tensorwright.graph.expression import Apply, Computation, Constant, Scalar, variables_for
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
@@ -107,6 +107,25 @@ class Select(Elementwise):
 
     def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
         return Apply("select", tuple(operands), output.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaceNan(Elementwise):
+    """``y = number where x is NaN, else x``."""
+
+    number: float = 0.0
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        expect_inputs(self, inputs, 1)
+        expect(inputs[0].dtype.is_float, self, f"expected floats, found {inputs[0].dtype}")
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.where(np.isnan(inputs[0]), np.asarray(self.number, inputs[0].dtype), inputs[0])
+
+    def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
+        (x,) = operands
+        return Apply("select", (Apply("is_nan", (x,), BOOL), Constant(self.number, output.dtype), x), output.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import math
 
 from tensorwright.graph.graph import Value, apply
 from tensorwright.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, Sigmoid, Silu, Softplus
-from tensorwright.ops.elementwise import Binary, Unary
+from tensorwright.ops.elementwise import Binary, ReplaceNan, Select, Unary
 from tensorwright.passes.arithmetic import function_of, limits_of
 from tensorwright.passes.constants import is_uniform, nearly, uniform
 from tensorwright.passes.polynomial import is_polynomial, polynomial, product_of
@@ -144,5 +144,15 @@ def leaky_relu(value: Value) -> Value | None:
     return None
 
 
-RULES = (gelu, gated, hard_sigmoid, scaled_hard_sigmoid, sigmoid, softplus, leaky_relu)
+@rewrite(Select)
+def replaced_nan(value: Value) -> Value | None:
+    """``x is NaN ? c : x`` for a number c is ReplaceNan: exporters put it around the softmax of what a mask hides."""
+    condition, number, x = value.inputs
+    replaced = uniform(number)
+    if function_of(condition) != "is_nan" or condition.inputs != (x,) or x.type != value.type:
+        return None
+    return None if replaced is None or math.isnan(replaced) else apply(ReplaceNan(replaced), x, name=value.name)
+
+
+RULES = (replaced_nan, gelu, gated, hard_sigmoid, scaled_hard_sigmoid, sigmoid, softplus, leaky_relu)
 recognise_activations = rules_pass("recognise_activations", RULES)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.kernels.numerics import FLOATS
+from tensorwright.ops.elementwise import ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Transpose
@@ -49,8 +50,8 @@ class Problem:
     """``y[*batch, rows, width] = f₂(softmax(f₁(q · k)) · v)``, the softmax over the columns of ``q · k``.
 
     q: ``[*batch, rows, depth]``; k: ``[*batch, depth, columns]``; v: ``[*batch, columns, width]``; f₁, f₂: the
-    epilogues of the stages `scores` and `result`. output_steps: elements of the output between neighbours along each
-    axis of y.
+    epilogues of the stages `scores` and `result`. replaces_nan: rows of the softmax that are NaN are zeros instead.
+    output_steps: elements of the output between neighbours along each axis of y.
     """
 
     q: Factor
@@ -59,15 +60,31 @@ class Problem:
     scores: Region
     result: Region
     batch: Shape
-    rows: int
+    rows: Dim
     depth: int
-    columns: int
+    columns: Dim
     width: int
+    replaces_nan: bool
     output_steps: tuple[Dim, ...]
 
     @property
     def batches(self) -> Dim:
         return product(self.batch)
+
+
+@dataclass(frozen=True)
+class KnownProblem(Problem):
+    """An attention of as many rows and columns for all values of the symbols."""
+
+    rows: int
+    columns: int
+
+
+def known(problem: Problem | None) -> KnownProblem | None:
+    """The same problem if its rows and columns are known."""
+    if problem is None or not (isinstance(problem.rows, int) and isinstance(problem.columns, int)):
+        return None
+    return KnownProblem(**{field.name: getattr(problem, field.name) for field in fields(problem)})
 
 
 def problem_of(region: Region, dtypes: Sequence[DType] = FLOATS) -> Problem | None:
@@ -89,12 +106,11 @@ def problem_of(region: Region, dtypes: Sequence[DType] = FLOATS) -> Problem | No
         return None
     *batch, rows, columns = scores.output.type.shape
     depth, width = q.shape[-1], v.shape[-1]
-    if not (isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int) and isinstance(width, int)):
-        return None
-    if width == 1 or columns == 1:
+    if not (isinstance(depth, int) and isinstance(width, int)) or width == 1 or columns == 1:
         return None
     before, after = (Region(stage.values, region.inputs, stage.anchor) for stage in (scores, result))
-    return Problem(q, k, v, before, after, tuple(batch), rows, depth, columns, width, steps)
+    replaces_nan = len(softmax.values) > 1
+    return Problem(q, k, v, before, after, tuple(batch), rows, depth, columns, width, replaces_nan, steps)
 
 
 def _is_transposition(stage: Region) -> bool:
@@ -122,10 +138,11 @@ def _fits(softmax: Region, result: Region) -> bool:
 
 
 def _is_softmax_of(stage: Region, scores: Region) -> bool:
-    op = stage.output.op
-    if len(stage.values) != 1 or not isinstance(op, Softmax) or stage.inputs != (scores.output,):
+    first, *others = stage.values
+    if not isinstance(first.op, Softmax) or stage.inputs != (scores.output,):
         return False
-    return op.axis == stage.output.type.rank - 1
+    guards = [isinstance(value.op, ReplaceNan) and value.op.number == 0 for value in others]
+    return first.op.axis == stage.output.type.rank - 1 and guards in ([], [True])
 
 
 def _packable(factor: Factor) -> bool:

@@ -17,6 +17,10 @@ AT_ONCE = 16
 """Vectors of a row that are worked on without a loop."""
 
 
+Body = Callable[[Pointer, Sequence[Register], int], list[Register]]
+"""Works on some vectors from a place on: with what it has carried so far, for the next ones."""
+
+
 @dataclass(frozen=True)
 class ScoreRows(RowEpilogue):
     """Stores rows of scores, from row `first` on, as whole vectors in workspace; lanes beyond the columns are -inf."""
@@ -77,10 +81,15 @@ class Larger(RowVectors):
 
 @dataclass(frozen=True)
 class RowPowers:
-    """Replaces x by ``exp(x - max)`` in rows of `count` vectors."""
+    """Replaces x by ``exp(x - max)`` in rows of `count` vectors; by 0 if `replaces_nan` and the sum is NaN.
+
+    unit: an unknown number of vectors is a multiple of it.
+    """
 
     vectors: RowVectors
-    count: int
+    count: int | Register
+    unit: int
+    replaces_nan: bool
 
     def largest(self, row: Pointer) -> Register:
         """The maximum of a row; of one with NaNs, any of its numbers."""
@@ -104,23 +113,40 @@ class RowPowers:
             return [builder.add(a, b) for a, b in zip(so_far, powers, strict=True)]
 
         total = vectors.total("add", self._rounds(row, 0.0, body))
+        if self.replaces_nan:
+            total = self._cleared(row, total)
         return builder.div(literal(1.0, dtype), total)
+
+    def _cleared(self, row: Pointer, total: Register) -> Register:
+        """Clear the row if its sum is NaN, as are all its elements divided by it; the sum to divide by."""
+        builder, lanes, dtype = self.vectors.builder, self.vectors.lanes, self.vectors.dtype
+        is_nan, zero = builder.compare("uno", total, total), literal(0.0, dtype, lanes)
+        with builder.when(is_nan), builder.loop(0, self.count) as loop:
+            builder.store(zero, builder.offset(row, builder.scaled(loop.index, lanes), dtype), dtype)
+        return builder.select(is_nan, literal(1.0, dtype), total)
 
     def _rounds(
         self,
         row: Pointer,
         identity: float,
-        body: Callable[[Pointer, Sequence[Register], int], list[Register]],
+        body: Body,
     ) -> list[Register]:
-        builder, lanes, dtype = self.vectors.builder, self.vectors.lanes, self.vectors.dtype
-        carried = [literal(identity, dtype, lanes)] * min(self.count, AT_ONCE)
-        whole, rest = divmod(self.count, len(carried))
+        builder, lanes = self.vectors.builder, self.vectors.lanes
+        first = [literal(identity, self.vectors.dtype, lanes)]
+        if not isinstance(self.count, int):
+            return self._looped(row, self.count, first * self.unit, body)
+        at_once = min(self.count, AT_ONCE)
+        whole, rest = divmod(self.count, at_once)
         if whole == 1:
-            carried = body(row, carried, len(carried))
+            carried = body(row, first * at_once, at_once)
         else:
-            with builder.loop(0, whole, 1, carried, at_least_once=True) as loop:
-                step = builder.mul(loop.index, literal(len(carried) * lanes, INT64))
-                loop.following = body(builder.offset(row, step, dtype), loop.carried, len(carried))
-            carried = loop.final
-        last = builder.offset(row, whole * len(carried) * lanes, dtype)
+            carried = self._looped(row, literal(whole * at_once, INT64), first * at_once, body)
+        last = builder.offset(row, whole * at_once * lanes, self.vectors.dtype)
         return [*body(last, carried[:rest], rest), *carried[rest:]]
+
+    def _looped(self, row: Pointer, count: Register, carried: list[Register], body: Body) -> list[Register]:
+        builder = self.vectors.builder
+        with builder.loop(0, count, len(carried), carried, at_least_once=True) as loop:
+            start = builder.offset(row, builder.scaled(loop.index, self.vectors.lanes), self.vectors.dtype)
+            loop.following = body(start, loop.carried, len(carried))
+        return loop.final

@@ -12,10 +12,11 @@ from tensorwright.kernels.attention.problem import Problem, problem_of
 from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.cpu.matmul.grid import TALLEST_OF_UNKNOWN
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.numerics import FLOAT_TOTAL
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions, plain_inputs
-from tensorwright.tensor.dim import tuning_value
+from tensorwright.tensor.dim import bounds, is_static, tuning_value
 from tensorwright.tensor.layout import PLAIN
 
 BLOCK_ROWS = 16
@@ -35,7 +36,7 @@ class AttentionOptions(TacticOptions):
 class Attention(Tactic[Target, AttentionOptions]):
     """k and v are packed once for each batch; then, for a block of rows, scores, their softmax, and its product with v.
 
-    Columns, depth and width have to be known, and k, v and the scores of a block have to fit the second-level cache.
+    Depth and width have to be known, and the most of k, v and the scores of a block have to fit the second-level cache.
     """
 
     name = "attention"
@@ -43,9 +44,9 @@ class Attention(Tactic[Target, AttentionOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[AttentionOptions]]:
         problem = problem_of(region)
-        if problem is None:
+        if problem is None or not _packs(problem):
             return []
-        vectors = -(-problem.columns // target.lanes(FLOAT_TOTAL))
+        vectors = -(-tuning_value(problem.columns) // target.lanes(FLOAT_TOTAL))
         configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
         return [config for config in configs if _cut(problem, config.options, target).workspace <= target.l2_bytes]
 
@@ -70,9 +71,15 @@ class Attention(Tactic[Target, AttentionOptions]):
 TACTICS = (Attention(),)
 
 
+def _packs(problem: Problem) -> bool:
+    """Whether k and v can be packed: an unknown number of columns, at least one, if they are rows of v side by side."""
+    return is_static(problem.columns) or (bounds(problem.columns)[0] > 0 and problem.v.column_step == 1)
+
+
 def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config[AttentionOptions]:
+    rows = rows if is_static(problem.rows) else min(rows, TALLEST_OF_UNKNOWN)
     tiles = RowTiles(1, problem.rows, rows)
-    groups = task_groups(tuning_value(tiles.count), tuning_value(problem.batches))
+    groups = task_groups(max(1, tuning_value(tiles.count)), max(1, tuning_value(problem.batches)))
     options = AttentionOptions(rows, vectors, max(1, BLOCK_ROWS // rows), groups)
     return Config(plain_inputs(region), PLAIN, options)
 

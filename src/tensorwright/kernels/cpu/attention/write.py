@@ -18,7 +18,7 @@ from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
-from tensorwright.tensor.dim import Dim, expression, minimum
+from tensorwright.tensor.dim import Dim, expression, is_static, minimum, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT64, DType
 
 UNROLL = 4
@@ -51,8 +51,14 @@ class Cut:
 
     @property
     def columns(self) -> int:
-        """Columns of the scores, rounded up to whole vectors."""
-        return -(-self.problem.columns // self.lanes) * self.lanes
+        """The most columns of the scores, rounded up to whole vectors; to whole panels if their number is unknown."""
+        unit = self.lanes if is_static(self.problem.columns) else self.lanes * self.scores.most
+        return -(-upper_bound(self.problem.columns) // unit) * unit
+
+    @property
+    def vectors(self) -> Dim:
+        """Vectors of a row of scores; lanes beyond its columns are -inf."""
+        return self.columns // self.lanes if is_static(self.problem.columns) else self.scores.count * self.scores.most
 
     @property
     def width(self) -> int:
@@ -63,7 +69,7 @@ class Cut:
     def pieces(self) -> tuple[int, int, int, int]:
         """Elements of workspace for k, v, the scores of a block and of one more row, and a number for each row."""
         problem, rows = self.problem, self.block * self.tiles.most
-        return problem.depth * self.columns, problem.columns * self.width, (rows + 1) * self.columns, rows
+        return problem.depth * self.columns, upper_bound(problem.columns) * self.width, (rows + 1) * self.columns, rows
 
     @property
     def workspace(self) -> int:
@@ -135,7 +141,10 @@ class AttentionWriter:
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
         """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
         cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
-        powers = RowPowers(RowVectors(builder, cut.total, cut.lanes), cut.columns // cut.lanes)
+        vectors = cut.vectors if isinstance(cut.vectors, int) else emitter.integer(cut.vectors)
+        powers = RowPowers(
+            RowVectors(builder, cut.total, cut.lanes), vectors, cut.scores.most, cut.problem.replaces_nan
+        )
         scores = self._workspace(2)
         with builder.loop(
             0, emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
@@ -155,7 +164,7 @@ class AttentionWriter:
         problem = self.cut.problem
         self._fetch(problem.q, batch, later)
         for factor, along in ((problem.k, -1), (problem.v, -2)):
-            share = -(-problem.columns // problem.rows)
+            share = -(-tuning_value(problem.columns) // max(1, tuning_value(problem.rows)))
             for number in range(min(share, MOST_FETCHED)):
                 self._fetch(factor, batch + 1, row * share + number, along)
 
@@ -183,7 +192,7 @@ class AttentionWriter:
             loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
 
     def _panels(
-        self, panels: Panels, column: Variable, depth: int, packed: Pointer
+        self, panels: Panels, column: Variable, depth: Dim, packed: Pointer
     ) -> Iterator[tuple[Panel, tile.Factor]]:
         """Open a loop over the panels of each kind; inside, the packed panel."""
         emitter = self.emitter
@@ -197,7 +206,8 @@ class AttentionWriter:
         emitter, builder = self.emitter, self.emitter.builder
         for kind, start, stop in panels.kinds:
             number = Variable("panel", panels.count)
-            with builder.loop(emitter.integer(start), emitter.integer(stop), at_least_once=True) as loop:
+            known = is_static(start) and is_static(stop)
+            with builder.loop(emitter.integer(start), emitter.integer(stop), at_least_once=known) as loop:
                 emitter.values[number] = loop.index
                 with emitter.scope():
                     yield kind, number
@@ -207,7 +217,7 @@ class AttentionWriter:
         self._pack_factor(problem.k, batch, problem.depth, cut.scores, self._workspace(0))
         self._pack_factor(problem.v, batch, problem.columns, cut.result, self._workspace(1))
 
-    def _pack_factor(self, factor: Factor, batch: Dim, depth: int, panels: Panels, destination: Pointer) -> None:
+    def _pack_factor(self, factor: Factor, batch: Dim, depth: Dim, panels: Panels, destination: Pointer) -> None:
         emitter, builder = self.emitter, self.emitter.builder
         column = Variable("column", panels.columns)
         source, dtype = self._matrix(factor, batch), factor.dtype
@@ -215,9 +225,20 @@ class AttentionWriter:
         step = emitter.integer(factor.row_step if plain else factor.column_step)
         for panel, right in self._panels(panels, column, depth, destination):
             start = builder.offset(source, emitter.integer(expression(column) * factor.column_step), dtype)
-            masks = _masks(panel, panels.lanes)
+            left = emitter.integer(panels.columns - expression(column))
+            masks = self._masks(panel, panels.lanes, left)
             packer = PanelPacker(
-                builder, dtype, self.cut.total, start, step, depth, panel, panels.lanes, right.start, masks
+                builder,
+                dtype,
+                self.cut.total,
+                start,
+                step,
+                depth if isinstance(depth, int) else emitter.integer(depth),
+                panel,
+                panels.lanes,
+                right.start,
+                masks,
+                left if panel.is_open else None,
             )
             (packer.copy if plain else packer.transpose)()
 
@@ -233,10 +254,12 @@ class AttentionWriter:
     def _workspace(self, piece: int) -> Pointer:
         return self._offset(Pointer("%workspace"), sum(self.cut.pieces[:piece]))
 
-
-def _masks(panel: Panel, lanes: int) -> list[Register | None]:
-    """For every vector of a panel the lanes that are columns, None for all of them."""
-    masks: list[Register | None] = [None] * panel.vectors
-    if panel.masked:
-        masks[-1] = lane_mask(panel.masked, lanes)
-    return masks
+    def _masks(self, panel: Panel, lanes: int, left: Register) -> list[Register | None]:
+        """For every vector of a panel the lanes that are columns, of which `left` are left; None for all of them."""
+        masks: list[Register | None] = [None] * panel.vectors
+        if panel.is_open:
+            firsts = [literal(number * lanes, INT64) for number in range(panel.vectors)]
+            return [self.emitter.tail_mask(left, first, lanes) for first in firsts]
+        if panel.masked:
+            masks[-1] = lane_mask(panel.masked, lanes)
+        return masks

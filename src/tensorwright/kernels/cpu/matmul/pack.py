@@ -17,9 +17,9 @@ from tensorwright.tensor.dtype import INT64, DType
 class PanelPacker:
     """Copies columns of a matrix with `depth` rows; what lies beyond the columns is left undefined.
 
-    dtype: of the matrix. total: of what is packed. source: the panel's first element. step: elements from row to row,
-    or from column to column of a transposed matrix. masks: for every vector the lanes that are columns. columns: how
-    many there are from the panel's first one on, if the panel is open.
+    dtype: of the matrix. total: of what is packed. depth: known, unless the matrix is row-major. source: the panel's
+    first element. step: elements from row to row, or from column to column of a transposed matrix. masks: for every
+    vector the lanes that are columns. columns: how many there are from the panel's first one on, if the panel is open.
     """
 
     builder: FunctionBuilder
@@ -27,7 +27,7 @@ class PanelPacker:
     total: DType
     source: Pointer
     step: Register
-    depth: int
+    depth: int | Register
     panel: Panel
     lanes: int
     destination: Pointer
@@ -49,7 +49,7 @@ class PanelPacker:
                 builder.store(value, builder.offset(place, vector * self.lanes, self.total), self.total)
 
     def transpose(self) -> None:
-        """Pack a matrix whose columns lie side by side."""
+        """Pack a matrix whose columns lie side by side; its depth has to be known."""
         builder, whole = self.builder, self.panel.vectors - (1 if self.panel.masked else 0)
         if whole:
             with builder.loop(0, whole) as loop:
@@ -60,6 +60,7 @@ class PanelPacker:
     def _vector(self, vector: Register, columns: int) -> None:
         """Pack `columns` neighbouring columns, the panel's vector number `vector`."""
         builder, lanes = self.builder, self.lanes
+        assert isinstance(self.depth, int)
         first = builder.mul(vector, literal(lanes, INT64))
         sources = [self._column(first, number) for number in range(columns)]
         destination = builder.offset(self.destination, first, self.total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.targets import WARP
-from tensorwright.kernels.attention.problem import Problem
+from tensorwright.kernels.attention.problem import KnownProblem
 from tensorwright.tensor.dim import Dim
 
 ROWS = 16
@@ -20,7 +20,7 @@ ACCESS = 8
 class Pieces:
     """An attention whose columns are shared out to some warps."""
 
-    problem: Problem
+    problem: KnownProblem
     warps: int
 
     @property

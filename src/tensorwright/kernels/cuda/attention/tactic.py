@@ -9,7 +9,7 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.graph.expression import Load, depends, walk
 from tensorwright.graph.region import Region
-from tensorwright.kernels.attention.problem import Factor, Problem, problem_of
+from tensorwright.kernels.attention.problem import Factor, KnownProblem, known, problem_of
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, Pieces
 from tensorwright.kernels.cuda.attention.write import AttentionKernel, result_epilogue, score_epilogue
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
@@ -70,9 +70,9 @@ class Attention(Tactic[CudaTarget, WarpOptions]):
 TACTICS = (Attention(),)
 
 
-def _problem(region: Region, target: CudaTarget) -> Problem | None:
-    problem = problem_of(region, (FLOAT16,) if target.capability < 80 else (FLOAT16, BFLOAT16))
-    if problem is None or max(problem.depth, problem.width) > MOST:
+def _problem(region: Region, target: CudaTarget) -> KnownProblem | None:
+    problem = known(problem_of(region, (FLOAT16,) if target.capability < 80 else (FLOAT16, BFLOAT16)))
+    if problem is None or problem.replaces_nan or max(problem.depth, problem.width) > MOST:
         return None
     types = {region.inputs[factor.number].type.dtype for factor in (problem.q, problem.k, problem.v)}
     rows = (problem.q, -1), (problem.k, -2), (problem.v, -1)
@@ -86,7 +86,7 @@ def _problem(region: Region, target: CudaTarget) -> Problem | None:
     return problem if aligned else None
 
 
-def _dtype(problem: Problem) -> DType:
+def _dtype(problem: KnownProblem) -> DType:
     return problem.result.output.type.dtype
 
 

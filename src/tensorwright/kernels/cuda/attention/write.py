@@ -14,7 +14,7 @@ from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
-from tensorwright.kernels.attention.problem import Problem
+from tensorwright.kernels.attention.problem import KnownProblem
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Pieces
 from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
 from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED
@@ -26,12 +26,12 @@ _STATE = 4
 """Numbers beside the sums that every thread leaves for the others: two largest scores, two sums of powers."""
 
 
-def score_epilogue(problem: Problem) -> Epilogue:
+def score_epilogue(problem: KnownProblem) -> Epilogue:
     """What follows the first product."""
     return epilogue_of(problem.scores, (PLAIN,) * len(problem.scores.inputs), PLAIN)
 
 
-def result_epilogue(problem: Problem) -> Epilogue:
+def result_epilogue(problem: KnownProblem) -> Epilogue:
     """What follows the second product; the output lies with steps of its own."""
     whole = epilogue_of(problem.result, (PLAIN,) * len(problem.result.inputs), PLAIN)
     address: Dim = 0
