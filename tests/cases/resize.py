@@ -9,6 +9,7 @@ from tensorwright.tensor.dtype import FLOAT16, UINT8
 
 BATCH = symbol("batch", 1, 2, 4)
 WIDTH = symbol("width", 5, 7, 12)
+EXTENT = symbol("extent", 1, 9, 20)
 VALUES = {"batch": 2, "width": 8}
 TRANSFORMATIONS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -59,5 +60,14 @@ CASES = (
         )
         for m in ("nearest", "linear", "cubic")
         for t in TRANSFORMATIONS
+    ),
+    *(
+        Case(
+            f"{m}-open-to-{extent}-{t}", Resize(m, (1, 1, None, None), (BATCH, 2, WIDTH, EXTENT), t),
+            (f32(BATCH, 2, 1, WIDTH),), symbols={**VALUES, "extent": extent},
+        )
+        for m in ("nearest", "linear", "cubic")
+        for t in TRANSFORMATIONS
+        for extent in (1, 5, 17)
     ),
 )  # fmt: skip

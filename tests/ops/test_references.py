@@ -191,8 +191,9 @@ def resize_node(op, case: Case) -> Node | None:
         "extrapolation_value": op.extrapolation_value,
     }  # fmt: skip
     before = case.arrays(np.random.default_rng(0))[0].shape
-    exact = tuple(int(n * s) for n, s in zip(before, op.scales, strict=True)) == op.shape
-    scales = np.asarray(op.scales if exact else (), dtype=np.float32)
+    given = [size / n if s is None else s for n, s, size in zip(before, op.scales, op.shape, strict=True)]
+    exact = tuple(int(n * s) for n, s in zip(before, given, strict=True)) == op.shape
+    scales = np.asarray(given if exact else (), dtype=np.float32)
     sizes = [] if exact else [int64(*op.shape)]
     return "Resize", attributes, [np.asarray(op.roi, dtype=np.float32), scales, *sizes]
 

@@ -23,7 +23,7 @@ from tensorwright.graph.expression import (
     transform,
     walk,
 )
-from tensorwright.tensor.dim import Atom, Dim, Remainder, coefficient_of, expression, substitute
+from tensorwright.tensor.dim import Atom, Dim, IntegerExpression, Remainder, coefficient_of, expression, substitute
 from tensorwright.tensor.layout import Layout
 from tensorwright.tensor.type import Shape, TensorType
 
@@ -215,8 +215,10 @@ def _steps_evenly(addresses: list[Dim], body: Scalar, outer: Variable, inner: Va
 
 
 def _inside_data_index(address: Dim, variable: Variable) -> bool:
-    step = coefficient_of(address, variable)
-    return depends(substitute(address, {variable: 0}), variable) if step is not None else True
+    if coefficient_of(address, variable) is None:
+        return True
+    atoms = address.atoms if isinstance(address, IntegerExpression) else ()
+    return any(depends(atom, variable) for atom in atoms if atom != variable)
 
 
 def _merge_outputs(flat: FlatComputation, outer: Variable, inner: Variable) -> FlatComputation:

@@ -67,7 +67,8 @@ class Resize(Op):
 
     Attributes:
         mode: *nearest* element, or interpolation: *linear* over 2, *cubic* over 4 elements along each axis.
-        scales: output extent over input extent, per axis, as given; `shape` need not be their exact product.
+        scales: output extent over input extent, per axis, as given; `shape` need not be their exact product. None for
+            the quotient of both, which may be known only at run time.
         shape: the output shape.
         coordinate_transformation: from output to input positions; see `_coordinate`.
         nearest_mode: how *nearest* rounds positions.
@@ -78,7 +79,7 @@ class Resize(Op):
     """
 
     mode: Mode
-    scales: tuple[float, ...]
+    scales: tuple[float | None, ...]
     shape: Shape
     coordinate_transformation: Transformation = "half_pixel"
     nearest_mode: Rounding = "round_prefer_floor"
@@ -93,7 +94,11 @@ class Resize(Op):
         for name, values in (("scales", self.scales), ("shape", self.shape)):
             message = f"{name}: expected one value per axis of {show(x.shape)}, found {values}"
             expect(len(values) == x.rank, self, message)
-        expect(all(scale > 0 for scale in self.scales), self, f"scales: expected positive ones, found {self.scales}")
+        expect(
+            all(scale is None or scale > 0 for scale in self.scales),
+            self,
+            f"scales: expected positive ones, found {self.scales}",
+        )
         for name, value, known in (
             ("mode", self.mode, ("nearest", "linear", "cubic")),
             ("coordinate_transformation", self.coordinate_transformation, _TRANSFORMATIONS),
@@ -154,13 +159,15 @@ class Resize(Op):
 
         def moves(axis: int) -> bool:
             cropped = crop and (self.roi[axis], self.roi[rank + axis]) != (0, 1)
-            return self.scales[axis] != 1 or cropped or shape[axis] != self.shape[axis]
+            return self.scales[axis] not in (1, None) or cropped or shape[axis] != self.shape[axis]
 
         return [axis for axis in range(rank) if moves(axis)]
 
     def _position(self, axis: int, index: int, extent: int) -> Fraction:
         """The position in the input of an output index, as ONNX writes it."""
-        scale, length = exact(self.scales[axis]), tuning_value(self.shape[axis])
+        length = tuning_value(self.shape[axis])
+        given = self.scales[axis]
+        scale = Fraction(length, extent) if given is None else exact(given)
         half = Fraction(1, 2)
         match self.coordinate_transformation:
             case "half_pixel":
@@ -209,13 +216,14 @@ class Resize(Op):
         np.add.at(row, np.clip(at, 0, len(row) - 1), weights)
 
     def _coordinate(self, axis: int, extent: Dim) -> _Coordinate:
-        scale, length = exact(self.scales[axis]), self.shape[axis]
-        p, q = scale.numerator, scale.denominator
+        length = self.shape[axis]
+        p, q = self._quotient(axis, extent)
         match self.coordinate_transformation:
-            case "half_pixel" | "pytorch_half_pixel":
-                if self.coordinate_transformation == "pytorch_half_pixel" and length == 1:
-                    return _Coordinate(0, 0, 1)
+            case "half_pixel":
                 return _reduced(2 * q, q - p, 2 * p)
+            case "pytorch_half_pixel":
+                several = minimum(length - 1, 1)
+                return _reduced(2 * q * several, (q - p) * several, 2 * p)
             case "half_pixel_symmetric":
                 return _reduced(2 * q, extent * p - length * q + (q - p), 2 * p)
             case "align_corners":
@@ -233,7 +241,16 @@ class Resize(Op):
                 slope = (extent - 1) * int((end - start) * common)
                 return _reduced(slope, (extent - 1) * (length - 1) * int(start * common), (length - 1) * common)
 
+    def _quotient(self, axis: int, extent: Dim) -> tuple[Dim, Dim]:
+        """Numerator and denominator of the scale."""
+        scale = self.scales[axis]
+        if scale is None:
+            return self.shape[axis], extent
+        return exact(scale).numerator, exact(scale).denominator
+
     def _nearest(self, coordinate: _Coordinate, index: Dim, extent: Dim) -> Dim:
+        if extent == 1:
+            return 0
         n, d = coordinate.numerator(index), coordinate.denominator
         match self.nearest_mode:
             case "floor":
@@ -248,11 +265,13 @@ class Resize(Op):
 
     def _taps(self, coordinate: _Coordinate, index: Dim, extent: Dim, dtype: DType) -> list[tuple[Dim, Scalar]]:
         """The elements around a position along one axis, and their weights."""
+        one = constant(1, dtype)
+        if extent == 1:
+            return [(0, one)]
         n, d = coordinate.numerator(index), coordinate.denominator
         first = floor_divide(n, d)
         rest = remainder(n, d)
         part = call("mul", Apply("cast", (IndexValue(rest),), dtype), reciprocal(d, dtype))
-        one = constant(1, dtype)
         if self.mode == "linear":
             return [(_clamped(first, extent), call("sub", one, part)), (_clamped(first + 1, extent), part)]
         opposite = call("sub", one, part)

@@ -65,8 +65,12 @@ class Quotient:
         corners = [n // d for n in bounds(self.numerator) for d in bounds(self.denominator) if d != 0]
         return min(corners), max(corners)
 
-    def __repr__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return f"({self.numerator} // {self.denominator})"
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,12 @@ class Remainder:
     def bounds(self) -> tuple[int, int]:
         return 0, max(0, bounds(self.denominator)[1] - 1)
 
-    def __repr__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return f"({self.numerator} % {self.denominator})"
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,12 @@ class Extremum:
         (left_low, left_high), (right_low, right_high) = bounds(self.left), bounds(self.right)
         return pick(left_low, right_low), pick(left_high, right_high)
 
-    def __repr__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return f"{self.function}({self.left}, {self.right})"
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 Monomial = tuple[Atom, ...]
@@ -168,6 +180,11 @@ class IntegerExpression:
         return remainder(other, self)
 
     def __repr__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        """What terms are sorted by: written once for each expression."""
         return " + ".join(
             "*".join(([] if c == 1 and monomial else [str(c)]) + [repr(atom) for atom in monomial])
             for monomial, c in self.terms

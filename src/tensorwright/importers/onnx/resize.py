@@ -17,6 +17,7 @@ from tensorwright.tensor.dim import Dim, floor_divide
 
 Ints = tuple[int, ...]
 Floats = npt.NDArray[np.float64]
+Scales = tuple[float | None, ...]
 
 
 def Upsample(
@@ -79,7 +80,7 @@ def Resize(
         extrapolation_value,
         _region(node, roi, chosen, rank) if coordinate_transformation_mode == "tf_crop_and_resize" else (),
     )
-    shrinks = any(factor < 1 for factor in factors)
+    shrinks = any(factor is None or factor < 1 for factor in factors)
     return _antialiased(node, x, operator) if antialias and shrinks and mode != "nearest" else node.apply(operator, x)
 
 
@@ -112,8 +113,9 @@ def _expect_count(node: Node, what: str, given: Sequence[object], axes: Ints) ->
         node.fail(f"{what} has {len(given)} numbers, expected one for each of {len(axes)} axes")
 
 
-def _from_scales(x: Value, axes: Sequence[int], scales: Sequence[float]) -> tuple[tuple[float, ...], tuple[Dim, ...]]:
-    factors, shape = [1.0] * x.type.rank, list(x.type.shape)
+def _from_scales(x: Value, axes: Sequence[int], scales: Sequence[float]) -> tuple[Scales, tuple[Dim, ...]]:
+    factors: list[float | None] = [1.0] * x.type.rank
+    shape = list(x.type.shape)
     for axis, scale in zip(axes, scales, strict=True):
         fraction = _simplest(scale)
         factors[axis] = scale
@@ -127,13 +129,12 @@ def _simplest(scale: float) -> Fraction:
     return simple if np.float32(simple) == np.float32(scale) else Fraction(scale)
 
 
-def _from_sizes(
-    node: Node, x: Value, axes: Ints, sizes: Sequence[Dim], policy: str
-) -> tuple[tuple[float, ...], tuple[Dim, ...]]:
-    factors, shape = [1.0] * x.type.rank, list(x.type.shape)
+def _from_sizes(node: Node, x: Value, axes: Ints, sizes: Sequence[Dim], policy: str) -> tuple[Scales, tuple[Dim, ...]]:
+    factors: list[float | None] = [1.0] * x.type.rank
+    shape = list(x.type.shape)
     if policy == "stretch":
         for axis, size in zip(axes, sizes, strict=True):
-            factors[axis], shape[axis] = _ratio(node, size, shape[axis]), size
+            factors[axis], shape[axis] = _ratio(size, shape[axis]), size
         return tuple(factors), tuple(shape)
     if policy not in ("not_larger", "not_smaller"):
         node.fail(f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, found {policy}")
@@ -146,13 +147,14 @@ def _from_sizes(
     return tuple(factors), tuple(shape)
 
 
-def _ratio(node: Node, size: Dim, extent: Dim) -> float:
+def _ratio(size: Dim, extent: Dim) -> float | None:
+    """Output extent over input extent, if that is known now."""
     if isinstance(size, int) and isinstance(extent, int):
         return size / extent
-    whole = floor_divide(size, extent)
-    if not isinstance(whole, int) or whole * extent != size:
-        node.unsupported(f"an axis of symbolic extent {extent} resized to {size}: not a whole multiple")
-    return float(whole)
+    whole, part = floor_divide(size, extent), floor_divide(extent, size)
+    if isinstance(whole, int) and whole * extent == size:
+        return float(whole)
+    return 1 / part if isinstance(part, int) and part and part * size == extent else None
 
 
 def _region(node: Node, roi: Value | None, axes: Ints, rank: int) -> tuple[float, ...]:
@@ -174,7 +176,8 @@ def _antialiased(node: Node, x: Value, operator: ResizeOp) -> Value:
         if operator.shape[axis] == x.type.shape[axis]:
             continue
         extents = node.static((x.type.shape[axis], operator.shape[axis]), "an axis that is resized with antialias")
-        matrix = node.constant(_weights(node, operator, extents, factor), x.type.dtype)
+        scale = extents[1] / extents[0] if factor is None else factor
+        matrix = node.constant(_weights(node, operator, extents, scale), x.type.dtype)
         order = [a for a in range(x.type.rank) if a != axis] + [axis]
         product = node.apply(MatMul(False, True), node.transpose(result, order), matrix)
         result = node.transpose(product, [order.index(a) for a in range(x.type.rank)])
