@@ -152,6 +152,8 @@ def test_bench_of_several_devices(plan, tmp_path):
     medians = [result["median"] for result in found["results"].values()]
     assert found["efficiency"] == pytest.approx(medians[1] / medians[0] / 2)
     assert "2 devices do" in succeed(*several)
+    apart = json.loads(succeed(*several, "--processes", "--json"))
+    assert list(apart["results"]) == ["null:0", "null:0, null:1"]
     refused = invoke("bench", plan, *quick, "--against", "onnxruntime")
     assert "--throughput is measured without peers" in refused.stderr
     assert "cannot run on 'cuda:7'" in invoke("bench", plan, *quick, "--devices", "cuda:7").stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -389,6 +390,18 @@ assert len(reports) == len(pool.devices), reports
 print("survived")
 """
     assert run(script).strip().endswith("survived")
+
+
+def test_gpus_in_processes_of_their_own_survive_each_other(plans, engine: Engine, rng: np.random.Generator) -> None:
+    cases = [rng.standard_normal((8, WIDTH), dtype=np.float32) for _ in range(200)]
+    expected = [engine(case)["y"] for case in cases]
+    reports: list[str] = []
+    with load(plans[FLOAT32], devices="all", processes=True, report=reports.append) as pool:
+        for number, (found, wanted) in enumerate(zip(pool.map(cases), expected, strict=True)):
+            assert_same(found["y"], wanted)
+            if number == 20 and number_of_gpus() > 1:
+                os.kill(pool.engines[0]._module._worker.pid, signal.SIGKILL)
+    assert len(reports) == (number_of_gpus() > 1)
 
 
 # ---- memory

@@ -69,6 +69,7 @@ def bench(
     ] = False,
     devices: Annotated[str, Option(help="With --throughput: all, or names such as cuda:0,cuda:1.")] = "all",
     contexts: Annotated[int | None, Option(min=1, help="With --throughput: contexts of each device.")] = None,
+    processes: Annotated[bool, Option("--processes", help="With --throughput: a process for each device.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
     quiet: Annotated[bool, Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -77,7 +78,9 @@ def bench(
         if against is not None:
             raise UsageError(f"--throughput is measured without peers; leave out --against {against}")
         times = (duration, rounds, warm_up)
-        throughput_of(source, options, devices, contexts, input or (), batch, seed, times, as_json=as_json)
+        throughput_of(
+            source, options, devices, contexts, input or (), batch, seed, times, processes=processes, as_json=as_json
+        )
         return
     engine = engine_of(source, options, quiet=quiet or as_json)
     inputs = complete_inputs(engine, read_inputs(engine, input or ()), batch, seed)

@@ -19,6 +19,7 @@ from tensorwright.cli.options import Given
 from tensorwright.cli.tables import console
 from tensorwright.plan.file import read_plan
 from tensorwright.runtime.pool import EnginePool
+from tensorwright.runtime.remote import IN_A_PROCESS
 
 DIFFERENT_INPUTS = 4
 """So many arrays take turns, so that none of them is still in the processor's caches when it is copied again."""
@@ -67,6 +68,7 @@ def throughput(
     seed: int,
     times: tuple[float, int, float],
     *,
+    processes: bool,
     as_json: bool,
 ) -> None:
     """Measure pools of the first device and of all, in turns, and print what they do.
@@ -76,9 +78,9 @@ def throughput(
     plan = read_plan(source) if is_plan(source) else plan_of(source, options, quiet=True)
     threads = cast("int | None", options.get("threads"))
     wanted = devices if devices == "all" else devices.split(",")
-    with EnginePool(plan, wanted, threads=threads, contexts=contexts) as everything:
-        names = [state.name for state in everything.devices]
-        with EnginePool(plan, names[:1], threads=threads, contexts=contexts) as first:
+    with EnginePool(plan, wanted, threads=threads, contexts=contexts, processes=processes) as everything:
+        names = [state.name.removesuffix(IN_A_PROCESS) for state in everything.devices]
+        with EnginePool(plan, names[:1], threads=threads, contexts=contexts, processes=processes) as first:
             load = _load(first, given, batch, seed, times)
             pools = {names[0]: first, ", ".join(names): everything} if len(names) > 1 else {names[0]: first}
             rates = load.run(pools)

@@ -133,10 +133,14 @@ class Executor(Protocol):
 
 
 class Module(Protocol):
-    """The code and weights of a plan on the device, shared by all its executors."""
+    """The code and weights of a plan on the device, shared by all its executors.
+
+    checks_indices: whether an inference refuses indices that are out of range, instead of leaving them in memory.
+    """
 
     plan: Plan
     memory_bytes: int
+    checks_indices: bool
 
     def create_executor(self) -> Executor: ...
 

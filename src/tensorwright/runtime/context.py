@@ -14,6 +14,7 @@ from tensorwright.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
+    from tensorwright.plan.plan import Plan
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
     from tensorwright.runtime.buffers import Bytes
@@ -48,7 +49,7 @@ class ExecutionContext(Unique):
             "it has no device memory yet; set context.device_memory to the address of "
             f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
         )
-        watched = device if device.has_host_memory else None
+        watched = device if device.has_host_memory and not module.checks_indices else None
         self._launcher = Launcher(table, module.create_executor(), watched, obstacle)
         self._here = self._launcher if device.has_host_memory else self._staging_launcher(allocator, obstacle)
         if with_memory:
@@ -142,6 +143,21 @@ class ExecutionContext(Unique):
         if consumed is not None:
             consumed.record(target)
         return True
+
+    @property
+    def plan(self) -> Plan:
+        """What it runs."""
+        return self._module.plan
+
+    def run_here(self, sizes: Sizes, addresses: Sequence[int], steps: int = 0) -> list[int]:
+        """Run on addresses of this process, one per binding, for sizes that are right; the ticks of so many steps."""
+        if not steps:
+            self._here.run(sizes, addresses)
+            return []
+        with self._here.lock:
+            self._here.prepare(sizes)
+            self._here.bindings[:] = addresses
+            return self._here.executor.run_profiled(steps)
 
     @property
     def step_names(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def load(
     contexts: int | None = None,
     queue: int | None = None,
     patience: float | None = None,
+    processes: bool = False,
     report: Callable[[str], object] | None = None,
 ) -> EnginePool: ...
 
@@ -73,9 +74,9 @@ def load(
     without it every plan is loaded.
     device: what it runs on, such as ``cuda:1``; None for the first of the kind that the plan was made for.
     devices: "all", or several such names: the plan is loaded on each, and requests go to whichever is free; see
-    `EnginePool`, also for contexts, queue, patience and report, which belong to `devices`. For devices that differ,
-    `source` may be a list of paths of plans, from one model for several targets: each device takes the first that it
-    can run.
+    `EnginePool`, also for contexts, queue, patience, processes and report, which belong to `devices`. For devices that
+    differ, `source` may be a list of paths of plans, from one model for several targets: each device takes the first
+    that it can run.
 
     Raises:
         PlanError: it is no plan, damaged, of another version, for another machine or not to be trusted.

@@ -59,10 +59,12 @@ class EnginePool(Unique):
     of the kind that the plan was made for.
     allocator: gives all device memory; None for each device's own.
     threads: of an inference on a CPU; None for the plan's number divided by the contexts.
-    contexts: of each device; None for 3 where copies have to overlap with kernels, and 1 elsewhere.
+    contexts: of each device; None for 3 where copies have to overlap with kernels, or with processes, and 1 elsewhere.
     queue: how many requests may wait before who adds one waits, too; None for 2 for each context.
     patience: seconds after which a request that a device has not answered is given to another one as well; None for
     never.
+    processes: whether every device is in a process of its own: what takes a device from its process then leaves the
+    others alone, and many small requests do not wait for one interpreter. Arrays go through memory that is shared.
     report: called with a message when a device is lost or late; None for Python's logging, as "tensorwright".
 
     Raises:
@@ -80,13 +82,16 @@ class EnginePool(Unique):
         contexts: int | None = None,
         queue: int | None = None,
         patience: float | None = None,
+        processes: bool = False,
         report: Callable[[str], object] | None = None,
     ) -> None:
         plans = _alike([plan] if isinstance(plan, Plan) else plan)
         self._plan = plans[0]
         self._process = os.getpid()
         contexts, queue, patience = _checked("contexts", contexts), _checked("queue", queue), _patient(patience)
-        counts = _contexts(_listed(plans, devices), contexts)
+        counts = _contexts(
+            _listed(plans, devices, _remote if processes else device_for), contexts or (CONTEXTS if processes else None)
+        )
         self._engines = _loaded(plans, counts, allocator, threads)
         places = [_Place(engine, count) for engine, count in zip(self._engines, counts.values(), strict=True)]
         total = sum(place.contexts for place in places)
@@ -325,7 +330,7 @@ def _shown(plan: Plan) -> str:
     return f"'{plan.name}' for {plan.stamp.target} ({bindings})"
 
 
-def _listed(plans: Sequence[Plan], devices: Devices) -> list[Device]:
+def _listed(plans: Sequence[Plan], devices: Devices, make: Callable[[str, str], Device]) -> list[Device]:
     """The devices that are meant, one as often as it is named."""
     kinds = list(dict.fromkeys(plan.stamp.device for plan in plans))
     names = _all_of(kinds) if devices == "all" else devices
@@ -336,11 +341,17 @@ def _listed(plans: Sequence[Plan], devices: Devices) -> list[Device]:
     for one in names:
         if isinstance(one, str):
             key = split_name(one)
-            known[key] = known.get(key) or device_for(key[0] if key[0] in kinds else kinds[0], one)
+            known[key] = known.get(key) or make(key[0] if key[0] in kinds else kinds[0], one)
             found.append(known[key])
         else:
             found.append(one)
     return found
+
+
+def _remote(_kind: str, name: str) -> Device:
+    from tensorwright.runtime.remote import RemoteDevice
+
+    return RemoteDevice(name)
 
 
 def _all_of(kinds: Sequence[str]) -> list[str]:

@@ -25,6 +25,8 @@ _CONTROL_ALIGNMENT = 128
 class CpuModule(Unique):
     """Code and weights of a plan in memory. Weights that are not aligned already are copied once."""
 
+    checks_indices = False
+
     def __init__(self, plan: Plan, allocator: Allocator, threads: int) -> None:
         self.allocator = allocator
         self.threads = threads

@@ -32,6 +32,8 @@ TICKS_PER_MILLISECOND = 1e6
 class CudaModule(Unique):
     """Kernels and weights of a plan on a GPU."""
 
+    checks_indices = False
+
     def __init__(self, plan: Plan, context: Context, allocator: Allocator) -> None:
         self.plan = plan
         self.context = context

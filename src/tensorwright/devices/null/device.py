@@ -10,7 +10,8 @@ import tensorwright
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.device import Allocator, Event, Stream
-from tensorwright.devices.null.memory import HostMemory, NullMemory
+from tensorwright.devices.host_memory import HostMemory
+from tensorwright.devices.null.memory import NullMemory
 from tensorwright.plan.plan import MachineStamp, Plan
 from tensorwright.plan.stamp import require_equal
 
@@ -97,6 +98,8 @@ class NullExecutor:
 
 class NullModule:
     """The program of a plan as a Python function, and its weights in memory of the device."""
+
+    checks_indices = False
 
     def __init__(self, plan: Plan, memory: NullMemory, allocator: Allocator) -> None:
         self.memory = memory
