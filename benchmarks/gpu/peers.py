@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-TYPES = {"f16": torch.float16, "f32": torch.float32}
+TYPES = {"f16": torch.float16, "f32": torch.float32, "tf32": torch.float32}
 
 
 def model_and_input(name: str, batch: int, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.Tensor]:
@@ -63,6 +63,7 @@ def replayed(run: Callable[[], object]) -> float:
 def main() -> None:
     for item in sys.argv[1:]:
         name, batch, type = item.split(":")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = type == "tf32"
         with torch.inference_mode():
             model, given = model_and_input(name, int(batch), TYPES[type])
             eager = replayed(lambda: model(given))  # noqa: B023 - called at once
