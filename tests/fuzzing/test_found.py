@@ -80,6 +80,12 @@ def far_response() -> bytes:
     return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 9, 1, 2])}, ["y"]).SerializeToString()
 
 
+def deconvolution_of_nothing() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [0, 4, 3, 3])}
+    weights = {"w": np.ones((4, 2, 3, 3), np.float32)}
+    return model_of([node("ConvTranspose", "x w", "y")], inputs, ["y"], constants=weights).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -94,6 +100,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "every row of long padding was looked at": ("ONNX node", long_padding),
     "elements were gathered where some sizes have none": ("ONNX node", channels_that_an_update_may_not_have),
     "channels that are not there were normalised by": ("ONNX node", far_response),
+    "a deconvolution of an empty batch had no reference": ("ONNX node", deconvolution_of_nothing),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import native_plans
 from tensorwright.base.errors import ExecutionError
 from tensorwright.plan.plan import Binding
+from tensorwright.runtime.arrays import OutputMemory
 from tensorwright.runtime.bindings import BindingTable, Evidence, bare_symbol, format_shape
 from tensorwright.tensor.dim import Symbol, expression, floor_divide
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -150,3 +151,8 @@ def test_a_bare_symbol_is_recognised():
     assert bare_symbol(n) == N
     assert [bare_symbol(dim) for dim in (4, n * 2, n + 1, n * h, floor_divide(n, 2))] == [None] * 5
     assert format_shape((n, 2 * h, 4)) == "[N in 1..8, 2*H, 4]"
+
+
+def test_an_output_that_no_memory_holds_is_an_error():
+    with pytest.raises(ExecutionError, match=r"an output needs 4611686018427387904 bytes, more than there is"):
+        OutputMemory().take(1 << 62)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -67,13 +68,13 @@ class Convolution(Op):
         x, weights = map(widened, inputs[:2])
         groups, kernel = self.groups, weights.shape[2:]
         outputs = weights.shape[0] // groups
-        matrices = weights.reshape(groups, outputs, -1)
+        matrices = weights.reshape(groups, outputs, prod(weights.shape[1:]))
         images = []
         for image in x:
             view = sliding_windows(image, kernel, self.strides, self.pads_begin, self.pads_end, self.dilations, 0)
             spatial = view.shape[1 : 1 + len(kernel)]
             columns = np.moveaxis(view, range(1, 1 + len(kernel)), range(-len(kernel), 0))
-            columns = columns.reshape(groups, matrices.shape[2], -1)
+            columns = columns.reshape(groups, matrices.shape[2], prod(spatial))
             images.append(np.matmul(matrices, columns).reshape(groups * outputs, *spatial))
         if not images:
             return np.zeros(self._empty_shape(x, weights), x.dtype)
@@ -148,8 +149,8 @@ class Deconvolution(Op):
         x, weights = inputs[:2]
         groups, spatial = self.groups, x.ndim - 2
         per_group, outputs = x.shape[1] // groups, weights.shape[1]
-        grouped = x.reshape(x.shape[0], groups, per_group, -1)
-        kernels = np.swapaxes(weights.reshape(groups, per_group, outputs, -1), 1, 2)
+        grouped = x.reshape(x.shape[0], groups, per_group, prod(x.shape[2:]))
+        kernels = np.swapaxes(weights.reshape(groups, per_group, outputs, prod(weights.shape[2:])), 1, 2)
         full = [
             (n - 1) * s + (k - 1) * d + 1
             for n, k, s, d in zip(x.shape[2:], weights.shape[2:], self.strides, self.dilations, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -245,7 +246,7 @@ class GroupNormalization(Op):
 
     def reference(self, *inputs: Array) -> Array:
         x = inputs[0].astype(np.float64)
-        grouped = x.reshape(x.shape[0], self.groups, -1)
+        grouped = x.reshape(x.shape[0], self.groups, prod(x.shape[1:]) // self.groups)
         normal = _standardised(grouped, (2,), self.epsilon).reshape(x.shape)
         return _affine(normal, _per_channel(inputs))
 

@@ -51,14 +51,21 @@ class OutputMemory:
         self._blocks: list[Array] = []
 
     def take(self, size: int) -> Array:
-        """At least `size` bytes that nobody else uses, as long as what is returned, or a view of it, is held."""
+        """At least `size` bytes that nobody else uses, as long as what is returned, or a view of it, is held.
+
+        Raises:
+            ExecutionError: there is not enough memory.
+        """
         if size < LARGE:
             return np.empty(size, np.uint8)
         blocks = self._blocks
         for number in range(len(blocks)):
             if _references(blocks, number) == _UNUSED and size <= blocks[number].nbytes <= 2 * size:
                 return blocks[number]
-        block = np.empty(_with_room(size), np.uint8)
+        try:
+            block = np.empty(_with_room(size), np.uint8)
+        except MemoryError as error:
+            raise ExecutionError(f"an output needs {size} bytes, more than there is; use smaller inputs") from error
         self._blocks = [*blocks[1 - KEPT :], block]
         return block
 
