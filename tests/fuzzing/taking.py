@@ -21,7 +21,7 @@ from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.calibrate import read_text
 from tensorwright.build.config import BuildConfig
-from tensorwright.graph.graph import Graph, Value, is_constant
+from tensorwright.graph.graph import ConstantTensor, Graph, Value, is_constant
 from tensorwright.graph.verify import verify
 from tensorwright.importers.caffe import read_network
 from tensorwright.importers.failures import UnsupportedModel
@@ -46,6 +46,8 @@ MOST_ELEMENTS = 1 << 16
 """Of any tensor of a network that is run."""
 MOST_COMPARED = 1e20
 """Where numbers become larger, what is larger still is infinite or not, as the order of additions has it."""
+MOST_FACTOR = 1e15
+"""A few factors larger than this make numbers that float32 does not hold."""
 MOST_FLOAT16 = 6e4
 REFEREE_SECONDS = 20.0
 STAGED = 0.5
@@ -213,8 +215,11 @@ def overflows(graph: Graph, inputs: Arrays) -> bool:
 
 def has_giants(value: Value) -> bool:
     """Whether an operator computes with numbers whose products and powers float32 does not hold."""
+    if isinstance(value.op, ConstantTensor):
+        array = value.op.weights.array if value.type.dtype.is_float else np.zeros(())
+        return bool((np.isfinite(array) & (np.abs(array) > MOST_FACTOR)).any())
     numbers = [] if isinstance(value.op, Clip) else [n for n in vars(value.op).values() if isinstance(n, float)]
-    return any(abs(number) > MOST_COMPARED for number in numbers)
+    return any(abs(number) > MOST_FACTOR for number in numbers)
 
 
 def fits_nowhere(value: Value) -> bool:
@@ -251,9 +256,15 @@ def _by_onnx_runtime(question: tuple[bytes, Arrays, list[str]]) -> Arrays:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         given = {item.name: inputs[item.name] for item in session.get_inputs()}
-        return dict(zip(outputs, session.run(outputs, given), strict=True))
+        return dict(zip(outputs, map(with_infinities, session.run(outputs, given)), strict=True))
     except Exception:  # noqa: BLE001  # Its errors have no common class.
         return {}
+
+
+def with_infinities(array: Array) -> Array:
+    """Where Attention masks scores, ONNX Runtime writes the least number; ONNX's evaluator, and we, write -inf."""
+    least = np.finfo(np.float32).min
+    return np.where(array == least, -np.inf, array) if array.dtype == np.float32 else array
 
 
 REFEREE = Companion(_by_onnx_runtime, REFEREE_SECONDS)
