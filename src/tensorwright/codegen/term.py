@@ -63,6 +63,14 @@ class Term:
     def __truediv__(self, other: Term | float) -> Term:
         return self._binary("fdiv", other)
 
+    def __floordiv__(self, other: Term | int) -> Term:
+        """The quotient of integers that are not negative."""
+        return self._binary("udiv", other)
+
+    def __mod__(self, other: Term | int) -> Term:
+        """The remainder of integers that are not negative."""
+        return self._binary("urem", other)
+
     def roughly_over(self, other: Term) -> Term:
         """A quotient within a few units in the last place, where the target has a faster one."""
         return self._binary("fdiv afn", other)
@@ -200,6 +208,16 @@ class Term:
         for coefficient in reversed(coefficients[:-1]):
             result = result * self + coefficient
         return result
+
+
+def least(left: Term, right: Term | int) -> Term:
+    """The smaller of two signed integers."""
+    return left.intrinsic("smin", right)
+
+
+def greatest(left: Term, right: Term | int) -> Term:
+    """The larger of two signed integers."""
+    return left.intrinsic("smax", right)
 
 
 def maximum(left: Term, right: Term) -> Term:

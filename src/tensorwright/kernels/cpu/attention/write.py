@@ -153,7 +153,7 @@ class AttentionWriter:
             emitter.values[number] = loop.index
             with emitter.scope():
                 self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
-            row = self._offset(scores, builder.mul(loop.index, literal(cut.columns, INT64)))
+            row = self._offset(scores, builder.scaled(loop.index, cut.columns))
             following = powers.largest(self._offset(row, cut.columns))
             inverse = powers.write(row, loop.carried[0])
             builder.store(inverse, self._offset(self._workspace(3), loop.index), cut.total)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.cpu.concatenation.plan import Blocks, ConcatenationPlan
 from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.spatial.plan import OutputRun
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ConcatenationTasks(TaskEmitter):
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
         assert self.blocks is not None
-        within = self.builder.sub(block, literal(self.blocks.first, INT64))
+        within = (self._term(block) - self.blocks.first).register
         rows = [self._row(source.operand, source.block, within, places) for source in self.blocks.sources]
         return {(0, column, 0): self._vector(rows, column) for column in range(tile.columns.size)}
 

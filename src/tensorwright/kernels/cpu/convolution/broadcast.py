@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
 from tensorwright.kernels.cpu.spatial.plan import Plan
@@ -199,12 +200,12 @@ class BroadcastTile(TileEmitter):
         return sorted({column * axis.stride + tap * step for tap in taps for column in columns.valid[tap]})
 
     def _channel_offset(self, channel: Register) -> Register:
-        builder, memory = self.builder, self.memory
+        memory, number = self.memory, self._term(channel)
         if memory.block == 1:
-            return self.builder.scaled(channel, memory.channel)
-        outer = builder.binary("lshr", channel, literal(memory.block.bit_length() - 1, INT64))
-        inner = builder.binary("and", channel, literal(memory.block - 1, INT64))
-        return builder.add(self.builder.scaled(outer, memory.channel), inner)
+            return (number * memory.channel).register
+        outer = number.logical_right(memory.block.bit_length() - 1)
+        inner = number & (memory.block - 1)
+        return (outer * memory.channel + inner).register
 
     def _taps(self, sums: Sums, pixel: Callable[[int, int], Register], weights: Pointer, taps: Sequence[int]) -> None:
         """Taps of the last axis for one channel, added to the accumulators in place.
@@ -268,17 +269,15 @@ class BroadcastTasks(TaskEmitter):
 
     def _channels(self, block: Register) -> Channels:
         """The input channels that a group of output blocks sums over."""
-        builder, plan, problem = self.builder, self.plan, self.plan.problem
+        plan, problem = self.plan, self.plan.problem
         unroll = plan.unroll(self.memory.block)
         if problem.groups == 1:
             return Channels(literal(0, INT64), problem.channels, unroll)
-        outputs = literal(problem.outputs, INT64)
-        first_output = self.builder.scaled(block, plan.lanes)
-        first = self.builder.scaled(builder.binary("udiv", first_output, outputs), problem.channels)
+        first_output = self._term(block) * plan.lanes
+        first = first_output // problem.outputs * problem.channels
         if not plan.spans:
-            return Channels(first, problem.channels, unroll)
-        last_output = builder.add(first_output, literal(plan.lanes - 1, INT64))
-        last_output = builder.intrinsic("smin", (last_output, literal(problem.all_outputs - 1, INT64)))
-        last = self.builder.scaled(builder.binary("udiv", last_output, outputs), problem.channels)
-        count = builder.add(builder.sub(last, first), literal(problem.channels, INT64))
-        return Channels(first, count, unroll)
+            return Channels(first.register, problem.channels, unroll)
+        last_output = least(first_output + (plan.lanes - 1), problem.all_outputs - 1)
+        last = last_output // problem.outputs * problem.channels
+        count = last - first + problem.channels
+        return Channels(first.register, count.register, unroll)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
@@ -54,17 +55,17 @@ class ChainEmitter:
         return self.depthwise.builder
 
     def run(self, begin: Register, end: Register) -> None:
-        builder, plan = self.builder, self.plan
+        plan = self.plan
         with self._each(Span(begin, end)) as task:
             rest, part = self.builder.divided(task, plan.strips.parts)
             image, number = self.builder.divided(rest, plan.strip_tasks)
-            first = self.builder.scaled(number, plan.strips.count)
-            stop = self._least(builder.add(first, literal(plan.strips.count, INT64)), plan.strip_count)
-            with self._each(Span(first, stop)) as strip:
-                low = self.builder.scaled(strip, plan.strips.height)
-                high = self._least(builder.add(low, literal(plan.strips.height, INT64)), plan.rows.output)
-                is_first = builder.compare("eq", strip, first)
-                self._strip(_Strip(image, part, low, high, is_first))
+            first = self._term(number) * plan.strips.count
+            stop = least(first + plan.strips.count, plan.strip_count)
+            with self._each(Span(first.register, stop.register)) as strip:
+                low = self._term(strip) * plan.strips.height
+                high = least(low + plan.strips.height, plan.rows.output)
+                is_first = self._term(strip).equals(first)
+                self._strip(_Strip(image, part, low.register, high.register, is_first.register))
 
     def _strip(self, strip: _Strip) -> None:
         depthwise = self.depthwise
@@ -92,14 +93,14 @@ class ChainEmitter:
             done = builder.intrinsic("smax", (low, self._last_input(strip.low)))
             done = builder.select(strip.is_first, low, done)
         for run in before.plan.output_runs:
+            stop = run.first + run.count
             shared = Span(
-                self._extremum("smax", groups.low, run.first), self._least(groups.high, run.first + run.count)
+                greatest(self._term(groups.low), run.first).register, least(self._term(groups.high), stop).register
             )
             with self._each(shared) as group:
-                within = builder.sub(group, literal(run.first, INT64))
-                block = builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
-                blocks = Span(block, builder.add(block, literal(len(run.lanes), INT64)))
-                held = self.workspace if self.plan.has_ring else self._held(block, low)
+                block = (self._term(group) - run.first) * len(run.lanes) + run.block
+                blocks = Span(block.register, (block + len(run.lanes)).register)
+                held = self.workspace if self.plan.has_ring else self._held(block.register, low)
                 units = self._units(before, Span(done, high))
                 replace(before, output=held).tiles(strip.image, source, group, run, (), units)
                 depthwise.part(strip.image, held, blocks, (), self._units(depthwise, strip.rows))
@@ -109,15 +110,15 @@ class ChainEmitter:
     def _first_input(self, row: Register) -> Register:
         """The first row of input that the rows of the result from a given one on read."""
         axis = self.plan.rows
-        first = self.builder.sub(self.builder.scaled(row, axis.stride), literal(axis.before, INT64))
-        return self._least(self._extremum("smax", first, 0), axis.input)
+        first = self._term(row) * axis.stride - axis.before
+        return least(greatest(first, 0), axis.input).register
 
     def _last_input(self, row: Register) -> Register:
         """The row of input behind the last one that the rows of the result before a given one read."""
         axis = self.plan.rows
         further = self.plan.reach - axis.stride - axis.before
-        last = self.builder.add(self.builder.scaled(row, axis.stride), literal(further, INT64))
-        return self._least(self._extremum("smax", last, 0), axis.input)
+        last = self._term(row) * axis.stride + further
+        return least(greatest(last, 0), axis.input).register
 
     def _units(self, member: TaskEmitter, rows: Span) -> Span:
         return Span(literal(0, INT64), literal(member.plan.units, INT64)) if self.plan.is_whole else rows
@@ -126,8 +127,8 @@ class ChainEmitter:
         size = self.plan.part_groups
         if size >= total:
             return Span(literal(0, INT64), literal(total, INT64))
-        low = self.builder.scaled(part, size)
-        return Span(low, self._least(self.builder.add(low, literal(size, INT64)), total))
+        low = self._term(part) * size
+        return Span(low.register, least(low + size, total).register)
 
     # ---- memory
 
@@ -145,18 +146,13 @@ class ChainEmitter:
         return self._before(place, self.plan.result_memory, literal(0, INT64), row)
 
     def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
-        distance = self.builder.add(
-            self.builder.scaled(block, memory.channel), self.builder.scaled(row, memory.spatial[0])
-        )
-        return self.builder.offset(place, self.builder.sub(literal(0, INT64), distance), self.plan.total)
+        distance = self._term(block) * memory.channel + self._term(row) * memory.spatial[0]
+        return self.builder.offset(place, (-distance).register, self.plan.total)
 
     # ---- numbers and control
 
-    def _least(self, value: Register, bound: int) -> Register:
-        return self._extremum("smin", value, bound)
-
-    def _extremum(self, name: str, value: Register, bound: int) -> Register:
-        return self.builder.intrinsic(name, (value, literal(bound, INT64)))
+    def _term(self, index: Register) -> Term:
+        return Term(self.builder, index)
 
     @contextmanager
     def _each(self, span: Span, step: int = 1) -> Iterator[Register]:

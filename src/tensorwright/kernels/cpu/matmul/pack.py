@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.transpose import transposed
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.matmul.cut import Panel
@@ -43,7 +44,7 @@ class PanelPacker:
         builder = self.builder
         with builder.loop(0, self.depth) as loop:
             row = builder.offset(self.source, builder.mul(loop.index, self.step), self.dtype)
-            place = builder.offset(self.destination, builder.mul(loop.index, literal(self.width, INT64)), self.total)
+            place = builder.offset(self.destination, builder.scaled(loop.index, self.width), self.total)
             for vector in range(self.panel.vectors):
                 value = self._load(builder.offset(row, vector * self.lanes, self.dtype), self.masks[vector])
                 builder.store(value, builder.offset(place, vector * self.lanes, self.total), self.total)
@@ -61,7 +62,7 @@ class PanelPacker:
         """Pack `columns` neighbouring columns, the panel's vector number `vector`."""
         builder, lanes = self.builder, self.lanes
         assert isinstance(self.depth, int)
-        first = builder.mul(vector, literal(lanes, INT64))
+        first = builder.scaled(vector, lanes)
         sources = [self._column(first, number) for number in range(columns)]
         destination = builder.offset(self.destination, first, self.total)
         if self.depth >= lanes:
@@ -73,19 +74,18 @@ class PanelPacker:
 
     def _column(self, first: Register, number: int) -> Pointer:
         """Where a column starts; of an open panel the last one stands for those behind it."""
-        builder = self.builder
-        column = builder.add(first, literal(number, INT64))
+        column = Term(self.builder, first) + number
         if self.columns is not None:
-            last = builder.sub(self.columns, literal(1, INT64))
-            column = builder.select(builder.compare("slt", column, last), column, last)
-        return builder.offset(self.source, builder.mul(column, self.step), self.dtype)
+            last = Term(self.builder, self.columns) - 1
+            column = column.less(last).choose(column, last)
+        return self.builder.offset(self.source, (column * Term(self.builder, self.step)).register, self.dtype)
 
     def _block(self, sources: Sequence[Pointer], destination: Pointer, start: Register, rows: int) -> None:
         builder, lanes = self.builder, self.lanes
         mask = None if rows == lanes else lane_mask(rows, lanes)
         vectors = [self._load(builder.offset(source, start, self.dtype), mask) for source in sources]
         vectors += [literal(0.0, self.total, lanes)] * (lanes - len(sources))
-        out = builder.offset(destination, builder.mul(start, literal(self.width, INT64)), self.total)
+        out = builder.offset(destination, builder.scaled(start, self.width), self.total)
         for row, value in enumerate(transposed(builder, vectors)[:rows]):
             builder.store(value, builder.offset(out, row * self.width, self.total), self.total)
 

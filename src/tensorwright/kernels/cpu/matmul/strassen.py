@@ -13,6 +13,7 @@ from math import ceil
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
@@ -116,7 +117,7 @@ class Strassen:
         with builder.loop(0, PRODUCTS, at_least_once=True) as loop:
             number = loop.index
             with emitter.scope():
-                left = self._at(self.workspace, builder.mul(number, literal(quarters.factor_elements, INT64)))
+                left = self._at(self.workspace, builder.scaled(number, quarters.factor_elements))
                 piece, other, following = (
                     self._piece(panel, pieces, number, size) for pieces in (MINUENDS, SUBTRAHENDS, AHEAD)
                 )
@@ -127,17 +128,16 @@ class Strassen:
                     tiles.write_first(Difference(piece, tiles.width, is_padded=True, subtrahend=other, kept=kept))
                 done = builder.convert("zext", formed, INT64)
                 tiles.write(done, Factor(self._either(formed, kept, piece), tiles.width, is_padded=True))
-                with builder.when(builder.compare("eq", number, literal(SPREAD_AFTER, INT64))):
+                with builder.when(Term(builder, number).equals(SPREAD_AFTER).register):
                     sums.spread(rows, vectors)
 
     def _piece(self, panel: Pointer, pieces: Sequence[Piece], product: Register, size: int) -> Pointer:
         builder = self.builder
-        return self._at(panel, builder.mul(builder.entry(pieces, product), literal(size, INT64)))
+        return self._at(panel, builder.scaled(builder.entry(pieces, product), size))
 
     def _is_formed(self, product: Register) -> Register:
-        builder = self.builder
-        above = builder.compare("sge", product, literal(FORMED.start, INT64))
-        return builder.binary("and", above, builder.compare("slt", product, literal(FORMED.stop, INT64)))
+        number = Term(self.builder, product)
+        return (number.at_least(FORMED.start) & number.less(FORMED.stop)).register
 
     def _either(self, condition: Register, then: Pointer, otherwise: Pointer) -> Pointer:
         name = self.builder.fresh("p")

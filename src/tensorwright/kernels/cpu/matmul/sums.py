@@ -32,7 +32,7 @@ class Sums:
         builder, elements = self.emitter.builder, self.quarters.buffer_elements
         if isinstance(number, int):
             return self._at(self.start, number * elements)
-        return self._at(self.start, builder.mul(number, literal(elements, INT64)))
+        return self._at(self.start, builder.scaled(number, elements))
 
     def clear(self, rows: Rows, vectors: int) -> None:
         """Set to zero what products are added to before one is written to it."""

@@ -111,7 +111,7 @@ class TileEmitter:
         builder = self.builder
         for part in self.ahead:
             elements = LINE_BYTES // part.dtype.size
-            round_start = builder.mul(first, literal(part.lines * elements // self.tile.unroll, INT64))
+            round_start = builder.scaled(first, part.lines * elements // self.tile.unroll)
             place = builder.offset(part.start, round_start, part.dtype)
             for line in range(part.lines):
                 builder.prefetch(builder.offset(place, line * elements, part.dtype))
@@ -131,7 +131,7 @@ class TileEmitter:
         builder, arithmetic = self.builder, self.tile.arithmetic
         place = self._at_depth(self.a.start, self.a, first, step, arithmetic.left)
         if row:
-            place = builder.offset(place, builder.mul(self.a.along_side, literal(row, INT64)), arithmetic.left)
+            place = builder.offset(place, builder.scaled(self.a.along_side, row), arithmetic.left)
         return arithmetic.load_left(builder, place)
 
     def _right(self, first: Register, step: int, vector: int) -> Register:
@@ -153,7 +153,7 @@ class TileEmitter:
     def _at_depth(self, start: Pointer, factor: Factor, first: Register, step: int, dtype: DType) -> Pointer:
         builder = self.builder
         place = builder.offset(start, builder.mul(first, factor.along_depth), dtype)
-        return builder.offset(place, builder.mul(factor.along_depth, literal(step, INT64)), dtype) if step else place
+        return builder.offset(place, builder.scaled(factor.along_depth, step), dtype) if step else place
 
     def _summed(self, sums: Sequence[Register]) -> Accumulators:
         tile = self.tile

@@ -10,6 +10,7 @@ from itertools import pairwise
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.spatial.plan import OutputRun, Plan
@@ -127,13 +128,13 @@ class TaskEmitter:
     ) -> None:
         """One group of output blocks, a member of `run`, for some units of pixels of one image."""
         plan = self.plan
-        within = self.builder.sub(group, literal(run.first, INT64))
-        block = self.builder.add(self.builder.scaled(within, len(run.lanes)), literal(run.block, INT64))
+        within = self._term(group) - run.first
+        block = (within * len(run.lanes) + run.block).register
         start = run.block * plan.lanes * plan.weights_per_output
         dtype = plan.problem.numerics.right
         weights = self.builder.offset(self.weights, start, dtype)
         size = sum(run.lanes) * plan.weights_per_output
-        weights = self.builder.offset(weights, self.builder.scaled(within, size), dtype)
+        weights = self.builder.offset(weights, (within * size).register, dtype)
         for rows in plan.rows:
             with self._each(self._part(units, rows, plan.rows_are_units)) as row:
                 for columns in plan.columns:
@@ -185,9 +186,9 @@ class TaskEmitter:
         """The part of `total` things that belongs to a task: `size` of them, fewer in the last."""
         if size >= total:
             return Span(literal(0, INT64), literal(total, INT64))
-        low = self.builder.scaled(number, size)
-        high = self.builder.add(low, literal(size, INT64))
-        return Span(low, high if total % size == 0 else self._extremum("smin", high, total))
+        low = self._term(number) * size
+        high = low + size
+        return Span(low.register, (high if total % size == 0 else least(high, total)).register)
 
     def _shared(self, span: Span, first: int, count: int) -> Span:
         return Span(self._extremum("smax", span.low, first), self._extremum("smin", span.high, first + count))
@@ -205,7 +206,10 @@ class TaskEmitter:
 
     def _start(self, run: Run, tile: Register) -> Register:
         """The first position of a tile."""
-        return self.builder.add(self.builder.scaled(tile, run.size), literal(run.start - run.first * run.size, INT64))
+        return (self._term(tile) * run.size + (run.start - run.first * run.size)).register
+
+    def _term(self, index: Register) -> Term:
+        return Term(self.builder, index)
 
     @contextmanager
     def _each(self, span: Span) -> Iterator[Register]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.spatial.tiling import Run
@@ -152,34 +153,24 @@ class TileEmitter:
 
     def _tapped(self, number: int, x: Pointer, positions: Sequence[Register], tap: Register) -> Pointer:
         """Where a tap of an axis reads: `x` is where the first one does, or where a ring begins."""
-        builder, axis, step = self.builder, self.axes[number], self.memory.spatial[number]
+        axis, step = self.axes[number], self.memory.spatial[number]
         if not self._is_ring(number):
-            return self._in_image(x, self.builder.scaled(tap, axis.dilation * step))
-        first = builder.sub(self.builder.scaled(positions[number], axis.stride), literal(axis.before, INT64))
-        row = builder.add(first, self.builder.scaled(tap, axis.dilation))
-        row = builder.binary("urem", row, literal(self.memory.ring, INT64))
-        return self._in_image(x, builder.scaled(row, step))
+            return self._in_image(x, (self._term(tap) * (axis.dilation * step)).register)
+        first = self._term(positions[number]) * axis.stride - axis.before
+        row = (first + self._term(tap) * axis.dilation) % self.memory.ring
+        return self._in_image(x, (row * step).register)
 
     def _last(self, sums: Sums, x: Pointer, weights: Pointer) -> Sums:
         """All taps of the last axis, for the other axes' taps that `x` and `weights` are moved to."""
         raise NotImplementedError
 
     def _tap_range(self, axis: Axis, position: Register) -> tuple[Register, Register]:
-        builder = self.builder
         if not axis.clips:
             return literal(0, INT64), literal(axis.kernel, INT64)
-        place = builder.sub(literal(axis.before, INT64), builder.mul(position, literal(axis.stride, INT64)))
-        low = self._divided(place, axis.dilation)
-        high = self._divided(builder.add(place, literal(axis.input, INT64)), axis.dilation)
-        return low, builder.intrinsic("smin", (high, literal(axis.kernel, INT64)))
-
-    def _divided(self, value: Register, divisor: int) -> Register:
-        """The quotient rounded up; 0 for what is negative."""
-        positive = self.builder.intrinsic("smax", (value, literal(0, INT64)))
-        if divisor == 1:
-            return positive
-        raised = self.builder.add(positive, literal(divisor - 1, INT64))
-        return self.builder.binary("udiv", raised, literal(divisor, INT64))
+        place = axis.before - self._term(position) * axis.stride
+        low = _divided(place, axis.dilation)
+        high = _divided(place + axis.input, axis.dilation)
+        return low.register, least(high, axis.kernel).register
 
     def _weights_between(self, number: int) -> int:
         """Weights between one tap of an axis and the next."""
@@ -193,3 +184,12 @@ class TileEmitter:
 
     def _in_weights(self, base: Pointer, elements: Register | int) -> Pointer:
         return self.builder.offset(base, elements, self.numerics.right)
+
+    def _term(self, index: Register) -> Term:
+        return Term(self.builder, index)
+
+
+def _divided(value: Term, divisor: int) -> Term:
+    """The quotient rounded up; 0 for what is negative."""
+    positive = greatest(value, 0)
+    return positive if divisor == 1 else (positive + (divisor - 1)) // divisor

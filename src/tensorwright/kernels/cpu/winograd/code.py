@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class WinogradCode:
     def _in_image(self, base: Pointer, elements: Register | int) -> Pointer:
         return self.builder.offset(base, elements, self.plan.problem.numerics.left)
 
+    def _term(self, index: Register) -> Term:
+        return Term(self.builder, index)
+
     @contextmanager
     def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:
         """What runs only for the tiles of one run."""
         if len(runs) == 1:
             yield
             return
-        distance = self.builder.sub(index, literal(run.first, INT64))
-        with self.emitter.when(self.builder.compare("ult", distance, literal(run.count, INT64))):
+        with self.emitter.when((self._term(index) - run.first).below(run.count).register):
             yield

@@ -11,7 +11,6 @@ from tensorwright.kernels.cpu.winograd.code import Places, WinogradCode
 from tensorwright.kernels.cpu.winograd.phases import Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun
 from tensorwright.kernels.cpu.winograd.transform import Value, kept_points, transform_short
-from tensorwright.tensor.dtype import INT64
 
 
 class InputEmitter(WinogradCode):
@@ -40,7 +39,7 @@ class InputEmitter(WinogradCode):
         builder, plan = self.builder, self.plan
         copied = self._moved(self.products, plan.points * plan.product_step)
         starts = [
-            builder.add(self.builder.scaled(index, size * plan.apart), literal(-axis.before * plan.apart, INT64))
+            (self._term(index) * (size * plan.apart) + -axis.before * plan.apart).register
             for axis, size, index in zip(
                 plan.problem.axes, (plan.cut.rows, plan.cut.columns), (row, column), strict=True
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.term import Term
+from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.spatial.tiling import even_sizes
 from tensorwright.kernels.cpu.winograd.code import WinogradCode
@@ -44,7 +44,7 @@ class ProductEmitter(WinogradCode):
             if plan.is_short:
                 count = self._tiles(points.index)
                 for number in plan.tile_counts:
-                    with self.emitter.when(builder.compare("eq", count, literal(number, INT64))):
+                    with self.emitter.when(self._term(count).equals(number).register):
                         self._multiply_groups(inputs, own, results, phases, number, literal(number, INT64))
             else:
                 self._multiply_groups(inputs, own, results, phases, plan.cut.tiles, count)
@@ -85,18 +85,18 @@ class ProductEmitter(WinogradCode):
         self, inputs: Pointer, factors: Pointer, target: Pointer, phases: Register, most: int, count: Register
     ) -> None:
         """`count` tiles, at most `most`, for a group of output blocks."""
-        builder, cut = self.builder, self.plan.cut
+        cut = self.plan.cut
         sizes = even_sizes(most, cut.pixels)
         lines = -(-ROUND * cut.blocks * self.plan.lanes // (LINE * sizes.count)) if cut.prefetch else 0
-        group = self.builder.scaled(phases, self.plan.problem.channels * cut.blocks * self.plan.lanes)
+        group = self._term(phases) * (self.plan.problem.channels * cut.blocks * self.plan.lanes)
         first = before = 0
         for pixels, times in sizes:
             stop = first + pixels * times
-            limit = builder.intrinsic("smin", (count, literal(stop, INT64)))
+            limit = least(self._term(count), stop).register
             with self.emitter.loop(first, limit, pixels) as tile:
                 shift = self.builder.scaled(tile.index, self.plan.lanes)
-                turn, _ = self.builder.divided(builder.sub(tile.index, literal(first - before * pixels, INT64)), pixels)
-                ahead = Ahead(builder.add(group, self.builder.scaled(turn, lines * LINE)), lines)
+                turn, _ = self.builder.divided((self._term(tile.index) - (first - before * pixels)).register, pixels)
+                ahead = Ahead((group + self._term(turn) * (lines * LINE)).register, lines)
                 self._product(self._moved(inputs, shift), factors, self._moved(target, shift), phases, pixels, ahead)
             first, before = stop, before + times
 
@@ -152,10 +152,10 @@ class ProductEmitter(WinogradCode):
         pixels: int,
     ) -> list[Register]:
         builder, plan, blocks = self.builder, self.plan, self.plan.cut.blocks
-        outer = builder.binary("lshr", channel, literal(plan.lanes.bit_length() - 1, INT64))
-        inner = builder.binary("and", channel, literal(plan.lanes - 1, INT64))
-        distance = builder.add(self.builder.scaled(outer, plan.cut.tiles * plan.lanes), inner)
-        source = builder.opaque(self._moved(inputs, distance))
+        outer = self._term(channel).logical_right(plan.lanes.bit_length() - 1)
+        inner = self._term(channel) & (plan.lanes - 1)
+        distance = outer * (plan.cut.tiles * plan.lanes) + inner
+        source = builder.opaque(self._moved(inputs, distance.register))
         place = builder.opaque(self._moved(factors, self.builder.scaled(channel, blocks * plan.lanes)))
         result = list(sums)
         for number in range(count):

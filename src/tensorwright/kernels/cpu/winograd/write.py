@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.winograd.code import Places
@@ -33,9 +34,8 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         with self.emitter.loop(begin, end, carried=[literal(-1, INT64)]) as loop:
             item, split = self.builder.divided(loop.index, plan.cut.splits)
             image, block = self.builder.divided(item, plan.tile_blocks)
-            start = self.builder.scaled(block, plan.cut.tiles)
-            rest = builder.sub(literal(plan.tiles, INT64), start)
-            count = builder.intrinsic("smin", (rest, literal(plan.cut.tiles, INT64)))
+            first = self._term(block) * plan.cut.tiles
+            start, count = first.register, least(plan.tiles - first, plan.cut.tiles).register
             with self.emitter.when(builder.compare("ne", item, loop.carried[0])):
                 self._transform_inputs(image, start, count)
             self._multiply(split, count)
@@ -46,9 +46,8 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
 
     def _transform_outputs(self, image: Register, split: Register, start: Register, count: Register) -> None:
         builder, plan = self.builder, self.plan
-        first = self.builder.scaled(split, plan.split_blocks)
-        rest = builder.sub(literal(plan.output_blocks, INT64), first)
-        blocks = builder.intrinsic("smin", (rest, literal(plan.split_blocks, INT64)))
+        first = self._term(split) * plan.split_blocks
+        blocks = least(plan.output_blocks - first, plan.split_blocks).register
         rows, columns = _by_outputs(plan.rows), _by_outputs(plan.columns)
         products = self.products
         with self.emitter.loop(0, blocks) as outer, self.emitter.loop(0, count) as inner:
@@ -56,7 +55,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
             row, column = self.builder.divided(builder.add(start, tile), plan.tiles_across)
             source = self._moved(products, self.builder.scaled(block, plan.cut.tiles * plan.lanes))
             sources = self._tile_places(source, tile, row)
-            place = [image, builder.add(first, block), row, column]
+            place = [image, (first + self._term(block)).register, row, column]
             for across in rows:
                 for along in columns:
                     with self._inside(across, row, rows), self._inside(along, column, columns):
