@@ -105,5 +105,5 @@ def test_a_wrong_rewrite_ends_a_checked_build(
 def test_options_that_mean_nothing_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(BuildError, match="dump_code: expected a folder"):
         build(small(rng), BuildConfig(level=0, dump_code=True))
-    with pytest.raises(BuildError, match="stop_after: expected one of the passes fold_constants"):
+    with pytest.raises(BuildError, match=r"stop_after: expected one of the passes .*fold_constants"):
         build(small(rng), BuildConfig(level=0, stop_after="nonsense"))
