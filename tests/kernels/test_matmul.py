@@ -196,9 +196,11 @@ def test_declines_what_it_cannot_do(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("name", ["avx512_vnni", "avx2", "aarch64"])
-def test_batched_products_of_bytes_are_left_to_others(name: str) -> None:
-    types = TensorType(UINT8, (3, 6, 8)), TensorType(INT8, (3, 8, 16))
+@pytest.mark.parametrize("turned", [False, True])
+def test_batched_products_of_bytes_are_left_to_others(turned: bool, name: str) -> None:
+    types = TensorType(UINT8, (3, 2, 64)), TensorType(INT8, (3, 64, 64))
     left, right = (input_value(f"x{number}", type) for number, type in enumerate(types))
-    (region,) = partition(Graph((("x0", left), ("x1", right)), (("y", apply(MatMul(), left, right)),)))
+    (region,) = partition(Graph((("x0", left), ("x1", right)), (("y", apply(MatMul(False, turned), left, right)),)))
     assert problem_of(region) is not None
-    assert not BatchedMatMul().configs(region, TARGETS[name])
+    for tactic in (BatchedMatMul(), InnerProducts()):
+        assert not tactic.configs(region, TARGETS[name])

@@ -40,6 +40,8 @@ class InnerProducts(Tactic[Target, GridOptions]):
         problem = problem_of(region)
         if problem is None or problem.a.transposed or not problem.b.transposed or problem.columns == 1:
             return []
+        if problem.numerics.is_integer:
+            return []
         if not isinstance(problem.depth, int) or problem.depth < target.lanes(problem.numerics.total):
             return []
         if bounds(_rows(problem))[0] > FEW and not problem.is_linear:
