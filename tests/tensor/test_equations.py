@@ -80,6 +80,14 @@ def test_a_restriction_is_within_the_ranges_and_makes_equal(steps: list[str], va
     assert evaluate(left, {"h": extent}) == extent
 
 
+def test_two_symbols_become_one_where_only_that_divides() -> None:
+    """A mask of the shape [h, w] becomes one of [b, …] in a network whose batch has two names."""
+    batch = symbol("b", 1, 2, 600)
+    found = solution(H * W // batch * batch, H * W)
+    assert found is not None
+    assert restricted(batch, found) == restricted(H, found) == H
+
+
 def test_restrictions_are_put_one_on_the_other() -> None:
     (half,) = symbols_of(symbol("(h/2)", 1, 50, 256))
     first = {SYMBOL: 2 * expression(half)}

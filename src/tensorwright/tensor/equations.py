@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import permutations
 from math import gcd
 
 from tensorwright.base.errors import ShapeError
@@ -100,6 +101,8 @@ def _restrictions(difference: IntegerExpression) -> Iterator[Restriction]:
             yield from _narrowings(atom.left - atom.right)
     yield from _multiples(difference, atoms)
     yield from _eliminations(_without_common_factors(difference))
+    for one, other in permutations(symbols_of(difference), 2):
+        yield from _as_other(one, other, 1, 0)
 
 
 def _narrowings(difference: Dim) -> Iterator[Restriction]:
