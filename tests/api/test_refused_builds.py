@@ -23,6 +23,7 @@ TARGETS = {
     "files": [(os, name, NO_SPACE) for name in ("open", "fsync", "replace")],
     "handles": [(os, "open", TOO_MANY)],
     "memory": [(mmap, "mmap", NO_MEMORY)],
+    "compilation": [(pool, "compile_object", MemoryError("no memory left"))],
     "threads": [(threading.Thread, "start", NO_THREADS)],
     "processes": [(subprocess.Popen, "_execute_child", NO_MEMORY)],
 }
