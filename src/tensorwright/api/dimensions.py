@@ -69,7 +69,8 @@ def settled_symbols(
             symbol, factor, rest = linear
             chosen = ranges.get(symbol)
             if chosen is None and is_open(symbol):
-                chosen = _share(_default(symbol, axis, batch_symbol, max_batch), factor, rest)
+                share = _share(_default(symbol, axis, batch_symbol, max_batch), factor, rest)
+                chosen = share if _is_said(symbol, axis, batch) else _clamped(share, symbol)
             if chosen is not None:
                 result[symbol] = _dimension(symbol, chosen, name)
     return result
@@ -88,9 +89,8 @@ def assumed_symbols(
         for axis, symbol in enumerate(map(bare_symbol, shape)):
             if symbol is None or not is_open(symbol) or symbol in ranges:
                 continue
-            said = symbol.name == batch[0] or (axis == 0 and batch[1] is not None)
             chosen = bare_symbol(settled[symbol])
-            if not said and chosen is not None:
+            if not _is_said(symbol, axis, batch) and chosen is not None:
                 found.setdefault(symbol.name, chosen)
     return tuple(found.values())
 
@@ -102,14 +102,24 @@ def _share(wanted: Range, factor: int, rest: int) -> Range:
     return least, min(max((opt - rest) // factor, least), most), most
 
 
+def _is_said(symbol: Symbol, axis: int, batch: tuple[str | None, int | None]) -> bool:
+    """Whether the user said the range of a dimension as that of the batch."""
+    return symbol.name == batch[0] or (axis == 0 and batch[1] is not None)
+
+
+def _clamped(wanted: Range, symbol: Symbol) -> Range:
+    """As much of a range as the network allows."""
+    low, opt, high = (min(max(value, symbol.min), symbol.max) for value in wanted)
+    return low, opt, high
+
+
 def _default(symbol: Symbol, axis: int, batch_symbol: str | None, max_batch: int | None) -> Range:
     if symbol.name == batch_symbol:
         largest = max_batch or 1
         return 1, largest, largest
     if axis == 0 and max_batch:
         return 1, max_batch, max_batch
-    low, opt, high = BATCH_RANGE if axis == 0 else OTHER_RANGE
-    return low, min(opt, symbol.max), min(high, symbol.max)
+    return BATCH_RANGE if axis == 0 else OTHER_RANGE
 
 
 def _dimension(symbol: Symbol, chosen: Range, name: str) -> Dim:

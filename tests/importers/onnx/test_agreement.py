@@ -93,3 +93,22 @@ def test_parsed_networks_take_profiles_of_such_images() -> None:
     assert engine({"x0": np.zeros((2, 2, 48, 8), np.float32)})["y0"].shape == (2, 6, 48, 8)
     with pytest.raises(ExecutionError, match=r"expected 2 to 12"):
         engine({"x0": np.zeros((2, 2, 4, 8), np.float32)})
+
+
+def test_open_dimensions_get_as_much_of_the_default_range_as_the_network_allows() -> None:
+    """An image of even height, of which a table of 40 rows is a part."""
+    nodes = [
+        node("MaxPool", "x", "half", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Resize", "half _ scales", "whole", mode="nearest"),
+        node("Concat", "whole x", "both", axis=1),
+        node("Shape", "x", "height", start=2, end=3),
+        node("Slice", "table zero height", "rows"),
+        node("Add", "both rows", "y"),
+    ]
+    constants = {"scales": SCALES, "zero": np.int64([0]), "table": np.zeros((40, 1), np.float32)}
+    model = model_of(nodes, {"x": (TensorProto.FLOAT, [1, 2, "height", 8])}, ["y"], constants=constants)
+    builder = tw.Builder(tw.Logger())
+    network = builder.create_network(1 << int(tw.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    assert tw.OnnxParser(network).parse(model.SerializeToString())
+    (height,) = network.to_graph().symbols()
+    assert (height.name, height.min, height.opt, height.max) == ("(height/2)", 1, 20, 20)
