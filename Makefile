@@ -3,6 +3,7 @@
 #   make test        all checks and tests (what .ci/run calls)
 #   make lint        the checks alone
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
+#   make test-kernels  every config of every tactic on every target, where the other tests try some (an hour)
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
@@ -14,7 +15,7 @@
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-cuda test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
+.PHONY: demo test lint test-kernels test-cuda test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
 SECONDS ?= 600
@@ -51,6 +52,9 @@ test-torch: $(TORCH_VENV)/.installed-torch
 
 test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
+
+test-kernels: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels
 
 test-conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance

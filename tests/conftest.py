@@ -30,6 +30,7 @@ NEEDED = {"torch": ("torch", "transformers"), "tensorflow": ("tensorflow",)}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of the rng fixture; every test draws its own numbers")
+    parser.addoption("--kernels", action="store_true", help="all configs of all tactics on all targets")
     parser.addoption("--conformance", action="store_true", help="all of ONNX's test suite, in all configurations")
 
 

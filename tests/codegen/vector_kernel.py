@@ -14,7 +14,7 @@ from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import INT64, DType, dtype_of
 
@@ -33,14 +33,13 @@ def kernel_text(
 ) -> str:
     """A kernel over `%n` elements, a multiple of the lanes: operands first, then one result for every body."""
     builder = FunctionBuilder(target=TARGETS[target_name])
-    loop = builder.begin_loop(literal(0, INT64), Register("%n", INT64), lanes)
-    index = loop.index
-    values = [
-        builder.load(builder.offset(Pointer(f"%a{i}"), index, dtype), dtype, lanes) for i, dtype in enumerate(operands)
-    ]
-    for i, (body, dtype) in enumerate(bodies):
-        builder.store(body(builder, values), builder.offset(Pointer(f"%o{i}"), index, dtype), dtype)
-    builder.end_loop(loop)
+    with builder.loop(0, Register("%n", INT64), lanes) as loop:
+        values = [
+            builder.load(builder.offset(Pointer(f"%a{i}"), loop.index, dtype), dtype, lanes)
+            for i, dtype in enumerate(operands)
+        ]
+        for i, (body, dtype) in enumerate(bodies):
+            builder.store(body(builder, values), builder.offset(Pointer(f"%o{i}"), loop.index, dtype), dtype)
     parameters = [f"ptr noalias %a{i}" for i in range(len(operands))] + [
         f"ptr noalias %o{i}" for i in range(len(bodies))
     ]

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from cases.case import Case, assert_close
+from cases.collection import CASES as ALL_CASES
 from cuda_fake import FakeLibrary
 from end_to_end.test_networks import GRAPHS, check
 from end_to_end.test_null import graph_of
 from graphs import network
-from kernels.cuda.fragment_regions import REGIONS
-from kernels.test_generic import ALL_CASES
+from regions.tensor_cores import REGIONS
 from tensorwright.base.errors import BuildError, DeviceError, ExecutionError, PlanError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from cases.case import Case, assert_close
+from cases.collection import CASES as ALL_CASES
 from end_to_end.test_networks import GRAPHS, check
 from graphs import network
-from kernels.test_generic import ALL_CASES, region_for
+from regions.operators import region_for
 from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig

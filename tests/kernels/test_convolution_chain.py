@@ -1,8 +1,7 @@
-"""Chains of convolutions in one kernel: every config gives what the reference gives."""
+"""Chains of convolutions in one kernel: strips, workspace, what is declined, and networks that join them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,86 +9,47 @@ import pytest
 
 from cases.case import assert_close
 from graphs import network
-from kernels.chain_regions import Chain, Link, depthwise
-from kernels.convolution_regions import check, inputs_of
+from regions.chains import CHAINS, Chain, Link, depthwise
+from regions.sampling import Rotation
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import joined, region_of
 from tensorwright.kernels.cpu.convolution.chain_plan import chain_plan_of, members_of
 from tensorwright.kernels.cpu.convolution.chain_tactic import ConvolutionChain
-from tensorwright.kernels.tactic import Config
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.runtime.engine import Engine
-from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.memory import POISON
 
 TACTIC = ConvolutionChain()
-BATCH = symbol("batch", 1, 2, 5)
-SMALL = Chain("small", (2, 17, 7, 5), (Link(33, tail="bias clip"), depthwise(), Link(20, tail="bias add")))
-
-CHAINS = (
-    Chain("residual", (BATCH, 20, 13, 9), (Link(36, tail="bias clip"), depthwise(), Link(20, tail="bias shortcut"))),
-    Chain("7x7", (1, 20, 7, 7), (Link(40, tail="bias relu"), depthwise(5), Link(24, tail="bias add relu"))),
-    Chain("stride", (2, 17, 12, 14), (Link(33, tail="bias hardswish"), depthwise(3, 2), Link(40, tail="scale"))),
-    Chain("first-layers", (1, 3, 21, 23), (Link(20, (3, 3), (2, 2), (1, 1), tail="bias clip"), depthwise(), Link(16))),
-    Chain("dilated", (1, 18, 11, 10), (Link(20), Link(0, (3, 3), (1, 1), (2, 2), dilations=(2, 2)), Link(8, tail=""))),
-    Chain("lopsided", (1, 16, 9, 8), (Link(16, tail="add"), Link(0, (4, 2), (2, 1), (0, 1), (3, 0)), Link(33))),
-    Chain("far-padding", (1, 16, 5, 6), (Link(18), Link(0, (2, 2), (1, 1), (3, 3)), Link(16))),
-    Chain("sparse", (1, 16, 9, 9), (Link(18), Link(0, (1, 1), (2, 2)), Link(16))),
-    Chain("one-row", (1, 16, 1, 9), (Link(18), Link(0, (1, 3), (1, 1), (0, 1)), Link(16))),
-    Chain("depthwise-first", (BATCH, 20, 13, 9), (depthwise(3, 1, "bias clip"), Link(20, tail="bias add"))),
-    Chain("depthwise-first-stride", (1, 33, 9, 11), (depthwise(5, 2, "scale add"), Link(48, tail="bias relu"))),
-    Chain("depthwise-last", (BATCH, 20, 7, 7), (Link(40, tail="bias clip"), depthwise(3, 1, "bias add relu"))),
-    Chain("depthwise-last-stride", (1, 4, 13, 10), (Link(50, (3, 3), tail="bias"), depthwise(3, 2, "bias hardswish"))),
-)  # fmt: skip
-
-SPREAD = {"avx512": 3, "avx2": 2, "baseline": 1}
-"""Configs tried of a chain on a target."""
-
-
-def _some(configs: Sequence[Config], count: int, first: int) -> Sequence[Config]:
-    step = -(-len(configs) // count)
-    return configs[first % step :: step]
-
-
-@pytest.mark.parametrize("target", SPREAD)
-@pytest.mark.parametrize("chain", CHAINS, ids=repr)
-def test_chain(chain: Chain, target: str, rng: np.random.Generator):
-    region, machine = chain.region(rng), TARGETS[target]
-    configs = TACTIC.configs(region, machine)
-    assert configs
-    for config in _some(configs, SPREAD[target], list(SPREAD).index(target)):
-        check(region, TACTIC.emit(region, config, machine), machine, rng, batches=(3,))
 
 
 def test_all_strips(rng: np.random.Generator):
-    """Strips of every height, in one task and in several."""
-    region, machine = SMALL.region(rng), TARGETS["avx512"]
+    """Strips of every height are offered, in one task and in several."""
+    region, machine = CHAINS["small"].region(rng), TARGETS["avx512"]
     configs = TACTIC.configs(region, machine)
     assert {config.options.strips.height for config in configs} >= {1, 2, 4, 7}
     assert len({config.options.strips.count for config in configs}) > 2
-    different = {(config.options.strips.height, config.options.strips.count): config for config in configs}
-    for config in different.values():
-        check(region, TACTIC.emit(region, config, machine), machine, rng)
 
 
 def test_workspace(rng: np.random.Generator):
     """The tensors between the convolutions are larger than the workspace, and nothing behind its end is written."""
-    chain = Chain("wide", (1, 16, 40, 64), (Link(32, tail="bias clip"), depthwise(), Link(16)))
+    chain = Chain((1, 16, 40, 64), (Link(32, tail="bias clip"), depthwise(), Link(16)))
     region, machine = chain.region(rng), TARGETS["avx512"]
-    for config in _some(TACTIC.configs(region, machine), 4, 0):
+    for config in Rotation(4, 0)("", TACTIC.configs(region, machine)):
         kernel = TACTIC.emit(region, config, machine)
         assert 0 < kernel.workspace < 2 * 32 * 40 * 64 * 4
-        operands = prepare(region, replace(kernel, workspace=kernel.workspace + 4096), inputs_of(region, rng, {}), {})
+        operands = prepare(
+            region, replace(kernel, workspace=kernel.workspace + 4096), random_inputs(region, {}, rng), {}
+        )
         LoadedKernel(kernel, machine).call(*operands.arguments)
         assert (operands.workspace[kernel.workspace :] == POISON).all()
         assert (operands.workspace[: kernel.workspace] != POISON).mean() > 0.5
@@ -99,7 +59,7 @@ def test_many_strips_make_tasks_for_many_threads(rng: np.random.Generator):
     target = TARGETS["avx512"]
     links = (Link(64, tail="bias clip"), depthwise(), Link(20, tail=""))
     for members, least in ((links, 7), (links[1:], 13), (links[:2], 4)):
-        region = Chain("tasks", (1, 20, 13, 9), members).region(rng)
+        region = Chain((1, 20, 13, 9), members).region(rng)
         found = members_of(region)
         assert found is not None
         plans = [
@@ -111,10 +71,10 @@ def test_many_strips_make_tasks_for_many_threads(rng: np.random.Generator):
 
 def test_residual_in_place(rng: np.random.Generator):
     """The output may lie where a residual was that only the last convolution adds, not where the chain's input was."""
-    own = CHAINS[1].region(rng)
+    own = CHAINS["7x7"].region(rng)
     kernel = TACTIC.emit(own, TACTIC.configs(own, TARGETS["avx512"])[0], TARGETS["avx512"])
     assert [own.inputs[number].name for number in kernel.in_place] == ["residual"]
-    shortcut = CHAINS[0].region(rng)
+    shortcut = CHAINS["residual"].region(rng)
     kernel = TACTIC.emit(shortcut, TACTIC.configs(shortcut, TARGETS["avx512"])[0], TARGETS["avx512"])
     assert kernel.in_place == ()
 
@@ -130,7 +90,7 @@ def test_what_does_not_apply(rng: np.random.Generator):
         (depthwise(), Link(20, (1, 1), (2, 2))),
         (depthwise(), Link(20, begin=(1, 1))),
     ):
-        region = Chain("declined", (1, 16, 9, 9), links).region(rng)
+        region = Chain((1, 16, 9, 9), links).region(rng)
         assert not TACTIC.configs(region, TARGETS["avx512"]), links
 
 
@@ -162,18 +122,12 @@ def _convolved(x: Value, groups: int, rng: np.random.Generator) -> Value:
     return apply(Convolution((1, 1), pads, pads, (1, 1), groups), x, constant_value(weights_of(weights)))
 
 
-def test_arm_code_compiles(rng: np.random.Generator):
-    for chain in CHAINS[::6]:
-        region, target = chain.region(rng), TARGETS["aarch64"]
-        compile_object(TACTIC.emit(region, TACTIC.configs(region, target)[0], target).code, target)
-
-
 def test_a_network_joins(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator):
     """Inverted residuals, all of whose chains are joined, give what the definitions give."""
     monkeypatch.setattr("tensorwright.tune.join._saving", lambda item, *_: float(len(item.region.stages) == 3))
     x = input_value("x", TensorType(FLOAT32, (1, 24, 8, 8)))
-    first = Chain("first", (1, 24, 8, 8), (Link(40, tail="bias clip"), depthwise(), Link(24, tail="bias shortcut")))
-    second = Chain("second", (1, 24, 8, 8), (Link(48, tail="bias clip"), depthwise(3, 2), Link(33)))
+    first = Chain((1, 24, 8, 8), (Link(40, tail="bias clip"), depthwise(), Link(24, tail="bias shortcut")))
+    second = Chain((1, 24, 8, 8), (Link(48, tail="bias clip"), depthwise(3, 2), Link(33)))
     graph = network(second.after(first.after(x, rng)[-1].output, rng)[-1].output)
     plan = build(graph, BuildConfig(level=1, threads=2, timing_cache=""))
     steps = plan.report["steps"]

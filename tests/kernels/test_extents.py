@@ -8,11 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases.case import assert_close
-from kernels.convolution_regions import following
+from regions.checking import difference
+from regions.example import LEAST
+from regions.following import followed, weights
 from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from tensorwright.graph.graph import Value, apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.ops.convolution import Convolution
@@ -24,10 +25,10 @@ from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Transpose
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
-from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cpu.kernel_runner import run_kernel
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
+from tensorwright.tune.tolerance import FAST_ALGORITHM_BOUND, tolerance_of
 
 EXTENTS = st.sampled_from((1, 1, 1, 2, 3, 5, 8, 17, 33))
 CHANNELS = st.sampled_from((1, 2, 3, 4, 8, 16, 20, 32))
@@ -39,23 +40,18 @@ def _given(name: str, *shape: int) -> Value:
     return input_value(name, TensorType(FLOAT32, shape))
 
 
-def _weights(rng: np.random.Generator, *shape: int) -> Value:
-    return constant_value(weights_of(rng.uniform(-1, 1, shape).astype(np.float32)))
-
-
 def _check(region: Region, draw: st.DataObject, rng: np.random.Generator) -> None:
     """A few configs of every tactic that applies against the reference."""
     target = TARGETS[draw.draw(st.sampled_from(SINGLE), "target")]
     arrays = random_inputs(region, {}, rng)
-    expected = whole_output(region, arrays, {}).values
+    expected = whole_output(region, arrays, {})
     for tactic in tactics():
         configs: Sequence = () if tactic.joins else tactic.configs(region, target)
         for config in _some(configs, rng):
             actual = run_kernel(region, tactic.emit(region, config, target), target, arrays)
-            try:
-                assert_close(actual, expected, 1e-5 if tactic.exact else 1e-4)
-            except AssertionError as error:
-                raise AssertionError(f"{tactic.name} {config}\n{region.signature}\n{error}") from None
+            tolerance = tolerance_of(region, {}, LEAST if tactic.exact else FAST_ALGORITHM_BOUND)
+            wrong = difference(actual, expected, tolerance)
+            assert not wrong, f"{tactic.name} {config}\n{region.signature}\n{wrong}"
 
 
 def _some(configs: Sequence, rng: np.random.Generator) -> Sequence:
@@ -64,10 +60,7 @@ def _some(configs: Sequence, rng: np.random.Generator) -> Sequence:
 
 
 def _followed(anchor: Value, draw: st.DataObject, rng: np.random.Generator) -> Region:
-    values = [anchor]
-    for word in draw.draw(st.sampled_from(("", "add", "relu", "add relu", "scale", "row")), "tail").split():
-        values += following(word, values[-1], rng)
-    return region_of(values, anchor)
+    return followed(anchor, draw.draw(st.sampled_from(("", "add", "relu", "add relu", "scale", "row")), "tail"), rng)
 
 
 SEEDS = st.integers(0, 2**31)
@@ -84,8 +77,8 @@ def test_convolutions(draw: st.DataObject, seed: int) -> None:
     axes = [(1, 1, 0, 0) if is_pointwise else _axis(extent, draw) for extent in spatial]
     kernel, strides, begin, end = (tuple(part) for part in zip(*axes, strict=True))
     x = _given("x", draw.draw(st.integers(1, 3), "batch"), groups * channels, *spatial)
-    weights = _weights(rng, groups * outputs, channels, *kernel)
-    anchor = apply(Convolution(strides, begin, end, (1,) * rank, groups), x, weights)
+    filters = weights(rng, FLOAT32, groups * outputs, channels, *kernel)
+    anchor = apply(Convolution(strides, begin, end, (1,) * rank, groups), x, filters)
     _check(_followed(anchor, draw, rng), draw, rng)
 
 
@@ -121,7 +114,7 @@ def test_products(draw: st.DataObject, seed: int) -> None:
     flips = draw.draw(st.tuples(st.booleans(), st.booleans()), "transposed")
     a = _given("a", *leads[0], *((depth, rows) if flips[0] else (rows, depth)))
     shape = (*leads[1], *((columns, depth) if flips[1] else (depth, columns)))
-    b = _weights(rng, *shape) if draw.draw(st.booleans(), "constant") else _given("b", *shape)
+    b = weights(rng, FLOAT32, *shape) if draw.draw(st.booleans(), "constant") else _given("b", *shape)
     values = [apply(MatMul(*flips), a, b)]
     if draw.draw(st.booleans(), "residual"):
         values.append(apply(Binary("add"), values[0], input_value("residual", values[0].type)))

@@ -7,15 +7,16 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from kernels.convolution_regions import Shape, expected_of, inputs_of
-from kernels.regions import Product, arrays_for
-from kernels.regions import reference as product_reference
+from regions.convolutions import Window
+from regions.products import Product
 from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import Config, Offer, offers
 from tensorwright.tune.cpu.kernel_runner import run_kernel
 from tensorwright.tune.estimate import Roofline
+from tensorwright.tune.inputs import random_inputs
+from tensorwright.tune.reference import whole_output
 from tensorwright.tune.search import Limits, Search
 
 TARGET = TARGETS[SINGLE[0]]
@@ -24,17 +25,17 @@ ODD = (np.inf, -np.inf, np.nan, 3e38)
 
 
 def convolution(rng, odd, channels=9):
-    region = Shape("3x3", (1, channels, 13, 13), 2 * channels, (3, 3), begin=(1, 1), tail="bias relu").region(rng)
-    arrays = inputs_of(region, rng, {})
+    region = Window((1, channels, 13, 13), 2 * channels, (3, 3), begin=(1, 1), tail="bias relu").region(rng)
+    arrays = random_inputs(region, {}, rng)
     arrays[0][0, 4, 6, 7] = odd
-    return region, arrays, expected_of(region, arrays)
+    return region, arrays, whole_output(region, arrays, {}).values
 
 
 def product(rng, odd):
-    region = Product((250, 200), (200, 300), constant=True, epilogue=("bias",)).region(rng)
-    arrays = arrays_for(region, rng, {})
+    region = Product((250, 200), (200, 300), constant=True, tail="columns").region(rng)
+    arrays = random_inputs(region, {}, rng)
     arrays[0][100, 50] = odd
-    return region, arrays, product_reference(region, arrays, {})
+    return region, arrays, whole_output(region, arrays, {}).values
 
 
 def representatives(offer: Offer, region) -> list[Config]:

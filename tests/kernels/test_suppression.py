@@ -1,11 +1,11 @@
-"""Boxes that overlap better ones: the kernel against the reference, the reference against numbers by hand."""
+"""Boxes that overlap better ones: the reference against numbers by hand, scores that are no numbers, networks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from targets import SINGLE
+from regions.suppression import boxes as boxes_in
 from tensorwright.base.errors import ShapeError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
@@ -30,11 +30,6 @@ def region_for(op: BoxSuppression, scores: tuple[Dim, ...], boxes: tuple[Dim, ..
     return region_of([apply(op, *inputs)])
 
 
-def drawn_boxes(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    corner, size = rng.uniform(0, 1, (*shape, 2)), rng.uniform(0.05, 0.4, (*shape, 2))
-    return np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
-
-
 def test_boxes_by_hand():
     boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [0, 0, 2, 2.1], [5, 5, 6, 6], [2, 2, 1, 1]], np.float32)
     found = overlaps(boxes[0].astype(float), boxes.astype(float))
@@ -56,34 +51,6 @@ def test_boxes_by_hand():
     assert tied[0, 0].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("target_name", SINGLE)
-@pytest.mark.parametrize(
-    ("op", "classes", "shared", "places"),
-    [
-        (BoxSuppression(5, 0.45, 0.3), 3, True, 40),
-        (BoxSuppression(30, 0.3, 0.0), 2, False, 37),
-        (BoxSuppression(10, 0.6, 0.5, candidates=7), 4, True, 64),
-        (BoxSuppression(50, 0.9, 0.1, decay=0.8), 2, False, 50),
-        (BoxSuppression(3, 0.5, 2.0), 1, True, 9),
-        (BoxSuppression(1, 0.5, 0.0), 1, True, 1),
-    ],
-    ids=repr,
-)
-def test_the_kernel_equals_the_reference(
-    op: BoxSuppression, classes: int, shared: bool, places: int, target_name: str, rng: np.random.Generator
-):
-    batch, target = symbol("batch", 1, 2, 4), TARGETS[target_name]
-    region = region_for(op, (batch, classes, places), (batch, 1 if shared else classes, places, 4))
-    for images in (1, 3):
-        scores = rng.uniform(0, 1, (images, classes, places)).astype(np.float32)
-        scores[..., ::4] = scores[..., :1]  # Ties.
-        boxes = drawn_boxes(rng, images, 1 if shared else classes, places)
-        (config,) = Suppression().configs(region, target)
-        kernel = Suppression().emit(region, config, target)
-        actual = run_kernel(region, kernel, target, [scores, boxes], {"batch": images})
-        np.testing.assert_array_equal(actual, op.reference(scores, boxes))
-
-
 def test_scores_that_are_not_numbers_are_left_out(rng: np.random.Generator):
     op, target = BoxSuppression(4, 0.5, 0.0), TARGETS[best_instruction_set()]
     region = region_for(op, (1, 1, 8), (1, 1, 8, 4))
@@ -91,7 +58,7 @@ def test_scores_that_are_not_numbers_are_left_out(rng: np.random.Generator):
     scores[0, 0, 5] = 1
     (config,) = Suppression().configs(region, target)
     kernel = Suppression().emit(region, config, target)
-    found = run_kernel(region, kernel, target, [scores, drawn_boxes(rng, 1, 1, 8)])
+    found = run_kernel(region, kernel, target, [scores, boxes_in(rng, 1, 1, 8)])
     assert found.tolist() == [[[5, -1, -1, -1]]]
 
 
@@ -129,6 +96,6 @@ def test_networks_with_it_are_tuned(rng: np.random.Generator) -> None:
     region = region_for(op, (batch, 2, 30), (batch, 1, 30, 4))
     inputs = tuple((value.name, value) for value in region.inputs)
     plan = build(Graph(inputs, (("kept", region.output),)), BuildConfig(level=1, threads=1, timing_cache=""))
-    boxes, scores = drawn_boxes(rng, 3, 1, 30), rng.uniform(0, 1, (3, 2, 30)).astype(np.float32)
+    boxes, scores = boxes_in(rng, 3, 1, 30), rng.uniform(0, 1, (3, 2, 30)).astype(np.float32)
     with Engine(plan) as engine:
         np.testing.assert_array_equal(engine({"scores": scores, "boxes": boxes})["kept"], op.reference(scores, boxes))

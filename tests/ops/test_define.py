@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 import numpy as np
 import pytest
 
-import cases
 from cases.case import Case, assert_close, f32
+from cases.collection import CASES
 from cases.pooling import pool
 from tensorwright.graph.interpret import interpret
 
-FAMILIES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__) if module.name != "case")
-CASES = [case for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
 UNJUDGED = (
     Case("max-far-dilated", pool("max", (9, 7), (2, 1), (30, 9), (31, 10), (7, 3)), (f32(1, 3, 4, 5),)),
     Case("average-far-dilated", pool("average", (9, 7), (2, 1), (30, 9), (31, 10), (7, 3)), (f32(1, 3, 4, 5),)),

@@ -5,8 +5,6 @@ A few cases that ONNX Runtime has no kernel for, or shortens, are judged by ONNX
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,15 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-import cases
+from cases import collection
 from cases.case import Array, Case, assert_close
 from tensorwright.ops import activation, indexing, normalization, reduction, shape
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.resize import Resize
-
-FAMILIES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__) if module.name != "case")
 
 Node = tuple[str, dict[str, object], list[Array]]
 """Name of the ONNX operator, its attributes, and the inputs that it has beside those of the case."""
@@ -253,12 +249,7 @@ def judge(node: Node, arrays: Sequence[Array], by_onnx: bool) -> Array:
     return session.run(["y"], named)[0]
 
 
-CASES = [
-    case
-    for family in FAMILIES
-    for case in importlib.import_module(f"cases.{family}").CASES
-    if node_of(case) is not None
-]
+CASES = [case for case in collection.CASES if node_of(case) is not None]
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)

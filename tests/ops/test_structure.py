@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 import pytest
 
-import cases
 from cases.case import Case, f32
+from cases.collection import CASES
 from tensorwright.graph.expression import Computation, Load, Reduce, scalar_atoms, walk
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.shape import Reshape, reshaped_index
 from tensorwright.tensor.dim import expression, symbol
-
-FAMILIES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__) if module.name != "case")
-CASES = [case for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
 
 
 def defined(op, *operands) -> Computation:

@@ -158,8 +158,17 @@ class Machine:
             handler(it, who)
             return
         kind = it.parts[-1]
+        if name in ("fma", "add", "sub") and it.parts[-2] == "f32" != kind:
+            self._mixed(it, who)
+            return
         values = [self._get(operand, who, kind) for operand in it.operands[1:]]
         self._set(it.operands[0], who, _arithmetic(it, kind, values), kind)
+
+    def _mixed(self, it: Instruction, who: Index) -> None:
+        """Arithmetic in float32 whose operands but for the last are narrower."""
+        *narrow, last = it.operands[1:]
+        values = [self._get(operand, who, it.parts[-1]).astype(np.float32) for operand in narrow]
+        self._set(it.operands[0], who, _arithmetic(it, "f32", [*values, self._get(last, who, "f32")]), "f32")
 
     def _packed(self, it: Instruction, who: Index) -> None:
         """Arithmetic on pairs of numbers."""
@@ -438,8 +447,10 @@ class Machine:
         low, high, chosen = (self._bits(operand, who, "b32") for operand in it.operands[1:])
         whole, result = low & np.uint64(0xFFFFFFFF) | high << np.uint64(32), np.zeros(len(who), np.uint64)
         for byte in range(4):
-            place = chosen >> np.uint64(4 * byte) & np.uint64(7)
-            result |= (whole >> place * np.uint64(8) & np.uint64(0xFF)) << np.uint64(8 * byte)
+            place = chosen >> np.uint64(4 * byte)
+            found = whole >> (place & np.uint64(7)) * np.uint64(8) & np.uint64(0xFF)
+            signs = np.where(found >> np.uint64(7) != 0, np.uint64(0xFF), np.uint64(0))
+            result |= np.where(place & np.uint64(8) != 0, signs, found) << np.uint64(8 * byte)
         self._set_bits(it.operands[0], who, result)
 
     def _do_bfe(self, it: Instruction, who: Index) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cases.case import Array
-from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
@@ -33,18 +32,17 @@ def inside(boxes: Boxes, task: int, elements: int) -> npt.NDArray[np.bool_]:
 def check_slabs(
     region: Region,
     kernel: Kernel,
-    target: Target,
+    loaded: LoadedKernel,
     arrays: Sequence[Array],
     rng: np.random.Generator,
-    symbols: Mapping[str, int] | None = None,
-) -> bool:
-    """Run single tasks between NaN: their part of the output is right, the rest is left alone, and nothing changes when
-    inputs are NaN but where the task reads. Whether the kernel says anything at all.
+) -> None:
+    """If a kernel says what its tasks touch, run some of them between NaN: their part of the output is right, the rest
+    is left alone, and nothing changes when inputs are NaN but where the task reads.
     """
     known = touched(region, kernel)
     if known is None:
-        return False
-    loaded, whole = LoadedKernel(kernel, target), prepare(region, kernel, arrays, dict(symbols or {}))
+        return
+    whole = prepare(region, kernel, arrays, {})
     loaded.call(*whole.arguments)
     tasks = {0, whole.tasks - 1, *rng.integers(0, whole.tasks, MOST_TASKS).tolist()} if whole.tasks else set()
     shape = tuple(evaluate(dim, {}) for dim in region.output.type.shape)
@@ -72,4 +70,3 @@ def check_slabs(
         found = np.where(mine, output, np.zeros_like(output))
         logical = [from_layout(each, kernel.output, shape) for each in (found, wanted)]
         assert np.array_equal(*logical, equal_nan=output.dtype.kind == "f"), (task, "reads elsewhere or writes less")
-    return True

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cases.case import Case
+from cases.collection import CASES as ALL_CASES
 from graphs import arrays_for, binary, drawn, given, network, unary
-from kernels.test_generic import ALL_CASES, region_for
+from regions.operators import region_for
 from schedule.programs import TARGET, program_of
 from schedule.rehearsal import Kernels, Rehearsal
 from schedule.test_lower import overwritten_concatenation, scalar_read_by_all

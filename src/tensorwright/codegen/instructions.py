@@ -218,7 +218,7 @@ class InstructionBuilder:
 
     # ---- control flow
 
-    def begin_loop(
+    def _begin_loop(
         self,
         start: Register,
         stop: Register,
@@ -253,7 +253,7 @@ class InstructionBuilder:
             self.start_block(f"{label}.body")
         return loop
 
-    def end_loop(self, loop: Loop, results: Sequence[Register] = ()) -> list[Register]:
+    def _end_loop(self, loop: Loop, results: Sequence[Register] = ()) -> list[Register]:
         """Close a loop; `results` are the next values of what it carries. Returns the final values."""
         following = self.add(loop.index, loop.step)
         latch, before = self._block, self.lines[loop.header_position].removeprefix("before ")
@@ -287,26 +287,26 @@ class InstructionBuilder:
         carried: starting values of what it carries from one round to the next; the body reads `loop.carried`, sets
         `loop.following`, and afterwards the final values are `loop.final`.
         """
-        loop = self.begin_loop(_index(start), _index(stop), step, carried, at_least_once=at_least_once)
+        loop = self._begin_loop(_index(start), _index(stop), step, carried, at_least_once=at_least_once)
         yield loop
-        loop.final = self.end_loop(loop, loop.following)
+        loop.final = self._end_loop(loop, loop.following)
 
     @contextmanager
     def when(self, condition: Register | None) -> Iterator[None]:
         """``with builder.when(condition):`` writes a block that runs only if the condition holds; None always does."""
-        label = None if condition is None else self.begin_if(condition)
+        label = None if condition is None else self._begin_if(condition)
         yield
         if label is not None:
-            self.end_if(label)
+            self._end_if(label)
 
-    def begin_if(self, condition: Register) -> str:
-        """Open a block that runs only if the condition holds; close it with `end_if`."""
+    def _begin_if(self, condition: Register) -> str:
+        """Open a block that runs only if the condition holds; close it with `_end_if`."""
         label = self.new_label("if")
         self.emit(f"br i1 {condition.text}, label %{label}, label %{label}.end")
         self.start_block(label)
         return label
 
-    def end_if(self, label: str) -> None:
+    def _end_if(self, label: str) -> None:
         self.emit(f"br label %{label}.end")
         self.start_block(f"{label}.end")
 

@@ -206,9 +206,10 @@ class ScalarEmitter:
             return self._load_one(node, base, address, guard)
         step = stride_along(address, self.lane.variable)
         if step == 0:
-            one = self._load_one(node, base, address, None if guard is None or guard.lanes > 1 else guard)
             if guard is None or guard.lanes == 1:
-                return one
+                return self._load_one(node, base, address, guard)
+            place = self.builder.offset(base, self.integer(address), node.dtype)
+            one = self.builder.load(self._mapped(place, base, guard), node.dtype)
             return self.builder.select(guard, self._splat(one, guard.lanes), self._otherwise(node, guard.lanes))
         mask = self._mask(guard)
         if step == 1:

@@ -81,12 +81,12 @@ ANYTHING = Tolerance(float("inf"), 1.0, float("inf"))
 """Of results that depend on what nobody defines."""
 
 
-def tolerance_of(region: Region, symbols: Mapping[str, int]) -> Tolerance:
-    """What a kernel for a region may be off."""
+def tolerance_of(region: Region, symbols: Mapping[str, int], least: float = TOLERANCE) -> Tolerance:
+    """What a kernel for a region may be off; `least`: the relative error that is allowed in any case."""
     dtypes, inner = [value.type.dtype for value in region.values], frozenset(region.values)
     if any(_may_be_undefined(value, inner) for value in region.values):
         return ANYTHING
-    relative = max(TOLERANCE, rounding_error(dtypes, _terms(region, symbols)))
+    relative = max(least, rounding_error(dtypes, _terms(region, symbols)))
     borders = [value for value in region.values if _has_border(value) and _is_computed(value, inner)]
     if not borders:
         return Tolerance(relative)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.case import Case
-from kernels.cuda.attention_regions import HEADS
-from kernels.cuda.fragment_regions import REGIONS, TILED_REGIONS, Product
-from kernels.cuda.row_regions import ROWS
-from kernels.test_generic import ALL_CASES, region_for
+from regions.attention import HALF
+from regions.products import linear
+from regions.rows import WARPS
+from regions.tensor_cores import REGIONS, TILED_REGIONS
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda import compile as compile_module
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
@@ -23,7 +22,6 @@ from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.tactic import DTYPES, FragmentProduct
-from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.tiles import plan as tile_plan
@@ -48,20 +46,6 @@ def check(tactic: AnyTactic[CudaTarget], region: Region, config: Config, target:
         assert found.registers * kernel.block <= 65536
 
 
-@pytest.mark.parametrize("case", ALL_CASES[::4], ids=repr)
-def test_generic_kernels_compile(case: Case) -> None:
-    region = region_for(case)
-    for config in Generic().configs(region, NEWEST):
-        check(Generic(), region, config, NEWEST)
-
-
-@pytest.mark.parametrize("name", [name for name in CUDA_TARGETS if name != NEWEST.name])
-@pytest.mark.parametrize("case", ALL_CASES[1::24], ids=repr)
-def test_generic_kernels_compile_for_every_architecture(case: Case, name: str) -> None:
-    region, target = region_for(case), CUDA_TARGETS[name]
-    check(Generic(), region, Generic().configs(region, target)[0], target)
-
-
 @pytest.mark.parametrize("name", REGIONS)
 def test_fragment_products_compile(name: str, rng: np.random.Generator) -> None:
     region, tactic = REGIONS[name].region(rng), FragmentProduct()
@@ -69,16 +53,6 @@ def test_fragment_products_compile(name: str, rng: np.random.Generator) -> None:
     assert configs
     for config in configs[:3]:
         check(tactic, region, config, NEWEST)
-
-
-@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != NEWEST.name])
-@pytest.mark.parametrize("name", ["product-batches", "window-stride"])
-def test_fragment_products_compile_for_every_architecture(
-    name: str, target_name: str, rng: np.random.Generator
-) -> None:
-    region, tactic, target = REGIONS[name].region(rng), FragmentProduct(), CUDA_TARGETS[target_name]
-    for config in tactic.configs(region, target)[:2]:
-        check(tactic, region, config, target)
 
 
 @pytest.mark.parametrize("name", TILED_REGIONS)
@@ -108,7 +82,7 @@ def test_tiled_products_compile_for_every_architecture(name: str, target_name: s
     ids=lambda value: value.name,
 )
 def test_the_largest_tiles_do_not_spill(tactic: AnyTactic[CudaTarget], dtype: DType, rng: np.random.Generator) -> None:
-    region = Product((4096,), 512, 256, ("bias", "gelu"), dtype).region(rng)
+    region = linear((4096, 512), 256, "columns gelu", dtype).region(rng)
     check(tactic, region, max(tactic.configs(region, NEWEST), key=lambda c: c.options.sums), NEWEST)
 
 
@@ -148,26 +122,20 @@ def test_weights_are_rounded_to_the_nearest_tf32(rng: np.random.Generator) -> No
     np.testing.assert_allclose(rounded, exact, rtol=2**-11, atol=0)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", WARPS)
 def test_rows_compile(name: str, rng: np.random.Generator) -> None:
-    region, tactic = ROWS[name].region(rng), RowsOfWarps()
+    region, tactic = WARPS[name].region(rng), RowsOfWarps()
     for target in (NEWEST, CUDA_TARGETS["sm_75"]):
         check(tactic, region, tactic.configs(region, target)[0], target)
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_attention_compiles(name: str) -> None:
-    region, tactic = HEADS[name].region(), Attention()
+@pytest.mark.parametrize("name", HALF)
+def test_attention_compiles(name: str, rng: np.random.Generator) -> None:
+    region, tactic = HALF[name].region(rng), Attention()
     configs = tactic.configs(region, NEWEST)
     assert configs
     for config in configs[:2]:
         check(tactic, region, config, NEWEST)
-
-
-@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != NEWEST.name])
-def test_attention_compiles_for_every_architecture(target_name: str) -> None:
-    region, target = HEADS["odd"].region(), CUDA_TARGETS[target_name]
-    check(Attention(), region, Attention().configs(region, target)[0], target)
 
 
 def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:

@@ -1,126 +1,30 @@
-"""Kernels for GPUs, executed on the CPU: right answers, nothing outside of the operands, no races between barriers."""
+"""The machine that executes PTX: what it notices of kernels that race or leave their operands, and its instructions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cases.case import Case, assert_close
-from kernels.cuda.attention_regions import HEADS
-from kernels.cuda.fragment_regions import REGIONS, SYMBOLS, TILED_REGIONS
-from kernels.cuda.row_regions import ROWS
-from kernels.test_generic import ALL_CASES, region_for
 from ptx.machine import Grid, Machine, Stuck
 from ptx.memory import GlobalMemory, Race, Stray
 from ptx.parse import parse
 from ptx.run import run_on_machine
+from regions.attention import Heads
+from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
-from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
-from tensorwright.graph.region import Region
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
-from tensorwright.kernels.cuda.generic import Generic
-from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
-from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
-from tensorwright.kernels.tactic import AnyTactic, Config
+from tensorwright.kernels.cuda.tiles.tactic import TiledProduct
+from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.inputs import random_inputs
-from tensorwright.tune.reference import whole_output
-from tensorwright.tune.tolerance import disagreement, loosened, tolerance_of
 
 TARGET = CUDA_TARGETS["sm_90"]
 
 
-def check(
-    tactic: AnyTactic[CudaTarget],
-    region: Region,
-    configs: list[Config],
-    rng: np.random.Generator,
-    target: CudaTarget = TARGET,
-    rounding: float = 0.0,
-) -> None:
-    symbols = {symbol.name: SYMBOLS[symbol.name] for symbol in region.symbols}
-    arrays = random_inputs(region, symbols, rng)
-    expected, tolerance = whole_output(region, arrays, symbols), loosened(tolerance_of(region, symbols), rounding)
-    for config in configs:
-        kernel = tactic.emit(region, config, target)
-        actual = run_on_machine(region, kernel, compile_ptx(kernel.code, target), arrays, symbols)
-        assert np.isfinite(actual.astype(np.float64)).all(), f"{config}: poison is left"
-        assert not (wrong := disagreement(actual, expected.values, tolerance, expected.spread)), f"{config}: {wrong}"
-
-
-@pytest.mark.parametrize("case", ALL_CASES, ids=repr)
-def test_generic_kernels(case: Case, rng: np.random.Generator) -> None:
-    region, arrays = region_for(case), case.arrays(rng)
-    expected = case.expected(arrays)
-    for config in Generic().configs(region, TARGET):
-        kernel = Generic().emit(region, config, TARGET)
-        actual = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, dict(case.symbols))
-        assert_close(actual, expected.astype(actual.dtype), case.scaled_tolerance)
-
-
-@pytest.mark.parametrize("name", REGIONS)
-def test_fragment_products(name: str, rng: np.random.Generator) -> None:
-    region, tactic = REGIONS[name].region(rng), FragmentProduct()
-    configs = tactic.configs(region, TARGET)
-    chosen = [configs[0], configs[-1], *(c for c in configs if c.options.cluster > 1)][:3]
-    check(tactic, region, chosen, rng)
-
-
-@pytest.mark.parametrize("name", [name for name in TILED_REGIONS if name not in ("product", "product-one-row")])
-def test_tiled_products(name: str, rng: np.random.Generator) -> None:
-    region, tactic = TILED_REGIONS[name].region(rng), TiledProduct()
-    configs = tactic.configs(region, TARGET)
-    check(tactic, region, list(configs[:1]), rng)
-
-
-@pytest.mark.parametrize("name", ["window-dilated", "window-depth", "product-float32-deep", "window-float32"])
-def test_tiles_of_several_blocks_warpgroups_and_rows(name: str, rng: np.random.Generator) -> None:
-    region, tactic = TILED_REGIONS[name].region(rng), TiledProduct()
-    configs = tactic.configs(region, TARGET)
-    apart = [c for c in configs if c.options.cluster > 1]
-    large = [c for c in configs if c.options.row_tiles * c.options.warpgroups > 1]
-    assert apart or large
-    check(tactic, region, [*apart[:1], *large[:1]], rng)
-
-
-@pytest.mark.parametrize("tactic", [SplitProduct(), Tf32Product()], ids=lambda tactic: tactic.name)
-@pytest.mark.parametrize("name", ["product-float32", "window-float32", "two-float32"])
-def test_float32_on_tensor_cores(name: str, tactic: AnyTactic[CudaTarget], rng: np.random.Generator) -> None:
-    region = TILED_REGIONS[name].region(rng)
-    check(tactic, region, list(tactic.configs(region, TARGET)[:1]), rng, rounding=tactic.rounding)
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_rows(name: str, rng: np.random.Generator) -> None:
-    region, tactic = ROWS[name].region(rng), RowsOfWarps()
-    check(tactic, region, list(tactic.configs(region, TARGET)[:2]), rng)
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_attention(name: str, rng: np.random.Generator) -> None:
-    region, tactic = HEADS[name].region(), Attention()
-    check(tactic, region, list(tactic.configs(region, TARGET)), rng)
-
-
-@pytest.mark.parametrize("target_name", [name for name in CUDA_TARGETS if name != TARGET.name])
-def test_other_architectures(target_name: str, rng: np.random.Generator) -> None:
-    target = CUDA_TARGETS[target_name]
-    for tactic, region in (
-        (FragmentProduct(), REGIONS["window-stride"].region(rng)),
-        (FragmentProduct(), REGIONS["product-batches"].region(rng)),
-        (Attention(), HEADS["odd"].region()),
-        (TiledProduct(), REGIONS["window-stride"].region(rng)),
-        (TiledProduct(), TILED_REGIONS["product-batches"].region(rng)),
-        (Tf32Product(), TILED_REGIONS["window-float32"].region(rng)),
-    ):
-        check(tactic, region, list(tactic.configs(region, target))[:1], rng, target, tactic.rounding)
-
-
 @pytest.mark.parametrize("columns", [37, 40])
-def test_masks_of_odd_numbers_of_columns_are_declined(columns: int) -> None:
-    from kernels.cuda.attention_regions import Heads
-
-    region = Heads((2,), 8, columns, 16, 16, None, (1, 1, columns)).region()
+def test_masks_of_odd_numbers_of_columns_are_declined(columns: int, rng: np.random.Generator) -> None:
+    region = Heads((2,), 8, columns, 16, 16, "mask", (1, 1, columns), dtype=FLOAT16).region(rng)
     assert bool(Attention().configs(region, TARGET)) == (columns % 2 == 0)
 
 

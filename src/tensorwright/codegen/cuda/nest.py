@@ -127,12 +127,11 @@ class TeamEmitter(ScalarEmitter):
         identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
         self.dealing = False
         steps = self.integer(product(v.extent for v in dealt))
-        loop = self.builder.begin_loop(self.rank, steps, self.team, [identity])
-        with self.scope():
+        with self.builder.loop(self.rank, steps, self.team, [identity]) as loop, self.scope():
             indexes = split_index(self, [v.extent for v in dealt], loop.index)
             self.values.update(zip(dealt, indexes, strict=True))
-            results = self._nest(node, others, loop.carried)
-        (total,) = self.builder.end_loop(loop, results)
+            loop.following = self._nest(node, others, loop.carried)
+        (total,) = loop.final
         self.dealing = True
         return self._combined(node, total)
 
@@ -166,22 +165,19 @@ class RowsEmitter:
     def run(self) -> None:
         builder, emitter, rows = self._builder, self.emitter, self.rows
         row = builder.scaled(self._row(), rows.lanes)
-        label = builder.begin_if(builder.compare("ult", row, emitter.integer(product(v.extent for v in rows.rows))))
-        self._bind(rows.rows, row)
-        lane = Lane(rows.rows[-1], rows.lanes) if rows.lanes > 1 else None
-        with emitter.in_lanes(lane):
-            emitter.dealing = rows.team > 1
-            self._hoist(set(rows.rows))
-            emitter.dealing = False
-            if rows.inner:
-                self._share_elements()
-            elif rows.team > 1:
-                first = builder.begin_if(builder.compare("eq", emitter.rank, literal(0, INT64)))
-                self._store()
-                builder.end_if(first)
-            else:
-                self._store()
-        builder.end_if(label)
+        with builder.when(builder.compare("ult", row, emitter.integer(product(v.extent for v in rows.rows)))):
+            self._bind(rows.rows, row)
+            lane = Lane(rows.rows[-1], rows.lanes) if rows.lanes > 1 else None
+            with emitter.in_lanes(lane):
+                emitter.dealing = rows.team > 1
+                self._hoist(set(rows.rows))
+                emitter.dealing = False
+                if rows.inner:
+                    self._share_elements()
+                else:
+                    is_first = builder.compare("eq", emitter.rank, literal(0, INT64)) if rows.team > 1 else None
+                    with builder.when(is_first):
+                        self._store()
 
     @property
     def _builder(self) -> ThreadBuilder:
@@ -206,12 +202,10 @@ class RowsEmitter:
     def _share_elements(self) -> None:
         builder, emitter, inner = self._builder, self.emitter, self.rows.inner
         extent = emitter.integer(product(v.extent for v in inner))
-        loop = builder.begin_loop(emitter.rank, extent, self.rows.team)
-        with emitter.scope():
+        with builder.loop(emitter.rank, extent, self.rows.team) as loop, emitter.scope():
             self._bind(inner, loop.index)
             self._hoist({*self.rows.rows, *inner})
             self._store()
-        builder.end_loop(loop)
 
     def _hoist(self, bound: set[Variable]) -> None:
         """Emit every reduction whose variables are all bound, innermost first, so that none is repeated in a loop."""

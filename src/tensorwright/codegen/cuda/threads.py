@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal, register_dtype, register_name
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 
@@ -45,6 +46,12 @@ class ThreadBuilder(FunctionBuilder):
 
     def thread(self, axis: Axis = "x") -> Register:
         return self.special(f"tid.{axis}")
+
+    def warp_and_lane(self) -> tuple[Register, Register]:
+        """The number of the thread's warp in its block, and its own in the warp (i32)."""
+        thread = Term(self, self.thread())
+        lane = thread & (WARP - 1)
+        return thread.logical_right(WARP.bit_length() - 1).register, lane.register
 
     def block_index(self, axis: Axis = "x") -> Register:
         return self.special(f"ctaid.{axis}")

@@ -11,6 +11,7 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor
@@ -73,21 +74,16 @@ class ScoreLoop:
         start = wide(builder, self.warp)
         if pieces.rounds == 1:
             return self._round(start, queries, state)
-        stop = literal(pieces.rounds * pieces.warps, INT64)
-        loop = builder.begin_loop(start, stop, pieces.warps, state.flat)
-        with self.emitter.scope():
-            found = self._round(loop.index, queries, State.of(loop.carried))
-        return State.of(builder.end_loop(loop, found.flat))
+        with builder.loop(start, pieces.rounds * pieces.warps, pieces.warps, state.flat) as loop, self.emitter.scope():
+            loop.following = self._round(loop.index, queries, State.of(loop.carried)).flat
+        return State.of(loop.final)
 
     def _existing_row(self, distance: int) -> Register:
-        builder = self.builder
-        row = builder.add(self.first_row, wide(builder, self.group))
-        row = builder.add(row, literal(distance, INT64)) if distance else row
-        return self._at_most(row, self.pieces.problem.rows - 1)
+        row = Term(self.builder, self.first_row) + Term(self.builder, wide(self.builder, self.group))
+        return self._at_most(row + distance if distance else row, self.pieces.problem.rows - 1)
 
-    def _at_most(self, value: Register, limit: int) -> Register:
-        last = literal(limit, INT64)
-        return self.builder.select(self.builder.compare("slt", value, last), value, last)
+    def _at_most(self, value: Term, limit: int) -> Register:
+        return value.less(limit).choose(value, limit).register
 
     def _row(self, factor: Factor, number: Register, pieces: int, axis: int = -2) -> Words:
         """A thread's elements of each piece of a row; zeros beyond its end."""
@@ -118,9 +114,9 @@ class ScoreLoop:
     def _round(self, piece: Register, queries: list[Words], state: State) -> State:
         """One piece of 32 columns; those beyond the last have no weight."""
         builder, pieces = self.builder, self.pieces
-        first = builder.scaled(piece, PIECE)
-        columns = [builder.add(first, literal(8 * tile, INT64)) for tile in range(4)]
-        own = [self._at_most(builder.add(c, wide(builder, self.group)), pieces.problem.columns - 1) for c in columns]
+        first = Term(builder, builder.scaled(piece, PIECE))
+        columns = [first + 8 * tile for tile in range(4)]
+        own = [self._at_most(c + Term(builder, wide(builder, self.group)), pieces.problem.columns - 1) for c in columns]
         keys = [self._row(pieces.problem.k, column, pieces.depth, axis=-1) for column in own]
         values = [self._row(pieces.problem.v, column, pieces.width) for column in own]
         sums = [self._products(queries, key) for key in keys]
@@ -140,10 +136,10 @@ class ScoreLoop:
                 sums = multiply_16x8x16(self.builder, self.target, self.dtype, left, right, sums)
         return sums
 
-    def _finished(self, sums: list[Register], first: Register) -> list[Register]:
+    def _finished(self, sums: list[Register], first: Term) -> list[Register]:
         """Scores with the epilogue applied, as powers of two; minus infinity beyond the last column."""
         builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
-        column = builder.add(first, builder.scaled(wide(builder, self.quad), 2))
+        column = first + Term(builder, builder.scaled(wide(builder, self.quad), 2))
         # Beyond the last column nothing may be read: the scores there are replaced by minus infinity below.
         readable = self._at_most(column, problem.columns - problem.columns % 2 - 2)
         found: list[Register] = []
@@ -158,12 +154,8 @@ class ScoreLoop:
         found = [builder.mul(value, literal(TO_TWO, FLOAT32)) for value in found]
         if problem.columns == PIECE * self.pieces.warps * self.pieces.rounds:
             return found
-        inside = [builder.compare("slt", builder.add(column, literal(part, INT64)), self._columns) for part in range(2)]
+        inside = [(column + part).less(problem.columns).register for part in range(2)]
         return [builder.select(inside[part % 2], value, LOWEST) for part, value in enumerate(found)]
-
-    @property
-    def _columns(self) -> Register:
-        return literal(self.pieces.problem.columns, INT64)
 
     def _powers(self, scores: Words, state: State) -> tuple[list[Register], Words, list[Register]]:
         """The largest scores so far, powers relative to them, and what earlier sums have to be multiplied by."""

@@ -11,6 +11,7 @@ from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
@@ -19,7 +20,7 @@ from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Piec
 from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
 from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
+from tensorwright.tensor.dtype import FLOAT32, INT32, DType
 from tensorwright.tensor.layout import PLAIN
 
 _STATE = 4
@@ -57,13 +58,8 @@ class AttentionKernel:
 
     def write(self) -> None:
         builder, pieces = self.builder, self.pieces
-        thread = builder.thread()
-        lane = builder.binary("and", thread, literal(WARP - 1, INT32))
-        warp = builder.binary("lshr", thread, literal(5, INT32))
-        group, quad = (
-            builder.binary("lshr", lane, literal(2, INT32)),
-            builder.binary("and", lane, literal(3, INT32)),
-        )
+        warp, lane = builder.warp_and_lane()
+        group, quad = Term(builder, lane).logical_right(2).register, (Term(builder, lane) & 3).register
         first_row = builder.scaled(wide(builder, builder.block_index("x")), ROWS)
         batch = self._batch()
         builder.launch_next()
@@ -106,18 +102,15 @@ class AttentionKernel:
         builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
         row = builder.add(row, builder.scaled(wide(builder, half), 8))
         column = builder.add(column, builder.scaled(wide(builder, piece), PIECE))
-        exists = builder.compare("slt", row, literal(problem.rows, INT64))
+        exists = Term(builder, row).less(problem.rows)
         if problem.width % PIECE:
-            within = builder.compare("slt", column, literal(problem.width, INT64))
-            exists = builder.binary("and", exists, within)
-        label = builder.begin_if(exists)
+            exists = exists & Term(builder, column).less(problem.width)
         rows, lane = Variable("row", problem.rows), Variable("column", problem.width)
-        with emitter.scope():
+        with builder.when(exists.register), emitter.scope():
             emitter.values[rows], emitter.values[lane] = row, column
             position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
             epilogue = result_epilogue(problem)
             epilogue.store(emitter, Pointer("%out"), builder.vector_of(values), position, Lane(lane, ACCESS))
-        builder.end_if(label)
 
 
 @dataclass(frozen=True)
@@ -146,16 +139,11 @@ class Meeting:
         builder, pieces = self.builder, self.pieces
         for first in range(0, pieces.units, pieces.warps):
             unit = builder.add(self.warp, literal(first, INT32))
-            label = None
-            if first + pieces.warps > pieces.units:
-                label = builder.begin_if(builder.compare("ult", unit, literal(pieces.units, INT32)))
-            half, piece = (
-                builder.binary("and", unit, literal(1, INT32)),
-                builder.binary("lshr", unit, literal(1, INT32)),
-            )
-            store(half, piece, self._total(unit, half))
-            if label is not None:
-                builder.end_if(label)
+            is_full = first + pieces.warps <= pieces.units
+            exists = None if is_full else builder.compare("ult", unit, literal(pieces.units, INT32))
+            with builder.when(exists):
+                half, piece = (Term(builder, unit) & 1).register, Term(builder, unit).logical_right(1).register
+                store(half, piece, self._total(unit, half))
 
     def _total(self, unit: Register, half: Register) -> list[Register]:
         builder = self.builder
@@ -185,21 +173,18 @@ class Meeting:
         return total
 
     def _sums(self, warp: Register, unit: Register, number: int) -> str:
-        builder = self.builder
-        index = builder.add(builder.mul(warp, literal(self.pieces.units, INT32)), unit)
-        index = builder.add(builder.mul(index, literal(2, INT32)), literal(number, INT32))
-        return self._place(builder.mul(index, literal(WARP, INT32)), 0)
+        index = (Term(self.builder, warp) * self.pieces.units + Term(self.builder, unit)) * 2 + number
+        return self._place(index * WARP, 0)
 
     def _state(self, warp: Register) -> str:
-        return self._place(self.builder.mul(warp, literal(WARP, INT32)), self.pieces.threads * 8 * self.pieces.units)
+        return self._place(Term(self.builder, warp) * WARP, self.pieces.threads * 8 * self.pieces.units)
 
-    def _place(self, quads: Register, start: int) -> str:
+    def _place(self, quads: Term, start: int) -> str:
         """Four numbers of this thread, behind those of so many threads."""
         builder = self.builder
-        index = builder.mul(builder.add(quads, self.lane), literal(_STATE, INT32))
-        index = builder.add(index, literal(start, INT32))
+        index = (quads + Term(builder, self.lane)) * _STATE + start
         name = builder.fresh("p")
-        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.typed}")
+        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.register.typed}")
         return name
 
     def _write(self, place: str, values: list[Register]) -> None:

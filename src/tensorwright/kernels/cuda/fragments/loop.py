@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words
@@ -51,52 +52,45 @@ class Depth:
         sums = [[literal(0.0, FLOAT32)] * 4 for _ in range(tiles)]
         rounds = plan.rounds(self.problem)
         if rounds > 1:
-            carried = [r for tile in sums for r in tile] + _flat(left) + _flat(right)
-            loop = builder.begin_loop(literal(1, INT64), literal(rounds, INT64), 1, carried, at_least_once=True)
-            values = iter(loop.carried)
-            sums = [[next(values) for _ in range(4)] for _ in range(tiles)]
-            left, right = _like(left, values), _like(right, values)
-            round_number = builder.convert("trunc", loop.index, INT32)
-            base = builder.mul(round_number, literal(plan.stages, INT32))
-            for stage in range(plan.stages):
-                sums = self._multiply(left[stage], right[stage], sums)
-                step = builder.add(builder.add(self.begin, base), literal(stage, INT32))
-                right[stage], left[stage] = self._right(step), self._left(step)
-            finals = builder.end_loop(loop, [r for tile in sums for r in tile] + _flat(left) + _flat(right))
-            values = iter(finals)
-            sums = [[next(values) for _ in range(4)] for _ in range(tiles)]
-            left, right = _like(left, values), _like(right, values)
+            with builder.loop(1, rounds, 1, _flat([sums, *left, *right]), at_least_once=True) as loop:
+                sums, *stages = _unpacked(loop.carried, sums, *left, *right)
+                left, right = stages[: plan.stages], stages[plan.stages :]
+                base = Term(builder, builder.convert("trunc", loop.index, INT32)) * plan.stages
+                for stage in range(plan.stages):
+                    sums = self._multiply(left[stage], right[stage], sums)
+                    step = (Term(builder, self.begin) + base + stage).register
+                    right[stage], left[stage] = self._right(step), self._left(step)
+                loop.following = _flat([sums, *left, *right])
+            sums, *stages = _unpacked(loop.final, sums, *left, *right)
+            left, right = stages[: plan.stages], stages[plan.stages :]
         for stage in range(plan.stages):
             sums = self._multiply(left[stage], right[stage], sums)
         return sums
 
     def _step(self, stage: int) -> Register:
-        return self.builder.add(self.begin, literal(stage, INT32)) if stage else self.begin
+        return (Term(self.builder, self.begin) + stage).register if stage else self.begin
 
     def _left(self, step: Register) -> Words:
         builder, problem = self.builder, self.problem
-        blocks = literal(problem.blocks, INT32)
-        tap, block = builder.binary("udiv", step, blocks), builder.binary("urem", step, blocks)
+        tap, block = Term(builder, step) // problem.blocks, Term(builder, step) % problem.blocks
         if len(problem.taps) == 1:
-            tap, block = literal(0, INT32), step
-        offset = builder.mul(block, literal(problem.block_step, INT32))
+            tap, block = tap.constant(0), Term(builder, step)
+        offset = block * problem.block_step
         if len(problem.taps) > 1:
-            offset = builder.add(offset, tap_offset(builder, problem, tap))
-        is_last = None
-        if problem.channels % GROUP:
-            is_last = builder.compare("eq", block, literal(problem.blocks - 1, INT32))
+            offset = offset + Term(builder, tap_offset(builder, problem, tap.register))
+        is_last = block.equals(problem.blocks - 1).register if problem.channels % GROUP else None
         if self.reader.masked:
             within = builder.compare("slt", step, self.end)
-            tap = builder.select(within, tap, literal(NEVER, INT32))
-        wide = builder.value(f"sext {offset.typed} to i64", INT64)
-        return [self.reader.load(row, wide, tap, is_last) for row in self.rows]
+            tap = Term(builder, builder.select(within, tap.register, literal(NEVER, INT32)))
+        distance = builder.value(f"sext {offset.register.typed} to i64", INT64)
+        return [self.reader.load(row, distance, tap.register, is_last) for row in self.rows]
 
     def _right(self, step: Register) -> Words:
         builder = self.builder
         last = literal(self.problem.steps - 1, INT32)
         if self.reader.masked:
             step = builder.select(builder.compare("slt", step, last), step, last)
-        offset = builder.value(f"zext {builder.mul(step, literal(GROUP * GROUP, INT32)).typed} to i64", INT64)
+        offset = wide(builder, (Term(builder, step) * (GROUP * GROUP)).register)
         found = []
         for column in self.columns:
             place = builder.offset(column, offset, FLOAT16)
@@ -119,10 +113,11 @@ class Depth:
         return found
 
 
-def _flat(stages: list[Words]) -> list[Register]:
-    return [register for stage in stages for words in stage for register in words]
+def _flat(parts: Iterable[Words]) -> list[Register]:
+    return [register for part in parts for words in part for register in words]
 
 
-def _like(stages: list[Words], values: Iterator[Register]) -> list[Words]:
-    """The next values of an iterator, in the shape of some stages."""
-    return [[[next(values) for _ in words] for words in stage] for stage in stages]
+def _unpacked(registers: Sequence[Register], *like: Words) -> list[Words]:
+    """What `_flat` put into one list, in the shape of some parts."""
+    values = iter(registers)
+    return [[[next(values) for _ in words] for words in part] for part in like]

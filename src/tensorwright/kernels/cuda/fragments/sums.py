@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.tensor.dtype import FLOAT32, INT32
@@ -65,10 +67,10 @@ class Sums:
             if shared:
                 rank = literal(turn % plan.cluster, INT32)
                 conditions.append(builder.compare("eq", builder.block_index("z"), rank))
-            labels = [builder.begin_if(condition) for condition in conditions]
-            work(unit)
-            for label in reversed(labels):
-                builder.end_if(label)
+            with ExitStack() as stack:
+                for condition in conditions:
+                    stack.enter_context(builder.when(condition))
+                work(unit)
 
     def _total(self, unit: Register) -> list[Register]:
         if self.plan.cluster == 1:
@@ -97,12 +99,10 @@ class Sums:
     def _place(self, warp: Register, unit: Register) -> str:
         """Where a thread's first four sums of a unit lie: ``[slot, warp, unit, half, lane, 4]``."""
         builder, plan = self.builder, self.plan
-        index = builder.mul(self.slot, literal(plan.depth_warps, INT32))
-        index = builder.mul(builder.add(index, warp), literal(plan.units, INT32))
-        index = builder.mul(builder.add(index, unit), literal(8 * WARP, INT32))
-        index = builder.add(index, builder.mul(self.lane, literal(4, INT32)))
+        index = Term(builder, self.slot) * plan.depth_warps + Term(builder, warp)
+        index = (index * plan.units + Term(builder, unit)) * (8 * WARP) + Term(builder, self.lane) * 4
         name = builder.fresh("p")
-        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.typed}")
+        builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.register.typed}")
         return name
 
     def _half(self, place: str, space: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import TeamEmitter
-from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
@@ -41,9 +42,7 @@ class FragmentKernel:
 
     def write(self) -> None:
         builder, plan, problem = self.builder, self.plan, self.problem
-        thread = builder.thread()
-        lane = builder.binary("and", thread, literal(WARP - 1, INT32))
-        warp = builder.binary("lshr", thread, literal(5, INT32))
+        warp, lane = builder.warp_and_lane()
         depth_warp = self._digit(warp, 1, plan.depth_warps)
         row_warp = self._digit(warp, plan.depth_warps, plan.row_warps)
         column_warp = self._digit(warp, plan.depth_warps * plan.row_warps, plan.column_warps)
@@ -67,25 +66,21 @@ class FragmentKernel:
         """A digit of a warp's number."""
         if extent == 1:
             return literal(0, INT32)
-        divided = self.builder.binary("udiv", number, literal(step, INT32))
-        return self.builder.binary("urem", divided, literal(extent, INT32))
+        return (Term(self.builder, number) // step % extent).register
 
     def _part(self, depth_warp: Register) -> tuple[Register, Register]:
         """The first piece of the depth that the warp adds up, and the first that it does not."""
-        builder, plan, steps = self.builder, self.plan, literal(self.problem.steps, INT32)
+        builder, plan, steps = self.builder, self.plan, self.problem.steps
         if plan.parts == 1:
-            return literal(0, INT32), steps
-        part = builder.mul(builder.block_index("z"), literal(plan.depth_warps, INT32))
-        part = builder.add(part, depth_warp)
-        parts, following = literal(plan.parts, INT32), builder.add(part, literal(1, INT32))
-        begin = builder.binary("udiv", builder.mul(part, steps), parts)
-        return begin, builder.binary("udiv", builder.mul(following, steps), parts)
+            return literal(0, INT32), literal(steps, INT32)
+        part = Term(builder, builder.block_index("z")) * plan.depth_warps + Term(builder, depth_warp)
+        following = part + 1
+        return (part * steps // plan.parts).register, (following * steps // plan.parts).register
 
     def _scaled_sum(self, block: Register, warps: int, warp: Register, size: int) -> Register:
         """``(block · warps + warp) · size`` as an i64."""
-        builder = self.builder
-        number = builder.add(builder.mul(block, literal(warps, INT32)), warp)
-        return wide(builder, builder.mul(number, literal(size, INT32)))
+        number = (Term(self.builder, block) * warps + Term(self.builder, warp)) * size
+        return wide(self.builder, number.register)
 
     def _existing_row(self, first: Register, distance: int) -> Register:
         """A row, or the last one there is: what is read of rows beyond is never used."""
@@ -126,19 +121,15 @@ class Finish:
     def unit(self, number: Register, values: list[Register]) -> None:
         """Store 4 neighbouring columns of two rows. number: of the unit in the warp, i32."""
         kernel, builder = self.kernel, self.kernel.builder
-        groups = literal(kernel.plan.column_groups, INT32)
-        tile = wide(builder, builder.binary("udiv", number, groups))
-        own = wide(
-            builder, builder.binary("shl", builder.binary("and", self.lane, literal(3, INT32)), literal(1, INT32))
-        )
+        unit, groups = Term(builder, number), kernel.plan.column_groups
+        tile = wide(builder, (unit // groups).register)
+        own = wide(builder, ((Term(builder, self.lane) & 3) << 1).register)
         first = builder.add(builder.add(self.first_row, builder.scaled(tile, 8)), own)
-        group = builder.add(self.first_group, wide(builder, builder.binary("urem", number, groups)))
+        group = builder.add(self.first_group, wide(builder, (unit % groups).register))
         for half in range(2):
-            row = builder.add(first, literal(half, INT64))
-            label = builder.begin_if(self._exists(row, group))
-            with kernel.emitter.scope():
+            row = (Term(builder, first) + half).register
+            with builder.when(self._exists(row, group)), kernel.emitter.scope():
                 self._store(row, group, builder.vector_of(values[QUAD * half : QUAD * half + QUAD]))
-            builder.end_if(label)
 
     def _inside(self) -> Register:
         """The thread's first column in its group."""

@@ -20,7 +20,7 @@ from tensorwright.codegen.cuda.warpgroup import (
     wait_for_products,
 )
 from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import FLOAT32, INT32, INT64, DType
+from tensorwright.tensor.dtype import FLOAT32, INT32, DType
 
 Sums = list[list[Register]]
 """For each tile of 64 rows a thread's sums, 4 for every 8 columns: two of row g and two of row g + 8 of its warp."""
@@ -279,12 +279,12 @@ class MultiplyAdds(_AtOnce):
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
         flat = [register for tile in sums for register in tile]
-        pieces = literal(ROW_BYTES // _PIECE_BYTES, INT64)
-        loop = builder.begin_loop(literal(0, INT64), pieces, 1, flat, at_least_once=True)
-        carried = iter(loop.carried)
-        found = [[next(carried) for _ in tile] for tile in sums]
-        self._add_piece(builder, place, builder.convert("trunc", loop.index, INT32), found)
-        final = iter(builder.end_loop(loop, [register for tile in found for register in tile]))
+        with builder.loop(0, ROW_BYTES // _PIECE_BYTES, 1, flat, at_least_once=True) as loop:
+            carried = iter(loop.carried)
+            found = [[next(carried) for _ in tile] for tile in sums]
+            self._add_piece(builder, place, builder.convert("trunc", loop.index, INT32), found)
+            loop.following = [register for tile in found for register in tile]
+        final = iter(loop.final)
         return [[next(final) for _ in tile] for tile in sums]
 
     def _add_piece(self, builder: ThreadBuilder, place: Place, piece: Register, sums: Sums) -> None:

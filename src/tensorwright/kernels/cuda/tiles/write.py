@@ -18,7 +18,7 @@ from tensorwright.kernels.cuda.tiles.finish import Finish
 from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, WARPGROUP, Plan
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.tactic import AnyConfig
-from tensorwright.tensor.dtype import FLOAT32, INT32, INT64
+from tensorwright.tensor.dtype import FLOAT32, INT32
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,21 @@ class TileKernel:
         copies.begin(first, ahead, is_constant=self.problem.moving is None)
         zeros = [literal(0.0, FLOAT32)] * (plan.row_tiles * plan.column_groups * 16)
         carried = [*zeros, literal(0, INT32), literal(ahead % plan.stages * plan.stage_bytes, INT32)]
-        loop = builder.begin_loop(literal(0, INT64), wide(builder, count), 1, carried, at_least_once=True)
-        *flat, reading, writing = loop.carried
-        wait_for_groups(builder, ahead - 1)
-        self.arithmetic.publish(builder, copies.stage(reading))
-        builder.meet()
-        at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
-        sums = self.arithmetic.multiply(builder, at, self._tiles(flat))
-        coming = builder.add(builder.convert("trunc", loop.index, INT32), literal(ahead, INT32))
-        with builder.when(builder.compare("slt", coming, count)):
-            copies.step(builder.add(first, coming), writing)
-        end_group(builder)
-        sums = self.arithmetic.settle(builder, sums)
-        following = [self._next_stage(offset) for offset in (reading, writing)]
-        final = builder.end_loop(loop, [*(register for tile in sums for register in tile), *following])
-        return self.arithmetic.finish(builder, self._tiles(final[:-2]))
+        with builder.loop(0, wide(builder, count), 1, carried, at_least_once=True) as loop:
+            *flat, reading, writing = loop.carried
+            wait_for_groups(builder, ahead - 1)
+            self.arithmetic.publish(builder, copies.stage(reading))
+            builder.meet()
+            at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
+            sums = self.arithmetic.multiply(builder, at, self._tiles(flat))
+            coming = builder.add(builder.convert("trunc", loop.index, INT32), literal(ahead, INT32))
+            with builder.when(builder.compare("slt", coming, count)):
+                copies.step(builder.add(first, coming), writing)
+            end_group(builder)
+            sums = self.arithmetic.settle(builder, sums)
+            following = [self._next_stage(offset) for offset in (reading, writing)]
+            loop.following = [*(register for tile in sums for register in tile), *following]
+        return self.arithmetic.finish(builder, self._tiles(loop.final[:-2]))
 
     def _base(self) -> Register:
         """Where shared memory begins, i32."""

@@ -1,0 +1,88 @@
+"""Every tactic of every device computes every example that it applies to, with every config, on every target.
+
+All configs are tried with `--kernels` (`make test-kernels`), else a sample; see `_choices`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from itertools import product
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from regions.checking import Trial, applicable
+from regions.collection import EXAMPLES
+from regions.rigs import CpuRig, CudaRig, NullRig, Rig
+from regions.sampling import Choose, Rotation, every, key_of, supplemented
+from tensorwright.kernels.tactic import AnyTactic
+
+RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
+SELDOM = 8
+"""One of so many examples is tried on targets that no device here has."""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("rig_name", RIGS)
+def test_equals_the_reference(
+    rig_name: str, name: str, request: pytest.FixtureRequest, rng: np.random.Generator
+) -> None:
+    rig, everything = RIGS[rig_name], request.config.getoption("--kernels")
+    trial = Trial(EXAMPLES[name], rig, rng)
+    for target, choose in _choices(rig_name, name, request.config.getoption("--seed")).items():
+        if everything or rig.fits(trial.region, target):
+            trial.check(target, every if everything else choose)
+
+
+def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
+    """By target: of every tactic two configs on the main one, one on the others, there of some examples only, if no
+    device runs them. All kinds of configs are among those on the main target.
+    """
+    rig, one = RIGS[rig_name], Rotation(1, seed)
+    turn = crc32(f"{seed} {name}".encode()) % SELDOM
+    others = [target for target in rig.targets if target not in (rig.main, *rig.native)]
+    seldom = {target: one for number, target in enumerate(others) if number % SELDOM == turn}
+    return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys(rig.native, one), **seldom}
+
+
+@cache
+def _main_choice(rig_name: str, seed: int) -> Choose:
+    rig = RIGS[rig_name]
+    offered = [
+        (key_of(example, tactic, rig.main), tactic, configs)
+        for example in EXAMPLES.values()
+        for tactic, configs in applicable(rig, example.region(np.random.default_rng(seed)), rig.main)
+    ]
+    return supplemented(Rotation(2, seed), offered)
+
+
+@pytest.mark.parametrize("rig_name", RIGS)
+def test_every_tactic_has_an_example(rig_name: str, rng: np.random.Generator) -> None:
+    rig = RIGS[rig_name]
+    idle = set(rig.tactics)
+    for target, example in product(dict.fromkeys((rig.main, *rig.targets)), EXAMPLES.values()):
+        if idle:
+            idle -= {tactic for tactic, _ in applicable(rig, example.region(rng), target, idle)}
+    assert not idle, "no example is computed by these tactics: add one to tests/regions"
+
+
+@pytest.mark.parametrize("rig_name", RIGS)
+def test_every_option_has_several_values(rig_name: str, rng: np.random.Generator) -> None:
+    """No field of the options of tactics is the same in all configs for all examples and targets."""
+    rig, seen = RIGS[rig_name], defaultdict[tuple[type, str], set[object]](set)
+    tactics = set(rig.tactics)
+    for target in dict.fromkeys((rig.main, *rig.targets)):
+        kinds = dict[AnyTactic[Any], type]()
+        for example in EXAMPLES.values() if tactics else ():
+            for tactic, configs in applicable(rig, example.region(rng), target, tactics):
+                kinds[tactic] = type(configs[0].options)
+                for config, field in product(configs, fields(configs[0].options)):
+                    seen[kinds[tactic], field.name].add(getattr(config.options, field.name))
+        constant = {name for name, values in seen.items() if len(values) < 2}
+        tactics = {tactic for tactic, kind in kinds.items() if kind in {kind for kind, _ in constant}}
+    assert not constant, "no example lets these options vary: add one to tests/regions"

@@ -1,0 +1,95 @@
+"""Whether the kernels of a rig's tactics compute what an example says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cases.case import Array
+from regions.example import Example, Symbols
+from regions.rigs import Rig
+from regions.sampling import Choose, key_of
+from tensorwright.graph.region import Region
+from tensorwright.kernels.tactic import AnyConfig, AnyTactic
+from tensorwright.tune.reference import Expected, whole_output
+from tensorwright.tune.tolerance import Tolerance, disagreement, loosened
+
+
+def applicable(
+    rig: Rig[Any], region: Region, target: str, tactics: Collection[AnyTactic[Any]] | None = None
+) -> Iterator[tuple[AnyTactic[Any], Sequence[AnyConfig]]]:
+    """The tactics, of a rig or those given, that compute a region, with their configs."""
+    for tactic in rig.tactics if tactics is None else tactics:
+        if tactic.joins == bool(region.stages):
+            configs = tactic.configs(region, rig.targets[target])
+            if configs:
+                yield tactic, configs
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Inputs of some sizes and what comes of them."""
+
+    symbols: Symbols
+    arrays: list[Array]
+    expected: Expected
+
+
+class Trial:
+    """An example, its inputs, and what comes of them, for the kernels of all targets of a rig."""
+
+    def __init__(self, example: Example, rig: Rig[Any], rng: np.random.Generator) -> None:
+        self._example, self._rig, self._rng = example, rig, rng
+        self.region = example.region(rng)
+        self._problems = [self._problem(symbols) for symbols in example.sizes_of(self.region)]
+
+    def _problem(self, symbols: Symbols) -> Problem:
+        arrays = self._example.inputs(self.region, symbols, self._rng)
+        return Problem(symbols, arrays, whole_output(self.region, arrays, symbols))
+
+    def check(self, target: str, choose: Choose) -> int:
+        """Compile and run the kernels of the chosen configs for a target. How many there were.
+
+        Raises:
+            AssertionError: a result is wrong; the message names the tactic, its config and the target.
+        """
+        count = 0
+        for tactic, configs in applicable(self._rig, self.region, target):
+            for config in choose(key_of(self._example, tactic, target), configs):
+                count += 1
+                try:
+                    self._check_one(tactic, config, target)
+                except AssertionError as error:
+                    raise AssertionError(f"{tactic.name} {config} on {target}: {error}") from error
+        return count
+
+    def _check_one(self, tactic: AnyTactic[Any], config: AnyConfig, target: str) -> None:
+        rig, region = self._rig, self.region
+        kernel = tactic.emit(region, config, rig.targets[target])
+        compiled = rig.compiled(kernel, target)
+        for problem in self._problems:
+            if rig.runs(target, tactic, region, problem.symbols):
+                tolerance = self._example.tolerance(region, problem.symbols, exact=tactic.exact)
+                tolerance = loosened(tolerance, tactic.rounding)
+                for way, actual in rig.outputs(region, kernel, compiled, problem.arrays, problem.symbols, self._rng):
+                    wrong = difference(actual, problem.expected, tolerance)
+                    assert not wrong, f"{dict(problem.symbols)} {way} {wrong}"
+
+
+def difference(actual: Array, expected: Expected, tolerance: Tolerance) -> str:
+    """Why an output is not the expected one; empty if it is. What is infinite or no number is compared, too."""
+    if actual.shape != expected.values.shape:
+        return f"shape {actual.shape} in place of {expected.values.shape}"
+    wanted = expected.values
+    if wanted.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            wanted = wanted.astype(actual.dtype).astype(np.float64)
+    wrong = disagreement(actual, wanted, tolerance, expected.spread)
+    if wrong or wanted.dtype.kind != "f":
+        return wrong
+    odd = ~np.isfinite(wanted)
+    same = np.array_equal(actual.astype(np.float64)[odd], wanted[odd], equal_nan=True)
+    return "" if same else "elements that are infinite or not a number differ"

@@ -1,0 +1,122 @@
+"""Convolutions: pointwise, strided, dilated, padded unevenly, grouped, along one to three axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from regions.example import examples
+from regions.following import followed, weights
+from tensorwright.graph.graph import apply, input_value
+from tensorwright.graph.region import Region
+from tensorwright.ops.convolution import Convolution
+from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.dtype import FLOAT32, DType
+from tensorwright.tensor.type import TensorType
+
+BATCH = symbol("batch", 1, 2, 5)
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A convolution and what follows it, in words: "bias", then see `following`."""
+
+    x: tuple[Dim, ...]
+    outputs: int
+    kernel: Ints
+    strides: Ints = (1, 1)
+    begin: Ints = (0, 0)
+    end: Ints | None = None
+    dilations: Ints = (1, 1)
+    groups: int = 1
+    tail: str = "bias"
+    dtype: DType = FLOAT32
+
+    def region(self, rng: np.random.Generator) -> Region:
+        end = self.begin if self.end is None else self.end
+        channels = self.x[1] // self.groups
+        operands = [
+            input_value("x", TensorType(self.dtype, self.x)),
+            weights(rng, self.dtype, self.outputs, channels, *self.kernel),
+        ]
+        biased, tail = self.tail.startswith("bias"), self.tail.removeprefix("bias")
+        if biased:
+            operands.append(weights(rng, self.dtype, self.outputs))
+        op = Convolution(self.strides, self.begin, end, self.dilations, self.groups)
+        return followed(apply(op, *operands), tail, rng)
+
+
+DIRECT = {
+    "pointwise": Window((1, 32, 7, 5), 48, (1, 1), tail="bias relu"),
+    "pointwise-odd-channels": Window((2, 19, 5, 7), 21, (1, 1), tail="bias add relu"),
+    "pointwise-stride": Window((1, 17, 9, 7), 33, (1, 1), (2, 2), tail="bias clip"),
+    "pointwise-row-epilogue": Window((1, 16, 3, 5), 16, (1, 1), tail="row"),
+    "pointwise-padded": Window((1, 8, 4, 3), 16, (1, 1), (1, 1), (1, 2), (0, 1)),
+    "one-pixel": Window((BATCH, 40, 1, 1), 70, (1, 1), tail="bias hardswish"),
+    "3x3": Window((1, 18, 6, 9), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "3x3-small-map": Window((BATCH, 20, 7, 7), 36, (3, 3), begin=(1, 1), tail="scale"),
+    "3x3-wide": Window((1, 6, 4, 61), 17, (3, 3), begin=(1, 1), tail=""),
+    "3x3-stride": Window((1, 16, 9, 11), 32, (3, 3), (2, 2), (1, 1), tail="bias relu"),
+    "3x3-dilated": Window((1, 7, 8, 9), 16, (3, 3), begin=(2, 3), end=(3, 2), dilations=(2, 3)),
+    "5x5-no-pad": Window((1, 20, 8, 8), 50, (5, 5)),
+    "lopsided": Window((2, 9, 6, 5), 20, (4, 2), (2, 1), (0, 1), (3, 2), tail="bias add"),
+    "more-padding-than-kernel": Window((1, 5, 2, 3), 16, (2, 2), begin=(3, 3), tail="bias relu"),
+    "first-layer-7x7": Window((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3), tail="bias relu"),
+    "first-layer-11x11": Window((1, 3, 27, 31), 16, (11, 11), (4, 4)),
+    "one-channel": Window((BATCH, 1, 12, 12), 20, (5, 5), tail="bias relu"),
+    "groups-of-blocks": Window((1, 48, 5, 6), 96, (3, 3), begin=(1, 1), groups=3, tail="bias relu"),
+    "groups-odd": Window((1, 60, 4, 5), 51, (1, 1), groups=3, tail="bias relu"),
+    "groups-odd-3x3": Window((2, 24, 5, 4), 40, (3, 3), begin=(1, 1), groups=4, tail="scale add"),
+    "1d": Window((2, 7, 30), 18, (3,), (2,), (1,), (2,), (1,), tail="bias relu"),
+    "1d-pointwise": Window((BATCH, 20, 11), 18, (1,), (1,), (0,), (0,), (1,), tail="bias add"),
+    "3d": Window((1, 5, 4, 5, 6), 17, (3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1), (1, 1, 1)),
+    "3d-pointwise": Window((1, 18, 3, 2, 4), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1), tail="add"),
+    "pointwise-one-column": Window((1, 32, 20, 1), 32, (1, 1), tail="bias"),
+    "pointwise-one-column-residual": Window((1, 18, 12, 1), 20, (1, 1), tail="add"),
+    "3d-pointwise-one-column": Window((2, 18, 1, 7, 1), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1)),
+}  # fmt: skip
+
+LANEWISE = {
+    "depthwise": Window((BATCH, 33, 9, 11), 33, (3, 3), begin=(1, 1), groups=33, tail="bias clip"),
+    "depthwise-stride": Window((1, 20, 8, 9), 20, (3, 3), (2, 2), (0, 0), (1, 1), groups=20, tail="bias hardswish"),
+    "depthwise-5x5-dilated": Window((2, 16, 10, 13), 16, (5, 5), begin=(4, 4), dilations=(2, 2), groups=16, tail="add"),
+    "depthwise-7x7": Window((1, 19, 7, 7), 19, (7, 7), begin=(3, 3), groups=19),
+    "depthwise-1d": Window((1, 18, 40), 18, (4,), (2,), (1,), (2,), (1,), groups=18),
+    "depthwise-3d": Window((1, 17, 3, 4, 5), 17, (3, 3, 3), (1,) * 3, (1,) * 3, None, (1,) * 3, groups=17),
+    "groups-of-2": Window((1, 36, 5, 6), 36, (3, 3), begin=(1, 1), groups=18, tail="bias relu"),
+    "groups-of-4": Window((1, 32, 6, 9), 32, (3, 3), (2, 2), (1, 1), groups=8, tail="bias add relu"),
+}  # fmt: skip
+
+WINOGRAD = {
+    "7x7": Window((BATCH, 20, 7, 7), 24, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "13x9": Window((1, 33, 13, 9), 40, (3, 3), begin=(1, 1), tail="bias relu"),
+    "no-padding": Window((2, 16, 10, 18), 64, (3, 3), tail=""),
+    "lopsided-padding": Window((1, 18, 6, 11), 48, (3, 3), begin=(0, 1), end=(1, 0), tail="scale add"),
+    "tiny": Window((1, 16, 2, 3), 16, (3, 3), begin=(1, 1), tail="bias clip"),
+    "wide-padding": Window((1, 17, 5, 4), 16, (3, 3), begin=(2, 2), tail="bias"),
+    "5x5-lenet": Window((BATCH, 20, 12, 12), 50, (5, 5), tail="bias"),
+    "5x5-padded": Window((2, 16, 7, 13), 40, (5, 5), begin=(2, 2), tail="bias add relu"),
+    "4x4": Window((1, 16, 9, 8), 16, (4, 4), begin=(1, 2), end=(2, 1), tail="bias"),
+    "7x7-stride-2": Window((BATCH, 3, 29, 26), 40, (7, 7), (2, 2), begin=(3, 3), tail="bias relu"),
+    "6x6-stride-2": Window((2, 4, 12, 19), 16, (6, 6), (2, 2), begin=(2, 2), tail="bias add"),
+    "7x6-stride-2": Window((1, 1, 21, 10), 24, (7, 6), (2, 2), begin=(0, 1), end=(4, 3), tail=""),
+    "3x3-stride-2": Window((BATCH, 20, 13, 9), 24, (3, 3), (2, 2), begin=(1, 1), tail="bias add relu"),
+    "14x14": Window((1, 16, 14, 14), 32, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "many-weights": Window((1, 96, 7, 6), 192, (3, 3), begin=(1, 1), tail="bias"),
+    "5x5-short": Window((1, 16, 7, 6), 16, (5, 5), begin=(2, 2), tail="bias"),
+    "14x14-stride-2": Window((1, 32, 14, 14), 64, (3, 3), (2, 2), begin=(1, 1), tail="bias relu"),
+    "3x3-stride-2-lopsided": Window((2, 18, 12, 18), 48, (3, 3), (2, 2), begin=(0, 1), end=(1, 0), tail="scale add"),
+    "3x3-stride-2-tiny": Window((1, 16, 3, 2), 16, (3, 3), (2, 2), begin=(1, 1), tail=""),
+    "5x5-stride-2": Window((1, 20, 17, 14), 24, (5, 5), (2, 2), begin=(2, 1), end=(1, 2), tail="bias clip"),
+    "4x6-stride-2": Window((1, 17, 16, 11), 32, (4, 6), (2, 2), begin=(1, 2), end=(1, 2), tail="bias"),
+    "7x7-stride-2-blocked": Window((1, 16, 17, 17), 32, (7, 7), (2, 2), begin=(3, 3), tail="bias relu"),
+    "3x5": Window((1, 18, 6, 9), 24, (3, 5), begin=(1, 0), end=(1, 3), tail="relu"),
+}  # fmt: skip
+
+EXAMPLES = (
+    *examples("convolution", DIRECT),
+    *examples("lanewise", LANEWISE),
+    *examples("winograd", WINOGRAD),
+)

@@ -1,0 +1,67 @@
+"""Which configs of a tactic are tried where all of them take too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from regions.example import Example
+from tensorwright.kernels.tactic import AnyConfig, AnyTactic
+
+Choose = Callable[[str, Sequence[AnyConfig]], Sequence[AnyConfig]]
+"""Of the configs of a tactic for an example on a target, which the text stands for, those to try."""
+
+
+def key_of(example: Example, tactic: AnyTactic[Any], target: str) -> str:
+    return f"{example.name} {tactic.name} {target}"
+
+
+def every(key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+    return configs
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """So many configs, evenly spaced; which is the first depends on what is tried, and on the seed."""
+
+    most: int
+    seed: int
+
+    def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+        step = max(1, -(-len(configs) // self.most))
+        return configs[crc32(f"{self.seed} {key}".encode()) % step :: step]
+
+
+@dataclass(frozen=True)
+class Supplemented:
+    """What somebody else chooses, and in some places configs that are like none of them: by key, their numbers."""
+
+    choose: Choose
+    more: dict[str, list[int]]
+
+    def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+        chosen = self.choose(key, configs)
+        return [*chosen, *(configs[number] for number in self.more.get(key, ()))]
+
+
+def kinds_of(tactic: AnyTactic[Any], config: AnyConfig) -> set[tuple[object, ...]]:
+    """What a config brings that others may not: layouts, and the value of each option."""
+    layouts = tuple(layout.is_plain for layout in (*config.inputs, config.output))
+    return {(tactic.name, "layouts", layouts), *((tactic.name, *option) for option in config.options.items())}
+
+
+def supplemented(choose: Choose, offered: Sequence[tuple[str, AnyTactic[Any], Sequence[AnyConfig]]]) -> Supplemented:
+    """A choice that has every kind of config that is offered, by tactics for examples, with their keys."""
+    seen = set[tuple[object, ...]]()
+    for key, tactic, configs in offered:
+        seen.update(*(kinds_of(tactic, config) for config in choose(key, configs)))
+    more: dict[str, list[int]] = {}
+    for key, tactic, configs in offered:
+        for number, config in enumerate(configs):
+            kinds = kinds_of(tactic, config)
+            if not kinds <= seen:
+                more.setdefault(key, []).append(number)
+                seen |= kinds
+    return Supplemented(choose, more)
