@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regions.example import examples
+from regions.example import BytesExample, examples
 from regions.following import followed, weights
-from tensorwright.graph.graph import apply, input_value
-from tensorwright.graph.region import Region
+from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32, DType
+from tensorwright.tensor.dtype import FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 
 BATCH = symbol("batch", 1, 2, 5)
 Ints = tuple[int, ...]
@@ -78,6 +80,44 @@ DIRECT = {
     "3d-pointwise-one-column": Window((2, 18, 1, 7, 1), 20, (1, 1, 1), (1, 1, 1), (0, 0, 0), None, (1, 1, 1)),
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class BytesWindow:
+    """A convolution of unsigned bytes by a constant of signed ones, as it comes out of quantised models.
+
+    quantises: whether the result becomes bytes again; otherwise sums are brought into float32.
+    """
+
+    x: tuple[Dim, ...]
+    outputs: int
+    kernel: Ints
+    strides: Ints = (1, 1)
+    begin: Ints = (0, 0)
+    quantises: bool = True
+
+    def region(self, rng: np.random.Generator) -> Region:
+        def constant(array: np.ndarray) -> Value:
+            return constant_value(weights_of(array))
+
+        right = constant(rng.integers(-128, 128, (self.outputs, self.x[1], *self.kernel)).astype(np.int8))
+        op = Convolution(self.strides, self.begin, self.begin, (1,) * len(self.kernel))
+        total = apply(op, input_value("x", TensorType(UINT8, self.x)), right)
+        column = (self.outputs, *[1] * len(self.kernel))
+        scale = constant(rng.uniform(1e-4, 2e-4, column).astype(np.float32))
+        values = [total, apply(Dequantize(), total, scale, constant(rng.integers(-999, 999, column).astype(np.int32)))]
+        if self.quantises:
+            values.append(apply(Quantize(UINT8), values[-1], constant(np.float32(0.02)), constant(np.uint8(77))))
+        return region_of(values, total)
+
+
+BYTES = {
+    "pointwise": BytesWindow((1, 32, 7, 5), 48, (1, 1)),
+    "3x3": BytesWindow((BATCH, 20, 6, 9), 40, (3, 3), begin=(1, 1)),
+    "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), quantises=False),
+    "few-channels": BytesWindow((2, 4, 8, 8), 17, (5, 5), begin=(2, 2)),
+    "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), quantises=False),
+}
+
 LANEWISE = {
     "depthwise": Window((BATCH, 33, 9, 11), 33, (3, 3), begin=(1, 1), groups=33, tail="bias clip"),
     "depthwise-stride": Window((1, 20, 8, 9), 20, (3, 3), (2, 2), (0, 0), (1, 1), groups=20, tail="bias hardswish"),
@@ -119,4 +159,5 @@ EXAMPLES = (
     *examples("convolution", DIRECT),
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),
+    *(BytesExample(f"bytes-convolution-{name}", window) for name, window in BYTES.items()),
 )

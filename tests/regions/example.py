@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cases.case import Array
+from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
@@ -50,6 +51,19 @@ class Example:
     def tolerance(self, region: Region, symbols: Symbols, *, exact: bool) -> Tolerance:
         """exact: whether a kernel adds up the products of the definition."""
         return tolerance_of(region, symbols, LEAST if exact else FAST_ALGORITHM_BOUND)
+
+
+class BytesExample(Example):
+    """All bytes occur in what is of bytes."""
+
+    def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[Array]:
+        drawn = super().inputs(region, symbols, rng)
+        return [
+            rng.integers(0, 256, array.shape).astype(np.uint8)
+            if array.dtype == np.uint8 and not is_constant(value)
+            else array
+            for value, array in zip(region.inputs, drawn, strict=True)
+        ]
 
 
 def usual_sizes(symbols: Sequence[Symbol]) -> Sequence[Symbols]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cases.case import Array
-from regions.example import Example, Symbols, examples
+from regions.example import BytesExample, Example, examples
 from regions.following import followed, weights
 from tensorwright.graph.graph import apply, constant_value, input_value
 from tensorwright.graph.region import Region
@@ -112,14 +111,6 @@ class Bytes:
         return followed(
             apply(MatMul(False, self.transpose_b), input_value("a", TensorType(UINT8, self.a)), right), "", rng
         )
-
-
-class BytesExample(Example):
-    """All bytes occur."""
-
-    def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[Array]:
-        drawn = super().inputs(region, symbols, rng)
-        return [rng.integers(0, 256, a.shape).astype(np.uint8) if a.dtype == np.uint8 else a for a in drawn]
 
 
 BYTES = {
