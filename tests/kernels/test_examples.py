@@ -40,14 +40,15 @@ def test_equals_the_reference(
 
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
-    """By target: of every tactic two configs on the main one, one on the others, there of some examples only, if no
-    device runs them. All kinds of configs are among those on the main target.
+    """By target: of every tactic one config on the main one, on another that runs here, in turn, and on those with
+    further instructions; on the rest for some examples only. All kinds of configs are among those on the main target.
     """
     rig, one = RIGS[rig_name], Rotation(1, seed)
     turn = crc32(f"{seed} {name}".encode()) % SELDOM
-    others = [target for target in rig.targets if target not in (rig.main, *rig.native)]
+    others = [target for target in rig.targets if target not in (rig.main, *rig.native, *rig.further)]
     seldom = {target: one for number, target in enumerate(others) if number % SELDOM == turn}
-    return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys(rig.native, one), **seldom}
+    in_turn = rig.native[turn % len(rig.native) :][:1] if rig.native else ()
+    return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys((*in_turn, *rig.further), one), **seldom}
 
 
 @cache
@@ -58,7 +59,7 @@ def _main_choice(rig_name: str, seed: int) -> Choose:
         for example in EXAMPLES.values()
         for tactic, configs in applicable(rig, example.region(np.random.default_rng(seed)), rig.main)
     ]
-    return supplemented(Rotation(2, seed), offered)
+    return supplemented(Rotation(1, seed), offered)
 
 
 @pytest.mark.parametrize("rig_name", RIGS)

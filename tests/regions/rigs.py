@@ -45,11 +45,13 @@ class Rig(ABC, Generic[TargetType]):
     """A device's tactics, its targets, and how its kernels run.
 
     main: the target that most is tried on. native: others that run as they would on a device of their own.
+    further: those that have instructions for some element types beside what another one has, and run, too.
     """
 
     name: ClassVar[str]
     main: ClassVar[str]
     native: ClassVar[Sequence[str]] = ()
+    further: ClassVar[Sequence[str]] = ()
 
     @property
     @abstractmethod
@@ -88,7 +90,7 @@ class CpuRig(Rig[Target]):
     """All instruction sets; the processor's own ones run."""
 
     name = "cpu"
-    main, native = SINGLE[0], tuple(name for name in RUNNABLE if name != SINGLE[0])
+    main, native, further = SINGLE[0], SINGLE[1:], tuple(name for name in RUNNABLE if name not in SINGLE)
     tactics = (*cpu_tactics(), StrassenMatMul(32, 32))
     targets = TARGETS
 
