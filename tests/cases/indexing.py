@@ -38,6 +38,8 @@ CASES = (
     Case("narrower", GatherElements(0), (f32(4, 3), i64(7, 2, low=-4, high=4))),
     Case("symbolic", GatherElements(1), (f32(BATCH, LENGTH), i64(BATCH, 3, low=-7, high=7)), symbols=VALUES),
     Case("rows", GatherNd(), (f32(5, 6, 3), i64(4, 1, low=-5, high=5))),
+    Case("whole", GatherNd(), (f32(2, 3), i64(2, 1, 0))),
+    Case("batch-whole", GatherNd(1), (f32(2, 3), i64(2, 4, 0))),
     Case("elements", GatherNd(), (f32(3, 3, 3), i64(2, 4, 3, low=-3, high=3))),
     Case("batch", GatherNd(1), (f32(2, 5, 4), i64(2, 3, 1, low=-5, high=5))),
     Case("batch-elements", GatherNd(1), (f32(2, 3, 4), i64(2, 2, low=-3, high=3))),

@@ -71,7 +71,7 @@ def _constant(message: ModelProto, rng: np.random.Generator) -> None:
     tensors = [t for t in graph.initializer if t.data_type in INTEGRAL]
     if inputs and (not tensors or rng.random() < 0.7):
         chosen = inputs[int(rng.integers(len(inputs)))]
-        dims = [min(d.dim_value, MOST_EXTENT) for d in chosen.type.tensor_type.shape.dim]
+        dims = [max(0, min(d.dim_value, MOST_EXTENT)) for d in chosen.type.tensor_type.shape.dim]
         array = np.array([integer(rng) for _ in range(int(np.prod(dims)))], np.int64).reshape(dims)
         kind = helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
         graph.initializer.append(numpy_helper.from_array(array.astype(kind), chosen.name))

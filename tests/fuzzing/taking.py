@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 import native_plans
 import tensorwright as tw
+from fuzzing.deviations import judges
 from fuzzing.seeds import caffe
 from networks.isolation import Companion, Ended
 from networks.judge import computed, disagreement, expectation
@@ -52,13 +53,6 @@ MOST_FLOAT16 = 6e4
 REFEREE_SECONDS = 20.0
 STAGED = 0.5
 """The share of models that cannot be native programs that is run in stages."""
-
-
-FLAGS = {
-    "keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
-    "count_include_pad", "ceil_mode", "saturate", "storage_order", "align_corners", "transA", "transB",
-    "select_last_index", "interleaved", "linear_before_reset", "layout", "antialias", "exclude_outside", "allowzero",
-}  # fmt: skip
 
 
 class Difference(Exception):
@@ -178,7 +172,7 @@ def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) 
     values = graph.order()
     if any(converts(value) or has_giants(value) for value in values):
         return 0
-    asks = is_clear(model) and not any(fits_nowhere(value) for value in values)
+    asks = model is not None and judges(model, inputs) and not any(fits_nowhere(value) for value in values)
     for who, arrays in (("engine", found), ("ONNX Runtime", refereed(model, inputs, list(found)) if asks else {})):
         for name, array in arrays.items():
             right = expected.outputs[name]
@@ -225,12 +219,6 @@ def has_giants(value: Value) -> bool:
 def fits_nowhere(value: Value) -> bool:
     """Whether a window has no place: the result is empty, as ONNX's formula says, but ONNX Runtime makes one of it."""
     return isinstance(value.op, Pool) and 0 in value.type.shape
-
-
-def is_clear(model: bytes | None) -> bool:
-    """Whether ONNX says what a model is to compute: it leaves open what flags mean that are neither 0 nor 1."""
-    nodes = onnx.ModelProto.FromString(model).graph.node if model else ()
-    return bool(nodes) and all(a.i in (0, 1) for node in nodes for a in node.attribute if a.name in FLAGS)
 
 
 def drawn(dtype: tw.DType, shape: list[int], rng: np.random.Generator) -> Array:

@@ -86,6 +86,73 @@ def deconvolution_of_nothing() -> bytes:
     return model_of([node("ConvTranspose", "x w", "y")], inputs, ["y"], constants=weights).SerializeToString()
 
 
+def tiled_channels() -> bytes:
+    """Of these the last block has more lanes of padding than the tile has channels."""
+    nodes = [node("Tile", "x r", "t"), node("Conv", "t w", "y", group=12)]
+    constants = {"r": np.array([1, 3, 1, 1, 1]), "w": np.ones((24, 1, 3, 3, 2), np.float32)}
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 4, 5, 5, 2])}, ["y"], constants=constants).SerializeToString()
+
+
+def long_reflection() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, ["batch", 5])}
+    model = model_of([node("Pad", "x p", "y", mode="reflect")], inputs, ["y"], constants={"p": np.array([1, 0, 8, 0])})
+    return model.SerializeToString()
+
+
+def empty_of_open_extents() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, ["n", "n", 0])}
+    constants = {"c": np.float32(2)}
+    return model_of(
+        [node("Shape", "x", "s"), node("Expand", "c s", "y")], inputs, ["y"], constants=constants
+    ).SerializeToString()
+
+
+def sizes_that_are_negative_for_small_inputs() -> bytes:
+    nodes = [node("Conv", "x w", "t"), node("Pad", "t p", "y")]
+    constants = {"w": np.ones((3, 2, 3, 3), np.float32), "p": np.array([0, 0, 3, 3, 0, 0, 3, 3])}
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 2, "n", 5])}, ["y"], constants=constants).SerializeToString()
+
+
+def window_without_a_place() -> bytes:
+    weights = {"w": np.ones((1, 8, 3, 3), np.float32)}
+    inputs = {"x": (TensorProto.FLOAT, [1, 8, "m", 4])}
+    model = model_of([node("Conv", "x w", "y", strides=[2, 1])], inputs, ["y"], constants=weights)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2
+    return model.SerializeToString()
+
+
+def far_diagonal() -> bytes:
+    model = model_of(
+        [node("Trilu", "x k", "y")], {"x": (TensorProto.FLOAT, [2, 3])}, ["y"], constants={"k": np.array((1 << 63) - 1)}
+    )
+    return model.SerializeToString()
+
+
+def negative_powers() -> bytes:
+    exponents = {"e": np.int32([[-2], [-1], [0], [3]])}
+    model = model_of([node("Pow", "x e", "y")], {"x": (TensorProto.INT32, [5])}, ["y"], constants=exponents)
+    return model.SerializeToString()
+
+
+def giant_antialias() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, 1, 4, 4])}
+    model = model_of([node("Resize", "x _ _ s", "y", mode="linear", antialias=1)], inputs, ["y"],
+                     constants={"s": np.array([1, 1, 1 << 40, 2])})  # fmt: skip
+    return model.SerializeToString()
+
+
+def giant_cells() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, 1, 4, 4]), "r": (TensorProto.FLOAT, [0, 4]), "b": (TensorProto.INT64, [0])}
+    nodes = [node("RoiAlign", "x r b", "y", output_height=1 << 31, sampling_ratio=1)]
+    return model_of(nodes, inputs, ["y"]).SerializeToString()
+
+
+def shape_of_negative_extents() -> bytes:
+    return model_of(
+        [node("ConstantOfShape", "s", "y")], {}, ["y"], constants={"s": np.array([2, -3])}
+    ).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -101,6 +168,16 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "elements were gathered where some sizes have none": ("ONNX node", channels_that_an_update_may_not_have),
     "channels that are not there were normalised by": ("ONNX node", far_response),
     "a deconvolution of an empty batch had no reference": ("ONNX node", deconvolution_of_nothing),
+    "rows of a whole block of padding were read": ("ONNX node", tiled_channels),
+    "a reflection longer than an open axis was read outside of it": ("ONNX node", long_reflection),
+    "tensors without elements had the extents to tune for": ("ONNX node", empty_of_open_extents),
+    "kernels were looked at where sizes are negative": ("ONNX node", sizes_that_are_negative_for_small_inputs),
+    "windows without a place had no reference": ("ONNX node", window_without_a_place),
+    "a diagonal was as far as the largest integer": ("ONNX node", far_diagonal),
+    "negative powers of integers had no reference": ("ONNX node", negative_powers),
+    "weights of a giant image were listed": ("ONNX node", giant_antialias),
+    "points of giant cells were listed": ("ONNX node", giant_cells),
+    "a constant had negative extents": ("ONNX node", shape_of_negative_extents),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

@@ -24,6 +24,12 @@ def test_reorders_both_ways(rng: np.random.Generator) -> None:
     assert layouts == {(1, 16), (16, 1)}
 
 
+def test_blocks_of_padding_are_not_read(rng: np.random.Generator) -> None:
+    """Twelve channels come from four rows at a time: all rows of the last four lanes are padding."""
+    configs = Transposing().configs(MOVES["tiled-channels"].region(rng), TARGETS["avx512"])
+    assert all(config.output.is_plain for config in configs)
+
+
 @pytest.mark.parametrize("name", ["image-to-last", "image-to-first"])
 def test_short_rows_are_moved_as_whole_vectors(name: str, rng: np.random.Generator) -> None:
     """Three vectors go into each of three, by two instructions, in whole pieces and in the last one."""

@@ -14,7 +14,7 @@ from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary, Identity
 from tensorwright.ops.indexing import GatherElements
-from tensorwright.ops.shape import Transpose
+from tensorwright.ops.shape import Tile, Transpose
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, INT64, DType
 from tensorwright.tensor.type import TensorType
@@ -74,6 +74,7 @@ MOVES = {
     "middle-three": Moved((2, 3, 4, 17), (Transpose((0, 3, 2, 1)),)),
     "matrix": Moved((33, 18), (Transpose((1, 0)),)),
     "middle": Moved((3, 19, 4, 17), (Transpose((0, 3, 2, 1)),)),
+    "tiled-channels": Moved((1, 4, 5, 5, 2), (Tile((1, 3, 1, 1, 1)),)),
     "gathered": Gathered(),
 }
 

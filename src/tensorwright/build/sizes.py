@@ -37,7 +37,7 @@ def within_memory(build: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def require_tensors(graph: Graph, is_timed: bool) -> None:
-    """Refuse a network with tensors that are too large.
+    """Refuse a network with tensors that are too large, or that cannot be there to time kernels.
 
     Args:
         graph: the network.
@@ -45,12 +45,18 @@ def require_tensors(graph: Graph, is_timed: bool) -> None:
             fit into this machine's memory.
 
     Raises:
-        BuildError: a tensor has more bytes than anything in a plan, or than this machine has.
+        BuildError: a tensor has more bytes than anything in a plan, or than this machine has; one that kernels are
+            timed with has a negative size.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for value in graph.order():
         if value.type.max_bytes > MAX_SIZE:
             raise _too_large(value, value.type.max_bytes, f"nothing in a plan has more than {MAX_SIZE}")
+        if is_timed and min(value.type.tuning_shape, default=0) < 0:
+            raise BuildError(
+                f"tensor '{value.name}' ({value.type}) would have the shape {value.type.tuning_shape} at the sizes to "
+                "tune for, and kernels cannot be timed: tune for larger inputs, or build at level 0"
+            )
         if is_timed and (size := _tuned_bytes(value)) > memory // COPIES:
             raise _too_large(value, size, f"kernels cannot be timed on a machine with {memory}: build at level 0")
 

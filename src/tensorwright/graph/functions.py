@@ -3,8 +3,9 @@
 The first table is the vocabulary of `Apply`. Arithmetic works on equal operand types; comparisons and `is_nan` give
 bool; `select(condition, then, otherwise)`; `cast` converts to the type of the `Apply` as ONNX Cast does (float to
 integer truncates toward zero; to bool is ``!= 0``); `bits` reads the bits of a number of 4 or 8 bytes as another type
-of that size. Integer division truncates toward zero, `floor_mod` takes the sign of the divisor, `mod` that of the
-dividend. `round` rounds halves to even. `max` and `min` propagate NaN.
+of that size. Integer division truncates toward zero, and so do negative powers of integers, that of 0 being 0;
+`floor_mod` takes the sign of the divisor, `mod` that of the dividend. `round` rounds halves to even. `max` and `min`
+propagate NaN.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def _truncating_divide(left: Array, right: Array) -> Array:
     return np.asarray(np.divide(left, right))
 
 
+def _power(base: Array, exponent: Array) -> Array:
+    if not np.issubdtype(exponent.dtype, np.signedinteger):
+        return np.asarray(np.power(base, exponent))
+    unit = np.where(exponent % 2 == 0, np.abs(base), base) * (np.abs(base) == 1)  # What is left of 1 / base^n.
+    return np.asarray(np.where(np.less(exponent, 0), unit, np.power(base, np.maximum(exponent, 0))), dtype=base.dtype)
+
+
 def _floor_mod(left: Array, right: Array) -> Array:
     return np.asarray(np.mod(left, np.where(right == 0, 1, right) if left.dtype.kind in "iu" else right))
 
@@ -46,7 +54,7 @@ def _sign(value: Array) -> Array:
 
 
 FUNCTIONS: Mapping[str, Callable[..., npt.ArrayLike]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _truncating_divide, "pow": np.power,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _truncating_divide, "pow": _power,
     "mod": _trunc_mod, "floor_mod": _floor_mod, "max": np.maximum, "min": np.minimum,
     "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "log1p": np.log1p,
     "tanh": np.tanh, "erf": _erf, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,

@@ -55,7 +55,7 @@ class Composer:
     def _fold(self, op: Op, inputs: Sequence[Value]) -> Value:
         value = apply(op, *inputs, name=self.name)
         size = value.type.elements
-        if not isinstance(size, int):
+        if not isinstance(size, int) or not value.type.is_static:
             return value
         operands = [weights_in(operand) for operand in inputs]
         largest = max(upper_bound(weights.type.elements) for weights in operands)

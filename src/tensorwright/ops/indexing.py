@@ -129,6 +129,9 @@ class GatherNd(Op):
         batch = self.batch_dims
         lead = indices.shape[:-1]
         own = np.meshgrid(*(np.arange(n) for n in lead), indexing="ij", sparse=True)[:batch]
+        if not indices.shape[-1]:
+            single = x.reshape(*x.shape[:batch], *(1,) * (len(lead) - batch), *x.shape[batch:])
+            return np.broadcast_to(single, (*lead, *x.shape[batch:]))
         return np.asarray(x[(*own, *np.moveaxis(indices, -1, 0))])
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:

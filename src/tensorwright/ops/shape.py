@@ -243,7 +243,9 @@ class Pad(Op):
                 source.append(at - min(before, 0))
                 guards += inside(source[-1], x.shape[axis]) if before > 0 or after > 0 else []
             else:
-                source.append(self._folded(axis, at, self._kept(axis, x.shape[axis])) - min(before, 0))
+                kept = self._kept(axis, x.shape[axis])
+                source.append(self._folded(axis, at, kept) - min(before, 0))
+                guards += inside(source[-1], x.shape[axis]) if bounds(kept)[0] < 1 else []
         otherwise = constant(self.value, x.dtype).value
         return Computation(variables, Load(0, tuple(source), x.dtype, all_of(guards), otherwise))
 
@@ -257,12 +259,16 @@ class Pad(Op):
             if not before and not after:
                 return index
             laps = ceil_divide(before, extent) if isinstance(extent, int) else before
-            return remainder(index + extent * laps, extent)
+            period = maximum(extent, 1)
+            return remainder(index + period * laps, period)
         last = extent - 1
         if self.mode == "edge":
             low = maximum(index, 0) if before else index
             return minimum(low, last) if after else low
         folded = maximum(index, index * -1) if before else index
+        if bounds(last)[0] < max(before, after):  # Mirrored more than once where the axis is short.
+            folded = remainder(folded, maximum(last * 2, 1))
+            return minimum(folded, last * 2 - folded)
         return minimum(folded, last * 2 - folded) if after else folded
 
 

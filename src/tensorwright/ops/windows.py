@@ -62,6 +62,10 @@ def sliding_windows(
     lead = x.ndim - spatial
     padded = np.pad(x, [(0, 0)] * lead + list(zip(before, after, strict=True)), constant_values=fill)
     spans = tuple((k - 1) * d + 1 for k, d in zip(window, dilations, strict=True))
+    places = [max(0, n - s + 1) for n, s in zip(padded.shape[lead:], spans, strict=True)]
+    if 0 in places:
+        counts = (-(-n // stride) for n, stride in zip(places, strides, strict=True))
+        return np.empty((*padded.shape[:lead], *counts, *window), x.dtype)
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(lead, x.ndim)))
     every = (slice(None),) * lead + tuple(slice(None, None, s) for s in strides)
     return np.asarray(view[(*every, *(slice(None, None, d) for d in dilations))])

@@ -83,7 +83,7 @@ class Verifier:
         layouts = (*kernel.inputs, kernel.output)
         values = zip((*region.inputs, region.output), layouts, strict=True)
         sizes = [evaluate(physical_bytes(value.type, layout), symbols) for value, layout in values]
-        if not sizes[-1] or sum(sizes) > MOST_BYTES:
+        if sizes[-1] <= 0 or min(sizes) < 0 or sum(sizes) > MOST_BYTES:
             return ""
         some = max(1, int(evaluate(kernel.tasks, symbols) * MOST_SECONDS / choice.trial.estimate))
         is_whole = some >= evaluate(kernel.tasks, symbols)

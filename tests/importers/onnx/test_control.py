@@ -127,6 +127,13 @@ def test_functions_of_the_model(attributes: dict[str, float], factor: float, rng
     np.testing.assert_allclose(y, x * factor + 1, rtol=1e-6)
 
 
+def test_attributes_of_functions_are_refused_outside_of_them() -> None:
+    flatten = node("Flatten", "x", "y", axis=1)
+    flatten.attribute[0].ref_attr_name = "scale"
+    with pytest.raises(ImportFailure, match="'axis' refers to 'scale' of a function; it is in none"):
+        import_onnx(model_of([flatten], X, ["y"]))
+
+
 def test_functions_that_call_themselves_are_refused() -> None:
     again = helper.make_function(
         "own", "Again", ["x"], ["y"], [node("Again", "x", "y", domain="own")], [helper.make_opsetid("own", 1)]

@@ -27,11 +27,11 @@ from tensorwright.tensor.dim import Atom, Dim, Extremum, IntegerExpression, Quot
 from tensorwright.tensor.dtype import DType
 
 PRELUDE = """import numpy as np
-from tensorwright.devices.null.functions import divide, dtype, erf, floor_mod, load, mod, reduced
+from tensorwright.devices.null.functions import divide, dtype, erf, floor_mod, load, mod, power, reduced
 """
 """What the text takes for granted."""
 
-_OWN = {"div": "divide", "floor_mod": "floor_mod", "mod": "mod", "erf": "erf", "sign": "np.sign"}
+_OWN = {"div": "divide", "floor_mod": "floor_mod", "mod": "mod", "erf": "erf", "pow": "power", "sign": "np.sign"}
 
 
 def shape_text(shape: tuple[Dim, ...], symbols: Mapping[str, str]) -> str:

@@ -30,6 +30,14 @@ def divide(left: Array, right: Array) -> Array:
     return np.asarray(quotient * np.sign(left) * np.sign(safe), dtype=left.dtype)
 
 
+def power(base: Array, exponent: Array) -> Array:
+    """Powers; negative ones of integers truncated toward zero."""
+    if not np.issubdtype(exponent.dtype, np.signedinteger):
+        return np.asarray(np.power(base, exponent))
+    unit = np.where(exponent % 2 == 0, np.abs(base), base) * (np.abs(base) == 1)
+    return np.asarray(np.where(np.less(exponent, 0), unit, np.power(base, np.maximum(exponent, 0))), dtype=base.dtype)
+
+
 def floor_mod(left: Array, right: Array) -> Array:
     """The remainder with the sign of the divisor."""
     return np.asarray(np.mod(left, np.where(right == 0, 1, right) if left.dtype.kind in "iu" else right))

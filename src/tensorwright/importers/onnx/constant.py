@@ -43,6 +43,8 @@ def Constant(
 
 def ConstantOfShape(node: Node, shape: Value, *, value: Weights | None = None) -> Value:
     dims = node.dims(shape, "the shape")
+    if any(upper_bound(dim) < 0 for dim in dims):
+        node.fail(f"expected a shape without negative extents, found {list(dims)}")
     filling = node.constant(0.0, FLOAT32) if value is None else constant_value(value, node.name)
     element = node.reshape(filling, ())
     if not all(isinstance(dim, int) for dim in dims) or upper_bound(product(dims)) > LARGEST_FILLED:

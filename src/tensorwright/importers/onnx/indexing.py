@@ -13,6 +13,9 @@ from tensorwright.ops import indexing as ops
 from tensorwright.tensor.dim import bounds
 from tensorwright.tensor.dtype import INT64
 
+FARTHEST = 1 << 48
+"""Beyond all diagonals of all matrices."""
+
 
 def Gather(node: Node, x: Value, indices: Value, *, axis: int = 0) -> Value:
     return node.apply(ops.Gather(node.axis(axis, x.type.rank)), x, indices)
@@ -34,7 +37,7 @@ def OneHot(node: Node, indices: Value, depth: Value, values: Value, *, axis: int
 
 def Trilu(node: Node, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     """The triangle on and above (or below) the k-th diagonal; elsewhere 0."""
-    diagonal = 0 if k is None else int(node.number(k, "k"))
+    diagonal = 0 if k is None else max(-FARTHEST, min(int(node.number(k, "k")), FARTHEST))
     return node.apply(ops.Trilu(bool(upper), diagonal), x)
 
 

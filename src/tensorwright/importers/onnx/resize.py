@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.compose import LONGEST
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.resize import Resize as ResizeOp
@@ -176,6 +177,8 @@ def _antialiased(node: Node, x: Value, operator: ResizeOp) -> Value:
         if operator.shape[axis] == x.type.shape[axis]:
             continue
         extents = node.static((x.type.shape[axis], operator.shape[axis]), "an axis that is resized with antialias")
+        if extents[0] * extents[1] > LONGEST:
+            node.fail(f"antialias from {extents[0]} to {extents[1]} elements; expected a product of at most {LONGEST}")
         scale = extents[1] / extents[0] if factor is None else factor
         matrix = node.constant(_weights(node, operator, extents, scale), x.type.dtype)
         order = [a for a in range(x.type.rank) if a != axis] + [axis]

@@ -10,7 +10,7 @@ from itertools import product as combinations
 import numpy as np
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.compose import element
+from tensorwright.importers.compose import LONGEST, element
 from tensorwright.importers.onnx.convolution import Ints, padding, per_axis
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.indexing import Gather, GatherElements
@@ -226,6 +226,10 @@ def RoiAlign(
     """The mean or maximum of `sampling_ratio`² points in each cell of each region; not centred before opset 16."""
     if sampling_ratio < 1:
         node.unsupported("sampling_ratio 0 takes a number of points that depends on data")
+    if max(output_height, output_width) * sampling_ratio > LONGEST:
+        node.fail(
+            f"{output_height}×{output_width} cells of {sampling_ratio}² points; expected {LONGEST} a side at most"
+        )
     default = "half_pixel" if node.version >= 16 else "output_half_pixel"
     centred = (coordinate_transformation_mode or default) == "half_pixel"
     cells, count = (output_height, output_width), rois.type.shape[0]

@@ -45,12 +45,12 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the nodes of one graph or function body have in common."""
+    """What the nodes of one graph or function body have in common. attributes: of the function; None in none."""
 
     opsets: Mapping[str, int]
     scope: Scope
     used: frozenset[str]
-    attributes: Mapping[str, AttributeProto]
+    attributes: Mapping[str, AttributeProto] | None
     path: str = ""
     depth: int = 0
 
@@ -111,12 +111,20 @@ def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
                 yield from used_names(graph)
 
 
-def bound_attributes(proto: NodeProto, outer: Mapping[str, AttributeProto]) -> dict[str, AttributeProto]:
-    """The node's attributes; those that refer to an attribute of the enclosing function take its value."""
+def bound_attributes(proto: NodeProto, outer: Mapping[str, AttributeProto] | None) -> dict[str, AttributeProto]:
+    """The node's attributes; those that refer to an attribute of the enclosing function take its value.
+
+    Raises:
+        ImportFailure: one refers to an attribute of a function, and the node is in none (`outer` is None).
+    """
     bound: dict[str, AttributeProto] = {}
     for attribute in proto.attribute:
         if not attribute.ref_attr_name:
             bound[attribute.name] = attribute
+        elif outer is None:
+            raise ImportFailure(
+                f"'{attribute.name}' refers to '{attribute.ref_attr_name}' of a function; it is in none"
+            )
         elif attribute.ref_attr_name in outer:
             copied = AttributeProto()
             copied.CopyFrom(outer[attribute.ref_attr_name])

@@ -160,7 +160,7 @@ class Translator:
         except ImportFailure as error:
             raise ImportFailure(f"{label}: {error}") from None
         scope: dict[str, Meaning] = {**dict(inputs), **fixed}
-        self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), {}))
+        self._run(graph, Surroundings(self._source.opsets, scope, used_names(graph), None))
         if self._findings:
             raise failure(self._findings, label, ADVICE)
         outputs = [(value.name, self._output(value.name, scope)) for value in graph.output]
@@ -174,7 +174,7 @@ class Translator:
         A node that needs what another one did not make is passed over in silence: its outputs are `Absent`.
         """
         graph = self._source.model.graph
-        around = Surroundings(self._source.opsets, scope, used_names(graph), {})
+        around = Surroundings(self._source.opsets, scope, used_names(graph), None)
         refusals = []
         for number in numbers:
             before, proto = len(self._findings), graph.node[number]

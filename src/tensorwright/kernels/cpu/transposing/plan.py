@@ -176,6 +176,8 @@ def _turned(
         if stride_along(address, lane.inner) is None or not is_turned(load.dtype):
             return None
         channel = 0 if padding is None else substitute(padding, moved)
+        if padded_from is not None and upper_bound(substitute(channel, {lane.inner: 0})) >= padded_from:
+            return None  # A whole block of padding has no row that could be read in its place.
         found.append(Turned(load.operand, address, load, channel, None if padding is None else padded_from))
     return tuple(found)
 

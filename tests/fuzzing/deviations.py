@@ -1,0 +1,60 @@
+"""Where ONNX Runtime is known to compute something else than ONNX says, or ONNX leaves open what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+FLAGS = {
+    "keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
+    "count_include_pad", "ceil_mode", "saturate", "storage_order", "align_corners", "transA", "transB",
+    "select_last_index", "interleaved", "linear_before_reset", "layout", "antialias", "exclude_outside", "allowzero",
+    "periodic",
+}  # fmt: skip
+"""ONNX leaves open what these mean that are neither 0 nor 1."""
+FORWARD_END = (1 << 31) - 1
+
+
+def judges(data: bytes, inputs: Arrays) -> bool:
+    """Whether ONNX Runtime can tell what a model has to compute for these inputs."""
+    model = ModelProto.FromString(data)
+    known = {**inputs, **_constants(model)}
+    return bool(model.graph.node) and all(_judges_node(node, known) for node in model.graph.node)
+
+
+def _constants(model: ModelProto) -> Arrays:
+    found = {}
+    for tensor in model.graph.initializer:
+        with suppress(TypeError, ValueError):
+            found[tensor.name] = numpy_helper.to_array(tensor)
+    return found
+
+
+def _judges_node(node: NodeProto, known: Arrays) -> bool:
+    if any(a.name in FLAGS and a.i not in (0, 1) for a in node.attribute):
+        return False
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type and not a.ref_attr_name}
+    operands = [known.get(name, np.zeros(0)) for name in node.input]
+    match node.op_type:
+        case "AveragePool" | "MaxPool" | "LpPool":  # Dilations and the rounding of extents do not count with auto_pad.
+            return given.get("auto_pad", b"NOTSET") == b"NOTSET" or not (
+                given.get("ceil_mode") or any(d > 1 for d in given.get("dilations", ()))
+            )
+        case "ConvTranspose":  # Outputs that end after the last element that a window touches are shorter.
+            return given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+        case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
+            return len(operands) < 5 or 0 not in operands[4]
+        case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
+            return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= FORWARD_END).any())
+        case "Attention":  # ONNX's evaluator does nothing with negative ones, its function body does.
+            return bool(given.get("softcap", 0) >= 0)
+        case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is.
+            return not (operands[1:] and operands[1].dtype.kind == "i" and (operands[1] < 0).any())
+        case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
+            return given.get("bias", 1.0) > 0
+    return True
