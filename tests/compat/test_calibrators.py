@@ -116,7 +116,7 @@ def test_the_older_interface(builder, images, tmp_path, capsys):
     assert lines[0] == "TRT-8000-EntropyCalibration"
     assert [line.split(": ")[0] for line in lines[1:]] == ["x", "y"]
     assert 0 < calibration(engine)["ranges"]["y"] <= np.exp(np.abs(images).max()) * 1.001
-    assert capsys.readouterr().err.count("WARNING") == 1
+    assert capsys.readouterr().err.count("WARNING") == 0
     x = images[:1]
     np.testing.assert_allclose(engine.inner({"x": x})["y"], np.exp(x), rtol=1e-5)
 
