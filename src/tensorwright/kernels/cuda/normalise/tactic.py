@@ -23,6 +23,7 @@ from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.tensor.dim import Dim, expression, product
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32
 from tensorwright.tensor.layout import PLAIN
+from tensorwright.tensor.type import TensorType
 
 ACCESS_BYTES = 16
 MOST_ELEMENTS = 32
@@ -95,13 +96,18 @@ def _problem(region: Region) -> _Problem | None:
     extent = type.shape[-1]
     if any(value.type.dtype not in DTYPES or value.type.dtype != type.dtype for value in given):
         return None
-    if not isinstance(extent, int) or any(parameter.type.shape != (extent,) for parameter in given[1:]):
+    if not isinstance(extent, int) or any(not _is_row(parameter.type, extent) for parameter in given[1:]):
         return None
     lanes = ACCESS_BYTES // type.dtype.size
     if extent % lanes or not 0 < extent <= MOST_ELEMENTS * WARP:
         return None
     numbers = [region.input_number(value) for value in given]
     return _Problem(anchor.op, product(type.shape[:-1]), extent, numbers[0], tuple(numbers[1:]), lanes)
+
+
+def _is_row(type: TensorType, extent: int) -> bool:
+    """Whether a tensor has one element for each of a row."""
+    return type.elements == extent and type.shape[-1] == extent
 
 
 @dataclass(frozen=True)
