@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from tensorwright.api.checks import as_integer, data_type, dimension, text
@@ -18,6 +18,7 @@ from tensorwright.api.enums import LayerType
 from tensorwright.api.layer import Formula, Layer
 from tensorwright.api.tensor import UNKNOWN, Tensor
 from tensorwright.base.errors import NetworkError, ShapeError
+from tensorwright.base.text import unused_name
 from tensorwright.graph.graph import Graph, Value, apply, input_value
 from tensorwright.graph.substitute import with_dims
 from tensorwright.ops.elementwise import Cast
@@ -214,7 +215,7 @@ class Definition:
             for tensor in layer.outputs:
                 value = self.value_of(tensor)
                 if value in needed and value.inputs and value.type.dtype.is_float:
-                    outputs[_unused(tensor.name, {*taken, *outputs})] = value
+                    outputs[unused_name(tensor.name, {*taken, *outputs})] = value
         return outputs
 
     def precisions(self) -> Mapping[str, DType]:
@@ -401,15 +402,6 @@ def input_shape(name: str, shape: object, is_implicit: bool) -> tuple[Dim, ...]:
         expression(open_symbol(f"{name}_{axis}")) if as_integer(one) == UNKNOWN else dimension("shape", one)
         for axis, one in enumerate(shape, int(is_implicit))
     )
-
-
-def _unused(name: str, taken: Container[str]) -> str:
-    """A name, with a number behind it if it is taken."""
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    return found
 
 
 def _show(symbol: Symbol) -> str:

@@ -1,6 +1,8 @@
-"""Text that came from elsewhere, made fit to be shown."""
+"""Text that came from elsewhere, made fit to be shown, and names that are still free."""
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 
 def printable(text: str) -> str:
@@ -27,3 +29,12 @@ def format_bytes(count: int) -> str:
             break
         size, unit = size / 1024, larger
     return f"{count} B" if unit == "B" else f"{size:.2f} {unit}"
+
+
+def unused_name(name: str, taken: Container[str]) -> str:
+    """A name, with a number behind it if it is taken."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found

@@ -99,10 +99,11 @@ def in_chosen_types(
 
 def _chosen(graph: Graph, wishes: Wishes, measure: Measure, roofline: Roofline) -> Callable[[Value], DType]:
     """For every value the type that its region is to have."""
-    regions = [item.region for item in measure(graph)]
+    searched, types = measure(graph), wishes.types
+    regions = [item.region for item in searched]
     number = {value: place for place, region in enumerate(regions) for value in region.values}
-    types = wishes.types
-    costs = np.array([_costs(graph, dtype, number, len(regions), measure) for dtype in types]).T
+    narrow = [_costs(graph, dtype, number, len(regions), measure) for dtype in types[1:]]
+    costs = np.array([[_least(item) for item in searched], *narrow]).T
     for value, place in number.items():
         held = wishes.held_type(value)
         if held is not None:
@@ -113,7 +114,7 @@ def _chosen(graph: Graph, wishes: Wishes, measure: Measure, roofline: Roofline) 
 
 
 def _costs(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, measure: Measure) -> list[float]:
-    """What each region of a graph costs if the whole is computed in a type.
+    """What each region of a graph costs if the whole is computed in a narrow type.
 
     A region of the recast graph may hold values of several regions: its cost is dealt out among them.
     """
@@ -122,10 +123,13 @@ def _costs(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, 
     for item in measure(made.graph):
         origins = [made.origins[value] for value in item.region.values if value in made.origins]
         places = [number[value] for value in origins if value in number]
-        cost = min(candidate.trial.cost for candidate in item.candidates)
         for place in places:
-            costs[place] += cost / len(places)
+            costs[place] += _least(item) / len(places)
     return costs
+
+
+def _least(item: Searched) -> float:
+    return min(candidate.trial.cost for candidate in item.candidates)
 
 
 def _conversions(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tensorwright.backends.find import backend_named
+from tensorwright.base.text import unused_name
 from tensorwright.build.build import build
 from tensorwright.build.calibrate import Calibrator, calibrate
 from tensorwright.build.config import BuildConfig
@@ -28,7 +29,7 @@ def with_factors_as_outputs(graph: Graph) -> Graph:
         for operand in value.inputs[:1] if isinstance(value.op, Convolution | MatMul) else ():
             if operand not in taken and operand.inputs and operand.type.dtype.is_float:
                 taken.add(operand)
-                outputs[_unused(operand.name, outputs)] = operand
+                outputs[unused_name(operand.name, outputs)] = operand
     return replace(graph, outputs=tuple(outputs.items()))
 
 
@@ -71,11 +72,3 @@ def _tell_missing(made: Quantised, config: BuildConfig) -> None:
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
         total = made.quantised + len(names)
         config.log("warning", f"int8: {len(names)} of {total} products stay in float32, no range is known for: {shown}")
-
-
-def _unused(name: str, taken: Mapping[str, Value]) -> str:
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    return found

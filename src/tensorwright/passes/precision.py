@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -160,9 +160,3 @@ def _converted(value: Value, dtype: DType) -> Value:
 
 def _rounded(weights: Weights, dtype: DType) -> Array:
     return weights.array.astype(dtype.numpy)
-
-
-def in_parts(values: Sequence[Value], types: Mapping[Value, DType]) -> Callable[[Value], DType]:
-    """What `recast` is to be asked for: types said for some values; the others are float32."""
-    known = {value: types.get(value, FLOAT32) for value in values}
-    return lambda value: known.get(value, FLOAT32)
