@@ -41,11 +41,12 @@ def plan_of(network: str, folder: Path) -> Path:
     return folder / f"{network.replace(':', '-')}.plan"
 
 
-def ours(network: str, folder: Path, contexts: int, gpus: int) -> dict[str, Any]:
+def ours(network: str, folder: Path, contexts: int, gpus: int, processes: bool) -> dict[str, Any]:
     command = [
         sys.executable, "-m", "tensorwright", "bench", str(plan_of(network, folder)), "--throughput",
         "--devices", ",".join(f"cuda:{n}" for n in range(gpus)), "--contexts", str(contexts), "--json",
         "--warm-up", "0.5", "--duration", str(SECONDS * ROUNDS), "--rounds", str(ROUNDS),
+        *(["--processes"] if processes else []),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -193,12 +194,10 @@ def compare(networks: list[str], level: int, contexts: list[int], folder: Path, 
         if options.after is not None:
             _wait([options.after], options.patience)
         for network in networks:
-            for number, used in [(contexts[0], n) for n in (2, 4, 8) if n < len(gpus)] + [
-                (n, len(gpus)) for n in contexts
-            ]:
-                found = ours(network, folder, number, used)
-                rows[network][f"{used} GPUs, {number} contexts"] = found
-                print(network, f"{used} GPUs, {number} contexts", found, flush=True)
+            for kind, used, number in _settings(contexts, len(gpus)):
+                found = ours(network, folder, number, used, kind == "processes")
+                rows[network][f"{used} GPUs, {number} contexts, {kind}"] = found
+                print(network, f"{used} GPUs, {number} contexts, {kind}", found, flush=True)
                 _save(rows, len(gpus), options.json)
         for network in networks:
             rates = {
@@ -212,6 +211,12 @@ def compare(networks: list[str], level: int, contexts: list[int], folder: Path, 
     finally:
         for process in peers:
             process.kill()
+
+
+def _settings(contexts: list[int], gpus: int) -> list[tuple[str, int, int]]:
+    """A process for each GPU with every number of contexts; on fewer GPUs and in threads with the first."""
+    fewer = [("processes", used, contexts[0]) for used in (2, 4, 8) if used < gpus]
+    return [*fewer, *(("processes", gpus, number) for number in contexts), ("threads", gpus, contexts[0])]
 
 
 def _save(rows: dict[str, Any], gpus: int, path: Path | None) -> None:
