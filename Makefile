@@ -3,7 +3,8 @@
 #   make test        all checks and tests (what .ci/run calls)
 #   make lint        the checks alone
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
-#   make test-kernels  every config of every tactic on every target, where the other tests try some (an hour)
+#   make test-kernels  every config of every tactic on every target, where the other tests try some (an hour);
+#                    PART=3/64 takes one of 64 parts, for as many processes or machines
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
@@ -18,6 +19,7 @@
 .PHONY: demo test lint test-kernels test-cuda test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
+PART ?= 1/1
 SECONDS ?= 600
 FOLDER ?= .$(if $(filter fuzz,$(MAKECMDGOALS)),fuzz,networks)
 VENV := .venv
@@ -54,7 +56,7 @@ test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
 
 test-kernels: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels
+	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
 
 test-conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance

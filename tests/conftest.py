@@ -30,7 +30,8 @@ NEEDED = {"torch": ("torch", "transformers"), "tensorflow": ("tensorflow",)}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of the rng fixture; every test draws its own numbers")
-    parser.addoption("--kernels", action="store_true", help="all configs of all tactics on all targets")
+    everything = "all configs of all tactics on all targets; with N/M, the Nth of M parts of them"
+    parser.addoption("--kernels", nargs="?", const="1/1", metavar="N/M", help=everything)
     parser.addoption("--conformance", action="store_true", help="all of ONNX's test suite, in all configurations")
 
 

@@ -1,6 +1,6 @@
 """Every tactic of every device computes every example that it applies to, with every config, on every target.
 
-All configs are tried with `--kernels` (`make test-kernels`), else a sample; see `_choices`.
+All configs are tried with `--kernels` (`make test-kernels`), a part of them with `--kernels 3/64`, else a sample; see `_choices`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
 from regions.rigs import CpuRig, CudaRig, NullRig, Rig
-from regions.sampling import Choose, Rotation, every, key_of, supplemented
+from regions.sampling import Choose, Part, Rotation, every, key_of, supplemented
 from tensorwright.kernels.tactic import AnyTactic
 
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
@@ -32,11 +32,26 @@ SELDOM = 8
 def test_equals_the_reference(
     rig_name: str, name: str, request: pytest.FixtureRequest, rng: np.random.Generator
 ) -> None:
-    rig, everything = RIGS[rig_name], request.config.getoption("--kernels")
+    rig = RIGS[rig_name]
     trial = Trial(EXAMPLES[name], rig, rng)
-    for target, choose in _choices(rig_name, name, request.config.getoption("--seed")).items():
-        if everything or rig.fits(trial.region, target):
-            trial.check(target, every if everything else choose)
+    part = request.config.getoption("--kernels")
+    if part:
+        choices = _choices_of(Part.parse(part), rig_name, name)
+    else:
+        choices = _choices(rig_name, name, request.config.getoption("--seed"))
+    for target, choose in choices.items():
+        if part or rig.fits(trial.region, target):
+            trial.check(target, choose)
+
+
+def test_every_text_belongs_to_one_part() -> None:
+    parts = [Part.parse(f"{number}/7") for number in range(1, 8)]
+    assert all([part.has(name) for part in parts].count(True) == 1 for name in EXAMPLES)
+
+
+def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
+    """Everything, on the targets for which the example belongs to a part."""
+    return {target: every for target in RIGS[rig_name].targets if part.has(f"{rig_name} {name} {target}")}
 
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,10 @@ class Trial:
     def __init__(self, example: Example, rig: Rig[Any], rng: np.random.Generator) -> None:
         self._example, self._rig, self._rng = example, rig, rng
         self.region = example.region(rng)
-        self._problems = [self._problem(symbols) for symbols in example.sizes_of(self.region)]
+
+    @cached_property
+    def _problems(self) -> Sequence[Problem]:
+        return [self._problem(symbols) for symbols in self._example.sizes_of(self.region)]
 
     def _problem(self, symbols: Symbols) -> Problem:
         arrays = self._example.inputs(self.region, symbols, self._rng)

@@ -23,6 +23,24 @@ def every(key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several parts of everything, counted from 1; what belongs to it follows from a text alone."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """From `3/64`."""
+        number, count = map(int, text.split("/"))
+        assert 1 <= number <= count, f"{text}: expected N/M with 1 <= N <= M"
+        return cls(number, count)
+
+    def has(self, text: str) -> bool:
+        return crc32(text.encode()) % self.count == self.number - 1
+
+
+@dataclass(frozen=True)
 class Rotation:
     """So many configs, evenly spaced; which is the first depends on what is tried, and on the seed."""
 
