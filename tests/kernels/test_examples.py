@@ -1,6 +1,7 @@
 """Every tactic of every device computes every example that it applies to, with every config, on every target.
 
-All configs are tried with `--kernels` (`make test-kernels`), a part of them with `--kernels 3/64`, else a sample; see `_choices`.
+All configs are tried with `--kernels` (`make test-kernels`), one of 64 parts of them with `--kernels 3/64`, else a
+sample: see `_choices`.
 """
 
 from __future__ import annotations
