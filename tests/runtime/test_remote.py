@@ -22,6 +22,7 @@ from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
 from tensorwright.runtime.profiler import profile
+from tensorwright.runtime.reach import Token
 from tensorwright.runtime.remote import RemoteDevice
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -54,9 +55,15 @@ def assert_right(found: dict[str, np.ndarray], x: np.ndarray) -> None:
     np.testing.assert_allclose(found["out0"], np.exp(x) + 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("kind", ["cpu", "null"])
-def test_inferences_of_all_sizes(plans: dict[str, Plan], kind: str, rng: np.random.Generator) -> None:
+def test_inferences_of_all_sizes(
+    plans: dict[str, Plan], kind: str, is_shared: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_shared:  # As where the system does not let a process reach into another one.
+        monkeypatch.setattr(Token, "text", f"{os.getpid()}:16:{'00' * 16}")
     with Engine(plans[kind], device=RemoteDevice(kind)) as engine:
+        assert not (is_shared and engine._module.is_reached)
         assert engine.device.label == f"{kind}:0 in a process"
         contexts = [engine, engine.create_execution_context()]
         for batch in (1, 7, 4096, 2):

@@ -1,9 +1,12 @@
-"""Memory that two processes share: where the inputs and outputs of an inference lie in it, and how it grows."""
+"""What two processes exchange: messages, and memory in which the inputs and outputs of an inference lie."""
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
+import socket
+import weakref
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 256
+LENGTH_BYTES = 8
+AT_ONCE = 1 << 16
 
 
 class Layout(NamedTuple):
@@ -34,6 +39,44 @@ def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
         places.append((end, size))
         end += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
     return Layout(tuple(places), end)
+
+
+class Messages:
+    """What JSON can say, through a socket, which is closed with it or when nobody refers to it any more.
+
+    Most messages take one call of the system to send and one to receive: after each, threads wait for the interpreter.
+    """
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._socket = stream
+        self._received = bytearray()
+        self._finalizer = weakref.finalize(self, stream.close)
+
+    def send(self, message: object) -> None:
+        packed = json.dumps(message).encode()
+        self._socket.sendall(len(packed).to_bytes(LENGTH_BYTES, "little") + packed)
+
+    def receive(self) -> object:
+        """The next message.
+
+        Raises:
+            EOFError: the other end is closed.
+        """
+        length = int.from_bytes(self._take(LENGTH_BYTES), "little")
+        return json.loads(self._take(length))
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def _take(self, count: int) -> bytearray:
+        """The next bytes."""
+        while len(self._received) < count:
+            part = self._socket.recv(AT_ONCE)
+            if not part:
+                raise EOFError("the other process has closed its end")
+            self._received += part
+        taken, self._received = self._received[:count], self._received[count:]
+        return taken
 
 
 class SharedMemory:

@@ -64,7 +64,7 @@ class EnginePool(Unique):
     patience: seconds after which a request that a device has not answered is given to another one as well; None for
     never.
     processes: whether every device is in a process of its own: what takes a device from its process then leaves the
-    others alone, and many small requests do not wait for one interpreter. Arrays go through memory that is shared.
+    others alone, and many small requests do not wait for one interpreter. They read and write arrays of this one.
     report: called with a message when a device is lost or late; None for Python's logging, as "tensorwright".
 
     Raises:

@@ -14,42 +14,49 @@ import threading
 import weakref
 from collections.abc import Callable, MutableSequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.devices.find import split_name
 from tensorwright.devices.host_memory import HostMemory
 from tensorwright.plan.file import serialize_plan
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import SharedMemory, layout
+from tensorwright.runtime.exchange import Messages, SharedMemory, layout
+from tensorwright.runtime.reach import Token
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Event, Stream
     from tensorwright.plan.plan import MachineStamp, Plan
 
-START = "import sys; sys.path += sys.argv[5:]; from tensorwright.runtime.worker import main; main()"
-"""What the process runs; its arguments are descriptors of a socket and of the plan, device, threads, and where to find
-this package and those that it needs.
+START = "import sys; sys.path += sys.argv[6:]; from tensorwright.runtime.worker import main; main()"
+"""What the process runs; its arguments are descriptors of a socket and of the plan, device, threads, the text of a
+token of this process, and where to find this package and those that it needs.
 """
 ISOLATED = ("-P", "-S", "-s", "-c")
 ALIGNMENT = 64
 SECONDS_TO_END = 10
+Reply: TypeAlias = tuple[list[int], str, bool, bool]
+"""Ticks; a message if something failed, whether the device did, and whether it is lost."""
 READY = b"ready"
+REACHES = b"ready, and reads and writes your memory"
 IN_A_PROCESS = " in a process"
 """What the label of such a device ends in."""
 
 
 class RemoteExecutor:
-    """Inferences in another process; its bindings are addresses of this one."""
+    """Inferences in another process; its bindings are addresses of this one.
+
+    The other process fetches inputs and brings outputs by itself, so that nothing large is copied here; where the
+    system does not let it, both go through memory that is shared.
+    """
 
     def __init__(self, module: RemoteModule) -> None:
         self.bindings: MutableSequence[int] = [0] * len(module.plan.bindings)
         self.symbols: MutableSequence[int] = [0] * len(module.plan.symbols)
         self._module = module
         self._process = os.getpid()
-        self._memory = SharedMemory(os.memfd_create("tensorwright"))
-        self._connection = module.connect(self._memory.descriptor)
+        self._memory = None if module.is_reached else SharedMemory(os.memfd_create("tensorwright"))
+        self._messages = module.connect(self._memory)
         self._copier = Copier()
         self._is_closed = False
 
@@ -69,8 +76,9 @@ class RemoteExecutor:
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._connection.close()
-            self._memory.close()
+            self._messages.close()
+            if self._memory is not None:
+                self._memory.close()
             self._copier.close()
 
     def _exchange(self, steps: int) -> list[int]:
@@ -78,37 +86,36 @@ class RemoteExecutor:
             raise ExecutionError(
                 f"{self._module.label} belongs to the process that loaded the plan, not to a forked one; load it there"
             )
+        return self._ask(steps) if self._memory is None else self._share(self._memory, steps)
+
+    def _share(self, memory: SharedMemory, steps: int) -> list[int]:
         found = layout(self._module.plan, self.symbols)
-        self._memory.reserve(found.size)
+        memory.reserve(found.size)
         lanes = list(zip(self._module.plan.bindings, self.bindings, found.places, strict=True))
         for binding, address, (offset, size) in lanes:
             if binding.mode == "input":
-                self._copy(self._memory.address + offset, address, size)
+                self._copier.copy_whole(memory.address + offset, address, size)
         ticks = self._ask(steps)
         for binding, address, (offset, size) in lanes:
             if binding.mode == "output":
-                self._copy(address, self._memory.address + offset, size)
+                self._copier.copy_whole(address, memory.address + offset, size)
         return ticks
-
-    def _copy(self, target: int, source: int, size: int) -> None:
-        for _ in self._copier.copy(target, source, size):
-            pass
 
     def _ask(self, steps: int) -> list[int]:
         try:
-            self._connection.send((tuple(self.symbols), steps))
-            found, message, is_device, is_lost = self._connection.recv()
+            self._messages.send((list(self.symbols), list(self.bindings), steps))
+            found, message, is_device, is_lost = cast("Reply", self._messages.receive())
         except (EOFError, OSError) as error:
             raise DeviceError(
                 f"{self._module.label}: its process has ended ({self._module.reason}); load the plan again", lost=True
             ) from error
         if not message:
-            return cast("list[int]", found)
+            return found
         raise DeviceError(message, lost=is_lost) if is_device else ExecutionError(message)
 
 
 class RemoteModule:
-    """A process that has loaded a plan."""
+    """A process that has loaded a plan. is_reached: whether it may read and write this process's memory."""
 
     checks_indices = True
 
@@ -118,11 +125,13 @@ class RemoteModule:
         self.memory_bytes = ALIGNMENT
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
+        token = Token()
         with theirs:
-            self._worker = _started(plan, label, threads, theirs.fileno())
+            self._worker = _started(plan, label, threads, theirs.fileno(), token)
         self._finalizer = weakref.finalize(self, _end, self._worker, self._control)
         answer = _received(self._control)
-        if answer != READY:
+        self.is_reached = answer == REACHES
+        if answer not in (READY, REACHES):
             self.close()
             if not answer:
                 raise ExecutionError(f"{label}: its process ended while it loaded the plan ({self.reason})")
@@ -136,16 +145,17 @@ class RemoteModule:
             return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "it is still there, but does not answer"
 
-    def connect(self, descriptor: int) -> Connection:
-        """Have the process make a context that works in shared memory; the connection to it."""
+    def connect(self, memory: SharedMemory | None) -> Messages:
+        """Have the process make a context; the way to it. memory: what inputs and outputs are exchanged by."""
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             try:
-                socket.send_fds(self._control, [b"+"], [theirs.fileno(), descriptor])
+                shared = [] if memory is None else [memory.descriptor]
+                socket.send_fds(self._control, [b"+"], [theirs.fileno(), *shared])
             except OSError as error:
                 ours.close()
                 raise DeviceError(f"{self.label}: its process has ended ({self.reason})", lost=True) from error
-        return Connection(ours.detach())
+        return Messages(ours)
 
     def create_executor(self) -> RemoteExecutor:
         return RemoteExecutor(self)
@@ -212,13 +222,14 @@ class RemoteDevice:
         raise ExecutionError(f"{self.label} has no streams and no memory here; load the plan without processes")
 
 
-def _started(plan: Plan, label: str, threads: int, control: int) -> subprocess.Popen[bytes]:
+def _started(plan: Plan, label: str, threads: int, control: int, token: Token) -> subprocess.Popen[bytes]:
     """A process with a plan and one end of a socket."""
     descriptor = os.memfd_create("tensorwright-plan")
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(serialize_plan(plan))
-        command = [sys.executable, *ISOLATED, START, str(control), str(descriptor), label, str(threads), *sys.path]
+        given = [str(control), str(descriptor), label, str(threads), token.text]
+        command = [sys.executable, *ISOLATED, START, *given, *sys.path]
         # This process has found out whether the plan is to be trusted, and what it hands on bears no signature.
         environment = {name: value for name, value in os.environ.items() if name != "TENSORWRIGHT_TRUSTED"}
         return subprocess.Popen(command, pass_fds=(control, descriptor), stdin=subprocess.DEVNULL, env=environment)

@@ -48,8 +48,8 @@ class StagedExecutor:
         self._stream = device.create_stream()
         self._copier = Copier()
         self._plan = plan
-        self._there = [_Room(allocator, device.memory_alignment, f"a copy of '{b.name}'") for b in plan.bindings]
-        self._between = [_Room(device.staging, ALIGNMENT, f"staging '{b.name}'") for b in plan.bindings]
+        self._there = [Room(allocator, device.memory_alignment, f"a copy of '{b.name}'") for b in plan.bindings]
+        self._between = [Room(device.staging, ALIGNMENT, f"staging '{b.name}'") for b in plan.bindings]
         self._made_for: tuple[int, ...] | None = None
         self._inputs: tuple[_Lane, ...] = ()
         self._outputs: tuple[_Lane, ...] = ()
@@ -106,8 +106,7 @@ class StagedExecutor:
             self._device.download(target, there, size, self._stream)
         self._stream.synchronize()
         for copy in waiting:
-            for _ in self._copier.copy(*copy):
-                pass
+            self._copier.copy_whole(*copy)
 
     def _is_direct(self, address: int, size: int) -> bool:
         return size >= DIRECT_BYTES and self._device.is_staging(address)
@@ -135,8 +134,8 @@ class StagedExecutor:
         return [prod(evaluate(dim, values) for dim in type.shape) * type.dtype.size for type in types]
 
 
-class _Room:
-    """Memory that grows."""
+class Room:
+    """Memory that grows; what it held is lost then. what: its purpose, for the error if there is none."""
 
     def __init__(self, allocator: Allocator, alignment: int, what: str) -> None:
         self._allocator = allocator
