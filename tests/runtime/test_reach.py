@@ -41,6 +41,7 @@ def test_who_reads_something_else_has_not_reached_it() -> None:
     process, address, text = token.text.split(":")
     assert reached(f"{process}:{address}:{'00' * 16}") is None
     assert reached(f"{process}:16:{text}") is None
+    assert reached(f"{process}:16:{'00' * 16}") is None
     assert reached(f"{2**22 + 1}:{address}:{text}") is None  # No system numbers processes so.
 
 

@@ -40,7 +40,8 @@ class OtherMemory:
         found = ctypes.create_string_buffer(len(expected))
         with suppress(OSError, AttributeError):  # An old C library lacks the calls.
             self.read(ctypes.addressof(found), address, len(expected))
-        return found.raw == expected
+            return found.raw == expected
+        return False
 
     @cached_property
     def _calls(self) -> tuple[Callable[..., int], Callable[..., int]]:
