@@ -50,7 +50,7 @@ def softmax(factor):
 @pytest.mark.parametrize("what", TARGETS)
 def test_what_the_system_refuses_once(tmp_path, monkeypatch, rng, what):
     monkeypatch.setattr(pool, "IN_PROCESS", 1)
-    monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pool.os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setenv("TENSORWRIGHT_CHECK_PLAN", "0")
     monkeypatch.setattr(sys.modules["tensorwright.build.build"], "remember_machine", lambda *_: None)
     monkeypatch.setattr(CpuBench, "machine", lambda _: None)  # Takes half a second each time.

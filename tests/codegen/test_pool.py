@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tensorwright.backends.find import backend_named
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.pool import IN_PROCESS, CompilerPool
 from tensorwright.codegen.cpu.targets import target_named
@@ -29,6 +33,30 @@ def test_modules_of_the_users_folder_are_not_imported(tmp_path: Path, monkeypatc
         pool.compile_all(MODULES, heard.append)
         assert all(pool.compile(name, text)[:4] == b"\x7fELF" for name, text in MODULES.items())
     assert heard == list(MODULES)
+
+
+@pytest.mark.parametrize(("allowed", "started"), [(1, 0), (2, 2), (64, len(MODULES))])
+def test_no_more_processes_are_started_than_have_something_to_do(
+    allowed: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes: list[object] = []
+
+    class Counted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            processes.append(self)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Counted)
+    with CompilerPool(target_named(best_instruction_set()), allowed) as pool:
+        pool.compile_all(MODULES, lambda name: None)
+    assert min(1, started) <= len(processes) <= started
+
+
+def test_a_pinned_process_starts_no_more_compilers_than_it_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    pool = backend_named("cpu").toolchain(None, None, None).compiler()
+    assert isinstance(pool, CompilerPool)
+    assert pool._count == 1
 
 
 def test_what_llvm_rejects_is_reported() -> None:

@@ -93,7 +93,7 @@ class CpuToolchain:
         return CpuBench(self.machine, self.threads, self.allocator)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
-        return CompilerPool(self.machine, os.cpu_count() or 1)
+        return CompilerPool(self.machine, len(os.sched_getaffinity(0)))
 
     def listings(self, source: str) -> Mapping[str, str]:
         return {"ll": source, "s": compile_assembly(source, self.machine)}

@@ -88,7 +88,7 @@ class CudaToolchain:
         return CudaBench(self.machine, lambda: _open(self.number), self.allocator, self.is_here)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
-        return CudaCompilerPool(self.machine, os.cpu_count() or 1)
+        return CudaCompilerPool(self.machine, len(os.sched_getaffinity(0)))
 
     def listings(self, source: str) -> Mapping[str, str]:
         return {"ll": source, "ptx": compile_ptx(source, self.machine)}

@@ -31,7 +31,8 @@ START = "import sys; sys.path += sys.argv[2:]; from tensorwright.codegen.cpu.wor
 class CompilerPool:
     """Turns modules into objects and remembers them. Use it as a context manager: it ends its processes.
 
-    Modules that are submitted are compiled while the caller goes on.
+    Modules that are submitted are compiled while the caller goes on. A process is started when all others are busy,
+    until there are so many as were asked for.
     """
 
     start = START
@@ -70,8 +71,8 @@ class CompilerPool:
         if name in self._objects or name in self._running:
             return
         self._pending[name] = text
-        if len(self._pending) > IN_PROCESS and self._count > 1:
-            self._start()
+        if self._threads is None and len(self._pending) > IN_PROCESS and self._count > 1:
+            self._threads = ThreadPoolExecutor(self._count)
         if self._threads is not None:
             self._hand_out(self._threads)
 
@@ -107,6 +108,10 @@ class CompilerPool:
     def _hand_out(self, threads: ThreadPoolExecutor) -> None:
         """Have others compile what is pending; what the system has no thread for is compiled when it is asked for."""
         for name, module in list(self._pending.items()):
+            if sum(not future.done() for future in self._running.values()) >= len(self._workers) < self._count:
+                self._start()
+            if not self._workers:
+                return
             try:
                 self._running[name] = threads.submit(self._ask_any, module)
             except RuntimeError:
@@ -114,19 +119,16 @@ class CompilerPool:
             del self._pending[name]
 
     def _start(self) -> None:
-        """Start the processes, or as many as the system allows."""
-        if self._threads is not None:
-            return
+        """Start a process; where the system allows no more, those that there are have to do."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [sys.executable, *ISOLATED, self.start, self._target.name, *_import_folders()]
-        with contextlib.suppress(OSError):
-            for _ in range(self._count):
-                worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-                self._workers.append(worker)
-                self._idle.put(worker)
-        self._count = max(1, len(self._workers))
-        if self._workers:
-            self._threads = ThreadPoolExecutor(self._count)
+        try:
+            worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        except OSError:
+            self._count = len(self._workers)
+            return
+        self._workers.append(worker)
+        self._idle.put(worker)
 
     def _ask_any(self, text: str) -> bytes:
         worker = self._idle.get()
