@@ -50,6 +50,7 @@ _ORIGINS = {
     "tensorwright.api.parser": ("ParserError",),
     "tensorwright.api.plugin": ("Plugin", "PluginFactory"),
     "tensorwright.api.runtime": ("Runtime",),
+    "tensorwright.api.samples": ("FolderCalibrator",),
     "tensorwright.api.shortcuts": ("build",),
     "tensorwright.api.tensor": ("Tensor",),
     "tensorwright.api.uff_parser": ("UffInputOrder", "UffParser"),

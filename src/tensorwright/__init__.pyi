@@ -44,6 +44,7 @@ from tensorwright.api.parser import ParserError as ParserError
 from tensorwright.api.plugin import Plugin as Plugin
 from tensorwright.api.plugin import PluginFactory as PluginFactory
 from tensorwright.api.runtime import Runtime as Runtime
+from tensorwright.api.samples import FolderCalibrator as FolderCalibrator
 from tensorwright.api.shortcuts import build as build
 from tensorwright.api.tensor import Tensor as Tensor
 from tensorwright.api.uff_parser import UffInputOrder as UffInputOrder

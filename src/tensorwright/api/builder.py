@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tensorwright.api.checks import as_integer, integer
 from tensorwright.api.config import BuilderConfig, OptimizationProfile
 from tensorwright.api.definition import Definition
@@ -17,9 +15,6 @@ from tensorwright.plan.file import serialize_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, DType
-
-if TYPE_CHECKING:
-    from tensorwright.build.calibrate import Calibrator
 
 
 class HostMemory(bytes):
@@ -130,30 +125,34 @@ class Builder:
         self._tell_default_ranges(network, config)
         limit, constraints = self._max_workspace_size, network.precisions()
         with config.build_config(self.gpu_allocator, network.batch_symbol, limit, constraints) as options:
-            calibrator = self._calibrator(config)
-            if calibrator is not None:
-                return self._quantised(network, config, calibrator, options)
+            if self._knows_ranges(network, config):
+                return self._quantised(network, config, options)
             return build(network.to_graph(config.ranges, self._max_batch_size), options)
 
-    def _calibrator(self, config: BuilderConfig) -> Calibrator | None:
-        """What measures ranges; None where nobody wants to know them."""
+    def _knows_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> bool:
+        """Whether int8 is asked for, and a calibrator or tensors say ranges."""
         is_wanted, calibrator = config.get_flag(BuilderFlag.INT8), config.int8_calibrator
-        if is_wanted and calibrator is None:
-            message = "INT8 has no effect on what the network does not quantise itself: set int8_calibrator"
+        is_known = calibrator is not None or bool(network.dynamic_ranges())
+        if is_wanted and not is_known:
+            message = (
+                "INT8 has no effect on what the network does not quantise itself: set int8_calibrator, or dynamic "
+                "ranges of tensors"
+            )
             self.logger.log(Severity.WARNING, message)
         elif calibrator is not None and not is_wanted:
             message = "a calibrator is given, but int8 is not asked for: set the flag INT8 to have ranges measured"
             self.logger.log(Severity.WARNING, message)
-        return calibrator if is_wanted else None
+        return is_wanted and is_known
 
-    def _quantised(
-        self, network: NetworkDefinition, config: BuilderConfig, calibrator: Calibrator, options: BuildConfig
-    ) -> Plan:
+    def _quantised(self, network: NetworkDefinition, config: BuilderConfig, options: BuildConfig) -> Plan:
         from tensorwright.build.quantise import build_quantised
 
-        batch = calibrator.samples_per_batch() if network.has_implicit_batch_dimension else self._max_batch_size
+        calibrator, batch = config.int8_calibrator, self._max_batch_size
+        if calibrator is not None and network.has_implicit_batch_dimension:
+            batch = calibrator.samples_per_batch() or batch
         graph, tensors = network.to_graph_and_tensors(config.ranges, self._max_batch_size)
-        return build_quantised(graph, tensors, network.to_measured_graph(config.ranges, batch), calibrator, options)
+        measured = network.to_measured_graph(config.ranges, batch)
+        return build_quantised(graph, tensors, measured, calibrator, options, network.dynamic_ranges())
 
     def _tell_default_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> None:
         assumed = network.assumed_ranges(config.ranges, self._max_batch_size)

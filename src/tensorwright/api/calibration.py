@@ -65,6 +65,10 @@ class Calibrator:
         arrays = [np.asarray(one) for one in _arrays(self._first)]
         return len(arrays[0]) if arrays and arrays[0].ndim else 1
 
+    def expected_batches(self) -> int:
+        """0: nobody knows how many the iterator gives."""
+        return 0
+
     def next_batch(
         self, inputs: Mapping[str, tuple[tuple[int, ...], np.dtype[np.generic]]]
     ) -> Mapping[str, Array] | None:

@@ -207,16 +207,27 @@ class Definition:
         tensors = dict((*settled.inputs, *settled.outputs[count:]))
         return Graph(settled.inputs, settled.outputs[:count], settled.name), tensors
 
+    def dynamic_ranges(self) -> Mapping[str, float]:
+        """The larger magnitudes of the dynamic ranges that were set, by the names of `to_graph_and_tensors`."""
+        inputs = {layer.name: layer.get_output() for layer in self._inputs}
+        ranges = {
+            name: tensor.dynamic_range for name, tensor in {**inputs, **self._float_tensors(self._graph())}.items()
+        }
+        return {name: max(map(abs, found)) for name, found in ranges.items() if found is not None}
+
     def _floats(self, graph: Graph) -> dict[str, Value]:
-        """All tensors of floats on the way to the outputs, by unique names."""
-        outputs: dict[str, Value] = {}
+        """All values of floats on the way to the outputs, by unique names."""
+        return {name: self.value_of(tensor) for name, tensor in self._float_tensors(graph).items()}
+
+    def _float_tensors(self, graph: Graph) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
         needed, taken = set(graph.order()), {name for name, _ in graph.inputs}
         for layer in self._layers:
             for tensor in layer.outputs:
                 value = self.value_of(tensor)
                 if value in needed and value.inputs and value.type.dtype.is_float:
-                    outputs[unused_name(tensor.name, {*taken, *outputs})] = value
-        return outputs
+                    found[unused_name(tensor.name, {*taken, *found})] = tensor
+        return found
 
     def precisions(self) -> Mapping[str, DType]:
         """The types that layers on the way to the outputs are to be computed in, by their names."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
-from tensorwright.api.calibration import Calibrator
+from tensorwright.api.calibration import ALGORITHMS, Calibrator
 from tensorwright.api.config import log_function
 from tensorwright.api.definition import Definition
 from tensorwright.api.logger import SHARED_LOGGER, ILogger
@@ -21,10 +22,12 @@ from tensorwright.graph.graph import Graph
 from tensorwright.importers.failures import UnsupportedModel
 from tensorwright.importers.formats import Model, format_of, read_model
 from tensorwright.importers.options import ReadOptions
+from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 
 if TYPE_CHECKING:
+    from tensorwright.build.calibrate import Algorithm
     from tensorwright.importers.onnx.parts import PartialModel
 
 Source = Model | NetworkDefinition | Graph
@@ -46,6 +49,53 @@ class EngineOptions(BuildOptions, ReadOptions):
     calibrator: Annotated[
         Calibrator | None,
         About('for precision="int8": gives sample inputs on which the ranges of tensors are measured.', help=None),
+    ] = None
+    calibration_data: Annotated[
+        str | os.PathLike[str] | None,
+        About(
+            'for precision="int8": a folder of sample inputs as .npy, .npz or image files; see '
+            "`tensorwright.FolderCalibrator`.",
+            help="For int8: a folder of sample inputs, .npy, .npz or image files.",
+        ),
+    ] = None
+    calibration_cache: Annotated[
+        str | os.PathLike[str] | None,
+        About(
+            "a file with the ranges that a calibration found: read if it is there, or else written.",
+            help="File with the ranges that a calibration found: read if it is there, or else written.",
+        ),
+    ] = None
+    calibration_algorithm: Annotated[
+        str,
+        About(
+            "how ranges are found in `calibration_data`; see `tensorwright.Calibrator`.",
+            among=ALGORITHMS,
+            help=f"How ranges are found: {', '.join(ALGORITHMS)}.",
+        ),
+    ] = "EntropyCalibration2"
+    image_mean: Annotated[
+        Sequence[float] | None,
+        About(
+            "what is subtracted from pixels between 0 and 255 of images in `calibration_data`, for all channels or one "
+            "by one; 0 by default.",
+            help="For images: subtracted from pixels between 0 and 255, such as 123.7,116.3,103.5; 0 by default.",
+        ),
+    ] = None
+    image_std: Annotated[
+        Sequence[float] | None,
+        About(
+            "what the pixels are divided by afterwards; 255 by default.",
+            help="For images: what pixels are divided by afterwards, such as 58.4,57.1,57.4; 255 by default.",
+        ),
+    ] = None
+    dynamic_ranges: Annotated[
+        Mapping[str, float] | None,
+        About(
+            'for precision="int8": the largest magnitudes that count of tensors, by name; they count before what a '
+            "calibrator measures.",
+            spelt=("--dynamic-range",),
+            help="NAME=NUMBER, for int8: the largest magnitude that counts of a tensor. May be repeated.",
+        ),
     ] = None
     strict: Annotated[
         bool,
@@ -80,7 +130,7 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
     """
     reading, config = _parts_of(source, options)
     try:
-        return Engine(make_plan(source, reading, config, options.calibrator), options.allocator, device=config.device)
+        return Engine(_plan_of(source, reading, config, options), options.allocator, device=config.device)
     except UnsupportedModel as error:
         if options.strict or options.constants is not None or isinstance(source, Graph | Definition):
             raise
@@ -108,7 +158,7 @@ def build_plan(source: Source, options: EngineOptions) -> Plan:  # noqa: D417  #
         NetworkError: the network is wrong.
         BuildError: the options are wrong, or no plan can be made within them.
     """
-    return make_plan(source, *_parts_of(source, options), options.calibrator)
+    return _plan_of(source, *_parts_of(source, options), options)
 
 
 def _parts_of(source: Source, options: EngineOptions) -> tuple[ReadOptions, BuildConfig]:
@@ -120,24 +170,57 @@ def _parts_of(source: Source, options: EngineOptions) -> tuple[ReadOptions, Buil
     return given(options, ReadOptions), config
 
 
-def make_plan(source: Source, options: ReadOptions, config: BuildConfig, calibrator: Calibrator | None = None) -> Plan:
+def calibrator_of(options: EngineOptions) -> Calibrator | None:
+    """What the options say of calibration.
+
+    Raises:
+        BuildError: they contradict each other, or the samples cannot be used.
+    """
+    from tensorwright.api.samples import FolderCalibrator
+
+    if options.calibrator is not None:
+        if options.calibration_data is not None or options.calibration_cache is not None:
+            raise BuildError("build: say calibrator=..., or calibration_data=... and calibration_cache=...")
+        return options.calibrator
+    cache, algorithm = options.calibration_cache, cast("Algorithm", options.calibration_algorithm)
+    if options.calibration_data is None:
+        return None if cache is None else Calibrator((), algorithm, cache)
+    mean, std = options.image_mean or (0.0,), options.image_std or (255.0,)
+    return FolderCalibrator(options.calibration_data, mean, std, algorithm, cache)
+
+
+def _plan_of(source: Source, reading: ReadOptions, config: BuildConfig, options: EngineOptions) -> Plan:
+    return make_plan(source, reading, config, calibrator_of(options), options.dynamic_ranges)
+
+
+def make_plan(
+    source: Source,
+    options: ReadOptions,
+    config: BuildConfig,
+    calibrator: Calibrator | None = None,
+    dynamic_ranges: Mapping[str, float] | None = None,
+) -> Plan:
     """The plan of anything that `build` takes.
 
     Raises:
-        BuildError: int8 is asked for without a calibrator, or there is one and it is not asked for.
+        BuildError: int8 is asked for and nothing says ranges, or ranges are said and it is not asked for.
     """
     from tensorwright.build.build import build as build_plan
     from tensorwright.build.quantise import build_quantised, with_factors_as_outputs
 
-    if (calibrator is not None) != ("int8" in config.precision):
-        raise BuildError('build: precision="int8" and calibrator=... go together: the one needs the other')
+    has_ranges, is_wanted = calibrator is not None or bool(dynamic_ranges), "int8" in config.precision
+    if has_ranges and not is_wanted:
+        raise BuildError('build: ranges of tensors are for precision="int8", which is not asked for')
     try:
         graph = graph_of(source, options, config)
-        if calibrator is None:
+        if not is_wanted:
+            return build_plan(graph, config)
+        if not has_ranges:
+            _require_quantised(graph)
             return build_plan(graph, config)
         measured = with_factors_as_outputs(graph)
         tensors = dict((*measured.inputs, *measured.outputs))
-        return build_quantised(graph, tensors, measured, calibrator, config)
+        return build_quantised(graph, tensors, measured, calibrator, config, dynamic_ranges)
     finally:
         config.progress.done()
 
@@ -157,6 +240,15 @@ def graph_of(source: Source, options: ReadOptions, config: BuildConfig) -> Graph
     for message in imported.warnings:
         config.log("warning", message)
     return imported.graph
+
+
+def _require_quantised(graph: Graph) -> None:
+    """Refuse a network without quantised tensors for int8 if no ranges are known."""
+    if not any(isinstance(value.op, Quantize | Dequantize) for value in graph.order()):
+        raise BuildError(
+            'build: precision="int8" needs the ranges of tensors: give calibration_data=... (a folder of samples), '
+            "calibrator=... or dynamic_ranges=...; the model has no quantised tensors itself"
+        )
 
 
 def _refuse_reading(options: ReadOptions) -> None:

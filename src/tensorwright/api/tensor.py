@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Protocol
 
 from tensorwright.api.checks import text
+from tensorwright.base.errors import NetworkError
 from tensorwright.graph.graph import Value
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import DType
@@ -45,6 +47,7 @@ class Tensor:
         self.producer = producer
         self.index = index
         self._name: str | None = None
+        self._dynamic_range: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +105,40 @@ class Tensor:
     @property
     def is_network_output(self) -> bool:
         return self.network.is_output(self)
+
+    @property
+    def dynamic_range(self) -> tuple[float, float] | None:
+        """The smallest and largest element that count, for builds with the flag INT8; None for what a calibrator says.
+
+        Scales are symmetric: the larger magnitude counts.
+        """
+        return self._dynamic_range
+
+    @dynamic_range.setter
+    def dynamic_range(self, range: tuple[float, float] | None) -> None:
+        if range is None:
+            self._dynamic_range = None
+        else:
+            self.set_dynamic_range(*range)
+
+    def set_dynamic_range(self, min: float, max: float) -> bool:
+        """As `dynamic_range`; True.
+
+        Raises:
+            NetworkError: these are no finite numbers, or the first is not below the second.
+        """
+        low, high = float(min), float(max)
+        if not -inf < low <= high < inf or low == high == 0:
+            raise NetworkError(
+                f"dynamic range of tensor '{self.name}': expected finite numbers min <= max, not both 0, found {min} "
+                f"and {max}"
+            )
+        self._dynamic_range = low, high
+        return True
+
+    def reset_dynamic_range(self) -> None:
+        """Forget the range."""
+        self._dynamic_range = None
 
     def __repr__(self) -> str:
         return f"Tensor('{self.name}')"

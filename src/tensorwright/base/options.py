@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, wraps
 from types import NoneType, UnionType
-from typing import Annotated, Concatenate, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Concatenate, ParamSpec, SupportsFloat, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from tensorwright.base.errors import BuildError
 
@@ -90,6 +90,8 @@ class Option:
             return "" if isinstance(value, bool) else "True or False"
         if get_origin(self.kinds[0]) is Mapping:
             return "" if _is_mapping(value) else f"a mapping from names{optional}"
+        if self.is_many and get_args(self.kinds[0]) == (float,):
+            return "" if _is_numbers(value) else f"several numbers, such as a list{optional}"
         if self.is_many:
             return "" if _is_texts(value) else f"several texts, such as a list{optional}"
         return ""
@@ -108,6 +110,12 @@ class Option:
 def _is_texts(value: object) -> bool:
     is_many = isinstance(value, Collection) and not isinstance(value, str | bytes)
     return is_many and all(isinstance(one, str) for one in cast("Collection[object]", value))
+
+
+def _is_numbers(value: object) -> bool:
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        return False
+    return all(isinstance(one, SupportsFloat) for one in cast("Collection[object]", value))
 
 
 def _is_mapping(value: object) -> bool:

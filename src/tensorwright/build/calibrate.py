@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError, FileError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
@@ -50,7 +51,11 @@ class Calibrator(Protocol):
         ...
 
     def samples_per_batch(self) -> int:
-        """The first extent of every batch."""
+        """The first extent of every batch; 0 if nothing is known of it."""
+        ...
+
+    def expected_batches(self) -> int:
+        """How many batches there are, at most; 0 if nobody knows. For progress bars."""
         ...
 
     def next_batch(self, inputs: Mapping[str, tuple[Extents, np.dtype[np.generic]]]) -> Mapping[str, Array] | None:
@@ -68,7 +73,10 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The threshold of every tensor by name, where they come from, and the tensors that a cache does not know."""
+    """The threshold of every tensor by name, where they come from, and the tensors that a cache does not know.
+
+    algorithm: that of the calibrator; "DynamicRanges" where the user gave all thresholds.
+    """
 
     algorithm: str
     ranges: Mapping[str, float]
@@ -107,16 +115,20 @@ def calibrate(graph: Graph, calibrator: Calibrator, config: BuildConfig) -> Cali
     if found is not None:
         return found
     shapes = input_shapes(graph, calibrator.samples_per_batch(), config.log)
+    types = {name: value.type for name, value in graph.inputs}
     engine = Engine(build(graph, replace(config, level=0, timing_cache="", batch_symbol=None)), config.allocator)
     histograms = {name: Histogram() for name in floats}
     batches = 0
+    progress = WatchedProgress(config.progress, config.cancellation, config.max_seconds)
+    progress.phase("measuring ranges", calibrator.expected_batches())
     with engine:
         while (given := calibrator.next_batch(shapes)) is not None:
-            arrays = {name: _checked(name, given, shape, batches) for name, (shape, _) in shapes.items()}
+            arrays = {name: _checked(name, given, type, shapes[name][0], batches) for name, type in types.items()}
             for name, array in {**engine(arrays), **arrays}.items():
                 if name in histograms and not histograms[name].add(array):
                     config.log("warning", f"calibration: tensor '{name}' has elements that are not finite; left out")
             batches += 1
+            progress.step(f"batch {batches}")
     if not batches:
         raise BuildError("calibration: the calibrator gave no batch; give at least one, or a cache")
     name, quantile = calibrator.calibration_name, calibrator.quantile
@@ -142,14 +154,14 @@ def input_shapes(
         type = value.type
         environment = {symbol.name: symbol.opt for symbol in graph.symbols()}
         leading = bare_symbol(type.shape[0]) if type.shape else None
-        if leading is not None:
+        if leading is not None and batch:
             if not leading.min <= batch <= leading.max:
                 raise BuildError(
                     f"calibration: batches of {batch} were announced, input '{name}' takes {leading.min} to "
                     f"{leading.max}; say another batch size, or another range in an optimization profile"
                 )
             environment[leading.name] = batch
-        elif type.shape and type.shape[0] != batch:
+        elif leading is None and batch and type.shape and type.shape[0] != batch:
             message = (
                 f"calibration: batches of {batch} were announced, but the first dimension of input '{name}' is fixed "
                 f"to {type.shape[0]}: that many are read"
@@ -275,11 +287,16 @@ def _extents(type: TensorType, environment: Mapping[str, int]) -> Extents:
     return tuple(evaluate(dim, environment) for dim in type.shape)
 
 
-def _checked(name: str, given: Mapping[str, Array], shape: Extents, number: int) -> Array:
+def _checked(name: str, given: Mapping[str, Array], type: TensorType, shape: Extents, number: int) -> Array:
+    """The array of an input; dimensions that are not fixed may differ from batch to batch."""
     if name not in given:
         raise BuildError(f"calibration: batch {number} has no array for input '{name}'")
     array = np.asarray(given[name])
-    if array.shape != shape:
+    fits = array.ndim == type.rank and all(
+        dim == extent if isinstance(dim, int) else extent > 0
+        for dim, extent in zip(type.shape, array.shape, strict=True)
+    )
+    if not fits:
         raise BuildError(
             f"calibration: batch {number}, input '{name}': expected an array of shape {shape}, found {array.shape}"
         )

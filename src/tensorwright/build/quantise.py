@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 
 from tensorwright.backends.find import backend_named
+from tensorwright.base.errors import BuildError
 from tensorwright.base.text import unused_name
 from tensorwright.build.build import build
-from tensorwright.build.calibrate import Calibrator, calibrate
+from tensorwright.build.calibrate import Calibration, Calibrator, calibrate
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.precision import wishes_of
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
@@ -34,7 +37,12 @@ def with_factors_as_outputs(graph: Graph) -> Graph:
 
 
 def build_quantised(
-    graph: Graph, tensors: Mapping[str, Value], measured: Graph, calibrator: Calibrator, config: BuildConfig
+    graph: Graph,
+    tensors: Mapping[str, Value],
+    measured: Graph,
+    calibrator: Calibrator | None,
+    config: BuildConfig,
+    given: Mapping[str, float] | None = None,
 ) -> Plan:
     """Compile a network with its products in integers, where ranges are known; the report says the ranges.
 
@@ -44,18 +52,19 @@ def build_quantised(
         graph: the network.
         tensors: its tensors of interest, by name.
         measured: the network for the batches of the calibrator, with these tensors as inputs and outputs.
-        calibrator: gives batches, or a cache.
-        config: as for any build.
+        calibrator: gives batches, or a cache; None where all ranges are given.
+        config: as for any build; products that are held to another type than int8 are not quantised.
+        given: the largest magnitudes of tensors by name, which count before those that are measured.
 
     Raises:
-        BuildError: there are no batches, or they do not fit.
+        BuildError: there are no batches, or they do not fit; a given range is of no tensor or not a number above 0.
     """
-    found = calibrate(measured, calibrator, replace(config, precision=(), layer_precision=None, dump=None))
-    source = f"{found.batches} batches" if found.batches else "the calibration cache"
-    config.log("info", f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report")
+    found = _ranges(tensors, measured, calibrator, config, given or {})
     tools = backend_named(config.device).toolchain(config.instruction_set, config.threads, config.allocator)
     if INT8 in tools.fast_types:
-        made = quantised(graph, {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors})
+        ranges = {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors}
+        wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
+        made = quantised(graph, ranges, kept=lambda product: wishes.held_type(product) is not None)
         _tell_missing(made, config)
         graph = made.graph
     else:
@@ -67,8 +76,38 @@ def build_quantised(
 
 
 def _tell_missing(made: Quantised, config: BuildConfig) -> None:
-    names = [value.name for value in made.missing]
+    names = list(dict.fromkeys(value.inputs[0].name for value in made.missing))
     if names:
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        total = made.quantised + len(names)
-        config.log("warning", f"int8: {len(names)} of {total} products stay in float32, no range is known for: {shown}")
+        message = (
+            f"int8: {len(names)} of {len(made.factors)} tensors have no range: {shown}; {len(made.missing)} of "
+            f"{made.quantised + len(made.missing)} products stay in float32"
+        )
+        config.log("warning", message)
+
+
+def _ranges(
+    tensors: Mapping[str, Value],
+    measured: Graph,
+    calibrator: Calibrator | None,
+    config: BuildConfig,
+    given: Mapping[str, float],
+) -> Calibration:
+    """The ranges of tensors: measured ones, and those that the user gives."""
+    strange = sorted(set(given) - set(tensors))
+    if strange:
+        raise BuildError(
+            f"dynamic ranges: the network has no tensor {', '.join(map(repr, strange[:SHOWN]))} that a range could be "
+            f"of; it has {', '.join(map(repr, tensors))}"
+        )
+    for name, value in given.items():
+        if isinstance(value, bool) or not 0 < value < inf:
+            raise BuildError(f"dynamic range of '{name}': expected a finite number above 0, found {value!r}")
+    if calibrator is None:
+        missing = tuple(name for name in tensors if name not in given)
+        return Calibration("DynamicRanges", dict(given), 0, missing)
+    found = calibrate(measured, calibrator, replace(config, precision=(), layer_precision=None, dump=None))
+    source = f"{found.batches} batches" if found.batches else "the calibration cache"
+    config.log("info", f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report")
+    missing = tuple(name for name in found.missing if name not in given)
+    return replace(found, ranges={**found.ranges, **given}, missing=missing)

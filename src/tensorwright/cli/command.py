@@ -101,6 +101,14 @@ def number(text: str) -> tuple[str, float | bool]:
         raise UsageError(f"constant '{text}': expected NAME=VALUE with a number, true or false") from None
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them: ``123.7,116.3,103.5``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"'{text}': expected numbers with commas between them, such as 123.7,116.3,103.5") from None
+
+
 def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
     """A name and its extents: ``x=1,3,224,224`` or ``x=1x3x224x224``; ``1:8:32`` is min, opt and max."""
     name, value = named(text)

@@ -13,7 +13,7 @@ from typer import Option as ShellOption
 
 from tensorwright.api.shortcuts import EngineOptions
 from tensorwright.base.options import Option, Options, options_of
-from tensorwright.cli.command import named, number, size
+from tensorwright.cli.command import named, number, numbers, size
 
 Given = Mapping[str, object]
 """What a command was given, by the name of the option; what it was not given is not there."""
@@ -83,9 +83,12 @@ def _value(option: Option, given: object) -> object:
         return None
     if option.name in _SIZES:
         return size(str(given))
-    if option.name == "constants":
+    if option.name == "constants" or Mapping[str, float] in option.kinds:
         assert isinstance(given, list)
         return dict(map(number, given))
+    if Sequence[float] in option.kinds:
+        assert isinstance(given, list)
+        return tuple(value for text in given for value in numbers(text))
     if Mapping[str, str] in option.kinds:
         assert isinstance(given, list)
         return dict(map(named, given))

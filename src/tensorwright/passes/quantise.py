@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,15 +26,22 @@ SIGNED_STEPS, UNSIGNED_STEPS = 127, 255
 class Quantised:
     """A network with quantised products.
 
-    quantised: how many there are; missing: those whose left factor has no known range, as they were.
+    quantised: how many there are; missing: those whose left factor has no known range, as they were; factors: the
+    tensors that all of these products read.
     """
 
     graph: Graph
     quantised: int
     missing: tuple[Value, ...]
+    factors: tuple[Value, ...]
 
 
-def quantised(graph: Graph, ranges: Mapping[Value, float]) -> Quantised:
+def nothing(_value: Value) -> bool:
+    """Keeps no product in float32."""
+    return False
+
+
+def quantised(graph: Graph, ranges: Mapping[Value, float], kept: Callable[[Value], bool] = nothing) -> Quantised:
     """The network with ``a · w`` computed as ``Dequantize(Quantize(a)) · Dequantize(q)`` for constants w.
 
     The products are those that can be computed in integers, convolutions among them. Activations have one scale, the
@@ -43,20 +50,22 @@ def quantised(graph: Graph, ranges: Mapping[Value, float]) -> Quantised:
     quantised one, too, so that it is kept in one byte an element; outputs of the network are not quantised.
 
     ranges: the largest magnitude that counts of tensors; larger ones are clipped.
+    kept: says which products stay in float32.
     """
-    products = [value for value in graph.order() if _is_product_of_bytes(value)]
+    products = [value for value in graph.order() if _is_product_of_bytes(value) and not kept(value)]
     known = {value.inputs[0]: _range_of(value.inputs[0], ranges) for value in products}
     scales = {value: largest for value, largest in known.items() if largest is not None}
     missing = tuple(value for value in products if value.inputs[0] not in scales)
-    return Quantised(_rebuilt(graph, scales), len(products) - len(missing), missing)
+    wanted = frozenset(products) - frozenset(missing)
+    return Quantised(_rebuilt(graph, scales, wanted), len(wanted), missing, tuple(known))
 
 
-def _rebuilt(graph: Graph, scales: Mapping[Value, float]) -> Graph:
+def _rebuilt(graph: Graph, scales: Mapping[Value, float], wanted: frozenset[Value]) -> Graph:
     plain: dict[Value, Value] = {}
     read: dict[Value, Value] = {}
     for value in graph.order():
         inputs = tuple(read[operand] for operand in value.inputs)
-        if value.inputs and value.inputs[0] in scales and _is_product_of_bytes(value):
+        if value in wanted:
             inputs = (inputs[0], _weights(value), *inputs[2:])
         plain[value] = value if inputs == value.inputs else apply(value.op, *inputs, name=value.name)
         read[value] = _activations(plain[value], scales[value]) if value in scales else plain[value]

@@ -34,7 +34,7 @@ class Calibrator:
     """Gives batches of inputs, from which the ranges of tensors are measured; subclass it.
 
     A build for int8 reads the cache first. If there is none, it asks for batches until there are no more, and writes
-    the cache. The ranges are kept in the report of the plan; the engine computes in float32.
+    the cache. The ranges are kept in the report of the plan.
     """
 
     algorithm = CalibrationAlgoType.ENTROPY_CALIBRATION
@@ -78,6 +78,10 @@ class Calibrator:
     def samples_per_batch(self) -> int:
         """As `get_batch_size`."""
         return int(self.get_batch_size())
+
+    def expected_batches(self) -> int:
+        """0: nobody knows how often `get_batch` gives one."""
+        return 0
 
     def next_batch(self, inputs: Inputs) -> Mapping[str, Array] | None:
         """The arrays at the addresses that `get_batch` gives."""

@@ -28,11 +28,9 @@ class TensorHints(Facade[Any]):
     """Ranges for int8, and where tensors lie."""
 
     def set_dynamic_range(self, min: float, max: float) -> bool:
-        """The range for int8; kept. Engines compute in float32."""
-        if not min <= max:
-            raise NetworkError(f"set_dynamic_range: expected min <= max, found {min} and {max}")
-        kept(self)["range"] = (float(min), float(max))
-        return True
+        """The range for int8: the larger magnitude counts."""
+        done: bool = self.inner.set_dynamic_range(min, max)
+        return done
 
     def get_dynamic_range(self) -> float:
         """The larger magnitude of the range's ends; -1 if none is set."""
@@ -53,7 +51,7 @@ class TensorHints(Facade[Any]):
 
     def reset_dynamic_range(self) -> None:
         """Forget the range."""
-        kept(self).pop("range", None)
+        self.inner.reset_dynamic_range()
 
     def set_broadcast_across_batch(self, broadcast_across_batch: bool) -> None:
         """Inputs have the batch of the call.
@@ -75,7 +73,8 @@ class TensorHints(Facade[Any]):
         """Nothing: memory of host and device is the same."""
 
     def _range(self) -> Range | None:
-        return kept(self).get("range")  # type: ignore[return-value]
+        found: Range | None = self.inner.dynamic_range
+        return found
 
 
 class LayerHints(Facade[Any]):
