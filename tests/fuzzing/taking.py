@@ -51,6 +51,7 @@ MOST_FACTOR = 1e15
 """A few factors larger than this make numbers that float32 does not hold."""
 MOST_FLOAT16 = 6e4
 REFEREE_SECONDS = 20.0
+MOST_TRIPS = 10_000
 STAGED = 0.5
 """The share of models that cannot be native programs that is run in stages."""
 
@@ -77,7 +78,7 @@ def onnx_model(data: bytes, rng: np.random.Generator) -> int:
 def in_stages(data: bytes, rng: np.random.Generator) -> int:
     """Run a model that no single plan expresses, where all its inputs are small tensors; nothing is compared."""
     quiet = tw.Logger(tw.Severity.INTERNAL_ERROR)
-    with tw.build(data, level=0, threads=1, timing_cache="", logger=quiet) as engine:
+    with tw.build(data, level=0, threads=1, timing_cache="", logger=quiet, max_trips=MOST_TRIPS) as engine:
         graph = onnx.ModelProto.FromString(data).graph
         inputs = dict[str, Array]()
         for value in (value for value in graph.input if value.name in engine.input_names):

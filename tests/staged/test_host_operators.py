@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 import tensorwright as tw
 from importers.onnx.models import Arrays, model_of, node
+from tensorwright.base.errors import ExecutionError
 
 ML = "ai.onnx.ml"
 
@@ -68,3 +69,54 @@ def test_samples_follow_the_probabilities() -> None:
     assert first.dtype == np.int64
     shares = [np.bincount(row, minlength=3) / 4000 for row in first]
     np.testing.assert_allclose(shares, np.exp(x), atol=0.05)
+
+
+TREE = {
+    "nodes_treeids": [0, 0, 0], "nodes_nodeids": [0, 1, 2], "nodes_featureids": [1, 0, 0],
+    "nodes_values": [0.0, 0.0, 0.0], "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "n_targets": 1,
+    "nodes_falsenodeids": [2, 0, 0], "target_treeids": [0, 0], "target_nodeids": [1, 2], "target_ids": [0, 0],
+    "target_weights": [1.0, 2.0],
+}  # fmt: skip
+
+
+def regressor(child: int) -> ModelProto:
+    made = node("TreeEnsembleRegressor", "x", "y", domain=ML, nodes_truenodeids=[child, 0, 0], **TREE)
+    return model_of([made], {"x": (TensorProto.FLOAT, [1, 2])}, ["y"], domains={ML: 3})
+
+
+def test_trees_without_an_end_are_refused() -> None:
+    x = np.float32([[0, -1]])
+    actual, expected = both(regressor(1), {"x": x})
+    np.testing.assert_array_equal(actual, expected)
+    with (
+        tw.build(regressor(0), level=0, threads=1, timing_cache="") as engine,
+        pytest.raises(ExecutionError, match=r"'y'.*node \(0, 0\) of a tree lies below itself"),
+    ):
+        engine({"x": x})
+
+
+def test_trees_whose_nodes_share_all_below_them_are_refused() -> None:
+    count = 64
+    ends = [*range(1, count), 0]
+    made = node(
+        "TreeEnsemble", "x", "y", domain=ML, n_targets=1, tree_roots=[0], nodes_featureids=[0] * count,
+        nodes_splits=numpy_helper.from_array(np.zeros(count, np.float32)),
+        nodes_modes=numpy_helper.from_array(np.zeros(count, np.uint8)),
+        nodes_truenodeids=ends, nodes_falsenodeids=ends, nodes_trueleafs=[0] * (count - 1) + [1],
+        nodes_falseleafs=[0] * (count - 1) + [1], leaf_targetids=[0],
+        leaf_weights=numpy_helper.from_array(np.ones(1, np.float32)),
+    )  # fmt: skip
+    model = model_of([made], {"x": (TensorProto.FLOAT, [1, 2])}, ["y"], opset=21, domains={ML: 5})
+    with (
+        tw.build(model, level=0, threads=1, timing_cache="") as engine,
+        pytest.raises(ExecutionError, match="more than 1048576 branches"),
+    ):
+        engine({"x": np.zeros((1, 2), np.float32)})
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", r"a*\d?b", "(a|aa)+"])
+def test_patterns_match_in_time_that_grows_with_the_text_alone(pattern: str) -> None:
+    model = model_of([node("RegexFullMatch", "x", "y", pattern=pattern)], {"x": (8, [3])}, ["y"])
+    texts = np.array(["a" * 64, "a" * 64 + "b", "a" * 64 + "c"], object)
+    actual, expected = both(model, {"x": texts})
+    np.testing.assert_array_equal(actual, expected)

@@ -14,6 +14,8 @@ from tensorwright.base.progress import Progress, SilentProgress
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.limits import MAX_THREADS
 
+MOST_TRIPS = 10_000_000
+"""Minutes at the least: a program that comes here has no end."""
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
@@ -161,7 +163,8 @@ class BuildOptions(Options):
     max_memory: Annotated[
         int | None,
         About(
-            "bytes that weights, activations and scratch memory of one context may take together; None for no limit.",
+            "bytes that weights, activations and scratch memory of one context may take together, and tensors on the "
+            "host where the engine runs in stages; None for no limit.",
             least=0,
             help="Memory that the engine may need with one context, such as 2G.",
         ),
@@ -173,6 +176,24 @@ class BuildOptions(Options):
             "one layer timed. None for no limit.",
             least=1,
             help="Seconds that the build may take.",
+        ),
+    ] = None
+    max_trips: Annotated[
+        int | None,
+        About(
+            "trips that all loops of one call may take together where the engine runs in stages and their ends follow "
+            "from data; None for no limit.",
+            least=0,
+            help=None,
+        ),
+    ] = MOST_TRIPS
+    max_call_seconds: Annotated[
+        int | None,
+        About(
+            "seconds that one call may take where the engine runs in stages; it ends at the first node, trip or part "
+            "after that. None for no limit.",
+            least=1,
+            help=None,
         ),
     ] = None
     cancellation: Annotated[

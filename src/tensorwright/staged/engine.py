@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 
 from tensorwright.base.errors import BuildError, ExecutionError
+from tensorwright.base.fork import forkable
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import dump_within
@@ -19,6 +20,7 @@ from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
 from tensorwright.staged.control import CONTROL
 from tensorwright.staged.forms import History, covers
+from tensorwright.staged.watch import Watch, size
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
@@ -70,6 +72,25 @@ class Stage:
     then: Continuation
 
 
+@dataclass(frozen=True, eq=False)
+class Nested:
+    """The engine of a subgraph, within a call of the engine around it."""
+
+    engine: StagedEngine
+    watch: Watch
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return self.engine.input_names
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return self.engine.output_names
+
+    def __call__(self, inputs: Mapping[str, Known]) -> dict[str, Known]:
+        return self.engine.within(inputs, self.watch)
+
+
 class StagedEngine:
     """Runs a model in stages: of each, what can be compiled is one native program, the rest runs on the host.
 
@@ -83,7 +104,8 @@ class StagedEngine:
     def __init__(self, model: PartialModel, config: BuildConfig) -> None:
         self._model = model
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = forkable(threading.Lock())
+        self._watch = Watch(model.name, config)
         self._bodies: dict[tuple[tuple[str, ...], str], StagedEngine] = {}
         first = Part(frozenset(), after=model.start, kept=model.needed(model.start))
         self._start = Stage(first, None, Continuation())
@@ -140,18 +162,31 @@ class StagedEngine:
         Sequences are lists of arrays, absent optionals None, strings arrays of objects.
 
         Raises:
-            ExecutionError: the inputs do not fit, or a node on the host fails.
+            ExecutionError: the inputs do not fit, a node on the host fails, the call was cancelled, or it costs more
+                than `max_trips`, `max_call_seconds` or `max_memory` of the build allow.
             ImportFailure: a part cannot be translated for these inputs.
         """
         known = self._checked(inputs)
         with self._lock:
             if self._closed:
                 raise ExecutionError(f"engine '{self.name}' is closed; build it again")
-            stage = self._start
-            while stage.part.after.remaining:
-                stage = self._following(stage, known)
-                known = self._run(stage, known)
-            position = stage.part.after
+            self._watch = Watch(self.name, self._config)
+            try:
+                return self._results(known, self._watch)
+            except MemoryError as error:
+                raise ExecutionError(f"engine '{self.name}': the call takes more memory than there is") from error
+
+    def cancel(self) -> None:
+        """End the call that is running on another thread, at its next node, trip of a loop or part; no later one."""
+        self._watch.cancel()
+
+    def _results(self, known: dict[str, Known], watch: Watch) -> dict[str, Known]:
+        stage = self._start
+        while stage.part.after.remaining:
+            watch.check()
+            stage = self._following(stage, known)
+            known = self._run(stage, known, watch)
+        position = stage.part.after
         return {
             name: known[name] if name in known else self._model.constant(name, position) for name in self._model.outputs
         }
@@ -197,6 +232,9 @@ class StagedEngine:
             exact = {name: form_of(value) for name, value in known.items()}
             variant = _fitting(stage, exact, known) or self._new_variant(stage, exact, known)
             names, found = tuple(sorted(variant.literals)), variant.stage
+            if len(stage.then.found) >= MOST_REMEMBERED:
+                stage.then.found.clear()
+                stage.then.asked.clear()
             stage.then.asked[types], stage.then.found[*types, *_contents(known, names)] = names, found
         return found
 
@@ -247,28 +285,37 @@ class StagedEngine:
         others = stage.then.history.generalised({name: form for name, form in exact.items() if name not in declared})
         return {name: declared[name] if name in declared else others[name] for name in exact}
 
-    def _run(self, stage: Stage, known: dict[str, Known]) -> dict[str, Known]:
+    def _run(self, stage: Stage, known: dict[str, Known], watch: Watch) -> dict[str, Known]:
         part, position = stage.part, stage.part.after
         outputs: Mapping[str, Known] = {}
         if stage.engine is not None:
             outputs = stage.engine({feed.binding: feed.array(known) for feed in part.feeds})
         found: dict[str, Known] = {**known, **part.known_from(outputs, known)}
         for node in part.hosted:
+            watch.check()
             missing = {name: self._model.constant(name, position) for name in node.inputs if name not in found}
-            found |= self._on_host(node, {**missing, **found})
+            found |= self._on_host(node, {**missing, **found}, watch)
+            watch.hold(node.label, sum(map(size, found.values())))
         return {name: value for name, value in found.items() if name in part.kept}
 
-    def _on_host(self, node: HostNode, known: Mapping[str, Known]) -> dict[str, Known]:
-        control = CONTROL.get(node.operator)
-        return node.run(known) if control is None else control(node, known, self._nested)
+    def _on_host(self, node: HostNode, known: Mapping[str, Known], watch: Watch) -> dict[str, Known]:
+        control = CONTROL.get(node.operator) if node.is_standard else None
+        if control is None:
+            return node.run(known)
+        with node.failing():
+            return control(node, known, lambda node, attribute: Nested(self._body(node, attribute), watch), watch)
 
-    def _nested(self, node: HostNode, attribute: str) -> StagedEngine:
+    def _body(self, node: HostNode, attribute: str) -> StagedEngine:
         """The engine of a branch or body of a node."""
         key = (node.results, attribute)
         if key not in self._bodies:
             inner = dump_within(self._config.dump, f"body-{len(self._bodies) + 1:02}")
             self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), replace(self._config, dump=inner))
         return self._bodies[key]
+
+    def within(self, inputs: Mapping[str, Known], watch: Watch) -> dict[str, Known]:
+        """Run as a branch or body, within a call that has a watch already. Raises as a call."""
+        return self._results(self._checked(inputs), watch)
 
     def _checked(self, inputs: Known | Mapping[str, Known]) -> dict[str, Known]:
         names = self.input_names
@@ -334,8 +381,6 @@ def _make_room(then: Continuation) -> None:
         oldest = then.variants.pop(0).stage
         _close(oldest)
         then.found = {key: follower for key, follower in then.found.items() if follower is not oldest}
-    if len(then.found) >= MOST_REMEMBERED:
-        then.found.clear()
 
 
 def _close(stage: Stage) -> None:

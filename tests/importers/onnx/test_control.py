@@ -212,3 +212,28 @@ def test_a_tensor_is_not_inserted_outside_of_a_sequence(position: int, rng: np.r
     nodes = [node("SequenceConstruct", "a b", "s"), node("SequenceInsert", "s c place", "y")]
     with pytest.raises(ImportFailure, match=f"position {position} is outside of a sequence of 2: expected -2 to 2"):
         import_onnx(model_of(nodes, arrays, ["y"], constants={"place": np.int64(position)}))
+
+
+def test_functions_that_make_too_many_nodes_are_refused_before_they_are_opened() -> None:
+    imports = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
+    functions = [helper.make_function("own", "Twice0", ["x"], ["y"], [node("Relu", "x", "y")], imports)]
+    for number in range(1, 40):
+        called = f"Twice{number - 1}"
+        nodes = [node(called, "x", "m", domain="own"), node(called, "m", "y", domain="own")]
+        functions.append(helper.make_function("own", f"Twice{number}", ["x"], ["y"], nodes, imports))
+    call = node("Twice39", "x", "y", domain="own")
+    model = model_of([call], X, ["y"], domains={"own": 1}, functions=functions)
+    with pytest.raises(ImportFailure, match="functions make 1649267441662 nodes, no more than 65536"):
+        import_onnx(model)
+
+
+def test_loops_in_loops_are_unrolled_as_far_as_that_is_bounded() -> None:
+    made = [node("Add", "v0 one", "o0")]
+    for number in range(1, 5):
+        inputs, outputs = f"i{number} c{number} v{number - 1}", f"on{number} o{number - 1}"
+        infos = [[ValueInfoProto(name=name) for name in text.split()] for text in (inputs, outputs)]
+        body = helper.make_graph([*made, node("Identity", f"c{number}", f"on{number}")], "body", *infos)
+        made = [node("Loop", f"trips yes v{number}", f"o{number}", body=body)]
+    constants = {"trips": np.int64(250), "yes": np.array(True), "one": np.float32(1)}
+    with pytest.raises(ImportFailure, match="of more than 32768 nodes are not unrolled"):
+        import_onnx(model_of(made, {"v4": (1, [2])}, ["o4"], constants=constants))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from tensorwright.base.errors import ExecutionError
+from tensorwright.base.errors import ExecutionError, TensorwrightError
 from tensorwright.importers.onnx.host_operators import OPERATORS
+from tensorwright.importers.onnx.read import STANDARD_DOMAINS
 from tensorwright.importers.onnx.scope import node_names
 from tensorwright.importers.onnx.scope import used_names as graph_names
+from tensorwright.importers.onnx.trees import require_trees
 
 Known = npt.NDArray[Any] | list["Known"] | dict[Any, Any] | None
 """A tensor (also of strings), a sequence, a map, or an absent optional, as Python has them while a network runs."""
@@ -61,23 +64,57 @@ class HostNode:
         body.input.extend(ValueInfoProto(name=name) for name in sorted(taken - {tensor.name for tensor in stored}))
         return self._around(body)
 
+    @property
+    def is_standard(self) -> bool:
+        """Whether ONNX itself defines the operator."""
+        return self._proto.domain in STANDARD_DOMAINS
+
+    @property
+    def ends_by_count(self) -> bool:
+        """Whether nothing in the body of a Loop can end it: its condition is what it was."""
+        (body,) = (found.g for found in self._proto.attribute if found.name == "body")
+        names = {
+            output: name
+            for one in body.node
+            if one.op_type == "Identity"
+            for name in one.input
+            for output in one.output
+        }
+        condition = body.output[0].name
+        while condition in names:
+            condition = names.pop(condition)
+        return len(body.input) > 1 and condition == body.input[1].name
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Where what runs on the host fails, say which node it was, and why it runs there.
+
+        Raises:
+            ExecutionError: something else than an error of the project was raised.
+        """
+        try:
+            yield
+        except TensorwrightError:
+            raise
+        except Exception as error:
+            raise ExecutionError(
+                f"{self.label} is no part of a native program ({self.reason}), and on the host it fails: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
     def run(self, known: Mapping[str, Known]) -> dict[str, Known]:
         """The node's outputs by name.
 
         Raises:
             ExecutionError: the reference implementation does not know the operator, or fails.
         """
-        try:
+        with self.failing():
             results = self._evaluator.run(None, {name: known[name] for name in sorted(self.inputs)})
-        except Exception as error:
-            raise ExecutionError(
-                f"{self.label} is no part of a native program ({self.reason}), and on the host it fails: "
-                f"{type(error).__name__}: {error}"
-            ) from error
         return {name: _plain(result) for name, result in zip(self._evaluator.output_names, results, strict=True)}
 
     @cached_property
     def _evaluator(self) -> ReferenceEvaluator:
+        require_trees(self._proto)
         inputs = [ValueInfoProto(name=name) for name in sorted(self.inputs)]
         outputs = [ValueInfoProto(name=name) for name in self._proto.output if name]
         graph = helper.make_graph([self._proto], "host", inputs, outputs)

@@ -64,6 +64,20 @@ class Compress(OpRun):
         return (np.compress(condition.reshape(-1)[:extent], x, axis),)
 
 
+class RegexFullMatch(OpRun):
+    """Which texts a pattern matches as a whole, in the syntax of RE2, whose time grows with the text's length alone."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, pattern: str | None = None) -> tuple[Array]:
+        try:
+            import re2
+        except ImportError as error:
+            raise ImportError("it needs the package google-re2: pip install 'tensorwright[text]'") from error
+        matching = re2.compile(pattern or "")
+        return (np.array([matching.fullmatch(text) is not None for text in x.flat], bool).reshape(x.shape),)
+
+
 class ZipMap(OpRun):
     """Rows of scores ``[N, C]`` as one map for each, by the names or numbers of the classes."""
 
@@ -109,4 +123,4 @@ def _cells(low: int, high: int, count: int, extent: int) -> list[slice]:
     return [slice(min(max(a, 0), extent), min(max(b, 0), extent)) for a, b in zip(starts, ends, strict=True)]
 
 
-OPERATORS: list[type[OpRun]] = [Compress, Multinomial, MaxRoiPool, ZipMap, CategoryMapper]
+OPERATORS: list[type[OpRun]] = [Compress, Multinomial, MaxRoiPool, RegexFullMatch, ZipMap, CategoryMapper]

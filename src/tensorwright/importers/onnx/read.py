@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from tensorwright.base.errors import ImportFailure
 from tensorwright.importers.files import read_bytes
+from tensorwright.importers.onnx.expansion import require_bounded
 from tensorwright.importers.onnx.spelling import require_names
 from tensorwright.importers.protobuf import parse_bytes
 
@@ -73,6 +74,7 @@ def _check(source: Source) -> None:
             f"{label}: not an ONNX model, or truncated: it has no field '{lacking}'; export or copy it again"
         )
     require_names(model, label)
+    require_bounded(model, label)
     if not model.graph.output:
         raise ImportFailure(f"{label}: the graph has no outputs; nothing would be computed, or the file is truncated")
     version = source.opsets.get("")

@@ -52,13 +52,12 @@ class Surroundings:
     used: frozenset[str]
     attributes: Mapping[str, AttributeProto] | None
     path: str = ""
-    depth: int = 0
 
     def branch(self, graph: GraphProto, given: Mapping[str, Term], path: str) -> Surroundings:
         """The surroundings of a subgraph: names it does not define mean what they mean here."""
         outer = list(self.scope.maps) if isinstance(self.scope, ChainMap) else [self.scope]
         scope: Scope = ChainMap(dict(given), *outer)
-        return Surroundings(self.opsets, scope, used_names(graph), self.attributes, path, self.depth + 1)
+        return Surroundings(self.opsets, scope, used_names(graph), self.attributes, path)
 
     @property
     def own(self) -> Mapping[str, Meaning]:
@@ -106,9 +105,15 @@ def node_names(node: NodeProto) -> frozenset[str]:
 def _names(nodes: Iterable[NodeProto]) -> Iterator[str]:
     for node in nodes:
         yield from node.input
-        for attribute in node.attribute:
-            for graph in [attribute.g, *attribute.graphs] if attribute.type in GRAPHS else ():
-                yield from used_names(graph)
+        for graph in graphs_of(node):
+            yield from used_names(graph)
+
+
+def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
+    """The branches and bodies of a node."""
+    for attribute in node.attribute:
+        if attribute.type in GRAPHS:
+            yield from (attribute.g, *attribute.graphs)
 
 
 def bound_attributes(proto: NodeProto, outer: Mapping[str, AttributeProto] | None) -> dict[str, AttributeProto]:

@@ -36,7 +36,8 @@ from tensorwright.importers.onnx.scope import (
 from tensorwright.importers.onnx.tensors import ExternalFiles, dtype_from, weights_from, widened_weights
 from tensorwright.tensor.weights import weights_of
 
-DEEPEST = 64
+MOST_UNROLLED = 1 << 15
+"""So many nodes at most are translated in bodies of loops and branches."""
 ADVICE = (
     "Export the model without these operators (fixed shapes and a simplifier often remove them), replace them in the "
     "model, or cut the graph before them."
@@ -143,6 +144,7 @@ class Translator:
         self._files = ExternalFiles(source.folders)
         self._findings: list[Finding] = []
         self._by_parts = by_parts
+        self._unrolled = 0
         self._functions = {(f.domain, f.name): f for f in source.model.functions}
 
     def network(self, shapes: Shapes | None, given: Constants, agreement: Agreement) -> Import:
@@ -178,6 +180,7 @@ class Translator:
         refusals = []
         for number in numbers:
             before, proto = len(self._findings), graph.node[number]
+            self._unrolled = 0
             try:
                 self._node(proto, around)
             except LocatedFailure as error:
@@ -285,6 +288,9 @@ class Translator:
     def _handle(self, proto: NodeProto, place: Place, around: Surroundings) -> Node:
         def translate(graph: GraphProto, given: Mapping[str, Term]) -> tuple[Term, ...]:
             inner = around.branch(graph, given, place.name)
+            self._unrolled += 1 + len(graph.node)
+            if self._unrolled > MOST_UNROLLED:
+                raise Unsupported(f"loops and branches of more than {MOST_UNROLLED} nodes are not unrolled")
             self._run(graph, inner)
             return tuple(inner.lookup(value.name) for value in graph.output)
 
@@ -327,13 +333,11 @@ class Translator:
         place: Place,
         around: Surroundings,
     ) -> Sequence[Term]:
-        if around.depth >= DEEPEST:
-            raise ImportFailure(f"functions are nested more than {DEEPEST} deep; does '{function.name}' call itself?")
         given = list(inputs) + [None] * (len(function.input) - len(inputs))
         scope: dict[str, Meaning] = dict(zip(function.input, given, strict=False))
         bound = {a.name: a for a in function.attribute_proto} | dict(attributes)
         opsets = {**around.opsets, **opsets_of(function)}
-        inner = Surroundings(opsets, scope, used_names(function), bound, place.name, around.depth + 1)
+        inner = Surroundings(opsets, scope, used_names(function), bound, place.name)
         for proto in function.node:
             self._node(proto, inner)
         return [inner.lookup(name) if name in scope else None for name in function.output]
