@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from networks.memory import Guarded
 from networks.toolchain import Built
-from tensorwright.build.assemble import packed_weights
 from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Step
 from tensorwright.tensor.dim import evaluate
@@ -35,9 +34,7 @@ class Turns:
         self._arena = Guarded(built.program.arena_bytes, ALIGNMENT)
         self._scratch = Guarded(built.program.workspace_bytes, ALIGNMENT)
         self._weights = Guarded(built.program.weights_bytes, ALIGNMENT)
-        self._weights.bytes[:] = np.frombuffer(
-            packed_weights(built.program.constants, built.program.weights_bytes), np.uint8
-        )
+        self._weights.bytes[:] = np.frombuffer(built.program.weights, np.uint8)
 
     def run(
         self,

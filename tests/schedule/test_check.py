@@ -181,7 +181,7 @@ def test_code_for_other_machines_is_checked_by_what_its_kernels_say(rng: np.rand
     [
         ({"arena_bytes": 64}, "not all inside it"),
         ({"workspace_bytes": -1}, "bytes of workspace"),
-        ({"weights_bytes": 8}, "bytes of weights"),
+        ({"weights": memoryview(bytes(8))}, "bytes of weights"),
         ({"outputs": "swapped"}, "output 'out0' at the end"),
         ({"constants": ()}, "is not where 'constant' starts"),
     ],

@@ -199,3 +199,7 @@ def test_constants_start_at_multiples_of_a_cache_line(rng: np.random.Generator) 
     assert all(start % 64 == 0 for start, _ in ends)
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
     assert ends[-1][1] <= program.weights_bytes
+    whole = np.frombuffer(program.weights, np.uint8)
+    for found, (start, end) in zip(program.constants, ends, strict=True):
+        assert np.shares_memory(found.packed, whole)  # No constant is in memory twice.
+        assert found.packed.tobytes() == whole[start:end].tobytes()

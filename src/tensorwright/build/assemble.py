@@ -1,11 +1,9 @@
-"""Program and executable to plan: packs the constants."""
+"""Program and executable to plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-
-import numpy as np
 
 from tensorwright.backends.backend import Toolchain
 from tensorwright.build.indices import Uses
@@ -15,7 +13,7 @@ from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
 from tensorwright.plan.manifest import require_readable
 from tensorwright.plan.plan import Binding, Executable, IndexUse, Json, Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
-from tensorwright.schedule.program import PackedConstant, Program, Step
+from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.layout import physical_bytes
 
@@ -43,7 +41,7 @@ def assemble(
         arena_bytes=program.arena_bytes,
         workspace_bytes=program.workspace_bytes,
         threads=tools.threads,
-        weights=packed_weights(program.constants, program.weights_bytes),
+        weights=program.weights,
         steps=_steps(program),
         tables=_tables(program),
         indices=_indices(program, uses),
@@ -102,12 +100,3 @@ def _is_gathered(region: Region, table: Value) -> bool:
     """Whether a region reads an input only here and there."""
     readers = [value for value in region.values if table in value.inputs]
     return all(isinstance(value.op, _GATHERS) and table not in value.inputs[1:] for value in readers)
-
-
-def packed_weights(constants: Sequence[PackedConstant], size: int) -> memoryview:
-    """All packed constants in one block of memory."""
-    memory = np.zeros(size, np.uint8)
-    for constant in constants:
-        flat = np.ascontiguousarray(constant.packed).reshape(-1).view(np.uint8)
-        memory[constant.offset : constant.offset + constant.size] = flat
-    return memory.data

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.base.pages import grown, map_pages
 from tensorwright.graph.graph import Graph, Value, is_constant, weights_in
 from tensorwright.kernels.tactic import Packing
 from tensorwright.plan.plan import Address
@@ -12,6 +18,7 @@ from tensorwright.schedule.arena import Block
 from tensorwright.schedule.placement import Arrange, Operand, Stage, arrange_alone
 from tensorwright.schedule.program import PackedConstant, Program, Step
 from tensorwright.schedule.storage import Buffer, Storage, Tensor, assign, bound_and_kept, size_of
+from tensorwright.tensor.weights import Weights
 from tensorwright.tune.choice import Choice
 
 ALIGNMENT = 64
@@ -35,15 +42,16 @@ def lower(graph: Graph, choices: Sequence[Choice], arrange: Arrange = arrange_al
         for stage, free in zip(stages, found.free, strict=True)
     ]
     bound, kept = bound_and_kept(graph)
+    weights, packed = constants.finish()
     return Program(
         inputs=graph.inputs,
         outputs=bound,
         kept=kept,
         steps=tuple(steps),
-        constants=tuple(constants.packed),
+        constants=packed,
         arena_bytes=found.placement.size,
         arena_lower_bound=found.placement.lower_bound,
-        weights_bytes=constants.end,
+        weights=weights,
         workspace_bytes=max((_rounded(step.kernel.workspace) for step in steps), default=0),
     )
 
@@ -73,20 +81,52 @@ def _rounded(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass
-class _Constants:
-    """Packs every constant once per packing and lays them out one after another."""
+class _Packed(NamedTuple):
+    weights: Weights
+    offset: int
+    type: np.dtype[np.generic]
+    shape: tuple[int, ...]
 
-    packed: list[PackedConstant] = field(default_factory=list)
-    offsets: dict[tuple[bytes, str], int] = field(default_factory=dict)
-    end: int = 0
+
+class _Constants:
+    """Packs every constant once per packing, one after another into one block of memory.
+
+    No constant is held twice, and what can be read again is let go of, so that a build needs little more memory than
+    the packed constants take.
+    """
+
+    def __init__(self) -> None:
+        self._packed: list[_Packed] = []
+        self._offsets: dict[tuple[bytes, str], int] = {}
+        self._memory = map_pages(mmap.PAGESIZE)
+        self._end = 0
 
     def place(self, value: Value, packing: Packing | None) -> int:
+        """Where a constant starts that is packed so."""
         weights = weights_in(value)
         key = (weights.digest, "" if packing is None else packing.name)
-        if key not in self.offsets:
+        if key not in self._offsets:
             packed = weights.array if packing is None else packing.pack(weights.array)
-            self.offsets[key] = self.end
-            self.packed.append(PackedConstant(weights, packed, self.end))
-            self.end += _rounded(packed.nbytes)
-        return self.offsets[key]
+            self._offsets[key] = self._end
+            self._packed.append(_Packed(weights, self._end, packed.dtype, packed.shape))
+            self._append(np.ascontiguousarray(packed).reshape(-1).view(np.uint8))
+            weights.let_go()
+        return self._offsets[key]
+
+    def finish(self) -> tuple[memoryview, tuple[PackedConstant, ...]]:
+        """The memory of all, and views of it."""
+        memory = np.frombuffer(self._memory, np.uint8, self._end)
+        return memory.data, tuple(_view(memory, packed) for packed in self._packed)
+
+    def _append(self, content: npt.NDArray[np.uint8]) -> None:
+        end = self._end + _rounded(content.nbytes)
+        if end > len(self._memory):
+            self._memory = grown(self._memory, max(end, 2 * len(self._memory)))
+        np.frombuffer(self._memory, np.uint8, content.nbytes, self._end)[:] = content
+        self._end = end
+
+
+def _view(memory: npt.NDArray[np.uint8], packed: _Packed) -> PackedConstant:
+    size = prod(packed.shape) * packed.type.itemsize
+    array = memory[packed.offset : packed.offset + size].view(packed.type).reshape(packed.shape)
+    return PackedConstant(packed.weights, array, packed.offset)

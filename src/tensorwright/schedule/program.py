@@ -14,7 +14,10 @@ from tensorwright.tune.choice import Choice
 
 @dataclass(frozen=True)
 class PackedConstant:
-    """A constant, the same as a kernel wants it, and where that starts among the plan's weights."""
+    """A constant, the same as a kernel wants it, and where that starts among the program's weights.
+
+    packed: a view of them.
+    """
 
     weights: Weights
     packed: Array
@@ -53,7 +56,7 @@ class Program:
     kept: results that are no outputs but stay in the arena until the end.
 
     arena_bytes: the arena that all activations share; arena_lower_bound: the most that is alive at once;
-    weights_bytes: packed constants, padding between them included.
+    weights: packed constants, zeros between them.
     """
 
     inputs: tuple[tuple[str, Value], ...]
@@ -63,8 +66,12 @@ class Program:
     constants: tuple[PackedConstant, ...]
     arena_bytes: int
     arena_lower_bound: int
-    weights_bytes: int
+    weights: memoryview
     workspace_bytes: int
+
+    @property
+    def weights_bytes(self) -> int:
+        return self.weights.nbytes
 
     def waits(self, threads: int) -> tuple[int, ...]:
         """The steps before which so many threads wait for each other; nobody waits before the first one."""

@@ -18,11 +18,13 @@ from tensorwright.tensor.type import TensorType
 class Weights:
     """A constant tensor. `read` returns its array; it is called when the values are first needed.
 
+    forget: takes what `read` returned out of this process's memory, from where it comes back by itself when it is used.
     Two weights are equal when type and bytes are equal, whatever file or array they come from.
     """
 
     type: TensorType
     read: Callable[[], npt.NDArray[np.generic]] = field(repr=False)
+    forget: Callable[[], object] | None = field(default=None, repr=False)
 
     @cached_property
     def array(self) -> npt.NDArray[np.generic]:
@@ -37,7 +39,13 @@ class Weights:
         """16 bytes that identify type and content."""
         hasher = xxhash.xxh3_128(repr(self.type).encode())
         hasher.update(self.array.reshape(-1).view(np.uint8).data)
+        self.let_go()
         return hasher.digest()
+
+    def let_go(self) -> None:
+        """Keep the values out of this process's memory until they are used again, where that is possible."""
+        if self.forget is not None:
+            self.forget()
 
     @property
     def is_scalar(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,48 @@ def dtype_from(element_type: int, what: str) -> DType:
         raise Unsupported(f"element type {name} of {what} is not supported") from None
 
 
+class Mapped:
+    """A file that is mapped into memory. size: its bytes."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.size = size
+        self._pages: mmap.mmap | None = None
+        if size:  # What is empty cannot be mapped.
+            with path.open("rb") as file:
+                self._pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+    def content(self, offset: int, size: int) -> Bytes:
+        """Bytes of the file."""
+        return (
+            np.empty(0, np.uint8)
+            if self._pages is None or not size
+            else np.frombuffer(self._pages, np.uint8, size, offset)
+        )
+
+    def forget(self, offset: int, size: int) -> None:
+        """Have the system drop pages from this process's memory; who reads them has them back."""
+        first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        count = (offset + size) // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if self._pages is not None and count > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED, first, count)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a mapped file."""
+
+    file: Mapped
+    offset: int
+    size: int
+
+    @property
+    def content(self) -> Bytes:
+        return self.file.content(self.offset, self.size)
+
+    def forget(self) -> None:
+        self.file.forget(self.offset, self.size)
+
+
 class ExternalFiles:
     """The files beside a model that hold its large tensors, each mapped into memory once.
 
@@ -44,10 +88,14 @@ class ExternalFiles:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
-        self._mapped: dict[str, Bytes] = {}
+        self._mapped: dict[str, Mapped] = {}
 
     def bytes(self, tensor: TensorProto, size: int) -> Bytes:
-        """The `size` bytes of a tensor.
+        """The `size` bytes of a tensor; see `part`."""
+        return self.part(tensor, size).content
+
+    def part(self, tensor: TensorProto, size: int) -> Part:
+        """The part of a file that is the `size` bytes of a tensor.
 
         Raises:
             ImportFailure: the file is missing, too short or outside of the model's folder.
@@ -65,19 +113,19 @@ class ExternalFiles:
             raise ImportFailure(f"{what}: offset and length must be integers, found {fields}") from None
         if length != size:
             raise ImportFailure(f"{what}: type and shape need {size} bytes, length says {length}")
-        if offset < 0 or offset + size > len(content):
+        if offset < 0 or offset + size > content.size:
             raise ImportFailure(
                 f"{what}: bytes {offset} to {offset + size} of '{fields['location']}' are needed, the file has "
-                f"{len(content)}; it is truncated or belongs to another model"
+                f"{content.size}; it is truncated or belongs to another model"
             )
-        return np.asarray(content)[offset : offset + size]
+        return Part(content, offset, size)
 
-    def _map(self, location: str, what: str) -> Bytes:
+    def _map(self, location: str, what: str) -> Mapped:
         if location not in self._mapped:
             path = self._resolve(location, what)
-            empty = ordinary_size(path, what) == 0
+            size = ordinary_size(path, what)
             try:
-                self._mapped[location] = np.memmap(path, dtype=np.uint8, mode="r", shape=(0,) if empty else None)
+                self._mapped[location] = Mapped(path, size)
             except OSError as error:
                 raise ImportFailure(
                     f"{what}: '{path}' cannot be read ({error.strerror}); keep the file beside the model"
@@ -114,8 +162,8 @@ def weights_from(tensor: TensorProto, files: ExternalFiles) -> Weights:
     count = int(np.prod(shape, dtype=object)) if shape else 1
     type = TensorType(dtype, shape)
     if tensor.data_location == TensorProto.EXTERNAL:
-        content = files.bytes(tensor, count * dtype.size)
-        return Weights(type, lambda: _view(content, dtype))
+        part = files.part(tensor, count * dtype.size)
+        return Weights(type, lambda: _view(part.content, dtype), part.forget)
     if tensor.HasField("raw_data") and len(tensor.raw_data) != count * dtype.size:
         raise ImportFailure(
             f"tensor '{tensor.name}': type {type} needs {count * dtype.size} bytes, found {len(tensor.raw_data)}"
