@@ -49,6 +49,7 @@ _ORIGINS = {
     "tensorwright.api.onnx_parser": ("OnnxParser",),
     "tensorwright.api.parser": ("ParserError",),
     "tensorwright.api.plugin": ("Plugin", "PluginFactory"),
+    "tensorwright.api.quantize": ("quantize",),
     "tensorwright.api.runtime": ("Runtime",),
     "tensorwright.api.samples": ("FolderCalibrator",),
     "tensorwright.api.shortcuts": ("build",),

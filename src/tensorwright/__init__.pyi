@@ -43,6 +43,7 @@ from tensorwright.api.onnx_parser import OnnxParser as OnnxParser
 from tensorwright.api.parser import ParserError as ParserError
 from tensorwright.api.plugin import Plugin as Plugin
 from tensorwright.api.plugin import PluginFactory as PluginFactory
+from tensorwright.api.quantize import quantize as quantize
 from tensorwright.api.runtime import Runtime as Runtime
 from tensorwright.api.samples import FolderCalibrator as FolderCalibrator
 from tensorwright.api.shortcuts import build as build

@@ -299,3 +299,32 @@ def test_the_package_is_a_command():
         [sys.executable, "-m", "tensorwright", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == tw.__version__
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    for path in sorted((DEMO / "digits").glob("*.pgm"))[:4]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_build_measures_ranges_on_a_folder_of_samples(tmp_path, samples):
+    succeed("build", LENET, "-o", tmp_path / "a.plan", "--precision", "int8", "--calibration-data", samples,
+            "--calibration-cache", tmp_path / "cache", "--image-mean", "0", "--image-std", "255", *QUICK)  # fmt: skip
+    assert tw.load(tmp_path / "a.plan").report["calibration"]["batches"] == 4
+    assert (tmp_path / "cache").read_text().startswith("TRT-8000-EntropyCalibration2\n")
+    succeed("build", LENET, "-o", tmp_path / "b.plan", "--precision", "int8", "--dynamic-range", "pool1=3.5", *QUICK)
+    assert tw.load(tmp_path / "b.plan").report["calibration"]["ranges"] == {"pool1": 3.5}
+    assert "needs the ranges of tensors" in fail("build", LENET, "--precision", "int8", *QUICK)
+    assert "expected numbers with commas" in fail("build", LENET, "--image-mean", "a", *QUICK)
+
+
+def test_quantize_writes_a_model_that_reads_the_digits(tmp_path, samples, digit):
+    printed = succeed("quantize", LENET, "--data", samples, "-o", tmp_path / "q.onnx", "-q", "--shape", "batch=1")
+    assert "4 tensors of activations are quantised" in printed
+    exact, found = (tw.build(path, level=0, timing_cache="")(digit) for path in (LENET, tmp_path / "q.onnx"))
+    assert found["probabilities"].argmax() == 2
+    assert 0 < np.abs(found["probabilities"] - exact["probabilities"]).max() < 0.02
+    assert "expected one of Legacy" in fail("quantize", LENET, "--data", samples, "--algorithm", "x", "-q")
+    assert "expected a folder" in fail("quantize", LENET, "--data", tmp_path / "none", "-q")

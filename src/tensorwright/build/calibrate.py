@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -75,13 +75,16 @@ class Calibrator(Protocol):
 class Calibration:
     """The threshold of every tensor by name, where they come from, and the tensors that a cache does not know.
 
-    algorithm: that of the calibrator; "DynamicRanges" where the user gave all thresholds.
+    algorithm: that of the calibrator; "DynamicRanges" where the user gave all thresholds. lowest, highest: the smallest
+        and the largest element of every tensor that was measured, as a batch and not by a cache.
     """
 
     algorithm: str
     ranges: Mapping[str, float]
     batches: int = 0
     missing: tuple[str, ...] = ()
+    lowest: Mapping[str, float] = field(default_factory=dict)
+    highest: Mapping[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Json]:
         """For the report of a plan. `batches` is 0 where the ranges come from a cache."""
@@ -114,10 +117,35 @@ def calibrate(graph: Graph, calibrator: Calibrator, config: BuildConfig) -> Cali
     found = _cached(calibrator, floats, config.log)
     if found is not None:
         return found
+    histograms = {name: Histogram() for name in floats}
+
+    def see(name: str, array: Array) -> None:
+        if name in histograms and not histograms[name].add(array):
+            config.log("warning", f"calibration: tensor '{name}' has elements that are not finite; left out")
+
+    batches = observe(graph, calibrator, config, see)
+    name, quantile = calibrator.calibration_name, calibrator.quantile
+    ranges = {tensor: histogram.threshold(name, quantile) for tensor, histogram in histograms.items()}
+    ends = [{tensor: getattr(one, end) for tensor, one in histograms.items()} for end in ("lowest", "highest")]
+    result = Calibration(name, ranges, batches, lowest=ends[0], highest=ends[1])
+    try:
+        calibrator.write_cache(result.text())
+    except (OSError, FileError) as error:
+        config.log("warning", f"calibration cache: it cannot be written, later builds calibrate again: {error}")
+    return result
+
+
+def observe(graph: Graph, calibrator: Calibrator, config: BuildConfig, see: Callable[[str, Array], None]) -> int:
+    """Show the inputs and outputs of a graph, for each of a calibrator's batches; how many there were.
+
+    see: called with name and elements.
+
+    Raises:
+        BuildError: there are no batches, or they do not fit.
+    """
     shapes = input_shapes(graph, calibrator.samples_per_batch(), config.log)
     types = {name: value.type for name, value in graph.inputs}
     engine = Engine(build(graph, replace(config, level=0, timing_cache="", batch_symbol=None)), config.allocator)
-    histograms = {name: Histogram() for name in floats}
     batches = 0
     progress = WatchedProgress(config.progress, config.cancellation, config.max_seconds)
     progress.phase("measuring ranges", calibrator.expected_batches())
@@ -125,20 +153,12 @@ def calibrate(graph: Graph, calibrator: Calibrator, config: BuildConfig) -> Cali
         while (given := calibrator.next_batch(shapes)) is not None:
             arrays = {name: _checked(name, given, type, shapes[name][0], batches) for name, type in types.items()}
             for name, array in {**engine(arrays), **arrays}.items():
-                if name in histograms and not histograms[name].add(array):
-                    config.log("warning", f"calibration: tensor '{name}' has elements that are not finite; left out")
+                see(name, array)
             batches += 1
             progress.step(f"batch {batches}")
     if not batches:
         raise BuildError("calibration: the calibrator gave no batch; give at least one, or a cache")
-    name, quantile = calibrator.calibration_name, calibrator.quantile
-    ranges = {tensor: histogram.threshold(name, quantile) for tensor, histogram in histograms.items()}
-    result = Calibration(name, ranges, batches)
-    try:
-        calibrator.write_cache(result.text())
-    except (OSError, FileError) as error:
-        config.log("warning", f"calibration cache: it cannot be written, later builds calibrate again: {error}")
-    return result
+    return batches
 
 
 def input_shapes(
@@ -203,17 +223,23 @@ class Histogram:
     def __init__(self) -> None:
         self.counts: Counts = np.zeros(BINS, np.int64)
         self.limit = 0.0
-        self.largest = 0.0
+        self.lowest = self.highest = 0.0
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return max(-self.lowest, self.highest)
 
     def add(self, array: Array) -> bool:
         """Count the elements of an array. False if some are not finite, which are left out."""
-        values = np.abs(array.astype(np.float64, copy=False)).reshape(-1)
-        finite = np.isfinite(values)
-        values = values[finite]
+        wide = array.astype(np.float64, copy=False).reshape(-1)
+        finite = np.isfinite(wide)
+        wide = wide[finite]
+        self.lowest, self.highest = float(wide.min(initial=self.lowest)), float(wide.max(initial=self.highest))
+        values = np.abs(wide)
         largest = float(values.max(initial=0.0))
         if largest > self.limit:
             self._widen(largest)
-        self.largest = max(self.largest, largest)
         if self.limit:
             places = np.minimum((values * (BINS / self.limit)).astype(np.int64), BINS - 1)
             self.counts += np.bincount(places, minlength=BINS)

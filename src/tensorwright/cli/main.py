@@ -1,4 +1,4 @@
-"""The command line: `tensorwright build`, `run`, `bench`, `inspect`, `keygen`, `sign` and `verify`."""
+"""The command line: `tensorwright build`, `run`, `bench`, `inspect`, `quantize`, `keygen`, `sign` and `verify`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tensorwright.cli.bench import bench
 from tensorwright.cli.build import build
 from tensorwright.cli.command import reported
 from tensorwright.cli.inspect import inspect
+from tensorwright.cli.quantize import quantize
 from tensorwright.cli.run import run
 from tensorwright.cli.sign import keygen, sign, verify
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, run, bench, inspect, keygen, sign, verify):
+for command in (build, run, bench, inspect, quantize, keygen, sign, verify):
     app.command(command.__name__)(reported(command))
 
 

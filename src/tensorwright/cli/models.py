@@ -40,10 +40,16 @@ def with_shapes(path: Path, given: Given) -> Mapping[str, object]:
     """
     if "shapes" not in given:
         return given
-    return {**given, "shapes": _shapes(path, cast("list[str]", given["shapes"]))}
+    return {**given, "shapes": shapes_of(path, cast("list[str]", given["shapes"]))}
 
 
-def _shapes(path: Path, options: Sequence[str]) -> Shapes:
+def shapes_of(path: Path, options: Sequence[str]) -> Shapes:
+    """What --shape says, by input or by dimension.
+
+    Raises:
+        UsageError: an option is misspelt.
+        ImportFailure: the model cannot be read.
+    """
     inputs = set(format_of(path).input_names(path))
     result: dict[str, Sequence[Entry] | Entry] = {}
     for name, found in map(entries, options):
