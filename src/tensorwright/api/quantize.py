@@ -23,17 +23,15 @@ from tensorwright.importers.inputs import Shapes
 from tensorwright.importers.options import ReadOptions
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from tensorwright.build.calibrate import Algorithm
-    from tensorwright.importers.onnx.quantise import Product
+    from tensorwright.importers.onnx.quantise import OnnxModel, Product
 
 Array = npt.NDArray[np.generic]
 Data = str | os.PathLike[str] | Iterable[Mapping[str, Array] | Array]
 
 
 def quantize(
-    model: str | os.PathLike[str] | bytes | ModelProto,
+    model: str | os.PathLike[str] | bytes | OnnxModel,
     data: Data,
     *,
     output: str | os.PathLike[str] | None = None,
@@ -47,7 +45,7 @@ def quantize(
     threads: int | None = None,
     logger: ILogger | None = None,
     progress: Progress | None = None,
-) -> ModelProto:
+) -> OnnxModel:
     """A quantised ONNX model: QuantizeLinear and DequantizeLinear in front of its products by constants.
 
     Convolutions, MatMul and Gemm get weights of int8 with a scale for each output channel or column, and activations of
@@ -121,7 +119,7 @@ def _calibrators(
     return lambda: Calibrator(batches, algorithm)
 
 
-def _measured(model: ModelProto, products: Sequence[Product], shapes: Shapes | None, config: BuildConfig) -> Graph:
+def _measured(model: OnnxModel, products: Sequence[Product], shapes: Shapes | None, config: BuildConfig) -> Graph:
     """The network with what products read as outputs."""
     from tensorwright.importers.onnx.quantise import with_outputs
 
@@ -132,7 +130,7 @@ def _measured(model: ModelProto, products: Sequence[Product], shapes: Shapes | N
 
 
 def _largest_columns(
-    model: ModelProto, products: Sequence[Product], calibrator: Calibrator, shapes: Shapes | None, config: BuildConfig
+    model: OnnxModel, products: Sequence[Product], calibrator: Calibrator, shapes: Shapes | None, config: BuildConfig
 ) -> Mapping[str, npt.NDArray[np.float32]]:
     """The largest magnitude of what products read, for each index of the last axis."""
     from tensorwright.build.calibrate import observe

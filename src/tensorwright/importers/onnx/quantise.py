@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from tensorwright.base.errors import ImportFailure
 from tensorwright.base.text import unused_name
 from tensorwright.importers.onnx.read import read_model
+
+OnnxModel: TypeAlias = ModelProto
+"""For annotations of those that do not know the onnx package."""
 
 Floats = npt.NDArray[np.float32]
 
