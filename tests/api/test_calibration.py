@@ -229,7 +229,7 @@ def factors(engine):
 def test_products_of_measured_tensors_are_those_of_integers(target, level, rng):
     model = perceptron(rng)
     batches = rng.standard_normal((6, 4, 32)).astype(np.float32)
-    options = {"level": level, "threads": 1, "timing_cache": "", "instruction_set": target}
+    options = {"level": level, "threads": 1, "timing_cache": "", "target" if level else "instruction_set": target}
     engine = tw.build(model, precision="int8", calibrator=tw.Calibrator(batches, "MinMaxCalibration"), **options)
     expected = tw.build(model, **options)(batches[0])["y"]
     found = engine(batches[0])["y"]

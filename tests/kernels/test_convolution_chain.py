@@ -17,8 +17,8 @@ from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import joined, region_of
-from tensorwright.kernels.cpu.convolution.chain_plan import chain_plan_of, members_of
 from tensorwright.kernels.cpu.convolution.chain_tactic import ConvolutionChain
+from tensorwright.kernels.cpu.convolution.chain_tiling import chain_tiling_of, members_of
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.runtime.engine import Engine
@@ -62,11 +62,11 @@ def test_many_strips_make_tasks_for_many_threads(rng: np.random.Generator):
         region = Chain((1, 20, 13, 9), members).region(rng)
         found = members_of(region)
         assert found is not None
-        plans = [
-            chain_plan_of(found, region, config.options, target.float_lanes)
+        tilings = [
+            chain_tiling_of(found, region, config.options, target.float_lanes)
             for config in TACTIC.configs(region, target)
         ]
-        assert max(plan.strip_tasks * plan.strips.parts for plan in plans) >= least, members
+        assert max(tiling.strip_tasks * tiling.strips.parts for tiling in tilings) >= least, members
 
 
 def test_residual_in_place(rng: np.random.Generator):

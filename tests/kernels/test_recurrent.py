@@ -22,8 +22,8 @@ from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.catalogue import tactics
-from tensorwright.kernels.cpu.recurrent.plan import RecurrentOptions
 from tensorwright.kernels.cpu.recurrent.tactic import Recurrent
+from tensorwright.kernels.cpu.recurrent.tiling import RecurrentOptions
 from tensorwright.kernels.tactic import Config
 from tensorwright.ops.recurrent import GRU, LSTM, RNN, Recurrence
 from tensorwright.runtime.engine import Engine
@@ -105,7 +105,7 @@ def test_waves_have_equally_many_tasks(rng: np.random.Generator) -> None:
     assert waves("gru", 4) == waves("lstm", 1) == {False}
 
 
-def test_a_large_layer_with_one_sequence_is_cut_into_waves(rng: np.random.Generator) -> None:
+def test_a_large_layer_with_one_sequence_is_split_into_waves(rng: np.random.Generator) -> None:
     """Otherwise one thread would do all."""
     target = TARGETS[best_instruction_set()]
 

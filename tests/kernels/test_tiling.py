@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.matmul import shapes
-from tensorwright.kernels.cpu.spatial.tiling import Sizes, even_size, even_sizes, full_sizes, runs_of, tile_start
+from tensorwright.kernels.cpu.spatial.runs import Sizes, even_size, even_sizes, full_sizes, runs_of, tile_start
 
 AXES = st.builds(
     Axis, st.integers(1, 30), st.integers(1, 40), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3),

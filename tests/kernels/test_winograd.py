@@ -20,9 +20,9 @@ from tensorwright.kernels.convolution.problem import problem_of
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.winograd.packing import transformed_weights
 from tensorwright.kernels.cpu.winograd.phases import apart
-from tensorwright.kernels.cpu.winograd.plan import WinogradCut, WinogradPlan
 from tensorwright.kernels.cpu.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, most_taps
+from tensorwright.kernels.cpu.winograd.tiling import WinogradOptions, WinogradTiling
 from tensorwright.kernels.cpu.winograd.transform import finite_points
 from tensorwright.kernels.tactic import Config, offers
 from tensorwright.tune.cpu.kernel_runner import run_kernel
@@ -47,7 +47,7 @@ def _taps(region: Region) -> list[int]:
     return [most_taps(axis.kernel, axis.stride) for axis in axes]
 
 
-def _error(region: Region, config: Config[WinogradCut], target: Target, rng: np.random.Generator) -> float:
+def _error(region: Region, config: Config[WinogradOptions], target: Target, rng: np.random.Generator) -> float:
     """Relative to the largest output."""
     symbols = {symbol.name: symbol.opt for symbol in region.symbols}
     arrays = random_inputs(region, symbols, rng)
@@ -75,11 +75,11 @@ def test_short_tiles(rng: np.random.Generator):
     region, target = Window((1, 16, 14, 14), 32, (3, 3), begin=(1, 1)).region(rng), TARGETS["avx512"]
     problem = problem_of(region)
     assert problem is not None
-    plan = WinogradPlan(problem, WinogradCut(4, 4, 16, 14, 2, 1, prefetch=False), target.float_lanes)
-    assert plan.tile_counts == (9, 12, 16)
-    several = replace(plan, cut=replace(plan.cut, tiles=8, pixels=8))
+    tiling = WinogradTiling(problem, WinogradOptions(4, 4, 16, 14, 2, 1, prefetch=False), target.float_lanes)
+    assert tiling.tile_counts == (9, 12, 16)
+    several = replace(tiling, options=replace(tiling.options, tiles=8, pixels=8))
     assert not several.is_short
-    assert plan.multiply_adds < several.multiply_adds
+    assert tiling.multiply_adds < several.multiply_adds
 
 
 def test_what_does_not_apply(rng: np.random.Generator):

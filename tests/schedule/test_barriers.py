@@ -16,7 +16,7 @@ from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.cpu.entry import owners
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply
-from tensorwright.kernels.slabs import Cut, Slabs
+from tensorwright.kernels.slabs import DealtAxis, Slabs
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
@@ -44,7 +44,7 @@ def boxes(draw: st.DrawFn, tasks: int, *, apart: bool) -> Boxes:
     if not apart:
         more = draw(st.integers(0, 2))
         starts, stops = [max(0, s - more) for s in starts], [min(shape[axis], s + more) for s in stops]
-    return boxes_of(Slabs(shape, (Cut(axis, tuple(zip(starts, stops, strict=True))),)), tasks)
+    return boxes_of(Slabs(shape, (DealtAxis(axis, tuple(zip(starts, stops, strict=True))),)), tasks)
 
 
 @st.composite
@@ -104,7 +104,7 @@ def test_no_thread_touches_what_another_wrote_since_all_waited(steps: Sequence[A
 
 def test_steps_that_are_alike_are_compared_once() -> None:
     """Rows in place, again and again: nobody waits, but now and then so that no step is compared with all before."""
-    rows = boxes_of(Slabs((12, 4), (Cut(0, tuple((i, i + 1) for i in range(12))),)), 12)
+    rows = boxes_of(Slabs((12, 4), (DealtAxis(0, tuple((i, i + 1) for i in range(12))),)), 12)
     step = Accesses(12, tuple(Access(Address("arena", 0), 192, 4, writes, rows) for writes in (True, False)))
     apart = Apart()
     free = barriers([step] * 1000, apart)
@@ -116,7 +116,7 @@ def test_steps_that_are_alike_are_compared_once() -> None:
 
 def test_all_tasks_touch_a_tensor_of_rank_0() -> None:
     read = Access(Address("arena", 0), 4, 4, False, Boxes((), (), 5))
-    written = Access(Address("arena", 0), 48, 4, True, boxes_of(Slabs((12,), (Cut(0, ((0, 4), (4, 12))),)), 2))
+    written = Access(Address("arena", 0), 48, 4, True, boxes_of(Slabs((12,), (DealtAxis(0, ((0, 4), (4, 12))),)), 2))
     assert barriers([Accesses(5, (read,)), Accesses(2, (written,))])[1] == 2
 
 

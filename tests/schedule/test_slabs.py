@@ -16,7 +16,7 @@ from tensorwright.devices.cpu.host import best_instruction_set
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.cpu.convolution.lanewise_tactic import LanewiseConvolution
 from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
-from tensorwright.kernels.cpu.spatial.plan import Cut
+from tensorwright.kernels.cpu.spatial.tiling import TilingOptions
 from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.schedule.cpu.boxes import touched
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel
@@ -49,9 +49,9 @@ def test_tasks_of_some_pixels_and_some_outputs(
     tactic = LanewiseConvolution() if groups > 1 else DirectConvolution()
     first = tactic.configs(region, TARGET)[0]
     for rows, pixels, outputs in ((1, 2, 1), (2, 3, 2), (11, 1, 2)):
-        cut = Cut(
+        options = TilingOptions(
             1 if groups > 1 else rows, 4, 1 if groups > 1 else 2, 1, True, pixels, outputs, pixels_first, prefetch=False
         )
-        kernel_ = tactic.emit(region, replace(first, options=cut), TARGET)
+        kernel_ = tactic.emit(region, replace(first, options=options), TARGET)
         assert touched(region, kernel_) is not None
         check_slabs(region, kernel_, LoadedKernel(kernel_, TARGET), random_inputs(region, {}, rng), rng)

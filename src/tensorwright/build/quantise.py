@@ -60,7 +60,7 @@ def build_quantised(
         BuildError: there are no batches, or they do not fit; a given range is of no tensor or not a number above 0.
     """
     found = _ranges(tensors, measured, calibrator, config, given or {})
-    tools = backend_named(config.device).toolchain(config.instruction_set, config.threads, config.allocator)
+    tools = backend_named(config.device).toolchain(config.wanted_target, config.threads, config.allocator)
     if INT8 in tools.fast_types:
         ranges = {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors}
         wishes = wishes_of(config.precision, config.layer_precision or {}, graph)

@@ -33,7 +33,7 @@ def build_report(
     its algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of
     them). `precision` is the element type of what a step multiplies, or else of its result.
     `barriers`: before how many of the steps but the first one `threads` threads wait for each other. `machine` says
-    what all threads together reach at best; only the instruction set if nothing was measured.
+    what all threads together reach at best; only the target if nothing was measured.
     """
     sizes = {constant.offset: constant.size for constant in program.constants}
     bound = program.arena_lower_bound
@@ -43,7 +43,7 @@ def build_report(
         "network": graph.name,
         "threads": tools.threads,
         "fast_algorithms": {"allowed": fast_algorithms, "error_bound": FAST_ALGORITHM_BOUND},
-        "machine": {"instruction_set": tools.target, **(machine.json() if machine else {})},
+        "machine": {"target": tools.target, **(machine.json() if machine else {})},
         "steps": [
             {**_step(step, sizes, tools.offers), **_uses(used, numbers), "waits": number in waits}
             for number, (step, used) in enumerate(zip(program.steps, memory.steps, strict=True))

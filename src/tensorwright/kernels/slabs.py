@@ -15,7 +15,7 @@ MOST_TASKS = 2048
 
 
 @dataclass(frozen=True)
-class Cut:
+class DealtAxis:
     """One axis dealt out to tasks: task number t touches the range ``ranges[t // inner % len(ranges)]``, from the first
     index up to, not including, the last.
     """
@@ -33,17 +33,17 @@ class Slabs:
     """A box of a tensor's memory for every task.
 
     shape: extents in memory order, outermost first. They may be finer or coarser than the tensor's own axes, as long as
-    their product is the number of elements in memory. Axes without a cut belong to every task as a whole.
+    their product is the number of elements in memory. Axes that are not dealt out belong to every task as a whole.
     """
 
     shape: tuple[int, ...]
-    cuts: tuple[Cut, ...]
+    dealt: tuple[DealtAxis, ...]
 
     def box(self, task: int) -> tuple[Range, ...]:
         """The range along every axis that a task touches."""
         found = [(0, extent) for extent in self.shape]
-        for cut in self.cuts:
-            found[cut.axis] = cut.range_of(task)
+        for part in self.dealt:
+            found[part.axis] = part.range_of(task)
         return tuple(found)
 
 
@@ -56,14 +56,14 @@ def slabs_along(shape: Iterable[Dim], digits: Iterable[tuple[int | None, tuple[R
     extents, counted = static(shape), [(axis, given, _count(given)) for axis, given in digits]
     if extents is None or prod(count for _, _, count in counted) > MOST_TASKS:
         return None
-    cuts: list[Cut] = []
+    dealt: list[DealtAxis] = []
     inner = 1
     for axis, given, count in reversed(counted):
         if axis is not None and count > 1:
             ranges = tuple((i, i + 1) for i in range(given)) if isinstance(given, int) else given
-            cuts.append(Cut(axis, ranges, inner))
+            dealt.append(DealtAxis(axis, ranges, inner))
         inner *= count
-    return Slabs(extents, tuple(cuts))
+    return Slabs(extents, tuple(dealt))
 
 
 def _count(given: tuple[Range, ...] | int) -> int:

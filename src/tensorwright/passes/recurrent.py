@@ -127,38 +127,40 @@ class _Unroller:
         """The products of a state with the columns of some gates of R."""
         matrix = self._matrix(number, gates[0] * self.size, len(gates) * self.size)
         whole = self._apply(MatMul(), state, matrix)
-        return [self._cut(whole, (0, g * self.size), (self.batch, self.size)) for g in range(len(gates))]
+        return [self._slice(whole, (0, g * self.size), (self.batch, self.size)) for g in range(len(gates))]
 
     def _matrix(self, number: int, first: Dim, count: Dim) -> Value:
-        cut = self._cut(self.given["recurrence"], (number, 0, first), (1, self.size, count))
-        return self._apply(Reshape((self.size, count)), cut)
+        part = self._slice(self.given["recurrence"], (number, 0, first), (1, self.size, count))
+        return self._apply(Reshape((self.size, count)), part)
 
     def _part(self, role: str, starts: Sequence[Dim]) -> Value:
         """A vector of hidden units for every sequence, from an input ``[T, N, …]``."""
-        cut = self._cut(self.given[role], starts, (1, self.batch, self.size))
-        return self._apply(Reshape((self.batch, self.size)), cut)
+        part = self._slice(self.given[role], starts, (1, self.batch, self.size))
+        return self._apply(Reshape((self.batch, self.size)), part)
 
     def _first(self, role: str, number: int) -> Value:
         extent = self.given[role].type.shape[1]
-        cut = self._cut(self.given[role], (number, 0, 0), (1, extent, self.size))
-        flat = self._apply(Reshape((extent, self.size)), cut)
+        part = self._slice(self.given[role], (number, 0, 0), (1, extent, self.size))
+        flat = self._apply(Reshape((extent, self.size)), part)
         return flat if extent == self.batch else self._apply(Expand((self.batch, self.size)), flat)
 
     def _further(self, number: int) -> list[Value]:
         """Bias and peepholes."""
         found: list[Value] = []
         if "bias" in self.given:
-            found.append(self._apply(Reshape((self.size,)), self._cut(self.given["bias"], (number, 0), (1, self.size))))
+            found.append(
+                self._apply(Reshape((self.size,)), self._slice(self.given["bias"], (number, 0), (1, self.size)))
+            )
         if "peepholes" in self.given:
-            cuts = [self._cut(self.given["peepholes"], (number, gate, 0), (1, 1, self.size)) for gate in range(3)]
-            found += [self._apply(Reshape((self.size,)), cut) for cut in cuts]
+            slices = [self._slice(self.given["peepholes"], (number, gate, 0), (1, 1, self.size)) for gate in range(3)]
+            found += [self._apply(Reshape((self.size,)), part) for part in slices]
         return found
 
     def _marked(self, state: Sequence[Value], time: int) -> list[Value]:
         if "markers" not in self.given:
             return list(state)
-        cut = self._cut(self.given["markers"], (time, 0), (1, self.batch))
-        marker = self._apply(Reshape((self.batch, 1)), cut)
+        part = self._slice(self.given["markers"], (time, 0), (1, self.batch))
+        marker = self._apply(Reshape((self.batch, 1)), part)
         return [self._apply(Binary("mul"), one, marker) for one in state]
 
     def _inside(self, time: int) -> Value | None:
@@ -169,7 +171,7 @@ class _Unroller:
         column = self._apply(Reshape((self.batch, 1)), whole)
         return self._apply(Binary("less"), self._constant(np.array(time), column), column)
 
-    def _cut(self, value: Value, starts: Sequence[Dim], extents: Sequence[Dim]) -> Value:
+    def _slice(self, value: Value, starts: Sequence[Dim], extents: Sequence[Dim]) -> Value:
         whole = value.type.shape == tuple(extents)
         return value if whole else self._apply(Slice(tuple(starts), tuple(extents), (1,) * value.type.rank), value)
 

@@ -24,7 +24,7 @@ from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.tactic import DTYPES, FragmentProduct
 from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.problem import GROUP, problem_of
-from tensorwright.kernels.cuda.tiles import plan as tile_plan
+from tensorwright.kernels.cuda.tiles import tiling as tiles
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
@@ -91,10 +91,10 @@ def test_tiles_fit_their_blocks_and_their_depth(name: str, rng: np.random.Genera
     problem = problem_of(TILED_REGIONS[name].region(rng), TiledProduct.dtypes)
     assert problem is not None
     arithmetic = TiledProduct().arithmetic(problem.dtype, NEWEST)
-    for plan in tile_plan.plans(problem, arithmetic, NEWEST):
-        assert plan.shared_bytes <= NEWEST.block_shared_bytes
-        assert problem.groups % plan.column_groups == 0
-        assert plan.stages - arithmetic.stages_in_use <= Steps(problem).count // plan.cluster
+    for tiling in tiles.tilings(problem, arithmetic, NEWEST):
+        assert tiling.shared_bytes <= NEWEST.block_shared_bytes
+        assert problem.groups % tiling.column_groups == 0
+        assert tiling.stages - arithmetic.stages_in_use <= Steps(problem).count // tiling.cluster
 
 
 @pytest.mark.parametrize("name", ["product-batches", "window-uneven", "window-float32"])
@@ -167,13 +167,13 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
     problem = problem_of(region, DTYPES)
     assert problem is not None
     for config in FragmentProduct().configs(region, NEWEST):
-        plan = config.options
-        bounds = [part * problem.steps // plan.parts for part in range(plan.parts + 1)]
+        tiling = config.options
+        bounds = [part * problem.steps // tiling.parts for part in range(tiling.parts + 1)]
         longest = max(after - before for before, after in pairwise(bounds))
         assert (bounds[0], bounds[-1]) == (0, problem.steps)
-        assert longest <= plan.rounds(problem) * plan.stages
-        assert plan.threads <= 1024
-        assert plan.shared_bytes <= NEWEST.block_shared_bytes
+        assert longest <= tiling.rounds(problem) * tiling.stages
+        assert tiling.threads <= 1024
+        assert tiling.shared_bytes <= NEWEST.block_shared_bytes
 
 
 def test_every_tactic_is_found() -> None:

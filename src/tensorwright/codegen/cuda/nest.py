@@ -1,8 +1,8 @@
-"""Computations as GPU kernels: a thread for every element of the output, or a team of threads for every row.
+"""Computations as GPU kernels: a thread for every element of the output, or a cooperative group for every row.
 
-A *team* is the neighbouring threads of one warp, or all threads of a block. It shares the reductions that are the same
-for many elements (the sums of a softmax), each thread taking every so many steps; then its threads share out the
-elements of the row.
+A *cooperative group* is the neighbouring threads of one warp, or all threads of a block. It shares the reductions that
+are the same for many elements (the sums of a softmax), each thread taking every so many steps; then its threads share
+out the elements of the row.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Rows:
-    """The loops of an output: `rows` are dealt to teams, and `inner` to the threads of a team.
+    """The loops of an output: `rows` are dealt to groups of `group_size` threads, `inner` to a group's threads.
 
     lanes: neighbouring elements along the last row variable that a thread of its own computes at once.
     """
 
     rows: tuple[Variable, ...]
     inner: tuple[Variable, ...]
-    team: int
+    group_size: int
     lanes: int = 1
 
     @property
     def threads(self) -> int:
         """Threads in a block."""
-        return BLOCK if self.team <= WARP else self.team
+        return BLOCK if self.group_size <= WARP else self.group_size
 
     @property
     def blocks(self) -> Dim:
         """Blocks in the grid."""
-        elements = product(v.extent for v in self.rows) * self.team
+        elements = product(v.extent for v in self.rows) * self.group_size
         of_block = self.threads * self.lanes
         return (elements + (of_block - 1)) // of_block
 
@@ -75,13 +75,13 @@ def vectors_apart(flat: FlatComputation, lanes: int) -> Rows | None:
     return Rows(flat.variables, (), 1, lanes) if aligned else None
 
 
-def rows_apart(flat: FlatComputation, team: int) -> Rows | None:
-    """A team for all elements that share the outermost reductions; None without reductions that are worth it."""
+def rows_apart(flat: FlatComputation, group_size: int) -> Rows | None:
+    """A group for all elements that share the outermost reductions; None without reductions that are worth it."""
     outermost = outermost_reductions(flat.body)
-    if not any(_dealt(node, team) for node in outermost):
+    if not any(_dealt(node, group_size) for node in outermost):
         return None
     shared = [v for v in flat.variables if any(v not in scalar_atoms(node) for node in outermost)]
-    return Rows(tuple(v for v in flat.variables if v not in shared), tuple(shared), team)
+    return Rows(tuple(v for v in flat.variables if v not in shared), tuple(shared), group_size)
 
 
 def outermost_reductions(body: Scalar) -> list[Reduce]:
@@ -91,19 +91,19 @@ def outermost_reductions(body: Scalar) -> list[Reduce]:
     return [node for node in reductions if id(node) not in inside]
 
 
-def _dealt(node: Reduce, team: int) -> tuple[Variable, ...]:
-    """The variables whose steps the threads of a team share: the innermost one that is long enough, or all together."""
-    long = [v for v in node.variables if upper_bound(v.extent) >= team]
+def _dealt(node: Reduce, group_size: int) -> tuple[Variable, ...]:
+    """The variables whose steps the threads of a group share: the innermost long enough one, or all together."""
+    long = [v for v in node.variables if upper_bound(v.extent) >= group_size]
     if long:
         return (long[-1],)
-    return node.variables if upper_bound(product(v.extent for v in node.variables)) >= team else ()
+    return node.variables if upper_bound(product(v.extent for v in node.variables)) >= group_size else ()
 
 
 @dataclass
-class TeamEmitter(ScalarEmitter):
-    """Emits scalars for one thread. While `dealing`, at places that all threads reach, the team shares reductions."""
+class GroupEmitter(ScalarEmitter):
+    """Emits scalars for one thread. While `dealing`, at places that all threads reach, the group shares reductions."""
 
-    team: int = 1
+    group_size: int = 1
     dealing: bool = False
     rank: Register = field(default_factory=lambda: literal(0, INT64))
 
@@ -120,14 +120,14 @@ class TeamEmitter(ScalarEmitter):
         return self.builder.select(guard, vector, self._otherwise(node, self.lane.lanes))
 
     def _reduce(self, node: Reduce) -> Register:
-        dealt = _dealt(node, self.team) if self.dealing else ()
+        dealt = _dealt(node, self.group_size) if self.dealing else ()
         others = [v for v in node.variables if v not in dealt]
         if not dealt:
             return self._reduce_rounds(node, others, 1 if self.lane is None else self.lane.lanes)
         identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
         self.dealing = False
         steps = self.integer(product(v.extent for v in dealt))
-        with self.builder.loop(self.rank, steps, self.team, [identity]) as loop, self.scope():
+        with self.builder.loop(self.rank, steps, self.group_size, [identity]) as loop, self.scope():
             indexes = split_index(self, [v.extent for v in dealt], loop.index)
             self.values.update(zip(dealt, indexes, strict=True))
             loop.following = self._nest(node, others, loop.carried)
@@ -136,17 +136,17 @@ class TeamEmitter(ScalarEmitter):
         return self._combined(node, total)
 
     def _combined(self, node: Reduce, value: Register) -> Register:
-        """The values of all threads of the team combined."""
+        """The values of all threads of the group combined."""
         builder = self.builder
         assert isinstance(builder, ThreadBuilder)
-        value = builder.combined(value, lambda a, b: self._combine(node, a, b), min(self.team, WARP))
-        if self.team <= WARP:
+        value = builder.combined(value, lambda a, b: self._combine(node, a, b), min(self.group_size, WARP))
+        if self.group_size <= WARP:
             return value
-        places, lane = builder.shared_memory(node.dtype, self.team // WARP), builder.thread()
+        places, lane = builder.shared_memory(node.dtype, self.group_size // WARP), builder.thread()
         warp = builder.binary("lshr", lane, literal(5, INT32))
         builder.store_shared(value, places, warp)
         builder.meet()
-        values = [builder.load_shared(places, literal(n, INT32), node.dtype) for n in range(self.team // WARP)]
+        values = [builder.load_shared(places, literal(n, INT32), node.dtype) for n in range(self.group_size // WARP)]
         while len(values) > 1:
             values = [self._combine(node, a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
         return values[0]
@@ -158,7 +158,7 @@ class RowsEmitter:
 
     flat: FlatComputation
     rows: Rows
-    emitter: TeamEmitter
+    emitter: GroupEmitter
     output: Pointer
     dtype: DType
 
@@ -169,13 +169,13 @@ class RowsEmitter:
             self._bind(rows.rows, row)
             lane = Lane(rows.rows[-1], rows.lanes) if rows.lanes > 1 else None
             with emitter.in_lanes(lane):
-                emitter.dealing = rows.team > 1
+                emitter.dealing = rows.group_size > 1
                 self._hoist(set(rows.rows))
                 emitter.dealing = False
                 if rows.inner:
                     self._share_elements()
                 else:
-                    is_first = builder.compare("eq", emitter.rank, literal(0, INT64)) if rows.team > 1 else None
+                    is_first = builder.compare("eq", emitter.rank, literal(0, INT64)) if rows.group_size > 1 else None
                     with builder.when(is_first):
                         self._store()
 
@@ -185,13 +185,13 @@ class RowsEmitter:
         return self.emitter.builder
 
     def _row(self) -> Register:
-        """The row of this thread's team."""
-        builder, team = self._builder, self.rows.team
+        """The row of this thread's group."""
+        builder, group_size = self._builder, self.rows.group_size
         thread = builder.thread()
-        if team > 1:
-            self.emitter.rank = wide(builder, builder.binary("and", thread, literal(team - 1, INT32)))
-            thread = builder.binary("lshr", thread, literal(team.bit_length() - 1, INT32))
-        first = builder.scaled(wide(builder, builder.block_index()), self.rows.threads // team)
+        if group_size > 1:
+            self.emitter.rank = wide(builder, builder.binary("and", thread, literal(group_size - 1, INT32)))
+            thread = builder.binary("lshr", thread, literal(group_size.bit_length() - 1, INT32))
+        first = builder.scaled(wide(builder, builder.block_index()), self.rows.threads // group_size)
         return builder.add(first, wide(builder, thread))
 
     def _bind(self, variables: Sequence[Variable], index: Register) -> None:
@@ -202,7 +202,7 @@ class RowsEmitter:
     def _share_elements(self) -> None:
         builder, emitter, inner = self._builder, self.emitter, self.rows.inner
         extent = emitter.integer(product(v.extent for v in inner))
-        with builder.loop(emitter.rank, extent, self.rows.team) as loop, emitter.scope():
+        with builder.loop(emitter.rank, extent, self.rows.group_size) as loop, emitter.scope():
             self._bind(inner, loop.index)
             self._hoist({*self.rows.rows, *inner})
             self._store()

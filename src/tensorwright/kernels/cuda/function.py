@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.values import Pointer, Register
@@ -32,8 +32,8 @@ def signature(region: Region, threads: int) -> str:
     return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"'
 
 
-def thread_emitter(inputs: int, symbols: Sequence[Symbol], target: CudaTarget, team: int = 1) -> TeamEmitter:
+def thread_emitter(inputs: int, symbols: Sequence[Symbol], target: CudaTarget, group_size: int = 1) -> GroupEmitter:
     """What writes the body of a kernel's function for one thread: it knows the arguments of `signature`."""
     operands = [Pointer(f"%in{number}") for number in range(inputs)]
     values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
-    return TeamEmitter(ThreadBuilder(target=target), target, operands, values, team=team)
+    return GroupEmitter(ThreadBuilder(target=target), target, operands, values, group_size=group_size)

@@ -33,20 +33,20 @@ MANY_ELEMENTS = 32768
 
 
 @dataclass(frozen=True)
-class TeamOptions(TacticOptions):
-    """team: how many threads share a row; lanes: neighbouring elements that a thread of its own computes at once."""
+class GroupOptions(TacticOptions):
+    """group_size: threads that share a row; lanes: neighbouring elements that a thread of its own computes at once."""
 
-    team: int
+    group_size: int
     lanes: int = 1
 
 
-class Generic(Tactic[CudaTarget, TeamOptions]):
+class Generic(Tactic[CudaTarget, GroupOptions]):
     """A thread for every element of the output, or a warp or block for every row. Correct for all definitions."""
 
     name = "generic"
-    general = TeamOptions(1)
+    general = GroupOptions(1)
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[TeamOptions]]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[GroupOptions]]:
         plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
         blocked = blocked_layouts(region)
         found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
@@ -54,16 +54,16 @@ class Generic(Tactic[CudaTarget, TeamOptions]):
             found += configs_in(region, (PLAIN,) * len(region.inputs), BLOCKED)
         return found
 
-    def efficiency(self, region: Region, config: Config[TeamOptions]) -> float:
+    def efficiency(self, region: Region, config: Config[GroupOptions]) -> float:
         if region.anchor is None:
             return STREAMED
         return UNTUNED_ANCHOR if region.anchor.op.kind == "anchor" else UNTUNED
 
-    def emit(self, region: Region, config: Config[TeamOptions], target: CudaTarget) -> CudaKernel:
-        team = config.options.team
+    def emit(self, region: Region, config: Config[GroupOptions], target: CudaTarget) -> CudaKernel:
+        group_size = config.options.group_size
         flat = _flat(region, config.inputs, config.output)
         rows = _rows(flat, config.options)
-        emitter = thread_emitter(len(region.inputs), region.symbols, target, team)
+        emitter = thread_emitter(len(region.inputs), region.symbols, target, group_size)
         builder = emitter.builder
         assert isinstance(builder, ThreadBuilder)
         builder.wait_for_previous()
@@ -82,21 +82,21 @@ class Generic(Tactic[CudaTarget, TeamOptions]):
         )
 
 
-def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config[TeamOptions]]:
+def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config[GroupOptions]]:
     """The configs for given layouts, a warp for every row first."""
     if region.is_sequential:
         return []
     flat = _flat(region, inputs, output)
-    teams = [team for team in (BLOCK, WARP) if rows_apart(flat, team) is not None]
-    rows = None if not teams else rows_apart(flat, WARP)
+    sizes = [size for size in (BLOCK, WARP) if rows_apart(flat, size) is not None]
+    rows = None if not sizes else rows_apart(flat, WARP)
     count = 0 if rows is None else tuning_value(product(v.extent for v in rows.rows))
     if count > MANY_ROWS:
-        teams.reverse()
+        sizes.reverse()
     alone_first = rows is not None and not rows.inner and count > MANY_ELEMENTS
-    shared, alone = [TeamOptions(team) for team in teams], [TeamOptions(1)]
+    shared, alone = [GroupOptions(size) for size in sizes], [GroupOptions(1)]
     lanes = ACCESS_BYTES // region.output.type.dtype.size
     if lanes > 1 and region.output.type.dtype in WIDE and vectors_apart(flat, lanes) is not None:
-        alone.insert(0, TeamOptions(1, lanes))
+        alone.insert(0, GroupOptions(1, lanes))
     return [Config(inputs, output, options) for options in ((*alone, *shared) if alone_first else (*shared, *alone))]
 
 
@@ -125,10 +125,10 @@ def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatCompu
     return flatten(region.computation, operands, (region.output.type, output))
 
 
-def _rows(flat: FlatComputation, options: TeamOptions) -> Rows:
+def _rows(flat: FlatComputation, options: GroupOptions) -> Rows:
     if options.lanes > 1:
         rows = vectors_apart(flat, options.lanes)
     else:
-        rows = elements_apart(flat) if options.team == 1 else rows_apart(flat, options.team)
+        rows = elements_apart(flat) if options.group_size == 1 else rows_apart(flat, options.group_size)
     assert rows is not None, "a config of this tactic"
     return rows

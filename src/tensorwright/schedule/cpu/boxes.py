@@ -62,8 +62,8 @@ class Boxes:
     def runs(self) -> tuple[Indices, Indices, Indices] | None:
         """Neighbouring elements in memory as runs: the first, the one behind the last, and the task; None if many."""
         extents = np.array([r.high - r.low for r in self.ranges]).reshape(len(self.shape), self.tasks)
-        cut = [axis for axis, extent in enumerate(self.shape) if (extents[axis] != extent).any()]
-        innermost = cut[-1] if cut else 0
+        partial = [axis for axis, extent in enumerate(self.shape) if (extents[axis] != extent).any()]
+        innermost = partial[-1] if partial else 0
         outer = self.shape[:innermost]
         if int(extents[:innermost].clip(0).prod(axis=0).sum()) > MOST_RUNS:
             return None
@@ -93,9 +93,9 @@ def boxes_of(slabs: Slabs, tasks: int) -> Boxes:
     """The boxes of so many tasks."""
     numbers = np.arange(tasks)
     ranges = [Ranges.whole(tasks, extent) for extent in slabs.shape]
-    for cut in slabs.cuts:
-        table = np.array(cut.ranges, np.int64)[numbers // cut.inner % len(cut.ranges)]
-        ranges[cut.axis] = Ranges(table[:, 0], table[:, 1])
+    for dealt in slabs.dealt:
+        table = np.array(dealt.ranges, np.int64)[numbers // dealt.inner % len(dealt.ranges)]
+        ranges[dealt.axis] = Ranges(table[:, 0], table[:, 1])
     return Boxes(slabs.shape, tuple(ranges), tasks)
 
 

@@ -9,11 +9,11 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import Problem, problem_of
-from tensorwright.kernels.cpu.attention.write import AttentionWriter, Cut
+from tensorwright.kernels.cpu.attention.write import AttentionTiling, AttentionWriter
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import TALLEST_OF_UNKNOWN
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
+from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
 from tensorwright.kernels.numerics import FLOAT_TOTAL
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import bounds, is_static, tuning_value
@@ -48,23 +48,23 @@ class Attention(Tactic[Target, AttentionOptions]):
             return []
         vectors = -(-tuning_value(problem.columns) // target.lanes(FLOAT_TOTAL))
         configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
-        return [config for config in configs if _cut(problem, config.options, target).workspace <= target.l2_bytes]
+        return [config for config in configs if _tiling(problem, config.options, target).workspace <= target.l2_bytes]
 
     def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        cut, symbols = _cut(problem, config.options, target), region.symbols
+        tiling, symbols = _tiling(problem, config.options, target), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        AttentionWriter(cut, emitter).write()
+        AttentionWriter(tiling, emitter).write()
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=cut.tasks,
+            tasks=tiling.tasks,
             packings=(None,) * len(inputs),
             symbols=symbols,
-            workspace=cut.workspace,
+            workspace=tiling.workspace,
         )
 
 
@@ -84,8 +84,8 @@ def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config
     return Config(plain_inputs(region), PLAIN, options)
 
 
-def _cut(problem: Problem, options: AttentionOptions, target: Target) -> Cut:
+def _tiling(problem: Problem, options: AttentionOptions, target: Target) -> AttentionTiling:
     lanes, most = target.lanes(FLOAT_TOTAL), options.vectors
     tiles = RowTiles(1, problem.rows, options.rows)
     scores, result = Panels(problem.columns, lanes, most), Panels(problem.width, lanes, most)
-    return Cut(problem, lanes, tiles, options.block, scores, result, options.groups)
+    return AttentionTiling(problem, lanes, tiles, options.block, scores, result, options.groups)

@@ -12,9 +12,9 @@ from tensorwright.kernels.attention.problem import Factor, Problem
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, MultiplyAdd
 from tensorwright.kernels.cpu.attention.rows import RowPowers, ScaledRows, ScoreRows
 from tensorwright.kernels.cpu.matmul import tile
-from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
+from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
@@ -27,9 +27,9 @@ MOST_FETCHED = 8
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How an attention is cut: `tiles` of rows, of which `block` have their scores in workspace at a time, the columns
-    of both products in panels, the tiles of each batch dealt out to `groups` tasks.
+class AttentionTiling:
+    """How an attention is computed: `tiles` of rows, of which `block` have their scores in workspace at a time, the
+    columns of both products in panels, the tiles of each batch dealt out to `groups` tasks.
     """
 
     problem: Problem
@@ -78,53 +78,55 @@ class Cut:
 
 @dataclass(frozen=True)
 class AttentionWriter:
-    cut: Cut
+    tiling: AttentionTiling
     emitter: ScalarEmitter
 
     def write(self) -> None:
         """Write the loop over the tasks. Tasks of one batch that follow each other share its packed k and v."""
-        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
+        tiling, emitter, builder = self.tiling, self.emitter, self.emitter.builder
         begin = Register("%begin", INT64)
         with builder.loop(begin, Register("%end", INT64)) as loop:
-            task, batch = Variable("task", cut.tasks), Variable("batch", cut.problem.batches)
+            task, batch = Variable("task", tiling.tasks), Variable("batch", tiling.problem.batches)
             emitter.values[task] = loop.index
             with emitter.scope():
                 number = expression(task)
-                emitter.values[batch] = emitter.integer(number // cut.groups)
-                part = number % cut.groups
+                emitter.values[batch] = emitter.integer(number // tiling.groups)
+                part = number % tiling.groups
                 opening = builder.compare("eq", loop.index, begin)
                 fresh = builder.compare("eq", emitter.integer(part), literal(0, INT64))
                 with builder.when(builder.binary("or", opening, fresh)), emitter.scope():
                     self._pack(expression(batch))
-                count = cut.tiles.count
-                self._blocks(expression(batch), part_of(count, cut.groups, part), part_of(count, cut.groups, part + 1))
+                count = tiling.tiles.count
+                self._blocks(
+                    expression(batch), part_of(count, tiling.groups, part), part_of(count, tiling.groups, part + 1)
+                )
 
     def _arithmetic(self, left: DType) -> Arithmetic:
         """For a left factor of some type in memory; right ones lie packed in workspace."""
-        total = self.cut.total
-        return MultiplyAdd(Numerics(left, total, total, total), self.cut.lanes)
+        total = self.tiling.total
+        return MultiplyAdd(Numerics(left, total, total, total), self.tiling.lanes)
 
     def _offset(self, base: Pointer, elements: Register | int) -> Pointer:
         """A place in workspace."""
-        return self.emitter.builder.offset(base, elements, self.cut.total)
+        return self.emitter.builder.offset(base, elements, self.tiling.total)
 
     def _blocks(self, batch: Dim, first: Dim, last: Dim) -> None:
-        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
-        start = Variable("block", cut.tiles.count)
-        with builder.loop(emitter.integer(first), emitter.integer(last), cut.block) as loop:
+        tiling, emitter, builder = self.tiling, self.emitter, self.emitter.builder
+        start = Variable("block", tiling.tiles.count)
+        with builder.loop(emitter.integer(first), emitter.integer(last), tiling.block) as loop:
             emitter.values[start] = loop.index
             with emitter.scope():
-                end = minimum(expression(start) + cut.block, last)
-                rows = cut.tiles.cut.start(expression(start)), cut.tiles.cut.start(end)
+                end = minimum(expression(start) + tiling.block, last)
+                rows = tiling.tiles.split.start(expression(start)), tiling.tiles.split.start(end)
                 tiles = expression(start), end
                 self._scores(batch, tiles, rows[0])
                 self._softmax(batch, rows)
                 self._result(batch, tiles, rows[0])
 
     def _scores(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
-        cut, emitter, problem = self.cut, self.emitter, self.cut.problem
-        whole = row_epilogue(problem.scores, cut.lanes)
-        epilogue = ScoreRows(whole.epilogue, cut.lanes, batch * problem.rows + first, cut.columns, cut.total)
+        tiling, emitter, problem = self.tiling, self.emitter, self.tiling.problem
+        whole = row_epilogue(problem.scores, tiling.lanes)
+        epilogue = ScoreRows(whole.epilogue, tiling.lanes, batch * problem.rows + first, tiling.columns, tiling.total)
         left = LeftMatrix(self._matrix(problem.q, batch), problem.q.row_step, problem.q.column_step)
         loop = TileLoop(
             emitter,
@@ -133,35 +135,35 @@ class AttentionWriter:
             self._arithmetic(problem.q.dtype),
             problem.depth,
             UNROLL,
-            cut.scores.widest,
+            tiling.scores.widest,
         )
-        for panel, right in self._panels(cut.scores, epilogue.column, problem.depth, self._workspace(0)):
-            loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
+        for panel, right in self._panels(tiling.scores, epilogue.column, problem.depth, self._workspace(0)):
+            loop.run(tiling.tiles, tiles, left, right, panel, batch * problem.rows)
 
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
         """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
-        cut, emitter, builder = self.cut, self.emitter, self.emitter.builder
-        vectors = cut.vectors if isinstance(cut.vectors, int) else emitter.integer(cut.vectors)
+        tiling, emitter, builder = self.tiling, self.emitter, self.emitter.builder
+        vectors = tiling.vectors if isinstance(tiling.vectors, int) else emitter.integer(tiling.vectors)
         powers = RowPowers(
-            RowVectors(builder, cut.total, cut.lanes), vectors, cut.scores.most, cut.problem.replaces_nan
+            RowVectors(builder, tiling.total, tiling.lanes), vectors, tiling.scores.most, tiling.problem.replaces_nan
         )
         scores = self._workspace(2)
         with builder.loop(
             0, emitter.integer(rows[1] - rows[0]), 1, [powers.largest(scores)], at_least_once=True
         ) as loop:
-            number = Variable("row", cut.problem.rows)
+            number = Variable("row", tiling.problem.rows)
             emitter.values[number] = loop.index
             with emitter.scope():
                 self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
-            row = self._offset(scores, builder.scaled(loop.index, cut.columns))
-            following = powers.largest(self._offset(row, cut.columns))
+            row = self._offset(scores, builder.scaled(loop.index, tiling.columns))
+            following = powers.largest(self._offset(row, tiling.columns))
             inverse = powers.write(row, loop.carried[0])
-            builder.store(inverse, self._offset(self._workspace(3), loop.index), cut.total)
+            builder.store(inverse, self._offset(self._workspace(3), loop.index), tiling.total)
             loop.following = [following]
 
     def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
         """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
-        problem = self.cut.problem
+        problem = self.tiling.problem
         self._fetch(problem.q, batch, later)
         for factor, along in ((problem.k, -1), (problem.v, -2)):
             share = -(-tuning_value(problem.columns) // max(1, tuning_value(problem.rows)))
@@ -180,16 +182,24 @@ class AttentionWriter:
             builder.prefetch(builder.offset(start, element, dtype))
 
     def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
-        cut, emitter, problem = self.cut, self.emitter, self.cut.problem
-        whole = row_epilogue(problem.result, cut.lanes, problem.output_steps)
-        epilogue = ScaledRows(whole.epilogue, cut.lanes, self._workspace(3), batch * problem.rows + first, cut.total)
-        back = emitter.integer(first * -cut.columns)
-        left = LeftMatrix(self._offset(self._workspace(2), back), cut.columns, 1)
-        loop = TileLoop(
-            emitter, epilogue, Pointer("%out"), self._arithmetic(cut.total), problem.columns, UNROLL, cut.result.widest
+        tiling, emitter, problem = self.tiling, self.emitter, self.tiling.problem
+        whole = row_epilogue(problem.result, tiling.lanes, problem.output_steps)
+        epilogue = ScaledRows(
+            whole.epilogue, tiling.lanes, self._workspace(3), batch * problem.rows + first, tiling.total
         )
-        for panel, right in self._panels(cut.result, epilogue.column, problem.columns, self._workspace(1)):
-            loop.run(cut.tiles, tiles, left, right, panel, batch * problem.rows)
+        back = emitter.integer(first * -tiling.columns)
+        left = LeftMatrix(self._offset(self._workspace(2), back), tiling.columns, 1)
+        loop = TileLoop(
+            emitter,
+            epilogue,
+            Pointer("%out"),
+            self._arithmetic(tiling.total),
+            problem.columns,
+            UNROLL,
+            tiling.result.widest,
+        )
+        for panel, right in self._panels(tiling.result, epilogue.column, problem.columns, self._workspace(1)):
+            loop.run(tiling.tiles, tiles, left, right, panel, batch * problem.rows)
 
     def _panels(
         self, panels: Panels, column: Variable, depth: Dim, packed: Pointer
@@ -213,9 +223,9 @@ class AttentionWriter:
                     yield kind, number
 
     def _pack(self, batch: Dim) -> None:
-        cut, problem = self.cut, self.cut.problem
-        self._pack_factor(problem.k, batch, problem.depth, cut.scores, self._workspace(0))
-        self._pack_factor(problem.v, batch, problem.columns, cut.result, self._workspace(1))
+        tiling, problem = self.tiling, self.tiling.problem
+        self._pack_factor(problem.k, batch, problem.depth, tiling.scores, self._workspace(0))
+        self._pack_factor(problem.v, batch, problem.columns, tiling.result, self._workspace(1))
 
     def _pack_factor(self, factor: Factor, batch: Dim, depth: Dim, panels: Panels, destination: Pointer) -> None:
         emitter, builder = self.emitter, self.emitter.builder
@@ -230,7 +240,7 @@ class AttentionWriter:
             packer = PanelPacker(
                 builder,
                 dtype,
-                self.cut.total,
+                self.tiling.total,
                 start,
                 step,
                 depth if isinstance(depth, int) else emitter.integer(depth),
@@ -245,14 +255,14 @@ class AttentionWriter:
     def _matrix(self, factor: Factor, batch: Dim) -> Pointer:
         """Where the matrix of one batch starts."""
         index: list[Dim] = []
-        for position, extent in reversed(list(enumerate(self.cut.problem.batch))):
+        for position, extent in reversed(list(enumerate(self.tiling.problem.batch))):
             index.insert(0, batch % extent if position else batch)
             batch = batch // extent
         start = self.emitter.integer(factor.offset(index))
         return self.emitter.builder.offset(self.emitter.operands[factor.number], start, factor.dtype)
 
     def _workspace(self, piece: int) -> Pointer:
-        return self._offset(Pointer("%workspace"), sum(self.cut.pieces[:piece]))
+        return self._offset(Pointer("%workspace"), sum(self.tiling.pieces[:piece]))
 
     def _masks(self, panel: Panel, lanes: int, left: Register) -> list[Register | None]:
         """For every vector of a panel the lanes that are columns, of which `left` are left; None for all of them."""

@@ -13,15 +13,15 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem, merged
 from tensorwright.kernels.cpu.blocks import blocked_layout
-from tensorwright.kernels.cpu.concatenation.plan import ConcatenationPlan
 from tensorwright.kernels.cpu.concatenation.tasks import ConcatenationTasks
+from tensorwright.kernels.cpu.concatenation.tiling import ConcatenationTiling
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
-from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_cut
-from tensorwright.kernels.cpu.spatial.plan import Cut
+from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_options
+from tensorwright.kernels.cpu.spatial.runs import even_size
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
-from tensorwright.kernels.cpu.spatial.tiling import even_size
+from tensorwright.kernels.cpu.spatial.tiling import TilingOptions
 from tensorwright.kernels.numerics import FLOAT_TOTAL, FLOATS, Numerics
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.ops.shape import Concatenation
@@ -42,36 +42,36 @@ class _Joined:
     operands: tuple[int, ...]
     channels: tuple[int, ...]
 
-    def plan(self, cut: Cut, target: Target) -> ConcatenationPlan:
-        return ConcatenationPlan(self.problem, cut, target.lanes(self.problem.numerics.total), self.channels)
+    def tiling(self, options: TilingOptions, target: Target) -> ConcatenationTiling:
+        return ConcatenationTiling(self.problem, options, target.lanes(self.problem.numerics.total), self.channels)
 
 
-class ConcatenationTactic(Tactic[Target, Cut]):
+class ConcatenationTactic(Tactic[Target, TilingOptions]):
     """Every block of the output is copied from one block of an operand, or put together from the lanes of a few."""
 
     name = "concatenation"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
         joined = _joined(region)
         if joined is None:
             return ()
         columns = even_size(joined.problem.axes[-1].output, COLUMNS)
-        plan = joined.plan(row_cut(columns), target)
-        if len(plan.runs) > MOST_RUNS:
+        tiling = joined.tiling(row_options(columns), target)
+        if len(tiling.runs) > MOST_RUNS:
             return ()
         blocked = blocked_layout(target)
-        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(plan))]
+        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(tiling))]
 
-    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[TilingOptions], target: Target) -> Kernel:
         joined = _joined(region)
         assert joined is not None
         symbols, axes = region.symbols, joined.problem.axes
-        plan = joined.plan(config.options, target)
+        tiling = joined.tiling(config.options, target)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
         memories = tuple(input_memory(axes, channels, config.output.block) for channels in joined.channels)
         ConcatenationTasks(
-            plan=plan,
+            tiling=tiling,
             memory=memories[0],
             emitter=emitter,
             epilogue=epilogue_of(joined.region, config.inputs, config.output),
@@ -86,10 +86,10 @@ class ConcatenationTactic(Tactic[Target, Cut]):
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=plan.tasks,
+            tasks=tiling.tasks,
             packings=packings(region, config),
             symbols=symbols,
-            writes=written(plan),
+            writes=written(tiling),
         )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.kernels.cpu.concatenation.plan import Blocks, ConcatenationPlan
+from tensorwright.kernels.cpu.concatenation.tiling import Blocks, ConcatenationTiling
 from tensorwright.kernels.cpu.lanes import picked
-from tensorwright.kernels.cpu.spatial.plan import OutputRun
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
+from tensorwright.kernels.cpu.spatial.tiling import OutputRun
 from tensorwright.tensor.dtype import DType
 
 
@@ -21,7 +21,7 @@ class ConcatenationTasks(TaskEmitter):
     operands: where they start. memories: how they lie there. blocks: the run of blocks that is being written.
     """
 
-    plan: ConcatenationPlan
+    tiling: ConcatenationTiling
     operands: tuple[Pointer, ...] = ()
     memories: tuple[Memory, ...] = ()
     blocks: Blocks | None = None
@@ -39,13 +39,13 @@ class ConcatenationTasks(TaskEmitter):
             self.builder.offset(operand, self.builder.scaled(batch, memory.image), self._dtype)
             for operand, memory in zip(self.operands, self.memories, strict=True)
         ]
-        (blocks,) = (blocks for blocks in self.plan.runs if blocks.first == run.first)
+        (blocks,) = (blocks for blocks in self.tiling.runs if blocks.first == run.first)
         here = replace(self, operands=tuple(images), blocks=blocks)
         super(ConcatenationTasks, here).tiles(batch, image, group, run, position, units)
 
     @property
     def _dtype(self) -> DType:
-        return self.plan.problem.numerics.left
+        return self.tiling.problem.numerics.left
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
         assert self.blocks is not None
@@ -64,6 +64,6 @@ class ConcatenationTasks(TaskEmitter):
 
     def _vector(self, rows: Sequence[Pointer], column: int) -> Register:
         assert self.blocks is not None
-        builder, lanes, dtype = self.builder, self.plan.lanes, self._dtype
+        builder, lanes, dtype = self.builder, self.tiling.lanes, self._dtype
         found = [builder.load(builder.offset(row, column * lanes, dtype), dtype, lanes) for row in rows]
         return picked(builder, found, self.blocks.lanes)

@@ -13,9 +13,9 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
-from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.tensor.dtype import INT64, DType
 
 LINE_BYTES = 64
@@ -61,13 +61,13 @@ class Widened:
         return read
 
 
-def widened_bytes(plan: Plan, target: Target) -> int:
+def widened_bytes(tiling: Tiling, target: Target) -> int:
     """Workspace for the elements that a round of the loop over channels reads, if they are converted beforehand."""
-    numerics, cut, axis = plan.problem.numerics, plan.cut, plan.problem.axes[-1]
-    if not arithmetic_of(numerics, target, cut.group).converts_vectors:
+    numerics, options, axis = tiling.problem.numerics, tiling.options, tiling.problem.axes[-1]
+    if not arithmetic_of(numerics, target, options.group).converts_vectors:
         return 0
-    span = (cut.columns - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
-    return cut.rows * span * cut.unroll * numerics.total.size
+    span = (options.columns - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
+    return options.rows * span * options.unroll * numerics.total.size
 
 
 @dataclass(frozen=True)
@@ -250,34 +250,34 @@ class BroadcastTasks(TaskEmitter):
     """A dense or grouped convolution in broadcast tiles."""
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
-        plan = self.plan
+        tiling = self.tiling
         emitter = BroadcastTile(
             builder=self.builder,
-            axes=plan.problem.axes,
+            axes=tiling.problem.axes,
             memory=self.memory,
             tile=tile,
             registers=self.emitter.target.registers,
-            tap_weights=plan.weight_channels * tile.outputs,
-            numerics=plan.problem.numerics,
-            arithmetic=arithmetic_of(plan.problem.numerics, self.emitter.target, plan.cut.group),
+            tap_weights=tiling.weight_channels * tile.outputs,
+            numerics=tiling.problem.numerics,
+            arithmetic=arithmetic_of(tiling.problem.numerics, self.emitter.target, tiling.options.group),
             workspace=self.workspace,
             channels=self._channels(block),
-            taps_inside=plan.cut.taps_inside,
-            prefetch=plan.cut.prefetch,
+            taps_inside=tiling.options.taps_inside,
+            prefetch=tiling.options.prefetch,
         )
         return emitter.sum(self._initial(tile, block), image, weights, places)
 
     def _channels(self, block: Register) -> Channels:
         """The input channels that a group of output blocks sums over."""
-        plan, problem = self.plan, self.plan.problem
-        unroll = plan.unroll(self.memory.block)
+        tiling, problem = self.tiling, self.tiling.problem
+        unroll = tiling.unroll(self.memory.block)
         if problem.groups == 1:
             return Channels(literal(0, INT64), problem.channels, unroll)
-        first_output = self._term(block) * plan.lanes
+        first_output = self._term(block) * tiling.lanes
         first = first_output // problem.outputs * problem.channels
-        if not plan.spans:
+        if not tiling.spans:
             return Channels(first.register, problem.channels, unroll)
-        last_output = least(first_output + (plan.lanes - 1), problem.all_outputs - 1)
+        last_output = least(first_output + (tiling.lanes - 1), problem.all_outputs - 1)
         last = last_output // problem.outputs * problem.channels
         count = last - first + problem.channels
         return Channels(first.register, count.register, unroll)

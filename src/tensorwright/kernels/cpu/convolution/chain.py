@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
+from tensorwright.kernels.cpu.convolution.chain_tiling import ChainTiling
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.tensor.dtype import INT64
@@ -44,7 +44,7 @@ class ChainEmitter:
     before, depthwise, after: the emitters of the members. workspace: holds input, then result.
     """
 
-    plan: ChainPlan
+    tiling: ChainTiling
     before: TaskEmitter | None
     depthwise: TaskEmitter
     after: TaskEmitter | None
@@ -55,15 +55,15 @@ class ChainEmitter:
         return self.depthwise.builder
 
     def run(self, begin: Register, end: Register) -> None:
-        plan = self.plan
+        tiling = self.tiling
         with self._each(Span(begin, end)) as task:
-            rest, part = self.builder.divided(task, plan.strips.parts)
-            image, number = self.builder.divided(rest, plan.strip_tasks)
-            first = self._term(number) * plan.strips.count
-            stop = least(first + plan.strips.count, plan.strip_count)
+            rest, part = self.builder.divided(task, tiling.strips.parts)
+            image, number = self.builder.divided(rest, tiling.strip_tasks)
+            first = self._term(number) * tiling.strips.count
+            stop = least(first + tiling.strips.count, tiling.strip_count)
             with self._each(Span(first.register, stop.register)) as strip:
-                low = self._term(strip) * plan.strips.height
-                high = least(low + plan.strips.height, plan.rows.output)
+                low = self._term(strip) * tiling.strips.height
+                high = least(low + tiling.strips.height, tiling.rows.output)
                 is_first = self._term(strip).equals(first)
                 self._strip(_Strip(image, part, low.register, high.register, is_first.register))
 
@@ -72,13 +72,13 @@ class ChainEmitter:
         if self.after is not None:
             depthwise = replace(depthwise, output=self._result(strip.low))
         if self.before is None:
-            blocks = self._part(strip.part, self.plan.depthwise.output_blocks)
+            blocks = self._part(strip.part, self.tiling.depthwise.output_blocks)
             source = self._image(depthwise, strip.image)
             depthwise.part(strip.image, source, blocks, (), self._units(depthwise, strip.rows))
         else:
             self._with_input(self.before, depthwise, strip)
         if self.after is not None:
-            groups = Span(literal(0, INT64), literal(self.after.plan.group_count, INT64))
+            groups = Span(literal(0, INT64), literal(self.after.tiling.group_count, INT64))
             source = self._result(strip.low)
             self.after.part(strip.image, source, groups, (), self._units(self.after, strip.rows))
 
@@ -86,13 +86,13 @@ class ChainEmitter:
         """For every group of blocks: rows of input, then rows of the result."""
         builder = self.builder
         source = self._image(before, strip.image)
-        groups = self._part(strip.part, before.plan.group_count)
+        groups = self._part(strip.part, before.tiling.group_count)
         low, high = self._first_input(strip.low), self._last_input(strip.high)
         done = low
-        if self.plan.has_ring:
+        if self.tiling.has_ring:
             done = builder.intrinsic("smax", (low, self._last_input(strip.low)))
             done = builder.select(strip.is_first, low, done)
-        for run in before.plan.output_runs:
+        for run in before.tiling.output_runs:
             stop = run.first + run.count
             shared = Span(
                 greatest(self._term(groups.low), run.first).register, least(self._term(groups.high), stop).register
@@ -100,7 +100,7 @@ class ChainEmitter:
             with self._each(shared) as group:
                 block = (self._term(group) - run.first) * len(run.lanes) + run.block
                 blocks = Span(block.register, (block + len(run.lanes)).register)
-                held = self.workspace if self.plan.has_ring else self._held(block.register, low)
+                held = self.workspace if self.tiling.has_ring else self._held(block.register, low)
                 units = self._units(before, Span(done, high))
                 replace(before, output=held).tiles(strip.image, source, group, run, (), units)
                 depthwise.part(strip.image, held, blocks, (), self._units(depthwise, strip.rows))
@@ -109,22 +109,22 @@ class ChainEmitter:
 
     def _first_input(self, row: Register) -> Register:
         """The first row of input that the rows of the result from a given one on read."""
-        axis = self.plan.rows
+        axis = self.tiling.rows
         first = self._term(row) * axis.stride - axis.before
         return least(greatest(first, 0), axis.input).register
 
     def _last_input(self, row: Register) -> Register:
         """The row of input behind the last one that the rows of the result before a given one read."""
-        axis = self.plan.rows
-        further = self.plan.reach - axis.stride - axis.before
+        axis = self.tiling.rows
+        further = self.tiling.reach - axis.stride - axis.before
         last = self._term(row) * axis.stride + further
         return least(greatest(last, 0), axis.input).register
 
     def _units(self, member: TaskEmitter, rows: Span) -> Span:
-        return Span(literal(0, INT64), literal(member.plan.units, INT64)) if self.plan.is_whole else rows
+        return Span(literal(0, INT64), literal(member.tiling.units, INT64)) if self.tiling.is_whole else rows
 
     def _part(self, part: Register, total: int) -> Span:
-        size = self.plan.part_groups
+        size = self.tiling.part_groups
         if size >= total:
             return Span(literal(0, INT64), literal(total, INT64))
         low = self._term(part) * size
@@ -133,21 +133,21 @@ class ChainEmitter:
     # ---- memory
 
     def _image(self, member: TaskEmitter, image: Register) -> Pointer:
-        dtype = member.plan.problem.numerics.left
+        dtype = member.tiling.problem.numerics.left
         return self.builder.offset(member.x, self.builder.scaled(image, member.memory.image), dtype)
 
     def _held(self, block: Register, row: Register) -> Pointer:
         """Where the depthwise input would begin, of which the workspace holds what begins at this block and row."""
-        return self._before(self.workspace, self.plan.input_memory, block, row)
+        return self._before(self.workspace, self.tiling.input_memory, block, row)
 
     def _result(self, row: Register) -> Pointer:
         """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
-        place = self.builder.offset(self.workspace, self.plan.input_elements, self.plan.total)
-        return self._before(place, self.plan.result_memory, literal(0, INT64), row)
+        place = self.builder.offset(self.workspace, self.tiling.input_elements, self.tiling.total)
+        return self._before(place, self.tiling.result_memory, literal(0, INT64), row)
 
     def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
         distance = self._term(block) * memory.channel + self._term(row) * memory.spatial[0]
-        return self.builder.offset(place, (-distance).register, self.plan.total)
+        return self.builder.offset(place, (-distance).register, self.tiling.total)
 
     # ---- numbers and control
 

@@ -1,4 +1,4 @@
-"""From the plan of a chain of convolutions to its kernel."""
+"""From the tiling of a chain of convolutions to its kernel."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import packings
 from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.chain import ChainEmitter
-from tensorwright.kernels.cpu.convolution.chain_plan import ChainPlan
+from tensorwright.kernels.cpu.convolution.chain_tiling import ChainTiling
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
-from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan, LanewiseTasks, pack_lanewise
+from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTasks, LanewiseTiling, pack_lanewise
 from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs
 from tensorwright.kernels.cpu.function import signature
-from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory, input_memory
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import Layout
 
 
-def chain_kernel(region: Region, config: AnyConfig, target: Target, plan: ChainPlan) -> Kernel:
-    """The kernel of a joined region whose members are cut as the plan says."""
+def chain_kernel(region: Region, config: AnyConfig, target: Target, tiling: ChainTiling) -> Kernel:
+    """The kernel of a joined region whose members are split as the tiling says."""
     builder, symbols = FunctionBuilder(target=target), region.symbols
-    stages = [_Stage(region, config, plan, number) for number in range(len(region.stages))]
+    stages = [_Stage(region, config, tiling, number) for number in range(len(region.stages))]
     emitters = [stage.emitter(builder, target) for stage in stages]
     converted = 0
-    if plan.before is not None and (converted := widened_bytes(plan.before, target)):
-        behind = builder.offset(Pointer("%workspace"), plan.workspace // plan.total.size, plan.total)
+    if tiling.before is not None and (converted := widened_bytes(tiling.before, target)):
+        behind = builder.offset(Pointer("%workspace"), tiling.workspace // tiling.total.size, tiling.total)
         emitters[0] = replace(emitters[0], workspace=behind)
     ChainEmitter(
-        plan=plan,
-        before=emitters[0] if plan.before is not None else None,
-        depthwise=emitters[int(plan.before is not None)],
-        after=emitters[-1] if plan.after is not None else None,
+        tiling=tiling,
+        before=emitters[0] if tiling.before is not None else None,
+        depthwise=emitters[int(tiling.before is not None)],
+        after=emitters[-1] if tiling.after is not None else None,
         workspace=Pointer("%workspace"),
     ).run(Register("%begin", INT64), Register("%end", INT64))
     packed = {number: packing for stage in stages for number, packing in stage.packings()}
@@ -50,10 +50,10 @@ def chain_kernel(region: Region, config: AnyConfig, target: Target, plan: ChainP
         text=builder.module(signature(len(region.inputs), len(symbols), in_place), FUNCTION_ATTRIBUTES),
         inputs=config.inputs,
         output=config.output,
-        tasks=plan.tasks,
+        tasks=tiling.tasks,
         packings=tuple(packed[number] for number in range(len(region.inputs))),
         symbols=symbols,
-        workspace=plan.workspace + converted,
+        workspace=tiling.workspace + converted,
         in_place=in_place,
     )
 
@@ -64,7 +64,7 @@ class _Stage:
 
     region: Region
     whole: AnyConfig
-    chain: ChainPlan
+    chain: ChainTiling
     number: int
 
     @property
@@ -72,8 +72,8 @@ class _Stage:
         return self.region.stages[self.number]
 
     @property
-    def plan(self) -> Plan:
-        return self.chain.plans[self.number]
+    def tiling(self) -> Tiling:
+        return self.chain.tilings[self.number]
 
     @property
     def is_last(self) -> bool:
@@ -82,7 +82,7 @@ class _Stage:
     @property
     def config(self) -> AnyConfig:
         """The layouts of the stage's own inputs; what the member before hands on is blocked."""
-        blocked = Layout(self.plan.lanes)
+        blocked = Layout(self.tiling.lanes)
         inputs = [blocked if number is None else self.whole.inputs[number] for number in self.numbers]
         return Config(tuple(inputs), blocked, NO_OPTIONS)
 
@@ -94,14 +94,14 @@ class _Stage:
 
     def emitter(self, builder: FunctionBuilder, target: Target) -> TaskEmitter:
         """What writes the member's tiles; the chain says where in the workspace its input or output lies."""
-        plan, config = self.plan, self.config
-        problem, epilogue = plan.problem, epilogue_of(self.stage, config.inputs, config.output)
+        tiling, config = self.tiling, self.config
+        problem, epilogue = tiling.problem, epilogue_of(self.stage, config.inputs, config.output)
         operands = [Pointer("null" if number is None else f"%in{number}") for number in self.numbers]
         symbols = {s.name: Register(f"%s{place}", INT64) for place, s in enumerate(self.region.symbols)}
-        make = LanewiseTasks if isinstance(plan, LanewisePlan) else BroadcastTasks
+        make = LanewiseTasks if isinstance(tiling, LanewiseTiling) else BroadcastTasks
         first = input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block)
         return make(
-            plan=plan,
+            tiling=tiling,
             memory=self._handed(self.number - 1) if self.number else first,
             emitter=ScalarEmitter(builder, target, operands, symbols),
             epilogue=epilogue,
@@ -119,9 +119,9 @@ class _Stage:
 
     def packings(self) -> Sequence[tuple[int, Packing | None]]:
         """How the stage's constants are packed, by their numbers in the whole region."""
-        plan = self.plan
-        weights = pack_lanewise(plan) if isinstance(plan, LanewisePlan) else pack_outputs(plan)
-        found = packings(self.stage, plan.problem, self.config, weights, pack_bias(plan.lanes))
+        tiling = self.tiling
+        weights = pack_lanewise(tiling) if isinstance(tiling, LanewiseTiling) else pack_outputs(tiling)
+        found = packings(self.stage, tiling.problem, self.config, weights, pack_bias(tiling.lanes))
         return [(number, each) for number, each in zip(self.numbers, found, strict=True) if number is not None]
 
     def in_place(self) -> tuple[int, ...]:
@@ -129,6 +129,6 @@ class _Stage:
         config = self.config
         epilogue = epilogue_of(self.stage, config.inputs, config.output)
         others: set[Value] = {v for other in self.region.stages if other is not self.stage for v in other.inputs}
-        found = in_place_inputs(self.stage, config, self.plan.problem, epilogue)
+        found = in_place_inputs(self.stage, config, self.tiling.problem, epilogue)
         mine = [self.numbers[number] for number in found if self.stage.inputs[number] not in others]
         return tuple(number for number in mine if number is not None)

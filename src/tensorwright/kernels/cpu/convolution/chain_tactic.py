@@ -11,59 +11,59 @@ from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, problem_of
 from tensorwright.kernels.cpu.blocks import blocked_layout
+from tensorwright.kernels.cpu.convolution.candidates import options_for
 from tensorwright.kernels.cpu.convolution.chain_kernel import chain_kernel
-from tensorwright.kernels.cpu.convolution.chain_plan import (
-    ChainCut,
-    ChainPlan,
+from tensorwright.kernels.cpu.convolution.chain_tiling import (
+    ChainOptions,
+    ChainTiling,
     Members,
     Strips,
-    chain_plan_of,
+    chain_tiling_of,
     heights_of,
     members_of,
     merged_members,
 )
-from tensorwright.kernels.cpu.convolution.cuts import cuts_of
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
-from tensorwright.kernels.cpu.spatial.operands import row_cut
-from tensorwright.kernels.cpu.spatial.plan import Cut
-from tensorwright.kernels.cpu.spatial.tiling import even_size
+from tensorwright.kernels.cpu.spatial.operands import row_options
+from tensorwright.kernels.cpu.spatial.runs import even_size
+from tensorwright.kernels.cpu.spatial.tiling import TilingOptions
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
 TASKS = (1, 2, 8)
 """Into so many tasks the strips of an image are divided, where that makes work."""
 
-MOST_CUTS = 3
+MOST_CANDIDATES = 3
 """Cuts of one dense member that are tried, the most promising of all."""
 
 PREFERRED = 0.4
 """The share of what workspace a kernel may have that strips should use."""
 
 
-class ConvolutionChain(Tactic[Target, ChainCut]):
+class ConvolutionChain(Tactic[Target, ChainOptions]):
     """Strips of rows: the tensors between the convolutions are never in memory as a whole, only in the caches."""
 
     name = "convolution chain"
     joins = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[ChainCut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[ChainOptions]]:
         members = members_of(region)
         if members is None:
             return ()
         blocked = blocked_layout(target)
-        plans = _plans(members, region, target)
+        tilings = _tilings(members, region, target)
         found = []
         for source in _sources(members, blocked):
             inputs = _layouts(region, source, blocked)
             if inputs is not None:
-                found += [Config(inputs, blocked, plan.cut) for plan in plans]
+                found += [Config(inputs, blocked, tiling.options) for tiling in tilings]
         return found
 
-    def emit(self, region: Region, config: Config[ChainCut], target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[ChainOptions], target: Target) -> Kernel:
         members = members_of(region)
         assert members is not None
-        plan = chain_plan_of(members, region, config.options, _lanes(members, target))
-        return chain_kernel(region, config, target, plan)
+        tiling = chain_tiling_of(members, region, config.options, _lanes(members, target))
+        return chain_kernel(region, config, target, tiling)
 
 
 TACTICS = (ConvolutionChain(),)
@@ -97,61 +97,65 @@ def _layouts(region: Region, source: Layout, blocked: Layout) -> tuple[Layout, .
     return tuple(found[number] for number in range(len(region.inputs)))
 
 
-def _plans(members: Members, region: Region, target: Target) -> list[ChainPlan]:
-    """Strips of every height that fits, with some cuts and in some numbers of tasks; those first that are the first
-    choice, or nearly, in all respects.
+def _tilings(members: Members, region: Region, target: Target) -> list[ChainTiling]:
+    """Strips of every height that fits, with some tilings of its members and in some numbers of tasks; those first that
+    are the first choice, or nearly, in all respects.
     """
     limit, output = target.l2_bytes // 2, members.depthwise.axes[0].output
-    by_height: list[list[tuple[int, ChainPlan]]] = []
+    by_height: list[list[tuple[int, ChainTiling]]] = []
     for height in heights_of(output):
         own = members if height < output else merged_members(members, region)
         ranked = [
-            (rank + number, ChainPlan(own, cuts, strips, _lanes(members, target)))
-            for rank, cuts in _cuts(own, target, by_rows=height < output)
-            for number, strips in enumerate(_strips(own, height, cuts, _lanes(members, target)))
+            (rank + number, ChainTiling(own, candidates, strips, _lanes(members, target)))
+            for rank, candidates in _candidates(own, target, by_rows=height < output)
+            for number, strips in enumerate(_strips(own, height, candidates, _lanes(members, target)))
         ]
-        by_height.append([(rank, plan) for rank, plan in ranked if plan.is_sound and plan.workspace <= limit])
-    by_height = sorted(filter(None, by_height), key=lambda plans: _distance(plans[0][1], limit))
-    every = [(rank + place, plan) for place, plans in enumerate(by_height) for rank, plan in plans]
-    return [plan for _, plan in sorted(every, key=itemgetter(0))]
+        by_height.append([(rank, tiling) for rank, tiling in ranked if tiling.is_sound and tiling.workspace <= limit])
+    by_height = sorted(filter(None, by_height), key=lambda tilings: _distance(tilings[0][1], limit))
+    every = [(rank + place, tiling) for place, tilings in enumerate(by_height) for rank, tiling in tilings]
+    return [tiling for _, tiling in sorted(every, key=itemgetter(0))]
 
 
-def _distance(plan: ChainPlan, limit: int) -> float:
-    """How far a plan is from the best: whole images, then strips that need the preferred workspace."""
-    return -1.0 if plan.is_whole else abs(plan.workspace - limit * PREFERRED)
+def _distance(tiling: ChainTiling, limit: int) -> float:
+    """How far a tiling is from the best: whole images, then strips that need the preferred workspace."""
+    return -1.0 if tiling.is_whole else abs(tiling.workspace - limit * PREFERRED)
 
 
-def _strips(members: Members, height: int, cuts: Sequence[Cut], lanes: int) -> list[Strips]:
+def _strips(members: Members, height: int, candidates: Sequence[TilingOptions], lanes: int) -> list[Strips]:
     """Few tasks, between which few rows are computed twice, and more of them; one for every strip where nothing is, or
     for every part of the channels, if these are enough.
     """
-    one = ChainPlan(members, tuple(cuts), Strips(height, 1), lanes)
+    one = ChainTiling(members, tuple(candidates), Strips(height, 1), lanes)
     if members.before is None:
         return [Strips(height, 1)]
     if members.after is None:
-        parts = one.plans[0].group_count
+        parts = one.tilings[0].group_count
         return [Strips(height, -(-one.strip_count // -(-TASKS[-1] // parts)), parts)]
     return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
 
 
-def _cuts(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[int, tuple[Cut, ...]]]:
-    """The cuts of all members, behind the sum of their ranks."""
-    depthwise = _depthwise_cut(members.depthwise, target)
-    before = _dense_cuts(members.before, target, by_rows)
+def _candidates(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[int, tuple[TilingOptions, ...]]]:
+    """The candidates of all members, behind the sum of their ranks."""
+    depthwise = _depthwise_options(members.depthwise, target)
+    before = _dense_candidates(members.before, target, by_rows)
     if members.before is not None and members.before.taps == 1:
-        before = sorted(before, key=lambda cut: -cut.blocks if cut else 0)  # Few channels: pass over them once.
-    after = _dense_cuts(members.after, target, by_rows)
+        before = sorted(
+            before, key=lambda options: -options.blocks if options else 0
+        )  # Few channels: pass over them once.
+    after = _dense_candidates(members.after, target, by_rows)
     for (rank, first), (place, last) in product(enumerate(before), enumerate(after)):
-        yield rank + place, tuple(cut for cut in (first, depthwise, last) if cut is not None)
+        yield rank + place, tuple(options for options in (first, depthwise, last) if options is not None)
 
 
-def _dense_cuts(problem: Problem | None, target: Target, by_rows: bool) -> Sequence[Cut | None]:
+def _dense_candidates(problem: Problem | None, target: Target, by_rows: bool) -> Sequence[TilingOptions | None]:
     if problem is None:
         return [None]
-    cuts = dict.fromkeys(replace(cut, pixels=1, outputs=1, pixels_first=False) for cut in cuts_of(problem, target))
-    return [cut for cut in cuts if cut.rows == 1 or not by_rows][:MOST_CUTS]
+    candidates = dict.fromkeys(
+        replace(options, pixels=1, outputs=1, pixels_first=False) for options in options_for(problem, target)
+    )
+    return [options for options in candidates if options.rows == 1 or not by_rows][:MOST_CANDIDATES]
 
 
-def _depthwise_cut(problem: Problem, target: Target) -> Cut:
+def _depthwise_options(problem: Problem, target: Target) -> TilingOptions:
     most = max(4, target.registers - problem.axes[-1].kernel - (3 if target.has_fma else 4))
-    return row_cut(even_size(problem.axes[-1].output, most))
+    return row_options(even_size(problem.axes[-1].output, most))

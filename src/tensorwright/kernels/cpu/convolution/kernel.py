@@ -1,4 +1,4 @@
-"""From a plan to a kernel."""
+"""From a tiling to a kernel."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, packings
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter, written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.kernels.tactic import AnyConfig, Kernel, Packing
 from tensorwright.tensor.dtype import INT64
 
@@ -23,19 +23,19 @@ def kernel_of(
     region: Region,
     config: AnyConfig,
     target: Target,
-    plan: Plan,
+    tiling: Tiling,
     tasks: type[TaskEmitter],
     weights: Packing,
     workspace: int = 0,
 ) -> Kernel:
     """The kernel of a convolution region whose tiles are summed by the given kind of emitter."""
-    problem, symbols = plan.problem, region.symbols
+    problem, symbols = tiling.problem, region.symbols
     emitter = argument_emitter(len(region.inputs), symbols, target)
     builder, operands = emitter.builder, emitter.operands
     epilogue = epilogue_of(region, config.inputs, config.output)
-    in_place = in_place_inputs(region, config, plan.problem, epilogue)
+    in_place = in_place_inputs(region, config, tiling.problem, epilogue)
     tasks(
-        plan=plan,
+        tiling=tiling,
         memory=input_memory(problem.axes, problem.all_channels, config.inputs[problem.x].block),
         emitter=emitter,
         epilogue=epilogue,
@@ -48,12 +48,12 @@ def kernel_of(
         text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
         inputs=config.inputs,
         output=config.output,
-        tasks=plan.tasks,
-        packings=packings(region, problem, config, weights, pack_bias(plan.lanes)),
+        tasks=tiling.tasks,
+        packings=packings(region, problem, config, weights, pack_bias(tiling.lanes)),
         symbols=symbols,
         workspace=workspace,
         in_place=in_place,
-        writes=None if plan.spans else written(plan),
+        writes=None if tiling.spans else written(tiling),
     )
 
 

@@ -10,14 +10,14 @@ from operator import itemgetter
 import numpy as np
 
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.kernels.cpu.spatial.plan import Plan
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.kernels.tactic import Array, Packing
 
 
 @dataclass(frozen=True)
-class LanewisePlan(Plan):
+class LanewiseTiling(Tiling):
     """A grouped convolution with as many outputs as channels in each group, and a number of groups in each block."""
 
     @property
@@ -80,29 +80,29 @@ class LanewiseTasks(TaskEmitter):
     """A grouped convolution in lanewise tiles: a block of outputs reads the block of channels of the same number."""
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
-        channels = self.plan.problem.channels
+        channels = self.tiling.problem.channels
         emitter = LanewiseTile(
             builder=self.builder,
-            axes=self.plan.problem.axes,
+            axes=self.tiling.problem.axes,
             memory=self.memory,
             tile=tile,
             registers=self.emitter.target.registers,
             tap_weights=channels * tile.outputs,
-            numerics=self.plan.problem.numerics,
+            numerics=self.tiling.problem.numerics,
             channels=channels,
         )
         image = self.builder.offset(
-            image, self.builder.scaled(block, self.memory.channel), self.plan.problem.numerics.left
+            image, self.builder.scaled(block, self.memory.channel), self.tiling.problem.numerics.left
         )
         return emitter.sum(self._initial(tile, block), image, weights, places)
 
 
-def pack_lanewise(plan: Plan) -> Packing:
+def pack_lanewise(tiling: Tiling) -> Packing:
     """``[O, C, *K]`` as ``[O / lanes, K, C, lanes]``, outputs padded with zeros."""
-    problem, lanes = plan.problem, plan.lanes
+    problem, lanes = tiling.problem, tiling.lanes
 
     def pack(array: Array) -> Array:
-        padded = np.zeros((plan.output_blocks * lanes, problem.channels, problem.taps), array.dtype)
+        padded = np.zeros((tiling.output_blocks * lanes, problem.channels, problem.taps), array.dtype)
         padded[: problem.all_outputs] = array.reshape(problem.all_outputs, problem.channels, problem.taps)
         split = padded.reshape(-1, lanes, problem.channels, problem.taps)
         return np.ascontiguousarray(split.transpose(0, 3, 2, 1)).reshape(-1)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorwright.kernels.cpu.spatial.plan import Plan
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.kernels.tactic import Array, Packing
 
 
-def pack_outputs(plan: Plan) -> Packing:
+def pack_outputs(tiling: Tiling) -> Packing:
     """``[O, C, *K]`` as ``[O / group, outer K, C, inner K, group]``, outputs padded with zeros.
 
     Channels that are consumed together lie side by side for every output, ``[…, C / 2, inner K, group, 2]``.
 
-    Groups of outputs are as the plan has them; they may differ in size.
+    Groups of outputs are as the tiling has them; they may differ in size.
     """
-    taps, lanes, runs, together = plan.weight_taps, plan.lanes, plan.output_runs, plan.cut.group
+    taps, lanes, runs, together = tiling.weight_taps, tiling.lanes, tiling.output_runs, tiling.options.group
 
     def pack(array: Array) -> Array:
         outputs, channels = array.shape[:2]
-        padded = np.zeros((plan.output_blocks * lanes, channels, *taps), array.dtype)
+        padded = np.zeros((tiling.output_blocks * lanes, channels, *taps), array.dtype)
         padded[:outputs] = array.reshape(outputs, channels, *taps)
         parts = []
         for run in runs:
@@ -33,19 +33,19 @@ def pack_outputs(plan: Plan) -> Packing:
     return Packing(f"outputs taps={taps} groups={groups}{f' {together} at once' if together > 1 else ''}", pack)
 
 
-def pack_spanning(plan: Plan) -> Packing:
+def pack_spanning(tiling: Tiling) -> Packing:
     """Weights of a grouped convolution as ``[O / lanes, outer K, channels, inner K, lanes]``.
 
     Channels are those of all groups that a block of outputs touches; zero where channel and output differ in group.
     """
-    problem, taps, lanes = plan.problem, plan.weight_taps, plan.lanes
+    problem, taps, lanes = tiling.problem, tiling.weight_taps, tiling.lanes
 
     def pack(array: Array) -> Array:
         flat = array.reshape(problem.all_outputs, problem.channels, *taps)
-        packed = np.zeros((plan.output_blocks, taps[0], plan.weight_channels, taps[1], lanes), array.dtype)
+        packed = np.zeros((tiling.output_blocks, taps[0], tiling.weight_channels, taps[1], lanes), array.dtype)
         for output, weights in enumerate(flat):
             block, lane = divmod(output, lanes)
-            start = output // problem.outputs * problem.channels - plan.channel_ranges[block][0]
+            start = output // problem.outputs * problem.channels - tiling.channel_ranges[block][0]
             packed[block, :, start : start + problem.channels, :, lane] = np.moveaxis(weights, 0, 1)
         return packed.reshape(-1)
 

@@ -11,10 +11,10 @@ from tensorwright.kernels.convolution.problem import Problem, layouts, merged, p
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
-from tensorwright.kernels.cpu.convolution.cuts import cuts_of
+from tensorwright.kernels.cpu.convolution.candidates import options_for
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
-from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -25,7 +25,7 @@ FEW_CHANNELS = 4
 """Up to so many channels are not worth a block of their own."""
 
 
-class DirectConvolution(Tactic[Target, Cut]):
+class DirectConvolution(Tactic[Target, TilingOptions]):
     """Tiles of pixels × blocks of output channels in registers, summed over taps and input channels.
 
     Input elements are broadcast from memory; weights lie in the order in which they are used. Padding is never read:
@@ -34,7 +34,7 @@ class DirectConvolution(Tactic[Target, Cut]):
 
     name = "direct convolution"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
         problem = problem_of(region)
         if problem is None or problem.is_depthwise:
             return ()
@@ -43,22 +43,22 @@ class DirectConvolution(Tactic[Target, Cut]):
         if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
             sources.append(PLAIN)
         return [
-            Config(layouts(region, problem, source, blocked), blocked, _grouped(cut, arithmetic.group))
+            Config(layouts(region, problem, source, blocked), blocked, _grouped(options, arithmetic.group))
             for arithmetic in arithmetics(problem.numerics, target)
             for source in sources
             if _fits(arithmetic, problem, source)
-            for cut in cuts_of(merged(problem, region), target)
+            for options in options_for(merged(problem, region), target)
         ]
 
-    def efficiency(self, region: Region, config: Config[Cut]) -> float:
+    def efficiency(self, region: Region, config: Config[TilingOptions]) -> float:
         return TUNED * config.options.group
 
-    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[TilingOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        plan = Plan(merged(problem, region), config.options, target.lanes(problem.numerics.total))
-        weights = pack_spanning(plan) if plan.spans else pack_outputs(plan)
-        return kernel_of(region, config, target, plan, BroadcastTasks, weights, widened_bytes(plan, target))
+        tiling = Tiling(merged(problem, region), config.options, target.lanes(problem.numerics.total))
+        weights = pack_spanning(tiling) if tiling.spans else pack_outputs(tiling)
+        return kernel_of(region, config, target, tiling, BroadcastTasks, weights, widened_bytes(tiling, target))
 
 
 TACTICS = (DirectConvolution(),)
@@ -70,5 +70,5 @@ def _fits(arithmetic: Arithmetic, problem: Problem, source: Layout) -> bool:
     return group == 1 or (problem.groups == 1 and problem.channels % group == 0 and source.block % group == 0)
 
 
-def _grouped(cut: Cut, group: int) -> Cut:
-    return replace(cut, unroll=-(-cut.unroll // group) * group, group=group)
+def _grouped(options: TilingOptions, group: int) -> TilingOptions:
+    return replace(options, unroll=-(-options.unroll // group) * group, group=group)

@@ -13,9 +13,9 @@ from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
 from tensorwright.kernels.cpu.generic import UNTUNED, nest_kernel
-from tensorwright.kernels.cpu.matmul.cut import Panels
 from tensorwright.kernels.cpu.matmul.panels import packed_address, panel_packing
 from tensorwright.kernels.cpu.matmul.shapes import tile_shapes
+from tensorwright.kernels.cpu.matmul.tiling import Panels
 from tensorwright.kernels.numerics import FLOATS, numerics_of
 from tensorwright.kernels.tactic import Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.indexing import Gather

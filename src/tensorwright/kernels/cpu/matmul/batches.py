@@ -8,11 +8,11 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, literal
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
-from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop, panel_masks
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.matmul.tile import Factor
+from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.kernels.matmul.problem import Operand, Problem
 from tensorwright.tensor.dim import Dim, expression, upper_bound

@@ -10,9 +10,9 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Register
 from tensorwright.graph.expression import Variable
-from tensorwright.kernels.cpu.matmul.cut import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
-from tensorwright.kernels.slabs import MOST_TASKS, Cut, Slabs, slabs_along
+from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles, part_of
+from tensorwright.kernels.slabs import MOST_TASKS, DealtAxis, Slabs, slabs_along
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, ceil_divide, expression, is_static, minimum, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT64
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Grid:
-    """How one product, or each of `batches` products, is cut into tiles of rows, panels of columns, and tasks."""
+    """How one product, or each of `batches` products, is split into tiles of rows, panels of columns, and tasks."""
 
     batches: Dim
     tiles: RowTiles
@@ -72,7 +72,7 @@ class Grid:
         )
         if found is None or count == 1:
             return found
-        return replace(found, cuts=(*found.cuts, Cut(2, tuple(pairwise(panels)), self.groups)))
+        return replace(found, dealt=(*found.dealt, DealtAxis(2, tuple(pairwise(panels)), self.groups)))
 
     def write(self, emitter: ScalarEmitter, write_panel: Callable[[Place], None]) -> None:
         """Write the loop over the tasks; `write_panel` writes the work on one kind of panel."""

@@ -10,8 +10,8 @@ from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
-from tensorwright.kernels.cpu.matmul.cut import Panel, RowTiles
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter
+from tensorwright.kernels.cpu.matmul.tiling import Panel, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.tensor.dim import Dim, ceil_divide, expression, tuning_value
 from tensorwright.tensor.dtype import INT64

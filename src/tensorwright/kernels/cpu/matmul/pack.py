@@ -10,7 +10,7 @@ from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.transpose import transposed
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.kernels.cpu.matmul.cut import Panel
+from tensorwright.kernels.cpu.matmul.tiling import Panel
 from tensorwright.tensor.dtype import INT64, DType
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
-from tensorwright.kernels.cpu.matmul.cut import EvenCut, Panels
+from tensorwright.kernels.cpu.matmul.tiling import EvenSplit, Panels
 from tensorwright.kernels.tactic import Array, Packing
 from tensorwright.tensor.dim import Dim, maximum, minimum, upper_bound
 
@@ -33,9 +33,9 @@ def panel_packing(panels: Panels, arithmetic: Arithmetic, *, transposed: bool) -
 def packed_address(panels: Panels, depth: int, row: Dim, column: Dim) -> Dim:
     """Where an element of a right factor of so many rows is once it is packed, elements of the depth one by one."""
     vectors, count = upper_bound(panels.vectors), upper_bound(panels.count)
-    cut = EvenCut(vectors, count)
+    split = EvenSplit(vectors, count)
     least, longer = divmod(vectors, count)
     vector, before = column // panels.lanes, longer * (least + 1)
     panel = minimum(vector, before) // (least + 1) + maximum(vector - before, 0) // least
-    first = cut.start(panel) * panels.lanes
-    return first * depth + row * (cut.size(panel) * panels.lanes) + column - first
+    first = split.start(panel) * panels.lanes
+    return first * depth + row * (split.size(panel) * panels.lanes) + column - first

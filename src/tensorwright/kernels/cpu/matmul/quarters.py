@@ -24,8 +24,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.kernels.cpu.matmul.cut import EvenCut, Panels
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES
+from tensorwright.kernels.cpu.matmul.tiling import EvenSplit, Panels
 from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import Array
 from tensorwright.tensor.dim import Dim, bounds, ceil_divide, is_static, tuning_value, upper_bound
@@ -92,10 +92,10 @@ def stored_factors(b: Matrix) -> Sequence[Matrix]:
 
 @dataclass(frozen=True)
 class Quarters:
-    """How a product [rows, depth] × [depth, columns] is cut.
+    """How a product [rows, depth] × [depth, columns] is split.
 
-    The rows are cut into blocks of at most `block`, and each block into an upper and a lower half; the halves of an odd
-    number share the middle row. The columns are halved; a panel is at most `most` vectors of the left half together
+    The rows are split into blocks of at most `block`, and each block into an upper and a lower half; the halves of an
+    odd number share the middle row. The columns are halved; a panel is at most `most` vectors of the left half together
     with those at the same places of the right half. `tallest`: rows of a register tile.
     """
 
@@ -114,8 +114,8 @@ class Quarters:
         return self.numerics.total
 
     @property
-    def blocks(self) -> EvenCut:
-        return EvenCut(self.rows, ceil_divide(self.rows, self.block))
+    def blocks(self) -> EvenSplit:
+        return EvenSplit(self.rows, ceil_divide(self.rows, self.block))
 
     @property
     def block_sizes(self) -> Sequence[int]:
@@ -153,9 +153,9 @@ class Quarters:
     def tasks(self) -> Dim:
         return self.blocks.count * self.panels.count
 
-    def tiles(self, half: Dim) -> EvenCut:
+    def tiles(self, half: Dim) -> EvenSplit:
         """The register tiles of half a block."""
-        return EvenCut(half, ceil_divide(half, self.tallest))
+        return EvenSplit(half, ceil_divide(half, self.tallest))
 
     @property
     def usual_tiles(self) -> int:

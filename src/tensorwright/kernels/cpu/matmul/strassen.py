@@ -79,12 +79,12 @@ class Strassen:
             loop.following = [reached]
 
     def _rows(self, block: Dim) -> Rows:
-        emitter, cut = self.emitter, self.quarters.blocks
+        emitter, split = self.emitter, self.quarters.blocks
         half = Variable("half", self.quarters.half_rows + 1)
-        size = cut.size(block)
+        size = split.size(block)
         emitter.values[half] = emitter.integer(ceil_divide(size, 2))
         known = {(size + 1) // 2 for size in self.quarters.block_sizes}
-        return Rows(cut.start(block), size, known.pop() if len(known) == 1 else expression(half))
+        return Rows(split.start(block), size, known.pop() if len(known) == 1 else expression(half))
 
     def _at(self, base: Pointer, elements: Register | int) -> Pointer:
         return self.emitter.builder.offset(base, elements, self.quarters.total)
@@ -182,13 +182,13 @@ class Tiles:
 
     def _tile(self, tile: Dim, heights: Sequence[int], right: Factor) -> None:
         builder, emitter, quarters = self.emitter.builder, self.emitter, self.quarters
-        cut = quarters.tiles(self.rows.half)
-        start = cut.start(tile)
+        split = quarters.tiles(self.rows.half)
+        start = split.start(tile)
         a = builder.opaque(self._at(self.left, emitter.integer(start * quarters.row_step)))
         distance = emitter.integer(start * (self.vectors * quarters.lanes))
         source, destination = (self._at(buffer, distance) for buffer in self.places)
         ahead = self._ahead(tile)
-        height = None if len(heights) == 1 else emitter.integer(cut.size(tile))
+        height = None if len(heights) == 1 else emitter.integer(split.size(tile))
         for count in heights:
             test = None if height is None else builder.compare("eq", height, literal(count, INT64))
             with builder.when(test):

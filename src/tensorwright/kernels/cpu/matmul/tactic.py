@@ -13,11 +13,11 @@ from tensorwright.codegen.values import Pointer, literal
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.panels import panel_packing
 from tensorwright.kernels.cpu.matmul.tile import Factor
+from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Packing, Tactic, plain_inputs

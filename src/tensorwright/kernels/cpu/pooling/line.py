@@ -9,8 +9,8 @@ from itertools import combinations_with_replacement
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal, literals
 from tensorwright.kernels.cpu.lanes import picked
-from tensorwright.kernels.cpu.pooling.plan import meets_no_padding, meets_only_padding
 from tensorwright.kernels.cpu.pooling.tile import Key, PoolingTile, inverse
+from tensorwright.kernels.cpu.pooling.tiling import meets_no_padding, meets_only_padding
 from tensorwright.kernels.cpu.spatial.tile import Sums
 from tensorwright.tensor.dtype import BOOL
 

@@ -13,13 +13,13 @@ from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.pooling.plan import LinePlan, PoolingPlan
 from tensorwright.kernels.cpu.pooling.tasks import BlockedTasks, LineTasks
-from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_cut
-from tensorwright.kernels.cpu.spatial.plan import Cut
+from tensorwright.kernels.cpu.pooling.tiling import LineTiling, PoolingTiling
+from tensorwright.kernels.cpu.spatial.operands import dealt, layouts, packings, row_options
+from tensorwright.kernels.cpu.spatial.runs import even_size
 from tensorwright.kernels.cpu.spatial.tasks import written
 from tensorwright.kernels.cpu.spatial.tile import input_memory
-from tensorwright.kernels.cpu.spatial.tiling import even_size
+from tensorwright.kernels.cpu.spatial.tiling import TilingOptions
 from tensorwright.kernels.pooling.problem import Pooling, pooling_of
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.dtype import INT64
@@ -35,37 +35,37 @@ MOST_KINDS = 256
 """Kinds of tiles, each of which has code of its own."""
 
 
-class PoolingTactic(Tactic[Target, Cut]):
+class PoolingTactic(Tactic[Target, TilingOptions]):
     """Several outputs of a row at once, without a test for padding where there is none."""
 
     name = "pooling"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[Cut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
         pooling = pooling_of(region)
         if pooling is None or not _is_small(pooling.problem.axes):
             return ()
         blocked, last = blocked_layout(target), pooling.problem.axes[-1]
-        cuts = [(blocked, cut) for cut in dict.fromkeys(_blocked_cuts(pooling, target))]
+        candidates = [(blocked, options) for options in dict.fromkeys(_blocked_candidates(pooling, target))]
         if last.stride <= STEEPEST_STRIDE and last.output > 1:
-            cuts.append((PLAIN, _line_cut(pooling, target)))
+            candidates.append((PLAIN, _line_options(pooling, target)))
         return [
-            Config(layouts(region, {pooling.problem.x}, layout), layout, cut)
-            for layout, cut in cuts
-            if _plan(pooling, cut, layout, target).kinds <= MOST_KINDS
+            Config(layouts(region, {pooling.problem.x}, layout), layout, options)
+            for layout, options in candidates
+            if _tiling(pooling, options, layout, target).kinds <= MOST_KINDS
         ]
 
-    def emit(self, region: Region, config: Config[Cut], target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[TilingOptions], target: Target) -> Kernel:
         pooling = pooling_of(region)
         assert pooling is not None
         problem, symbols = pooling.problem, region.symbols
-        plan = _plan(pooling, config.options, config.output, target)
+        tiling = _tiling(pooling, config.options, config.output, target)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)
         in_place = in_place_inputs(region, config, problem, epilogue)
         tasks = LineTasks if config.output.is_plain else BlockedTasks
         tasks(
-            plan=plan,
+            tiling=tiling,
             memory=input_memory(problem.axes, problem.all_channels, config.output.block),
             emitter=emitter,
             epilogue=epilogue,
@@ -78,11 +78,11 @@ class PoolingTactic(Tactic[Target, Cut]):
             text=builder.module(signature(len(operands), len(symbols), in_place), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=plan.tasks,
+            tasks=tiling.tasks,
             packings=packings(region, config),
             symbols=symbols,
             in_place=in_place,
-            writes=written(plan),
+            writes=written(tiling),
         )
 
 
@@ -93,19 +93,19 @@ def _is_small(axes: Sequence[Axis]) -> bool:
     return axes[-1].kernel <= WIDEST_WINDOW and all(axis.kernel <= HIGHEST_WINDOW for axis in axes)
 
 
-def _plan(pooling: Pooling, cut: Cut, layout: Layout, target: Target) -> PoolingPlan:
+def _tiling(pooling: Pooling, options: TilingOptions, layout: Layout, target: Target) -> PoolingTiling:
     if layout.is_plain:
-        return LinePlan(pooling.problem, cut, 1, pooling)
-    return PoolingPlan(pooling.problem, cut, target.lanes(pooling.problem.numerics.total), pooling)
+        return LineTiling(pooling.problem, options, 1, pooling)
+    return PoolingTiling(pooling.problem, options, target.lanes(pooling.problem.numerics.total), pooling)
 
 
-def _blocked_cuts(pooling: Pooling, target: Target) -> Iterator[Cut]:
+def _blocked_candidates(pooling: Pooling, target: Target) -> Iterator[TilingOptions]:
     """Outputs of a row at once: few, as no weights are shared."""
     width = pooling.problem.axes[-1].output
     for limit in (target.registers // 4, target.registers // 2):
         columns = even_size(width, limit)
-        yield dealt(_plan(pooling, row_cut(columns), blocked_layout(target), target))
+        yield dealt(_tiling(pooling, row_options(columns), blocked_layout(target), target))
 
 
-def _line_cut(pooling: Pooling, target: Target) -> Cut:
-    return dealt(_plan(pooling, row_cut(target.lanes(pooling.problem.numerics.total)), PLAIN, target))
+def _line_options(pooling: Pooling, target: Target) -> TilingOptions:
+    return dealt(_tiling(pooling, row_options(target.lanes(pooling.problem.numerics.total)), PLAIN, target))

@@ -10,8 +10,8 @@ from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.pooling.combine import Combiner
 from tensorwright.kernels.cpu.pooling.line import LineTile
-from tensorwright.kernels.cpu.pooling.plan import PoolingPlan
 from tensorwright.kernels.cpu.pooling.tile import BlockedTile
+from tensorwright.kernels.cpu.pooling.tiling import PoolingTiling
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile
 from tensorwright.tensor.dim import expression
@@ -21,22 +21,24 @@ from tensorwright.tensor.dim import expression
 class BlockedTasks(TaskEmitter):
     """Tiles of vectors of neighbouring channels."""
 
-    plan: PoolingPlan
+    tiling: PoolingTiling
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
-        dtype = self.plan.problem.numerics.left
+        dtype = self.tiling.problem.numerics.left
         x = self.builder.offset(image, self.builder.scaled(block, self.memory.channel), dtype)
         return self._pooled(tile, x, places)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
-        problem, registers = self.plan.problem, self.emitter.target.registers
+        problem, registers = self.tiling.problem, self.emitter.target.registers
         return BlockedTile(
-            self.builder, problem.axes, self.memory, tile, registers, 0, problem.numerics, self.plan, self._combiner
+            self.builder, problem.axes, self.memory, tile, registers, 0, problem.numerics, self.tiling, self._combiner
         ).pooled(x, places)
 
     @property
     def _combiner(self) -> Combiner:
-        return Combiner(self.builder, self.emitter.target, self.plan.problem.numerics.total, self.plan.pooling.is_max)
+        return Combiner(
+            self.builder, self.emitter.target, self.tiling.problem.numerics.total, self.tiling.pooling.is_max
+        )
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class LineTasks(BlockedTasks):
 
     @property
     def _lanes(self) -> int:
-        return self.emitter.target.lanes(self.plan.problem.numerics.total)
+        return self.emitter.target.lanes(self.tiling.problem.numerics.total)
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
-        problem, registers = self.plan.problem, self.emitter.target.registers
+        problem, registers = self.tiling.problem, self.emitter.target.registers
         return LineTile(
             self.builder,
             problem.axes,
@@ -57,14 +59,14 @@ class LineTasks(BlockedTasks):
             registers,
             0,
             problem.numerics,
-            self.plan,
+            self.tiling,
             self._combiner,
             self._lanes,
         ).pooled(x, places)
 
     def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:
         """Apply the epilogue to a vector, which is kept under its last column, then store it."""
-        emitter, problem, lanes = self.emitter, self.plan.problem, self._lanes
+        emitter, problem, lanes = self.emitter, self.tiling.problem, self._lanes
         batches, channel = Variable("n", problem.batch), Variable("channel", problem.all_channels)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
         emitter.values.update(zip([batches, channel, *axes], [batch, block, *places], strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.pooling.combine import Combiner
-from tensorwright.kernels.cpu.pooling.plan import PoolingPlan
+from tensorwright.kernels.cpu.pooling.tiling import PoolingTiling
 from tensorwright.kernels.cpu.spatial.tile import Sums, TileEmitter
 
 Key = tuple[int, int, int]
@@ -22,7 +22,7 @@ class PoolingTile(TileEmitter):
     too much code: then a loop goes through them. There is a loop for every axis further out.
     """
 
-    plan: PoolingPlan
+    tiling: PoolingTiling
     combiner: Combiner
 
     def pooled(self, x: Pointer, positions: Sequence[Register]) -> Sums:
@@ -57,10 +57,10 @@ class PoolingTile(TileEmitter):
     @property
     def _at_once(self) -> bool:
         """Whether no loop combines anything."""
-        return len(self.axes) == 2 and not self.plan.walks_rows
+        return len(self.axes) == 2 and not self.tiling.walks_rows
 
     def _outer(self, number: int, sums: Sums, x: Pointer, weights: Pointer, positions: Sequence[Register]) -> Sums:
-        if number != len(self.axes) - 2 or self.plan.walks_rows:
+        if number != len(self.axes) - 2 or self.tiling.walks_rows:
             return super()._outer(number, sums, x, weights, positions)
         for axis, step, position in zip(self.axes[-2:], self.memory.spatial[-2:], positions[-2:], strict=True):
             x = self._in_image(x, self.builder.scaled(position, axis.stride * step), -axis.before * step)
@@ -84,9 +84,9 @@ class PoolingTile(TileEmitter):
     # ---- means
 
     def _averaged(self, sums: Sums, positions: Sequence[Register]) -> Sums:
-        builder, counts = self.builder, self.plan.pooling.counts
+        builder, counts = self.builder, self.tiling.pooling.counts
         tile, known, unknown, total = self.tile, 1, len(self.axes) - 2, self.numerics.total
-        if self.plan.walks_rows:
+        if self.tiling.walks_rows:
             unknown += 1
         else:
             (known,) = counts(-2, tile.rows.start)
@@ -100,7 +100,7 @@ class PoolingTile(TileEmitter):
 
     def _count(self, number: int, position: Register) -> Register:
         """How many elements of a window count along an axis."""
-        axis, (low, high) = self.axes[number], self.plan.pooling.counted[number]
+        axis, (low, high) = self.axes[number], self.tiling.pooling.counted[number]
         first, end = self._tap_range(replace(axis, input=high - low, before=axis.before + low), position)
         return self.builder.sub(end, first)
 

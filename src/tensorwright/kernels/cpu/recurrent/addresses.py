@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.graph import Value
-from tensorwright.kernels.cpu.recurrent.plan import Layer, Tiling
+from tensorwright.kernels.cpu.recurrent.tiling import Layer, Tiling
 from tensorwright.tensor.dtype import INT64, DType
 
 

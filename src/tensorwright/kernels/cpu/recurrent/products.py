@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.kernels.cpu.recurrent.plan import Layer
+from tensorwright.kernels.cpu.recurrent.tiling import Layer
 from tensorwright.tensor.dtype import INT64, DType
 
 UNROLL = 4

@@ -10,7 +10,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.recurrent.addresses import Addresses, Scratch
-from tensorwright.kernels.cpu.recurrent.plan import RecurrentOptions, layer_of, tiling_at, tilings
+from tensorwright.kernels.cpu.recurrent.tiling import RecurrentOptions, layer_of, tiling_at, tilings
 from tensorwright.kernels.cpu.recurrent.write import Writer
 from tensorwright.kernels.tactic import Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.tensor.layout import PLAIN

@@ -9,8 +9,8 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Load, Scalar
 from tensorwright.kernels.cpu.recurrent.addresses import Row, Step
-from tensorwright.kernels.cpu.recurrent.plan import Layer
 from tensorwright.kernels.cpu.recurrent.products import Panel
+from tensorwright.kernels.cpu.recurrent.tiling import Layer
 from tensorwright.ops.recurrent import Unit
 from tensorwright.tensor.dtype import DType
 

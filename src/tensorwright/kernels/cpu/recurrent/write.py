@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cpu.recurrent.addresses import Addresses, Scratch, Step
-from tensorwright.kernels.cpu.recurrent.plan import Layer, Tiling
 from tensorwright.kernels.cpu.recurrent.products import Matrix, Panel, products
+from tensorwright.kernels.cpu.recurrent.tiling import Layer, Tiling
 from tensorwright.kernels.cpu.recurrent.units import Units
 from tensorwright.tensor.dtype import INT64
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, Plan
+from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -32,12 +32,12 @@ def packings(region: Region, config: AnyConfig) -> tuple[Packing | None, ...]:
     )
 
 
-def row_cut(columns: int) -> Cut:
+def row_options(columns: int) -> TilingOptions:
     """So many positions of a row at once."""
-    return Cut(1, columns, 1, 1, True, 1, 1, pixels_first=False, prefetch=False)
+    return TilingOptions(1, columns, 1, 1, True, 1, 1, pixels_first=False, prefetch=False)
 
 
-def dealt(plan: Plan) -> Cut:
-    """The plan's cut with as many tiles of positions in a task as leave enough tasks."""
-    chunks = max(1, min(plan.units, -(-PARALLEL_TASKS // (plan.group_count * plan.outer_positions))))
-    return replace(plan.cut, pixels=-(-plan.units // chunks))
+def dealt(tiling: Tiling) -> TilingOptions:
+    """The tiling's options with as many tiles of positions in a task as leave enough tasks."""
+    chunks = max(1, min(tiling.units, -(-PARALLEL_TASKS // (tiling.group_count * tiling.outer_positions))))
+    return replace(tiling.options, pixels=-(-tiling.units // chunks))

@@ -13,9 +13,9 @@ from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
-from tensorwright.kernels.cpu.spatial.plan import OutputRun, Plan
+from tensorwright.kernels.cpu.spatial.runs import Run, tile_start
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
-from tensorwright.kernels.cpu.spatial.tiling import Run, tile_start
+from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling
 from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import INT64
@@ -23,32 +23,33 @@ from tensorwright.tensor.dtype import INT64
 WORKSPACE = Pointer("%workspace")
 
 
-def written(plan: Plan) -> Slabs | None:
+def written(tiling: Tiling) -> Slabs | None:
     """What each task of `TaskEmitter` writes of an output in blocked layout."""
-    cut, outer, batch = plan.cut, [axis.output for axis in plan.outer], plan.problem.batch
-    if not isinstance(batch, int) or not isinstance(plan.tasks, int) or plan.tasks > MOST_TASKS:
+    options, outer, batch = tiling.options, [axis.output for axis in tiling.outer], tiling.problem.batch
+    if not isinstance(batch, int) or not isinstance(tiling.tasks, int) or tiling.tasks > MOST_TASKS:
         return None
-    runs = plan.rows if plan.rows_are_units else plan.columns
-    units = [tile_start(runs, min(number * cut.pixels, plan.units)) for number in range(plan.pixel_tasks + 1)]
+    runs = tiling.rows if tiling.rows_are_units else tiling.columns
+    units = [tile_start(runs, min(number * options.pixels, tiling.units)) for number in range(tiling.pixel_tasks + 1)]
     groups = [
-        _first_block(plan, min(number * cut.outputs, plan.group_count)) for number in range(plan.output_tasks + 1)
+        _first_block(tiling, min(number * options.outputs, tiling.group_count))
+        for number in range(tiling.output_tasks + 1)
     ]
-    pixels = len(outer) + 2 if plan.rows_are_units else len(outer) + 3
+    pixels = len(outer) + 2 if tiling.rows_are_units else len(outer) + 3
     inner: list[tuple[int | None, tuple[Range, ...] | int]] = [
         (1, tuple(pairwise(groups))),
         (pixels, tuple(pairwise(units))),
     ]
-    if cut.pixels_first:
+    if options.pixels_first:
         inner.reverse()
-    shape = [batch, plan.output_blocks, *(axis.output for axis in plan.problem.axes), plan.lanes]
+    shape = [batch, tiling.output_blocks, *(axis.output for axis in tiling.problem.axes), tiling.lanes]
     return slabs_along(shape, [(0, batch), *((2 + number, extent) for number, extent in enumerate(outer)), *inner])
 
 
-def _first_block(plan: Plan, group: int) -> int:
+def _first_block(tiling: Tiling, group: int) -> int:
     """The first block of outputs of a group; of the number behind the last, how many blocks there are."""
-    if group == plan.group_count:
-        return plan.output_blocks
-    run = next(run for run in plan.output_runs if group < run.first + run.count)
+    if group == tiling.group_count:
+        return tiling.output_blocks
+    run = next(run for run in tiling.output_runs if group < run.first + run.count)
     return run.block + (group - run.first) * len(run.lanes)
 
 
@@ -71,7 +72,7 @@ class TaskEmitter:
     `output` is then where the element at position 0 along all axes would be. workspace: what tiles may use.
     """
 
-    plan: Plan
+    tiling: Tiling
     memory: Memory
     emitter: ScalarEmitter
     epilogue: Epilogue
@@ -93,27 +94,27 @@ class TaskEmitter:
     # ---- loops
 
     def _task(self, task: Register) -> None:
-        plan, cut = self.plan, self.plan.cut
-        inner, outer = plan.pixel_tasks, plan.output_tasks
-        if cut.pixels_first:
+        tiling, options = self.tiling, self.tiling.options
+        inner, outer = tiling.pixel_tasks, tiling.output_tasks
+        if options.pixels_first:
             inner, outer = outer, inner
         task, low = self.builder.divided(task, inner)
         task, high = self.builder.divided(task, outer)
-        pixel, group = (high, low) if cut.pixels_first else (low, high)
+        pixel, group = (high, low) if options.pixels_first else (low, high)
         position: list[Register] = []
-        for axis in reversed(plan.outer):
+        for axis in reversed(tiling.outer):
             task, index = self.builder.divided(task, axis.output)
             position.insert(0, index)
         image = self.builder.offset(
-            self.x, self.builder.scaled(task, self.memory.image), self.plan.problem.numerics.left
+            self.x, self.builder.scaled(task, self.memory.image), self.tiling.problem.numerics.left
         )
-        units = self._span(pixel, cut.pixels, plan.units)
-        groups = self._span(group, cut.outputs, plan.group_count)
+        units = self._span(pixel, options.pixels, tiling.units)
+        groups = self._span(group, options.outputs, tiling.group_count)
         self.part(task, image, groups, position, units)
 
     def part(self, batch: Register, image: Pointer, groups: Span, position: Sequence[Register], units: Span) -> None:
         """Some groups of output blocks for some units of pixels of one image."""
-        for run in self.plan.output_runs:
+        for run in self.tiling.output_runs:
             with self._each(self._shared(groups, run.first, run.count)) as number:
                 self.tiles(batch, image, number, run, position, units)
 
@@ -127,18 +128,18 @@ class TaskEmitter:
         units: Span,
     ) -> None:
         """One group of output blocks, a member of `run`, for some units of pixels of one image."""
-        plan = self.plan
+        tiling = self.tiling
         within = self._term(group) - run.first
         block = (within * len(run.lanes) + run.block).register
-        start = run.block * plan.lanes * plan.weights_per_output
-        dtype = plan.problem.numerics.right
+        start = run.block * tiling.lanes * tiling.weights_per_output
+        dtype = tiling.problem.numerics.right
         weights = self.builder.offset(self.weights, start, dtype)
-        size = sum(run.lanes) * plan.weights_per_output
+        size = sum(run.lanes) * tiling.weights_per_output
         weights = self.builder.offset(weights, (within * size).register, dtype)
-        for rows in plan.rows:
-            with self._each(self._part(units, rows, plan.rows_are_units)) as row:
-                for columns in plan.columns:
-                    with self._each(self._part(units, columns, not plan.rows_are_units)) as column:
+        for rows in tiling.rows:
+            with self._each(self._part(units, rows, tiling.rows_are_units)) as row:
+                for columns in tiling.columns:
+                    with self._each(self._part(units, columns, not tiling.rows_are_units)) as column:
                         tile = Tile(rows, columns, run.lanes)
                         places = [*position, self._start(rows, row), self._start(columns, column)]
                         sums = self._sum(tile, block, image, weights, places)
@@ -151,19 +152,19 @@ class TaskEmitter:
     # ---- one tile
 
     def _initial(self, tile: Tile, block: Register) -> Sums:
-        start = [literal(0.0, self.plan.problem.numerics.total, lanes) for lanes in tile.lanes]
+        start = [literal(0.0, self.tiling.problem.numerics.total, lanes) for lanes in tile.lanes]
         if self.bias is not None:
-            dtype = self.plan.problem.numerics.right
-            place = self.builder.offset(self.bias, self.builder.scaled(block, self.plan.lanes), dtype)
-            places = [self.builder.offset(place, number * self.plan.lanes, dtype) for number in range(tile.blocks)]
+            dtype = self.tiling.problem.numerics.right
+            place = self.builder.offset(self.bias, self.builder.scaled(block, self.tiling.lanes), dtype)
+            places = [self.builder.offset(place, number * self.tiling.lanes, dtype) for number in range(tile.blocks)]
             start = [self.builder.load(*each) for each in zip(places, [dtype] * tile.blocks, tile.lanes, strict=True)]
         return {(row, column, number): start[number] for row, column in tile.pixels for number in range(tile.blocks)}
 
     def _finish(self, sums: Sums, batch: Register, block: Register, places: Sequence[Register]) -> None:
         """Apply the epilogue to all accumulators, then store them."""
-        emitter, problem = self.emitter, self.plan.problem
-        lane = Variable("lane", self.plan.lanes)
-        n, first = Variable("n", problem.batch), Variable("block", self.plan.output_blocks)
+        emitter, problem = self.emitter, self.tiling.problem
+        lane = Variable("lane", self.tiling.lanes)
+        n, first = Variable("n", problem.batch), Variable("block", self.tiling.output_blocks)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
         registers = [batch, block, *places, literal(0, INT64)]
         emitter.values.update(zip([n, first, *axes, lane], registers, strict=True))

@@ -10,7 +10,7 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
-from tensorwright.kernels.cpu.spatial.tiling import Run
+from tensorwright.kernels.cpu.spatial.runs import Run
 from tensorwright.kernels.numerics import Numerics
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT64

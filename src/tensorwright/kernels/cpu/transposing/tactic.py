@@ -13,7 +13,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.generic import blockable
-from tensorwright.kernels.cpu.transposing.plan import TransposingPlan, is_turned, transposing_plan
+from tensorwright.kernels.cpu.transposing.tiling import TransposingTiling, is_turned, transposing_tiling
 from tensorwright.kernels.cpu.transposing.write import TransposingWriter
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions
 from tensorwright.tensor.dim import product
@@ -28,23 +28,23 @@ class Transposing(Tactic[Target, TacticOptions]):
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         if region.anchor is not None or region.is_sequential or not is_turned(region.output.type.dtype):
             return []
-        return [config for config in _layouts(region, target) if _plan(region, config, target) is not None]
+        return [config for config in _layouts(region, target) if _tiling(region, config, target) is not None]
 
     def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
-        plan = _plan(region, config, target)
-        assert plan is not None
+        tiling = _tiling(region, config, target)
+        assert tiling is not None
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        TransposingWriter(plan, emitter, region.output.type.dtype).write()
+        TransposingWriter(tiling, emitter, region.output.type.dtype).write()
         return Kernel(
             text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=product(v.extent for v in plan.variables[: plan.tasks]),
+            tasks=product(v.extent for v in tiling.variables[: tiling.tasks]),
             packings=(None,) * len(inputs),
             symbols=symbols,
-            writes=plan.writes,
+            writes=tiling.writes,
         )
 
 
@@ -62,11 +62,11 @@ def _layouts(region: Region, target: Target) -> Iterator[AnyConfig]:
             yield Config(tuple(source if ok else PLAIN for ok in movable), destination, NO_OPTIONS)
 
 
-def _plan(region: Region, config: AnyConfig, target: Target) -> TransposingPlan | None:
+def _tiling(region: Region, config: AnyConfig, target: Target) -> TransposingTiling | None:
     operands = list(zip(region.input_types, config.inputs, strict=True))
     output = region.output.type
     flat = flatten(region.computation, operands, (output, config.output))
     channels = output.shape[1] if not config.output.is_plain else None
-    return transposing_plan(
+    return transposing_tiling(
         flat, target.lanes(register_dtype(output.dtype)), channels if isinstance(channels, int) else None
     )

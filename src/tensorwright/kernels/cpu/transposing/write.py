@@ -1,4 +1,4 @@
-"""Writes the loops and blocks of a transposing plan."""
+"""Writes the loops and blocks of a transposing tiling."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from tensorwright.codegen.transpose import transposed
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable, rename
 from tensorwright.kernels.cpu.lanes import picked
-from tensorwright.kernels.cpu.transposing.plan import Axis, TransposingPlan, Turned
+from tensorwright.kernels.cpu.transposing.tiling import Axis, TransposingTiling, Turned
 from tensorwright.tensor.dim import Dim, expression, minimum, substitute
 from tensorwright.tensor.dtype import INT64, DType
 
 
 @dataclass(frozen=True)
 class TransposingWriter:
-    plan: TransposingPlan
+    tiling: TransposingTiling
     emitter: ScalarEmitter
     dtype: DType
 
     def write(self) -> None:
         """Write the loop over the tasks."""
-        plan, emitter = self.plan, self.emitter
+        tiling, emitter = self.tiling, self.emitter
         with emitter.builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
-            parallel = plan.variables[: plan.tasks]
+            parallel = tiling.variables[: tiling.tasks]
             with emitter.scope():
                 task: Dim = expression(Variable("task", 1 << 62))
                 emitter.values[Variable("task", 1 << 62)] = loop.index
                 for position, variable in reversed(list(enumerate(parallel))):
                     emitter.values[variable] = emitter.integer(task % variable.extent if position else task)
                     task = task // variable.extent
-                self._loops(plan.variables[plan.tasks :])
+                self._loops(tiling.variables[tiling.tasks :])
 
     def _loops(self, variables: tuple[Variable, ...]) -> None:
         emitter = self.emitter
         if not variables:
-            self._sized(self.plan.turned, lambda rows: self._sized(self.plan.lane, lambda n: self._block(rows, n)))
+            self._sized(self.tiling.turned, lambda rows: self._sized(self.tiling.lane, lambda n: self._block(rows, n)))
             return
         with emitter.builder.loop(0, emitter.integer(variables[0].extent)) as loop:
             emitter.values[variables[0]] = loop.index
@@ -55,20 +55,20 @@ class TransposingWriter:
                 write(size)
 
     def _block(self, count: int, lanes: int) -> None:
-        if self.plan.weaves:
+        if self.tiling.weaves:
             self._woven(count, lanes)
         else:
             self._stored(count, lanes)
 
     def _woven(self, count: int, width: int) -> None:
         """Compute vectors along the turned axis, one for each of the `width` lanes, and store them lane by lane."""
-        plan, emitter, builder, size = self.plan, self.emitter, self.emitter.builder, self.plan.lane.size
-        emitter.values[plan.turned.inner] = literal(0, INT64)
-        lane = Lane(plan.turned.inner, size, None if count == size else lane_mask(count, size), count)
+        tiling, emitter, builder, size = self.tiling, self.emitter, self.emitter.builder, self.tiling.lane.size
+        emitter.values[tiling.turned.inner] = literal(0, INT64)
+        lane = Lane(tiling.turned.inner, size, None if count == size else lane_mask(count, size), count)
         with emitter.scope(), emitter.in_lanes(lane):
-            values = [emitter.scalar(rename(plan.body, {plan.lane.inner: number})) for number in range(width)]
+            values = [emitter.scalar(rename(tiling.body, {tiling.lane.inner: number})) for number in range(width)]
         columns = [builder.splat(value, size) for value in values]
-        start = emitter.integer(substitute(plan.address, {plan.turned.inner: 0, plan.lane.inner: 0}))
+        start = emitter.integer(substitute(tiling.address, {tiling.turned.inner: 0, tiling.lane.inner: 0}))
         place = builder.offset(Pointer("%out"), start, self.dtype)
         for first in range(0, count * width, size):
             places = [(n % width, n // width) for n in range(first, first + size)]
@@ -83,30 +83,32 @@ class TransposingWriter:
             builder.masked_store(value, place, lane_mask(active, size), self.dtype)
 
     def _stored(self, count: int, lanes: int) -> None:
-        plan, emitter, size = self.plan, self.emitter, self.plan.lane.size
-        emitter.values[plan.lane.inner] = literal(0, INT64)
-        columns = {turned.operand: self._columns(turned, count, lanes) for turned in plan.loads}
-        lane = Lane(plan.lane.inner, size, None if lanes == size else lane_mask(lanes, size), lanes)
+        tiling, emitter, size = self.tiling, self.emitter, self.tiling.lane.size
+        emitter.values[tiling.lane.inner] = literal(0, INT64)
+        columns = {turned.operand: self._columns(turned, count, lanes) for turned in tiling.loads}
+        lane = Lane(tiling.lane.inner, size, None if lanes == size else lane_mask(lanes, size), lanes)
         for number in range(count):
             emitter.given.update({operand: vectors[number] for operand, vectors in columns.items()})
             with emitter.scope(), emitter.in_lanes(lane):
-                value = emitter.scalar(rename(plan.body, {plan.turned.inner: number}))
-                emitter.store(value, Pointer("%out"), substitute(plan.address, {plan.turned.inner: number}), self.dtype)
+                value = emitter.scalar(rename(tiling.body, {tiling.turned.inner: number}))
+                emitter.store(
+                    value, Pointer("%out"), substitute(tiling.address, {tiling.turned.inner: number}), self.dtype
+                )
         for operand in columns:
             del emitter.given[operand]
 
     def _columns(self, turned: Turned, count: int, lanes: int) -> list[Register]:
         """For each of `count` elements of the turned axis, the operand's elements across the lanes."""
-        if self.plan.parts(turned):
+        if self.tiling.parts(turned):
             return self._taken_apart(turned, count, lanes)
-        emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.plan.lane.size
+        emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.tiling.lane.size
         rows: list[Register] = []
         for number in range(lanes):
             lane: Dim = number
             if turned.channels is not None:
-                first = substitute(turned.channel, {self.plan.lane.inner: 0})
+                first = substitute(turned.channel, {self.tiling.lane.inner: 0})
                 lane = minimum(number, turned.channels - 1 - first)
-            address = substitute(turned.address, {self.plan.lane.inner: lane, self.plan.turned.inner: 0})
+            address = substitute(turned.address, {self.tiling.lane.inner: lane, self.tiling.turned.inner: 0})
             place = builder.offset(emitter.operands[turned.operand], emitter.integer(address), dtype)
             if count == size:
                 rows.append(builder.load(place, dtype, size))
@@ -117,8 +119,8 @@ class TransposingWriter:
 
     def _taken_apart(self, turned: Turned, width: int, lanes: int) -> list[Register]:
         """The same from short rows that follow each other: whole vectors of them, lane by lane."""
-        emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.plan.lane.size
-        first = substitute(turned.address, {self.plan.lane.inner: 0, self.plan.turned.inner: 0})
+        emitter, builder, dtype, size = self.emitter, self.emitter.builder, turned.load.dtype, self.tiling.lane.size
+        first = substitute(turned.address, {self.tiling.lane.inner: 0, self.tiling.turned.inner: 0})
         place = builder.offset(emitter.operands[turned.operand], emitter.integer(first), dtype)
         vectors: list[Register] = []
         for start in range(0, lanes * width, size):

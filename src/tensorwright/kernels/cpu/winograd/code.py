@@ -12,8 +12,8 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.cpu.spatial.tile import Memory
-from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
+from tensorwright.kernels.cpu.winograd.tiling import WinogradTiling
 from tensorwright.tensor.dtype import DType
 
 
@@ -38,7 +38,7 @@ class WinogradCode:
     ``[points, output blocks, tiles, lanes]``, and a patch of the input where its phases are taken apart.
     """
 
-    plan: WinogradPlan
+    tiling: WinogradTiling
     memory: Memory
     emitter: ScalarEmitter
     epilogue: Epilogue
@@ -54,32 +54,34 @@ class WinogradCode:
 
     @property
     def total(self) -> DType:
-        return self.plan.problem.numerics.total
+        return self.tiling.problem.numerics.total
 
     @property
     def products(self) -> Pointer:
-        return self.builder.offset(self.workspace, self.plan.units * self.plan.input_step, self.total)
+        return self.builder.offset(self.workspace, self.tiling.units * self.tiling.input_step, self.total)
 
     def _tile_places(self, start: Pointer, tile: Register, row: Register) -> Places:
         """Where a tile lies in its block, by its number and row."""
-        everywhere = self._moved(start, self.builder.scaled(tile, self.plan.lanes))
-        if self.plan.last_column == self.plan.width:
+        everywhere = self._moved(start, self.builder.scaled(tile, self.tiling.lanes))
+        if self.tiling.last_column == self.tiling.width:
             return Places(everywhere, everywhere)
-        return Places(everywhere, self._moved(start, self.builder.scaled(self.builder.sub(tile, row), self.plan.lanes)))
+        return Places(
+            everywhere, self._moved(start, self.builder.scaled(self.builder.sub(tile, row), self.tiling.lanes))
+        )
 
     def _place(self, places: Places, column: int) -> Pointer:
         """That of a column of points."""
-        return places.everywhere if self.plan.is_everywhere(column) else places.not_last
+        return places.everywhere if self.tiling.is_everywhere(column) else places.not_last
 
     def _vector(self, base: Pointer, distance: int, dtype: DType | None = None) -> Register:
         dtype = self.total if dtype is None else dtype
-        return self.builder.load(self.builder.offset(base, distance, dtype), dtype, self.plan.lanes)
+        return self.builder.load(self.builder.offset(base, distance, dtype), dtype, self.tiling.lanes)
 
     def _moved(self, base: Pointer, elements: Register | int) -> Pointer:
         return self.builder.offset(base, elements, self.total)
 
     def _in_image(self, base: Pointer, elements: Register | int) -> Pointer:
-        return self.builder.offset(base, elements, self.plan.problem.numerics.left)
+        return self.builder.offset(base, elements, self.tiling.problem.numerics.left)
 
     def _term(self, index: Register) -> Term:
         return Term(self.builder, index)

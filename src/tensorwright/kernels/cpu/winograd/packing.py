@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.kernels.cpu.winograd.plan import WinogradPlan
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
+from tensorwright.kernels.cpu.winograd.tiling import WinogradTiling
 from tensorwright.kernels.cpu.winograd.transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
 
@@ -42,21 +42,21 @@ def _products(transform: npt.NDArray[np.float64], taps: Array) -> npt.NDArray[np
     return result
 
 
-def pack_winograd(plan: WinogradPlan, prepare: Callable[[Array], Array]) -> Packing:
+def pack_winograd(tiling: WinogradTiling, prepare: Callable[[Array], Array]) -> Packing:
     """``[O, C, *K]`` as ``[splits, points, groups, phases · C, outputs of a group]``, transformed, padded with zeros.
 
-    `prepare` gives the weights of the plan's problem.
+    `prepare` gives the weights of the tiling's problem.
     """
-    cut, size = plan.cut, plan.cut.blocks * plan.lanes
+    options, size = tiling.options, tiling.options.blocks * tiling.lanes
 
     def pack(array: Array) -> Array:
         parts = []
-        for point in transformed_weights(prepare(array), plan.height, plan.width):
-            padded = np.pad(point, ((0, plan.split_blocks * cut.splits * plan.lanes - len(point)), (0, 0)))
-            split = padded.reshape(cut.splits, plan.groups, size, -1)
-            parts.append(split.transpose(0, 1, 3, 2).reshape(cut.splits, -1))
+        for point in transformed_weights(prepare(array), tiling.height, tiling.width):
+            padded = np.pad(point, ((0, tiling.split_blocks * options.splits * tiling.lanes - len(point)), (0, 0)))
+            split = padded.reshape(options.splits, tiling.groups, size, -1)
+            parts.append(split.transpose(0, 1, 3, 2).reshape(options.splits, -1))
         return np.concatenate(parts, axis=1).reshape(-1)
 
-    strides = f"{plan.height.stride}x{plan.width.stride}"
-    name = f"winograd {cut.rows}x{cut.columns} strides={strides} apart={plan.apart} splits={cut.splits} group={size}"
+    sizes, strides = f"{options.rows}x{options.columns}", f"{tiling.height.stride}x{tiling.width.stride}"
+    name = f"winograd {sizes} strides={strides} apart={tiling.apart} splits={options.splits} group={size}"
     return Packing(name, pack)

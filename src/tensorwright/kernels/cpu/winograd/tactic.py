@@ -18,14 +18,14 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.tile import input_memory
 from tensorwright.kernels.cpu.winograd.packing import pack_winograd
 from tensorwright.kernels.cpu.winograd.phases import STRIDE, apart, weights_apart
-from tensorwright.kernels.cpu.winograd.plan import (
-    TILES,
-    WinogradCut,
-    WinogradPlan,
-    plan_cost,
-    winograd_plans,
-)
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
+from tensorwright.kernels.cpu.winograd.tiling import (
+    TILES,
+    WinogradOptions,
+    WinogradTiling,
+    cost,
+    winograd_tilings,
+)
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import Array, Config, Kernel, Tactic
@@ -47,7 +47,7 @@ ATTRIBUTES = FUNCTION_ATTRIBUTES + ' "frame-pointer"="all"'
 """With a frame pointer the stack can be aligned, so that vectors of the transforms kept there lie in one cache line."""
 
 
-class WinogradConvolution(Tactic[Target, WinogradCut]):
+class WinogradConvolution(Tactic[Target, WinogradOptions]):
     """Tiles of 4×4, 4×2 and 2×2 outputs: 4, 3 and 2.25 times fewer multiplications than direct convolution for 3×3
     kernels; 6.25, 4.2 and 2.8 times fewer for 5×5 kernels. Tiles of 5×5, 5×3 and 3×3 outputs for 4×4 kernels. Where
     one block has all tiles of an image, those that stick out of it take no more points than they need.
@@ -65,7 +65,7 @@ class WinogradConvolution(Tactic[Target, WinogradCut]):
     exact = False
     spreads = True
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[WinogradCut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[WinogradOptions]]:
         problem = problem_of(region)
         if problem is None or problem.numerics.left not in FLOATS or problem.groups > 1 or problem.rank != 2:
             return ()
@@ -78,27 +78,27 @@ class WinogradConvolution(Tactic[Target, WinogradCut]):
             inputs, phases = layouts(region, problem, PLAIN, blocked), STRIDE
         else:
             return ()
-        plans = winograd_plans(apart(problem) if phases > 1 else problem, phases, target)
-        return [Config(inputs, blocked, plan.cut) for plan in plans]
+        tilings = winograd_tilings(apart(problem) if phases > 1 else problem, phases, target)
+        return [Config(inputs, blocked, tiling.options) for tiling in tilings]
 
-    def work(self, region: Region, config: Config[WinogradCut], target: Target) -> Work:
+    def work(self, region: Region, config: Config[WinogradOptions], target: Target) -> Work:
         """Floating-point operations with the transforms and those that the wait for weights leaves undone."""
-        plan, direct = _plan(region, config, target), work(region)
-        weights = region.input_types[plan.problem.weights].max_bytes
-        operations = 2 * plan.lanes * int(plan_cost(plan, target))
-        return Work(plan.problem.batch * operations, direct.bytes - weights)
+        tiling, direct = _tiling(region, config, target), work(region)
+        weights = region.input_types[tiling.problem.weights].max_bytes
+        operations = 2 * tiling.lanes * int(cost(tiling, target))
+        return Work(tiling.problem.batch * operations, direct.bytes - weights)
 
-    def emit(self, region: Region, config: Config[WinogradCut], target: Target) -> Kernel:
-        plan, symbols = _plan(region, config, target), region.symbols
+    def emit(self, region: Region, config: Config[WinogradOptions], target: Target) -> Kernel:
+        tiling, symbols = _tiling(region, config, target), region.symbols
         problem = problem_of(region)
         assert problem is not None
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)
-        prepare = partial(weights_apart, problem=problem) if plan.apart > 1 else _as_they_are
+        prepare = partial(weights_apart, problem=problem) if tiling.apart > 1 else _as_they_are
         in_place = in_place_inputs(region, config, problem, epilogue)
         WinogradEmitter(
-            plan=plan,
+            tiling=tiling,
             memory=input_memory(problem.axes, problem.channels, config.inputs[problem.x].block),
             emitter=emitter,
             epilogue=epilogue,
@@ -112,10 +112,10 @@ class WinogradConvolution(Tactic[Target, WinogradCut]):
             text=builder.module(signature(len(operands), len(symbols), in_place), ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=plan.tasks,
-            packings=packings(region, problem, config, pack_winograd(plan, prepare), pack_bias(plan.lanes)),
+            tasks=tiling.tasks,
+            packings=packings(region, problem, config, pack_winograd(tiling, prepare), pack_bias(tiling.lanes)),
             symbols=symbols,
-            workspace=plan.workspace,
+            workspace=tiling.workspace,
             in_place=in_place,
         )
 
@@ -123,12 +123,12 @@ class WinogradConvolution(Tactic[Target, WinogradCut]):
 TACTICS = (WinogradConvolution(),)
 
 
-def _plan(region: Region, config: Config[WinogradCut], target: Target) -> WinogradPlan:
+def _tiling(region: Region, config: Config[WinogradOptions], target: Target) -> WinogradTiling:
     problem = problem_of(region)
     assert problem is not None
     phases = 1 if _applies(problem) else STRIDE
     problem = problem if phases == 1 else apart(problem)
-    return WinogradPlan(problem, config.options, target.lanes(problem.numerics.total), phases)
+    return WinogradTiling(problem, config.options, target.lanes(problem.numerics.total), phases)
 
 
 def _as_they_are(weights: Array) -> Array:

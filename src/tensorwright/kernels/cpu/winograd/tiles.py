@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.kernels.convolution.problem import Axis
-from tensorwright.kernels.cpu.spatial.tiling import full_sizes, grouped
+from tensorwright.kernels.cpu.spatial.runs import full_sizes, grouped
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
     """
 
     def run(self, begin: Register, end: Register) -> None:
-        builder, plan = self.builder, self.plan
+        builder, tiling = self.builder, self.tiling
         with self.emitter.loop(begin, end, carried=[literal(-1, INT64)]) as loop:
-            item, split = self.builder.divided(loop.index, plan.cut.splits)
-            image, block = self.builder.divided(item, plan.tile_blocks)
-            first = self._term(block) * plan.cut.tiles
-            start, count = first.register, least(plan.tiles - first, plan.cut.tiles).register
+            item, split = self.builder.divided(loop.index, tiling.options.splits)
+            image, block = self.builder.divided(item, tiling.tile_blocks)
+            first = self._term(block) * tiling.options.tiles
+            start, count = first.register, least(tiling.tiles - first, tiling.options.tiles).register
             with self.emitter.when(builder.compare("ne", item, loop.carried[0])):
                 self._transform_inputs(image, start, count)
             self._multiply(split, count)
@@ -45,15 +45,15 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
     # ---- output
 
     def _transform_outputs(self, image: Register, split: Register, start: Register, count: Register) -> None:
-        builder, plan = self.builder, self.plan
-        first = self._term(split) * plan.split_blocks
-        blocks = least(plan.output_blocks - first, plan.split_blocks).register
-        rows, columns = _by_outputs(plan.rows), _by_outputs(plan.columns)
+        builder, tiling = self.builder, self.tiling
+        first = self._term(split) * tiling.split_blocks
+        blocks = least(tiling.output_blocks - first, tiling.split_blocks).register
+        rows, columns = _by_outputs(tiling.rows), _by_outputs(tiling.columns)
         products = self.products
         with self.emitter.loop(0, blocks) as outer, self.emitter.loop(0, count) as inner:
             block, tile = outer.index, inner.index
-            row, column = self.builder.divided(builder.add(start, tile), plan.tiles_across)
-            source = self._moved(products, self.builder.scaled(block, plan.cut.tiles * plan.lanes))
+            row, column = self.builder.divided(builder.add(start, tile), tiling.tiles_across)
+            source = self._moved(products, self.builder.scaled(block, tiling.options.tiles * tiling.lanes))
             sources = self._tile_places(source, tile, row)
             place = [image, (first + self._term(block)).register, row, column]
             for across in rows:
@@ -62,18 +62,18 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
                         self._transform_output(sources, place, across, along)
 
     def _transform_output(self, sources: Places, place: Sequence[Register], rows: TileRun, columns: TileRun) -> None:
-        builder, plan = self.builder, self.plan
+        builder, tiling = self.builder, self.tiling
         height, width = rows.tile.points, columns.tile.points
-        lines, points = kept_points(height, plan.height.points), kept_points(width, plan.width.points)
+        lines, points = kept_points(height, tiling.height.points), kept_points(width, tiling.width.points)
         sources = sources.moved(builder.opaque)
         by_column: list[list[Value]] = []
         for j, point in enumerate(points):
             source = self._place(sources, point)
-            distances = [(line * plan.width.points + point) * plan.product_step for line in lines]
+            distances = [(line * tiling.width.points + point) * tiling.product_step for line in lines]
             values: list[Value] = [self._vector(source, distance) for distance in distances]
             if j == bias_point(width) and self.bias is not None:
-                dtype = plan.problem.numerics.right
-                start = builder.offset(self.bias, self.builder.scaled(place[1], plan.lanes), dtype)
+                dtype = tiling.problem.numerics.right
+                start = builder.offset(self.bias, self.builder.scaled(place[1], tiling.lanes), dtype)
                 bias = self._vector(start, 0, dtype)
                 number = bias_point(height)
                 values[number] = combination(builder, (1, values[number]), (1, bias))
@@ -87,11 +87,14 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
 
     def _finish(self, results: dict[tuple[int, int], Register], place: Sequence[Register]) -> None:
         """Apply the epilogue to all outputs of a tile, then store them."""
-        emitter, plan, problem = self.emitter, self.plan, self.plan.problem
-        lane = Variable("lane", plan.lanes)
-        n, block = Variable("n", problem.batch), Variable("block", plan.output_blocks)
+        emitter, tiling, problem = self.emitter, self.tiling, self.tiling.problem
+        lane = Variable("lane", tiling.lanes)
+        n, block = Variable("n", problem.batch), Variable("block", tiling.output_blocks)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
-        starts = [self.builder.scaled(place[2], plan.cut.rows), self.builder.scaled(place[3], plan.cut.columns)]
+        starts = [
+            self.builder.scaled(place[2], tiling.options.rows),
+            self.builder.scaled(place[3], tiling.options.columns),
+        ]
         registers = [place[0], place[1], *starts, literal(0, INT64)]
         emitter.values.update(zip([n, block, *axes, lane], registers, strict=True))
         with emitter.scope():
@@ -101,7 +104,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
                 index = problem.position(expression(n), expression(block), spatial, expression(lane))
                 finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes)))
             for value, address in finished:
-                with emitter.in_lanes(Lane(lane, plan.lanes)):
+                with emitter.in_lanes(Lane(lane, tiling.lanes)):
                     emitter.store(value, self.output, address, self.epilogue.dtype)
 
 

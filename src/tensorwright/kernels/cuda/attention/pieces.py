@@ -1,4 +1,4 @@
-"""The sizes of an attention, cut for warps."""
+"""The sizes of an attention, split among warps."""
 
 from __future__ import annotations
 

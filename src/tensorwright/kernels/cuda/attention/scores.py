@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16, packed_pair, power_of_two, transposed_8x8
-from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue
@@ -53,7 +53,7 @@ class ScoreLoop:
     pieces: Pieces
     dtype: DType
     target: CudaTarget
-    emitter: TeamEmitter
+    emitter: GroupEmitter
     scores: Epilogue
     batch: tuple[Dim, ...]
     first_row: Register

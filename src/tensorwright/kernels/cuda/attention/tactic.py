@@ -42,9 +42,9 @@ class Attention(Tactic[CudaTarget, WarpOptions]):
         problem = _problem(region, target)
         if problem is None:
             return []
-        cuts = [Pieces(problem, warps) for warps in WARPS]
-        fitting = [cut for cut in cuts if cut.columns >= cut.warps and cut.shared_bytes <= target.block_shared_bytes]
-        return [Config(plain_inputs(region), PLAIN, WarpOptions(cut.warps)) for cut in fitting]
+        pieces = [Pieces(problem, warps) for warps in WARPS]
+        fitting = [one for one in pieces if one.columns >= one.warps and one.shared_bytes <= target.block_shared_bytes]
+        return [Config(plain_inputs(region), PLAIN, WarpOptions(one.warps)) for one in fitting]
 
     def emit(self, region: Region, config: Config[WarpOptions], target: CudaTarget) -> CudaKernel:
         problem = _problem(region, target)

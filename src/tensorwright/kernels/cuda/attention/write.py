@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.matrix import power_of_two
-from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
@@ -49,7 +49,7 @@ class AttentionKernel:
     pieces: Pieces
     dtype: DType
     target: CudaTarget
-    emitter: TeamEmitter
+    emitter: GroupEmitter
 
     @property
     def builder(self) -> ThreadBuilder:

@@ -10,8 +10,8 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words
+from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import tap_offset
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64
@@ -28,7 +28,7 @@ class Depth:
     """
 
     problem: Problem
-    plan: Plan
+    tiling: Tiling
     target: CudaTarget
     reader: RowReader
     rows: list[Row]
@@ -42,28 +42,28 @@ class Depth:
 
     def right_ahead(self) -> list[Words]:
         """The weights of the first stages: what may be loaded before the kernel before this one has ended."""
-        return [self._right(self._step(stage)) for stage in range(self.plan.stages)]
+        return [self._right(self._step(stage)) for stage in range(self.tiling.stages)]
 
     def sums(self, right: list[Words]) -> list[list[Register]]:
         """Four sums for each tile of 16 columns by 8 rows, row tiles outermost."""
-        builder, plan = self.builder, self.plan
-        left = [self._left(self._step(stage)) for stage in range(plan.stages)]
-        tiles = plan.row_tiles * plan.column_groups * 2
+        builder, tiling = self.builder, self.tiling
+        left = [self._left(self._step(stage)) for stage in range(tiling.stages)]
+        tiles = tiling.row_tiles * tiling.column_groups * 2
         sums = [[literal(0.0, FLOAT32)] * 4 for _ in range(tiles)]
-        rounds = plan.rounds(self.problem)
+        rounds = tiling.rounds(self.problem)
         if rounds > 1:
             with builder.loop(1, rounds, 1, _flat([sums, *left, *right]), at_least_once=True) as loop:
                 sums, *stages = _unpacked(loop.carried, sums, *left, *right)
-                left, right = stages[: plan.stages], stages[plan.stages :]
-                base = Term(builder, builder.convert("trunc", loop.index, INT32)) * plan.stages
-                for stage in range(plan.stages):
+                left, right = stages[: tiling.stages], stages[tiling.stages :]
+                base = Term(builder, builder.convert("trunc", loop.index, INT32)) * tiling.stages
+                for stage in range(tiling.stages):
                     sums = self._multiply(left[stage], right[stage], sums)
                     step = (Term(builder, self.begin) + base + stage).register
                     right[stage], left[stage] = self._right(step), self._left(step)
                 loop.following = _flat([sums, *left, *right])
             sums, *stages = _unpacked(loop.final, sums, *left, *right)
-            left, right = stages[: plan.stages], stages[plan.stages :]
-        for stage in range(plan.stages):
+            left, right = stages[: tiling.stages], stages[tiling.stages :]
+        for stage in range(tiling.stages):
             sums = self._multiply(left[stage], right[stage], sums)
         return sums
 

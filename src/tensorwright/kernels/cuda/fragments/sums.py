@@ -10,7 +10,7 @@ from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, literal
-from tensorwright.kernels.cuda.fragments.plan import Plan
+from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.tensor.dtype import FLOAT32, INT32
 
 SHARED = "@shared"
@@ -27,7 +27,7 @@ Finish = Callable[[Register, list[Register]], None]
 class Sums:
     """Emits the exchange. slot, depth_warp: numbers of this warp among those of other outputs, and of the same ones."""
 
-    plan: Plan
+    tiling: Tiling
     builder: ThreadBuilder
     lane: Register
     slot: Register
@@ -35,37 +35,37 @@ class Sums:
 
     def finish(self, units: list[list[Register]], finish: Finish) -> None:
         """Add up the units of all parts and finish each once, somewhere."""
-        plan, builder = self.plan, self.builder
-        if plan.parts == 1:
+        tiling, builder = self.tiling, self.builder
+        if tiling.parts == 1:
             for number, values in enumerate(units):
                 finish(literal(number, INT32), values)
             return
         for number, values in enumerate(units):
             self._write(self._place(self.depth_warp, literal(number, INT32)), values)
         builder.meet()
-        if plan.cluster > 1:
+        if tiling.cluster > 1:
             self._sum_block()
             builder.meet_cluster()
-        self._deal(lambda unit: finish(unit, self._total(unit)), plan.cluster > 1)
-        if plan.cluster > 1:
+        self._deal(lambda unit: finish(unit, self._total(unit)), tiling.cluster > 1)
+        if tiling.cluster > 1:
             builder.meet_cluster()
 
     def _sum_block(self) -> None:
         """Put the sums of this block's warps where the first one's were."""
-        if self.plan.depth_warps > 1:
+        if self.tiling.depth_warps > 1:
             first = literal(0, INT32)
             self._deal(lambda unit: self._write(self._place(first, unit), self._block_total(unit)), shared=False)
 
     def _deal(self, work: Callable[[Register], None], shared: bool) -> None:
         """Have every unit worked on by one warp; if `shared`, of one block of the cluster."""
-        plan, builder = self.plan, self.builder
-        for turn, first in enumerate(range(0, plan.units, plan.depth_warps)):
+        tiling, builder = self.tiling, self.builder
+        for turn, first in enumerate(range(0, tiling.units, tiling.depth_warps)):
             unit = builder.add(self.depth_warp, literal(first, INT32))
             conditions = []
-            if first + plan.depth_warps > plan.units:
-                conditions.append(builder.compare("ult", unit, literal(plan.units, INT32)))
+            if first + tiling.depth_warps > tiling.units:
+                conditions.append(builder.compare("ult", unit, literal(tiling.units, INT32)))
             if shared:
-                rank = literal(turn % plan.cluster, INT32)
+                rank = literal(turn % tiling.cluster, INT32)
                 conditions.append(builder.compare("eq", builder.block_index("z"), rank))
             with ExitStack() as stack:
                 for condition in conditions:
@@ -73,11 +73,11 @@ class Sums:
                 work(unit)
 
     def _total(self, unit: Register) -> list[Register]:
-        if self.plan.cluster == 1:
+        if self.tiling.cluster == 1:
             return self._block_total(unit)
         place = self._place(literal(0, INT32), unit)
         total: list[Register] | None = None
-        for rank in range(self.plan.cluster):
+        for rank in range(self.tiling.cluster):
             far = self.builder.fresh("p")
             name = "@llvm.nvvm.mapa.shared.cluster"
             self.builder.declare(f"declare {FAR} {name}({NEAR}, i32)")
@@ -88,7 +88,7 @@ class Sums:
 
     def _block_total(self, unit: Register) -> list[Register]:
         total: list[Register] | None = None
-        for warp in range(self.plan.depth_warps):
+        for warp in range(self.tiling.depth_warps):
             total = self._added(total, self._read(self._place(literal(warp, INT32), unit), NEAR))
         assert total is not None
         return total
@@ -98,9 +98,9 @@ class Sums:
 
     def _place(self, warp: Register, unit: Register) -> str:
         """Where a thread's first four sums of a unit lie: ``[slot, warp, unit, half, lane, 4]``."""
-        builder, plan = self.builder, self.plan
-        index = Term(builder, self.slot) * plan.depth_warps + Term(builder, warp)
-        index = (index * plan.units + Term(builder, unit)) * (8 * WARP) + Term(builder, self.lane) * 4
+        builder, tiling = self.builder, self.tiling
+        index = Term(builder, self.slot) * tiling.depth_warps + Term(builder, warp)
+        index = (index * tiling.units + Term(builder, unit)) * (8 * WARP) + Term(builder, self.lane) * 4
         name = builder.fresh("p")
         builder.emit(f"{name} = getelementptr float, {NEAR} {SHARED}, {index.register.typed}")
         return name

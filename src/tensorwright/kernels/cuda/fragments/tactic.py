@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
-from tensorwright.kernels.cuda.fragments.plan import Plan, estimate, plans
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import QUAD, SHARED_TEXT
+from tensorwright.kernels.cuda.fragments.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.fragments.write import FragmentKernel
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
@@ -23,32 +23,32 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 DTYPES = (FLOAT16, BFLOAT16)
 
 
-class FragmentProduct(Tactic[CudaTarget, Plan]):
+class FragmentProduct(Tactic[CudaTarget, Tiling]):
     """Operands go from memory straight into the registers of `mma` instructions; see `kernels.cuda.fragments`."""
 
     name = "fragment product"
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
         problem = problem_of(region, DTYPES)
         if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
             return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, QUAD):
             return []
-        return [Config(inputs, problem.layout, plan) for plan in plans(problem, target)]
+        return [Config(inputs, problem.layout, tiling) for tiling in tilings(problem, target)]
 
-    def efficiency(self, region: Region, config: Config[Plan]) -> float:
+    def efficiency(self, region: Region, config: Config[Tiling]) -> float:
         problem = problem_of(region, DTYPES)
         assert problem is not None
         return roofline_share(region, estimate(problem, config.options, CUDA_TARGETS["sm_90"]))
 
-    def emit(self, region: Region, config: Config[Plan], target: CudaTarget) -> CudaKernel:
-        problem, plan = problem_of(region, DTYPES), config.options
+    def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
+        problem, tiling = problem_of(region, DTYPES), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        FragmentKernel(region, config, problem, plan, target, emitter).write()
-        grid = plan.grid(problem)
-        function = emitter.builder.module(signature(region, plan.threads), ATTRIBUTES)
+        FragmentKernel(region, config, problem, tiling, target, emitter).write()
+        grid = tiling.grid(problem)
+        function = emitter.builder.module(signature(region, tiling.threads), ATTRIBUTES)
         return CudaKernel(
             text=f"{SHARED_TEXT}\n{ZEROS_TEXT}\n{function}",
             inputs=config.inputs,
@@ -57,9 +57,9 @@ class FragmentProduct(Tactic[CudaTarget, Plan]):
             packings=packings(region, problem, config, pack_weights(problem)),
             symbols=region.symbols,
             grid=grid,
-            block=plan.threads,
-            cluster=plan.cluster,
-            shared_bytes=plan.shared_bytes,
+            block=tiling.threads,
+            cluster=tiling.cluster,
+            shared_bytes=tiling.shared_bytes,
             waits=target.has_dependent_launch,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
@@ -14,9 +14,9 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
-from tensorwright.kernels.cuda.fragments.plan import Plan
 from tensorwright.kernels.cuda.fragments.rows import PIECE, RowReader
 from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
+from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.tactic import AnyConfig
@@ -31,9 +31,9 @@ class FragmentKernel:
     region: Region
     config: AnyConfig
     problem: Problem
-    plan: Plan
+    tiling: Tiling
     target: CudaTarget
-    emitter: TeamEmitter
+    emitter: GroupEmitter
 
     @property
     def builder(self) -> ThreadBuilder:
@@ -41,26 +41,26 @@ class FragmentKernel:
         return self.emitter.builder
 
     def write(self) -> None:
-        builder, plan, problem = self.builder, self.plan, self.problem
+        builder, tiling, problem = self.builder, self.tiling, self.problem
         warp, lane = builder.warp_and_lane()
-        depth_warp = self._digit(warp, 1, plan.depth_warps)
-        row_warp = self._digit(warp, plan.depth_warps, plan.row_warps)
-        column_warp = self._digit(warp, plan.depth_warps * plan.row_warps, plan.column_warps)
-        slot = builder.binary("udiv", warp, literal(plan.depth_warps, INT32))
+        depth_warp = self._digit(warp, 1, tiling.depth_warps)
+        row_warp = self._digit(warp, tiling.depth_warps, tiling.row_warps)
+        column_warp = self._digit(warp, tiling.depth_warps * tiling.row_warps, tiling.column_warps)
+        slot = builder.binary("udiv", warp, literal(tiling.depth_warps, INT32))
         begin, end = self._part(depth_warp)
-        masked = problem.steps % (plan.parts * plan.stages) != 0
+        masked = problem.steps % (tiling.parts * tiling.stages) != 0
         reader = RowReader(problem, self.emitter, builder.binary("and", lane, literal(3, INT32)), masked)
-        first_row = self._scaled_sum(builder.block_index("y"), plan.row_warps, row_warp, 8 * plan.row_tiles)
-        first_group = self._scaled_sum(builder.block_index("x"), plan.column_warps, column_warp, plan.column_groups)
+        first_row = self._scaled_sum(builder.block_index("y"), tiling.row_warps, row_warp, 8 * tiling.row_tiles)
+        first_group = self._scaled_sum(builder.block_index("x"), tiling.column_warps, column_warp, tiling.column_groups)
         own_row = builder.add(first_row, wide(builder, builder.binary("lshr", lane, literal(2, INT32))))
-        rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(plan.row_tiles)]
-        depth = Depth(problem, plan, self.target, reader, rows, self._columns(first_group, lane), begin, end)
+        rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(tiling.row_tiles)]
+        depth = Depth(problem, tiling, self.target, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
         builder.launch_next()
         builder.wait_for_previous()
         sums = depth.sums(right)
         finish = Finish(self, first_row, first_group, lane)
-        Sums(plan, builder, lane, slot, depth_warp).finish(self._units(sums), finish.unit)
+        Sums(tiling, builder, lane, slot, depth_warp).finish(self._units(sums), finish.unit)
 
     def _digit(self, number: Register, step: int, extent: int) -> Register:
         """A digit of a warp's number."""
@@ -70,12 +70,12 @@ class FragmentKernel:
 
     def _part(self, depth_warp: Register) -> tuple[Register, Register]:
         """The first piece of the depth that the warp adds up, and the first that it does not."""
-        builder, plan, steps = self.builder, self.plan, self.problem.steps
-        if plan.parts == 1:
+        builder, tiling, steps = self.builder, self.tiling, self.problem.steps
+        if tiling.parts == 1:
             return literal(0, INT32), literal(steps, INT32)
-        part = Term(builder, builder.block_index("z")) * plan.depth_warps + Term(builder, depth_warp)
+        part = Term(builder, builder.block_index("z")) * tiling.depth_warps + Term(builder, depth_warp)
         following = part + 1
-        return (part * steps // plan.parts).register, (following * steps // plan.parts).register
+        return (part * steps // tiling.parts).register, (following * steps // tiling.parts).register
 
     def _scaled_sum(self, block: Register, warps: int, warp: Register, size: int) -> Register:
         """``(block · warps + warp) · size`` as an i64."""
@@ -93,7 +93,7 @@ class FragmentKernel:
         builder, problem = self.builder, self.problem
         found = []
         last = literal(problem.groups - 1, INT64)
-        for number in range(self.plan.column_groups):
+        for number in range(self.tiling.column_groups):
             group = builder.add(first_group, literal(number, INT64))
             group = builder.select(builder.compare("slt", group, last), group, last)
             offset = builder.scaled(group, problem.steps * GROUP * GROUP)
@@ -121,7 +121,7 @@ class Finish:
     def unit(self, number: Register, values: list[Register]) -> None:
         """Store 4 neighbouring columns of two rows. number: of the unit in the warp, i32."""
         kernel, builder = self.kernel, self.kernel.builder
-        unit, groups = Term(builder, number), kernel.plan.column_groups
+        unit, groups = Term(builder, number), kernel.tiling.column_groups
         tile = wide(builder, (unit // groups).register)
         own = wide(builder, ((Term(builder, self.lane) & 3) << 1).register)
         first = builder.add(builder.add(self.first_row, builder.scaled(tile, 8)), own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
@@ -115,7 +115,7 @@ class _Kernel:
     region: Region
     config: Config[Warps]
     problem: _Problem
-    emitter: TeamEmitter
+    emitter: GroupEmitter
 
     @property
     def builder(self) -> ThreadBuilder:

@@ -167,8 +167,8 @@ class _AtOnce:
 class SplitProducts:
     """float32 by `wgmma` in TF32: each factor is the sum of two, ``a = h + l``, and ``hh' + hl' + lh'`` is added up.
 
-    The tensor cores cut off what TF32 does not have, so h is a itself as they read it, and l, which is exact, a second
-    plane of the stage. Their sums, which they cut off as well, are those of one step; steps are added up in float32.
+    The tensor cores drop what TF32 does not have, so h is a itself as they read it, and l, which is exact, a second
+    plane of the stage. Their sums, of which they drop as much, are those of one step; steps are added up in float32.
     What is left out is below 2^-20 of a product.
     """
 
@@ -215,7 +215,7 @@ def _planes(builder: ThreadBuilder, address: Register, place: Place) -> list[Reg
 
 
 def _without_tf32(builder: ThreadBuilder, value: Register) -> Register:
-    """What TF32 cuts off of a float32, exactly; 0 for infinity."""
+    """What TF32 drops of a float32, exactly; 0 for infinity."""
     kept = builder.binary("and", builder.bitcast(value, INT32), literal(~0x1FFF, INT32))
     upper = builder.bitcast(kept, FLOAT32)
     rest = builder.sub(value, upper)

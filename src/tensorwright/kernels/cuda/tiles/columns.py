@@ -12,8 +12,8 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.problem import GROUP, PIECE_BYTES, Columns, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.cuda.tiles.copy import in_shared
-from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, Plan
 from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
+from tensorwright.kernels.cuda.tiles.tiling import ROW_BYTES, Tiling
 from tensorwright.tensor.dtype import INT32, INT64
 
 GROUP_BYTES = GROUP * ROW_BYTES
@@ -41,7 +41,7 @@ class _Part:
     """first_group: of the block, first_row: the same, i64; thread: its number, i32."""
 
     problem: Problem
-    plan: Plan
+    tiling: Tiling
     emitter: ScalarEmitter
     thread: Register
     first_group: Register
@@ -95,15 +95,15 @@ class PackedColumns(_Part):
         return builder.offset(self.emitter.operands[problem.right], offset, problem.dtype)
 
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
-        builder, problem, plan = self.builder, self.problem, self.plan
+        builder, problem, tiling = self.builder, self.problem, self.tiling
         offset = builder.value(f"zext {builder.mul(step, literal(self._group, INT32)).typed} to i64", INT64)
         source = builder.offset(start, offset, problem.dtype)
         place = builder.add(to, builder.mul(self.thread, literal(PIECE_BYTES, INT32)))
-        turns = GROUP * PIECES // plan.threads
-        for turn in range(plan.column_groups * turns):
+        turns = GROUP * PIECES // tiling.threads
+        for turn in range(tiling.column_groups * turns):
             group, part = divmod(turn, turns)
-            distance = group * self.steps.count * self._group + part * plan.threads * problem.piece
-            at = in_shared(builder, builder.add(place, literal(turn * plan.threads * PIECE_BYTES, INT32)))
+            distance = group * self.steps.count * self._group + part * tiling.threads * problem.piece
+            at = in_shared(builder, builder.add(place, literal(turn * tiling.threads * PIECE_BYTES, INT32)))
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, distance, problem.dtype))
 
     def given(self, to: Register) -> list[Register]:
@@ -125,10 +125,10 @@ class ColumnsOfPieces(_Part):
         return self.digit(1, PIECES)
 
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
-        builder, problem, plan = self.builder, self.problem, self.plan
+        builder, problem, tiling = self.builder, self.problem, self.tiling
         along = builder.value(f"zext {builder.mul(step, literal(self.steps.channels, INT32)).typed} to i64", INT64)
         source, size = builder.offset(start, along, problem.dtype), self._size(step)
-        turns = GROUP * PIECES // plan.threads
+        turns = GROUP * PIECES // tiling.threads
         for turn, place in enumerate(self.given(to)):
             group, part = divmod(turn, turns)
             column = self.column(group, builder.add(_column_of(builder, self._row), literal(4 * part, INT32)))
@@ -137,11 +137,11 @@ class ColumnsOfPieces(_Part):
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, offset, problem.dtype), size)
 
     def given(self, to: Register) -> list[Register]:
-        builder, plan, row = self.builder, self.plan, self._row
+        builder, tiling, row = self.builder, self.tiling, self._row
         swapped = builder.binary("xor", self._piece, builder.binary("and", row, literal(PIECES - 1, INT32)))
         place = builder.add(builder.mul(row, literal(ROW_BYTES, INT32)), builder.mul(swapped, literal(16, INT32)))
-        first, apart = builder.add(to, place), plan.threads * PIECE_BYTES
-        count = plan.column_groups * GROUP * PIECES // plan.threads
+        first, apart = builder.add(to, place), tiling.threads * PIECE_BYTES
+        count = tiling.column_groups * GROUP * PIECES // tiling.threads
         return [builder.add(first, literal(turn * apart, INT32)) for turn in range(count)]
 
     @property
@@ -151,7 +151,7 @@ class ColumnsOfPieces(_Part):
     @property
     def _row(self) -> Register:
         """The thread's first row in shared memory."""
-        return self.digit(PIECES, self.plan.threads // PIECES)
+        return self.digit(PIECES, self.tiling.threads // PIECES)
 
     def _size(self, step: Register) -> Register | None:
         """Bytes of a piece that there are; None if that is all of every one."""
@@ -178,7 +178,7 @@ class ColumnsOfElements(_Part):
         return self.builder.offset(self.emitter.operands[self.problem.right], self.batch_start(), self.problem.dtype)
 
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
-        builder, problem, groups = self.builder, self.problem, self.plan.column_groups
+        builder, problem, groups = self.builder, self.problem, self.tiling.column_groups
         columns = [self.column(group, self.digit(1, GROUP)) for group in range(groups)]
         first = builder.mul(step, literal(self.steps.channels, INT32))
         places = iter(self.given(to))
@@ -190,7 +190,7 @@ class ColumnsOfElements(_Part):
 
     def _depths(self) -> list[Register]:
         """The thread's places along the depth of a step."""
-        warps = self.plan.threads // GROUP
+        warps = self.tiling.threads // GROUP
         warp = self.digit(GROUP, warps)
         turns = range(self.steps.channels // warps)
         return [self.builder.add(warp, literal(turn * warps, INT32)) for turn in turns]
@@ -205,7 +205,7 @@ class ColumnsOfElements(_Part):
             element = builder.binary("urem", depth, literal(problem.piece, INT32))
             place = builder.add(base, builder.mul(piece, literal(PIECE_BYTES, INT32)))
             place = builder.add(place, builder.mul(element, literal(problem.dtype.size, INT32)))
-            groups = range(self.plan.column_groups)
+            groups = range(self.tiling.column_groups)
             found += [builder.add(place, literal(group * GROUP_BYTES, INT32)) for group in groups]
         return found
 
@@ -230,10 +230,15 @@ def _row_of(builder: ThreadBuilder, column: Register) -> Register:
 
 
 def column_copier(
-    problem: Problem, plan: Plan, emitter: ScalarEmitter, thread: Register, first_group: Register, first_row: Register
+    problem: Problem,
+    tiling: Tiling,
+    emitter: ScalarEmitter,
+    thread: Register,
+    first_group: Register,
+    first_row: Register,
 ) -> ColumnCopier:
     """What copies the right operand of a problem. first_group, first_row: of the block, i64; thread: i32."""
     kind: type[PackedColumns | ColumnsOfPieces | ColumnsOfElements] = PackedColumns
     if problem.moving is not None:
         kind = ColumnsOfPieces if problem.moving.depth_step == 1 else ColumnsOfElements
-    return kind(problem, plan, emitter, thread, first_group, first_row)
+    return kind(problem, tiling, emitter, thread, first_group, first_row)

@@ -10,8 +10,8 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.problem import PIECE_BYTES, Problem
 from tensorwright.kernels.cuda.rows import row_origin, split_row, tap_offset, taps_inside
-from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, Plan
 from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
+from tensorwright.kernels.cuda.tiles.tiling import ROW_BYTES, Tiling
 from tensorwright.tensor.dtype import INT32, INT64
 
 SHARED = "@shared"
@@ -43,7 +43,7 @@ class Copier:
     """
 
     problem: Problem
-    plan: Plan
+    tiling: Tiling
     emitter: ScalarEmitter
     thread: Register
     first_row: Register
@@ -61,7 +61,7 @@ class Copier:
     @property
     def passes(self) -> int:
         """Rows that a thread has a piece of."""
-        return self.plan.rows * PIECES // self.plan.threads
+        return self.tiling.rows * PIECES // self.tiling.threads
 
     def rows(self) -> list[Row]:
         """The thread's rows, evenly apart; those beyond the last one are the last one."""
@@ -69,7 +69,7 @@ class Copier:
         first = builder.add(self.first_row, wide(builder, number))
         found = []
         for turn in range(self.passes):
-            row = builder.add(first, literal(turn * self.plan.threads // PIECES, INT64))
+            row = builder.add(first, literal(turn * self.tiling.threads // PIECES, INT64))
             found.append(self._row(builder.select(builder.compare("slt", row, last), row, last)))
         return found
 
@@ -98,7 +98,7 @@ class Copier:
     def places(self, to: Register) -> list[Register]:
         """Where the thread's pieces are copied to, for each of its rows."""
         builder, first = self.builder, self.builder.add(to, self._swizzled())
-        apart = self.plan.threads * PIECE_BYTES
+        apart = self.tiling.threads * PIECE_BYTES
         return [builder.add(first, literal(turn * apart, INT32)) for turn in range(self.passes)]
 
     def _number(self) -> Register:

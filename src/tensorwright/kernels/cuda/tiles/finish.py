@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import TeamEmitter
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
@@ -15,7 +15,7 @@ from tensorwright.kernels.cuda.problem import EIGHT, GROUP, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.copy import SHARED
-from tensorwright.kernels.cuda.tiles.plan import ROWS, Plan
+from tensorwright.kernels.cuda.tiles.tiling import ROWS, Tiling
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT32, INT64
@@ -33,8 +33,8 @@ class Finish:
     region: Region
     config: AnyConfig
     problem: Problem
-    plan: Plan
-    emitter: TeamEmitter
+    tiling: Tiling
+    emitter: GroupEmitter
     place: Place
     thread: Register
     first_row: Register
@@ -49,27 +49,27 @@ class Finish:
     def run(self, sums: Sums) -> None:
         """Finish all sums of the thread."""
         builder, units = self.builder, _units(sums)
-        if self.plan.cluster > 1:
+        if self.tiling.cluster > 1:
             builder.meet()
             for number, values in enumerate(units):
                 self._leave(number, values)
             builder.meet_cluster()
-        for start in range(0, len(units), self.plan.column_groups):
+        for start in range(0, len(units), self.tiling.column_groups):
             self._finish_row(start, units)
-        if self.plan.cluster > 1:
+        if self.tiling.cluster > 1:
             builder.meet_cluster()
 
     def _finish_row(self, start: int, units: list[list[Register]]) -> None:
         """The units of one row."""
         builder, emitter = self.builder, self.emitter
-        tile, half = divmod(start // self.plan.column_groups, 2)
+        tile, half = divmod(start // self.tiling.column_groups, 2)
         row = builder.add(self.first_row, self._own_row())
         row = builder.add(row, literal(ROWS * tile + EIGHT * half, INT64))
         with emitter.when(builder.compare("sle", row, self.last_row)):
             position = self._position(row)
-            for group in range(self.plan.column_groups):
+            for group in range(self.tiling.column_groups):
                 with emitter.when(self._is_ours(start + group, group)):
-                    values = units[start + group] if self.plan.cluster == 1 else self._total(start + group)
+                    values = units[start + group] if self.tiling.cluster == 1 else self._total(start + group)
                     self._store(position, group, values)
 
     def _own_row(self) -> Register:
@@ -86,8 +86,8 @@ class Finish:
         """Whether this block finishes a unit, and it exists; None if that is so for all."""
         builder, problem = self.builder, self.problem
         found = None
-        if self.plan.cluster > 1:
-            rank = literal(unit % self.plan.cluster, INT32)
+        if self.tiling.cluster > 1:
+            rank = literal(unit % self.tiling.cluster, INT32)
             found = builder.compare("eq", builder.block_index("z"), rank)
         if problem.layout.is_plain and problem.columns % GROUP:
             exists = builder.compare("slt", self._column(group), literal(problem.columns, INT64))
@@ -139,7 +139,7 @@ class Finish:
         """The sums of all blocks of the cluster, added in their order."""
         builder, total = self.builder, list[Register]()
         builder.declare(f"declare {FAR} @llvm.nvvm.mapa.shared.cluster({NEAR}, i32)")
-        for rank in range(self.plan.cluster):
+        for rank in range(self.tiling.cluster):
             values = [value for place in self._places(unit) for value in self._read(place, rank)]
             total = [builder.add(a, b) for a, b in zip(total, values, strict=True)] if total else values
         return total
@@ -154,7 +154,7 @@ class Finish:
         """Where the two halves of a unit lie: ``[unit, half, thread, 4]``."""
         found = []
         for half in range(2):
-            index = self.builder.add(self.thread, literal((2 * unit + half) * self.plan.threads, INT32))
+            index = self.builder.add(self.thread, literal((2 * unit + half) * self.tiling.threads, INT32))
             found.append(self.builder.fresh("p"))
             self.builder.emit(f"{found[-1]} = getelementptr <4 x float>, {NEAR} {SHARED}, {index.typed}")
         return found

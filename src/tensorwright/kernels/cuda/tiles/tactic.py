@@ -22,7 +22,7 @@ from tensorwright.kernels.cuda.tiles.arithmetic import (
 )
 from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
-from tensorwright.kernels.cuda.tiles.plan import Plan, estimate, plans
+from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
 from tensorwright.tensor.dim import product
@@ -32,7 +32,7 @@ TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
 
 
-class _Tiles(Tactic[CudaTarget, Plan]):
+class _Tiles(Tactic[CudaTarget, Tiling]):
     """What all have in common; see `kernels.cuda.tiles`."""
 
     dtypes: ClassVar[tuple[DType, ...]]
@@ -48,29 +48,29 @@ class _Tiles(Tactic[CudaTarget, Plan]):
             return found
         return None
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
         problem = self.problem(region)
         if problem is None or not target.has_async_copies:
             return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, EIGHT):
             return []
-        found = plans(problem, self.arithmetic(problem.dtype, target), target)
-        return [Config(inputs, problem.layout, plan) for plan in found]
+        found = tilings(problem, self.arithmetic(problem.dtype, target), target)
+        return [Config(inputs, problem.layout, tiling) for tiling in found]
 
-    def efficiency(self, region: Region, config: Config[Plan]) -> float:
+    def efficiency(self, region: Region, config: Config[Tiling]) -> float:
         problem = self.problem(region)
         assert problem is not None
         arithmetic = self.arithmetic(problem.dtype, TYPICAL)
         return roofline_share(region, estimate(problem, config.options, arithmetic, TYPICAL))
 
-    def emit(self, region: Region, config: Config[Plan], target: CudaTarget) -> CudaKernel:
-        problem, plan = self.problem(region), config.options
+    def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
+        problem, tiling = self.problem(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        TileKernel(region, config, problem, plan, self.arithmetic(problem.dtype, target), emitter).write()
-        grid = plan.grid(problem)
-        function = emitter.builder.module(signature(region, plan.threads), ATTRIBUTES)
+        TileKernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
+        grid = tiling.grid(problem)
+        function = emitter.builder.module(signature(region, tiling.threads), ATTRIBUTES)
         return CudaKernel(
             text=f"{SHARED_TEXT}\n{function}",
             inputs=config.inputs,
@@ -79,9 +79,9 @@ class _Tiles(Tactic[CudaTarget, Plan]):
             packings=packings(region, problem, config, pack_tiles(problem, rounds=self.rounding > 0)),
             symbols=region.symbols,
             grid=grid,
-            block=plan.threads,
-            cluster=plan.cluster,
-            shared_bytes=plan.shared_bytes,
+            block=tiling.threads,
+            cluster=tiling.cluster,
+            shared_bytes=tiling.shared_bytes,
             waits=target.has_dependent_launch,
         )
 
@@ -107,7 +107,7 @@ class SplitProduct(_Tiles):
     exact = False
     spreads = True
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Plan]]:
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
         return super().configs(region, target) if target.has_warpgroup_products else []
 
     def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:

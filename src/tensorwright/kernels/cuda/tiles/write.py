@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.copies import end_group, wait_for_groups
-from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.values import Pointer, Register, literal
@@ -15,8 +15,8 @@ from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Stage,
 from tensorwright.kernels.cuda.tiles.columns import ColumnCopier, column_copier
 from tensorwright.kernels.cuda.tiles.copy import SHARED, Copier, Row
 from tensorwright.kernels.cuda.tiles.finish import Finish
-from tensorwright.kernels.cuda.tiles.plan import ROW_BYTES, WARPGROUP, Plan
 from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.kernels.cuda.tiles.tiling import ROW_BYTES, WARPGROUP, Tiling
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dtype import FLOAT32, INT32
 
@@ -28,9 +28,9 @@ class TileKernel:
     region: Region
     config: AnyConfig
     problem: Problem
-    plan: Plan
+    tiling: Tiling
     arithmetic: Arithmetic
-    emitter: TeamEmitter
+    emitter: GroupEmitter
 
     @property
     def builder(self) -> ThreadBuilder:
@@ -38,46 +38,55 @@ class TileKernel:
         return self.emitter.builder
 
     def write(self) -> None:
-        builder, plan = self.builder, self.plan
+        builder, tiling = self.builder, self.tiling
         thread = builder.thread()
         first_row, last_row = self._rows()
-        first_group = builder.scaled(wide(builder, builder.block_index("x")), plan.column_groups)
-        rows = Copier(self.problem, plan, self.emitter, thread, first_row, last_row)
-        columns = column_copier(self.problem, plan, self.emitter, thread, first_group, first_row)
+        first_group = builder.scaled(wide(builder, builder.block_index("x")), tiling.column_groups)
+        rows = Copier(self.problem, tiling, self.emitter, thread, first_row, last_row)
+        columns = column_copier(self.problem, tiling, self.emitter, thread, first_group, first_row)
         place, own_row = self._place(thread)
         sums = self._sums(rows, columns, place)
         first_row = builder.add(first_row, wide(builder, own_row))
         finish = Finish(
-            self.region, self.config, self.problem, plan, self.emitter, place, thread, first_row, last_row, first_group
+            self.region,
+            self.config,
+            self.problem,
+            tiling,
+            self.emitter,
+            place,
+            thread,
+            first_row,
+            last_row,
+            first_group,
         )
         finish.run(sums)
 
     def _rows(self) -> tuple[Register, Register]:
         """The first row of the block, and the last one that shares its right operand, i64."""
-        builder, plan, problem = self.builder, self.plan, self.problem
+        builder, tiling, problem = self.builder, self.tiling, self.problem
         block = wide(builder, builder.block_index("y"))
         if problem.moving is None:
-            return builder.scaled(block, plan.rows), self.emitter.integer(problem.rows - 1)
-        batch, row_block = split_index(self.emitter, [problem.batches, plan.row_blocks(problem)], block)
+            return builder.scaled(block, tiling.rows), self.emitter.integer(problem.rows - 1)
+        batch, row_block = split_index(self.emitter, [problem.batches, tiling.row_blocks(problem)], block)
         before = builder.mul(batch, self.emitter.integer(problem.batch_rows))
-        first = builder.add(before, builder.scaled(row_block, plan.rows))
+        first = builder.add(before, builder.scaled(row_block, tiling.rows))
         return first, builder.add(before, self.emitter.integer(problem.batch_rows - 1))
 
     def _place(self, thread: Register) -> tuple[Place, Register]:
         """Where the thread's warpgroup finds the first stage, and its first row in the block."""
-        builder, plan = self.builder, self.plan
+        builder, tiling = self.builder, self.tiling
         group = builder.binary("udiv", thread, literal(WARPGROUP, INT32))
-        own_row = builder.mul(group, literal(plan.rows // plan.warpgroups, INT32))
+        own_row = builder.mul(group, literal(tiling.rows // tiling.warpgroups, INT32))
         warp = builder.binary("udiv", builder.binary("urem", thread, literal(WARPGROUP, INT32)), literal(WARP, INT32))
         base = self._base()
         left = builder.add(base, builder.mul(own_row, literal(ROW_BYTES, INT32)))
-        right = builder.add(base, literal(plan.rows * ROW_BYTES, INT32))
+        right = builder.add(base, literal(tiling.rows * ROW_BYTES, INT32))
         lane = builder.binary("urem", thread, literal(WARP, INT32))
-        return Place(left, right, warp, lane, plan.plane_bytes), own_row
+        return Place(left, right, warp, lane, tiling.plane_bytes), own_row
 
     def _part(self) -> tuple[Register, Register]:
         """The first step that the block adds up, and how many."""
-        builder, cluster, steps = self.builder, self.plan.cluster, Steps(self.problem).count
+        builder, cluster, steps = self.builder, self.tiling.cluster, Steps(self.problem).count
         if cluster == 1:
             return literal(0, INT32), literal(steps, INT32)
         bounds = []
@@ -88,12 +97,12 @@ class TileKernel:
 
     def _sums(self, copier: Copier, columns: ColumnCopier, place: Place) -> Sums:
         """The sums of the block's part of the depth."""
-        builder, plan, ahead = self.builder, self.plan, self.plan.stages - self.arithmetic.stages_in_use
+        builder, tiling, ahead = self.builder, self.tiling, self.tiling.stages - self.arithmetic.stages_in_use
         first, count = self._part()
-        copies = _Copies(plan, copier, copier.rows(), columns, columns.start(), self._base())
+        copies = _Copies(tiling, copier, copier.rows(), columns, columns.start(), self._base())
         copies.begin(first, ahead, is_constant=self.problem.moving is None)
-        zeros = [literal(0.0, FLOAT32)] * (plan.row_tiles * plan.column_groups * 16)
-        carried = [*zeros, literal(0, INT32), literal(ahead % plan.stages * plan.stage_bytes, INT32)]
+        zeros = [literal(0.0, FLOAT32)] * (tiling.row_tiles * tiling.column_groups * 16)
+        carried = [*zeros, literal(0, INT32), literal(ahead % tiling.stages * tiling.stage_bytes, INT32)]
         with builder.loop(0, wide(builder, count), 1, carried, at_least_once=True) as loop:
             *flat, reading, writing = loop.carried
             wait_for_groups(builder, ahead - 1)
@@ -115,12 +124,12 @@ class TileKernel:
         return self.builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
 
     def _next_stage(self, offset: Register) -> Register:
-        builder, last = self.builder, literal((self.plan.stages - 1) * self.plan.stage_bytes, INT32)
-        after = builder.add(offset, literal(self.plan.stage_bytes, INT32))
+        builder, last = self.builder, literal((self.tiling.stages - 1) * self.tiling.stage_bytes, INT32)
+        after = builder.add(offset, literal(self.tiling.stage_bytes, INT32))
         return builder.select(builder.compare("eq", offset, last), literal(0, INT32), after)
 
     def _tiles(self, flat: list[Register]) -> Sums:
-        size = len(flat) // self.plan.row_tiles
+        size = len(flat) // self.tiling.row_tiles
         return [flat[start : start + size] for start in range(0, len(flat), size)]
 
 
@@ -128,7 +137,7 @@ class TileKernel:
 class _Copies:
     """Emits the copies of steps into stages. base: where shared memory begins, i32."""
 
-    plan: Plan
+    tiling: Tiling
     copier: Copier
     rows: list[Row]
     columns: ColumnCopier
@@ -142,7 +151,7 @@ class _Copies:
     def begin(self, first: Register, ahead: int, *, is_constant: bool) -> None:
         """The first steps, a group for each; columns that are constants before the kernel before this one has ended."""
         builder = self.builder
-        offsets = [literal(stage * self.plan.stage_bytes, INT32) for stage in range(ahead)]
+        offsets = [literal(stage * self.tiling.stage_bytes, INT32) for stage in range(ahead)]
         steps = [builder.add(first, literal(stage, INT32)) for stage in range(ahead)]
         if is_constant:
             for step, offset in zip(steps, offsets, strict=True):
@@ -165,13 +174,13 @@ class _Copies:
 
     def _below(self, offset: Register) -> Register:
         """Where the columns of a stage begin."""
-        below = literal(self.plan.rows * ROW_BYTES, INT32)
+        below = literal(self.tiling.rows * ROW_BYTES, INT32)
         return self.builder.add(self.builder.add(self.base, offset), below)
 
     def stage(self, offset: Register) -> Stage:
         """The stage at an offset, for what is done to it before it is multiplied."""
-        plan, copier, columns = self.plan, self.copier, self.columns
+        tiling, copier, columns = self.tiling, self.copier, self.columns
         address = self.builder.add(self.base, offset)
         own = [(place, copier.problem.piece) for place in copier.places(address)]
         own += [(place, columns.given_elements) for place in columns.given(self._below(offset))]
-        return Stage(address, copier.thread, plan.plane_bytes, plan.threads, own)
+        return Stage(address, copier.thread, tiling.plane_bytes, tiling.threads, own)

@@ -1,4 +1,4 @@
-"""How a pooling is cut: tiles of neighbouring outputs of a row, parallel tasks."""
+"""How a pooling is split: tiles of neighbouring outputs of a row, parallel tasks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tensorwright.kernels.cpu.spatial.plan import Plan
-from tensorwright.kernels.cpu.spatial.tiling import Run, even_sizes, full_sizes, runs_of
+from tensorwright.kernels.cpu.spatial.runs import Run, even_sizes, full_sizes, runs_of
+from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.kernels.pooling.problem import Pooling
 
 MOST_READS = 36
-"""There is code for every way in which padding cuts windows if together it reads at most so many rows."""
+"""There is code for every way in which padding clips windows if together it reads at most so many rows."""
 
 
 @dataclass(frozen=True)
-class PoolingPlan(Plan):
-    """A pooling and its cut. Tiles that share code have equal counts of elements, too."""
+class PoolingTiling(Tiling):
+    """A pooling and its options. Tiles that share code have equal counts of elements, too."""
 
     pooling: Pooling
 
@@ -47,11 +47,11 @@ class PoolingPlan(Plan):
     @cached_property
     def columns(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-1]
-        return runs_of(axis, even_sizes(axis.output, self.cut.columns), counted=self.pooling.counted[-1])
+        return runs_of(axis, even_sizes(axis.output, self.options.columns), counted=self.pooling.counted[-1])
 
 
 @dataclass(frozen=True)
-class LinePlan(PoolingPlan):
+class LineTiling(PoolingTiling):
     """Vectors of neighbouring outputs of a row; a tile is one of them.
 
     Those that meet padding have their own code, unless they meet nothing else.
@@ -60,7 +60,7 @@ class LinePlan(PoolingPlan):
     @cached_property
     def columns(self) -> tuple[Run, ...]:
         axis = self.problem.axes[-1]
-        runs = runs_of(axis, full_sizes(axis.output, self.cut.columns), counted=self.pooling.counted[-1])
+        runs = runs_of(axis, full_sizes(axis.output, self.options.columns), counted=self.pooling.counted[-1])
         return tuple(part for run in runs for part in ([run] if is_uniform(run) else _apart(run, 1)))
 
 

@@ -27,7 +27,7 @@ MANY_WAVES = 3
 
 
 @dataclass(frozen=True)
-class Plan(TacticOptions):
+class Tiling(TacticOptions):
     """A warpgroup computes ``64 row_tiles × 32 column_groups`` outputs, a block so many warpgroups one below the other.
 
     cluster: blocks that split the depth; stages: steps of the depth that have room in shared memory, planes: how many
@@ -86,76 +86,76 @@ class Plan(TacticOptions):
         return (problem.batch_rows + (self.rows - 1)) // self.rows
 
 
-def plans(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[Plan]:
-    """Plans worth timing, the most promising first."""
+def tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[Tiling]:
+    """Tilings worth timing, the most promising first."""
     possible = _possible(problem, arithmetic, target)
-    ranked = sorted(possible, key=lambda plan: estimate(problem, plan, arithmetic, target))
-    chosen: list[Plan] = []
-    for plan in ranked:
-        alike = sum(replace(other, stages=plan.stages) == plan for other in chosen)
+    ranked = sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target))
+    chosen: list[Tiling] = []
+    for tiling in ranked:
+        alike = sum(replace(other, stages=tiling.stages) == tiling for other in chosen)
         if alike < MOST_ALIKE and len(chosen) < MAX_CANDIDATES:
-            chosen.append(plan)
+            chosen.append(tiling)
     return chosen
 
 
-def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[Plan]:
+def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[Tiling]:
     for row_tiles in (1, 2):
         for warpgroups in (1, 2):
             for column_groups in range(1, 9):
                 for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
                     for ahead in (1, 2, 3, 4, 5, 6):
                         stages = ahead + arithmetic.stages_in_use
-                        plan = Plan(row_tiles, warpgroups, column_groups, cluster, stages, arithmetic.planes)
-                        if _fits(problem, plan, arithmetic, target):
-                            yield plan
+                        tiling = Tiling(row_tiles, warpgroups, column_groups, cluster, stages, arithmetic.planes)
+                        if _fits(problem, tiling, arithmetic, target):
+                            yield tiling
 
 
-def _fits(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarget) -> bool:
+def _fits(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
     steps, rows = Steps(problem).count, tuning_value(problem.batch_rows)
-    ahead = plan.stages - arithmetic.stages_in_use
+    ahead = tiling.stages - arithmetic.stages_in_use
     return (
-        plan.sums <= arithmetic.most_sums
-        and plan.shared_bytes <= target.block_shared_bytes
-        and problem.groups % plan.column_groups == 0
-        and upper_bound(plan.grid(problem)[1]) <= MOST_BLOCKS
-        and ahead * plan.cluster <= max(steps, 1)
-        and (plan.rows == ROWS or plan.rows < 2 * rows)
-        and (plan.cluster == 1 or steps >= 4 * plan.cluster)
+        tiling.sums <= arithmetic.most_sums
+        and tiling.shared_bytes <= target.block_shared_bytes
+        and problem.groups % tiling.column_groups == 0
+        and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
+        and ahead * tiling.cluster <= max(steps, 1)
+        and (tiling.rows == ROWS or tiling.rows < 2 * rows)
+        and (tiling.cluster == 1 or steps >= 4 * tiling.cluster)
     )
 
 
-def estimate(problem: Problem, plan: Plan, arithmetic: Arithmetic, target: CudaTarget) -> float:
+def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: CudaTarget) -> float:
     """Microseconds on an H200, fitted to 2500 kernels of two networks; elsewhere the order counts.
 
     The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
     wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
     """
-    x, y, z = (tuning_value(size) for size in plan.grid(problem))
-    blocks, steps = x * y * z, ceil(Steps(problem).count / plan.cluster)
-    resident = _resident(plan, target)
+    x, y, z = (tuning_value(size) for size in tiling.grid(problem))
+    blocks, steps = x * y * z, ceil(Steps(problem).count / tiling.cluster)
+    resident = _resident(tiling, target)
     slots = resident * target.multiprocessors
     full, rest = divmod(blocks, slots)
-    wave = _wave(plan, arithmetic, steps, resident)
+    wave = _wave(tiling, arithmetic, steps, resident)
     waves = wave * blocks / slots
     if full < MANY_WAVES:
-        last = _wave(plan, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
+        last = _wave(tiling, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
         waves = full * wave + last
-    from_l2 = blocks * steps * plan.plane_bytes / 7.0e6
+    from_l2 = blocks * steps * tiling.plane_bytes / 7.0e6
     rows, size = tuning_value(problem.rows), problem.dtype.size
     weights = problem.columns * problem.channels * len(problem.taps)
     memory = size * (rows * (problem.columns + problem.channels) + weights) / 3.7e6
-    cluster = 0.8 + 7.5e-5 * plan.rows * plan.columns if plan.cluster > 1 else 0.0
+    cluster = 0.8 + 7.5e-5 * tiling.rows * tiling.columns if tiling.cluster > 1 else 0.0
     return 0.3 + max(waves, from_l2, memory) + cluster
 
 
-def _resident(plan: Plan, target: CudaTarget) -> int:
+def _resident(tiling: Tiling, target: CudaTarget) -> int:
     """Blocks that a multiprocessor has room for."""
-    registers = (plan.sums + 60) * plan.threads
-    return max(1, min(target.l1_bytes // (plan.shared_bytes + 1024), 65536 // registers, 2048 // plan.threads))
+    registers = (tiling.sums + 60) * tiling.threads
+    return max(1, min(target.l1_bytes // (tiling.shared_bytes + 1024), 65536 // registers, 2048 // tiling.threads))
 
 
-def _wave(plan: Plan, arithmetic: Arithmetic, steps: int, active: int) -> float:
+def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> float:
     """Microseconds of as many blocks as there are multiprocessors, `active` times."""
-    busy = plan.rows * plan.columns * arithmetic.pace.output + 4.0e-6 * plan.plane_bytes
-    waiting = max(arithmetic.pace.least, arithmetic.pace.copied / (plan.stages - arithmetic.stages_in_use))
-    return 1.27 + steps * max(waiting, active * busy) + 0.19 * plan.units * max(1.0, active / 2)
+    busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
+    waiting = max(arithmetic.pace.least, arithmetic.pace.copied / (tiling.stages - arithmetic.stages_in_use))
+    return 1.27 + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)

@@ -1,4 +1,4 @@
-"""How a Winograd convolution is cut: tiles, blocks of them, register tiles, parallel tasks, packed weights."""
+"""How a Winograd convolution is split: tiles, blocks of them, register tiles, parallel tasks, packed weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
-from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
+from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
 from tensorwright.kernels.cpu.winograd.transform import PAIRS
@@ -34,7 +34,7 @@ CACHED, STREAMED = 25, 7.5
 
 
 @dataclass(frozen=True)
-class WinogradCut(TacticOptions):
+class WinogradOptions(TacticOptions):
     """rows, columns: outputs of a tile; tiles: how many in a block; pixels, blocks: the register tile of
     the products, in tiles and blocks of output channels; splits: parts of the output channels, one for each task;
     prefetch: whether weights are asked for before they are needed.
@@ -54,31 +54,31 @@ class WinogradCut(TacticOptions):
 
 
 @dataclass(frozen=True)
-class WinogradPlan:
-    """A problem and its cut, and what follows from both.
+class WinogradTiling:
+    """A problem and its options, and what follows from both.
 
     A unit is one phase at one point: a product over the problem's channels for every tile. Those of a point are
     neighbours. apart: the phases along each axis that are taken apart into channels of the problem; 1 if none are.
     """
 
     problem: Problem
-    cut: WinogradCut
+    options: WinogradOptions
     lanes: int
     apart: int = 1
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[0], self.cut.rows, short=self._is_short(self.height, 0))
+        return tile_runs(self.problem.axes[0], self.options.rows, short=self._is_short(self.height, 0))
 
     @cached_property
     def columns(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[1], self.cut.columns, short=self._is_short(self.width, 1))
+        return tile_runs(self.problem.axes[1], self.options.columns, short=self._is_short(self.width, 1))
 
     def _is_short(self, tile: TileAxis, axis: int) -> bool:
         """Whether the last tile may take fewer points: tiles are then numbered anew at every point, all in a block."""
         rest = self.problem.axes[axis].output % tile.outputs
-        tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.cut.tile, strict=True))
-        return self.apart == 1 and tiles <= self.cut.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
+        tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.options.tile, strict=True))
+        return self.apart == 1 and tiles <= self.options.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
 
     @property
     def is_short(self) -> bool:
@@ -116,17 +116,17 @@ class WinogradPlan:
 
     @property
     def tile_blocks(self) -> int:
-        return -(-self.tiles // self.cut.tiles)
+        return -(-self.tiles // self.options.tiles)
 
     @cached_property
     def height(self) -> TileAxis:
         axis = self.problem.axes[0]
-        return TileAxis(self.cut.rows, axis.kernel, axis.stride)
+        return TileAxis(self.options.rows, axis.kernel, axis.stride)
 
     @cached_property
     def width(self) -> TileAxis:
         axis = self.problem.axes[1]
-        return TileAxis(self.cut.columns, axis.kernel, axis.stride)
+        return TileAxis(self.options.columns, axis.kernel, axis.stride)
 
     @property
     def points(self) -> int:
@@ -158,26 +158,26 @@ class WinogradPlan:
     @property
     def groups(self) -> int:
         """Groups of output blocks in one task."""
-        return -(-self.output_blocks // self.cut.blocks) // self.cut.splits
+        return -(-self.output_blocks // self.options.blocks) // self.options.splits
 
     @property
     def split_blocks(self) -> int:
         """Blocks of outputs in one task, of which the last task may need fewer."""
-        return self.groups * self.cut.blocks
+        return self.groups * self.options.blocks
 
     @property
     def tasks(self) -> Dim:
-        return self.problem.batch * (self.tile_blocks * self.cut.splits)
+        return self.problem.batch * (self.tile_blocks * self.options.splits)
 
     @property
     def input_step(self) -> int:
         """Elements from one unit of the transformed input to the next: not a power of two, which caches dislike."""
-        return (self.channel_blocks * self.cut.tiles + 1) * self.lanes
+        return (self.channel_blocks * self.options.tiles + 1) * self.lanes
 
     @property
     def product_step(self) -> int:
         """Elements from one point of the products to the next."""
-        return (self.split_blocks * self.cut.tiles + 1) * self.lanes
+        return (self.split_blocks * self.options.tiles + 1) * self.lanes
 
     @property
     def workspace(self) -> int:
@@ -202,52 +202,56 @@ class WinogradPlan:
             * self.units
             * self.problem.channels
             * self.split_blocks
-            * self.cut.splits
+            * self.options.splits
             * self.lanes
         )
 
     @property
     def multiplied_tiles(self) -> int:
         """Tiles of an image, those included that only fill the last block up to a multiple of the register tile."""
-        whole, rest = divmod(self.tiles, self.cut.tiles)
-        sizes = [size for size, count in even_sizes(self.cut.tiles, self.cut.pixels) for _ in range(count)]
+        whole, rest = divmod(self.tiles, self.options.tiles)
+        sizes = [size for size, count in even_sizes(self.options.tiles, self.options.pixels) for _ in range(count)]
         stops = accumulate(sizes, initial=0)
-        return whole * self.cut.tiles + next(stop for stop in stops if stop >= rest)
+        return whole * self.options.tiles + next(stop for stop in stops if stop >= rest)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
-        outputs = self.split_blocks * self.cut.splits * self.lanes
+        outputs = self.split_blocks * self.options.splits * self.lanes
         units = prod(sum(run.count * run.tile.inputs for run in runs) for runs in (self.rows, self.columns))
         products = units * self.problem.channels * outputs * self.multiplied_tiles // self.tiles
         transforms = 10 * self.tiles * (self.units * self.channel_blocks * self.lanes + self.points * outputs)
         return products + transforms
 
 
-def winograd_plans(problem: Problem, apart: int, target: Target) -> list[WinogradPlan]:
-    """The cuts worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
-    found = sorted(set(_plans(problem, apart, target)), key=lambda plan: (plan_cost(plan, target), astuple(plan.cut)))
-    kinds: dict[tuple[object, ...], WinogradPlan] = {}
-    for plan in found:
-        kinds.setdefault((plan.cut.tile, plan.cut.prefetch), plan)
+def winograd_tilings(problem: Problem, apart: int, target: Target) -> list[WinogradTiling]:
+    """Those worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
+    found = sorted(
+        set(_tilings(problem, apart, target)), key=lambda tiling: (cost(tiling, target), astuple(tiling.options))
+    )
+    kinds: dict[tuple[object, ...], WinogradTiling] = {}
+    for tiling in found:
+        kinds.setdefault((tiling.options.tile, tiling.options.prefetch), tiling)
     return list(dict.fromkeys([*kinds.values(), *found]))
 
 
-def plan_cost(plan: WinogradPlan, target: Target) -> float:
+def cost(tiling: WinogradTiling, target: Target) -> float:
     """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
 
     Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied;
     more of them if they are asked for.
     """
-    cut, room = plan.cut, target.l2_bytes
-    compute = plan.multiply_adds / plan.lanes * (1 + 1.5 / (cut.pixels * cut.blocks))
-    compute *= 1.0 if plan.workspace <= room // 2 else 1.05 if plan.workspace <= room else 1.1
-    compute *= 1.0 if cut.blocks == BEST_BLOCKS else 1.02 if cut.prefetch and cut.blocks < BEST_BLOCKS else 1.08
-    loads = plan.weight_bytes / (CACHED if plan.weight_bytes <= room else STREAMED)
-    return max(compute, loads) + min(compute, loads) / (8 if cut.prefetch else 4)
+    options, room = tiling.options, target.l2_bytes
+    compute = tiling.multiply_adds / tiling.lanes * (1 + 1.5 / (options.pixels * options.blocks))
+    compute *= 1.0 if tiling.workspace <= room // 2 else 1.05 if tiling.workspace <= room else 1.1
+    compute *= (
+        1.0 if options.blocks == BEST_BLOCKS else 1.02 if options.prefetch and options.blocks < BEST_BLOCKS else 1.08
+    )
+    loads = tiling.weight_bytes / (CACHED if tiling.weight_bytes <= room else STREAMED)
+    return max(compute, loads) + min(compute, loads) / (8 if options.prefetch else 4)
 
 
-def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPlan]:
+def _tilings(problem: Problem, apart: int, target: Target) -> Iterator[WinogradTiling]:
     lanes = target.lanes(problem.numerics.total)
     blocks_out = -(-problem.outputs // lanes)
     (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
@@ -261,14 +265,16 @@ def _plans(problem: Problem, apart: int, target: Target) -> Iterator[WinogradPla
                 for multiple in (1, 2):
                     size = even_size(tiles, pixels * multiple)
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
-                    cut = WinogradCut(rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False)
-                    plan = WinogradPlan(problem, cut, lanes, apart)
-                    yield plan
-                    if plan.is_short:
-                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles)))
-                    if plan.tile_blocks == 1 and plan.weight_bytes > MOST_CACHED:
-                        yield replace(plan, cut=replace(cut, prefetch=True))
-                        yield replace(plan, cut=replace(cut, pixels=min(most, tiles), prefetch=True))
+                    options = WinogradOptions(
+                        rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False
+                    )
+                    tiling = WinogradTiling(problem, options, lanes, apart)
+                    yield tiling
+                    if tiling.is_short:
+                        yield replace(tiling, options=replace(options, pixels=min(most, tiles)))
+                    if tiling.tile_blocks == 1 and tiling.weight_bytes > MOST_CACHED:
+                        yield replace(tiling, options=replace(options, prefetch=True))
+                        yield replace(tiling, options=replace(options, pixels=min(most, tiles), prefetch=True))
 
 
 def _most_pixels(target: Target, blocks: int) -> int:

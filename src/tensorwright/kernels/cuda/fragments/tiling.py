@@ -21,7 +21,7 @@ MOST_SPLIT_ALIKE = 6
 
 
 @dataclass(frozen=True)
-class Plan(TacticOptions):
+class Tiling(TacticOptions):
     """A warp computes ``8 row_tiles × 32 column_groups`` outputs.
 
     A block has ``row_warps × column_warps × depth_warps`` warps, and `cluster` blocks share its outputs; the depth is
@@ -82,65 +82,67 @@ class Plan(TacticOptions):
         return ceil(ceil(problem.steps / self.parts) / self.stages)
 
 
-def plans(problem: Problem, target: CudaTarget) -> list[Plan]:
-    """Plans worth timing, the most promising first."""
-    ranked = sorted(_possible(problem, target), key=lambda plan: estimate(problem, plan, target))
-    chosen: list[Plan] = []
-    for plan in ranked:
-        alike = sum(replace(other, stages=plan.stages) == plan for other in chosen)
-        split = sum((other.depth_warps, other.cluster) == (plan.depth_warps, plan.cluster) for other in chosen)
+def tilings(problem: Problem, target: CudaTarget) -> list[Tiling]:
+    """Tilings worth timing, the most promising first."""
+    ranked = sorted(_possible(problem, target), key=lambda tiling: estimate(problem, tiling, target))
+    chosen: list[Tiling] = []
+    for tiling in ranked:
+        alike = sum(replace(other, stages=tiling.stages) == tiling for other in chosen)
+        split = sum((other.depth_warps, other.cluster) == (tiling.depth_warps, tiling.cluster) for other in chosen)
         if alike < MOST_ALIKE and split < MOST_SPLIT_ALIKE and len(chosen) < MAX_CANDIDATES:
-            chosen.append(plan)
+            chosen.append(tiling)
     return chosen
 
 
-def _possible(problem: Problem, target: CudaTarget) -> Iterator[Plan]:
+def _possible(problem: Problem, target: CudaTarget) -> Iterator[Tiling]:
     for row_tiles in (1, 2, 4, 7, 8):
         for column_groups in (1, 2):
             for row_warps, column_warps in ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)):
                 for depth_warps in (1, 2, 4, 8, 16):
                     for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
                         for stages in (1, 2, 3, 4):
-                            plan = Plan(row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages)
-                            if _fits(problem, plan, target):
-                                yield plan
+                            tiling = Tiling(
+                                row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages
+                            )
+                            if _fits(problem, tiling, target):
+                                yield tiling
 
 
-def _fits(problem: Problem, plan: Plan, target: CudaTarget) -> bool:
+def _fits(problem: Problem, tiling: Tiling, target: CudaTarget) -> bool:
     rows = tuning_value(problem.rows)
-    pieces = ceil(problem.steps / plan.parts)
+    pieces = ceil(problem.steps / tiling.parts)
     return (
-        plan.warps <= 16
-        and plan.registers <= min(MAX_REGISTERS, 65536 // plan.threads - 24)
-        and plan.shared_bytes <= target.block_shared_bytes
-        and plan.parts <= problem.steps
-        and plan.stages <= pieces
-        and (plan.row_tiles == 1 or plan.block_rows < 2 * rows)
-        and (plan.row_warps == 1 or plan.block_rows < 2 * rows)
-        and plan.block_groups < 2 * problem.groups
-        and (plan.cluster == 1 or plan.depth_warps >= 4)
+        tiling.warps <= 16
+        and tiling.registers <= min(MAX_REGISTERS, 65536 // tiling.threads - 24)
+        and tiling.shared_bytes <= target.block_shared_bytes
+        and tiling.parts <= problem.steps
+        and tiling.stages <= pieces
+        and (tiling.row_tiles == 1 or tiling.block_rows < 2 * rows)
+        and (tiling.row_warps == 1 or tiling.block_rows < 2 * rows)
+        and tiling.block_groups < 2 * problem.groups
+        and (tiling.cluster == 1 or tiling.depth_warps >= 4)
     )
 
 
-def estimate(problem: Problem, plan: Plan, target: CudaTarget) -> float:
+def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
     """Microseconds on an H200 with cold weights, fitted to 620 kernels of four networks; elsewhere the order counts.
 
     A launch; what the warps of a multiprocessor load and multiply, and what all blocks read from the L2; what one warp
     waits for, load by load and product by product; finishing sums; weights from memory; clusters.
     """
-    x, y, z = (tuning_value(size) for size in plan.grid(problem))
-    resident = max(1, min(2048 // plan.threads, 65536 // ((plan.registers + 24) * plan.threads)))
-    if plan.shared_bytes:
-        resident = min(resident, max(1, target.l1_bytes // (plan.shared_bytes + 1024)))
+    x, y, z = (tuning_value(size) for size in tiling.grid(problem))
+    resident = max(1, min(2048 // tiling.threads, 65536 // ((tiling.registers + 24) * tiling.threads)))
+    if tiling.shared_bytes:
+        resident = min(resident, max(1, target.l1_bytes // (tiling.shared_bytes + 1024)))
     blocks = x * y * z
     waves = ceil(blocks / (resident * target.multiprocessors))
-    warps = plan.warps * waves * min(resident, ceil(blocks / target.multiprocessors))
-    pieces, finished = ceil(problem.steps / plan.parts), plan.units / plan.parts
-    loaded = pieces * 64 * (8 * plan.row_tiles + GROUP * plan.column_groups)
-    from_l2 = blocks * pieces * plan.depth_warps * 64 * (plan.block_rows + GROUP * plan.block_groups)
+    warps = tiling.warps * waves * min(resident, ceil(blocks / target.multiprocessors))
+    pieces, finished = ceil(problem.steps / tiling.parts), tiling.units / tiling.parts
+    loaded = pieces * 64 * (8 * tiling.row_tiles + GROUP * tiling.column_groups)
+    from_l2 = blocks * pieces * tiling.depth_warps * 64 * (tiling.block_rows + GROUP * tiling.block_groups)
     weights = problem.groups * problem.steps * 2 * GROUP * GROUP
-    busy = warps * (1.5e-6 * loaded + 0.7e-3 * 4 * plan.units * pieces + 0.045 * finished) + 0.1e-6 * from_l2
-    alone = waves * (0.16 * ceil(pieces / plan.stages) + 0.009 * pieces * plan.units + 0.07 * finished)
+    busy = warps * (1.5e-6 * loaded + 0.7e-3 * 4 * tiling.units * pieces + 0.045 * finished) + 0.1e-6 * from_l2
+    alone = waves * (0.16 * ceil(pieces / tiling.stages) + 0.009 * pieces * tiling.units + 0.07 * finished)
     cold = 0.08e-6 * weights / max(0.25, min(1.0, blocks / target.multiprocessors))
-    clusters = (1.2 if plan.cluster > 1 else 0.0) + (0.5 if plan.cluster > 4 else 0.0)
+    clusters = (1.2 if tiling.cluster > 1 else 0.0) + (0.5 if tiling.cluster > 4 else 0.0)
     return 1.0 + busy + alone + cold + clusters

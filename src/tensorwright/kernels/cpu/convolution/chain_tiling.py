@@ -9,10 +9,10 @@ from functools import cached_property
 from tensorwright.graph.graph import is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Axis, Problem, merged, problem_of
-from tensorwright.kernels.cpu.convolution.lanewise import LanewisePlan
-from tensorwright.kernels.cpu.spatial.plan import Cut, Plan
+from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling
+from tensorwright.kernels.cpu.spatial.runs import tile_count
 from tensorwright.kernels.cpu.spatial.tile import Memory
-from tensorwright.kernels.cpu.spatial.tiling import tile_count
+from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim
@@ -34,17 +34,17 @@ class Strips:
 
 
 @dataclass(frozen=True)
-class ChainCut(TacticOptions):
-    """The strips, and how every member is cut."""
+class ChainOptions(TacticOptions):
+    """The strips, and how every member is split."""
 
     strips: Strips
-    members: tuple[Cut, ...]
+    members: tuple[TilingOptions, ...]
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Those of the strips, then those of every member behind its number."""
         yield from (("height", self.strips.height), ("count", self.strips.count), ("parts", self.strips.parts))
-        for number, cut in enumerate(self.members):
-            yield from ((f"{number}.{name}", value) for name, value in cut.items())
+        for number, options in enumerate(self.members):
+            yield from ((f"{number}.{name}", value) for name, value in options.items())
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ def _is_chain(region: Region) -> bool:
 
 
 @dataclass(frozen=True)
-class ChainPlan:
-    """The members, how each is cut, and what follows from both."""
+class ChainTiling:
+    """The members, how each is split, and what follows from both."""
 
     members: Members
-    cuts: tuple[Cut, ...]
+    candidates: tuple[TilingOptions, ...]
     strips: Strips
     lanes: int
 
@@ -123,24 +123,24 @@ class ChainPlan:
         return self.members.depthwise.numerics.total
 
     @property
-    def cut(self) -> ChainCut:
-        return ChainCut(self.strips, self.cuts)
+    def options(self) -> ChainOptions:
+        return ChainOptions(self.strips, self.candidates)
 
     @cached_property
-    def depthwise(self) -> LanewisePlan:
-        return LanewisePlan(self.members.depthwise, self.cuts[int(self.members.before is not None)], self.lanes)
+    def depthwise(self) -> LanewiseTiling:
+        return LanewiseTiling(self.members.depthwise, self.candidates[int(self.members.before is not None)], self.lanes)
 
     @cached_property
-    def before(self) -> Plan | None:
-        return None if self.members.before is None else Plan(self.members.before, self.cuts[0], self.lanes)
+    def before(self) -> Tiling | None:
+        return None if self.members.before is None else Tiling(self.members.before, self.candidates[0], self.lanes)
 
     @cached_property
-    def after(self) -> Plan | None:
-        return None if self.members.after is None else Plan(self.members.after, self.cuts[-1], self.lanes)
+    def after(self) -> Tiling | None:
+        return None if self.members.after is None else Tiling(self.members.after, self.candidates[-1], self.lanes)
 
     @property
-    def plans(self) -> tuple[Plan, ...]:
-        return tuple(plan for plan in (self.before, self.depthwise, self.after) if plan is not None)
+    def tilings(self) -> tuple[Tiling, ...]:
+        return tuple(tiling for tiling in (self.before, self.depthwise, self.after) if tiling is not None)
 
     @property
     def rows(self) -> Axis:
@@ -164,7 +164,7 @@ class ChainPlan:
     @property
     def part_groups(self) -> int:
         """Groups of output blocks of the first member in one task."""
-        return -(-self.plans[0].group_count // self.strips.parts)
+        return -(-self.tilings[0].group_count // self.strips.parts)
 
     @property
     def tasks(self) -> Dim:
@@ -173,7 +173,7 @@ class ChainPlan:
     @property
     def is_sound(self) -> bool:
         """Whether tiles of rows do not cross the borders of strips."""
-        return self.is_whole or all(plan.cut.rows == 1 and tile_count(plan.rows) > 1 for plan in self.plans)
+        return self.is_whole or all(tiling.options.rows == 1 and tile_count(tiling.rows) > 1 for tiling in self.tilings)
 
     # ---- workspace
 
@@ -227,11 +227,11 @@ def _memory(height: int, width: int, lanes: int, total: DType) -> Memory:
 # ---- configs
 
 
-def chain_plan_of(members: Members, region: Region, cut: ChainCut, lanes: int) -> ChainPlan:
-    """The plan for a cut."""
-    if cut.strips.height >= members.depthwise.axes[0].output:
+def chain_tiling_of(members: Members, region: Region, options: ChainOptions, lanes: int) -> ChainTiling:
+    """The tiling for a options."""
+    if options.strips.height >= members.depthwise.axes[0].output:
         members = merged_members(members, region)
-    return ChainPlan(members, cut.members, cut.strips, lanes)
+    return ChainTiling(members, options.members, options.strips, lanes)
 
 
 def heights_of(extent: int) -> Sequence[int]:

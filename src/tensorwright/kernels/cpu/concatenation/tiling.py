@@ -1,4 +1,4 @@
-"""How a concatenation of channels in blocked layout is cut: which vectors the blocks of the output come from."""
+"""How a concatenation of channels in blocked layout is split: which vectors the blocks of the output come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-from tensorwright.kernels.cpu.spatial.plan import OutputRun, Plan
+from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class ConcatenationPlan(Plan):
+class ConcatenationTiling(Tiling):
     """A concatenation of operands with so many channels, as a convolution that computes nothing."""
 
     channels: tuple[int, ...]

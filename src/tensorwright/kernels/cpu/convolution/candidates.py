@@ -1,4 +1,4 @@
-"""Which cuts of a direct convolution are worth timing, and which of them look best."""
+"""Which tilings of a direct convolution are worth timing, and which of them look best."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from math import isqrt, prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
-from tensorwright.kernels.cpu.spatial.plan import PARALLEL_TASKS, Cut, Plan
-from tensorwright.kernels.cpu.spatial.tiling import even_size, even_sizes
+from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
+from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 
 STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
 """From so many weights on, for at most so many positions, it may pay to prefetch them."""
 
 MOST_ROWS = 4
-MOST_CUTS = 16
+MOST_CANDIDATES = 16
 LATENCY = 4
 """Cycles that a multiply-add takes until the next one can use its result."""
 
@@ -24,15 +24,15 @@ TapTile = tuple[int, int, int, bool]
 """Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
 
 
-def cuts_of(problem: Problem, target: Target) -> list[Cut]:
-    """The cuts, the most promising first: every register tile in the order of its cost, then with other orders."""
+def options_for(problem: Problem, target: Target) -> list[TilingOptions]:
+    """The most promising first: every register tile in the order of its cost, then with other orders."""
     tiles = sorted(_tiles(problem, target), key=lambda tile: _cost(problem, target, tile))
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
-    rounds = [cut for cuts in zip_longest(*orders) for cut in cuts if cut is not None]
+    rounds = [options for candidates in zip_longest(*orders) for options in candidates if options is not None]
     if _streams_weights(problem):
-        asking = [replace(cut, prefetch=True) for cut in rounds]
+        asking = [replace(options, prefetch=True) for options in rounds]
         rounds = [asking[0], rounds[0], *asking[1:]]
-    return list(dict.fromkeys(rounds))[:MOST_CUTS]
+    return list(dict.fromkeys(rounds))[:MOST_CANDIDATES]
 
 
 def _streams_weights(problem: Problem) -> bool:
@@ -68,9 +68,9 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
 def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     """Cycles, more or less, for one channel and one tap of all pixels and outputs."""
     rows, columns, blocks, inside = tile
-    cut = Cut(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False, prefetch=False)
+    options = TilingOptions(rows, columns, blocks, 1, inside, 1, 1, pixels_first=False, prefetch=False)
     total = 0.0
-    for run in Plan(problem, cut, target.lanes(problem.numerics.total)).output_runs:
+    for run in Tiling(problem, options, target.lanes(problem.numerics.total)).output_runs:
         for height, times in even_sizes(problem.axes[-2].output, rows):
             for width, tiles in even_sizes(problem.axes[-1].output, columns):
                 pixels, vectors = height * width, sum(run.lanes) / target.lanes(problem.numerics.total)
@@ -79,22 +79,22 @@ def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
 
 
-def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[Cut]:
+def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[TilingOptions]:
     """Orders of the tiles: weights stay while pixels pass, or a chunk of pixels stays while weights pass."""
     rows, columns, blocks, inside = tile
     unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
-    cut = Cut(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
-    plan = Plan(problem, cut, target.lanes(problem.numerics.total))
-    units, groups = plan.units, plan.group_count
-    chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * plan.outer_positions))))
-    yield replace(cut, pixels=_largest_divisor(units, -(-units // chunks)))
-    pixels = rows * problem.axes[-1].output if plan.rows_are_units else columns
+    options = TilingOptions(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
+    tiling = Tiling(problem, options, target.lanes(problem.numerics.total))
+    units, groups = tiling.units, tiling.group_count
+    chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * tiling.outer_positions))))
+    yield replace(options, pixels=_largest_divisor(units, -(-units // chunks)))
+    pixels = rows * problem.axes[-1].output if tiling.rows_are_units else columns
     size = pixels * prod(axis.stride for axis in problem.axes) * problem.all_channels * 4
     for cache in (target.l2_bytes // 4, target.l1_bytes // 2):
         most = max(1, min(units, cache // size))
         chunk = -(-units // -(-units // most))
-        parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * plan.outer_positions))))
-        yield replace(cut, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
+        parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * tiling.outer_positions))))
+        yield replace(options, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

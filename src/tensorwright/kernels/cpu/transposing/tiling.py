@@ -1,4 +1,4 @@
-"""How an elementwise computation is cut into square blocks that are transposed in registers."""
+"""How an elementwise computation is split into square blocks that are transposed in registers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MOST_WOVEN = 4
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis cut into pieces of `size`, the last of which may be shorter: ``index = size · piece + inner``."""
+    """An axis split into pieces of `size`, the last of which may be shorter: ``index = size · piece + inner``."""
 
     extent: int
     size: int
@@ -79,7 +79,7 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class TransposingPlan:
+class TransposingTiling:
     """Loops over `variables`, pieces of both axes among them, around blocks of `turned` × `lane` elements."""
 
     variables: tuple[Variable, ...]
@@ -104,23 +104,23 @@ class TransposingPlan:
     @property
     def writes(self) -> Slabs | None:
         """What each task writes: pieces of both axes, single indices of the others."""
-        cut = {axis.piece: axis for axis in (self.lane, self.turned)}
-        steps = {v: coefficient_of(self.address, cut[v].inner if v in cut else v) for v in self.variables}
+        split = {axis.piece: axis for axis in (self.lane, self.turned)}
+        steps = {v: coefficient_of(self.address, split[v].inner if v in split else v) for v in self.variables}
         known = {v: step for v, step in steps.items() if isinstance(step, int)}
         if len(known) < len(steps) or not all(is_static(v.extent) for v in self.variables):
             return None
         order = sorted(known, key=lambda v: -known[v])
-        shape = [cut[v].extent if v in cut else v.extent for v in order]
+        shape = [split[v].extent if v in split else v.extent for v in order]
         loops = self.variables[: self.tasks]
-        if prod(cut[v].count if v in cut else upper_bound(v.extent) for v in loops) > MOST_TASKS:
+        if prod(split[v].count if v in split else upper_bound(v.extent) for v in loops) > MOST_TASKS:
             return None
         return slabs_along(
-            shape, [(order.index(v), cut[v].pieces if v in cut else upper_bound(v.extent)) for v in loops]
+            shape, [(order.index(v), split[v].pieces if v in split else upper_bound(v.extent)) for v in loops]
         )
 
 
-def transposing_plan(flat: FlatComputation, lanes: int, padded_from: int | None) -> TransposingPlan | None:
-    """The plan for a computation whose loads run along two axes, one of which the stores run along.
+def transposing_tiling(flat: FlatComputation, lanes: int, padded_from: int | None) -> TransposingTiling | None:
+    """The tiling for a computation whose loads run along two axes, one of which the stores run along.
 
     padded_from: the number of channels if the output's last block of channels has lanes beyond them.
     """
@@ -137,13 +137,15 @@ def transposing_plan(flat: FlatComputation, lanes: int, padded_from: int | None)
         axis = _axis(candidate, lanes, "turned")
         if axis is None:
             continue
-        moved: dict[Atom, Dim] = {last: _cut(lane), candidate: _cut(axis)}
+        moved: dict[Atom, Dim] = {last: _index(lane), candidate: _index(axis)}
         turned = _turned(loads, moved, lane, axis, padded_from)
         if turned or (turned is not None and _scattered(loads, last)):
             variables = tuple(v for v in others if v != candidate and v.extent != 1)
             variables = (*variables, axis.piece, lane.piece)
             address = substitute(flat.address, moved)
-            return TransposingPlan(variables, _tasks(variables), lane, axis, turned, address, rename(flat.body, moved))
+            return TransposingTiling(
+                variables, _tasks(variables), lane, axis, turned, address, rename(flat.body, moved)
+            )
     return None
 
 
@@ -154,7 +156,7 @@ def _axis(variable: Variable, size: int, name: str) -> Axis | None:
     return Axis(variable.extent, size, pieces, Variable(f"{name}_inner", size))
 
 
-def _cut(axis: Axis) -> Dim:
+def _index(axis: Axis) -> Dim:
     return expression(axis.piece) * axis.size + expression(axis.inner)
 
 

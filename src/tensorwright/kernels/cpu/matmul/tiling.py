@@ -1,4 +1,4 @@
-"""How rows and columns of a product are cut into tiles, panels and tasks."""
+"""How rows and columns of a product are split into tiles, panels and tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tensorwright.tensor.dim import Dim, bounds, ceil_divide, maximum, minimum
 
 
 @dataclass(frozen=True)
-class EvenCut:
+class EvenSplit:
     """`count` consecutive pieces of `extent` things; their sizes differ by at most one, larger pieces come first."""
 
     extent: Dim
@@ -42,29 +42,29 @@ class EvenCut:
 
 @dataclass(frozen=True)
 class RowTiles:
-    """The rows of all batches, cut into tiles of at most `most` rows that do not cross from batch to batch."""
+    """The rows of all batches, split into tiles of at most `most` rows that do not cross from batch to batch."""
 
     batches: Dim
     rows: Dim
     most: int
 
     @property
-    def cut(self) -> EvenCut:
-        return EvenCut(self.rows, ceil_divide(self.rows, self.most))
+    def split(self) -> EvenSplit:
+        return EvenSplit(self.rows, ceil_divide(self.rows, self.most))
 
     @property
     def count(self) -> Dim:
-        return self.batches * self.cut.count
+        return self.batches * self.split.count
 
     @property
     def heights(self) -> tuple[int, ...]:
         """All heights that tiles may have, the most frequent first."""
         if isinstance(self.rows, int):
-            return self.cut.sizes
+            return self.split.sizes
         low, high = bounds(self.rows)
         low = max(low, 1)
         samples = range(low, min(high, max(low, self.most**2) + self.most) + 1)  # From `most`² on only two sizes occur.
-        seen = {height for rows in samples for height in EvenCut(rows, -(-rows // self.most)).sizes}
+        seen = {height for rows in samples for height in EvenSplit(rows, -(-rows // self.most)).sizes}
         return tuple(sorted(seen, reverse=True))
 
     def is_alone(self, height: int) -> bool:
@@ -73,11 +73,11 @@ class RowTiles:
 
     def first_row(self, tile: Dim) -> Dim:
         """The first row of a tile, counted through all batches."""
-        per_batch = self.cut.count
-        return tile // per_batch * self.rows + self.cut.start(tile % per_batch)
+        per_batch = self.split.count
+        return tile // per_batch * self.rows + self.split.start(tile % per_batch)
 
     def height(self, tile: Dim) -> Dim:
-        return self.cut.size(tile % self.cut.count)
+        return self.split.size(tile % self.split.count)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Panels:
-    """The columns, cut into panels of at most `most` vectors of `lanes` columns, the last vector possibly partial.
+    """The columns, split into panels of at most `most` vectors of `lanes` columns, the last vector possibly partial.
 
     Of an unknown number of columns all panels but the last one have `most` vectors.
     """
@@ -121,7 +121,7 @@ class Panels:
     def first_vector(self, panel: Dim) -> Dim:
         """How many vectors come before a panel."""
         if isinstance(self.columns, int):
-            return EvenCut(self.vectors, self.count).start(panel)
+            return EvenSplit(self.vectors, self.count).start(panel)
         return panel * self.most
 
     @property

@@ -1,4 +1,4 @@
-"""How a recurrent layer is cut into tasks, rows and panels, in plain numbers."""
+"""How a recurrent layer is split into tasks, rows and panels, in plain numbers."""
 
 from __future__ import annotations
 
