@@ -16,6 +16,7 @@ _ORIGINS = {
     "tensorwright.api.builder": ("Builder", "HostMemory"),
     "tensorwright.api.calibration": ("Calibrator",),
     "tensorwright.api.caffe_parser": ("BinaryProtoBlob", "BlobNameToTensor", "CaffeParser"),
+    "tensorwright.api.compare": ("compare",),
     "tensorwright.api.config": ("BuilderConfig", "OptimizationProfile", "TimingCache"),
     "tensorwright.api.enums": (
         "ActivationType",

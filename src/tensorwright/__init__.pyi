@@ -6,6 +6,7 @@ from tensorwright.api.caffe_parser import BinaryProtoBlob as BinaryProtoBlob
 from tensorwright.api.caffe_parser import BlobNameToTensor as BlobNameToTensor
 from tensorwright.api.caffe_parser import CaffeParser as CaffeParser
 from tensorwright.api.calibration import Calibrator as Calibrator
+from tensorwright.api.compare import compare as compare
 from tensorwright.api.config import BuilderConfig as BuilderConfig
 from tensorwright.api.config import OptimizationProfile as OptimizationProfile
 from tensorwright.api.config import TimingCache as TimingCache

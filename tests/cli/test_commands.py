@@ -328,3 +328,26 @@ def test_quantize_writes_a_model_that_reads_the_digits(tmp_path, samples, digit)
     assert 0 < np.abs(found["probabilities"] - exact["probabilities"]).max() < 0.02
     assert "expected one of Legacy" in fail("quantize", LENET, "--data", samples, "--algorithm", "x", "-q")
     assert "expected a folder" in fail("quantize", LENET, "--data", tmp_path / "none", "-q")
+
+
+def test_compare_ranks_layers_and_writes_those_to_keep(tmp_path, samples):
+    options = ("--data", samples, "--threads", "1", "-q", "--shape", "batch=1")
+    kept, page = tmp_path / "kept.json", tmp_path / "errors.html"
+    printed = succeed(
+        "compare", LENET, "--precision", "int8", *options, "--max-error", "0.0", "-o", kept, "--html", page
+    )
+    assert "with all 3 layers in int8" in printed
+    assert "0 % off with 3 of them in float32" in printed
+    assert json.loads(kept.read_text()) == dict.fromkeys(("conv2", "fc1", "fc2"), "fp32")
+    assert page.read_text().count("<rect") == 6
+    succeed("build", LENET, "-o", tmp_path / "a.plan", "--precision", "int8", "--calibration-data", samples,
+            "--layer-precision", f"@{kept}", *QUICK)  # fmt: skip
+    steps = tw.load(tmp_path / "a.plan").report["steps"]
+    assert {step["precision"] for step in steps} == {"float32"}
+    found = json.loads(succeed("compare", LENET, "--precision", "bf16", *options, "--json"))
+    assert 0 < found["error"] < 0.01
+    assert found["layers"][0]["alone"] == max(layer["alone"] for layer in found["layers"])
+    assert "say --max-error" in fail("compare", LENET, "--precision", "bf16", *options, "-o", kept)
+    assert "expected bf16, fp16 or int8" in fail("compare", LENET, "--precision", "int4", *options)
+    kept.write_text("[1]")
+    assert "expected JSON" in fail("build", LENET, "--layer-precision", f"@{kept}", *QUICK)

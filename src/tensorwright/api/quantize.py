@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tensorwright.api.calibration import Calibrator
 from tensorwright.api.config import log_function
 from tensorwright.api.logger import SHARED_LOGGER, ILogger
-from tensorwright.api.samples import FolderCalibrator
+from tensorwright.api.samples import Data, calibrators_of
 from tensorwright.api.shortcuts import graph_of
 from tensorwright.base.errors import BuildError
 from tensorwright.base.files import replacing
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tensorwright.importers.onnx.quantise import OnnxModel, Product
 
 Array = npt.NDArray[np.generic]
-Data = str | os.PathLike[str] | Iterable[Mapping[str, Array] | Array]
 
 
 def quantize(
@@ -78,7 +77,7 @@ def quantize(
         raise BuildError(f"quantize: smooth is {smooth}; expected a number from 0 to 1, or None")
     log = log_function(SHARED_LOGGER.adopt(logger, "quantize"))
     config = BuildConfig(level=0, timing_cache="", threads=threads, log=log, progress=progress or SilentProgress())
-    calibrator = _calibrators(data, algorithm, image_mean, image_std)
+    calibrator = calibrators_of(data, algorithm, image_mean, image_std)
     whole = load_whole(model)
     products = products_of(whole, keep)
     if not products:
@@ -106,17 +105,6 @@ def quantize(
         with replacing(output) as file:
             file.write(made.SerializeToString())
     return made
-
-
-def _calibrators(
-    data: Data, algorithm: Algorithm, mean: Sequence[float], std: Sequence[float]
-) -> Callable[[], Calibrator]:
-    """Gives the same batches as often as it is called."""
-    if isinstance(data, str | os.PathLike):
-        folder = data
-        return lambda: FolderCalibrator(folder, mean, std, algorithm)
-    batches = list(data)
-    return lambda: Calibrator(batches, algorithm)
 
 
 def _measured(model: OnnxModel, products: Sequence[Product], shapes: Shapes | None, config: BuildConfig) -> Graph:

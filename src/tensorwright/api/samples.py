@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tensorwright.build.calibrate import Algorithm
 
 Array = npt.NDArray[np.generic]
+Data = str | os.PathLike[str] | Iterable[Mapping[str, Array] | Array]
+"""A folder of samples, or batches."""
 Inputs = Mapping[str, tuple[tuple[int, ...], np.dtype[np.generic]]]
 
 ARRAYS = (".npy", ".npz")
@@ -122,6 +124,17 @@ class FolderCalibrator(Calibrator):
         channels, rows, columns = shape[1:] if is_first else (shape[3], *shape[1:3])
         pixels = (_pixels(path, channels, rows, columns) - self._mean) / self._std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) if is_first else pixels)
+
+
+def calibrators_of(
+    data: Data, algorithm: Algorithm, mean: Sequence[float], std: Sequence[float]
+) -> Callable[[], Calibrator]:
+    """Gives the same samples as often as it is called."""
+    if isinstance(data, str | os.PathLike):
+        folder = data
+        return lambda: FolderCalibrator(folder, mean, std, algorithm)
+    batches = list(data)
+    return lambda: Calibrator(batches, algorithm)
 
 
 def sample_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:

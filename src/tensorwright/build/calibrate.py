@@ -7,7 +7,7 @@ elements a threshold is found: what is larger will be clipped. One 8-bit step is
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -143,15 +143,12 @@ def observe(graph: Graph, calibrator: Calibrator, config: BuildConfig, see: Call
     Raises:
         BuildError: there are no batches, or they do not fit.
     """
-    shapes = input_shapes(graph, calibrator.samples_per_batch(), config.log)
-    types = {name: value.type for name, value in graph.inputs}
     engine = Engine(build(graph, replace(config, level=0, timing_cache="", batch_symbol=None)), config.allocator)
     batches = 0
     progress = WatchedProgress(config.progress, config.cancellation, config.max_seconds)
     progress.phase("measuring ranges", calibrator.expected_batches())
     with engine:
-        while (given := calibrator.next_batch(shapes)) is not None:
-            arrays = {name: _checked(name, given, type, shapes[name][0], batches) for name, type in types.items()}
+        for arrays in batches_of(graph, calibrator, config.log):
             for name, array in {**engine(arrays), **arrays}.items():
                 see(name, array)
             batches += 1
@@ -159,6 +156,19 @@ def observe(graph: Graph, calibrator: Calibrator, config: BuildConfig, see: Call
     if not batches:
         raise BuildError("calibration: the calibrator gave no batch; give at least one, or a cache")
     return batches
+
+
+def batches_of(graph: Graph, calibrator: Calibrator, log: Callable[[str, str], None]) -> Iterator[dict[str, Array]]:
+    """The batches of a calibrator, as the inputs of a graph take them.
+
+    Raises:
+        BuildError: one does not fit.
+    """
+    shapes = input_shapes(graph, calibrator.samples_per_batch(), log)
+    number = 0
+    while (given := calibrator.next_batch(shapes)) is not None:
+        yield {name: _checked(name, given, value.type, shapes[name][0], number) for name, value in graph.inputs}
+        number += 1
 
 
 def input_shapes(

@@ -43,7 +43,7 @@ class BuildOptions(Options):
         About(
             "layers that are held to a type, fp32, bf16 or fp16, by their names or patterns of them such as "
             '"encoder.0.*"; of several the first that fits counts.',
-            help="PATTERN=TYPE: layers that are held to fp32, bf16 or fp16. May be repeated.",
+            help="PATTERN=TYPE: layers that are held to fp32, bf16 or fp16; @FILE for JSON. May be repeated.",
         ),
     ] = None
     max_workspace_size: Annotated[

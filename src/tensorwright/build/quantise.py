@@ -79,9 +79,10 @@ def _tell_missing(made: Quantised, config: BuildConfig) -> None:
     names = list(dict.fromkeys(value.inputs[0].name for value in made.missing))
     if names:
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        tensors, products = len(made.scales) + len(names), len(made.products) + len(made.missing)
         message = (
-            f"int8: {len(names)} of {len(made.factors)} tensors have no range: {shown}; {len(made.missing)} of "
-            f"{made.quantised + len(made.missing)} products stay in float32"
+            f"int8: {len(names)} of {tensors} tensors have no range: {shown}; {len(made.missing)} of {products} "
+            "products stay in float32"
         )
         config.log("warning", message)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -88,6 +90,20 @@ def named(text: str) -> tuple[str, str]:
     if not equals or not name or not value:
         raise UsageError(f"'{text}': expected NAME=VALUE")
     return name, value
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """``NAME=VALUE``, or all that a file of JSON says: ``@FILE``."""
+    if not text.startswith("@"):
+        return [named(text)]
+    path = Path(text[1:])
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path}: expected JSON, an object with texts by names: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise UsageError(f"{path}: expected JSON, an object with texts by names, found {str(found)[:80]}")
+    return list(found.items())
 
 
 def number(text: str) -> tuple[str, float | bool]:

@@ -1,4 +1,4 @@
-"""The command line: `tensorwright build`, `run`, `bench`, `inspect`, `quantize`, `keygen`, `sign` and `verify`."""
+"""The command line, `tensorwright`: build, run, bench, inspect, compare, quantize, keygen, sign and verify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorwright
 from tensorwright.cli.bench import bench
 from tensorwright.cli.build import build
 from tensorwright.cli.command import reported
+from tensorwright.cli.compare import compare
 from tensorwright.cli.inspect import inspect
 from tensorwright.cli.quantize import quantize
 from tensorwright.cli.run import run
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, run, bench, inspect, quantize, keygen, sign, verify):
+for command in (build, run, bench, inspect, compare, quantize, keygen, sign, verify):
     app.command(command.__name__)(reported(command))
 
 

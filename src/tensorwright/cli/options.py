@@ -13,7 +13,7 @@ from typer import Option as ShellOption
 
 from tensorwright.api.shortcuts import EngineOptions
 from tensorwright.base.options import Option, Options, options_of
-from tensorwright.cli.command import named, number, numbers, size
+from tensorwright.cli.command import number, numbers, pairs, size
 
 Given = Mapping[str, object]
 """What a command was given, by the name of the option; what it was not given is not there."""
@@ -91,5 +91,5 @@ def _value(option: Option, given: object) -> object:
         return tuple(value for text in given for value in numbers(text))
     if Mapping[str, str] in option.kinds:
         assert isinstance(given, list)
-        return dict(map(named, given))
+        return dict(pair for text in given for pair in pairs(text))
     return given

@@ -26,14 +26,14 @@ SIGNED_STEPS, UNSIGNED_STEPS = 127, 255
 class Quantised:
     """A network with quantised products.
 
-    quantised: how many there are; missing: those whose left factor has no known range, as they were; factors: the
-    tensors that all of these products read.
+    products: these in the network as it was; missing: those whose left factor has no known range.
+    scales: the ranges of all left factors that have one.
     """
 
     graph: Graph
-    quantised: int
+    products: tuple[Value, ...]
     missing: tuple[Value, ...]
-    factors: tuple[Value, ...]
+    scales: Mapping[Value, float]
 
 
 def nothing(_value: Value) -> bool:
@@ -56,8 +56,8 @@ def quantised(graph: Graph, ranges: Mapping[Value, float], kept: Callable[[Value
     known = {value.inputs[0]: _range_of(value.inputs[0], ranges) for value in products}
     scales = {value: largest for value, largest in known.items() if largest is not None}
     missing = tuple(value for value in products if value.inputs[0] not in scales)
-    wanted = frozenset(products) - frozenset(missing)
-    return Quantised(_rebuilt(graph, scales, wanted), len(wanted), missing, tuple(known))
+    wanted = tuple(value for value in products if value.inputs[0] in scales)
+    return Quantised(_rebuilt(graph, scales, frozenset(wanted)), wanted, missing, scales)
 
 
 def _rebuilt(graph: Graph, scales: Mapping[Value, float], wanted: frozenset[Value]) -> Graph:
@@ -66,15 +66,15 @@ def _rebuilt(graph: Graph, scales: Mapping[Value, float], wanted: frozenset[Valu
     for value in graph.order():
         inputs = tuple(read[operand] for operand in value.inputs)
         if value in wanted:
-            inputs = (inputs[0], _weights(value), *inputs[2:])
+            inputs = (inputs[0], weights_in_integers(value), *inputs[2:])
         plain[value] = value if inputs == value.inputs else apply(value.op, *inputs, name=value.name)
-        read[value] = _activations(plain[value], scales[value]) if value in scales else plain[value]
+        read[value] = activations_in_integers(plain[value], value, scales[value]) if value in scales else plain[value]
     return graph.with_values(plain)
 
 
-def _activations(value: Value, largest: float) -> Value:
-    """A left factor as it comes out of its integers."""
-    dtype, steps = (UINT8, UNSIGNED_STEPS) if _is_positive(value) else (INT8, SIGNED_STEPS)
+def activations_in_integers(value: Value, original: Value, largest: float) -> Value:
+    """A left factor, which stands for a value of the network as it was, as it comes out of its integers."""
+    dtype, steps = (UINT8, UNSIGNED_STEPS) if _is_positive(original) else (INT8, SIGNED_STEPS)
     scale = constant_value(weights_of(np.float32((largest or 1.0) / steps)), value.name)
     return apply(Dequantize(), apply(Quantize(dtype), value, scale, name=value.name), scale, name=value.name)
 
@@ -96,7 +96,7 @@ def _summed_axes(value: Value) -> tuple[int, ...] | None:
     return tuple(range(1, value.inputs[1].type.rank)) if isinstance(value.op, Convolution) else None
 
 
-def _weights(product: Value) -> Value:
+def weights_in_integers(product: Value) -> Value:
     """A constant right factor as it comes out of its integers."""
     array, name = known_array(product.inputs[1]), product.inputs[1].name
     assert array is not None
