@@ -73,9 +73,11 @@ def attention(*outputs: str) -> Graph:
 
 def test_transpositions_around_a_chain_are_proposed_with_it() -> None:
     assert [stages for stages in proposed(attention()) if "Transpose" in stages] == [
+        ("Transpose", "Transpose", "MatMul"),
         ("Transpose", "Transpose", "MatMul", "Softmax"),
         ("Transpose", "Transpose", "Transpose", "MatMul", "Softmax", "MatMul", "Transpose"),
         ("Transpose", "Softmax", "MatMul", "Transpose"),
+        ("Transpose", "MatMul", "Transpose"),
     ]
 
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regions.example import BytesExample, examples
+from regions.example import BytesExample, Example, examples
 from regions.following import followed, weights
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
-from tensorwright.graph.region import Region, region_of
+from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.quantization import Dequantize, Quantize
+from tensorwright.ops.shape import Transpose
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32, UINT8, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
@@ -129,6 +130,44 @@ LANEWISE = {
     "groups-of-4": Window((1, 32, 6, 9), 32, (3, 3), (2, 2), (1, 1), groups=8, tail="bias add relu"),
 }  # fmt: skip
 
+WHOLE_ACCESSES = {
+    "strided": Window((BATCH, 40, 9, 11), 40, (3, 3), (2, 2), (1, 1), groups=40, tail="bias clip", dtype=FLOAT16),
+    "residual": Window((2, 64, 5, 6), 64, (3, 3), begin=(1, 1), groups=64, tail="add scale relu", dtype=BFLOAT16),
+    "7x7": Window((1, 32, 8, 9), 32, (7, 7), begin=(3, 3), groups=32, dtype=FLOAT16),
+    "dilated": Window((1, 12, 9, 10), 12, (3, 5), (1, 1), (2, 4), None, (2, 2), groups=12, tail="bias hardswish"),
+    "lopsided": Window((1, 8, 6, 7), 8, (4, 2), (2, 1), (0, 1), (3, 2), groups=8, tail="", dtype=FLOAT16),
+    "inside": Window((1, 8, 9, 8), 8, (2, 5), groups=8, tail="bias image"),
+    "one-axis": Window((2, 24, 30), 24, (4,), (2,), (1,), (2,), (1,), groups=24, dtype=FLOAT16),
+}
+"""Depthwise, of whole accesses of GPUs."""
+
+
+@dataclass(frozen=True)
+class TurnedWindow:
+    """A convolution of images whose channels lie innermost, between the transpositions that say so."""
+
+    window: Window
+
+    def region(self, rng: np.random.Generator) -> Region:
+        inner = self.window.region(rng)
+        x, rank = next(value for value in inner.inputs if value.type.rank > 1), len(self.window.x)
+        pixels = (x.type.shape[0], *x.type.shape[2:], x.type.shape[1])
+        given = input_value("pixels", TensorType(x.type.dtype, pixels))
+        turned = apply(Transpose((0, rank - 1, *range(1, rank - 1))), given)
+        moved = dict[Value, Value]({x: turned})
+        for value in inner.values:
+            moved[value] = apply(value.op, *(moved.get(operand, operand) for operand in value.inputs))
+        back = apply(Transpose((0, *range(2, rank), 1)), moved[inner.output])
+        stage = region_of([moved[value] for value in inner.values], moved[inner.values[0]])
+        return joined([region_of([turned]), stage, region_of([back])])
+
+
+TURNED = {
+    "7x7": TurnedWindow(Window((1, 24, 8, 9), 24, (7, 7), begin=(3, 3), groups=24, dtype=FLOAT16)),
+    "3x3-stride": TurnedWindow(Window((BATCH, 40, 7, 6), 40, (3, 3), (2, 2), (1, 1), groups=40, tail="bias relu")),
+    "one-axis": TurnedWindow(Window((2, 16, 9), 16, (3,), (1,), (1,), None, (1,), groups=16, tail="gelu scale")),
+}
+
 WINOGRAD = {
     "7x7": Window((BATCH, 20, 7, 7), 24, (3, 3), begin=(1, 1), tail="bias add relu"),
     "13x9": Window((1, 33, 13, 9), 40, (3, 3), begin=(1, 1), tail="bias relu"),
@@ -159,5 +198,7 @@ EXAMPLES = (
     *examples("convolution", DIRECT),
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),
+    *(Example(f"depthwise-{name}", window) for name, window in WHOLE_ACCESSES.items()),
+    *(Example(f"turned-{name}", window) for name, window in TURNED.items()),
     *(BytesExample(f"bytes-convolution-{name}", window) for name, window in BYTES.items()),
 )

@@ -16,8 +16,8 @@ LONGEST = 3
 
 
 def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
-    """Joined regions for all chains of two to `LONGEST` regions with anchors, and for those chains with all
-    transpositions around them that serve nothing else.
+    """Joined regions for all chains of two to `LONGEST` regions with anchors, and for those chains, and single regions
+    with anchors, with all transpositions around them that serve nothing else.
 
     The result of every region in a chain but the last is read by the next one only, and is no output of the network.
     """
@@ -27,7 +27,8 @@ def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
     found: list[Region] = []
     for region in regions:
         for chain in _chains(region, following):
-            found.append(joined(chain))
+            if len(chain) > 1:
+                found.append(joined(chain))
             around = _surrounded(chain, readers, transpositions)
             if len(around) > len(chain):
                 found.append(joined(around))
@@ -36,6 +37,8 @@ def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
 
 def _chains(start: Region, following: Mapping[Region, Region]) -> Iterator[list[Region]]:
     chain = [start]
+    if start.anchor is not None:
+        yield chain
     while len(chain) < LONGEST and chain[-1] in following:
         chain = [*chain, following[chain[-1]]]
         yield chain

@@ -50,8 +50,12 @@ class Generic(Tactic[CudaTarget, GroupOptions]):
         plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
         blocked = blocked_layouts(region)
         found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
-        if region.output.op.kind == "opaque" and blockable(region.output.type):
-            found += configs_in(region, (PLAIN,) * len(region.inputs), BLOCKED)
+        if region.output.op.kind == "opaque":
+            inputs = (PLAIN,) * len(region.inputs)
+            if blockable(region.output.type):
+                found += configs_in(region, inputs, BLOCKED)
+            elif len(inputs) == 1 and blockable(region.inputs[0].type):
+                found += configs_in(region, (BLOCKED,), PLAIN)
         return found
 
     def efficiency(self, region: Region, config: Config[GroupOptions]) -> float:

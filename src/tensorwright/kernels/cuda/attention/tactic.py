@@ -82,8 +82,9 @@ def _problem(region: Region, target: CudaTarget) -> KnownProblem | None:
     scores = score_epilogue(problem)
     if problem.columns % 2 and _reads_columns(scores):
         return None
-    aligned = _is_aligned(scores, 2) and _is_aligned(result_epilogue(problem), ACCESS)
-    return problem if aligned else None
+    result = result_epilogue(problem)
+    aligned = _is_aligned(scores, 2) and _is_aligned(result, ACCESS)
+    return problem if aligned and _lies_in_vectors(result.flat.address, result, ACCESS) else None
 
 
 def _dtype(problem: KnownProblem) -> DType:
@@ -110,13 +111,14 @@ def _reads_columns(epilogue: Epilogue) -> bool:
 
 
 def _is_aligned(epilogue: Epilogue, lanes: int) -> bool:
-    """Whether neighbouring columns are whole vectors in everything that an epilogue reads and writes."""
-    lane = epilogue.variables[-1]
+    """Whether neighbouring columns are whole vectors in everything that an epilogue reads."""
     loads = [node for node in walk(epilogue.flat.body) if isinstance(node, Load) and node.operand != epilogue.anchor]
-    addresses: list[Dim] = [epilogue.flat.address, *(index for load in loads for index in load.index)]
-    return all(
-        coefficient % lanes == 0 or monomial == (lane,)
-        for address in addresses
-        if isinstance(address, IntegerExpression) and depends(address, lane)
-        for monomial, coefficient in address.terms
-    )
+    return all(_lies_in_vectors(index, epilogue, lanes) for load in loads for index in load.index)
+
+
+def _lies_in_vectors(address: Dim, epilogue: Epilogue, lanes: int) -> bool:
+    """Whether neighbouring columns are whole vectors at an address, or the same element."""
+    lane = epilogue.variables[-1]
+    if not isinstance(address, IntegerExpression) or not depends(address, lane):
+        return True
+    return all(coefficient % lanes == 0 or monomial == (lane,) for monomial, coefficient in address.terms)
