@@ -92,7 +92,8 @@ class DepthwiseKernel:
         builder, found = self.builder, self.depthwise
         taps, block = found.columns.kernel, found.layout.block
         start = builder.offset(weights, builder.scaled(tap, taps * block), found.dtype)
-        return [builder.load(builder.offset(start, n * block, found.dtype), found.dtype, found.lanes) for n in range(taps)]
+        places = [builder.offset(start, number * block, found.dtype) for number in range(taps)]
+        return [builder.load(place, found.dtype, found.lanes) for place in places]
 
     def _bias(self, place: _Place) -> list[Register]:
         builder, found = self.builder, self.depthwise
@@ -136,12 +137,11 @@ class DepthwiseKernel:
             offset: self._loaded(start, offset, _both(builder, row_inside, column_inside))
             for offset, column_inside in inside.items()
         }
-        found = []
-        for pixel, total in enumerate(sums):
+        found = list(sums)
+        for pixel in range(self.options.pixels):
             for number, weight in enumerate(weights):
                 value = values[pixel * columns.stride + number * columns.dilation]
-                total = builder.add(total, builder.mul(value, weight))
-            found.append(total)
+                found[pixel] = builder.add(found[pixel], builder.mul(value, weight))
         return found
 
     def _element(self, place: _Place, row: Register, column: Register) -> Pointer:
