@@ -46,16 +46,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Stage:
-    """A step in shared memory. address, thread: i32; size: bytes of one plane, threads: of the block.
+    """What this thread copied of a step: where it lies in shared memory (i32), and how many elements side by side.
 
-    own: where what this thread copied lies that was not packed, and how many elements side by side.
+    packed: the part of it that was packed. plane_bytes: from one plane of a stage to the next.
     """
 
-    address: Register
-    thread: Register
-    size: int
-    threads: int
-    own: list[tuple[Register, int]]
+    given: list[tuple[Register, int]]
+    packed: list[tuple[Register, int]]
+    plane_bytes: int
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,10 @@ class Arithmetic(Protocol):
         """Behind the wait for this thread's copies, before threads meet."""
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
-        """Sums with one step added, which may not be finished."""
+        """Begin the products of one step: sums for `settle`."""
 
-    def settle(self, builder: ThreadBuilder, sums: Sums) -> Sums:
-        """Behind `multiply`: wait until the step before is finished."""
+    def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
+        """The sums with what was begun, and may not be finished; what was begun for the step before is."""
 
     def finish(self, builder: ThreadBuilder, sums: Sums) -> Sums:
         """Wait for all products."""
@@ -112,7 +110,7 @@ class WarpgroupProducts:
 
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
         if self.dtype == FLOAT32:
-            for place, elements in stage.own:
+            for place, elements in stage.given:
                 _round(builder, place, elements)
         publish_to_tensor_cores(builder)
 
@@ -128,8 +126,8 @@ class WarpgroupProducts:
         end_products(builder)
         return found
 
-    def settle(self, builder: ThreadBuilder, sums: Sums) -> Sums:
-        return _waited(builder, 1, sums)
+    def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
+        return _waited(builder, 1, begun)
 
     def finish(self, builder: ThreadBuilder, sums: Sums) -> Sums:
         return _waited(builder, 0, sums)
@@ -137,9 +135,7 @@ class WarpgroupProducts:
 
 def _round(builder: ThreadBuilder, place: Register, elements: int) -> None:
     """Round 1 or 4 float32 in shared memory to TF32."""
-    rounded = [rounded_to_tf32(builder, value) for value in _read(builder, place, 0, elements)]
-    stored = builder.vector_of(rounded) if elements > 1 else rounded[0]
-    builder.emit(f"store {stored.typed}, ptr addrspace(3) {_at(builder, place, 0)}, align {4 * elements}")
+    _write(builder, place, 0, [rounded_to_tf32(builder, value) for value in _read(builder, place, 0, elements)])
 
 
 def _waited(builder: ThreadBuilder, unfinished: int, sums: Sums) -> Sums:
@@ -156,8 +152,8 @@ class _AtOnce:
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
         """Nothing: threads that met see what was copied."""
 
-    def settle(self, builder: ThreadBuilder, sums: Sums) -> Sums:
-        return sums
+    def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
+        return begun
 
     def finish(self, builder: ThreadBuilder, sums: Sums) -> Sums:
         return sums
@@ -178,12 +174,9 @@ class SplitProducts:
     pace: Pace = Pace(8e-5, 0.39, 1.5)
 
     def publish(self, builder: ThreadBuilder, stage: Stage) -> None:
-        builder.meet()
-        own = builder.add(stage.address, builder.mul(stage.thread, literal(_PIECE_BYTES, INT32)))
-        for offset in range(0, stage.size, stage.threads * _PIECE_BYTES):
-            lower = [_without_tf32(builder, value) for value in _four(builder, own, offset)]
-            place = _at(builder, own, offset + stage.size)
-            builder.emit(f"store {builder.vector_of(lower).typed}, ptr addrspace(3) {place}, align 16")
+        for place, elements in [*stage.given, *stage.packed]:
+            lower = [_without_tf32(builder, value) for value in _read(builder, place, 0, elements)]
+            _write(builder, place, stage.plane_bytes, lower)
         publish_to_tensor_cores(builder)
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
@@ -198,11 +191,11 @@ class SplitProducts:
                     parts[tile] = multiply_rows(builder, FLOAT32, rows, columns, total, from_zero=first)
                 first = False
         end_products(builder)
-        parts = _waited(builder, 0, parts)
-        return [[builder.add(a, b) for a, b in zip(*pair, strict=True)] for pair in zip(sums, parts, strict=True)]
+        return parts
 
-    def settle(self, builder: ThreadBuilder, sums: Sums) -> Sums:
-        return sums
+    def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
+        parts = _waited(builder, 0, begun)
+        return [[builder.add(a, b) for a, b in zip(*pair, strict=True)] for pair in zip(sums, parts, strict=True)]
 
     def finish(self, builder: ThreadBuilder, sums: Sums) -> Sums:
         return sums
@@ -326,6 +319,12 @@ def _at(builder: ThreadBuilder, place: Register, offset: int) -> str:
 def _four(builder: ThreadBuilder, place: Register, offset: int) -> list[Register]:
     """Four float32 so many bytes behind a place."""
     return _read(builder, place, offset, 4)
+
+
+def _write(builder: ThreadBuilder, place: Register, offset: int, values: list[Register]) -> None:
+    """Write 1 or 4 float32 so many bytes behind a place."""
+    stored = builder.vector_of(values) if len(values) > 1 else values[0]
+    builder.emit(f"store {stored.typed}, ptr addrspace(3) {_at(builder, place, offset)}, align {4 * len(values)}")
 
 
 def _read(builder: ThreadBuilder, place: Register, offset: int, elements: int) -> list[Register]:

@@ -28,12 +28,12 @@ class ColumnCopier(Protocol):
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
         """Begin to copy a step (i32) of the columns. to: where they begin, bytes in shared memory, i32."""
 
-    def given(self, to: Register) -> list[Register]:
-        """Where the thread's pieces of numbers lie that were not packed."""
+    def places(self, to: Register) -> list[Register]:
+        """Where the thread's pieces are copied to."""
 
     @property
-    def given_elements(self) -> int:
-        """Elements of such a piece."""
+    def elements(self) -> int:
+        """Elements of a piece."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class _Part:
             offset = builder.add(offset, builder.mul(index, self.emitter.integer(step)))
         return offset
 
+    def evenly_from(self, first: Register) -> list[Register]:
+        """The places of a thread's pieces of 16 bytes: the block's are one behind the other, thread by thread."""
+        apart, turns = self.tiling.threads * PIECE_BYTES, self.tiling.column_groups * GROUP * PIECES // self.tiling.threads
+        return [self.builder.add(first, literal(turn * apart, INT32)) for turn in range(turns)]
+
     def column(self, group: int, inside: Register) -> Register:
         """A column (i64), or the last one there is: what is read of columns beyond is never used."""
         builder, last = self.builder, literal(self.problem.columns - 1, INT64)
@@ -98,18 +103,20 @@ class PackedColumns(_Part):
         builder, problem, tiling = self.builder, self.problem, self.tiling
         offset = builder.value(f"zext {builder.mul(step, literal(self._group, INT32)).typed} to i64", INT64)
         source = builder.offset(start, offset, problem.dtype)
-        place = builder.add(to, builder.mul(self.thread, literal(PIECE_BYTES, INT32)))
         turns = GROUP * PIECES // tiling.threads
-        for turn in range(tiling.column_groups * turns):
+        for turn, place in enumerate(self.places(to)):
             group, part = divmod(turn, turns)
             distance = group * self.steps.count * self._group + part * tiling.threads * problem.piece
-            at = in_shared(builder, builder.add(place, literal(turn * tiling.threads * PIECE_BYTES, INT32)))
+            at = in_shared(builder, place)
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, distance, problem.dtype))
 
-    def given(self, to: Register) -> list[Register]:
-        return []
+    def places(self, to: Register) -> list[Register]:
+        first = self.builder.add(to, self.builder.mul(self.thread, literal(PIECE_BYTES, INT32)))
+        return self.evenly_from(first)
 
-    given_elements = 0
+    @property
+    def elements(self) -> int:
+        return self.problem.piece
 
 
 class ColumnsOfPieces(_Part):
@@ -129,23 +136,21 @@ class ColumnsOfPieces(_Part):
         along = builder.value(f"zext {builder.mul(step, literal(self.steps.channels, INT32)).typed} to i64", INT64)
         source, size = builder.offset(start, along, problem.dtype), self._size(step)
         turns = GROUP * PIECES // tiling.threads
-        for turn, place in enumerate(self.given(to)):
+        for turn, place in enumerate(self.places(to)):
             group, part = divmod(turn, turns)
             column = self.column(group, builder.add(_column_of(builder, self._row), literal(4 * part, INT32)))
             offset = builder.scaled(column, self.moving().column_step)
             at = in_shared(builder, place)
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, offset, problem.dtype), size)
 
-    def given(self, to: Register) -> list[Register]:
-        builder, tiling, row = self.builder, self.tiling, self._row
+    def places(self, to: Register) -> list[Register]:
+        builder, row = self.builder, self._row
         swapped = builder.binary("xor", self._piece, builder.binary("and", row, literal(PIECES - 1, INT32)))
         place = builder.add(builder.mul(row, literal(ROW_BYTES, INT32)), builder.mul(swapped, literal(16, INT32)))
-        first, apart = builder.add(to, place), tiling.threads * PIECE_BYTES
-        count = tiling.column_groups * GROUP * PIECES // tiling.threads
-        return [builder.add(first, literal(turn * apart, INT32)) for turn in range(count)]
+        return self.evenly_from(builder.add(to, place))
 
     @property
-    def given_elements(self) -> int:
+    def elements(self) -> int:
         return self.problem.piece
 
     @property
@@ -181,7 +186,7 @@ class ColumnsOfElements(_Part):
         builder, problem, groups = self.builder, self.problem, self.tiling.column_groups
         columns = [self.column(group, self.digit(1, GROUP)) for group in range(groups)]
         first = builder.mul(step, literal(self.steps.channels, INT32))
-        places = iter(self.given(to))
+        places = iter(self.places(to))
         for depth in self._depths():
             size, along = self._existing(builder.add(first, depth))
             for column in columns:
@@ -195,7 +200,7 @@ class ColumnsOfElements(_Part):
         turns = range(self.steps.channels // warps)
         return [self.builder.add(warp, literal(turn * warps, INT32)) for turn in turns]
 
-    def given(self, to: Register) -> list[Register]:
+    def places(self, to: Register) -> list[Register]:
         builder, problem, found = self.builder, self.problem, list[Register]()
         row = _row_of(builder, self.digit(1, GROUP))
         low = builder.binary("and", row, literal(PIECES - 1, INT32))
@@ -209,7 +214,7 @@ class ColumnsOfElements(_Part):
             found += [builder.add(place, literal(group * GROUP_BYTES, INT32)) for group in groups]
         return found
 
-    given_elements = 1
+    elements = 1
 
     def _existing(self, depth: Register) -> tuple[Register | None, Register]:
         """Bytes of an element that there are, None if that is so for all, and its distance (i64) along the depth."""
