@@ -12,11 +12,12 @@
 #   make test-aarch64  plans built here and the runtime's tests on AArch64, played by QEMU (Debian 12, network); 10 minutes
 #   make soak        engines, contexts, streams, events, pools and forks in 8 threads for SECONDS=600
 #   make test-cuda   the tests that need an NVIDIA GPU, on a machine that has one
+#   make test-cuda-sanitized   a sample of all kernels there, watched by compute-sanitizer
 #   make format      rewrite the sources in the project's format
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-kernels test-cuda test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
+.PHONY: demo test lint test-kernels test-cuda test-cuda-sanitized test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
 PART ?= 1/1
@@ -76,6 +77,12 @@ soak: $(VENV)/.installed-test
 
 test-cuda: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m cuda
+
+test-cuda-sanitized: $(VENV)/.installed-test
+	for tool in memcheck racecheck synccheck; do \
+	    compute-sanitizer --tool $$tool --error-exitcode 1 \
+	        $(BIN)/python -m pytest tests/kernels/cuda -m cuda -k sample_of_each || exit 1; \
+	done
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix-only

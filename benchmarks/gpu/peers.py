@@ -1,46 +1,81 @@
-"""PyTorch on the same networks, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16``."""
+"""PyTorch on the same networks, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16 … --json FILE``.
+
+Networks are compiled by `torch.compile` with freezing, one process for each, and timed one after another when all are
+compiled and, if it is given, the file that --after names is there: so that nothing else uses the GPU then.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
-import torch
+TYPES = {"f16": "float16", "f32": "float32", "tf32": "float32"}
+TRANSFORMERS = {
+    "bert": ("BertModel", "BertConfig", {}),
+    "minilm": ("BertModel", "BertConfig", {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
+    "vit_base": ("ViTForImageClassification", "ViTConfig", {"num_labels": 1000}),
+    "convnext_tiny": ("ConvNextForImageClassification", "ConvNextConfig", {"num_labels": 1000}),
+}
+TORCHVISION = {"resnet18": "resnet18", "resnet50": "resnet50", "mobilenetv2": "mobilenet_v2"}
 
-TYPES = {"f16": torch.float16, "f32": torch.float32, "tf32": torch.float32}
 
-
-def model_and_input(name: str, batch: int, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.Tensor]:
+def model_and_input(name: str, batch: int, type: str) -> tuple[Any, Any]:
     """A model with random weights, channels last where there are images, and one input."""
-    if name.startswith("resnet"):
-        import torchvision
+    import torch
+    import torchvision
+    import transformers
 
-        model = getattr(torchvision.models, name)().eval().cuda().to(dtype).to(memory_format=torch.channels_last)
-        image = torch.randn(batch, 3, 224, 224, device="cuda", dtype=dtype)
-        return model, image.to(memory_format=torch.channels_last)
-    from transformers import BertConfig, BertModel
-
-    size = {"bert": {}, "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}}[name]
-    model = BertModel(BertConfig(**size), add_pooling_layer=False).eval().cuda().to(dtype)
-    hidden = torch.randn(batch, 128, model.config.hidden_size, device="cuda", dtype=dtype)
-    return Encoder(model.encoder), hidden
-
-
-class Encoder(torch.nn.Module):
-    """Hidden states in, hidden states out."""
-
-    def __init__(self, encoder: torch.nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.encoder(hidden)[0]
+    dtype = getattr(torch, TYPES[type])
+    if name == "lenet":
+        return _lenet().eval().cuda().to(dtype), torch.randn(batch, 1, 28, 28, device="cuda", dtype=dtype)
+    if name in TORCHVISION:
+        model = getattr(torchvision.models, TORCHVISION[name])()
+    else:
+        network, config, sizes = TRANSFORMERS[name]
+        options = {"add_pooling_layer": False} if network == "BertModel" else {}
+        model = getattr(transformers, network)(getattr(transformers, config)(**sizes), **options)
+    model = model.eval().cuda().to(dtype)
+    if name in ("bert", "minilm"):
+        hidden = torch.randn(batch, 128, model.config.hidden_size, device="cuda", dtype=dtype)
+        return _first(model.encoder), hidden
+    image = torch.randn(batch, 3, 224, 224, device="cuda", dtype=dtype)
+    model, image = (what.to(memory_format=torch.channels_last) for what in (model, image))
+    return (model if name in TORCHVISION else _first(model)), image
 
 
-def replayed(run: Callable[[], object]) -> float:
-    """The median of microseconds of a replay of a CUDA graph of a call."""
+def _lenet() -> Any:
+    from torch import nn
+
+    layers = [nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10), nn.Softmax(1))
+
+
+def _first(model: Any) -> Any:
+    """The model with the first of its outputs alone."""
+    import torch
+
+    class First(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Any) -> Any:
+            return self.model(x)[0]
+
+    return First()
+
+
+def recorded(run: Callable[[], object]) -> Any:
+    """A CUDA graph of a call."""
+    import torch
+
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -49,6 +84,13 @@ def replayed(run: Callable[[], object]) -> float:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
+    return graph
+
+
+def replayed(graph: Any) -> float:
+    """The median of microseconds of a replay."""
+    import torch
+
     times = []
     for _ in range(100):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -60,22 +102,55 @@ def replayed(run: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
+def serve(item: str, pipe: Connection) -> None:
+    """Compile a network, say how long it took, and time it when asked to."""
+    import torch
+
+    name, batch, type = item.split(":")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = type == "tf32"
+    began = time.time()
+    with torch.inference_mode():
+        model, given = model_and_input(name, int(batch), type)
+        eager = recorded(lambda: model(given))
+    torch._inductor.config.freezing = True
+    with torch.no_grad():
+        compiled = torch.compile(model)
+        inductor = recorded(lambda: compiled(given))
+    pipe.send(time.time() - began)
+    pipe.recv()
+    pipe.send({"network": item, "eager_us": replayed(eager), "inductor_us": replayed(inductor)})
+
+
 def main() -> None:
-    for item in sys.argv[1:]:
-        name, batch, type = item.split(":")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = type == "tf32"
-        with torch.inference_mode():
-            model, given = model_and_input(name, int(batch), TYPES[type])
-            eager = replayed(lambda: model(given))  # noqa: B023 - called at once
-        torch._inductor.config.freezing = True
-        began = time.time()
-        with torch.no_grad():
-            compiled = torch.compile(model)
-            inductor = replayed(lambda: compiled(given))  # noqa: B023 - called at once
-        print(
-            f"{item}: eager {eager:.1f} us, inductor {inductor:.1f} us, compiled in {time.time() - began:.0f} s",
-            flush=True,
-        )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("networks", nargs="+", help="NAME:BATCH:TYPE")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--after", type=Path)
+    options = parser.parse_args()
+    spawn, pipes = multiprocessing.get_context("spawn"), dict[str, Connection]()
+    for item in options.networks:
+        pipes[item], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(item, theirs), daemon=True).start()
+        theirs.close()
+    compiled = {item: seconds for item, pipe in pipes.items() if (seconds := _received(item, pipe)) is not None}
+    print(f"compiled: {compiled}", flush=True)
+    while options.after is not None and not options.after.exists():
+        time.sleep(0.1)
+    rows = []
+    for item, seconds in compiled.items():
+        pipes[item].send("now")
+        rows.append({**pipes[item].recv(), "compile_seconds": seconds})
+        print(json.dumps(rows[-1]), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
+
+
+def _received(item: str, pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:
+        print(f"{item}: PyTorch failed", flush=True)
+        return None
 
 
 if __name__ == "__main__":

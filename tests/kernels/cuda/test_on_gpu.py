@@ -8,26 +8,28 @@ import numpy as np
 import pytest
 
 from cases.case import Array
-from regions.checking import Trial
+from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
 from regions.example import Symbols
 from regions.rigs import CudaRig
-from regions.sampling import every
-from tensorwright.codegen.cuda.targets import cuda_target_for
+from regions.sampling import Rotation, every
+from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
 
 pytestmark = pytest.mark.cuda
 
 
 class GpuRig(CudaRig):
-    """The architecture of the GPU that is here."""
+    """The architecture of the GPU that is here, with all tactics or some."""
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, context: Context, chosen: Sequence[AnyTactic[CudaTarget]] = tactics()) -> None:
+        self.context, self.tactics = context, chosen
 
     def runs(self, *_: object) -> bool:
         return True
@@ -53,3 +55,12 @@ def rig() -> GpuRig:
 def test_every_config_equals_the_reference(name: str, rig: GpuRig, rng: np.random.Generator) -> None:
     target = cuda_target_for(rig.context.properties.capability).name
     Trial(EXAMPLES[name], rig, rng).check(target, every)
+
+
+@pytest.mark.parametrize("tactic", tactics(), ids=lambda tactic: tactic.name)
+def test_a_sample_of_each_tactic(tactic: AnyTactic[CudaTarget], rig: GpuRig, rng: np.random.Generator) -> None:
+    """One config for each of three examples: few enough for the tools that watch every access."""
+    target = cuda_target_for(rig.context.properties.capability).name
+    fitting = [e for e in EXAMPLES.values() if any(applicable(rig, e.region(rng), target, [tactic]))]
+    for example in fitting[:: -(-len(fitting) // 3)]:
+        Trial(example, GpuRig(rig.context, [tactic]), rng).check(target, Rotation(1, 0))
