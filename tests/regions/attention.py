@@ -14,7 +14,7 @@ from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.ops.elementwise import Binary, ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
-from tensorwright.ops.shape import Transpose
+from tensorwright.ops.shape import Slice, Transpose
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
@@ -26,6 +26,11 @@ TOTAL = PAST + LENGTH
 SWAPPED = (0, 2, 1, 3)
 
 
+def _part(everything: Value, number: int, heads: Dim) -> Value:
+    batch, rows, _, depth = everything.type.shape
+    return apply(Slice((0, 0, number * heads, 0), (batch, rows, heads, depth), (1, 1, 1, 1)), everything)
+
+
 @dataclass(frozen=True)
 class Heads:
     """q ``[*lead, rows, depth]``, k ``[*lead, columns, depth]``, v ``[*lead, columns, width]``.
@@ -33,6 +38,7 @@ class Heads:
     between: what follows the scores, in words: see `following`, and "mask" (a variable of shape `mask`), "masked" (the
     columns from the third on get -inf in the last row and all get it in the first). after: what follows the result.
     turned: which of q, k, v and the output are read or written through a transposition of heads and rows.
+    together: q, k and v, all turned, are parts of one tensor ``[batch, rows, 3 heads, depth]``.
     plain_keys: k is given as ``[*lead, depth, columns]``. guarded: NaNs of the softmax are replaced by 0.
     """
 
@@ -45,6 +51,7 @@ class Heads:
     mask: tuple[Dim, ...] = ()
     after: str = ""
     turned: str = ""
+    together: bool = False
     plain_keys: bool = False
     values_lead: tuple[Dim, ...] | None = None
     guarded: bool = False
@@ -52,12 +59,17 @@ class Heads:
 
     def region(self, rng: np.random.Generator) -> Region:
         before: list[Region] = []
+        wide = (*self.lead[:1], self.rows, 3 * self.lead[-1], self.depth) if self.together else ()
+        everything = input_value("qkv", TensorType(self.dtype, wide))
 
         def given(name: str, rows: Dim, columns: Dim, lead: tuple[Dim, ...]) -> Value:
             if name not in self.turned:
                 return input_value(name, TensorType(self.dtype, (*lead, rows, columns)))
             batch, heads = lead
             source = input_value(name, TensorType(self.dtype, (batch, rows, heads, columns)))
+            if self.together:
+                before.append(region_of([_part(everything, "qkv".index(name), heads)]))
+                source = before[-1].output
             before.append(region_of([apply(Transpose(SWAPPED), source)]))
             return before[-1].output
 
@@ -108,6 +120,7 @@ HEADS = {
     "batch": Heads((BATCH, 3), 17, 20, 16, 32, "mask", (BATCH, 1, 1, 20)),
     "turned": Heads((2, 3), 33, 29, 20, 24, turned="qkvo", after="columns"),
     "turned-batch": Heads((BATCH, 4), 20, 20, 16, 16, "half", turned="qkvo"),
+    "together": Heads((BATCH, 3), 21, 21, 20, 20, "half", turned="qkvo", together=True),
     "turned-inside": Heads((2, 3), 9, 29, 20, 24, turned="kv"),
     "turned-outside": Heads((2, 3), 9, 29, 20, 24, turned="qo"),
     "guarded": Heads((2,), 19, 37, 16, 24, "masked", guarded=True),
@@ -128,6 +141,7 @@ HALF = {
     "long": Heads((2,), 30, 700, 8, 16, dtype=FLOAT16),
     "wide": Heads((2,), 19, 80, 128, 128, "half", dtype=FLOAT16),
     "batch": Heads((BATCH, 4), 20, 36, 16, 16, "half mask", (BATCH, 1, 1, 36), turned="qkvo", dtype=FLOAT16),
+    "together": Heads((2, 3), 37, 37, 24, 24, "half", turned="qkvo", together=True, dtype=FLOAT16),
     "bfloat16": Heads((2, 2), 40, 40, 32, 32, "half", dtype=BFLOAT16),
 }
 """For tensor cores."""

@@ -24,7 +24,9 @@ from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
+from tensorwright.passes.residuals import sum_rows
 from tensorwright.passes.rewrite import Pass
+from tensorwright.passes.siblings import join_heads
 from tensorwright.passes.windows import widen_channels
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
@@ -77,7 +79,7 @@ class CudaToolchain:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        return (widen_channels,)
+        return (widen_channels, join_heads, sum_rows)
 
     @property
     def roofline(self) -> Roofline:

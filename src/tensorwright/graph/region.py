@@ -33,7 +33,7 @@ class Region:
     inputs: what they use from outside, constants included.
     anchor: the convolution, product or reduction that the kernel is built around; None for elementwise regions.
     stages: the regions that were joined into this one: each with an anchor reads the result of the one before with an
-        anchor; those without one transpose what the first ones read or what the last one gives. Empty for a region
+        anchor; those without one move what the others read, or transpose what the last one gives. Empty for a region
         with one anchor. Otherwise the anchor is that of the last stage that has one.
     """
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tensorwright.graph.graph import Graph, Value
+from tensorwright.graph.op import Op
 from tensorwright.graph.region import Region, joined
-from tensorwright.ops.shape import Transpose
+from tensorwright.ops.shape import Slice, Transpose
 
 LONGEST = 3
 """Regions in a chain: enough for product, softmax, product."""
@@ -17,19 +18,20 @@ LONGEST = 3
 
 def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
     """Joined regions for all chains of two to `LONGEST` regions with anchors, and for those chains, and single regions
-    with anchors, with all transpositions around them that serve nothing else.
+    with anchors, with all moves before them (transpositions and slices) and transpositions behind
+    them that serve nothing else.
 
     The result of every region in a chain but the last is read by the next one only, and is no output of the network.
     """
     readers = _only_readers(graph, regions)
     following = {a: b for a, b in readers.items() if a.anchor is not None and b.anchor is not None}
-    transpositions = {region.output: region for region in regions if _is_transposition(region)}
+    moves = {region.output: region for region in regions if _consists_of(region, Transpose, Slice)}
     found: list[Region] = []
     for region in regions:
         for chain in _chains(region, following):
             if len(chain) > 1:
                 found.append(joined(chain))
-            around = _surrounded(chain, readers, transpositions)
+            around = _surrounded(chain, readers, moves)
             if len(around) > len(chain):
                 found.append(joined(around))
     return tuple(found)
@@ -45,17 +47,20 @@ def _chains(start: Region, following: Mapping[Region, Region]) -> Iterator[list[
 
 
 def _surrounded(
-    chain: Sequence[Region], readers: Mapping[Region, Region], transpositions: Mapping[Value, Region]
+    chain: Sequence[Region], readers: Mapping[Region, Region], moves: Mapping[Value, Region]
 ) -> list[Region]:
-    """A chain between the transpositions that only it reads and the one that alone reads its result."""
-    sources = (transpositions.get(value) for region in chain for value in region.inputs)
-    before = [region for region in dict.fromkeys(sources) if region is not None and readers.get(region) in chain]
+    """A chain between the moves that only it reads and the transposition that alone reads its result."""
+    before, reading = list[Region](), chain
+    while reading:
+        sources = (moves.get(value) for region in reading for value in region.inputs)
+        reading = [r for r in dict.fromkeys(sources) if r is not None and readers.get(r) in reading]
+        before = [*reading, *before]
     after = readers.get(chain[-1])
-    return [*before, *chain, *([after] if after is not None and _is_transposition(after) else [])]
+    return [*before, *chain, *([after] if after is not None and _consists_of(after, Transpose) else [])]
 
 
-def _is_transposition(region: Region) -> bool:
-    return all(isinstance(value.op, Transpose) for value in region.values)
+def _consists_of(region: Region, *kinds: type[Op]) -> bool:
+    return all(isinstance(value.op, kinds) for value in region.values)
 
 
 def _only_readers(graph: Graph, regions: Sequence[Region]) -> dict[Region, Region]:

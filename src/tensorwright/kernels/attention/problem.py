@@ -11,7 +11,7 @@ from tensorwright.kernels.numerics import FLOATS
 from tensorwright.ops.elementwise import ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
-from tensorwright.ops.shape import Transpose
+from tensorwright.ops.shape import Slice, Transpose
 from tensorwright.tensor.dim import Dim, product
 from tensorwright.tensor.dtype import DType
 from tensorwright.tensor.type import Shape
@@ -20,13 +20,14 @@ from tensorwright.tensor.type import Shape
 @dataclass(frozen=True)
 class Factor:
     """An operand of a product: which input of the region holds it, and its type; its axes as the product sees them, and
-    the steps, in elements of the input, along each of them.
+    the steps, in elements of the input, along each of them. start: elements of the input before the first one.
     """
 
     number: int
     dtype: DType
     shape: Shape
     steps: tuple[Dim, ...]
+    start: Dim = 0
 
     @property
     def row_step(self) -> Dim:
@@ -39,7 +40,7 @@ class Factor:
     def offset(self, batch: Sequence[Dim]) -> Dim:
         """Elements before the matrix at an index of the product's batch axes."""
         own = batch[len(batch) - len(self.shape) + 2 :]
-        total: Dim = 0
+        total = self.start
         for extent, step, index in zip(self.shape[:-2], self.steps[:-2], own, strict=True):
             total = total if extent == 1 else total + index * step
         return total
@@ -90,7 +91,7 @@ def known(problem: Problem | None) -> KnownProblem | None:
 def problem_of(region: Region, dtypes: Sequence[DType] = FLOATS) -> Problem | None:
     """The attention in one of some types that a joined region computes, or None if it computes something else."""
     stages = [stage for stage in region.stages if stage.anchor is not None]
-    if len(stages) != 3 or not all(_is_transposition(s) for s in region.stages if s.anchor is None):
+    if len(stages) != 3 or not all(_is_move(s) for s in region.stages if s.anchor is None):
         return None
     scores, softmax, result = stages
     first, last = _product(scores, dtypes), _product(result, dtypes)
@@ -113,8 +114,8 @@ def problem_of(region: Region, dtypes: Sequence[DType] = FLOATS) -> Problem | No
     return Problem(q, k, v, before, after, tuple(batch), rows, depth, columns, width, replaces_nan, steps)
 
 
-def _is_transposition(stage: Region) -> bool:
-    return all(isinstance(value.op, Transpose) for value in stage.values)
+def _is_move(stage: Region) -> bool:
+    return all(isinstance(value.op, Transpose | Slice) for value in stage.values)
 
 
 def _product(stage: Region, dtypes: Sequence[DType]) -> Value | None:
@@ -158,13 +159,20 @@ def _factor(region: Region, value: Value, transposed: bool) -> Factor | None:
 
 
 def _seen(region: Region, value: Value) -> Factor | None:
-    """A value that is an input of the region or a transposition of one."""
+    """A value that is an input of the region, or a transposition or part of one."""
     if value in region.inputs:
         return Factor(region.input_number(value), value.type.dtype, value.type.shape, _row_major(value.type.shape))
-    if not isinstance(value.op, Transpose):
+    source = _seen(region, value.inputs[0]) if isinstance(value.op, Transpose | Slice) else None
+    if source is None:
         return None
-    source = _seen(region, value.inputs[0])
-    return None if source is None else _permuted(source, value.op.permutation)
+    if isinstance(value.op, Transpose):
+        return _permuted(source, value.op.permutation)
+    assert isinstance(value.op, Slice)
+    start = source.start
+    for first, step in zip(value.op.starts, source.steps, strict=True):
+        start = start + first * step
+    steps = tuple(step * own for step, own in zip(source.steps, value.op.steps, strict=True))
+    return replace(source, shape=value.op.extents, steps=steps, start=start)
 
 
 def _permuted(factor: Factor, permutation: Sequence[int]) -> Factor:

@@ -51,10 +51,9 @@ class Generic(Tactic[CudaTarget, GroupOptions]):
         blocked = blocked_layouts(region)
         found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]
         if region.output.op.kind == "opaque":
-            inputs = (PLAIN,) * len(region.inputs)
             if blockable(region.output.type):
-                found += configs_in(region, inputs, BLOCKED)
-            elif len(inputs) == 1 and blockable(region.inputs[0].type):
+                found += configs_in(region, (PLAIN,) * len(region.inputs), BLOCKED)
+            if len(region.inputs) == 1 and blockable(region.inputs[0].type):
                 found += configs_in(region, (BLOCKED,), PLAIN)
         return found
 

@@ -95,7 +95,8 @@ def _lies_evenly(factor: Factor, axis: int) -> bool:
     """Whether every row starts at a multiple of what a thread reads at once."""
     others = [step for number, step in enumerate(factor.steps) if number != len(factor.steps) + axis]
     extents = [extent for number, extent in enumerate(factor.shape) if number != len(factor.shape) + axis]
-    return all(extent == 1 or _is_multiple(step, ACCESS) for step, extent in zip(others, extents, strict=True))
+    even = all(extent == 1 or _is_multiple(step, ACCESS) for step, extent in zip(others, extents, strict=True))
+    return even and _is_multiple(factor.start, ACCESS)
 
 
 def _is_multiple(value: Dim, number: int) -> bool:
