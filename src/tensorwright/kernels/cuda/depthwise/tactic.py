@@ -10,7 +10,7 @@ import numpy as np
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import packings
-from tensorwright.kernels.cuda.depthwise.plan import Depthwise, Pixels, depthwise_of
+from tensorwright.kernels.cuda.depthwise.problem import Depthwise, Pixels, depthwise_of
 from tensorwright.kernels.cuda.depthwise.write import DepthwiseKernel
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter

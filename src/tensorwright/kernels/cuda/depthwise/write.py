@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import TeamEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.problem import Axis
-from tensorwright.kernels.cuda.depthwise.plan import Depthwise, Pixels
+from tensorwright.kernels.cuda.depthwise.problem import Depthwise, Pixels
 from tensorwright.kernels.cuda.fragments.rows import ZEROS
 from tensorwright.tensor.dim import Dim, expression, product
 from tensorwright.tensor.dtype import FLOAT32, INT64
@@ -34,7 +34,7 @@ class DepthwiseKernel:
 
     depthwise: Depthwise
     options: Pixels
-    emitter: TeamEmitter
+    emitter: GroupEmitter
 
     @property
     def builder(self) -> ThreadBuilder:

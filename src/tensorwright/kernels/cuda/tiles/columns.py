@@ -75,7 +75,10 @@ class _Part:
 
     def evenly_from(self, first: Register) -> list[Register]:
         """The places of a thread's pieces of 16 bytes: the block's are one behind the other, thread by thread."""
-        apart, turns = self.tiling.threads * PIECE_BYTES, self.tiling.column_groups * GROUP * PIECES // self.tiling.threads
+        apart, turns = (
+            self.tiling.threads * PIECE_BYTES,
+            self.tiling.column_groups * GROUP * PIECES // self.tiling.threads,
+        )
         return [self.builder.add(first, literal(turn * apart, INT32)) for turn in range(turns)]
 
     def column(self, group: int, inside: Register) -> Register:
