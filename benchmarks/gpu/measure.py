@@ -156,8 +156,8 @@ def main() -> None:
                 f"built in {row.build_seconds:.1f} s, error {row.error:.1e}",
                 flush=True,
             )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+            if options.json:
+                options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
 if __name__ == "__main__":
