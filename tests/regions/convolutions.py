@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from regions.example import BytesExample, Example, examples
-from regions.following import followed, weights
-from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from regions.following import constant, followed, weights
+from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.ops.convolution import Convolution
-from tensorwright.ops.quantization import Dequantize, Quantize
+from tensorwright.ops.quantization import Dequantize
 from tensorwright.ops.shape import Transpose
 from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
-from tensorwright.tensor.weights import weights_of
 
 BATCH = symbol("batch", 1, 2, 5)
 Ints = tuple[int, ...]
@@ -84,9 +83,8 @@ DIRECT = {
 
 @dataclass(frozen=True)
 class BytesWindow:
-    """A convolution of unsigned bytes by a constant of signed ones, as it comes out of quantised models.
-
-    quantises: whether the result becomes bytes again; otherwise sums are brought into float32.
+    """A convolution of unsigned bytes by a constant of signed ones, brought into float32, and what follows, in words:
+    see `following`.
     """
 
     x: tuple[Dim, ...]
@@ -94,29 +92,29 @@ class BytesWindow:
     kernel: Ints
     strides: Ints = (1, 1)
     begin: Ints = (0, 0)
-    quantises: bool = True
+    tail: str = "bytes"
+    groups: int = 1
+    dilations: Ints | None = None
 
     def region(self, rng: np.random.Generator) -> Region:
-        def constant(array: np.ndarray) -> Value:
-            return constant_value(weights_of(array))
-
-        right = constant(rng.integers(-128, 128, (self.outputs, self.x[1], *self.kernel)).astype(np.int8))
-        op = Convolution(self.strides, self.begin, self.begin, (1,) * len(self.kernel))
+        drawn = rng.integers(-128, 128, (self.outputs, self.x[1] // self.groups, *self.kernel))
+        right = constant(drawn.astype(np.int8))
+        dilations = self.dilations or (1,) * len(self.kernel)
+        op = Convolution(self.strides, self.begin, self.begin, dilations, self.groups)
         total = apply(op, input_value("x", TensorType(UINT8, self.x)), right)
         column = (self.outputs, *[1] * len(self.kernel))
         scale = constant(rng.uniform(1e-4, 2e-4, column).astype(np.float32))
-        values = [total, apply(Dequantize(), total, scale, constant(rng.integers(-999, 999, column).astype(np.int32)))]
-        if self.quantises:
-            values.append(apply(Quantize(UINT8), values[-1], constant(np.float32(0.02)), constant(np.uint8(77))))
-        return region_of(values, total)
+        zero = constant(rng.integers(-999, 999, column).astype(np.int32))
+        return followed(apply(Dequantize(), total, scale, zero), self.tail, rng, anchor=total)
 
 
 BYTES = {
     "pointwise": BytesWindow((1, 32, 7, 5), 48, (1, 1)),
     "3x3": BytesWindow((BATCH, 20, 6, 9), 40, (3, 3), begin=(1, 1)),
-    "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), quantises=False),
+    "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), tail=""),
+    "pointwise-residual": BytesWindow((1, 36, 6, 5), 40, (1, 1), tail="residual relu bytes"),
     "few-channels": BytesWindow((2, 4, 8, 8), 17, (5, 5), begin=(2, 2)),
-    "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), quantises=False),
+    "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), tail=""),
 }
 
 LANEWISE = {
@@ -194,11 +192,17 @@ WINOGRAD = {
     "3x5": Window((1, 18, 6, 9), 24, (3, 5), begin=(1, 0), end=(1, 3), tail="relu"),
 }  # fmt: skip
 
+TO_BYTES = {
+    "first-layer": Window((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3), tail="bias relu bytes"),
+    "blocked": Window((1, 20, 7, 9), 24, (3, 3), begin=(1, 1), tail="bias residual bytes"),
+    "depthwise": Window((1, 20, 8, 9), 20, (3, 3), (2, 2), (1, 1), groups=20, tail="bias clip bytes"),
+}
+
 EXAMPLES = (
     *examples("convolution", DIRECT),
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),
     *(Example(f"depthwise-{name}", window) for name, window in WHOLE_ACCESSES.items()),
     *(Example(f"turned-{name}", window) for name, window in TURNED.items()),
-    *(BytesExample(f"bytes-convolution-{name}", window) for name, window in BYTES.items()),
+    *(BytesExample(f"bytes-convolution-{name}", window) for name, window in (BYTES | TO_BYTES).items()),
 )

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from regions.example import examples
+from regions.example import BytesExample, Example, examples
 from regions.following import followed
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region
 from tensorwright.ops.pooling import Pool
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32, DType
+from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8, DType
 from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 2, 5)
@@ -76,7 +76,19 @@ NESTS = {
     "padding-everywhere": Pooling((1, 16, 2, 3), (3, 3), (1, 1), (2, 2)),
 }
 
+BYTES = {
+    "3x3": Pooling((BATCH, 17, 5, 35), (3, 3), (2, 2), (1, 1), dtype=UINT8),
+    "ceil": Pooling((1, 20, 6, 39), (3, 3), (2, 2), (1, 1), (0, 1), ceil=True, dtype=UINT8),
+    "signed": Pooling((1, 6, 9, 20), (2, 3), (2, 1), (1, 2), (1, 3), (3, 2), dtype=INT8),
+}
+TO_BYTES = {
+    "max": Pooling((2, 16, 8, 66), (3, 3), (2, 2), (1, 1), tail="relu bytes"),
+    "average": Pooling((1, 17, 6, 9), (2, 2), (2, 2), mode="average", tail="bytes"),
+}
+
 EXAMPLES = (
+    *(BytesExample(f"bytes-pooling-{name}", pooling) for name, pooling in BYTES.items()),
+    *(Example(f"pooling-to-bytes-{name}", pooling) for name, pooling in TO_BYTES.items()),
     *examples("max", MAXIMA),
     *examples("average", AVERAGES),
     *examples("average-of-all", COUNTING_PADDING),

@@ -24,6 +24,7 @@ from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import AnyTactic, Kernel, Offer, offers
 from tensorwright.passes.integers import integer_products
+from tensorwright.passes.requantise import requantise
 from tensorwright.passes.rewrite import Pass
 from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
@@ -77,7 +78,7 @@ class CpuToolchain:
 
     @property
     def first_passes(self) -> tuple[Pass, ...]:
-        return (integer_products,) if self.machine.has_integer_dot else ()
+        return (integer_products, requantise) if self.machine.has_integer_dot else ()
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, memory_name
-from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, DType
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, DType
 
 
 def convert(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
@@ -32,6 +32,14 @@ def convert(builder: FunctionBuilder, value: Register, dtype: DType) -> Register
     return _integer_of_integer(builder, value, dtype)
 
 
+def limits(dtype: DType) -> tuple[int, int]:
+    """The smallest and the largest number of an integer type."""
+    bits = 8 * dtype.size
+    if dtype.kind == "signed":
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1
+
+
 def _integer_of_integer(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
     if value.dtype != BOOL and value.dtype.size == dtype.size:
         return replace(value, dtype=dtype)
@@ -40,7 +48,23 @@ def _integer_of_integer(builder: FunctionBuilder, value: Register, dtype: DType)
     return builder.convert("sext" if value.dtype.kind == "signed" else "zext", value, dtype)
 
 
+def bounded_integer(builder: FunctionBuilder, value: Register, low: float, high: float, dtype: DType) -> Register:
+    """A float kept within bounds that an integer type of at most two bytes has, truncated; NaN gives 0.
+
+    LLVM converts vectors to so small integers element by element if it is to saturate by itself.
+    """
+    x = Term(builder, value)
+    above = x.greater(low).choose(x, low)
+    within = above.less(high).choose(above, high)
+    if low:
+        within = x.is_nan().choose(within.constant(0.0), within)
+    return builder.convert("trunc", builder.convert("fptosi", within.register, INT32), dtype)
+
+
 def _integer_of_float(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
+    if value.lanes > 1 and dtype.size < INT32.size:
+        low, high = limits(dtype)
+        return bounded_integer(builder, value, low, high, dtype)
     opcode = "fptosi" if dtype.kind == "signed" else "fptoui"
     prefix = "" if value.lanes == 1 else f"v{value.lanes}"
     source = "f32" if value.dtype == FLOAT32 else "f64"

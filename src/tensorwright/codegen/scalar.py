@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tensorwright.codegen.convert import bounded_integer, limits
 from tensorwright.codegen.functions import apply_function, convert
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.ir import FunctionBuilder
@@ -177,11 +178,23 @@ class ScalarEmitter:
             case Load():
                 return self._load(node)
             case Apply(function="cast", operands=(operand,), dtype=dtype):
-                return convert(self.builder, self.scalar(operand), dtype)
+                return self._cast(operand, dtype)
             case Apply(function=function, operands=operands, dtype=dtype):
                 return apply_function(self.builder, function, self._aligned(operands), dtype)
             case Reduce():
                 return self._reduce(node)
+
+    def _cast(self, operand: Scalar, dtype: DType) -> Register:
+        """A conversion; where a float is kept within bounds of its own, not within those of the type once more."""
+        match operand:
+            case Apply(
+                function="min",
+                operands=(Apply(function="max", operands=(inner, Constant(value=low))), Constant(value=high)),
+            ) if operand.dtype.is_float and dtype.is_integer and dtype.size <= 2:
+                least, most = limits(dtype)
+                if least <= low <= high <= most:
+                    return bounded_integer(self.builder, self.scalar(inner), float(low), float(high), dtype)
+        return convert(self.builder, self.scalar(operand), dtype)
 
     def _aligned(self, operands: Sequence[Scalar]) -> list[Register]:
         values = [self.scalar(operand) for operand in operands]

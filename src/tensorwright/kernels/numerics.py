@@ -31,6 +31,10 @@ SINGLE = Numerics(FLOAT32, FLOAT32, FLOAT32, FLOAT32)
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
 """Types that are computed, and summed up, in `FLOAT_TOTAL`."""
 FLOAT_TOTAL = FLOAT32
+BYTES = (INT8, UINT8)
+"""Types of quantised tensors."""
+IN_BLOCKS = (*FLOATS, *BYTES)
+"""Types of tensors that may lie in blocks of channels."""
 
 
 def numerics_of(left: DType, right: DType, result: DType) -> Numerics | None:

@@ -2,6 +2,7 @@
 
 Every anchor and every reduction starts a region. Elementwise operators join the region of one of their operands as its
 epilogue, if that operand is used nowhere else and has the operator's shape; otherwise they start an elementwise region.
+What only widens the elements of another operand then joins it, too.
 Elementwise producers that only one reduction or elementwise region reads are computed inside it (prologue). Views are
 no regions: they are other names for memory.
 """
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Graph, Value, storage_root
 from tensorwright.graph.region import Region, region_of
+from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.normalization import LayerNormalization, LogSoftmax, Softmax
+from tensorwright.ops.quantization import Dequantize
 
 MAX_OPERATORS = 24
 """Operators in one region: enough for every chain seen, few enough to compile quickly."""
@@ -40,6 +43,11 @@ def partition(graph: Graph, *, fuse: bool = True) -> tuple[Region, ...]:
         if group is None:
             group = _Group([], value if value.op.kind in ("anchor", "reduction") else None)
             order.append(group)
+        elif group.anchor is None or group.anchor.op.kind == "anchor":
+            for widening in _widenings(value, group, groups, uses, outputs):
+                order.remove(widening)
+                group.values += widening.values
+                groups.update(dict.fromkeys(widening.values, group))
         group.values.append(value)
         groups[value] = group
     return _ordered([region_of(group.values, group.anchor) for group in order])
@@ -58,6 +66,24 @@ def _joinable(value: Value, groups: dict[Value, _Group], uses: Counter[Value], o
             plain[0].anchor = value
             return plain[0]
     return None
+
+
+def _widenings(
+    value: Value, group: _Group, groups: dict[Value, _Group], uses: Counter[Value], outputs: set[Value]
+) -> list[_Group]:
+    """Other groups that bring operands of `value`, which alone reads them, into wider types: reading narrower elements
+    in their place is less work than they are.
+    """
+    found = [groups[operand] for operand in dict.fromkeys(value.inputs) if operand in groups]
+    others = [other for other in found if other is not group and _widens(other) and _fits(value, other, uses, outputs)]
+    return others if len(group.values) + sum(len(other.values) for other in others) < MAX_OPERATORS else []
+
+
+def _widens(group: _Group) -> bool:
+    """Whether a group is one conversion of narrower elements."""
+    (first, *more), result = group.values, group.values[-1].type
+    operand = first.inputs[0].type
+    return not more and isinstance(first.op, Cast | Dequantize) and operand.dtype.size < result.dtype.size
 
 
 def _rank(group: _Group) -> int:

@@ -9,11 +9,10 @@ from math import prod
 from tensorwright.graph.expression import IndexValue, Load, Variable, stride_along, walk
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
-from tensorwright.kernels.numerics import FLOATS, SINGLE, Numerics, numerics_of
+from tensorwright.kernels.numerics import IN_BLOCKS, SINGLE, Numerics, numerics_of
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels, plain_inputs
 from tensorwright.ops.convolution import Convolution
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import INT8, UINT8
 from tensorwright.tensor.layout import PLAIN, Layout
 
 NO_WEIGHTS = -1
@@ -156,7 +155,7 @@ def _suitable(region: Region, anchor: Value) -> bool:
     return (
         numerics is not None
         and all(type.dtype == types[3].dtype for type in types[4:])
-        and region.output.type.dtype in ((*FLOATS, INT8, UINT8) if numerics.is_integer else FLOATS)
+        and region.output.type.dtype in IN_BLOCKS
         and all(is_constant(operand) for operand in operands[1:])
         and all(isinstance(dim, int) for type in types for dim in type.shape[1:])
         and all(dim != 0 for type in types for dim in type.shape)
@@ -203,7 +202,7 @@ def layouts(region: Region, problem: Problem, x: Layout, output: Layout) -> tupl
     found = list(plain_inputs(region))
     shape = region.output.type.shape
     for number, type in enumerate(region.input_types):
-        if type.dtype in FLOATS and type.rank == len(shape) and type.shape[1] == shape[1] != 1:
+        if type.dtype in IN_BLOCKS and type.rank == len(shape) and type.shape[1] == shape[1] != 1:
             found[number] = output
     found[problem.x] = x
     found[problem.weights] = PLAIN

@@ -14,7 +14,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.numerics import FLOATS
+from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing, Tactic, TacticOptions
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
@@ -98,7 +98,7 @@ def nest_slabs(nest: Nest) -> Slabs | None:
 
 def blockable(type: TensorType) -> bool:
     """Whether a tensor can lie in the blocked layout."""
-    return type.dtype in FLOATS and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+    return type.dtype in IN_BLOCKS and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
 def _blocked_config(region: Region, blocked: Layout) -> AnyConfig | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import NO_WEIGHTS, Axis, Problem
-from tensorwright.kernels.numerics import FLOATS, numerics_of
+from tensorwright.kernels.numerics import BYTES, IN_BLOCKS, Numerics, numerics_of
 from tensorwright.ops.pooling import Pool
+from tensorwright.tensor.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Pooling:
 def pooling_of(region: Region) -> Pooling | None:
     """The pooling that a region is built around; None if it is none, or not one for hand-written kernels.
 
-    Those find maxima and means of floats, and have no symbolic dimension but the batch.
+    Those find maxima of floats or bytes, means of floats, and have no symbolic dimension but the batch.
     """
     anchor = region.anchor
     if (
@@ -42,10 +43,11 @@ def pooling_of(region: Region) -> Pooling | None:
     ):
         return None
     op, x = anchor.op, anchor.inputs[0]
+    numerics = _numerics(op, x.type.dtype)
     types = (x.type, anchor.type, region.output.type)
-    if x not in region.inputs or is_constant(x) or any(type.dtype not in FLOATS for type in types):
+    if x not in region.inputs or is_constant(x) or region.output.type.dtype not in IN_BLOCKS:
         return None
-    if any(not isinstance(dim, int) for type in types for dim in type.shape[1:]):
+    if numerics is None or any(not isinstance(dim, int) for type in types for dim in type.shape[1:]):
         return None
     channels, *extents = (int(dim) for dim in x.type.shape[1:])  # type: ignore[arg-type]
     outputs = [int(dim) for dim in anchor.type.shape[2:]]  # type: ignore[arg-type]
@@ -59,10 +61,15 @@ def pooling_of(region: Region) -> Pooling | None:
     rank, number = len(axes), region.input_number(x)
     if rank == 1:
         axes, counted = (Axis(1, 1, 1), *axes), ((0, 1), *counted)
-    numerics = numerics_of(x.type.dtype, x.type.dtype, anchor.type.dtype)
-    assert numerics is not None
     problem = Problem(x.type.shape[0], channels, 1, 1, axes, number, NO_WEIGHTS, None, rank, numerics=numerics)
     return Pooling(problem, op.mode == "max", counted)
+
+
+def _numerics(op: Pool, dtype: DType) -> Numerics | None:
+    """The types of means of floats, and of maxima of floats or bytes, which are compared as they are."""
+    if dtype in BYTES:
+        return Numerics(dtype, dtype, dtype, dtype) if op.mode == "max" else None
+    return numerics_of(dtype, dtype, dtype)
 
 
 def _axis(op: Pool, number: int, extent: int, output: int) -> Axis:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
+from tensorwright.codegen.convert import limits
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Register, literal
@@ -25,12 +26,17 @@ class Combiner:
 
     def nothing(self, lanes: int) -> Register:
         """What padding gives."""
+        if self.dtype.is_integer:
+            return literal(limits(self.dtype)[0], self.dtype, lanes)
         return literal(-inf if self.is_max else 0.0, self.dtype, lanes)
 
     def all(self, values: Sequence[Register]) -> Register:
         """One or more vectors combined."""
         if not self.is_max:
             return self._chain(values, self.builder.add)
+        if self.dtype.is_integer:
+            name = "smax" if self.dtype.kind == "signed" else "umax"
+            return self._chain(values, lambda a, b: self.builder.intrinsic(name, (a, b)))
         if self.target.name == "aarch64":
             return self._chain(values, lambda a, b: self.builder.intrinsic("maximum", (a, b), flags="nsz"))
         return self._maximum(values)

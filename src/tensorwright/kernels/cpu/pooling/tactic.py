@@ -96,7 +96,7 @@ def _is_small(axes: Sequence[Axis]) -> bool:
 def _tiling(pooling: Pooling, options: TilingOptions, layout: Layout, target: Target) -> PoolingTiling:
     if layout.is_plain:
         return LineTiling(pooling.problem, options, 1, pooling)
-    return PoolingTiling(pooling.problem, options, target.lanes(pooling.problem.numerics.total), pooling)
+    return PoolingTiling(pooling.problem, options, blocked_layout(target).block, pooling)
 
 
 def _blocked_candidates(pooling: Pooling, target: Target) -> Iterator[TilingOptions]:
@@ -108,4 +108,4 @@ def _blocked_candidates(pooling: Pooling, target: Target) -> Iterator[TilingOpti
 
 
 def _line_options(pooling: Pooling, target: Target) -> TilingOptions:
-    return dealt(_tiling(pooling, row_options(target.lanes(pooling.problem.numerics.total)), PLAIN, target))
+    return dealt(_tiling(pooling, row_options(blocked_layout(target).block), PLAIN, target))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tensorwright.codegen.scalar import Lane, lane_mask
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.pooling.combine import Combiner
 from tensorwright.kernels.cpu.pooling.line import LineTile
 from tensorwright.kernels.cpu.pooling.tile import BlockedTile
@@ -47,7 +48,7 @@ class LineTasks(BlockedTasks):
 
     @property
     def _lanes(self) -> int:
-        return self.emitter.target.lanes(self.tiling.problem.numerics.total)
+        return blocked_layout(self.emitter.target).block
 
     def _pooled(self, tile: Tile, x: Pointer, places: Sequence[Register]) -> Sums:
         problem, registers = self.tiling.problem, self.emitter.target.registers

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
-from tensorwright.kernels.numerics import FLOATS
+from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -18,7 +18,8 @@ def layouts(region: Region, operands: Collection[int], layout: Layout) -> tuple[
     shape = region.output.type.shape
     return tuple(
         layout
-        if number in operands or (type.dtype in FLOATS and type.rank == len(shape) and type.shape[1] == shape[1] != 1)
+        if number in operands
+        or (type.dtype in IN_BLOCKS and type.rank == len(shape) and type.shape[1] == shape[1] != 1)
         else PLAIN
         for number, type in enumerate(region.input_types)
     )
