@@ -8,7 +8,7 @@ import numpy as np
 
 from regions.example import BytesExample, Example, examples
 from regions.following import constant, followed, weights
-from tensorwright.graph.graph import apply, input_value
+from tensorwright.graph.graph import Value, apply, input_value
 from tensorwright.graph.region import Region, joined, region_of
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.quantization import Dequantize
