@@ -14,7 +14,8 @@ from guarded import GuardedMemory
 from ptx.run import run_on_machine
 from regions.example import Symbols
 from schedule.slabs import check_slabs
-from targets import RUNNABLE, SINGLE
+from targets import EXECUTABLE, RUNNABLE, SINGLE
+from tile_emulation import emulated
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.cuda.compile import compile_ptx
@@ -87,10 +88,10 @@ class Rig(ABC, Generic[TargetType]):
 
 
 class CpuRig(Rig[Target]):
-    """All instruction sets; the processor's own ones run."""
+    """All instruction sets; the processor's own ones run, and those that it can emulate."""
 
     name = "cpu"
-    main, native, further = SINGLE[0], SINGLE[1:], tuple(name for name in RUNNABLE if name not in SINGLE)
+    main, native, further = SINGLE[0], SINGLE[1:], tuple(name for name in EXECUTABLE if name not in SINGLE)
     tactics = (*cpu_tactics(), StrassenMatMul(32, 32))
     targets = TARGETS
 
@@ -101,11 +102,12 @@ class CpuRig(Rig[Target]):
         return not any(has_dot) or (has_dot[0] and BFLOAT16 in dtypes) or (has_dot[1] and INT8 in dtypes)
 
     def runs(self, target: str, tactic: AnyTactic[Target], region: Region, symbols: Symbols) -> bool:
-        return target in RUNNABLE
+        return target in EXECUTABLE
 
     def compiled(self, kernel: Kernel, target: str) -> LoadedKernel | None:
-        code = compile_object(kernel.code, TARGETS[target])
-        return LoadedKernel(kernel, TARGETS[target], code) if target in RUNNABLE else None
+        is_emulated = target in EXECUTABLE and target not in RUNNABLE
+        code = compile_object(emulated(kernel) if is_emulated else kernel.code, TARGETS[target])
+        return LoadedKernel(kernel, TARGETS[target], code) if target in EXECUTABLE else None
 
     def outputs(
         self,

@@ -10,6 +10,7 @@ from functools import cache
 import tensorwright
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
+from tensorwright.devices.cpu.permission import refused_tiles
 from tensorwright.plan.plan import MachineStamp
 from tensorwright.plan.stamp import require_equal
 
@@ -87,7 +88,16 @@ def best_instruction_set() -> str:
 
 @cache
 def host_features() -> frozenset[str]:
-    """What this machine's processor has, in the names of the Linux kernel; on other systems only what is certain."""
+    """What this process may use of this machine's processor, in the names of the Linux kernel; on other systems only
+    what is certain.
+    """
+    present = processor_features()
+    return present - refused_tiles(present)
+
+
+@cache
+def processor_features() -> frozenset[str]:
+    """What this machine's processor has, whether this process may use it or not."""
     flags = _cpu_fields().get("flags") or _cpu_fields().get("Features") or ""
     certain = ("asimd",) if _architecture() == "aarch64" else ()
     return frozenset((*flags.split(), *certain))

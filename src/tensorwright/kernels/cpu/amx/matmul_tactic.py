@@ -1,0 +1,254 @@
+"""Products with a constant right factor in tile registers: linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.term import Term, greatest, least
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
+from tensorwright.kernels.cpu.amx.block import SHAPES, Rows, TileBlock
+from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
+from tensorwright.kernels.cpu.matmul.grid import Grid, Place
+from tensorwright.kernels.cpu.matmul.loops import panel_masks
+from tensorwright.kernels.cpu.matmul.shapes import task_groups
+from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
+from tensorwright.kernels.matmul.problem import Problem, problem_of
+from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
+from tensorwright.tensor.dim import Dim, expression, tuning_value, upper_bound
+from tensorwright.tensor.dtype import INT8, INT64
+from tensorwright.tensor.layout import PLAIN
+
+RATE = 8
+"""How many times faster than multiply-adds of vectors tile registers are taken to be where nobody measures."""
+
+
+@dataclass(frozen=True)
+class TileOptions(TacticOptions):
+    """tall, wide: registers of rows and of columns in a block; groups: tasks among which the blocks of a panel are
+    dealt.
+    """
+
+    tall: int
+    wide: int
+    groups: int
+
+
+class TileMatMul(Tactic[Target, TileOptions]):
+    """Panels of b, packed as registers read them, stay in the caches; blocks of rows of a go past them.
+
+    Rows of a are read as they lie; what is left of them behind whole registers is brought into workspace before. The
+    sums pass through workspace, too, where the epilogue reads them.
+    """
+
+    name = "matmul_tiles"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TileOptions]]:
+        problem = problem_of(region)
+        if problem is None or not problem.is_linear or tile_arithmetic(problem.numerics, target) is None:
+            return []
+        if not isinstance(problem.columns, int) or not isinstance(problem.depth, int) or problem.a.column_step != 1:
+            return []
+        plain, options = plain_inputs(region), dict.fromkeys(_options(problem, problem.columns))
+        return [Config(plain, PLAIN, each) for each in options]
+
+    def efficiency(self, region: Region, config: Config[TileOptions]) -> float:
+        return TUNED * RATE
+
+    def emit(self, region: Region, config: Config[TileOptions], target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        assert isinstance(problem.columns, int)
+        arithmetic = tile_arithmetic(problem.numerics, target)
+        assert arithmetic is not None
+        grid, symbols = _grid(problem, problem.columns, config.options), region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        block = TileBlock(emitter.builder, arithmetic, config.options.tall, config.options.wide)
+        writer = _Writer(problem, grid, emitter, row_epilogue(region, ROWS), block)
+        writer.write()
+        packings: list[Packing | None] = [None] * len(region.inputs)
+        packings[problem.b.number] = _packing(grid.panels, arithmetic, transposed=problem.b.transposed)
+        return Kernel(
+            text=emitter.builder.module(signature(len(region.inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=grid.tasks,
+            writes=grid.writes,
+            packings=tuple(packings),
+            symbols=symbols,
+            workspace=writer.workspace_bytes,
+        )
+
+
+TACTICS = (TileMatMul(),)
+
+
+def _options(problem: Problem, columns: int) -> Sequence[TileOptions]:
+    found = []
+    for tall, wide in SHAPES:
+        options = TileOptions(tall, min(wide, -(-columns // ROWS)), 1)
+        grid = _grid(problem, columns, options)
+        blocks = max(1, tuning_value(grid.blocks))
+        tiles = max(1, tuning_value(grid.tiles.count) // blocks)
+        units = blocks * max(1, tuning_value(grid.panels.count))
+        found.append(TileOptions(tall, options.wide, task_groups(tiles, units)))
+    return found
+
+
+def _grid(problem: Problem, columns: int, options: TileOptions) -> Grid:
+    most = options.tall * ROWS
+    return Grid(1, RowTiles(*problem.all_rows(most), most), Panels(columns, ROWS, options.wide), options.groups)
+
+
+def _packing(panels: Panels, arithmetic: TileArithmetic, *, transposed: bool) -> Packing:
+    """Panel after panel, each as `TileArithmetic.packed` has it; columns are filled up with zeros."""
+    edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(upper_bound(panels.count) + 1)]
+
+    def pack(array: Array) -> Array:
+        matrix = array.reshape(array.shape[-2:])
+        matrix = matrix.T if transposed else matrix
+        padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % ROWS)))
+        return np.concatenate([arithmetic.packed(padded[:, a:b]) for a, b in pairwise(edges)])
+
+    name = f"tiles in panels of {panels.most} {arithmetic.numerics.right}{' transposed' if transposed else ''}"
+    return Packing(name, pack)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the body of a kernel. Workspace: a table for the registers, sums, the ends of rows."""
+
+    problem: Problem
+    grid: Grid
+    emitter: ScalarEmitter
+    epilogue: RowEpilogue
+    block: TileBlock
+
+    @property
+    def depth(self) -> int:
+        return upper_bound(self.problem.depth)
+
+    @property
+    def whole_steps(self) -> int:
+        """Registers along the reduction that rows of a fill."""
+        return self.depth // self.block.arithmetic.depth
+
+    @property
+    def end(self) -> int:
+        """Elements of a row behind those."""
+        return self.depth % self.block.arithmetic.depth
+
+    @property
+    def step_bytes(self) -> int:
+        return self.depth * self.block.arithmetic.bits.size
+
+    @property
+    def height(self) -> int | None:
+        """How many rows all blocks have; None if they differ."""
+        heights = self.grid.tiles.heights
+        return heights[0] if len(heights) == 1 and isinstance(self.grid.tiles.rows, int) else None
+
+    @property
+    def sums(self) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES, INT8)
+
+    @property
+    def ends(self) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES + self.block.bytes, INT8)
+
+    @property
+    def workspace_bytes(self) -> int:
+        ends = self.block.tall * TILE_BYTES if self.end else 0
+        return CONFIGURATION_BYTES + self.block.bytes + ends
+
+    def write(self) -> None:
+        if self.height is not None:
+            self._configure(literal(self.height, INT64))
+        self.grid.write(self.emitter, self._panel)
+        self.block.registers.release()
+
+    def _split(self, height: Register) -> tuple[list[Register], list[Register]]:
+        """The first row of each register of rows in a block of so many rows, and how many it has: as even as possible,
+        but at least one, so that the last row may belong to several.
+        """
+        tall, rows = self.block.tall, Term(self.emitter.builder, height)
+        size = (rows + (tall - 1)) // tall
+        starts = [least(size * number, rows - 1) for number in range(tall)]
+        sizes = [greatest(least(rows - size * number, size), 1) for number in range(tall)]
+        return [start.register for start in starts], [each.register for each in sizes]
+
+    def _configure(self, height: Register) -> None:
+        self.block.configure(Pointer("%workspace"), self._split(height)[1])
+
+    def _panel(self, place: Place) -> None:
+        """The blocks of rows of a task past a panel of b."""
+        emitter, builder, tiles, steps = self.emitter, self.emitter.builder, self.grid.tiles, self._steps
+        first = self.grid.panels.first_vector(place.panel)
+        emitter.values[self.epilogue.column] = emitter.integer(first * ROWS)
+        panel = builder.offset(
+            emitter.operands[self.problem.b.number], emitter.integer(first * (steps * TILE_BYTES)), INT8
+        )
+        tile, row = Variable("tile", tiles.count), Variable("row", tiles.batches * tiles.rows)
+        masks = panel_masks(emitter, self.epilogue, place.kind)
+        with emitter.loop(emitter.integer(place.piece[0]), emitter.integer(place.piece[1])) as loop:
+            emitter.values[tile] = loop.index
+            emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
+            height = emitter.integer(tiles.height(expression(tile)) if self.height is None else self.height)
+            if self.height is None:
+                self._configure(height)
+            self._sum(emitter.values[row], height, panel, place.kind.vectors)
+            self._finish(expression(row), height, masks)
+
+    @property
+    def _steps(self) -> int:
+        return self.block.arithmetic.steps(self.depth)
+
+    def _sum(self, row: Register, height: Register, panel: Pointer, columns: int) -> None:
+        builder, block, firsts = self.emitter.builder, self.block, self._split(height)[0]
+        a = builder.offset(
+            self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8
+        )
+        if self.end:
+            self._bring_ends(a, height)
+        starts = [builder.offset(a, builder.scaled(first, self.step_bytes), INT8) for first in firsts]
+        block.clear()
+        if self.whole_steps:
+            with builder.loop(0, self.whole_steps, at_least_once=True) as loop:
+                distance = builder.scaled(loop.index, ROW_BYTES)
+                rows = [Rows(builder.offset(start, distance, INT8), self.step_bytes) for start in starts]
+                right = builder.offset(panel, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
+                block.step(rows, right, columns)
+        if self.end:
+            rows = [Rows(builder.offset(self.ends, builder.scaled(first, ROW_BYTES), INT8), ROW_BYTES) for first in firsts]
+            block.step(rows, builder.offset(panel, self.whole_steps * columns * TILE_BYTES, INT8), columns)
+        block.store(self.sums, firsts, columns)
+
+    def _bring_ends(self, a: Pointer, height: Register) -> None:
+        """Bring what rows have behind whole registers into workspace, with zeros behind it."""
+        builder, arithmetic = self.emitter.builder, self.block.arithmetic
+        bits, lanes = arithmetic.bits, arithmetic.depth
+        a = builder.offset(a, self.whole_steps * ROW_BYTES, INT8)
+        with builder.loop(0, height) as loop:
+            source = builder.offset(a, builder.scaled(loop.index, self.step_bytes), INT8)
+            value = builder.masked_load(source, lane_mask(self.end, lanes), literal(0, bits, lanes), bits)
+            builder.store(value, builder.offset(self.ends, builder.scaled(loop.index, ROW_BYTES), INT8), bits)
+
+    def _finish(self, first: Dim, height: Register, masks: Sequence[Register | None]) -> None:
+        """Run the epilogue over the rows of a block."""
+        emitter, within = self.emitter, Variable("within", self.block.tall * ROWS)
+        with emitter.loop(0, height) as loop:
+            emitter.values[within] = loop.index
+            sums = self.block.row(self.sums, loop.index, len(masks))
+            self.epilogue.store(emitter, Pointer("%out"), sums, first + expression(within), masks)

@@ -1,0 +1,235 @@
+"""Kernels with AMX's tile registers on processors that have none: the instructions become functions.
+
+What a kernel calls is replaced in its text, so that everything else is the code that processors with AMX get. The
+registers lie on the stack of the kernel's function. A register that was configured for no rows, or for sizes that do
+not fit together, ends the process, as it does there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tensorwright.kernels.tactic import Kernel
+
+_CALL = re.compile(r"call void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(")
+_DECLARATION = re.compile(r"^declare void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(.*\)\n", re.MULTILINE)
+_CONFIGURATION, _TILE = 64, 1024
+
+FUNCTIONS = f"""
+define internal ptr @emulated.tile(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+  %wide = zext i8 %number to i64
+  %bytes = mul i64 %wide, {_TILE}
+  %distance = add i64 %bytes, {_CONFIGURATION}
+  %tile = getelementptr i8, ptr %state, i64 %distance
+  ret ptr %tile
+}}
+
+define internal i64 @emulated.rows(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+  %wide = zext i8 %number to i64
+  %distance = add i64 %wide, 48
+  %at = getelementptr i8, ptr %state, i64 %distance
+  %rows = load i8, ptr %at, align 1
+  %found = zext i8 %rows to i64
+  ret i64 %found
+}}
+
+define internal i64 @emulated.width(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+  %wide = zext i8 %number to i64
+  %double = mul i64 %wide, 2
+  %distance = add i64 %double, 16
+  %at = getelementptr i8, ptr %state, i64 %distance
+  %bytes = load i16, ptr %at, align 1
+  %found = zext i16 %bytes to i64
+  ret i64 %found
+}}
+
+define internal void @emulated.require(i1 %holds) alwaysinline nounwind "no-builtins" {{
+entry:
+  br i1 %holds, label %fine, label %broken
+broken:
+  call void @llvm.trap()
+  unreachable
+fine:
+  ret void
+}}
+
+define internal void @emulated.clear(ptr %place, i64 %bytes) noinline nounwind "no-builtins" {{
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %at = getelementptr i8, ptr %place, i64 %i
+  store <64 x i8> zeroinitializer, ptr %at, align 1
+  %next = add i64 %i, 64
+  %more = icmp ult i64 %next, %bytes
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}}
+
+define internal void @emulated.ldtilecfg(ptr %state, ptr %table) noinline nounwind "no-builtins" {{
+  %all = load <64 x i8>, ptr %table, align 1
+  store <64 x i8> %all, ptr %state, align 1
+  %palette = load i8, ptr %state, align 1
+  %known = icmp eq i8 %palette, 1
+  call void @emulated.require(i1 %known)
+  %tiles = call ptr @emulated.tile(ptr %state, i8 0)
+  call void @emulated.clear(ptr %tiles, i64 {8 * _TILE})
+  ret void
+}}
+
+define internal void @emulated.tilerelease(ptr %state) noinline nounwind "no-builtins" {{
+  call void @emulated.clear(ptr %state, i64 {_CONFIGURATION + 8 * _TILE})
+  ret void
+}}
+
+define internal void @emulated.tilezero(ptr %state, i8 %number) noinline nounwind "no-builtins" {{
+  call void @emulated.require_valid(ptr %state, i8 %number)
+  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
+  call void @emulated.clear(ptr %tile, i64 {_TILE})
+  ret void
+}}
+
+define internal void @emulated.require_valid(ptr %state, i8 %number) noinline nounwind "no-builtins" {{
+  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
+  %width = call i64 @emulated.width(ptr %state, i8 %number)
+  %less = sub i64 %rows, 1
+  %few = icmp ult i64 %less, 16
+  %narrow = icmp eq i64 %width, 64
+  %valid = and i1 %few, %narrow
+  call void @emulated.require(i1 %valid)
+  ret void
+}}
+
+define internal void @emulated.move(ptr %to, i64 %to.step, ptr %from, i64 %from.step, i64 %rows) noinline nounwind "no-builtins" {{
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %source.distance = mul i64 %i, %from.step
+  %source = getelementptr i8, ptr %from, i64 %source.distance
+  %row = load <64 x i8>, ptr %source, align 1
+  %place.distance = mul i64 %i, %to.step
+  %place = getelementptr i8, ptr %to, i64 %place.distance
+  store <64 x i8> %row, ptr %place, align 1
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %rows
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}}
+
+define internal void @emulated.tileloadd64(ptr %state, i8 %number, ptr %from, i64 %step) noinline nounwind "no-builtins" {{
+  call void @emulated.tilezero(ptr %state, i8 %number)
+  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
+  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
+  call void @emulated.move(ptr %tile, i64 64, ptr %from, i64 %step, i64 %rows)
+  ret void
+}}
+
+define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64 %step) noinline nounwind "no-builtins" {{
+  call void @emulated.require_valid(ptr %state, i8 %number)
+  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
+  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
+  call void @emulated.move(ptr %to, i64 %step, ptr %tile, i64 64, i64 %rows)
+  ret void
+}}
+"""
+
+
+def _product(name: str, total: str, step: str) -> str:
+    """A function that multiplies two registers: `step` makes %sum of %before, the group %a, and the groups %b."""
+    return f"""
+define internal void @emulated.{name}(ptr %state, i8 %c, i8 %left, i8 %right) noinline nounwind "no-builtins" {{
+entry:
+  call void @emulated.require_valid(ptr %state, i8 %c)
+  call void @emulated.require_valid(ptr %state, i8 %left)
+  call void @emulated.require_valid(ptr %state, i8 %right)
+  %rows = call i64 @emulated.rows(ptr %state, i8 %c)
+  %rows.left = call i64 @emulated.rows(ptr %state, i8 %left)
+  %rows.right = call i64 @emulated.rows(ptr %state, i8 %right)
+  %same = icmp eq i64 %rows, %rows.left
+  %whole = icmp eq i64 %rows.right, 16
+  %fit = and i1 %same, %whole
+  call void @emulated.require(i1 %fit)
+  %to = call ptr @emulated.tile(ptr %state, i8 %c)
+  %from.a = call ptr @emulated.tile(ptr %state, i8 %left)
+  %from.b = call ptr @emulated.tile(ptr %state, i8 %right)
+  br label %row
+row:
+  %m = phi i64 [ 0, %entry ], [ %m.next, %row.end ]
+  %place = getelementptr <16 x {total}>, ptr %to, i64 %m
+  %old = load <16 x {total}>, ptr %place, align 1
+  br label %group
+group:
+  %k = phi i64 [ 0, %row ], [ %k.next, %group ]
+  %before = phi <16 x {total}> [ %old, %row ], [ %sum, %group ]
+  %a.row = getelementptr <16 x i32>, ptr %from.a, i64 %m
+  %a.at = getelementptr i32, ptr %a.row, i64 %k
+  %a.one = load i32, ptr %a.at, align 1
+  %a.first = insertelement <16 x i32> poison, i32 %a.one, i64 0
+  %a = shufflevector <16 x i32> %a.first, <16 x i32> poison, <16 x i32> zeroinitializer
+  %b.at = getelementptr <16 x i32>, ptr %from.b, i64 %k
+  %b = load <16 x i32>, ptr %b.at, align 1
+{step}
+  %k.next = add i64 %k, 1
+  %k.more = icmp ult i64 %k.next, 16
+  br i1 %k.more, label %group, label %row.end
+row.end:
+  store <16 x {total}> %sum, ptr %place, align 1
+  %m.next = add i64 %m, 1
+  %m.more = icmp ult i64 %m.next, %rows
+  br i1 %m.more, label %row, label %done
+done:
+  ret void
+}}
+"""
+
+
+_PAIRS = """
+  %a.low.bits = shl <16 x i32> %a, splat (i32 16)
+  %b.low.bits = shl <16 x i32> %b, splat (i32 16)
+  %a.high.bits = and <16 x i32> %a, splat (i32 -65536)
+  %b.high.bits = and <16 x i32> %b, splat (i32 -65536)
+  %a.low = bitcast <16 x i32> %a.low.bits to <16 x float>
+  %b.low = bitcast <16 x i32> %b.low.bits to <16 x float>
+  %a.high = bitcast <16 x i32> %a.high.bits to <16 x float>
+  %b.high = bitcast <16 x i32> %b.high.bits to <16 x float>
+  %half = call <16 x float> @llvm.fma.v16f32(<16 x float> %a.low, <16 x float> %b.low, <16 x float> %before)
+  %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %a.high, <16 x float> %b.high, <16 x float> %half)"""
+
+
+def _bytes() -> str:
+    """Four unsigned and four signed bytes."""
+    lines, before = [], "%before"
+    for number in range(4):
+        after = "%sum" if number == 3 else f"%sum{number}"
+        lines += [
+            f"  %a.up{number} = shl <16 x i32> %a, splat (i32 {24 - 8 * number})",
+            f"  %b.up{number} = shl <16 x i32> %b, splat (i32 {24 - 8 * number})",
+            f"  %a{number} = lshr <16 x i32> %a.up{number}, splat (i32 24)",
+            f"  %b{number} = ashr <16 x i32> %b.up{number}, splat (i32 24)",
+            f"  %p{number} = mul <16 x i32> %a{number}, %b{number}",
+            f"  {after} = add <16 x i32> {before}, %p{number}",
+        ]
+        before = after
+    return "\n".join(lines)
+
+
+PRODUCTS = {"tdpbf16ps": _product("tdpbf16ps", "float", _PAIRS), "tdpbusd": _product("tdpbusd", "i32", _bytes())}
+
+
+def emulated(kernel: Kernel) -> str:
+    """The code of a kernel with functions in place of what AMX has instructions for."""
+    code = kernel.code
+    used = {match[1] for match in _DECLARATION.finditer(code)}
+    if not used:
+        return code
+    code = _CALL.sub(r"call void @emulated.\1(ptr %emulated.state, ", _DECLARATION.sub("", code))
+    code = code.replace("(ptr %emulated.state, )", "(ptr %emulated.state)")
+    before, function, body = code.partition(f"@{kernel.name}(")
+    state = f"entry:\n  %emulated.state = alloca [{_CONFIGURATION + 8 * _TILE} x i8], align 64\n"
+    parts = ["declare void @llvm.trap()", "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"]
+    head = [part for part in parts if part not in before]
+    products = [PRODUCTS[name] for name in sorted(used) if name in PRODUCTS]
+    return "\n".join([*head, FUNCTIONS, *products, before + function + body.replace("entry:\n", state, 1)])
