@@ -1,0 +1,375 @@
+"""Convolutions in tile registers, from and into the blocked layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.scalar import Lane, ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.term import Term, greatest, least
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import Problem, layouts, merged, packings, problem_of
+from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
+from tensorwright.kernels.cpu.amx.block import SHAPES, Rows, TileBlock
+from tensorwright.kernels.cpu.amx.image import ImagePacker, Line, TileImage
+from tensorwright.kernels.cpu.amx.matmul_tactic import RATE
+from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
+from tensorwright.kernels.cpu.blocks import blocked_layout
+from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
+from tensorwright.kernels.cpu.convolution.packing import pack_bias
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.matmul.cut import Panel, Panels
+from tensorwright.kernels.cpu.spatial.tile import Memory, input_memory
+from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
+from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions
+from tensorwright.tensor.dim import Dim, expression, upper_bound
+from tensorwright.tensor.dtype import INT8, INT64
+
+FEW_CHANNELS = 4
+"""Up to so many channels leave most of a register empty."""
+
+MOST_TAPS = 25
+TASKS = (32, 8, 1)
+"""Numbers of tasks of one image that are worth trying."""
+
+OUTPUT_PARTS = (1, 4, 16)
+
+
+@dataclass(frozen=True)
+class TileCut(TacticOptions):
+    """tall, wide: registers of rows and of columns in a block; units: rows of the output in one task, or 16 positions
+    each where there is one row; outputs: panels of output channels in one task.
+    """
+
+    tall: int
+    wide: int
+    units: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """A convolution and its cut, and what follows from both."""
+
+    problem: Problem
+    cut: TileCut
+    arithmetic: TileArithmetic
+
+    @property
+    def cuts_rows(self) -> bool:
+        """Whether units are rows; else they are runs of 16 positions of the only row."""
+        return self.problem.axes[-2].output > 1
+
+    @property
+    def units(self) -> int:
+        return self.problem.axes[-2].output if self.cuts_rows else -(-self.problem.axes[-1].output // ROWS)
+
+    @property
+    def image(self) -> TileImage:
+        """What a task reads."""
+        rows, columns = self.problem.axes
+        width = columns.output if self.cuts_rows else min(columns.output, self.cut.units * ROWS)
+        height = min(rows.output, self.cut.units) if self.cuts_rows else 1
+        return TileImage(Line(rows, height), Line(columns, width), self.problem.channels, self.arithmetic)
+
+    @property
+    def panels(self) -> Panels:
+        return Panels(self.output_blocks * ROWS, ROWS, self.cut.wide)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-self.problem.outputs // ROWS)
+
+    @property
+    def panel_count(self) -> int:
+        return upper_bound(self.panels.count)
+
+    @property
+    def unit_tasks(self) -> int:
+        return -(-self.units // self.cut.units)
+
+    @property
+    def output_tasks(self) -> int:
+        return -(-self.panel_count // self.cut.outputs)
+
+    @property
+    def tasks(self) -> Dim:
+        return self.problem.batch * (self.unit_tasks * self.output_tasks)
+
+    @property
+    def vector_bytes(self) -> int:
+        """Packed weights of 16 outputs."""
+        return self.problem.taps * self.image.steps * TILE_BYTES
+
+    @property
+    def written(self) -> Slabs | None:
+        """What each task writes of an output in blocked layout."""
+        batch, axes = self.problem.batch, self.problem.axes
+        if not isinstance(batch, int) or batch * self.unit_tasks * self.output_tasks > MOST_TASKS:
+            return None
+        edges = [min(task * self.cut.units, self.units) for task in range(self.unit_tasks + 1)]
+        if not self.cuts_rows:
+            edges = [min(edge * ROWS, axes[-1].output) for edge in edges]
+        blocks = [
+            upper_bound(self.panels.first_vector(min(task * self.cut.outputs, self.panel_count)))
+            for task in range(self.output_tasks + 1)
+        ]
+        digits: list[tuple[int | None, tuple[Range, ...] | int]] = [
+            (0, batch),
+            (1, tuple(pairwise(blocks))),
+            (2 if self.cuts_rows else 3, tuple(pairwise(edges))),
+        ]
+        return slabs_along([batch, self.output_blocks, *(axis.output for axis in axes), ROWS], digits)
+
+
+class TileConvolution(Tactic[Target, TileCut]):
+    """What a task reads of the image is brought into workspace, where a register reads 64 bytes of channels of 16
+    neighbouring positions for every tap, padding included; packed weights go past it.
+
+    Positions are counted through rows as they lie in workspace, so that registers are full; what they compute between
+    the end of one row and the start of the next is thrown away.
+    """
+
+    name = "convolution_tiles"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TileCut]]:
+        problem = problem_of(region)
+        if problem is None or problem.groups > 1 or len(problem.axes) != 2 or problem.channels <= FEW_CHANNELS:
+            return ()
+        arithmetic, problem = tile_arithmetic(problem.numerics, target), merged(problem, region)
+        if arithmetic is None or problem.taps > MOST_TAPS:
+            return ()
+        blocked = blocked_layout(target)
+        operands = layouts(region, problem, blocked, blocked)
+        return [Config(operands, blocked, cut) for cut in dict.fromkeys(_cuts(problem, arithmetic, target))]
+
+    def efficiency(self, region: Region, config: Config[TileCut]) -> float:
+        return TUNED * RATE
+
+    def emit(self, region: Region, config: Config[TileCut], target: Target) -> Kernel:
+        problem = problem_of(region)
+        assert problem is not None
+        arithmetic, problem = tile_arithmetic(problem.numerics, target), merged(problem, region)
+        assert arithmetic is not None
+        plan, symbols = TilePlan(problem, config.options, arithmetic), region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        epilogue = epilogue_of(region, config.inputs, config.output)
+        in_place = in_place_inputs(region, config, problem, epilogue)
+        memory = input_memory(problem.axes, problem.channels, config.inputs[problem.x].block)
+        block = TileBlock(emitter.builder, arithmetic, plan.cut.tall, plan.cut.wide)
+        writer = _Writer(plan, emitter, epilogue, memory, block)
+        writer.write()
+        return Kernel(
+            text=emitter.builder.module(signature(len(region.inputs), len(symbols), in_place), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=plan.tasks,
+            packings=packings(region, problem, config, _packing(plan), pack_bias(ROWS)),
+            symbols=symbols,
+            workspace=writer.workspace_bytes,
+            in_place=in_place,
+            writes=plan.written,
+        )
+
+
+TACTICS = (TileConvolution(),)
+
+
+def _cuts(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Iterator[TileCut]:
+    """Few or many tasks, that share the image or the weights, as long as what they read of the image stays in the
+    second-level cache.
+    """
+    for tasks in TASKS:
+        for parts in OUTPUT_PARTS:
+            for tall, wide in SHAPES:
+                cut = TileCut(tall, min(wide, -(-problem.outputs // ROWS)), 1, 1)
+                plan = TilePlan(problem, cut, arithmetic)
+                if parts > min(tasks, plan.panel_count):
+                    continue
+                units = -(-plan.units // max(1, tasks // parts))
+                found = TileCut(tall, cut.wide, units, -(-plan.panel_count // parts))
+                if units == 1 or TilePlan(problem, found, arithmetic).image.bytes <= target.l2_bytes:
+                    yield found
+
+
+def _packing(plan: TilePlan) -> Packing:
+    """``[O, C, *K]`` panel by panel, each ``[taps, steps of channels, 16 outputs, 16, 64 bytes]``."""
+    panels, taps = plan.panels, plan.problem.taps
+    edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(plan.panel_count + 1)]
+
+    def pack(array: Array) -> Array:
+        outputs, channels = array.shape[:2]
+        padded = np.zeros((plan.output_blocks * ROWS, channels, taps), array.dtype)
+        padded[:outputs] = array.reshape(outputs, channels, taps)
+        by_tap = padded.transpose(2, 1, 0)
+        return np.concatenate(
+            [plan.arithmetic.packed(by_tap[tap, :, a:b]) for a, b in pairwise(edges) for tap in range(taps)]
+        )
+
+    return Packing(f"tiles taps={taps} in panels of {panels.most}", pack)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the body of a kernel. Workspace: a table for the registers, sums, the image."""
+
+    plan: TilePlan
+    emitter: ScalarEmitter
+    epilogue: Epilogue
+    memory: Memory
+    block: TileBlock
+
+    @property
+    def sums(self) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES, INT8)
+
+    @property
+    def packed(self) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES + self.block.bytes, INT8)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The last register of rows may read behind the image."""
+        behind = self.block.tall * TILE_BYTES
+        return CONFIGURATION_BYTES + self.block.bytes + self.plan.image.bytes + behind
+
+    def write(self) -> None:
+        self.block.configure(Pointer("%workspace"), [ROWS] * self.block.tall)
+        with self.emitter.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
+            self._task(loop.index)
+        self.block.registers.release()
+
+    def _task(self, task: Register) -> None:
+        builder, plan, cut = self.emitter.builder, self.plan, self.plan.cut
+        task, unit = builder.divided(task, plan.unit_tasks)
+        batch, output = builder.divided(task, plan.output_tasks)
+        first = self._term(unit) * cut.units
+        count = least(plan.units - first, cut.units)
+        zero = Term(builder, literal(0, INT64))
+        if plan.cuts_rows:
+            row, column = first, zero
+            positions = (count - 1) * plan.image.columns.extent + plan.problem.axes[-1].output
+        else:
+            row, column = zero, first * ROWS
+            positions = least(plan.problem.axes[-1].output - column, cut.units * ROWS)
+        operand = self.emitter.operands[plan.problem.x]
+        source = builder.offset(operand, builder.scaled(batch, self.memory.image), plan.arithmetic.bits)
+        ImagePacker(self.emitter, plan.image, self.memory, source, self.packed).pack(row.register, column.register)
+        self._start(batch, row.register, column.register)
+        low = self._term(output) * cut.outputs
+        high = least(low + cut.outputs, plan.panel_count)
+        for kind, start, stop in plan.panels.kinds:
+            begin, end = greatest(low, upper_bound(start)), least(high, upper_bound(stop))
+            with self.emitter.loop(begin.register, end.register) as loop:
+                self._panel(loop.index, kind, positions.register)
+
+    # ---- variables of the epilogue
+
+    @property
+    def _batch(self) -> Variable:
+        return Variable("n", self.plan.problem.batch)
+
+    @property
+    def _first(self) -> Variable:
+        return Variable("block", self.plan.output_blocks)
+
+    @property
+    def _firsts(self) -> tuple[Variable, Variable]:
+        """The first position of a task."""
+        rows, columns = self.plan.problem.axes
+        return Variable("s0", rows.output), Variable("s1", columns.output)
+
+    @property
+    def _within(self) -> tuple[Variable, Variable]:
+        """Row and column, counted from there."""
+        rows, columns = self.plan.problem.axes
+        return Variable("t0", rows.output), Variable("t1", columns.output)
+
+    def _start(self, batch: Register, row: Register, column: Register) -> None:
+        self.emitter.values.update(zip((self._batch, *self._firsts), (batch, row, column), strict=True))
+
+    # ---- a panel of outputs
+
+    def _panel(self, panel: Register, kind: Panel, positions: Register) -> None:
+        """All positions of a task for one panel of outputs."""
+        emitter, builder, plan = self.emitter, self.emitter.builder, self.plan
+        number = Variable("panel", plan.panel_count)
+        emitter.values[number] = panel
+        first = emitter.integer(plan.panels.first_vector(expression(number)))
+        emitter.values[self._first] = first
+        weights = builder.offset(
+            emitter.operands[plan.problem.weights], builder.scaled(first, plan.vector_bytes), INT8
+        )
+        bias = self._bias(first, kind.vectors)
+        with emitter.loop(literal(0, INT64), positions, self.block.tall * ROWS) as loop:
+            self._sum(loop.index, weights, kind.vectors)
+            count = least(self._term(positions) - self._term(loop.index), self.block.tall * ROWS)
+            with emitter.loop(literal(0, INT64), count.register) as rows:
+                self._finish(loop.index, rows.index, bias, kind.vectors)
+
+    def _bias(self, first: Register, columns: int) -> list[Register] | None:
+        problem, builder = self.plan.problem, self.emitter.builder
+        if problem.bias is None:
+            return None
+        dtype = problem.numerics.right
+        place = builder.offset(self.emitter.operands[problem.bias], builder.scaled(first, ROWS), dtype)
+        return [builder.load(builder.offset(place, number * ROWS, dtype), dtype, ROWS) for number in range(columns)]
+
+    def _sum(self, position: Register, weights: Pointer, columns: int) -> None:
+        """The sums of a block of positions, written to workspace."""
+        builder, block, image = self.emitter.builder, self.block, self.plan.image
+        start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
+        rows, inner = (axis.kernel for axis in self.plan.problem.axes)
+        block.clear()
+        for tap in range(rows * inner):
+            source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)
+            place = builder.offset(weights, tap * image.steps * columns * TILE_BYTES, INT8)
+            with builder.loop(0, image.steps, at_least_once=True) as loop:
+                at = builder.offset(source, builder.scaled(loop.index, image.step_bytes), INT8)
+                lefts = [Rows(builder.offset(at, number * TILE_BYTES, INT8), ROW_BYTES) for number in range(block.tall)]
+                block.step(lefts, builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8), columns)
+        block.store(self.sums, [number * ROWS for number in range(block.tall)], columns)
+
+    def _finish(self, position: Register, row: Register, bias: list[Register] | None, columns: int) -> None:
+        """Run the epilogue over the outputs of one position, if it is one."""
+        emitter, width = self.emitter, self.plan.image.columns.extent
+        place, output = self._term(position) + self._term(row), self.plan.problem.axes[-1].output
+        if self.plan.cuts_rows:
+            y, x = place // width, place % width
+        else:
+            y, x = place.constant(0), place
+        emitter.values.update(zip(self._within, (y.register, x.register), strict=True))
+        is_real = x.less(output).register if self.plan.cuts_rows and width > output else None
+        with emitter.when(is_real):
+            sums = self.block.row(self.sums, row, columns)
+            if bias is not None:
+                sums = [emitter.builder.add(value, each) for value, each in zip(sums, bias, strict=True)]
+            self._store(sums)
+
+    def _store(self, sums: Sequence[Register]) -> None:
+        emitter, lane = self.emitter, Variable("lane", ROWS)
+        emitter.values[lane] = literal(0, INT64)
+        spatial: list[Dim] = [
+            expression(first) + expression(within) for first, within in zip(self._firsts, self._within, strict=True)
+        ]
+        finished = []
+        for number, value in enumerate(sums):
+            index = self.plan.problem.position(
+                expression(self._batch), expression(self._first) + number, spatial, expression(lane)
+            )
+            finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, ROWS)))
+        for value, address in finished:
+            with emitter.in_lanes(Lane(lane, ROWS)):
+                emitter.store(value, Pointer("%out"), address, self.epilogue.dtype)
+
+    def _term(self, index: Register) -> Term:
+        return Term(self.emitter.builder, index)
