@@ -14,9 +14,14 @@ from tensorwright.kernels.tactic import Kernel
 _CALL = re.compile(r"call void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(")
 _DECLARATION = re.compile(r"^declare void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(.*\)\n", re.MULTILINE)
 _CONFIGURATION, _TILE = 64, 1024
+_STATE = _CONFIGURATION + 8 * _TILE
+_FMA = "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"
 
 FUNCTIONS = f"""
-define internal ptr @emulated.tile(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+attributes #0 = {{ noinline nounwind "no-builtins" }}
+declare void @llvm.trap()
+
+define internal ptr @emulated.tile(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %bytes = mul i64 %wide, {_TILE}
   %distance = add i64 %bytes, {_CONFIGURATION}
@@ -24,7 +29,7 @@ define internal ptr @emulated.tile(ptr %state, i8 %number) alwaysinline nounwind
   ret ptr %tile
 }}
 
-define internal i64 @emulated.rows(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+define internal i64 @emulated.rows(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %distance = add i64 %wide, 48
   %at = getelementptr i8, ptr %state, i64 %distance
@@ -33,7 +38,7 @@ define internal i64 @emulated.rows(ptr %state, i8 %number) alwaysinline nounwind
   ret i64 %found
 }}
 
-define internal i64 @emulated.width(ptr %state, i8 %number) alwaysinline nounwind "no-builtins" {{
+define internal i64 @emulated.width(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %double = mul i64 %wide, 2
   %distance = add i64 %double, 16
@@ -43,7 +48,7 @@ define internal i64 @emulated.width(ptr %state, i8 %number) alwaysinline nounwin
   ret i64 %found
 }}
 
-define internal void @emulated.require(i1 %holds) alwaysinline nounwind "no-builtins" {{
+define internal void @emulated.require(i1 %holds) #0 {{
 entry:
   br i1 %holds, label %fine, label %broken
 broken:
@@ -53,7 +58,7 @@ fine:
   ret void
 }}
 
-define internal void @emulated.clear(ptr %place, i64 %bytes) noinline nounwind "no-builtins" {{
+define internal void @emulated.clear(ptr %place, i64 %bytes) #0 {{
 entry:
   br label %loop
 loop:
@@ -67,7 +72,7 @@ done:
   ret void
 }}
 
-define internal void @emulated.ldtilecfg(ptr %state, ptr %table) noinline nounwind "no-builtins" {{
+define internal void @emulated.ldtilecfg(ptr %state, ptr %table) #0 {{
   %all = load <64 x i8>, ptr %table, align 1
   store <64 x i8> %all, ptr %state, align 1
   %palette = load i8, ptr %state, align 1
@@ -78,19 +83,19 @@ define internal void @emulated.ldtilecfg(ptr %state, ptr %table) noinline nounwi
   ret void
 }}
 
-define internal void @emulated.tilerelease(ptr %state) noinline nounwind "no-builtins" {{
-  call void @emulated.clear(ptr %state, i64 {_CONFIGURATION + 8 * _TILE})
+define internal void @emulated.tilerelease(ptr %state) #0 {{
+  call void @emulated.clear(ptr %state, i64 {_STATE})
   ret void
 }}
 
-define internal void @emulated.tilezero(ptr %state, i8 %number) noinline nounwind "no-builtins" {{
+define internal void @emulated.tilezero(ptr %state, i8 %number) #0 {{
   call void @emulated.require_valid(ptr %state, i8 %number)
   %tile = call ptr @emulated.tile(ptr %state, i8 %number)
   call void @emulated.clear(ptr %tile, i64 {_TILE})
   ret void
 }}
 
-define internal void @emulated.require_valid(ptr %state, i8 %number) noinline nounwind "no-builtins" {{
+define internal void @emulated.require_valid(ptr %state, i8 %number) #0 {{
   %rows = call i64 @emulated.rows(ptr %state, i8 %number)
   %width = call i64 @emulated.width(ptr %state, i8 %number)
   %less = sub i64 %rows, 1
@@ -101,7 +106,7 @@ define internal void @emulated.require_valid(ptr %state, i8 %number) noinline no
   ret void
 }}
 
-define internal void @emulated.move(ptr %to, i64 %to.step, ptr %from, i64 %from.step, i64 %rows) noinline nounwind "no-builtins" {{
+define internal void @emulated.move(ptr %to, i64 %to.step, ptr %from, i64 %from.step, i64 %rows) #0 {{
 entry:
   br label %loop
 loop:
@@ -119,7 +124,7 @@ done:
   ret void
 }}
 
-define internal void @emulated.tileloadd64(ptr %state, i8 %number, ptr %from, i64 %step) noinline nounwind "no-builtins" {{
+define internal void @emulated.tileloadd64(ptr %state, i8 %number, ptr %from, i64 %step) #0 {{
   call void @emulated.tilezero(ptr %state, i8 %number)
   %tile = call ptr @emulated.tile(ptr %state, i8 %number)
   %rows = call i64 @emulated.rows(ptr %state, i8 %number)
@@ -127,7 +132,7 @@ define internal void @emulated.tileloadd64(ptr %state, i8 %number, ptr %from, i6
   ret void
 }}
 
-define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64 %step) noinline nounwind "no-builtins" {{
+define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64 %step) #0 {{
   call void @emulated.require_valid(ptr %state, i8 %number)
   %tile = call ptr @emulated.tile(ptr %state, i8 %number)
   %rows = call i64 @emulated.rows(ptr %state, i8 %number)
@@ -140,7 +145,7 @@ define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64
 def _product(name: str, total: str, step: str) -> str:
     """A function that multiplies two registers: `step` makes %sum of %before, the group %a, and the groups %b."""
     return f"""
-define internal void @emulated.{name}(ptr %state, i8 %c, i8 %left, i8 %right) noinline nounwind "no-builtins" {{
+define internal void @emulated.{name}(ptr %state, i8 %c, i8 %left, i8 %right) #0 {{
 entry:
   call void @emulated.require_valid(ptr %state, i8 %c)
   call void @emulated.require_valid(ptr %state, i8 %left)
@@ -227,9 +232,9 @@ def emulated(kernel: Kernel) -> str:
         return code
     code = _CALL.sub(r"call void @emulated.\1(ptr %emulated.state, ", _DECLARATION.sub("", code))
     code = code.replace("(ptr %emulated.state, )", "(ptr %emulated.state)")
-    before, function, body = code.partition(f"@{kernel.name}(")
-    state = f"entry:\n  %emulated.state = alloca [{_CONFIGURATION + 8 * _TILE} x i8], align 64\n"
-    parts = ["declare void @llvm.trap()", "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"]
-    head = [part for part in parts if part not in before]
-    products = [PRODUCTS[name] for name in sorted(used) if name in PRODUCTS]
-    return "\n".join([*head, FUNCTIONS, *products, before + function + body.replace("entry:\n", state, 1)])
+    before, name, after = code.partition(f"@{kernel.name}(")
+    after = after.replace("entry:\n", f"entry:\n  %emulated.state = alloca [{_STATE} x i8], align 64\n", 1)
+    fma = () if _FMA in before else (_FMA,)
+    return "\n".join(
+        (*fma, FUNCTIONS, *(PRODUCTS[each] for each in sorted(used & set(PRODUCTS))), before + name + after)
+    )

@@ -15,7 +15,6 @@ from ptx.run import run_on_machine
 from regions.example import Symbols
 from schedule.slabs import check_slabs
 from targets import EXECUTABLE, RUNNABLE, SINGLE
-from tile_emulation import emulated
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.cuda.compile import compile_ptx
@@ -37,6 +36,7 @@ from tensorwright.tensor.dtype import BFLOAT16, INT8
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
 from tensorwright.tune.memory import POISON
 from tensorwright.tune.null.bench import NullBench
+from tile_emulation import emulated
 
 TargetType = TypeVar("TargetType")
 MOST_FLOPS = 1 << 16

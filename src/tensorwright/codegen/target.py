@@ -16,7 +16,8 @@ class Target:
     two in one instruction; has_lookup: lanes of a full vector that choose entries of another;
     has_bfloat16_dot: dot products of pairs of bfloat16;
     has_integer_dot: dot products of four unsigned and four signed bytes; has_tiles: products of matrices in tile
-    registers (AMX), of bfloat16 and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in bytes for one core.
+    registers (AMX), of bfloat16 and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in
+    bytes for one core.
     """
 
     name: str

@@ -34,7 +34,7 @@ def host_stamp(instruction_set: str | None = None, extensions: Sequence[str] = (
     if missing or INSTRUCTION_SETS[name].architecture != _architecture():
         raise PlanError(
             f"instruction set '{name}' needs {', '.join(features) or 'an x86-64 processor'}; this machine "
-            f"({_architecture()}, {_cpu_model()}) lacks {', '.join(missing) or 'it'}; choose '{best_instruction_set()}'"
+            f"({_architecture()}, {_cpu_model()}) lacks {_named(missing) or 'it'}; choose '{best_instruction_set()}'"
         )
     return MachineStamp(
         package_version=tensorwright.__version__,
@@ -103,6 +103,16 @@ def processor_features() -> frozenset[str]:
     return frozenset((*flags.split(), *certain))
 
 
+def _named(missing: Sequence[str]) -> str:
+    """Features that are missing, and why, if the processor has them."""
+    names, refused = ", ".join(missing), refused_tiles(processor_features()).intersection(missing)
+    return (
+        f"{names} (the processor has them, but the system does not permit this process to use them)"
+        if refused
+        else names
+    )
+
+
 def check(stamp: MachineStamp, host: MachineStamp | None = None) -> None:
     """Refuse a plan that cannot run on a host, by default this machine.
 
@@ -118,7 +128,7 @@ def check(stamp: MachineStamp, host: MachineStamp | None = None) -> None:
     if missing:
         raise PlanError(
             f"the plan was built for the instruction set {stamp.target} on {stamp.model}; this processor, "
-            f"{host.model}, lacks {', '.join(missing)}; build it again here or for '{host.target}'"
+            f"{host.model}, lacks {_named(missing)}; build it again here or for '{host.target}'"
         )
     if stamp.model != host.model:
         warnings.warn(

@@ -52,7 +52,7 @@ class TileBlock:
             self.registers.zero(number)
 
     def step(self, rows: Sequence[Rows], right: Pointer, columns: int) -> None:
-        """Add the products over one register's depth, of all rows and as many packed columns as there are at `right`."""
+        """Add the products over one register's depth: of all rows, and of so many packed columns at `right`."""
         registers, first_left = self.registers, self.tall * self.wide
         first_right = first_left + self.tall
         for number, each in enumerate(rows):

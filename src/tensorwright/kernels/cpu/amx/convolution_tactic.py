@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 
 import numpy as np
 
@@ -306,9 +305,7 @@ class _Writer:
         emitter.values[number] = panel
         first = emitter.integer(plan.panels.first_vector(expression(number)))
         emitter.values[self._first] = first
-        weights = builder.offset(
-            emitter.operands[plan.problem.weights], builder.scaled(first, plan.vector_bytes), INT8
-        )
+        weights = builder.offset(emitter.operands[plan.problem.weights], builder.scaled(first, plan.vector_bytes), INT8)
         bias = self._bias(first, kind.vectors)
         with emitter.loop(literal(0, INT64), positions, self.block.tall * ROWS) as loop:
             self._sum(loop.index, weights, kind.vectors)
@@ -336,7 +333,9 @@ class _Writer:
             with builder.loop(0, image.steps, at_least_once=True) as loop:
                 at = builder.offset(source, builder.scaled(loop.index, image.step_bytes), INT8)
                 lefts = [Rows(builder.offset(at, number * TILE_BYTES, INT8), ROW_BYTES) for number in range(block.tall)]
-                block.step(lefts, builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8), columns)
+                block.step(
+                    lefts, builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8), columns
+                )
         block.store(self.sums, [number * ROWS for number in range(block.tall)], columns)
 
     def _finish(self, position: Register, row: Register, bias: list[Register] | None, columns: int) -> None:

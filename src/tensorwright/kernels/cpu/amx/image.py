@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -13,7 +11,7 @@ from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic
-from tensorwright.kernels.cpu.amx.registers import ROW_BYTES, ROWS
+from tensorwright.kernels.cpu.amx.registers import ROW_BYTES
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.tensor.dtype import INT8, INT64
 
@@ -131,9 +129,7 @@ class ImagePacker:
         phase, first_column = column
         axis = image.rows.axis
         y = self._term(number) * axis.stride + (self._term(first_row) * axis.stride + (row_phase - axis.before))
-        inside = builder.binary(
-            "and", y.greater(-1).register, y.less(axis.input).register
-        )
+        inside = builder.binary("and", y.greater(-1).register, y.less(axis.input).register)
         low, high = self._range(image.columns, phase, first_column)
         zero = literal(0, INT64)
         low, high = builder.select(inside, low, zero), builder.select(inside, high, zero)
@@ -150,11 +146,12 @@ class ImagePacker:
     def _range(self, line: Line, phase: int, first: Register) -> tuple[Register, Register]:
         """From and up to which number elements of a phase lie inside the image."""
         axis, before = line.axis, self._term(first)
-        low = -((phase - axis.before) // axis.stride)
-        high = -((phase - axis.before - axis.input) // axis.stride)
-        return tuple(
-            greatest(least(edge - before, line.extent), 0).register for edge in (low, high)
-        )
+        low = -((phase - axis.before) // axis.stride) - before
+        high = -((phase - axis.before - axis.input) // axis.stride) - before
+        return self._clamped(low, line.extent), self._clamped(high, line.extent)
+
+    def _clamped(self, value: Term, most: int) -> Register:
+        return greatest(least(value, most), 0).register
 
     def _clear(self, to: Pointer, low: Register, high: Register) -> None:
         builder, bits = self.emitter.builder, self.image.arithmetic.bits

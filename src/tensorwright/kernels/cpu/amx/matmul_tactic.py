@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -117,9 +116,9 @@ def _packing(panels: Panels, arithmetic: TileArithmetic, *, transposed: bool) ->
     edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(upper_bound(panels.count) + 1)]
 
     def pack(array: Array) -> Array:
-        matrix = array.reshape(array.shape[-2:])
+        matrix: Array = array.reshape(array.shape[-2:])
         matrix = matrix.T if transposed else matrix
-        padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % ROWS)))
+        padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[-1] % ROWS)))
         return np.concatenate([arithmetic.packed(padded[:, a:b]) for a, b in pairwise(edges)])
 
     name = f"tiles in panels of {panels.most} {arithmetic.numerics.right}{' transposed' if transposed else ''}"
@@ -157,8 +156,10 @@ class _Writer:
     @property
     def height(self) -> int | None:
         """How many rows all blocks have; None if they differ."""
-        heights = self.grid.tiles.heights
-        return heights[0] if len(heights) == 1 and isinstance(self.grid.tiles.rows, int) else None
+        tiles = self.grid.tiles
+        if not isinstance(tiles.rows, int) or len(tiles.heights) > 1:
+            return None
+        return max(tiles.heights)
 
     @property
     def sums(self) -> Pointer:
@@ -217,9 +218,7 @@ class _Writer:
 
     def _sum(self, row: Register, height: Register, panel: Pointer, columns: int) -> None:
         builder, block, firsts = self.emitter.builder, self.block, self._split(height)[0]
-        a = builder.offset(
-            self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8
-        )
+        a = builder.offset(self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8)
         if self.end:
             self._bring_ends(a, height)
         starts = [builder.offset(a, builder.scaled(first, self.step_bytes), INT8) for first in firsts]
@@ -231,7 +230,9 @@ class _Writer:
                 right = builder.offset(panel, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
                 block.step(rows, right, columns)
         if self.end:
-            rows = [Rows(builder.offset(self.ends, builder.scaled(first, ROW_BYTES), INT8), ROW_BYTES) for first in firsts]
+            rows = [
+                Rows(builder.offset(self.ends, builder.scaled(first, ROW_BYTES), INT8), ROW_BYTES) for first in firsts
+            ]
             block.step(rows, builder.offset(panel, self.whole_steps * columns * TILE_BYTES, INT8), columns)
         block.store(self.sums, firsts, columns)
 

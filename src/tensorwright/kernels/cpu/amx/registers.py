@@ -1,4 +1,4 @@
-"""The instructions of AMX: eight tile registers of up to 16 rows of 64 bytes (Intel, "Intel Architecture Instruction Set
+"""The instructions of AMX on eight tile registers of up to 16 rows of 64 bytes (Intel, "Architecture Instruction Set
 Extensions Programming Reference", chapter 3).
 """
 

@@ -1,0 +1,95 @@
+"""Tile registers: what the machine code contains, what is declined, shapes drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regions.checking import Trial
+from regions.convolutions import DIRECT, BytesWindow, Window
+from regions.example import BytesExample, Example, Spec
+from regions.products import LINEAR, Bytes, linear
+from regions.rigs import CpuRig
+from regions.sampling import every
+from targets import EXECUTABLE
+from tensorwright.codegen.cpu.compile import compile_assembly
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.kernels.cpu.amx.convolution_tactic import TileConvolution
+from tensorwright.kernels.cpu.amx.matmul_tactic import TileMatMul
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT32
+
+TARGET = TARGETS["avx512_amx"]
+needs_tiles = pytest.mark.skipif(TARGET.name not in EXECUTABLE, reason="this processor neither has nor emulates AMX")
+TAILS = st.sampled_from(["", "bias", "bias relu", "bias add relu"])
+EXTENTS = st.integers(1, 3) | st.integers(15, 18)
+
+
+class TilesAlone(CpuRig):
+    """The tactics that use tile registers."""
+
+    tactics = (TileMatMul(), TileConvolution())
+
+
+def test_the_inner_loop_of_a_product_only_loads_and_multiplies(rng: np.random.Generator) -> None:
+    region = linear((128, 768), 384, "columns", BFLOAT16).region(rng)
+    first, *_ = TileMatMul().configs(region, TARGET)
+    lines = compile_assembly(TileMatMul().emit(region, first, TARGET).code, TARGET).splitlines()
+    products = [number for number, line in enumerate(lines) if "tdpbf16ps" in line]
+    assert len(products) == first.options.tall * first.options.wide
+    loop = lines[products[0] - 8 : products[-1] + 1]
+    assert sum("tileloadd" in line for line in loop) == first.options.tall + first.options.wide
+    assert not any("mm0" in line and "tmm" not in line for line in loop), "vectors in the loop"
+    assert any("tilerelease" in line for line in lines)
+
+
+def test_bytes_are_multiplied_as_unsigned_by_signed_ones(rng: np.random.Generator) -> None:
+    region = BytesWindow((1, 64, 7, 7), 32, (3, 3)).region(rng)
+    first, *_ = TileConvolution().configs(region, TARGET)
+    assert "tdpbusd" in compile_assembly(TileConvolution().emit(region, first, TARGET).code, TARGET)
+
+
+@pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT32])
+def test_other_types_other_targets_and_groups_are_declined(dtype, rng: np.random.Generator) -> None:
+    product, window = replace(LINEAR["whole-tiles"], dtype=dtype), replace(DIRECT["3x3"], dtype=dtype)
+    fits = dtype == BFLOAT16
+    assert bool(TileMatMul().configs(product.region(rng), TARGET)) == fits
+    assert bool(TileConvolution().configs(window.region(rng), TARGET)) == fits
+    assert not TileMatMul().configs(product.region(rng), TARGETS["avx512_bf16"])
+    assert not TileConvolution().configs(window.region(rng), TARGETS["avx512_bf16"])
+    grouped = replace(DIRECT["groups-of-blocks"], dtype=dtype)
+    assert not TileConvolution().configs(grouped.region(rng), TARGET)
+
+
+@needs_tiles
+@settings(max_examples=6)
+@given(st.tuples(st.integers(1, 40), st.integers(1, 70)), st.integers(2, 70), st.booleans(), st.integers(0, 99))
+def test_products_of_all_shapes(a: tuple[int, int], columns: int, of_bytes: bool, seed: int) -> None:
+    _check(Bytes(a, columns) if of_bytes else linear(a, columns, "columns", BFLOAT16), of_bytes, seed)
+
+
+@needs_tiles
+@settings(max_examples=6)
+@given(st.data())
+def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
+    kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 3)] * 2)) for _ in range(3))
+    begin, end = (data.draw(st.tuples(*[st.integers(0, 3)] * 2)) for _ in range(2))
+    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
+    spatial = [max(data.draw(EXTENTS), span - b - e) for span, b, e in zip(spans, begin, end, strict=True)]
+    channels, outputs = data.draw(st.integers(5, 70)), data.draw(st.integers(1, 50))
+    x = (data.draw(st.integers(1, 2)), channels, *map(int, spatial))
+    of_bytes = data.draw(st.booleans())
+    spec: Spec = Window(x, outputs, kernel, strides, begin, end, dilations, 1, data.draw(TAILS), BFLOAT16)
+    if of_bytes:
+        x = (*x[:2], *(max(extent, size) for extent, size in zip(x[2:], kernel, strict=True)))
+        spec = BytesWindow(x, outputs, kernel, strides, begin)
+    _check(spec, of_bytes, data.draw(st.integers(0, 99)))
+
+
+def _check(spec: Spec, of_bytes: bool, seed: int) -> None:
+    example = (BytesExample if of_bytes else Example)("drawn", spec)
+    trial = Trial(example, TilesAlone(), np.random.default_rng(seed))
+    assert trial.check(TARGET.name, every) > 0
