@@ -26,7 +26,7 @@ from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.cut import Panel, Panels
+from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels
 from tensorwright.kernels.cpu.spatial.tile import Memory, input_memory
 from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions

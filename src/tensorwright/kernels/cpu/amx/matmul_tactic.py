@@ -19,10 +19,10 @@ from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithme
 from tensorwright.kernels.cpu.amx.block import SHAPES, Rows, TileBlock
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
 from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.cut import Panels, RowTiles
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place
 from tensorwright.kernels.cpu.matmul.loops import panel_masks
 from tensorwright.kernels.cpu.matmul.shapes import task_groups
+from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
