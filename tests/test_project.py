@@ -10,7 +10,8 @@ from pathlib import Path
 import tensorwright
 
 ROOT = Path(__file__).parents[1]
-NOT_OURS = {"build", "dist", "__pycache__"}
+DEVICES = ("cpu", "cuda", "null")
+NOT_OURS = {".git", "build", "dist", "__pycache__"}
 PATHS_OF_ONE_MACHINE = re.compile(
     rb"/(?:work/(?:main|shared|brief)|root/|home/[a-z]|Users/[a-z]|opt/(?:wheels|pypi))|\.\./shared"
 )
@@ -45,3 +46,23 @@ def test_no_file_names_a_path_of_one_machine():
 
 def test_the_package_ships_its_types():
     assert (Path(tensorwright.__file__).parent / "py.typed").is_file()
+
+
+def test_every_neutral_module_is_held_to_name_no_device() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = {
+        name for one in contracts if one["name"] == "Neutral floors name no device" for name in one["source_modules"]
+    }
+    package = Path(tensorwright.__file__).parent
+    divided = [floor for floor in package.iterdir() if (floor / "cpu").is_dir() or (floor / "cpu.py").is_file()]
+    parts = [
+        part
+        for floor in divided
+        for part in floor.iterdir()
+        if part.suffix == ".py" or (part / "__init__.py").is_file()
+    ]
+    neutral = {
+        f"tensorwright.{part.parent.name}.{part.stem}" for part in parts if part.stem not in {*DEVICES, "__init__"}
+    }
+    assert len(divided) == 6
+    assert neutral <= held

@@ -15,7 +15,8 @@ import pytest
 import tensorwright as tw
 import tensorwright.build.build
 from runtime.test_faults import NO_MEMORY, NO_SPACE, NO_THREADS, TOO_MANY, everywhere, failing, handles
-from tensorwright.codegen.cpu import pool
+from tensorwright.codegen import pool
+from tensorwright.codegen.cpu import pool as cpu_pool
 from tensorwright.tune.cpu import machine
 from tensorwright.tune.cpu.bench import CpuBench
 
@@ -23,7 +24,7 @@ TARGETS = {
     "files": [(os, name, NO_SPACE) for name in ("open", "fsync", "replace")],
     "handles": [(os, "open", TOO_MANY)],
     "memory": [(mmap, "mmap", NO_MEMORY)],
-    "compilation": [(pool, "compile_object", MemoryError("no memory left"))],
+    "compilation": [(cpu_pool, "compile_object", MemoryError("no memory left"))],
     "threads": [(threading.Thread, "start", NO_THREADS)],
     "processes": [(subprocess.Popen, "_execute_child", NO_MEMORY)],
 }
@@ -50,7 +51,7 @@ def softmax(factor):
 @pytest.mark.parametrize("what", TARGETS)
 def test_what_the_system_refuses_once(tmp_path, monkeypatch, rng, what):
     monkeypatch.setattr(pool, "IN_PROCESS", 1)
-    monkeypatch.setattr(pool.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setenv("TENSORWRIGHT_CHECK_PLAN", "0")
     monkeypatch.setattr(sys.modules["tensorwright.build.build"], "remember_machine", lambda *_: None)
     monkeypatch.setattr(CpuBench, "machine", lambda _: None)  # Takes half a second each time.

@@ -11,15 +11,16 @@ import pytest
 
 from tensorwright.backends.find import backend_named
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.cpu.pool import IN_PROCESS, CompilerPool
+from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.codegen.cpu.targets import target_named
+from tensorwright.codegen.pool import IN_PROCESS
 from tensorwright.devices.cpu.host import best_instruction_set
 
 MODULES = {f"f{number}": f"define void @f{number}() {{ ret void }}" for number in range(IN_PROCESS + 2)}
 
 
-def _pool() -> CompilerPool:
-    return CompilerPool(target_named(best_instruction_set()), 2)
+def _pool() -> CpuCompilerPool:
+    return CpuCompilerPool(target_named(best_instruction_set()), 2)
 
 
 def test_modules_of_the_users_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def test_no_more_processes_are_started_than_have_something_to_do(
             super().__init__(*arguments, **options)
 
     monkeypatch.setattr(subprocess, "Popen", Counted)
-    with CompilerPool(target_named(best_instruction_set()), allowed) as pool:
+    with CpuCompilerPool(target_named(best_instruction_set()), allowed) as pool:
         pool.compile_all(MODULES, lambda name: None)
     assert min(1, started) <= len(processes) <= started
 
@@ -55,7 +56,7 @@ def test_no_more_processes_are_started_than_have_something_to_do(
 def test_a_pinned_process_starts_no_more_compilers_than_it_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     pool = backend_named("cpu").toolchain(None, None, None).compiler()
-    assert isinstance(pool, CompilerPool)
+    assert isinstance(pool, CpuCompilerPool)
     assert pool._count == 1
 
 

@@ -17,7 +17,7 @@ import tensorwright as tw
 from conformance.suite import KINDS, Case, hand, known_failures, names
 from tensorwright import backend
 from tensorwright.backend import TensorwrightRep
-from tensorwright.codegen.cpu import pool
+from tensorwright.codegen import pool
 from tensorwright.runtime import calls, fixed_calls
 from tensorwright.runtime.arrays import Array, OutputMemory, output_maker
 

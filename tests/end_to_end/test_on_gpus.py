@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from counting import CountingAllocator
 from tensorwright.base.errors import DeviceError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda.memory import is_page_locked
-from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary
@@ -104,25 +104,8 @@ def test_tensors_of_pytorch(torch, plans, dtype: DType, x: np.ndarray) -> None:
     assert_same(bare.numpy().astype(np.float32), expected, dtype)
 
 
-class Counting:
-    """Memory of a GPU, and how many pieces of it are given out."""
-
-    def __init__(self, inner: Allocator) -> None:
-        self.inner, self.alive = inner, set[int]()
-
-    def allocate(self, size: int, alignment: int, flags: int) -> int | None:
-        address = self.inner.allocate(size, alignment, flags)
-        assert address is not None
-        self.alive.add(address)
-        return address
-
-    def free(self, address: int) -> None:
-        self.alive.remove(address)
-        self.inner.free(address)
-
-
 def test_memory_is_given_back_when_pytorch_is_done(torch, plans, engine: Engine, x: np.ndarray) -> None:
-    tensor, expected, allocator = torch.from_numpy(x).cuda(), engine(x)["y"], Counting(engine.device.allocator)
+    tensor, expected, allocator = torch.from_numpy(x).cuda(), engine(x)["y"], CountingAllocator(engine.device.allocator)
     counted = load(plans[FLOAT32], allocator=allocator)
     for _ in range(200):
         with torch.cuda.stream(torch.cuda.Stream()):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from networks.quick import QuickCompiler
 from tensorwright.backends.cpu import CpuBackend, CpuToolchain
-from tensorwright.codegen.cpu.pool import CompilerPool
+from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.graph.region import Region
@@ -108,7 +108,7 @@ class SwitchedToolchain:
     def compiler(self) -> AbstractContextManager[Compiler]:
         """Compiles in this process: networks are small, and every core has work."""
         machine = self.tools.machine
-        return CompilerPool(machine, 1) if self.switches.optimised else QuickCompiler(machine)
+        return CpuCompilerPool(machine, 1) if self.switches.optimised else QuickCompiler(machine)
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         program = self.tools.lower(graph, choices)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from counting import CountingAllocator
 from graphs import binary, given, network, unary
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.build.build import build
@@ -517,24 +518,8 @@ def test_a_forked_process_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_memory_comes_from_one_allocator(plan: Plan) -> None:
-    class Counting:
-        """Gives out memory of a null device, which all have to be for that."""
-
-        def __init__(self, device: NullDevice) -> None:
-            self.inner, self.alive = device.allocator, set[int]()
-
-        def allocate(self, size: int, alignment: int, flags: int) -> int | None:
-            address = self.inner.allocate(size, alignment, flags)
-            assert address is not None
-            self.alive.add(address)
-            return address
-
-        def free(self, address: int) -> None:
-            self.alive.remove(address)
-            self.inner.free(address)
-
     device = Scripted(0)
-    allocator = Counting(device)
+    allocator = CountingAllocator(device.allocator)
     with EnginePool(plan, [device], allocator=allocator) as pool:
         assert_right(pool(inputs(0.0)), 0.0)
         assert allocator.alive == set(device._memory._blocks)

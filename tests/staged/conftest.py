@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tensorwright.codegen.cpu import pool
+from tensorwright.codegen import pool
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.entry import EntryStep, entry_module
 from tensorwright.codegen.cpu.link import link
-from tensorwright.codegen.cpu.pool import CompilerPool
+from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES
@@ -94,7 +94,7 @@ class CpuToolchain:
         return CpuBench(self.machine, self.threads, self.allocator)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
-        return CompilerPool(self.machine, len(os.sched_getaffinity(0)))
+        return CpuCompilerPool(self.machine, len(os.sched_getaffinity(0)))
 
     def listings(self, source: str) -> Mapping[str, str]:
         return {"ll": source, "s": compile_assembly(source, self.machine)}

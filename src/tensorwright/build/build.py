@@ -89,10 +89,8 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
             return _tuner(graph, tools, compiler, cache, config)
 
         graph = separate_outputs(replace_empty(_in_chosen_types(graph, wishes, config, tools, search, tuner)))
-        regions = partition(graph, fuse=config.optimise)
-        graph, uses = watched(graph, regions, config.check_indices, tools.roofline)
-        regions = partition(graph, fuse=config.optimise) if uses else regions
-        chains = joins(graph, regions) if config.optimise else ()
+        graph, uses = watched(graph, partition(graph, fuse=config.optimise), config.check_indices, tools.roofline)
+        regions, chains = _regions(graph, config)
         dump.regions(graph, regions, chains)
         searched = _searched(regions, chains, tools, search, tuner(graph), config)
         verifier = Verifier(compiler, tools.bench, config.log)
@@ -143,6 +141,12 @@ def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, 
         verifier.check(choice)
 
 
+def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Sequence[Region]]:
+    """The regions of a network, and chains of them that one kernel may compute."""
+    regions = partition(graph, fuse=config.optimise)
+    return regions, joins(graph, regions) if config.optimise else ()
+
+
 def _in_chosen_types(
     graph: Graph,
     wishes: Wishes,
@@ -157,8 +161,7 @@ def _in_chosen_types(
 
     def measure(graph: Graph) -> list[Searched]:
         graph = separate_outputs(replace_empty(graph))
-        regions = partition(graph, fuse=config.optimise)
-        chains = joins(graph, regions) if config.optimise else ()
+        regions, chains = _regions(graph, config)
         return _searched(regions, chains, tools, search, tuner(graph), config)
 
     measured = measure if config.level > 0 else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal, memory_name, register_dtype, register_name
+from tensorwright.codegen.values import Pointer, Register, i64, literal, memory_name, register_dtype, register_name
 from tensorwright.tensor.dtype import BOOL, FLOAT32, FLOAT64, INT64, DType
 
 
@@ -38,7 +38,9 @@ class Loop:
 class InstructionBuilder:
     """Appends instructions to the text of one function.
 
-    Without a target, instructions that every vector extension but the x86-64 baseline has are taken for granted.
+    Where an instruction takes two operands of one type, the second one may be a number: a constant of that type, in
+    every lane. Without a target, instructions that every vector extension but that of plain x86-64 has are taken for
+    granted.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -85,31 +87,31 @@ class InstructionBuilder:
 
     # ---- arithmetic
 
-    def binary(self, opcode: str, left: Register, right: Register) -> Register:
+    def binary(self, opcode: str, left: Register, right: Register | float) -> Register:
         """A two-operand instruction on equal types."""
-        return self.value(f"{opcode} {left.type} {left.text}, {right.text}", left.dtype, left.lanes)
+        return self.value(f"{opcode} {left.type} {left.text}, {_like(left, right).text}", left.dtype, left.lanes)
 
-    def add(self, left: Register, right: Register) -> Register:
+    def add(self, left: Register, right: Register | float) -> Register:
         return self.binary("fadd contract" if left.dtype.is_float else "add", left, right)
 
-    def sub(self, left: Register, right: Register) -> Register:
+    def sub(self, left: Register, right: Register | float) -> Register:
         return self.binary("fsub contract" if left.dtype.is_float else "sub", left, right)
 
-    def mul(self, left: Register, right: Register) -> Register:
+    def mul(self, left: Register, right: Register | float) -> Register:
         return self.binary("fmul contract" if left.dtype.is_float else "mul", left, right)
 
     def scaled(self, value: Register, factor: int) -> Register:
         """An i64 multiplied by a number."""
-        return self.mul(value, literal(factor, INT64))
+        return self.mul(value, factor)
 
     def divided(self, value: Register, extent: int) -> tuple[Register, Register]:
         """Quotient and remainder of an i64 that is not negative, by a positive number."""
         if extent == 1:
-            return value, literal(0, INT64)
-        divisor = literal(extent, INT64)
+            return value, i64(0)
+        divisor = i64(extent)
         return self.binary("udiv", value, divisor), self.binary("urem", value, divisor)
 
-    def div(self, left: Register, right: Register) -> Register:
+    def div(self, left: Register, right: Register | float) -> Register:
         opcode = {"float": "fdiv", "signed": "sdiv"}.get(left.dtype.kind, "udiv")
         return self.binary(opcode, left, right)
 
@@ -119,11 +121,13 @@ class InstructionBuilder:
             return self.add(self.mul(a, b), c)
         return self.intrinsic("fma", (a, b, c))
 
-    def intrinsic(self, name: str, operands: Sequence[Register], flags: str = "") -> Register:
+    def intrinsic(self, name: str, operands: Sequence[Register | float], flags: str = "") -> Register:
         """An overloaded LLVM intrinsic whose operands and result have one type; `flags` as for fast math."""
-        first = operands[0]
+        first, *others = operands
+        assert isinstance(first, Register)
         suffix = ("" if first.lanes == 1 else f"v{first.lanes}") + _suffix(first.dtype)
-        return self.call(f"@llvm.{name}.{suffix}", first.dtype, first.lanes, operands, flags)
+        alike = [first, *(_like(first, other) for other in others)]
+        return self.call(f"@llvm.{name}.{suffix}", first.dtype, first.lanes, alike, flags)
 
     def call(self, name: str, dtype: DType, lanes: int, operands: Sequence[Register], flags: str = "") -> Register:
         """Call a function, declaring it when it is an intrinsic."""
@@ -133,14 +137,15 @@ class InstructionBuilder:
         opcode = f"call {flags}" if flags else "call"
         return self.value(f"{opcode} {result} {name}({', '.join(o.typed for o in operands)})", dtype, lanes)
 
-    def compare(self, predicate: str, left: Register, right: Register) -> Register:
+    def compare(self, predicate: str, left: Register, right: Register | float) -> Register:
         """A comparison: ``olt``, ``oeq``, … for floats; ``slt``, ``ult``, ``eq``, … for integers."""
         opcode = "fcmp" if left.dtype.is_float else "icmp"
-        return self.value(f"{opcode} {predicate} {left.type} {left.text}, {right.text}", BOOL, left.lanes)
+        return self.value(f"{opcode} {predicate} {left.type} {left.text}, {_like(left, right).text}", BOOL, left.lanes)
 
-    def select(self, condition: Register, then: Register, otherwise: Register) -> Register:
+    def select(self, condition: Register, then: Register, otherwise: Register | float) -> Register:
         if condition.lanes != then.lanes:
             condition = self.splat(condition, then.lanes)
+        otherwise = _like(then, otherwise)
         return self.value(f"select {condition.typed}, {then.typed}, {otherwise.typed}", then.dtype, then.lanes)
 
     def choose(self, condition: Register, then: Pointer, otherwise: Pointer) -> Pointer:
@@ -167,9 +172,9 @@ class InstructionBuilder:
 
     def entry(self, numbers: Sequence[int], index: Register) -> Register:
         """``numbers[index]`` for up to 16 numbers below 16: they are the digits of one constant, not in memory."""
-        digits = literal(sum(number << 4 * place for place, number in enumerate(numbers)), INT64)
-        shifted = self.binary("lshr", digits, self.mul(index, literal(4, INT64)))
-        return self.binary("and", shifted, literal(15, INT64))
+        digits = i64(sum(number << 4 * place for place, number in enumerate(numbers)))
+        shifted = self.binary("lshr", digits, self.mul(index, 4))
+        return self.binary("and", shifted, 15)
 
     # ---- vectors
 
@@ -236,7 +241,7 @@ class InstructionBuilder:
             index=Register(self.fresh("i"), INT64),
             carried=[Register(self.fresh("c"), value.dtype, value.lanes) for value in carried],
             label=label,
-            step=literal(step, INT64),
+            step=i64(step),
             stop=stop,
             first=start,
             initial=list(carried),
@@ -278,16 +283,16 @@ class InstructionBuilder:
         start: Register | int,
         stop: Register | int,
         step: int = 1,
-        carried: Sequence[Register] = (),
+        carried: Sequence[Register | int] = (),
         *,
         at_least_once: bool = False,
     ) -> Iterator[Loop]:
         """``with builder.loop(start, stop) as loop:`` writes ``for loop.index in range(start, stop, step)``.
 
-        carried: starting values of what it carries from one round to the next; the body reads `loop.carried`, sets
-        `loop.following`, and afterwards the final values are `loop.final`.
+        carried: starting values of what it carries from one round to the next, a number for an i64; the body reads
+        `loop.carried`, sets `loop.following`, and afterwards the final values are `loop.final`.
         """
-        loop = self._begin_loop(_index(start), _index(stop), step, carried, at_least_once=at_least_once)
+        loop = self._begin_loop(i64(start), i64(stop), step, list(map(i64, carried)), at_least_once=at_least_once)
         yield loop
         loop.final = self._end_loop(loop, loop.following)
 
@@ -327,5 +332,6 @@ def _suffix(dtype: DType) -> str:
     return {FLOAT32: "f32", FLOAT64: "f64", BOOL: "i1"}.get(dtype, f"i{8 * dtype.size}")
 
 
-def _index(value: Register | int) -> Register:
-    return literal(value, INT64) if isinstance(value, int) else value
+def _like(register: Register, operand: Register | float) -> Register:
+    """An operand beside a register: a number is a constant of the register's type."""
+    return operand if isinstance(operand, Register) else literal(operand, register.dtype, register.lanes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.halves import narrowed_bits, widened_float16
 from tensorwright.codegen.instructions import InstructionBuilder
-from tensorwright.codegen.values import Pointer, Register, literal, memory_name, register_dtype, register_name
+from tensorwright.codegen.values import Pointer, Register, memory_name, register_dtype, register_name
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT16, INT32, DType
 
 FUNCTION_ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
@@ -83,7 +83,7 @@ class FunctionBuilder(InstructionBuilder):
             return self.value(f"icmp ne {memory_name(dtype, lanes)} {raw}, {zero}", BOOL, lanes)
         if dtype == BFLOAT16:
             high = self.convert("zext", Register(raw, INT16, lanes), INT32)
-            return self.bitcast(self.binary("shl", high, literal(16, INT32, lanes)), FLOAT32)
+            return self.bitcast(self.binary("shl", high, 16), FLOAT32)
         if register_dtype(dtype) != dtype:
             target = register_name(dtype, lanes)
             if dtype == FLOAT16 and self.target is not None and not self.target.has_half:

@@ -15,10 +15,10 @@ from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.interior import Range, inside, interior_of
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, rename, scalar_atoms, stride_along, walk
 from tensorwright.tensor.dim import Atom, Dim, bounds, expression, is_static, product, substitute, tuning_value
-from tensorwright.tensor.dtype import BOOL, INT64, DType
+from tensorwright.tensor.dtype import DType
 
 CHUNK_ELEMENTS = 4096
 ENOUGH_TASKS = 64
@@ -141,13 +141,12 @@ class NestEmitter:
 
     def _task_apart(self, place: Range, unsplit: list[Variable]) -> None:
         builder, index = self.emitter.builder, self.emitter.values[place.variable]
-        start, stop = literal(place.start, INT64), literal(place.stop, INT64)
-        below, above = builder.compare("slt", index, start), builder.compare("sge", index, stop)
+        below, above = builder.compare("slt", index, place.start), builder.compare("sge", index, place.stop)
         on_border = builder.binary("or", below, above)
         with builder.when(on_border), self.emitter.scope():
             self._task([])
-        with builder.when(builder.binary("xor", on_border, literal(True, BOOL))), self.emitter.scope():
-            self.emitter.values[place.inner] = builder.sub(index, start)
+        with builder.when(builder.binary("xor", on_border, True)), self.emitter.scope():
+            self.emitter.values[place.inner] = builder.sub(index, place.start)
             self._within(place, self.nest.parallel)._task(unsplit)
 
     def _within(self, place: Range, parallel: tuple[Variable, ...]) -> NestEmitter:
@@ -180,18 +179,22 @@ class NestEmitter:
     def _plain_loop(self, variable: Variable, rest: list[Variable], bound: set[Variable]) -> None:
         place = interior_of(self.nest.body, variable)
         if place is None:
-            self._rounds(variable, literal(0, INT64), self.emitter.integer(variable.extent), rest, bound)
+            self._rounds(variable, 0, self.emitter.integer(variable.extent), rest, bound)
             return
-        start, stop = literal(place.start, INT64), literal(place.stop, INT64)
         if place.start:
-            self._rounds(variable, literal(0, INT64), start, rest, bound)
+            self._rounds(variable, 0, place.start, rest, bound)
         within = self._within(place, self.nest.parallel)
-        within._rounds(place.inner, literal(0, INT64), literal(place.stop - place.start, INT64), rest, bound)
+        within._rounds(place.inner, 0, place.stop - place.start, rest, bound)
         if place.stop != variable.extent:
-            self._rounds(variable, stop, self.emitter.integer(variable.extent), rest, bound)
+            self._rounds(variable, place.stop, self.emitter.integer(variable.extent), rest, bound)
 
     def _rounds(
-        self, variable: Variable, start: Register, stop: Register, rest: list[Variable], bound: set[Variable]
+        self,
+        variable: Variable,
+        start: Register | int,
+        stop: Register | int,
+        rest: list[Variable],
+        bound: set[Variable],
     ) -> None:
         emitter = self.emitter
         with emitter.builder.loop(start, stop) as loop:

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from tensorwright.codegen.polynomials import REDUCTION
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT32, INT64
+from tensorwright.codegen.values import Register, i64, literal
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT32
 
 FAR = 2.0**27 * math.pi / 2
 FAR_FUNCTION = "@tensorwright.far_angle"
@@ -39,7 +39,7 @@ def _with_far_angles(angle: Term, rest: Term, quarters: Term) -> tuple[Term, Ter
     builder, lanes = angle.builder, angle.lanes
     size = angle.magnitude()
     far = size.greater(FAR) & size.less(math.inf)
-    stop = builder.select(builder.any(far.register), literal(lanes, INT64), literal(0, INT64))
+    stop = builder.select(builder.any(far.register), i64(lanes), 0)
     builder.define(FAR_FUNCTION, _far_function())
     with builder.loop(0, stop, 1, [rest.register, quarters.register]) as loop:
         lane = loop.index

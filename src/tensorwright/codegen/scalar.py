@@ -16,7 +16,7 @@ from tensorwright.codegen.functions import apply_function, convert
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import (
     Apply,
     Constant,
@@ -110,7 +110,7 @@ class ScalarEmitter:
 
     @contextmanager
     def loop(
-        self, start: Register | int, stop: Register | int, step: int = 1, carried: Sequence[Register] = ()
+        self, start: Register | int, stop: Register | int, step: int = 1, carried: Sequence[Register | int] = ()
     ) -> Iterator[Loop]:
         """A loop of the builder whose body is a scope."""
         with self.builder.loop(start, stop, step, carried) as loop, self.scope():
@@ -331,7 +331,7 @@ class ScalarEmitter:
         steps = [v.extent for v in variables]
         if all(isinstance(extent, int) for extent in steps) and bounds(product(steps))[1] <= UNROLLED_STEPS:
             for step in range(bounds(variable.extent)[1]):
-                self.values[variable] = literal(step, INT64)
+                self.values[variable] = i64(step)
                 with self.scope():
                     carried = self._nest(node, rest, carried)
             return carried
@@ -398,7 +398,7 @@ class ScalarEmitter:
         with self.builder.loop(0, whole, lanes * REDUCTION_UNROLL, carried) as loop:
             results = []
             for part, total in enumerate(loop.carried):
-                start = self.builder.add(loop.index, literal(part * lanes, INT64))
+                start = self.builder.add(loop.index, part * lanes)
                 results.append(self._across_part(node, variable, start, total, None))
             loop.following = results
         carried = loop.final
@@ -434,8 +434,8 @@ class ScalarEmitter:
     def whole_rounds(self, extent: Register, variable: Variable, step: int) -> Register:
         """The largest multiple of `step` (a power of two) that is not above the extent."""
         if is_static(variable.extent):
-            return literal(bounds(variable.extent)[1] // step * step, INT64)
-        return self.builder.binary("and", extent, literal(-step, INT64))
+            return i64(bounds(variable.extent)[1] // step * step)
+        return self.builder.binary("and", extent, -step)
 
     def tail_mask(self, extent: Register, start: Register, lanes: int) -> Register:
         """Which lanes, counted from `start`, lie below the extent."""
@@ -448,7 +448,7 @@ class ScalarEmitter:
     def integer(self, value: Dim) -> Register:
         """An integer as one i64; for what depends on the lane variable, its value in lane 0."""
         if not isinstance(value, IntegerExpression):
-            return literal(value, INT64)
+            return i64(value)
         found = self._recall((value,))
         if found is None:
             with self.in_lanes(None):
@@ -471,16 +471,16 @@ class ScalarEmitter:
 
     def _polynomial(self, value: Dim) -> Register:
         if not isinstance(value, IntegerExpression):
-            return literal(value, INT64)
+            return i64(value)
         total: Register | None = None
         for monomial, coefficient in value.terms:
-            term: Register | None = None if coefficient == 1 and monomial else literal(coefficient, INT64)
+            term: Register | None = None if coefficient == 1 and monomial else i64(coefficient)
             for atom in monomial:
                 factor = self._atom(atom)
                 term = factor if term is None else self._both("mul", term, factor)
             assert term is not None
             total = term if total is None else self._both("add", total, term)
-        return literal(0, INT64) if total is None else total
+        return i64(0) if total is None else total
 
     def _both(self, opcode: str, left: Register, right: Register) -> Register:
         lanes = max(left.lanes, right.lanes)
@@ -520,9 +520,9 @@ class ScalarEmitter:
             power = literal(denominator.bit_length() - 1, INT64, lanes)
             if operation == "div":
                 return self.builder.binary("ashr", a, power)
-            return self.builder.binary("and", a, literal(denominator - 1, INT64, lanes))
+            return self.builder.binary("and", a, denominator - 1)
         raw = self.builder.binary("srem", a, b)
-        negative = self.builder.compare("slt", raw, literal(0, INT64, lanes))
+        negative = self.builder.compare("slt", raw, 0)
         rest = self.builder.add(raw, self.builder.select(negative, b, literal(0, INT64, lanes)))
         return rest if operation == "rem" else self.builder.binary("sdiv", self.builder.sub(a, rest), b)
 

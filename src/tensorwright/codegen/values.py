@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT64, DType
 
 # bfloat16 is an i16: on the type bfloat LLVM computes where it sees a chance, and then calls functions nobody has.
 _MEMORY_NAMES = {"float64": "double", "float32": "float", "float16": "half", "bool": "i8"}
@@ -67,6 +67,11 @@ def literal(value: float | bool, dtype: DType, lanes: int = 1) -> Register:
     scalar = _literal_text(value, dtype)
     text = scalar if lanes == 1 else f"splat ({register_name(dtype)} {scalar})"
     return Register(text, register_dtype(dtype), lanes)
+
+
+def i64(value: Register | int) -> Register:
+    """An i64, which indices, counts and distances are; a number is a constant."""
+    return literal(value, INT64) if isinstance(value, int) else value
 
 
 def literals(values: Sequence[float], dtype: DType) -> Register:

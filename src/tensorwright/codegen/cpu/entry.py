@@ -16,7 +16,7 @@ from tensorwright.codegen.cpu.team import entries, team_functions
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.devices.cpu import abi
 from tensorwright.plan.plan import Address
 from tensorwright.tensor.dim import Dim, Symbol
@@ -73,7 +73,7 @@ class _Code:
     def alone(self, steps: Sequence[EntryStep]) -> str:
         """The function of a thread that does everything."""
         builder = FunctionBuilder(target=self.target)
-        calls = _Calls(builder, self, literal(0, INT64))
+        calls = _Calls(builder, self, i64(0))
         builder.emit("call void @profile(ptr %context, i64 0)")
         for number, step in enumerate(steps):
             calls.call_alone(step)
@@ -85,7 +85,7 @@ class _Code:
         builder = FunctionBuilder(target=self.target)
         share = Register("%share", INT64)
         _Calls(builder, self, share).call_share(step, Register("%threads", INT64), Register("%wave", INT64))
-        is_first = builder.compare("eq", share, literal(0, INT64))
+        is_first = builder.compare("eq", share, 0)
         with builder.when(is_first):
             builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
         signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)"
@@ -94,12 +94,12 @@ class _Code:
     def waves(self, steps: Sequence[EntryStep]) -> str:
         """The function that says how many waves the group has that begins with a step."""
         builder = FunctionBuilder(target=self.target)
-        count, number = literal(1, INT64), Register("%number", INT64)
+        count, number = i64(1), Register("%number", INT64)
         repeated = [(position, step) for position, step in enumerate(steps) if step.waves != 1]
-        calls = _Calls(builder, self, literal(0, INT64)) if repeated else None
+        calls = _Calls(builder, self, i64(0)) if repeated else None
         for position, step in repeated:
             assert calls is not None
-            is_it = builder.compare("eq", number, literal(position, INT64))
+            is_it = builder.compare("eq", number, position)
             count = builder.select(is_it, calls.integer(step.waves), count)
         body = "\n".join(builder.lines)
         head = "define internal i64 @waves(ptr %context, i64 %number) nounwind"
@@ -116,7 +116,7 @@ class _Calls:
         self._fields = {name: _field(builder, name) for name in fields}
         self._values = {s.name: _table_entry(builder, self._fields["symbols"], i) for i, s in enumerate(code.symbols)}
         self._emitter = ScalarEmitter(builder, code.target, (), self._values)
-        scratch = builder.mul(share, literal(code.workspace, INT64))
+        scratch = builder.mul(share, code.workspace)
         self._scratch = builder.offset(self._fields["workspace"], scratch, UINT8)
 
     def integer(self, value: Dim) -> Register:
@@ -125,7 +125,7 @@ class _Calls:
 
     def call_alone(self, step: EntryStep) -> None:
         """Call a kernel for all of its tasks."""
-        self._call(step, literal(0, INT64), self.integer(step.tasks * step.waves))
+        self._call(step, i64(0), self.integer(step.tasks * step.waves))
 
     def call_share(self, step: EntryStep, threads: Register, number: Register) -> None:
         """Call a kernel for one share, out of so many threads', of the tasks of the wave with a number."""
@@ -193,7 +193,7 @@ def owners(tasks: IntegerArray, count: int, threads: int | IntegerArray) -> Inte
 
 def _share(builder: FunctionBuilder, tasks: Register, thread: Register, threads: Register) -> tuple[Register, Register]:
     """The tasks of one thread: equal shares, in order."""
-    following = builder.add(thread, literal(1, INT64))
+    following = builder.add(thread, 1)
     begin = builder.binary("udiv", builder.mul(tasks, thread), threads)
     return begin, builder.binary("udiv", builder.mul(tasks, following), threads)
 

@@ -1,33 +1,14 @@
-"""Compiles modules in a process of its own, whose first argument is the name of a target.
-
-Reads, from standard input, the length of a module (8 bytes, little-endian) and its text; writes, to standard output, a
-status byte (0 for success), the length of the answer and the object code or the message of the error.
-"""
+"""Compiles modules for CPUs in a process of its own, whose first argument is the name of a target."""
 
 from __future__ import annotations
 
-import struct
 import sys
-from collections.abc import Callable
 
-from tensorwright.base.errors import TensorwrightError
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import target_named
+from tensorwright.codegen.worker import serve
 
 
 def main() -> None:
     target = target_named(sys.argv[1])
     serve(lambda text: compile_object(text, target))
-
-
-def serve(compile_module: Callable[[str], bytes]) -> None:
-    """Answer until the input ends."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    while len(header := source.read(8)) == 8:
-        text = source.read(struct.unpack("<Q", header)[0]).decode()
-        try:
-            status, answer = 0, compile_module(text)
-        except TensorwrightError as error:
-            status, answer = 1, str(error).encode()
-        sink.write(struct.pack("<BQ", status, len(answer)) + answer)
-        sink.flush()

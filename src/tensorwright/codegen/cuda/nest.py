@@ -14,11 +14,11 @@ from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.scalar import STRIDED_STEPS, Lane, ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, scalar_atoms, stride_along, walk
 from tensorwright.graph.functions import reduction_identity
 from tensorwright.tensor.dim import Dim, IntegerExpression, product, upper_bound
-from tensorwright.tensor.dtype import INT32, INT64, DType
+from tensorwright.tensor.dtype import INT32, DType
 
 BLOCK = 256
 """Threads in a block."""
@@ -103,9 +103,10 @@ def _dealt(node: Reduce, group_size: int) -> tuple[Variable, ...]:
 class GroupEmitter(ScalarEmitter):
     """Emits scalars for one thread. While `dealing`, at places that all threads reach, the group shares reductions."""
 
+    builder: ThreadBuilder
     group_size: int = 1
     dealing: bool = False
-    rank: Register = field(default_factory=lambda: literal(0, INT64))
+    rank: Register = field(default_factory=lambda: i64(0))
 
     def _load(self, node: Load) -> Register:
         if self.lane is None or node.guard is None or node.operand in self.given:
@@ -143,7 +144,7 @@ class GroupEmitter(ScalarEmitter):
         if self.group_size <= WARP:
             return value
         places, lane = builder.shared_memory(node.dtype, self.group_size // WARP), builder.thread()
-        warp = builder.binary("lshr", lane, literal(5, INT32))
+        warp = builder.binary("lshr", lane, 5)
         builder.store_shared(value, places, warp)
         builder.meet()
         values = [builder.load_shared(places, literal(n, INT32), node.dtype) for n in range(self.group_size // WARP)]
@@ -175,7 +176,7 @@ class RowsEmitter:
                 if rows.inner:
                     self._share_elements()
                 else:
-                    is_first = builder.compare("eq", emitter.rank, literal(0, INT64)) if rows.group_size > 1 else None
+                    is_first = builder.compare("eq", emitter.rank, 0) if rows.group_size > 1 else None
                     with builder.when(is_first):
                         self._store()
 
@@ -189,8 +190,8 @@ class RowsEmitter:
         builder, group_size = self._builder, self.rows.group_size
         thread = builder.thread()
         if group_size > 1:
-            self.emitter.rank = wide(builder, builder.binary("and", thread, literal(group_size - 1, INT32)))
-            thread = builder.binary("lshr", thread, literal(group_size.bit_length() - 1, INT32))
+            self.emitter.rank = wide(builder, builder.binary("and", thread, group_size - 1))
+            thread = builder.binary("lshr", thread, group_size.bit_length() - 1)
         first = builder.scaled(wide(builder, builder.block_index()), self.rows.threads // group_size)
         return builder.add(first, wide(builder, thread))
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from tensorwright.codegen.cpu.pool import CompilerPool
 from tensorwright.codegen.cuda.compile import compile_image
 from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.pool import CompilerPool
 
 
 class CudaCompilerPool(CompilerPool):
     """Turns modules into cubins, or into PTX where there is no assembler."""
 
-    start = "import sys; sys.path += sys.argv[2:]; from tensorwright.codegen.cuda.worker import main; main()"
+    worker = "tensorwright.codegen.cuda.worker"
 
     def __init__(self, target: CudaTarget, processes: int) -> None:
-        super().__init__(target, processes)
+        super().__init__(target.name, processes)
         self._gpu = target
 
     def compile_here(self, text: str) -> bytes:

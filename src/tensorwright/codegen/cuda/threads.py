@@ -9,7 +9,7 @@ from typing import Literal
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal, register_dtype, register_name
+from tensorwright.codegen.values import Pointer, Register, register_dtype, register_name
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 
 Axis = Literal["x", "y", "z"]
@@ -150,13 +150,13 @@ class ThreadBuilder(FunctionBuilder):
         if size == 32:
             return [Register(value.text, INT32)]
         whole = self.bitcast(value, INT64) if value.dtype == FLOAT64 else Register(value.text, INT64)
-        high = self.binary("lshr", whole, literal(32, INT64))
+        high = self.binary("lshr", whole, 32)
         return [self.convert("trunc", whole, INT32), self.convert("trunc", high, INT32)]
 
     def _joined(self, words: Sequence[Register], like: Register) -> Register:
         if len(words) == 2:
             low, high = (self.value(f"zext {word.typed} to i64", INT64) for word in words)
-            whole = self.binary("or", low, self.binary("shl", high, literal(32, INT64)))
+            whole = self.binary("or", low, self.binary("shl", high, 32))
             return self.bitcast(whole, FLOAT64) if like.dtype == FLOAT64 else Register(whole.text, like.dtype)
         if like.dtype == FLOAT32:
             return self.bitcast(words[0], FLOAT32)

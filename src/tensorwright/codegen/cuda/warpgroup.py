@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, INT64, DType
+from tensorwright.codegen.values import Register
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT64, DType
 
 ROW_BYTES = 128
 STEP_BYTES = 32
@@ -24,14 +24,14 @@ _KINDS = {FLOAT16: ("k16", "f16", ", 0, 0"), BFLOAT16: ("k16", "bf16", ", 0, 0")
 
 def tile_descriptor(builder: FunctionBuilder, address: Register) -> Register:
     """What the instruction wants to know of a tile. address: in shared memory, i32."""
-    sixteenths = builder.binary("lshr", address, literal(4, INT32))
+    sixteenths = builder.binary("lshr", address, 4)
     wide = builder.value(f"zext {sixteenths.typed} to i64", INT64)
-    return builder.binary("or", wide, literal(_DESCRIPTOR, INT64))
+    return builder.binary("or", wide, _DESCRIPTOR)
 
 
 def advanced(builder: FunctionBuilder, descriptor: Register, distance: int) -> Register:
     """The descriptor of a tile so many bytes further."""
-    return builder.add(descriptor, literal(distance >> 4, INT64)) if distance else descriptor
+    return builder.add(descriptor, distance >> 4) if distance else descriptor
 
 
 def begin_products(builder: FunctionBuilder) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
@@ -74,17 +74,17 @@ class _Writer:
     def write(self) -> None:
         b = self._b
         with b.loop(Register("%begin", INT64), Register("%end", INT64)) as task:
-            image = b.div(task.index, literal(self._shared, INT64))
+            image = b.div(task.index, self._shared)
             scores = b.offset(Pointer("%in0"), b.scaled(task.index, self._places), FLOAT32)
             boxes = b.offset(Pointer("%in1"), b.scaled(image, 4 * self._places), FLOAT32)
             kept = b.offset(Pointer("%out"), b.scaled(task.index, self._op.limit), INT64)
             candidates = self._gather(scores)
-            b.store(literal(0, INT64), self._count, INT64)
+            b.store(i64(0), self._count, INT64)
             b.store(literal(self._op.overlap, FLOAT32), self._threshold, FLOAT32)
             with b.loop(0, self._turns(candidates)), b.when(self._number(self._count).less(self._op.limit).register):
                 self._consider(self._best(candidates), boxes, kept)
             with b.loop(b.load(self._count, INT64), self._op.limit) as rest:
-                b.store(literal(-1, INT64), b.offset(kept, rest.index, INT64), INT64)
+                b.store(i64(-1), b.offset(kept, rest.index, INT64), INT64)
 
     def _turns(self, candidates: Register) -> Register:
         """How many candidates are looked at."""
@@ -96,7 +96,7 @@ class _Writer:
     def _gather(self, scores: Pointer) -> Register:
         """Copy scores above the limit, and where they are, to the workspace. How many there are."""
         b = self._b
-        with b.loop(0, self._places, carried=[literal(0, INT64)]) as loop:
+        with b.loop(0, self._places, carried=[0]) as loop:
             (count,) = loop.carried
             score = self._score(scores, loop.index)
             above = score.greater(self._op.score)
@@ -110,7 +110,7 @@ class _Writer:
         """The position of the box with the largest score left, the first of equal ones; it is left no longer."""
         b = self._b
         lowest = literal(float("-inf"), FLOAT32)
-        with b.loop(0, candidates, carried=[lowest, literal(0, INT64)]) as loop:
+        with b.loop(0, candidates, carried=[lowest, 0]) as loop:
             largest, place = map(self._term, loop.carried)
             score = self._score(self._scores, loop.index)
             better = score.greater(largest)

@@ -32,6 +32,16 @@ def signature(region: Region, threads: int) -> str:
     return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"'
 
 
+class ThreadWriter:
+    """What writes a part of a kernel, for one thread."""
+
+    emitter: GroupEmitter
+
+    @property
+    def builder(self) -> ThreadBuilder:
+        return self.emitter.builder
+
+
 def thread_emitter(inputs: int, symbols: Sequence[Symbol], target: CudaTarget, group_size: int = 1) -> GroupEmitter:
     """What writes the body of a kernel's function for one thread: it knows the arguments of `signature`."""
     operands = [Pointer(f"%in{number}") for number in range(inputs)]

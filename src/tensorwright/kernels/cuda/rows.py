@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.nest import split_index
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Register, literal
+from tensorwright.codegen.values import Register, i64, literal
 from tensorwright.kernels.cuda.problem import Problem
-from tensorwright.tensor.dtype import INT32, INT64
+from tensorwright.tensor.dtype import INT32
 
 
 def split_row(emitter: ScalarEmitter, problem: Problem, number: Register) -> list[Register]:
@@ -20,7 +20,7 @@ def split_row(emitter: ScalarEmitter, problem: Problem, number: Register) -> lis
 def row_origin(emitter: ScalarEmitter, problem: Problem, indexes: Sequence[Register]) -> Register:
     """Elements (i64) from the start of the left operand to the first tap of a row."""
     builder = emitter.builder
-    offset = literal(problem.origin, INT64)
+    offset = i64(problem.origin)
     for index, axis in zip(indexes, problem.row_axes, strict=True):
         offset = builder.add(offset, builder.mul(index, emitter.integer(axis.step)))
     return offset
@@ -45,8 +45,8 @@ def taps_inside(builder: FunctionBuilder, problem: Problem, indexes: Sequence[Re
 
 
 def _between(builder: FunctionBuilder, index: Register, low: int, high: int) -> Register:
-    above = builder.compare("sge", index, literal(low, INT64))
-    return builder.binary("and", above, builder.compare("sle", index, literal(high, INT64)))
+    above = builder.compare("sge", index, low)
+    return builder.binary("and", above, builder.compare("sle", index, high))
 
 
 def tap_offset(builder: FunctionBuilder, problem: Problem, tap: Register) -> Register:
@@ -58,10 +58,10 @@ def tap_offset(builder: FunctionBuilder, problem: Problem, tap: Register) -> Reg
     if any(t.offset != n // width * outer + n % width * inner for n, t in enumerate(taps)):
         found = literal(taps[0].offset, INT32)
         for number, one in enumerate(taps[1:], 1):
-            chosen = builder.compare("eq", tap, literal(number, INT32))
+            chosen = builder.compare("eq", tap, number)
             found = builder.select(chosen, literal(one.offset, INT32), found)
         return found
-    row = builder.binary("udiv", tap, literal(width, INT32))
-    column = builder.binary("urem", tap, literal(width, INT32))
-    down = builder.mul(row, literal(outer, INT32))
-    return builder.add(down, builder.mul(column, literal(inner, INT32)))
+    row = builder.binary("udiv", tap, width)
+    column = builder.binary("urem", tap, width)
+    down = builder.mul(row, outer)
+    return builder.add(down, builder.mul(column, inner))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import inf
 
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 AT_ONCE = 16
 """Vectors of a row that are worked on without a loop."""
@@ -140,7 +140,7 @@ class RowPowers:
         if whole == 1:
             carried = body(row, first * at_once, at_once)
         else:
-            carried = self._looped(row, literal(whole * at_once, INT64), first * at_once, body)
+            carried = self._looped(row, i64(whole * at_once), first * at_once, body)
         last = builder.offset(row, whole * at_once * lanes, self.vectors.dtype)
         return [*body(last, carried[:rest], rest), *carried[rest:]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor, Problem
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, MultiplyAdd
@@ -93,7 +93,7 @@ class AttentionWriter:
                 emitter.values[batch] = emitter.integer(number // tiling.groups)
                 part = number % tiling.groups
                 opening = builder.compare("eq", loop.index, begin)
-                fresh = builder.compare("eq", emitter.integer(part), literal(0, INT64))
+                fresh = builder.compare("eq", emitter.integer(part), 0)
                 with builder.when(builder.binary("or", opening, fresh)), emitter.scope():
                     self._pack(expression(batch))
                 count = tiling.tiles.count
@@ -210,7 +210,7 @@ class AttentionWriter:
             first = panels.first_vector(expression(number)) * panels.lanes
             emitter.values[column] = emitter.integer(first)
             start = self._offset(packed, emitter.integer(first * depth))
-            yield kind, tile.Factor(start, literal(kind.vectors * panels.lanes, INT64), is_padded=True)
+            yield kind, tile.Factor(start, i64(kind.vectors * panels.lanes), is_padded=True)
 
     def _each_kind(self, panels: Panels) -> Iterator[tuple[Panel, Variable]]:
         emitter, builder = self.emitter, self.emitter.builder
@@ -268,7 +268,7 @@ class AttentionWriter:
         """For every vector of a panel the lanes that are columns, of which `left` are left; None for all of them."""
         masks: list[Register | None] = [None] * panel.vectors
         if panel.is_open:
-            firsts = [literal(number * lanes, INT64) for number in range(panel.vectors)]
+            firsts = [i64(number * lanes) for number in range(panel.vectors)]
             return [self.emitter.tail_mask(left, first, lanes) for first in firsts]
         if panel.masked:
             masks[-1] = lane_mask(panel.masked, lanes)

@@ -11,12 +11,12 @@ from operator import itemgetter
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.kernels.cpu.spatial.tiling import Tiling
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 LINE_BYTES = 64
 
@@ -123,9 +123,7 @@ class BroadcastTile(TileEmitter):
             return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
 
         known = channels.count if isinstance(channels.count, int) else 0
-        whole = (
-            channels.count if isinstance(channels.count, Register) else literal(known - known % channels.unroll, INT64)
-        )
+        whole = channels.count if isinstance(channels.count, Register) else i64(known - known % channels.unroll)
         stop = builder.add(channels.first, whole)
         if not known or known >= channels.unroll:
             carried = list(sums.values())
@@ -272,7 +270,7 @@ class BroadcastTasks(TaskEmitter):
         tiling, problem = self.tiling, self.tiling.problem
         unroll = tiling.unroll(self.memory.block)
         if problem.groups == 1:
-            return Channels(literal(0, INT64), problem.channels, unroll)
+            return Channels(i64(0), problem.channels, unroll)
         first_output = self._term(block) * tiling.lanes
         first = first_output // problem.outputs * problem.channels
         if not tiling.spans:

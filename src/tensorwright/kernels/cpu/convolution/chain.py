@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term, greatest, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.convolution.chain_tiling import ChainTiling
 from tensorwright.kernels.cpu.spatial.tasks import Span, TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Memory
-from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class ChainEmitter:
         else:
             self._with_input(self.before, depthwise, strip)
         if self.after is not None:
-            groups = Span(literal(0, INT64), literal(self.after.tiling.group_count, INT64))
+            groups = Span.of(0, self.after.tiling.group_count)
             source = self._result(strip.low)
             self.after.part(strip.image, source, groups, (), self._units(self.after, strip.rows))
 
@@ -121,12 +120,12 @@ class ChainEmitter:
         return least(greatest(last, 0), axis.input).register
 
     def _units(self, member: TaskEmitter, rows: Span) -> Span:
-        return Span(literal(0, INT64), literal(member.tiling.units, INT64)) if self.tiling.is_whole else rows
+        return Span.of(0, member.tiling.units) if self.tiling.is_whole else rows
 
     def _part(self, part: Register, total: int) -> Span:
         size = self.tiling.part_groups
         if size >= total:
-            return Span(literal(0, INT64), literal(total, INT64))
+            return Span.of(0, total)
         low = self._term(part) * size
         return Span(low.register, least(low + size, total).register)
 
@@ -143,7 +142,7 @@ class ChainEmitter:
     def _result(self, row: Register) -> Pointer:
         """Where the depthwise result would begin, of which the workspace holds what begins at this row."""
         place = self.builder.offset(self.workspace, self.tiling.input_elements, self.tiling.total)
-        return self._before(place, self.tiling.result_memory, literal(0, INT64), row)
+        return self._before(place, self.tiling.result_memory, i64(0), row)
 
     def _before(self, place: Pointer, memory: Memory, block: Register, row: Register) -> Pointer:
         distance = self._term(block) * memory.channel + self._term(row) * memory.spatial[0]

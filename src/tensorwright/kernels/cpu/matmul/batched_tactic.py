@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.batches import batched_grid, packed_bytes, write_panel
+from tensorwright.kernels.cpu.function import argument_emitter
+from tensorwright.kernels.cpu.matmul.batches import batched_grid, batched_kernel, packed_bytes, write_panel
 from tensorwright.kernels.cpu.matmul.grid import GridOptions, grid_at, grid_options
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
@@ -47,21 +46,10 @@ class BatchedMatMul(Tactic[Target, BatchedOptions]):
         problem = problem_of(region)
         assert problem is not None
         grid = grid_at(partial(batched_grid, problem, target), config.options)
-        symbols = region.symbols
-        emitter = argument_emitter(len(region.inputs), symbols, target)
-        builder, inputs = emitter.builder, emitter.operands
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
         epilogue, pack = row_epilogue(region, target.lanes(problem.numerics.total)), config.options.pack
         grid.write(emitter, partial(write_panel, problem, grid, emitter, epilogue, pack))
-        return Kernel(
-            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=grid.tasks,
-            writes=grid.writes,
-            packings=(None,) * len(inputs),
-            symbols=symbols,
-            workspace=packed_bytes(problem, grid) if pack else 0,
-        )
+        return batched_kernel(region, config, emitter, grid, packed_bytes(problem, grid) if pack else 0)
 
 
 TACTICS = (BatchedMatMul(),)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, literal
+from tensorwright.codegen.values import Pointer, i64
+from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
+from tensorwright.kernels.cpu.function import signature
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop, panel_masks
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
@@ -15,8 +18,8 @@ from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.kernels.matmul.problem import Operand, Problem
+from tensorwright.kernels.tactic import AnyConfig, Kernel
 from tensorwright.tensor.dim import Dim, expression, upper_bound
-from tensorwright.tensor.dtype import INT64
 
 UNROLL = 4
 
@@ -32,6 +35,21 @@ def batched_grid(problem: Problem, target: Target, rows: int, vectors: int, grou
 def packed_bytes(problem: Problem, grid: Grid) -> int:
     """Workspace for a packed panel."""
     return upper_bound(problem.depth) * grid.panels.most * grid.panels.lanes * problem.numerics.total.size
+
+
+def batched_kernel(region: Region, config: AnyConfig, emitter: ScalarEmitter, grid: Grid, workspace: int) -> Kernel:
+    """The kernel whose body an emitter has; nothing of it is packed beforehand."""
+    inputs, symbols = len(region.inputs), region.symbols
+    return Kernel(
+        text=emitter.builder.module(signature(inputs, len(symbols)), FUNCTION_ATTRIBUTES),
+        inputs=config.inputs,
+        output=config.output,
+        tasks=grid.tasks,
+        writes=grid.writes,
+        packings=(None,) * inputs,
+        symbols=symbols,
+        workspace=workspace,
+    )
 
 
 def matrix_of_batch(problem: Problem, operand: Operand, emitter: ScalarEmitter, batch: Dim) -> Pointer:
@@ -85,4 +103,4 @@ def _packed(problem: Problem, emitter: ScalarEmitter, epilogue: RowEpilogue, sou
         left,
     )
     (packer.transpose if problem.b.transposed else packer.copy)()
-    return Factor(workspace, literal(packer.width, INT64), is_padded=True)
+    return Factor(workspace, i64(packer.width), is_padded=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.matmul.loops import independent_sums
 from tensorwright.kernels.numerics import Numerics
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 AT_ONCE = 4
 """Rows of b in a tile."""
@@ -48,9 +48,9 @@ class InnerTile:
                 loop.following = self._steps(b, loop.index, loop.carried, UNROLL)
             carried = loop.final
         rest, masked = divmod(self.depth - whole, lanes)
-        carried = self._steps(b, literal(whole, INT64), carried, rest)
+        carried = self._steps(b, i64(whole), carried, rest)
         if masked:
-            last = literal(whole + rest * lanes, INT64)
+            last = i64(whole + rest * lanes)
             carried[:rows] = self._step(b, last, carried[:rows], lane_mask(masked, lanes))
         while len(carried) > rows:
             half = len(carried) // 2
@@ -62,7 +62,7 @@ class InnerTile:
         rows, sums = len(self.a), list(carried)
         for number in range(count):
             start = number * rows % len(sums)
-            place = self.builder.add(first, literal(number * self.lanes, INT64))
+            place = self.builder.add(first, number * self.lanes)
             sums[start : start + rows] = self._step(b, place, sums[start : start + rows], None)
         return sums
 

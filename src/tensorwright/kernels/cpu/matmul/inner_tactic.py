@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.function import argument_emitter, signature
-from tensorwright.kernels.cpu.matmul.batches import batched_grid, matrix_of_batch, packed_bytes, write_panel
+from tensorwright.kernels.cpu.function import argument_emitter
+from tensorwright.kernels.cpu.matmul.batches import (
+    batched_grid,
+    batched_kernel,
+    matrix_of_batch,
+    packed_bytes,
+    write_panel,
+)
 from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.inner import AT_ONCE, InnerTile
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Operand, Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic, plain_inputs
 from tensorwright.tensor.dim import Dim, bounds, ceil_divide, expression, minimum, product, tuning_value
-from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 FEW = 4
@@ -58,23 +62,11 @@ class InnerProducts(Tactic[Target, GridOptions]):
         problem = problem_of(region)
         assert problem is not None
         grid = grid_at(partial(batched_grid, problem, target), config.options)
-        symbols = region.symbols
-        emitter = argument_emitter(len(region.inputs), symbols, target)
-        builder, inputs = emitter.builder, emitter.operands
-        grid.write(
-            emitter, _Writer(problem, grid, emitter, row_epilogue(region, target.lanes(problem.numerics.total))).write
-        )
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
+        epilogue = row_epilogue(region, target.lanes(problem.numerics.total))
+        grid.write(emitter, _Writer(problem, grid, emitter, epilogue).write)
         packs = bounds(_rows(problem))[1] > FEW
-        return Kernel(
-            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=grid.tasks,
-            writes=grid.writes,
-            packings=(None,) * len(inputs),
-            symbols=symbols,
-            workspace=packed_bytes(problem, grid) if packs else 0,
-        )
+        return batched_kernel(region, config, emitter, grid, packed_bytes(problem, grid) if packs else 0)
 
 
 TACTICS = (InnerProducts(),)
@@ -104,7 +96,7 @@ class _Writer:
                 write_panel(self.problem, self.grid, emitter, self.epilogue, True, place)
 
     def _compared(self, relation: str, rows: Dim) -> Register:
-        return self.emitter.builder.compare(relation, self.emitter.integer(rows), literal(FEW, INT64))
+        return self.emitter.builder.compare(relation, self.emitter.integer(rows), FEW)
 
     def _vectors(self, place: Place) -> None:
         """Write the loop over the vectors of columns of a panel."""
@@ -129,7 +121,7 @@ class _Writer:
                 emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
                 height = emitter.integer(tiles.height(expression(tile)))
                 for rows in filter(FEW.__ge__, tiles.heights):
-                    with emitter.when(builder.compare("eq", height, literal(rows, INT64))):
+                    with emitter.when(builder.compare("eq", height, rows)):
                         self._tile(rows, expression(row), place.batch, mask)
 
     def _tile(self, rows: int, first: Dim, batch: Dim, mask: Register | None) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.quarters import Quarters
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class LeftFactors:
                     with builder.loop(0, whole, lanes) as step:
                         self._vectors(upper, lower, out, step.index, lanes, lanes)
                 if left > whole:
-                    self._vectors(upper, lower, out, literal(whole, INT64), left - whole, depth - left - whole)
+                    self._vectors(upper, lower, out, i64(whole), left - whole, depth - left - whole)
 
     def _vectors(self, upper: Pointer, lower: Pointer, out: Pointer, column: Register, left: int, right: int) -> None:
         """One vector of each factor; so many of its lanes are elements in the left and in the right quarters."""

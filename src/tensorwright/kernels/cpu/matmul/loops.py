@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from math import ceil
 
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
 from tensorwright.kernels.cpu.matmul.tile import LINE_BYTES, Accumulators, Ahead, Factor, Tile, TileEmitter
 from tensorwright.kernels.cpu.matmul.tiling import Panel, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.tensor.dim import Dim, ceil_divide, expression, tuning_value
-from tensorwright.tensor.dtype import INT64
 
 LATENCY = 8
 """Independent additions that keep the floating-point units busy: four cycles of latency, two units."""
@@ -91,7 +90,7 @@ class TileLoop:
                 heights = tiles.heights
                 height = None if len(heights) == 1 else emitter.integer(tiles.height(expression(tile)))
                 for rows in heights:
-                    test = None if height is None else builder.compare("eq", height, literal(rows, INT64))
+                    test = None if height is None else builder.compare("eq", height, rows)
                     with emitter.when(test):
                         highest = rows if tiles.is_alone(rows) else max(heights)
                         sums = self._reduced(rows, highest, expression(row), left, right, masks, ahead)

@@ -9,9 +9,9 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.transpose import transposed
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.matmul.tiling import Panel
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PanelPacker:
             with builder.loop(0, whole) as loop:
                 self._vector(loop.index, self.lanes)
         if self.panel.masked:
-            self._vector(literal(whole, INT64), self.panel.masked)
+            self._vector(i64(whole), self.panel.masked)
 
     def _vector(self, vector: Register, columns: int) -> None:
         """Pack `columns` neighbouring columns, the panel's vector number `vector`."""
@@ -69,7 +69,7 @@ class PanelPacker:
             with builder.loop(0, self.depth // lanes * lanes, lanes) as loop:
                 self._block(sources, destination, loop.index, lanes)
         if self.depth % lanes:
-            start = literal(self.depth // lanes * lanes, INT64)
+            start = i64(self.depth // lanes * lanes)
             self._block(sources, destination, start, self.depth % lanes)
 
     def _column(self, first: Register, number: int) -> Pointer:

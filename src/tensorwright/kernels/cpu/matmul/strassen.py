@@ -14,7 +14,7 @@ from math import ceil
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.arithmetic import MultiplyAdd
 from tensorwright.kernels.cpu.matmul.grid import is_between
@@ -64,9 +64,7 @@ class Strassen:
         builder, emitter, quarters = self.builder, self.emitter, self.quarters
         task, block = Variable("task", quarters.tasks), Variable("block", quarters.blocks.count)
         left = LeftFactors(emitter, quarters, self.a, self.workspace)
-        with builder.loop(
-            Register("%begin", INT64), Register("%end", INT64), carried=[literal(NO_BLOCK, INT64)]
-        ) as loop:
+        with builder.loop(Register("%begin", INT64), Register("%end", INT64), carried=[NO_BLOCK]) as loop:
             emitter.values[task] = loop.index
             with emitter.scope():
                 count = quarters.panels.count
@@ -165,7 +163,7 @@ class Tiles:
 
     @property
     def width(self) -> Register:
-        return literal(self.vectors * self.quarters.lanes, INT64)
+        return i64(self.vectors * self.quarters.lanes)
 
     def write_first(self, right: Factor) -> None:
         """The first tile of rows alone."""
@@ -190,7 +188,7 @@ class Tiles:
         ahead = self._ahead(tile)
         height = None if len(heights) == 1 else emitter.integer(split.size(tile))
         for count in heights:
-            test = None if height is None else builder.compare("eq", height, literal(count, INT64))
+            test = None if height is None else builder.compare("eq", height, count)
             with builder.when(test):
                 sums = self._reduced(count, a, right, ahead)
                 for number, value in enumerate(sums):
@@ -204,11 +202,11 @@ class Tiles:
         while splits < UNROLL and splits * height * vectors < LATENCY:
             splits *= 2
         tile = Tile(height, vectors, MultiplyAdd(quarters.numerics.widened, quarters.lanes), UNROLL, splits)
-        left = Factor(a, literal(1, INT64), literal(quarters.row_step, INT64))
+        left = Factor(a, i64(1), i64(quarters.row_step))
         fetched = [ahead, self._next_rows(a, height)]
         emitter = TileEmitter(self.emitter.builder, tile, left, right, [None] * vectors, fetched)
         depth = quarters.half_depth
-        return [value for row in emitter.reduce(literal(depth, INT64), depth) for value in row]
+        return [value for row in emitter.reduce(i64(depth), depth) for value in row]
 
     def _next_rows(self, a: Pointer, height: int) -> Ahead:
         """The rows of the next tile, or of the next left factor, which follow in memory."""

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.matmul.left import Rows
 from tensorwright.kernels.cpu.matmul.quarters import BOTTOM, CLEARED, TOP, Buffer, Quarters
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.tensor.dim import Dim, bounds, expression
-from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -93,5 +92,5 @@ class Sums:
         lanes, (_, most) = quarters.lanes, bounds(column)
         if most + vectors * lanes <= quarters.columns:
             return [None] * vectors
-        end = literal(quarters.columns, INT64)
+        end = i64(quarters.columns)
         return [emitter.tail_mask(end, emitter.integer(column + number * lanes), lanes) for number in range(vectors)]

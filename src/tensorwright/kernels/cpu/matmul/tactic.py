@@ -9,7 +9,7 @@ from functools import partial
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, literal
+from tensorwright.codegen.values import Pointer, i64
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
 from tensorwright.kernels.cpu.function import argument_emitter, signature
@@ -22,7 +22,6 @@ from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.tensor.dim import is_static, tuning_value
-from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 UNROLL = 4
@@ -117,7 +116,7 @@ def _write_panel(
     packed = builder.offset(emitter.operands[problem.b.number], emitter.integer(column * problem.depth), dtype)
     following = builder.offset(packed, emitter.integer(problem.depth * width), dtype)
     left = LeftMatrix(emitter.operands[problem.a.number], problem.a.row_step, problem.a.column_step)
-    right = Factor(packed, literal(width * arithmetic.group, INT64), is_padded=True)
+    right = Factor(packed, i64(width * arithmetic.group), is_padded=True)
     loop = TileLoop(
         emitter,
         epilogue,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 LINE_BYTES = 64
 
@@ -85,9 +85,9 @@ class TileEmitter:
         tile, builder = self.tile, self.builder
         carried = [tile.arithmetic.zero()] * (tile.rows * tile.vectors * tile.splits)
         if known_depth is None:
-            whole = builder.binary("and", depth, literal(-tile.unroll, INT64))
+            whole = builder.binary("and", depth, -tile.unroll)
         else:
-            whole = literal(known_depth // tile.unroll * tile.unroll, INT64)
+            whole = i64(known_depth // tile.unroll * tile.unroll)
         if known_depth is None or known_depth >= tile.unroll:
             with builder.loop(0, whole, tile.unroll, carried, at_least_once=known_depth is not None) as loop:
                 self._prefetch(loop.index)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.graph import Value
 from tensorwright.kernels.cpu.recurrent.tiling import Layer, Tiling
 from tensorwright.tensor.dtype import INT64, DType
@@ -88,11 +88,11 @@ class Addresses:
     def step(self, direction: Register, block: Register, number: Register) -> Step:
         """The step with a number, in the order in which a direction takes them, of a block of sequences."""
         b, steps = self.emitter.builder, self.emitter.integer(self.layer.steps)
-        last = b.sub(steps, literal(1, INT64))
-        time, before = number, b.sub(number, literal(1, INT64))
+        last = b.sub(steps, 1)
+        time, before = number, b.sub(number, 1)
         if True in self.layer.op.directions:
             reverse = (b.sub(last, number), b.sub(steps, number))
-            is_reverse = b.compare("eq", direction, literal(self.layer.directions - 1, INT64))
+            is_reverse = b.compare("eq", direction, self.layer.directions - 1)
             time, before = (b.select(is_reverse, r, f) for r, f in zip(reverse, (time, before), strict=True))
         rows = [self._row(direction, block, row, number, time, before) for row in range(self.tiling.rows)]
         return Step(direction, rows, b.compare("eq", number, last))
@@ -101,9 +101,9 @@ class Addresses:
         self, direction: Register, block: Register, row: int, number: Register, time: Register, before: Register
     ) -> Row:
         b, layer = self.emitter.builder, self.layer
-        own = b.add(b.scaled(block, self.tiling.rows), literal(row, INT64))
+        own = b.add(b.scaled(block, self.tiling.rows), row)
         sequence = self._within(own)
-        is_first = b.compare("eq", number, literal(0, INT64))
+        is_first = b.compare("eq", number, 0)
         inside, is_start = None, is_first
         if layer.has("lengths"):
             length = self._length(sequence)
@@ -133,7 +133,7 @@ class Addresses:
         b, layer, rows = self.emitter.builder, self.layer, self.tiling.rows
         if isinstance(layer.batch, int) and layer.batch % rows == 0:
             return sequence
-        last = b.sub(self.emitter.integer(layer.batch), literal(1, INT64))
+        last = b.sub(self.emitter.integer(layer.batch), 1)
         return b.select(b.compare("slt", sequence, last), sequence, last)
 
     def _at(self, time: Register, sequence: Register, direction: Register, width: int) -> Register:
@@ -152,7 +152,7 @@ class Addresses:
 
     def _cell(self, direction: Register, sequence: Register, row: int) -> Pointer:
         b, layer = self.emitter.builder, self.layer
-        place: Register = literal(row, INT64)
+        place: Register = i64(row)
         if self.tiling.in_waves:
             place = b.add(b.scaled(sequence, layer.directions), direction)
         return b.offset(Pointer("%workspace"), b.scaled(place, layer.padded), layer.wide)

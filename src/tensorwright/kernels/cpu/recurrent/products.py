@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import lane_mask
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.recurrent.tiling import Layer
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 UNROLL = 4
 CHAINS = 8
@@ -93,7 +93,7 @@ class _Products:
             with builder.loop(0, size // UNROLL * UNROLL, UNROLL, carried, at_least_once=True) as loop:
                 loop.following = self._steps(loop.index, loop.carried, UNROLL)
             carried = loop.final
-        return self._shaped(self._steps(literal(size // UNROLL * UNROLL, INT64), carried, size % UNROLL))
+        return self._shaped(self._steps(i64(size // UNROLL * UNROLL), carried, size % UNROLL))
 
     def _steps(self, first: Register, carried: Sequence[Register], count: int) -> list[Register]:
         sums, builder = list(carried), self.builder

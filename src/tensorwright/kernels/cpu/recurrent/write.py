@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.recurrent.addresses import Addresses, Scratch, Step
 from tensorwright.kernels.cpu.recurrent.products import Matrix, Panel, products
 from tensorwright.kernels.cpu.recurrent.tiling import Layer, Tiling
@@ -51,7 +51,7 @@ class Writer:
         rest, panel = b.divided(task, self.tiling.panels)
         rest, block = self._divided(rest, blocks)
         number, direction = b.divided(rest, self.layer.directions)
-        step, whole = self.addresses.step(direction, block, number), literal(self._whole, INT64)
+        step, whole = self.addresses.step(direction, block, number), i64(self._whole)
         if self._whole:
             with self.emitter.when(b.compare("ult", panel, whole)):
                 self._panel(step, 0, self._whole_panel(panel))
@@ -77,7 +77,7 @@ class Writer:
         return Panel(first, self.tiling.most, 0)
 
     def _short_panel(self) -> Panel:
-        first = literal((self.tiling.panels - 1) * self.tiling.most * self.layer.lanes, INT64)
+        first = i64((self.tiling.panels - 1) * self.tiling.most * self.layer.lanes)
         return Panel(first, self.tiling.last, self.layer.size % self.layer.lanes)
 
     def _panel(self, step: Step, phase: int, panel: Panel) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
-from tensorwright.tensor.dtype import INT64, DType
+from tensorwright.tensor.dtype import DType
 
 ROUND = 4
 """Vectors of a long row in one round of a loop: enough to overlap the latencies of exp."""
@@ -43,7 +43,7 @@ def softmax(vectors: RowVectors, row: Row, count: int, finish: Finish) -> None:
     largest = vectors.spread(vectors.total("max", x))
     powers = [vectors.apply("exp", builder.sub(value, largest)) for value in x]
     inverse = _inverse(vectors, vectors.total("add", powers))
-    finish(literal(0, INT64), [builder.mul(power, inverse) for power in powers], True)
+    finish(i64(0), [builder.mul(power, inverse) for power in powers], True)
 
 
 def layer_normalization(
@@ -56,13 +56,13 @@ def layer_normalization(
     mean = vectors.spread(builder.mul(vectors.total("add", x), share))
     centred = vectors.cleared([builder.sub(value, mean) for value in x])
     variance = builder.mul(vectors.total("add", [builder.mul(value, value) for value in centred]), share)
-    root = vectors.apply("sqrt", builder.add(variance, literal(epsilon, vectors.dtype)))
+    root = vectors.apply("sqrt", builder.add(variance, epsilon))
     inverse = _inverse(vectors, root)
     scale, *bias = [each.load(vectors, count, 0.0) for each in parameters]
     result = [builder.mul(builder.mul(value, inverse), s) for value, s in zip(centred, scale, strict=True)]
     for shift in bias:
         result = [builder.add(value, b) for value, b in zip(result, shift, strict=True)]
-    finish(literal(0, INT64), result, True)
+    finish(i64(0), result, True)
 
 
 def _inverse(vectors: RowVectors, number: Register) -> Register:
@@ -134,7 +134,7 @@ class LongLayerNormalization:
             return [builder.fma(b, b, a) for a, b in zip(so_far, x, strict=False)] + list(so_far[count:])
 
         variance = builder.mul(vectors.total("add", self._rounds(squares, zeros)), share)
-        root = vectors.apply("sqrt", builder.add(variance, literal(self.epsilon, vectors.dtype)))
+        root = vectors.apply("sqrt", builder.add(variance, self.epsilon))
         inverse = _inverse(vectors, root)
 
         def results(start: Register, count: int, ends: bool, so_far: Sequence[Register]) -> list[Register]:
@@ -159,8 +159,8 @@ def _rounds(vectors: RowVectors, count: int, body: Round, carried: list[Register
     builder, lanes = vectors.builder, vectors.lanes
     whole = (count - 1) // ROUND
     if whole:
-        stop = literal(whole * ROUND * lanes, INT64)
+        stop = i64(whole * ROUND * lanes)
         with builder.loop(0, stop, ROUND * lanes, carried, at_least_once=True) as loop:
             loop.following = body(loop.index, ROUND, False, loop.carried)
         carried = loop.final
-    return body(literal(whole * ROUND * lanes, INT64), count - whole * ROUND, True, carried)
+    return body(i64(whole * ROUND * lanes), count - whole * ROUND, True, carried)

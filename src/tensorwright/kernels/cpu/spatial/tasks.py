@@ -11,14 +11,13 @@ from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.codegen.term import Term, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.spatial.runs import Run, tile_start
 from tensorwright.kernels.cpu.spatial.tile import Memory, Sums, Tile
 from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling
 from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import INT64
 
 WORKSPACE = Pointer("%workspace")
 
@@ -59,6 +58,11 @@ class Span:
 
     low: Register
     high: Register
+
+    @classmethod
+    def of(cls, low: Register | int, high: Register | int) -> Span:
+        """From `low` up to, not including, `high`."""
+        return cls(i64(low), i64(high))
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ class TaskEmitter:
         lane = Variable("lane", self.tiling.lanes)
         n, first = Variable("n", problem.batch), Variable("block", self.tiling.output_blocks)
         axes = [Variable(f"s{number}", axis.output) for number, axis in enumerate(problem.axes)]
-        registers = [batch, block, *places, literal(0, INT64)]
+        registers = [batch, block, *places, i64(0)]
         emitter.values.update(zip([n, first, *axes, lane], registers, strict=True))
         with emitter.scope():
             finished = []
@@ -186,7 +190,7 @@ class TaskEmitter:
     def _span(self, number: Register, size: int, total: int) -> Span:
         """The part of `total` things that belongs to a task: `size` of them, fewer in the last."""
         if size >= total:
-            return Span(literal(0, INT64), literal(total, INT64))
+            return Span.of(0, total)
         low = self._term(number) * size
         high = low + size
         return Span(low.register, (high if total % size == 0 else least(high, total)).register)
@@ -197,13 +201,13 @@ class TaskEmitter:
     def _part(self, units: Span, run: Run, is_unit: bool) -> Span:
         if is_unit:
             return self._shared(units, run.first, run.count)
-        return Span(literal(run.first, INT64), literal(run.first + run.count, INT64))
+        return Span.of(run.first, run.first + run.count)
 
     def _extremum(self, name: str, value: Register, bound: int) -> Register:
         if value.is_literal:
             number = int(value.text)
-            return literal(min(number, bound) if name == "smin" else max(number, bound), INT64)
-        return self.builder.intrinsic(name, (value, literal(bound, INT64)))
+            return i64(min(number, bound) if name == "smin" else max(number, bound))
+        return self.builder.intrinsic(name, (value, bound))
 
     def _start(self, run: Run, tile: Register) -> Register:
         """The first position of a tile."""

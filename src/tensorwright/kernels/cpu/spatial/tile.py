@@ -8,12 +8,11 @@ from math import prod
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term, greatest, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.spatial.runs import Run
 from tensorwright.kernels.numerics import Numerics
 from tensorwright.tensor.dim import Dim
-from tensorwright.tensor.dtype import INT64
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class TileEmitter:
         """A loop over the taps that read input."""
         axis = self.axes[number]
         if axis.kernel == 1 and not axis.clips:
-            source = self._tapped(number, x, positions, literal(0, INT64)) if self._is_ring(number) else x
+            source = self._tapped(number, x, positions, i64(0)) if self._is_ring(number) else x
             return self._outer(number + 1, sums, source, weights, positions)
         low, high = self._tap_range(axis, positions[number])
         with self.builder.loop(low, high, carried=list(sums.values())) as loop:
@@ -166,7 +165,7 @@ class TileEmitter:
 
     def _tap_range(self, axis: Axis, position: Register) -> tuple[Register, Register]:
         if not axis.clips:
-            return literal(0, INT64), literal(axis.kernel, INT64)
+            return i64(0), i64(axis.kernel)
         place = axis.before - self._term(position) * axis.stride
         low = _divided(place, axis.dilation)
         high = _divided(place + axis.input, axis.dilation)

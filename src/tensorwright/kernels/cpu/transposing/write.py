@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.scalar import Lane, ScalarEmitter, lane_mask
 from tensorwright.codegen.transpose import transposed
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable, rename
 from tensorwright.kernels.cpu.lanes import picked
 from tensorwright.kernels.cpu.transposing.tiling import Axis, TransposingTiling, Turned
@@ -50,7 +50,7 @@ class TransposingWriter:
         sizes = [(axis.size, "slt")] if axis.whole else []
         sizes += [(axis.rest, "sge")] if axis.rest else []
         for size, relation in sizes:
-            piece, limit = emitter.integer(expression(axis.piece)), literal(axis.whole, INT64)
+            piece, limit = emitter.integer(expression(axis.piece)), i64(axis.whole)
             with emitter.when(builder.compare(relation, piece, limit) if len(sizes) > 1 else None):
                 write(size)
 
@@ -63,7 +63,7 @@ class TransposingWriter:
     def _woven(self, count: int, width: int) -> None:
         """Compute vectors along the turned axis, one for each of the `width` lanes, and store them lane by lane."""
         tiling, emitter, builder, size = self.tiling, self.emitter, self.emitter.builder, self.tiling.lane.size
-        emitter.values[tiling.turned.inner] = literal(0, INT64)
+        emitter.values[tiling.turned.inner] = i64(0)
         lane = Lane(tiling.turned.inner, size, None if count == size else lane_mask(count, size), count)
         with emitter.scope(), emitter.in_lanes(lane):
             values = [emitter.scalar(rename(tiling.body, {tiling.lane.inner: number})) for number in range(width)]
@@ -84,7 +84,7 @@ class TransposingWriter:
 
     def _stored(self, count: int, lanes: int) -> None:
         tiling, emitter, size = self.tiling, self.emitter, self.tiling.lane.size
-        emitter.values[tiling.lane.inner] = literal(0, INT64)
+        emitter.values[tiling.lane.inner] = i64(0)
         columns = {turned.operand: self._columns(turned, count, lanes) for turned in tiling.loads}
         lane = Lane(tiling.lane.inner, size, None if lanes == size else lane_mask(lanes, size), lanes)
         for number in range(count):

@@ -16,7 +16,6 @@ from tensorwright.kernels.convolution.problem import Axis, Problem
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import Array
-from tensorwright.tensor.dtype import INT64
 
 STRIDE = 2
 PHASES = STRIDE * STRIDE
@@ -76,10 +75,10 @@ class Patch:
         dtype, total = self.numerics.left, self.numerics.total
         zeros = literal(0.0, total, self.lanes)
         starts = range(0, self.columns, self.lanes)
-        inside = [self._inside(builder, builder.add(column, literal(start, INT64)), width) for start in starts]
+        inside = [self._inside(builder, builder.add(column, start), width) for start in starts]
         with builder.loop(0, self.rows, at_least_once=True) as loop:
             line = builder.add(row, loop.index)
-            known = builder.compare("ult", line, literal(height, INT64))
+            known = builder.compare("ult", line, height)
             masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
             source = builder.offset(image, builder.add(builder.scaled(line, width), column), dtype)
             place = builder.offset(target, builder.scaled(loop.index, self.memory.spatial[0]), total)
@@ -91,7 +90,7 @@ class Patch:
 
     def _inside(self, builder: FunctionBuilder, start: Register, extent: int) -> Register:
         numbers = builder.add(builder.lane_numbers(self.lanes), builder.splat(start, self.lanes))
-        return builder.compare("ult", numbers, literal(extent, INT64, self.lanes))
+        return builder.compare("ult", numbers, extent)
 
     def phases(self, builder: FunctionBuilder, patch: Pointer, block: int, row: int, column: int) -> Register:
         """The phases of a block of channels at one place; lanes behind the last channel hold anything.

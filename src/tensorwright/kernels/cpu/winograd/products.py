@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.term import Term, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.spatial.runs import even_sizes
 from tensorwright.kernels.cpu.winograd.code import WinogradCode
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
-from tensorwright.tensor.dtype import INT64
 
 ROUND = 4
 """Channels in one round of the innermost loop."""
@@ -35,7 +34,7 @@ class ProductEmitter(WinogradCode):
         size = tiling.problem.channels * tiling.options.blocks * tiling.lanes
         weights = self._moved(self.weights, self.builder.scaled(split, tiling.units * tiling.groups * size))
         products = self.products
-        with self.emitter.loop(0, tiling.points, carried=[literal(0, INT64)]) as points:
+        with self.emitter.loop(0, tiling.points, carried=[0]) as points:
             (unit,) = points.carried
             phases = self._phases(points.index)
             inputs = self._moved(self.workspace, self.builder.scaled(unit, tiling.input_step))
@@ -45,7 +44,7 @@ class ProductEmitter(WinogradCode):
                 count = self._tiles(points.index)
                 for number in tiling.tile_counts:
                     with self.emitter.when(self._term(count).equals(number).register):
-                        self._multiply_groups(inputs, own, results, phases, number, literal(number, INT64))
+                        self._multiply_groups(inputs, own, results, phases, number, i64(number))
             else:
                 self._multiply_groups(inputs, own, results, phases, tiling.options.tiles, count)
             points.following = [builder.add(unit, phases)]
@@ -72,7 +71,7 @@ class ProductEmitter(WinogradCode):
     def _phases(self, point: Register) -> Register:
         """How many phases have something at a point."""
         if self.tiling.units == self.tiling.points:
-            return literal(1, INT64)
+            return i64(1)
         row, column = self._split(point)
         return (_count_of_phases(row, self.tiling.height) * _count_of_phases(column, self.tiling.width)).register
 
@@ -131,7 +130,7 @@ class ProductEmitter(WinogradCode):
             loop.following = self._round(inputs, factors, loop.index, ROUND, loop.carried, pixels)
         added = loop.final
         if channels > whole:
-            added = self._round(inputs, factors, literal(whole, INT64), channels - whole, added, pixels)
+            added = self._round(inputs, factors, i64(whole), channels - whole, added, pixels)
         return added
 
     def _prefetch(self, factors: Pointer, channel: Register, ahead: Ahead) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import least
-from tensorwright.codegen.values import Register, literal
+from tensorwright.codegen.values import Register, i64
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.winograd.code import Places
 from tensorwright.kernels.cpu.winograd.input import InputEmitter
@@ -21,7 +21,6 @@ from tensorwright.kernels.cpu.winograd.transform import (
     transform_output,
 )
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import INT64
 
 
 class WinogradEmitter(InputEmitter, ProductEmitter):
@@ -31,7 +30,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
 
     def run(self, begin: Register, end: Register) -> None:
         builder, tiling = self.builder, self.tiling
-        with self.emitter.loop(begin, end, carried=[literal(-1, INT64)]) as loop:
+        with self.emitter.loop(begin, end, carried=[-1]) as loop:
             item, split = self.builder.divided(loop.index, tiling.options.splits)
             image, block = self.builder.divided(item, tiling.tile_blocks)
             first = self._term(block) * tiling.options.tiles
@@ -95,7 +94,7 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
             self.builder.scaled(place[2], tiling.options.rows),
             self.builder.scaled(place[3], tiling.options.columns),
         ]
-        registers = [place[0], place[1], *starts, literal(0, INT64)]
+        registers = [place[0], place[1], *starts, i64(0)]
         emitter.values.update(zip([n, block, *axes, lane], registers, strict=True))
         with emitter.scope():
             finished = []

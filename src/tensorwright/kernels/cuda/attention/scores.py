@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16, packed_pair, power_of_two, transposed_8x8
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.attention.problem import Factor
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, Pieces
 from tensorwright.kernels.cuda.fragments.rows import load_words
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64, DType
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, DType
 
 LOWEST = literal(-math.inf, FLOAT32)
 TO_TWO = math.log2(math.e)
@@ -45,7 +46,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class ScoreLoop:
+class ScoreLoop(ThreadWriter):
     """Emits the loop. first_row: of the block, i64; batch: the names of the batch's index; group, quad: the thread's
     numbers as in `codegen.cuda.matrix`, i32.
     """
@@ -60,11 +61,6 @@ class ScoreLoop:
     warp: Register
     group: Register
     quad: Register
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def run(self) -> State:
         builder, pieces = self.builder, self.pieces
@@ -100,12 +96,12 @@ class ScoreLoop:
         builder, left = self.builder, extent - piece * PIECE
         if left >= PIECE:
             return load_words(builder, builder.offset(place, piece * PIECE, FLOAT16))
-        exists = builder.compare("ult", self.quad, literal(left // ACCESS, INT32))
+        exists = builder.compare("ult", self.quad, left // ACCESS)
         chosen = builder.fresh("p")
         there, first = builder.offset(place, piece * PIECE, FLOAT16), place
         # Where the row has ended, what is read is the thread's part of an earlier piece, or the row's first elements.
         if not piece:
-            back = builder.select(exists, literal(0, INT64), builder.scaled(wide(builder, self.quad), -ACCESS))
+            back = builder.select(exists, i64(0), builder.scaled(wide(builder, self.quad), -ACCESS))
             first = builder.offset(place, back, FLOAT16)
         builder.emit(f"{chosen} = select {exists.typed}, ptr {there.text}, ptr {first.text}")
         words = load_words(builder, Pointer(chosen))
@@ -151,7 +147,7 @@ class ScoreLoop:
                 values = builder.vector_of(sums[2 * half : 2 * half + 2])
                 value, _ = self.scores.apply(emitter, values, position, Lane(lane, 2))
             found += [builder.extract(value, part) for part in range(2)]
-        found = [builder.mul(value, literal(TO_TWO, FLOAT32)) for value in found]
+        found = [builder.mul(value, TO_TWO) for value in found]
         if problem.columns == PIECE * self.pieces.warps * self.pieces.rounds:
             return found
         inside = [(column + part).less(problem.columns).register for part in range(2)]

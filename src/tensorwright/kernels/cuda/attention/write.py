@@ -19,6 +19,7 @@ from tensorwright.kernels.attention.problem import KnownProblem
 from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Pieces
 from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
 from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import FLOAT32, INT32, DType
 from tensorwright.tensor.layout import PLAIN
@@ -42,7 +43,7 @@ def result_epilogue(problem: KnownProblem) -> Epilogue:
 
 
 @dataclass(frozen=True)
-class AttentionKernel:
+class AttentionKernel(ThreadWriter):
     """Emits the body of an attention's kernel."""
 
     region: Region
@@ -50,11 +51,6 @@ class AttentionKernel:
     dtype: DType
     target: CudaTarget
     emitter: GroupEmitter
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def write(self) -> None:
         builder, pieces = self.builder, self.pieces
@@ -138,16 +134,16 @@ class Meeting:
         """Have every unit finished by one warp. store: takes the unit's half and piece (i32), and 8 results."""
         builder, pieces = self.builder, self.pieces
         for first in range(0, pieces.units, pieces.warps):
-            unit = builder.add(self.warp, literal(first, INT32))
+            unit = builder.add(self.warp, first)
             is_full = first + pieces.warps <= pieces.units
-            exists = None if is_full else builder.compare("ult", unit, literal(pieces.units, INT32))
+            exists = None if is_full else builder.compare("ult", unit, pieces.units)
             with builder.when(exists):
                 half, piece = (Term(builder, unit) & 1).register, Term(builder, unit).logical_right(1).register
                 store(half, piece, self._total(unit, half))
 
     def _total(self, unit: Register, half: Register) -> list[Register]:
         builder = self.builder
-        is_second = builder.compare("ne", half, literal(0, INT32))
+        is_second = builder.compare("ne", half, 0)
         states = [self._read(self._state(literal(warp, INT32))) for warp in range(self.pieces.warps)]
         largest = [builder.select(is_second, state[1], state[0]) for state in states]
         totals = [builder.select(is_second, state[3], state[2]) for state in states]

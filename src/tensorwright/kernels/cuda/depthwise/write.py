@@ -8,13 +8,14 @@ from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cuda.depthwise.problem import Depthwise, Pixels
 from tensorwright.kernels.cuda.fragments.rows import ZEROS
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.tensor.dim import Dim, expression, product
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import FLOAT32
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,12 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class DepthwiseKernel:
+class DepthwiseKernel(ThreadWriter):
     """Emits the body of a kernel."""
 
     depthwise: Depthwise
     options: Pixels
     emitter: GroupEmitter
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def write(self) -> None:
         builder, emitter, extents = self.builder, self.emitter, self.depthwise.extents(self.options.pixels)
@@ -59,7 +55,7 @@ class DepthwiseKernel:
         if channels % block == 0:
             return None
         channel = builder.add(builder.scaled(place.block, block), place.channel)
-        return builder.compare("slt", channel, literal(channels, INT64))
+        return builder.compare("slt", channel, channels)
 
     # ---- sums
 
@@ -69,11 +65,11 @@ class DepthwiseKernel:
         weights, bias = self._weights(place), self._bias(place)
         first, inside = self._first_column(place), self._columns_inside(place)
         if self.depthwise.is_unrolled:
-            taps = [self._row_of_weights(weights, literal(tap, INT64)) for tap in range(kernel)]
+            taps = [self._row_of_weights(weights, i64(tap)) for tap in range(kernel)]
             builder.wait_for_previous()
             sums = bias
             for tap, row in enumerate(taps):
-                sums = self._added(sums, place, literal(tap, INT64), first, inside, row)
+                sums = self._added(sums, place, i64(tap), first, inside, row)
             return sums
         builder.wait_for_previous()
         with builder.loop(0, kernel, carried=bias) as loop:
@@ -106,7 +102,7 @@ class DepthwiseKernel:
 
     def _first_column(self, place: _Place) -> Register:
         """The column (i64) of the input that the first tap reads for the first pixel."""
-        return _source(self.builder, self.depthwise.columns, place.column, literal(0, INT64))
+        return _source(self.builder, self.depthwise.columns, place.column, i64(0))
 
     def _columns_inside(self, place: _Place) -> dict[int, Register | None]:
         """For every column that the thread reads, by its distance, whether it is inside of the input."""
@@ -114,8 +110,8 @@ class DepthwiseKernel:
         first, found = self._first_column(place), dict[int, Register | None]()
         all_inside = not axis.clips and axis.output % pixels == 0
         for offset in self.depthwise.offsets(pixels):
-            column = builder.add(first, literal(offset, INT64))
-            found[offset] = None if all_inside else builder.compare("ult", column, literal(axis.input, INT64))
+            column = builder.add(first, offset)
+            found[offset] = None if all_inside else builder.compare("ult", column, axis.input)
         return found
 
     def _added(
@@ -131,7 +127,7 @@ class DepthwiseKernel:
         builder, columns = self.builder, self.depthwise.columns
         row = _source(builder, self.depthwise.rows, place.row, tap)
         clips = self.depthwise.rows.clips
-        row_inside = builder.compare("ult", row, literal(self.depthwise.rows.input, INT64)) if clips else None
+        row_inside = builder.compare("ult", row, self.depthwise.rows.input) if clips else None
         start = self._element(place, row, first)
         values = {
             offset: self._loaded(start, offset, _both(builder, row_inside, column_inside))
@@ -169,9 +165,9 @@ class DepthwiseKernel:
     def _finish(self, place: _Place, sums: list[Register]) -> None:
         builder, axis = self.builder, self.depthwise.columns
         for pixel, values in enumerate(sums):
-            column = builder.add(place.column, literal(pixel, INT64))
+            column = builder.add(place.column, pixel)
             whole = axis.output % self.options.pixels == 0
-            exists = None if whole else builder.compare("slt", column, literal(axis.output, INT64))
+            exists = None if whole else builder.compare("slt", column, axis.output)
             with self.emitter.when(exists):
                 self._store(place, column, values)
 
@@ -201,7 +197,7 @@ class DepthwiseKernel:
 def _source(builder: ThreadBuilder, axis: Axis, position: Register, tap: Register) -> Register:
     """The index into the input that a tap reads for a position of the output (i64)."""
     moved = builder.add(builder.scaled(position, axis.stride), builder.scaled(tap, axis.dilation))
-    return builder.sub(moved, literal(axis.before, INT64))
+    return builder.sub(moved, axis.before)
 
 
 def _both(builder: ThreadBuilder, a: Register | None, b: Register | None) -> Register | None:

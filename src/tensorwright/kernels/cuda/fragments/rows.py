@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import ThreadBuilder
-from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import row_origin, split_row, taps_inside
 from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
@@ -32,21 +33,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class RowReader:
+class RowReader(ThreadWriter):
     """Emits what reads rows.
 
     piece: the thread's number within a row, i32; masked: whether pieces beyond the depth are asked for.
     """
 
     problem: Problem
-    emitter: ScalarEmitter
+    emitter: GroupEmitter
     piece: Register
     masked: bool
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def row(self, number: Register) -> Row:
         """The row of a number (i64) below the number of rows."""
@@ -64,7 +60,7 @@ class RowReader:
         rest = self.problem.channels % GROUP
         if inside is None or not rest:
             return None
-        within = self.builder.compare("ult", self.piece, literal(rest // PIECE, INT32))
+        within = self.builder.compare("ult", self.piece, rest // PIECE)
         return self.builder.select(within, inside, literal(0, INT32))
 
     def load(self, row: Row, offset: Register, tap: Register, is_last: Register | None) -> list[Register]:
@@ -75,8 +71,8 @@ class RowReader:
             bits = row.inside
             if row.last is not None and is_last is not None:
                 bits = builder.select(is_last, row.last, bits)
-            bit = builder.binary("and", builder.binary("lshr", bits, tap), literal(1, INT32))
-            valid = builder.compare("ne", bit, literal(0, INT32))
+            bit = builder.binary("and", builder.binary("lshr", bits, tap), 1)
+            valid = builder.compare("ne", bit, 0)
             chosen = builder.fresh("p")
             zeros = f"addrspacecast (ptr addrspace(1) {ZEROS} to ptr)"
             builder.emit(f"{chosen} = select {valid.typed}, ptr {place.text}, ptr {zeros}")

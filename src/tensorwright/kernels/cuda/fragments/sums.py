@@ -60,10 +60,10 @@ class Sums:
         """Have every unit worked on by one warp; if `shared`, of one block of the cluster."""
         tiling, builder = self.tiling, self.builder
         for turn, first in enumerate(range(0, tiling.units, tiling.depth_warps)):
-            unit = builder.add(self.depth_warp, literal(first, INT32))
+            unit = builder.add(self.depth_warp, first)
             conditions = []
             if first + tiling.depth_warps > tiling.units:
-                conditions.append(builder.compare("ult", unit, literal(tiling.units, INT32)))
+                conditions.append(builder.compare("ult", unit, tiling.units))
             if shared:
                 rank = literal(turn % tiling.cluster, INT32)
                 conditions.append(builder.compare("eq", builder.block_index("z"), rank))

@@ -11,13 +11,13 @@ from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import QUAD, SHARED_TEXT
 from tensorwright.kernels.cuda.fragments.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.fragments.write import FragmentKernel
-from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.function import thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.cuda.operands import is_aligned, layouts, packings
+from tensorwright.kernels.cuda.operands import is_aligned, layouts
 from tensorwright.kernels.cuda.problem import problem_of
+from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 
 DTYPES = (FLOAT16, BFLOAT16)
@@ -47,21 +47,8 @@ class FragmentProduct(Tactic[CudaTarget, Tiling]):
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         FragmentKernel(region, config, problem, tiling, target, emitter).write()
-        grid = tiling.grid(problem)
-        function = emitter.builder.module(signature(region, tiling.threads), ATTRIBUTES)
-        return CudaKernel(
-            text=f"{SHARED_TEXT}\n{ZEROS_TEXT}\n{function}",
-            inputs=config.inputs,
-            output=config.output,
-            tasks=product(grid),
-            packings=packings(region, problem, config, pack_weights(problem)),
-            symbols=region.symbols,
-            grid=grid,
-            block=tiling.threads,
-            cluster=tiling.cluster,
-            shared_bytes=tiling.shared_bytes,
-            waits=target.has_dependent_launch,
-        )
+        weights = pack_weights(problem)
+        return product_kernel(region, config, problem, tiling, target, emitter, weights, f"{SHARED_TEXT}\n{ZEROS_TEXT}")
 
 
 TACTICS = (FragmentProduct(),)

@@ -6,26 +6,27 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
 from tensorwright.kernels.cuda.fragments.rows import PIECE, RowReader
 from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
+from tensorwright.tensor.dtype import FLOAT16, INT32
 
 
 @dataclass(frozen=True)
-class FragmentKernel:
+class FragmentKernel(ThreadWriter):
     """Emits the body of a product's kernel."""
 
     region: Region
@@ -35,24 +36,19 @@ class FragmentKernel:
     target: CudaTarget
     emitter: GroupEmitter
 
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
-
     def write(self) -> None:
         builder, tiling, problem = self.builder, self.tiling, self.problem
         warp, lane = builder.warp_and_lane()
         depth_warp = self._digit(warp, 1, tiling.depth_warps)
         row_warp = self._digit(warp, tiling.depth_warps, tiling.row_warps)
         column_warp = self._digit(warp, tiling.depth_warps * tiling.row_warps, tiling.column_warps)
-        slot = builder.binary("udiv", warp, literal(tiling.depth_warps, INT32))
+        slot = builder.binary("udiv", warp, tiling.depth_warps)
         begin, end = self._part(depth_warp)
         masked = problem.steps % (tiling.parts * tiling.stages) != 0
-        reader = RowReader(problem, self.emitter, builder.binary("and", lane, literal(3, INT32)), masked)
+        reader = RowReader(problem, self.emitter, builder.binary("and", lane, 3), masked)
         first_row = self._scaled_sum(builder.block_index("y"), tiling.row_warps, row_warp, 8 * tiling.row_tiles)
         first_group = self._scaled_sum(builder.block_index("x"), tiling.column_warps, column_warp, tiling.column_groups)
-        own_row = builder.add(first_row, wide(builder, builder.binary("lshr", lane, literal(2, INT32))))
+        own_row = builder.add(first_row, wide(builder, builder.binary("lshr", lane, 2)))
         rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(tiling.row_tiles)]
         depth = Depth(problem, tiling, self.target, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
@@ -85,16 +81,16 @@ class FragmentKernel:
     def _existing_row(self, first: Register, distance: int) -> Register:
         """A row, or the last one there is: what is read of rows beyond is never used."""
         builder = self.builder
-        row = builder.add(first, literal(distance, INT64))
+        row = builder.add(first, distance)
         last = self.emitter.integer(self.problem.rows - 1)
         return builder.select(builder.compare("slt", row, last), row, last)
 
     def _columns(self, first_group: Register, lane: Register) -> list[Pointer]:
         builder, problem = self.builder, self.problem
         found = []
-        last = literal(problem.groups - 1, INT64)
+        last = i64(problem.groups - 1)
         for number in range(self.tiling.column_groups):
-            group = builder.add(first_group, literal(number, INT64))
+            group = builder.add(first_group, number)
             group = builder.select(builder.compare("slt", group, last), group, last)
             offset = builder.scaled(group, problem.steps * GROUP * GROUP)
             offset = builder.add(offset, builder.scaled(wide(builder, lane), PIECE))
@@ -134,7 +130,7 @@ class Finish:
     def _inside(self) -> Register:
         """The thread's first column in its group."""
         builder = self.kernel.builder
-        return builder.scaled(wide(builder, builder.binary("lshr", self.lane, literal(2, INT32))), QUAD)
+        return builder.scaled(wide(builder, builder.binary("lshr", self.lane, 2)), QUAD)
 
     def _exists(self, row: Register, group: Register) -> Register:
         kernel, builder = self.kernel, self.kernel.builder
@@ -142,7 +138,7 @@ class Finish:
         exists = builder.compare("slt", row, kernel.emitter.integer(problem.rows))
         column = builder.add(builder.scaled(group, GROUP), self._inside())
         columns = problem.columns if problem.layout.is_plain else problem.groups * GROUP
-        return builder.binary("and", exists, builder.compare("slt", column, literal(columns, INT64)))
+        return builder.binary("and", exists, builder.compare("slt", column, columns))
 
     def _store(self, row: Register, group: Register, values: Register) -> None:
         kernel, emitter = self.kernel, self.kernel.emitter

@@ -30,7 +30,7 @@ class Row:
         mean = builder.mul(self._combined(x, "add", 0.0), share)
         own = [self._with(builder.sub, part, mean) for part in x]
         variance = builder.mul(self._combined([builder.mul(part, part) for part in own], "add", 0.0), share)
-        root = apply_function(builder, "sqrt", [builder.add(variance, literal(epsilon, FLOAT32))], FLOAT32)
+        root = apply_function(builder, "sqrt", [builder.add(variance, epsilon)], FLOAT32)
         inverse = builder.div(literal(1.0, FLOAT32), root)
         return [self._with(builder.mul, part, inverse) for part in own]
 

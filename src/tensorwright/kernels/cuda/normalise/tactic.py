@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
-from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.function import ATTRIBUTES, ThreadWriter, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.normalise.row import Row, Vectors
 from tensorwright.kernels.cuda.operands import is_aligned
@@ -111,22 +111,17 @@ def _is_row(type: TensorType, extent: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Kernel:
+class _Kernel(ThreadWriter):
     region: Region
     config: Config[Warps]
     problem: _Problem
     emitter: GroupEmitter
 
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
-
     def write(self) -> None:
         builder, problem = self.builder, self.problem
         thread = builder.thread()
-        lane, warp = (builder.binary(op, thread, literal(WARP, INT32)) for op in ("urem", "udiv"))
-        block = builder.mul(builder.block_index(), literal(self.config.options.warps, INT32))
+        lane, warp = (builder.binary(op, thread, WARP) for op in ("urem", "udiv"))
+        block = builder.mul(builder.block_index(), self.config.options.warps)
         row = wide(builder, builder.add(block, warp))
         with self.emitter.when(builder.compare("slt", row, self.emitter.integer(problem.rows))):
             places, exists = self._places(lane)
@@ -144,10 +139,10 @@ class _Kernel:
         places: list[Register] = []
         exists: list[Register | None] = []
         for part in range(problem.parts):
-            place = builder.mul(builder.add(lane, literal(part * WARP, INT32)), literal(problem.lanes, INT32))
+            place = builder.mul(builder.add(lane, part * WARP), problem.lanes)
             inside = None
             if (part + 1) * WARP * problem.lanes > problem.extent:
-                inside = builder.compare("ult", place, literal(problem.extent, INT32))
+                inside = builder.compare("ult", place, problem.extent)
                 place = builder.select(inside, place, literal(problem.extent - problem.lanes, INT32))
             places.append(wide(builder, place))
             exists.append(inside)

@@ -203,13 +203,13 @@ class SplitProducts:
 
 def _planes(builder: ThreadBuilder, address: Register, place: Place) -> list[Register]:
     """Descriptors of a tile in both planes."""
-    second = builder.add(address, literal(place.plane_bytes, INT32))
+    second = builder.add(address, place.plane_bytes)
     return [tile_descriptor(builder, address), tile_descriptor(builder, second)]
 
 
 def _without_tf32(builder: ThreadBuilder, value: Register) -> Register:
     """What TF32 drops of a float32, exactly; 0 for infinity."""
-    kept = builder.binary("and", builder.bitcast(value, INT32), literal(~0x1FFF, INT32))
+    kept = builder.binary("and", builder.bitcast(value, INT32), ~0x1FFF)
     upper = builder.bitcast(kept, FLOAT32)
     rest = builder.sub(value, upper)
     return builder.select(builder.compare("oeq", value, upper), literal(0.0, FLOAT32), rest)
@@ -240,19 +240,19 @@ class WarpProducts(_AtOnce):
 
     def _left(self, builder: ThreadBuilder, place: Place, tile: int, part: int) -> list[Register]:
         """Rows 0 to 7 and 8 to 15 of the warp, the lower piece of each, then the upper one."""
-        warp_rows = builder.add(builder.mul(place.warp, literal(16, INT32)), literal(64 * tile, INT32))
-        inside = builder.binary("and", place.lane, literal(15, INT32))
-        upper = builder.binary("lshr", place.lane, literal(4, INT32))
-        piece = builder.add(upper, literal(2 * part, INT32))
+        warp_rows = builder.add(builder.mul(place.warp, 16), 64 * tile)
+        inside = builder.binary("and", place.lane, 15)
+        upper = builder.binary("lshr", place.lane, 4)
+        piece = builder.add(upper, 2 * part)
         return self._loaded(builder, _place_of(builder, place.left, builder.add(warp_rows, inside), piece))
 
     def _right(self, builder: ThreadBuilder, place: Place, pair: int, part: int) -> list[Register]:
         """Two tiles of 8 columns, the lower and the upper piece of each."""
-        row = builder.binary("and", place.lane, literal(7, INT32))
-        second = builder.binary("and", builder.binary("lshr", place.lane, literal(1, INT32)), literal(8, INT32))
-        row = builder.add(builder.add(row, second), literal(16 * pair, INT32))
-        upper = builder.binary("and", builder.binary("lshr", place.lane, literal(3, INT32)), literal(1, INT32))
-        piece = builder.add(upper, literal(2 * part, INT32))
+        row = builder.binary("and", place.lane, 7)
+        second = builder.binary("and", builder.binary("lshr", place.lane, 1), 8)
+        row = builder.add(builder.add(row, second), 16 * pair)
+        upper = builder.binary("and", builder.binary("lshr", place.lane, 3), 1)
+        piece = builder.add(upper, 2 * part)
         return self._loaded(builder, _place_of(builder, place.right, row, piece))
 
     def _loaded(self, builder: ThreadBuilder, place: Register) -> list[Register]:
@@ -282,11 +282,11 @@ class MultiplyAdds(_AtOnce):
 
     def _add_piece(self, builder: ThreadBuilder, place: Place, piece: Register, sums: Sums) -> None:
         """Add the products of four neighbouring elements of the depth, in place."""
-        g = builder.binary("lshr", place.lane, literal(2, INT32))
-        own_row = builder.add(builder.mul(place.warp, literal(16, INT32)), g)
-        pair = builder.mul(builder.binary("and", place.lane, literal(3, INT32)), literal(2, INT32))
+        g = builder.binary("lshr", place.lane, 2)
+        own_row = builder.add(builder.mul(place.warp, 16), g)
+        pair = builder.mul(builder.binary("and", place.lane, 3), 2)
         row = _place_of(builder, place.left, own_row, piece)
-        columns = [_place_of(builder, place.right, builder.add(pair, literal(e, INT32)), piece) for e in range(2)]
+        columns = [_place_of(builder, place.right, builder.add(pair, e), piece) for e in range(2)]
         lefts = [
             [_four(builder, row, tile * TILE_BYTES + half * 8 * ROW_BYTES) for half in range(2)]
             for tile in range(len(sums))
@@ -303,9 +303,9 @@ class MultiplyAdds(_AtOnce):
 
 def _place_of(builder: ThreadBuilder, base: Register, row: Register, piece: Register) -> Register:
     """The address (i32) of a piece of a row."""
-    swapped = builder.binary("xor", piece, builder.binary("and", row, literal(7, INT32)))
-    offset = builder.mul(row, literal(ROW_BYTES, INT32))
-    return builder.add(base, builder.add(offset, builder.mul(swapped, literal(_PIECE_BYTES, INT32))))
+    swapped = builder.binary("xor", piece, builder.binary("and", row, 7))
+    offset = builder.mul(row, ROW_BYTES)
+    return builder.add(base, builder.add(offset, builder.mul(swapped, _PIECE_BYTES)))
 
 
 def _at(builder: ThreadBuilder, place: Register, offset: int) -> str:

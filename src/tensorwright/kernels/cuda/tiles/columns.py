@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tensorwright.codegen.cuda.copies import copy_bytes
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
-from tensorwright.codegen.scalar import ScalarEmitter
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, PIECE_BYTES, Columns, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.cuda.tiles.copy import in_shared
@@ -37,20 +38,15 @@ class ColumnCopier(Protocol):
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Part(ThreadWriter):
     """first_group: of the block, first_row: the same, i64; thread: its number, i32."""
 
     problem: Problem
     tiling: Tiling
-    emitter: ScalarEmitter
+    emitter: GroupEmitter
     thread: Register
     first_group: Register
     first_row: Register
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     @property
     def steps(self) -> Steps:
@@ -58,8 +54,8 @@ class _Part:
 
     def digit(self, step: int, extent: int) -> Register:
         """A digit of the thread's number."""
-        divided = self.builder.binary("udiv", self.thread, literal(step, INT32))
-        return self.builder.binary("urem", divided, literal(extent, INT32))
+        divided = self.builder.binary("udiv", self.thread, step)
+        return self.builder.binary("urem", divided, extent)
 
     def moving(self) -> Columns:
         assert self.problem.moving is not None
@@ -67,7 +63,7 @@ class _Part:
 
     def batch_start(self) -> Register:
         """Elements (i64) before the right operand of the block's rows."""
-        builder, offset = self.builder, literal(0, INT64)
+        builder, offset = self.builder, i64(0)
         indexes = split_row(self.emitter, self.problem, self.first_row)
         for index, step in zip(indexes, self.moving().batch_steps, strict=False):
             offset = builder.add(offset, builder.mul(index, self.emitter.integer(step)))
@@ -79,12 +75,12 @@ class _Part:
             self.tiling.threads * PIECE_BYTES,
             self.tiling.column_groups * GROUP * PIECES // self.tiling.threads,
         )
-        return [self.builder.add(first, literal(turn * apart, INT32)) for turn in range(turns)]
+        return [self.builder.add(first, turn * apart) for turn in range(turns)]
 
     def column(self, group: int, inside: Register) -> Register:
         """A column (i64), or the last one there is: what is read of columns beyond is never used."""
-        builder, last = self.builder, literal(self.problem.columns - 1, INT64)
-        group_number = builder.add(self.first_group, literal(group, INT64))
+        builder, last = self.builder, i64(self.problem.columns - 1)
+        group_number = builder.add(self.first_group, group)
         column = builder.add(builder.scaled(group_number, GROUP), wide(builder, inside))
         return builder.select(builder.compare("slt", column, last), column, last)
 
@@ -104,7 +100,7 @@ class PackedColumns(_Part):
 
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
         builder, problem, tiling = self.builder, self.problem, self.tiling
-        offset = builder.value(f"zext {builder.mul(step, literal(self._group, INT32)).typed} to i64", INT64)
+        offset = builder.value(f"zext {builder.mul(step, self._group).typed} to i64", INT64)
         source = builder.offset(start, offset, problem.dtype)
         turns = GROUP * PIECES // tiling.threads
         for turn, place in enumerate(self.places(to)):
@@ -114,7 +110,7 @@ class PackedColumns(_Part):
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, distance, problem.dtype))
 
     def places(self, to: Register) -> list[Register]:
-        first = self.builder.add(to, self.builder.mul(self.thread, literal(PIECE_BYTES, INT32)))
+        first = self.builder.add(to, self.builder.mul(self.thread, PIECE_BYTES))
         return self.evenly_from(first)
 
     @property
@@ -136,20 +132,20 @@ class ColumnsOfPieces(_Part):
 
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
         builder, problem, tiling = self.builder, self.problem, self.tiling
-        along = builder.value(f"zext {builder.mul(step, literal(self.steps.channels, INT32)).typed} to i64", INT64)
+        along = builder.value(f"zext {builder.mul(step, self.steps.channels).typed} to i64", INT64)
         source, size = builder.offset(start, along, problem.dtype), self._size(step)
         turns = GROUP * PIECES // tiling.threads
         for turn, place in enumerate(self.places(to)):
             group, part = divmod(turn, turns)
-            column = self.column(group, builder.add(_column_of(builder, self._row), literal(4 * part, INT32)))
+            column = self.column(group, builder.add(_column_of(builder, self._row), 4 * part))
             offset = builder.scaled(column, self.moving().column_step)
             at = in_shared(builder, place)
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, offset, problem.dtype), size)
 
     def places(self, to: Register) -> list[Register]:
         builder, row = self.builder, self._row
-        swapped = builder.binary("xor", self._piece, builder.binary("and", row, literal(PIECES - 1, INT32)))
-        place = builder.add(builder.mul(row, literal(ROW_BYTES, INT32)), builder.mul(swapped, literal(16, INT32)))
+        swapped = builder.binary("xor", self._piece, builder.binary("and", row, PIECES - 1))
+        place = builder.add(builder.mul(row, ROW_BYTES), builder.mul(swapped, 16))
         return self.evenly_from(builder.add(to, place))
 
     @property
@@ -166,17 +162,17 @@ class ColumnsOfPieces(_Part):
         builder, steps = self.builder, self.steps
         if not steps.rest:
             return None
-        inside = builder.compare("ult", self._piece, literal(steps.rest, INT32))
-        exists = builder.binary("or", inside, builder.compare("ne", step, literal(steps.count - 1, INT32)))
+        inside = builder.compare("ult", self._piece, steps.rest)
+        exists = builder.binary("or", inside, builder.compare("ne", step, steps.count - 1))
         return builder.select(exists, literal(PIECE_BYTES, INT32), literal(0, INT32))
 
 
 def _column_of(builder: ThreadBuilder, row: Register) -> Register:
     """The column (i32) of a group that is copied to a row: ``8 q + 2 j + e`` for ``8 j + 2 q + e``."""
-    inside = builder.binary("urem", row, literal(8, INT32))
-    column = builder.mul(builder.binary("udiv", inside, literal(2, INT32)), literal(8, INT32))
-    column = builder.add(column, builder.mul(builder.binary("udiv", row, literal(8, INT32)), literal(2, INT32)))
-    return builder.add(column, builder.binary("urem", row, literal(2, INT32)))
+    inside = builder.binary("urem", row, 8)
+    column = builder.mul(builder.binary("udiv", inside, 2), 8)
+    column = builder.add(column, builder.mul(builder.binary("udiv", row, 8), 2))
+    return builder.add(column, builder.binary("urem", row, 2))
 
 
 class ColumnsOfElements(_Part):
@@ -188,7 +184,7 @@ class ColumnsOfElements(_Part):
     def copy(self, start: Pointer, step: Register, to: Register) -> None:
         builder, problem, groups = self.builder, self.problem, self.tiling.column_groups
         columns = [self.column(group, self.digit(1, GROUP)) for group in range(groups)]
-        first = builder.mul(step, literal(self.steps.channels, INT32))
+        first = builder.mul(step, self.steps.channels)
         places = iter(self.places(to))
         for depth in self._depths():
             size, along = self._existing(builder.add(first, depth))
@@ -201,20 +197,20 @@ class ColumnsOfElements(_Part):
         warps = self.tiling.threads // GROUP
         warp = self.digit(GROUP, warps)
         turns = range(self.steps.channels // warps)
-        return [self.builder.add(warp, literal(turn * warps, INT32)) for turn in turns]
+        return [self.builder.add(warp, turn * warps) for turn in turns]
 
     def places(self, to: Register) -> list[Register]:
         builder, problem, found = self.builder, self.problem, list[Register]()
         row = _row_of(builder, self.digit(1, GROUP))
-        low = builder.binary("and", row, literal(PIECES - 1, INT32))
-        base = builder.add(to, builder.mul(row, literal(ROW_BYTES, INT32)))
+        low = builder.binary("and", row, PIECES - 1)
+        base = builder.add(to, builder.mul(row, ROW_BYTES))
         for depth in self._depths():
-            piece = builder.binary("xor", builder.binary("udiv", depth, literal(problem.piece, INT32)), low)
-            element = builder.binary("urem", depth, literal(problem.piece, INT32))
-            place = builder.add(base, builder.mul(piece, literal(PIECE_BYTES, INT32)))
-            place = builder.add(place, builder.mul(element, literal(problem.dtype.size, INT32)))
+            piece = builder.binary("xor", builder.binary("udiv", depth, problem.piece), low)
+            element = builder.binary("urem", depth, problem.piece)
+            place = builder.add(base, builder.mul(piece, PIECE_BYTES))
+            place = builder.add(place, builder.mul(element, problem.dtype.size))
             groups = range(self.tiling.column_groups)
-            found += [builder.add(place, literal(group * GROUP_BYTES, INT32)) for group in groups]
+            found += [builder.add(place, group * GROUP_BYTES) for group in groups]
         return found
 
     elements = 1
@@ -225,22 +221,22 @@ class ColumnsOfElements(_Part):
         along = builder.scaled(wide(builder, depth), self.moving().depth_step)
         if problem.channels % self.steps.channels == 0:
             return None, along
-        exists = builder.compare("ult", depth, literal(problem.channels, INT32))
+        exists = builder.compare("ult", depth, problem.channels)
         return builder.select(exists, literal(4, INT32), literal(0, INT32)), along
 
 
 def _row_of(builder: ThreadBuilder, column: Register) -> Register:
     """The row (i32) that a column of a group is copied to: ``8 j + 2 q + e`` for ``8 q + 2 j + e``."""
-    inside = builder.binary("urem", column, literal(8, INT32))
-    row = builder.mul(builder.binary("udiv", inside, literal(2, INT32)), literal(8, INT32))
-    row = builder.add(row, builder.mul(builder.binary("udiv", column, literal(8, INT32)), literal(2, INT32)))
-    return builder.add(row, builder.binary("urem", column, literal(2, INT32)))
+    inside = builder.binary("urem", column, 8)
+    row = builder.mul(builder.binary("udiv", inside, 2), 8)
+    row = builder.add(row, builder.mul(builder.binary("udiv", column, 8), 2))
+    return builder.add(row, builder.binary("urem", column, 2))
 
 
 def column_copier(
     problem: Problem,
     tiling: Tiling,
-    emitter: ScalarEmitter,
+    emitter: GroupEmitter,
     thread: Register,
     first_group: Register,
     first_row: Register,

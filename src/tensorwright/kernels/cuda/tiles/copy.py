@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.copies import copy_bytes
+from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
-from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import PIECE_BYTES, Problem
 from tensorwright.kernels.cuda.rows import row_origin, split_row, tap_offset, taps_inside
 from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
@@ -36,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Copier:
+class Copier(ThreadWriter):
     """Emits the copies of a thread's pieces of the left operand.
 
     first_row: of the block, last_row: that shares its right operand, i64; thread: its number, i32.
@@ -44,15 +45,10 @@ class Copier:
 
     problem: Problem
     tiling: Tiling
-    emitter: ScalarEmitter
+    emitter: GroupEmitter
     thread: Register
     first_row: Register
     last_row: Register
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     @property
     def steps(self) -> Steps:
@@ -69,7 +65,7 @@ class Copier:
         first = builder.add(self.first_row, wide(builder, number))
         found = []
         for turn in range(self.passes):
-            row = builder.add(first, literal(turn * self.tiling.threads // PIECES, INT64))
+            row = builder.add(first, turn * self.tiling.threads // PIECES)
             found.append(self._row(builder.select(builder.compare("slt", row, last), row, last)))
         return found
 
@@ -85,7 +81,7 @@ class Copier:
         """Begin to copy a step (i32) of the rows. to: where the stage begins, bytes in shared memory, i32."""
         builder, problem, steps = self.builder, self.problem, self.steps
         tap, slab = self._tap(step)
-        offset = builder.mul(slab, literal(steps.slab_offset, INT32))
+        offset = builder.mul(slab, steps.slab_offset)
         if len(problem.taps) > 1:
             offset = builder.add(offset, tap_offset(builder, problem, tap))
         wide_offset = builder.value(f"sext {offset.typed} to i64", INT64)
@@ -99,29 +95,29 @@ class Copier:
         """Where the thread's pieces are copied to, for each of its rows."""
         builder, first = self.builder, self.builder.add(to, self._swizzled())
         apart = self.tiling.threads * PIECE_BYTES
-        return [builder.add(first, literal(turn * apart, INT32)) for turn in range(self.passes)]
+        return [builder.add(first, turn * apart) for turn in range(self.passes)]
 
     def _number(self) -> Register:
         """The first row of the thread's."""
-        return self.builder.binary("udiv", self.thread, literal(PIECES, INT32))
+        return self.builder.binary("udiv", self.thread, PIECES)
 
     def _piece(self) -> Register:
-        return self.builder.binary("urem", self.thread, literal(PIECES, INT32))
+        return self.builder.binary("urem", self.thread, PIECES)
 
     def _inside_step(self) -> Register:
         """Elements from the start of a row's step to the thread's piece."""
         builder, own = self.builder, self.steps.pieces_of_block
-        block = builder.binary("udiv", self._piece(), literal(own, INT32))
-        inner = builder.binary("urem", self._piece(), literal(own, INT32))
-        far = builder.mul(block, literal(self.problem.block_step, INT32))
-        return builder.add(far, builder.mul(inner, literal(self.problem.piece, INT32)))
+        block = builder.binary("udiv", self._piece(), own)
+        inner = builder.binary("urem", self._piece(), own)
+        far = builder.mul(block, self.problem.block_step)
+        return builder.add(far, builder.mul(inner, self.problem.piece))
 
     def _swizzled(self) -> Register:
         """Bytes from the start of a stage to the place of the thread's first piece."""
         builder, row = self.builder, self._number()
-        swapped = builder.binary("xor", self._piece(), builder.binary("and", row, literal(PIECES - 1, INT32)))
-        offset = builder.mul(row, literal(ROW_BYTES, INT32))
-        return builder.add(offset, builder.mul(swapped, literal(PIECE_BYTES, INT32)))
+        swapped = builder.binary("xor", self._piece(), builder.binary("and", row, PIECES - 1))
+        offset = builder.mul(row, ROW_BYTES)
+        return builder.add(offset, builder.mul(swapped, PIECE_BYTES))
 
     def _tap(self, step: Register) -> tuple[Register, Register]:
         """The tap and the slab of channels of a step."""
@@ -137,12 +133,12 @@ class Copier:
         builder, steps = self.builder, self.steps
         if not steps.rest:
             return None
-        inside = builder.compare("ult", self._piece(), literal(steps.rest, INT32))
-        return builder.binary("or", inside, builder.compare("ne", slab, literal(steps.slabs - 1, INT32)))
+        inside = builder.compare("ult", self._piece(), steps.rest)
+        return builder.binary("or", inside, builder.compare("ne", slab, steps.slabs - 1))
 
     def _size(self, inside: Register, tap: Register, exists: Register | None) -> Register:
         """Bytes of a piece to copy: 16 or none."""
         builder = self.builder
-        bit = builder.binary("and", builder.binary("lshr", inside, tap), literal(1, INT32))
-        size = builder.binary("shl", bit, literal(4, INT32))
+        bit = builder.binary("and", builder.binary("lshr", inside, tap), 1)
+        size = builder.binary("shl", bit, 4)
         return size if exists is None else builder.select(exists, size, literal(0, INT32))

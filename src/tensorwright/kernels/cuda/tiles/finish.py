@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
-from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import EIGHT, GROUP, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
@@ -18,13 +19,13 @@ from tensorwright.kernels.cuda.tiles.copy import SHARED
 from tensorwright.kernels.cuda.tiles.tiling import ROWS, Tiling
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT32, INT64
+from tensorwright.tensor.dtype import FLOAT32, INT32
 
 NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
 
 
 @dataclass(frozen=True)
-class Finish:
+class Finish(ThreadWriter):
     """Emits the end of a kernel.
 
     first_row, first_group: of the warpgroup, last_row: that shares its right operand, i64; thread: of the block, i32.
@@ -40,11 +41,6 @@ class Finish:
     first_row: Register
     last_row: Register
     first_group: Register
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def run(self, sums: Sums) -> None:
         """Finish all sums of the thread."""
@@ -64,7 +60,7 @@ class Finish:
         builder, emitter = self.builder, self.emitter
         tile, half = divmod(start // self.tiling.column_groups, 2)
         row = builder.add(self.first_row, self._own_row())
-        row = builder.add(row, literal(ROWS * tile + EIGHT * half, INT64))
+        row = builder.add(row, ROWS * tile + EIGHT * half)
         with emitter.when(builder.compare("sle", row, self.last_row)):
             position = self._position(row)
             for group in range(self.tiling.column_groups):
@@ -74,13 +70,13 @@ class Finish:
 
     def _own_row(self) -> Register:
         builder, place = self.builder, self.place
-        own = builder.mul(place.warp, literal(16, INT32))
-        return wide(builder, builder.add(own, builder.binary("lshr", place.lane, literal(2, INT32))))
+        own = builder.mul(place.warp, 16)
+        return wide(builder, builder.add(own, builder.binary("lshr", place.lane, 2)))
 
     def _own_column(self) -> Register:
         """The thread's first column in a group."""
         builder = self.builder
-        return builder.scaled(wide(builder, builder.binary("and", self.place.lane, literal(3, INT32))), EIGHT)
+        return builder.scaled(wide(builder, builder.binary("and", self.place.lane, 3)), EIGHT)
 
     def _is_ours(self, unit: int, group: int) -> Register | None:
         """Whether this block finishes a unit, and it exists; None if that is so for all."""
@@ -90,7 +86,7 @@ class Finish:
             rank = literal(unit % self.tiling.cluster, INT32)
             found = builder.compare("eq", builder.block_index("z"), rank)
         if problem.layout.is_plain and problem.columns % GROUP:
-            exists = builder.compare("slt", self._column(group), literal(problem.columns, INT64))
+            exists = builder.compare("slt", self._column(group), problem.columns)
             found = exists if found is None else builder.binary("and", found, exists)
         return found
 
@@ -99,7 +95,7 @@ class Finish:
         return builder.add(builder.scaled(self._group(group), GROUP), self._own_column())
 
     def _group(self, group: int) -> Register:
-        return self.builder.add(self.first_group, literal(group, INT64))
+        return self.builder.add(self.first_group, group)
 
     def _position(self, row: Register) -> list[Dim]:
         """The index along each axis of a row, in variables that the emitter knows."""
@@ -154,7 +150,7 @@ class Finish:
         """Where the two halves of a unit lie: ``[unit, half, thread, 4]``."""
         found = []
         for half in range(2):
-            index = self.builder.add(self.thread, literal((2 * unit + half) * self.tiling.threads, INT32))
+            index = self.builder.add(self.thread, (2 * unit + half) * self.tiling.threads)
             found.append(self.builder.fresh("p"))
             self.builder.emit(f"{found[-1]} = getelementptr <4 x float>, {NEAR} {SHARED}, {index.typed}")
         return found

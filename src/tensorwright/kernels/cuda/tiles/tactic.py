@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.function import thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.cuda.operands import is_aligned, layouts, packings
+from tensorwright.kernels.cuda.operands import is_aligned, layouts
 from tensorwright.kernels.cuda.problem import EIGHT, Problem, problem_of
+from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.cuda.tiles.arithmetic import (
     Arithmetic,
@@ -25,7 +26,6 @@ from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 
 TYPICAL = CUDA_TARGETS["sm_90"]
@@ -69,21 +69,8 @@ class _Tiles(Tactic[CudaTarget, Tiling]):
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         TileKernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
-        grid = tiling.grid(problem)
-        function = emitter.builder.module(signature(region, tiling.threads), ATTRIBUTES)
-        return CudaKernel(
-            text=f"{SHARED_TEXT}\n{function}",
-            inputs=config.inputs,
-            output=config.output,
-            tasks=product(grid),
-            packings=packings(region, problem, config, pack_tiles(problem, rounds=self.rounding > 0)),
-            symbols=region.symbols,
-            grid=grid,
-            block=tiling.threads,
-            cluster=tiling.cluster,
-            shared_bytes=tiling.shared_bytes,
-            waits=target.has_dependent_launch,
-        )
+        weights = pack_tiles(problem, rounds=self.rounding > 0)
+        return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT)
 
 
 class TiledProduct(_Tiles):

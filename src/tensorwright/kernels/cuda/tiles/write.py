@@ -10,6 +10,7 @@ from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Stage, Sums
 from tensorwright.kernels.cuda.tiles.columns import ColumnCopier, column_copier
@@ -22,7 +23,7 @@ from tensorwright.tensor.dtype import FLOAT32, INT32
 
 
 @dataclass(frozen=True)
-class TileKernel:
+class TileKernel(ThreadWriter):
     """Emits the body of a kernel."""
 
     region: Region
@@ -31,11 +32,6 @@ class TileKernel:
     tiling: Tiling
     arithmetic: Arithmetic
     emitter: GroupEmitter
-
-    @property
-    def builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
 
     def write(self) -> None:
         builder, tiling = self.builder, self.tiling
@@ -75,13 +71,13 @@ class TileKernel:
     def _place(self, thread: Register) -> tuple[Place, Register]:
         """Where the thread's warpgroup finds the first stage, and its first row in the block."""
         builder, tiling = self.builder, self.tiling
-        group = builder.binary("udiv", thread, literal(WARPGROUP, INT32))
-        own_row = builder.mul(group, literal(tiling.rows // tiling.warpgroups, INT32))
-        warp = builder.binary("udiv", builder.binary("urem", thread, literal(WARPGROUP, INT32)), literal(WARP, INT32))
+        group = builder.binary("udiv", thread, WARPGROUP)
+        own_row = builder.mul(group, tiling.rows // tiling.warpgroups)
+        warp = builder.binary("udiv", builder.binary("urem", thread, WARPGROUP), WARP)
         base = self._base()
-        left = builder.add(base, builder.mul(own_row, literal(ROW_BYTES, INT32)))
-        right = builder.add(base, literal(tiling.rows * ROW_BYTES, INT32))
-        lane = builder.binary("urem", thread, literal(WARP, INT32))
+        left = builder.add(base, builder.mul(own_row, ROW_BYTES))
+        right = builder.add(base, tiling.rows * ROW_BYTES)
+        lane = builder.binary("urem", thread, WARP)
         return Place(left, right, warp, lane, tiling.plane_bytes), own_row
 
     def _part(self) -> tuple[Register, Register]:
@@ -91,8 +87,8 @@ class TileKernel:
             return literal(0, INT32), literal(steps, INT32)
         bounds = []
         for ahead in range(2):
-            rank = builder.add(builder.block_index("z"), literal(ahead, INT32))
-            bounds.append(builder.binary("udiv", builder.mul(rank, literal(steps, INT32)), literal(cluster, INT32)))
+            rank = builder.add(builder.block_index("z"), ahead)
+            bounds.append(builder.binary("udiv", builder.mul(rank, steps), cluster))
         return bounds[0], builder.sub(bounds[1], bounds[0])
 
     def _sums(self, copier: Copier, columns: ColumnCopier, place: Place) -> Sums:
@@ -109,7 +105,7 @@ class TileKernel:
             builder.meet()
             at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
             begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
-            coming = builder.add(builder.convert("trunc", loop.index, INT32), literal(ahead, INT32))
+            coming = builder.add(builder.convert("trunc", loop.index, INT32), ahead)
             with builder.when(builder.compare("slt", coming, count)):
                 copies.step(builder.add(first, coming), writing)
             end_group(builder)
@@ -130,7 +126,7 @@ class TileKernel:
 
     def _next_stage(self, offset: Register) -> Register:
         builder, last = self.builder, literal((self.tiling.stages - 1) * self.tiling.stage_bytes, INT32)
-        after = builder.add(offset, literal(self.tiling.stage_bytes, INT32))
+        after = builder.add(offset, self.tiling.stage_bytes)
         return builder.select(builder.compare("eq", offset, last), literal(0, INT32), after)
 
     def _tiles(self, flat: list[Register]) -> Sums:
@@ -157,7 +153,7 @@ class _Copies:
         """The first steps, a group for each; columns that are constants before the kernel before this one has ended."""
         builder = self.builder
         offsets = [literal(stage * self.tiling.stage_bytes, INT32) for stage in range(ahead)]
-        steps = [builder.add(first, literal(stage, INT32)) for stage in range(ahead)]
+        steps = [builder.add(first, stage) for stage in range(ahead)]
         if is_constant:
             for step, offset in zip(steps, offsets, strict=True):
                 self._columns(step, offset)
