@@ -23,6 +23,7 @@ from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import AnyTactic, Kernel, Offer, offers
+from tensorwright.passes.blocks import weights_in_blocks
 from tensorwright.passes.integers import integer_products
 from tensorwright.passes.requantise import requantise
 from tensorwright.passes.rewrite import Pass
@@ -78,7 +79,8 @@ class CpuToolchain:
 
     @property
     def first_passes(self) -> tuple[Pass, ...]:
-        return (integer_products, requantise) if self.machine.has_integer_dot else ()
+        integers = (integer_products, requantise) if self.machine.has_integer_dot else ()
+        return (*integers, weights_in_blocks)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -24,6 +24,7 @@ from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
+from tensorwright.passes.blocks import widened_products
 from tensorwright.passes.residuals import sum_rows
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.siblings import join_heads
@@ -75,7 +76,7 @@ class CudaToolchain:
 
     @property
     def first_passes(self) -> tuple[Pass, ...]:
-        return ()
+        return (widened_products,)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
+from tensorwright.ops.blocks import BlockMatMul
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.matmul import MatMul
@@ -50,6 +51,8 @@ def _flops(value: Value) -> Dim:
             return value.inputs[0].type.elements * product(value.inputs[1].type.shape[1:]) * 2
         case MatMul(transpose_a=transposed):
             return value.type.elements * value.inputs[0].type.shape[-2 if transposed else -1] * 2
+        case BlockMatMul():
+            return value.type.elements * value.inputs[0].type.shape[-1] * 2
         case Recurrence():
             return value.inputs[0].type.elements * value.type.shape[-1] * 2
     if value.op.kind == "reduction":

@@ -6,6 +6,7 @@ Their meaning: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOp
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,12 @@ from tensorwright.importers.onnx.convolution import Ints
 from tensorwright.importers.onnx.matmul import MatMul, MatMulInteger
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import activation
+from tensorwright.ops.blocks import BITS, BlockMatMul
 from tensorwright.ops.matmul import MatMul as MatMulOp
 from tensorwright.ops.normalization import Softmax
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import FLOAT32, UINT8
 
 DOMAIN = "com.microsoft"
-BITS = (2, 4, 8)
 
 
 def QuantizeLinear(node: Node, x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1) -> Value:
@@ -208,8 +209,12 @@ def MatMulNBits(
 ) -> Value:
     """A product with constant weights ``[N, K]`` of 2, 4 or 8 bits, a scale and a zero point for each block of a row.
 
-    The weights are widened when the model is read.
+    With groups of other elements than neighbours, and where whole bytes do not hold them, weights are widened when the
+    model is read.
     """
+    if _in_blocks(a, zero_points, g_idx, K=K, bits=bits, block=block_size) and not weight_prepacked:
+        result = _block_product(node, a, b, scales, zero_points, columns=N, bits=bits, block=block_size)
+        return result if bias is None else node.add(result, bias)
     if bits not in BITS or weight_prepacked:
         node.unsupported(f"weights of {bits} bits{', packed for one machine' if weight_prepacked else ''}")
     blocks = -(-K // block_size)
@@ -226,6 +231,27 @@ def MatMulNBits(
     rows = (whole[:, :K] - middle[:, group]) * factors[:, group]
     result = MatMul(node, a, node.constant(np.ascontiguousarray(rows.T), a.type.dtype))
     return result if bias is None else node.add(result, bias)
+
+
+def _in_blocks(a: Value, zero_points: Value | None, g_idx: Value | None, *, K: int, bits: int, block: int) -> bool:
+    """Whether a product is one of the operator's."""
+    if bits not in BITS or block < 1 or a.type.dtype != FLOAT32 or a.type.rank < 2 or a.type.shape[-1] != K:
+        return False
+    return g_idx is None and K % (8 // bits) == 0 and (zero_points is None or zero_points.type.dtype.is_integer)
+
+
+def _block_product(
+    node: Node, a: Value, b: Value, scales: Value, zero_points: Value | None, *, columns: int, bits: int, block: int
+) -> Value:
+    depth, rows = cast("int", a.type.shape[-1]), columns
+    blocks = -(-depth // block)
+    packed = node.data(b, "the weights of MatMulNBits").view(np.uint8).reshape(rows, -1)[:, : depth * bits // 8]
+    factors = node.data(scales, "the scales of MatMulNBits").astype(np.float32).reshape(rows, blocks)
+    constants = [node.constant(np.ascontiguousarray(packed), UINT8), node.constant(factors, FLOAT32)]
+    if zero_points is not None:
+        stored = node.data(zero_points, "the zero points of MatMulNBits")
+        constants.append(node.constant(_unpacked(stored, bits, rows, blocks), UINT8))
+    return node.apply(BlockMatMul(bits, block), a, *constants)
 
 
 def _unpacked(packed: npt.NDArray[np.generic], bits: int, rows: int, columns: int) -> npt.NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Products by weights of a few bits in blocks with scales."""
