@@ -12,12 +12,20 @@ from tensorwright.codegen.instructions import InstructionBuilder
 from tensorwright.codegen.values import Pointer, Register, memory_name, register_dtype, register_name
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT16, INT32, DType
 
+_FLUSHED_LANES = 16
+
 FUNCTION_ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 
 
 @dataclass
 class FunctionBuilder(InstructionBuilder):
-    """Appends instructions to the text of one function."""
+    """Appends instructions to the text of one function.
+
+    flushes: whether vectors that become bfloat16 may lose what is below the normal numbers, as the instruction for it
+    does where the target has it.
+    """
+
+    flushes: bool = False
 
     def load(self, address: Pointer, dtype: DType, lanes: int = 1, alignment: int | None = None) -> Register:
         """Elements from memory, in register type."""
@@ -99,12 +107,21 @@ class FunctionBuilder(InstructionBuilder):
         stored = memory_name(dtype, value.lanes)
         if dtype == BOOL:
             return f"{stored} {self.value(f'zext {value.typed} to {stored}', dtype, value.lanes).text}"
+        if dtype == BFLOAT16 and self.flushes and value.lanes == _FLUSHED_LANES:
+            return f"{stored} {self._flushed(value, stored)}"
         if dtype == BFLOAT16 or (dtype == FLOAT16 and self.target is not None and not self.target.has_half):
             bits = narrowed_bits(self, value, dtype)
             return f"{stored} {self.value(f'bitcast {bits.typed} to {stored}', dtype, value.lanes).text}"
         if register_dtype(dtype) != dtype:
             return f"{stored} {self.value(f'fptrunc {value.typed} to {stored}', dtype, value.lanes).text}"
         return value.typed
+
+    def _flushed(self, value: Register, stored: str) -> str:
+        """VCVTNEPS2BF16."""
+        name, vector = "@llvm.x86.avx512bf16.cvtneps2bf16.512", f"<{value.lanes} x bfloat>"
+        self.declare(f"declare {vector} {name}({value.type})")
+        narrow = self.value(f"call {vector} {name}({value.typed})", BFLOAT16, value.lanes)
+        return self.value(f"bitcast {vector} {narrow.text} to {stored}", BFLOAT16, value.lanes).text
 
 
 def _memory_suffix(dtype: DType) -> str:

@@ -24,6 +24,18 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Packed columns that are needed soon: each step fetches so many cache lines of them, one step after another."""
+
+    start: Pointer
+    lines: int
+
+    def at(self, builder: FunctionBuilder, step: Register) -> Pointer:
+        """What a step fetches."""
+        return builder.offset(self.start, builder.scaled(step, self.lines * ROW_BYTES), INT8)
+
+
+@dataclass(frozen=True)
 class TileBlock:
     """`tall` × `wide` registers of sums. `tall` others hold the left factor, what is left the right one, in turn."""
 
@@ -63,6 +75,19 @@ class TileBlock:
             for number in range(self.tall):
                 total = number * self.wide + column
                 registers.multiply(self.arithmetic.instruction, total, first_left + number, place)
+
+    def ahead(self, following: Pointer, number: Register, steps: int, share: int, columns: int) -> Ahead:
+        """Block `number`'s part of a panel of `columns` that is needed next, if `share` blocks share it."""
+        lines = -(-columns * TILE_BYTES // ROW_BYTES // share)
+        distance = self.builder.scaled(number, steps * lines * ROW_BYTES)
+        return Ahead(self.builder.offset(following, distance, INT8), lines)
+
+    def fetch(self, ahead: Ahead | None, step: Register) -> None:
+        """Ask for what a step fetches."""
+        if ahead is not None:
+            place = ahead.at(self.builder, step)
+            for line in range(ahead.lines):
+                self.builder.prefetch(self.builder.offset(place, line * ROW_BYTES, INT8))
 
     def store(self, place: Pointer, first_rows: Sequence[Register | int], columns: int) -> None:
         """Write the sums to memory, rows of `wide` × 64 bytes, those of each register from its first row on."""

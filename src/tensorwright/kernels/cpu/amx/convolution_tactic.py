@@ -18,7 +18,7 @@ from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, merged, packings, problem_of
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
-from tensorwright.kernels.cpu.amx.block import SHAPES, Rows, TileBlock
+from tensorwright.kernels.cpu.amx.block import SHAPES, Ahead, Rows, TileBlock
 from tensorwright.kernels.cpu.amx.image import ImagePacker, Line, TileImage
 from tensorwright.kernels.cpu.amx.matmul_tactic import RATE
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
@@ -37,10 +37,8 @@ FEW_CHANNELS = 4
 """Up to so many channels leave most of a register empty."""
 
 MOST_TAPS = 25
-TASKS = (32, 8, 1)
-"""Numbers of tasks of one image that are worth trying."""
-
-OUTPUT_PARTS = (1, 4, 16)
+PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
+"""Into how many parts to deal the positions of an image and its outputs, the most promising first."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,20 @@ class TilePlan:
         return self.problem.batch * (self.unit_tasks * self.output_tasks)
 
     @property
+    def steps(self) -> int:
+        """Registers along the reduction over taps and channels."""
+        return self.problem.taps * self.image.steps
+
+    @property
     def vector_bytes(self) -> int:
         """Packed weights of 16 outputs."""
-        return self.problem.taps * self.image.steps * TILE_BYTES
+        return self.steps * TILE_BYTES
+
+    @property
+    def most_positions(self) -> int:
+        """Positions of a whole task, those between rows included."""
+        rows, columns = self.image.rows, self.image.columns
+        return (rows.count - 1) * columns.extent + columns.count
 
     @property
     def written(self) -> Slabs | None:
@@ -161,6 +170,7 @@ class TileConvolution(Tactic[Target, TileCut]):
         assert arithmetic is not None
         plan, symbols = TilePlan(problem, config.options, arithmetic), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
+        emitter.builder.flushes = True
         epilogue = epilogue_of(region, config.inputs, config.output)
         in_place = in_place_inputs(region, config, problem, epilogue)
         memory = input_memory(problem.axes, problem.channels, config.inputs[problem.x].block)
@@ -185,19 +195,23 @@ TACTICS = (TileConvolution(),)
 
 def _cuts(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Iterator[TileCut]:
     """Few or many tasks, that share the image or the weights, as long as what they read of the image stays in the
-    second-level cache.
+    second-level cache. Every second one has the second shape of a block.
     """
-    for tasks in TASKS:
-        for parts in OUTPUT_PARTS:
-            for tall, wide in SHAPES:
-                cut = TileCut(tall, min(wide, -(-problem.outputs // ROWS)), 1, 1)
-                plan = TilePlan(problem, cut, arithmetic)
-                if parts > min(tasks, plan.panel_count):
-                    continue
-                units = -(-plan.units // max(1, tasks // parts))
-                found = TileCut(tall, cut.wide, units, -(-plan.panel_count // parts))
-                if units == 1 or TilePlan(problem, found, arithmetic).image.bytes <= target.l2_bytes:
-                    yield found
+    first, second = ([_cut(problem, arithmetic, *shape, *parts) for parts in PARTS] for shape in SHAPES)
+    rounds = [first[0], first[1], second[0], *first[2:4], second[1], first[4], *second[2:]]
+    for cut in dict.fromkeys(rounds):
+        if cut.units == 1 or TilePlan(problem, cut, arithmetic).image.bytes <= target.l2_bytes:
+            yield cut
+
+
+def _cut(
+    problem: Problem, arithmetic: TileArithmetic, tall: int, wide: int, unit_parts: int, output_parts: int
+) -> TileCut:
+    wide = min(wide, -(-problem.outputs // ROWS))
+    plan = TilePlan(problem, TileCut(tall, wide, 1, 1), arithmetic)
+    units = -(-plan.units // unit_parts)
+    whole = 1 if plan.cuts_rows else tall
+    return TileCut(tall, wide, min(plan.units, -(-units // whole) * whole), -(-plan.panel_count // output_parts))
 
 
 def _packing(plan: TilePlan) -> Packing:
@@ -306,9 +320,15 @@ class _Writer:
         first = emitter.integer(plan.panels.first_vector(expression(number)))
         emitter.values[self._first] = first
         weights = builder.offset(emitter.operands[plan.problem.weights], builder.scaled(first, plan.vector_bytes), INT8)
-        bias = self._bias(first, kind.vectors)
-        with emitter.loop(literal(0, INT64), positions, self.block.tall * ROWS) as loop:
-            self._sum(loop.index, weights, kind.vectors)
+        bias, most = self._bias(first, kind.vectors), self.block.tall * ROWS
+        following = builder.offset(weights, kind.vectors * plan.vector_bytes, INT8)
+        with emitter.loop(literal(0, INT64), positions, most) as loop:
+            ahead = None
+            if plan.most_positions > most:
+                piece, _ = builder.divided(loop.index, most)
+                share = plan.most_positions // most
+                ahead = self.block.ahead(following, piece, plan.steps, share, kind.vectors)
+            self._sum(loop.index, weights, kind.vectors, ahead)
             count = least(self._term(positions) - self._term(loop.index), self.block.tall * ROWS)
             with emitter.loop(literal(0, INT64), count.register) as rows:
                 self._finish(loop.index, rows.index, bias, kind.vectors)
@@ -321,7 +341,7 @@ class _Writer:
         place = builder.offset(self.emitter.operands[problem.bias], builder.scaled(first, ROWS), dtype)
         return [builder.load(builder.offset(place, number * ROWS, dtype), dtype, ROWS) for number in range(columns)]
 
-    def _sum(self, position: Register, weights: Pointer, columns: int) -> None:
+    def _sum(self, position: Register, weights: Pointer, columns: int, ahead: Ahead | None) -> None:
         """The sums of a block of positions, written to workspace."""
         builder, block, image = self.emitter.builder, self.block, self.plan.image
         start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
@@ -331,6 +351,7 @@ class _Writer:
             source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)
             place = builder.offset(weights, tap * image.steps * columns * TILE_BYTES, INT8)
             with builder.loop(0, image.steps, at_least_once=True) as loop:
+                block.fetch(ahead, builder.add(loop.index, literal(tap * image.steps, INT64)))
                 at = builder.offset(source, builder.scaled(loop.index, image.step_bytes), INT8)
                 lefts = [Rows(builder.offset(at, number * TILE_BYTES, INT8), ROW_BYTES) for number in range(block.tall)]
                 block.step(

@@ -16,7 +16,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
-from tensorwright.kernels.cpu.amx.block import SHAPES, Rows, TileBlock
+from tensorwright.kernels.cpu.amx.block import SHAPES, Ahead, Rows, TileBlock
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place
@@ -74,6 +74,7 @@ class TileMatMul(Tactic[Target, TileOptions]):
         assert arithmetic is not None
         grid, symbols = _grid(problem, problem.columns, config.options), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
+        emitter.builder.flushes = True
         block = TileBlock(emitter.builder, arithmetic, config.options.tall, config.options.wide)
         writer = _Writer(problem, grid, emitter, row_epilogue(region, ROWS), block)
         writer.write()
@@ -209,22 +210,34 @@ class _Writer:
             height = emitter.integer(tiles.height(expression(tile)) if self.height is None else self.height)
             if self.height is None:
                 self._configure(height)
-            self._sum(emitter.values[row], height, panel, place.kind.vectors)
+            piece = emitter.integer(expression(tile) - place.piece[0])
+            self._sum(emitter.values[row], height, panel, place.kind.vectors, piece)
             self._finish(expression(row), height, masks)
 
     @property
     def _steps(self) -> int:
         return self.block.arithmetic.steps(self.depth)
 
-    def _sum(self, row: Register, height: Register, panel: Pointer, columns: int) -> None:
+    def _ahead(self, panel: Pointer, piece: Register, columns: int) -> Ahead | None:
+        """The part of the next panel that a block fetches; one block alone would fetch as fast as it reads."""
+        blocks = max(1, tuning_value(self.grid.blocks) * self.grid.groups)
+        share = tuning_value(self.grid.tiles.count) // blocks
+        if share < 2:
+            return None
+        following = self.emitter.builder.offset(panel, self._steps * columns * TILE_BYTES, INT8)
+        return self.block.ahead(following, piece, self._steps, share, columns)
+
+    def _sum(self, row: Register, height: Register, panel: Pointer, columns: int, piece: Register) -> None:
         builder, block, firsts = self.emitter.builder, self.block, self._split(height)[0]
         a = builder.offset(self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8)
         if self.end:
             self._bring_ends(a, height)
         starts = [builder.offset(a, builder.scaled(first, self.step_bytes), INT8) for first in firsts]
+        ahead = self._ahead(panel, piece, columns)
         block.clear()
         if self.whole_steps:
             with builder.loop(0, self.whole_steps, at_least_once=True) as loop:
+                block.fetch(ahead, loop.index)
                 distance = builder.scaled(loop.index, ROW_BYTES)
                 rows = [Rows(builder.offset(start, distance, INT8), self.step_bytes) for start in starts]
                 right = builder.offset(panel, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
