@@ -1,15 +1,13 @@
 """Kernels with AMX's tile registers on processors that have none: the instructions become functions.
 
 What a kernel calls is replaced in its text, so that everything else is the code that processors with AMX get. The
-registers lie on the stack of the kernel's function. A register that was configured for no rows, or for sizes that do
+registers lie on the stack of the kernel's function; functions have names that are local to their object. A register that was configured for no rows, or for sizes that do
 not fit together, ends the process, as it does there.
 """
 
 from __future__ import annotations
 
 import re
-
-from tensorwright.kernels.tactic import Kernel
 
 _CALL = re.compile(r"call void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(")
 _DECLARATION = re.compile(r"^declare void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(.*\)\n", re.MULTILINE)
@@ -21,7 +19,7 @@ FUNCTIONS = f"""
 attributes #0 = {{ noinline nounwind "no-builtins" }}
 declare void @llvm.trap()
 
-define internal ptr @emulated.tile(ptr %state, i8 %number) #0 {{
+define internal ptr @.Lemulated.tile(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %bytes = mul i64 %wide, {_TILE}
   %distance = add i64 %bytes, {_CONFIGURATION}
@@ -29,7 +27,7 @@ define internal ptr @emulated.tile(ptr %state, i8 %number) #0 {{
   ret ptr %tile
 }}
 
-define internal i64 @emulated.rows(ptr %state, i8 %number) #0 {{
+define internal i64 @.Lemulated.rows(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %distance = add i64 %wide, 48
   %at = getelementptr i8, ptr %state, i64 %distance
@@ -38,7 +36,7 @@ define internal i64 @emulated.rows(ptr %state, i8 %number) #0 {{
   ret i64 %found
 }}
 
-define internal i64 @emulated.width(ptr %state, i8 %number) #0 {{
+define internal i64 @.Lemulated.width(ptr %state, i8 %number) #0 {{
   %wide = zext i8 %number to i64
   %double = mul i64 %wide, 2
   %distance = add i64 %double, 16
@@ -48,7 +46,7 @@ define internal i64 @emulated.width(ptr %state, i8 %number) #0 {{
   ret i64 %found
 }}
 
-define internal void @emulated.require(i1 %holds) #0 {{
+define internal void @.Lemulated.require(i1 %holds) #0 {{
 entry:
   br i1 %holds, label %fine, label %broken
 broken:
@@ -58,7 +56,7 @@ fine:
   ret void
 }}
 
-define internal void @emulated.clear(ptr %place, i64 %bytes) #0 {{
+define internal void @.Lemulated.clear(ptr %place, i64 %bytes) #0 {{
 entry:
   br label %loop
 loop:
@@ -72,41 +70,41 @@ done:
   ret void
 }}
 
-define internal void @emulated.ldtilecfg(ptr %state, ptr %table) #0 {{
+define internal void @.Lemulated.ldtilecfg(ptr %state, ptr %table) #0 {{
   %all = load <64 x i8>, ptr %table, align 1
   store <64 x i8> %all, ptr %state, align 1
   %palette = load i8, ptr %state, align 1
   %known = icmp eq i8 %palette, 1
-  call void @emulated.require(i1 %known)
-  %tiles = call ptr @emulated.tile(ptr %state, i8 0)
-  call void @emulated.clear(ptr %tiles, i64 {8 * _TILE})
+  call void @.Lemulated.require(i1 %known)
+  %tiles = call ptr @.Lemulated.tile(ptr %state, i8 0)
+  call void @.Lemulated.clear(ptr %tiles, i64 {8 * _TILE})
   ret void
 }}
 
-define internal void @emulated.tilerelease(ptr %state) #0 {{
-  call void @emulated.clear(ptr %state, i64 {_STATE})
+define internal void @.Lemulated.tilerelease(ptr %state) #0 {{
+  call void @.Lemulated.clear(ptr %state, i64 {_STATE})
   ret void
 }}
 
-define internal void @emulated.tilezero(ptr %state, i8 %number) #0 {{
-  call void @emulated.require_valid(ptr %state, i8 %number)
-  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
-  call void @emulated.clear(ptr %tile, i64 {_TILE})
+define internal void @.Lemulated.tilezero(ptr %state, i8 %number) #0 {{
+  call void @.Lemulated.require_valid(ptr %state, i8 %number)
+  %tile = call ptr @.Lemulated.tile(ptr %state, i8 %number)
+  call void @.Lemulated.clear(ptr %tile, i64 {_TILE})
   ret void
 }}
 
-define internal void @emulated.require_valid(ptr %state, i8 %number) #0 {{
-  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
-  %width = call i64 @emulated.width(ptr %state, i8 %number)
+define internal void @.Lemulated.require_valid(ptr %state, i8 %number) #0 {{
+  %rows = call i64 @.Lemulated.rows(ptr %state, i8 %number)
+  %width = call i64 @.Lemulated.width(ptr %state, i8 %number)
   %less = sub i64 %rows, 1
   %few = icmp ult i64 %less, 16
   %narrow = icmp eq i64 %width, 64
   %valid = and i1 %few, %narrow
-  call void @emulated.require(i1 %valid)
+  call void @.Lemulated.require(i1 %valid)
   ret void
 }}
 
-define internal void @emulated.move(ptr %to, i64 %to.step, ptr %from, i64 %from.step, i64 %rows) #0 {{
+define internal void @.Lemulated.move(ptr %to, i64 %to.step, ptr %from, i64 %from.step, i64 %rows) #0 {{
 entry:
   br label %loop
 loop:
@@ -124,19 +122,19 @@ done:
   ret void
 }}
 
-define internal void @emulated.tileloadd64(ptr %state, i8 %number, ptr %from, i64 %step) #0 {{
-  call void @emulated.tilezero(ptr %state, i8 %number)
-  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
-  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
-  call void @emulated.move(ptr %tile, i64 64, ptr %from, i64 %step, i64 %rows)
+define internal void @.Lemulated.tileloadd64(ptr %state, i8 %number, ptr %from, i64 %step) #0 {{
+  call void @.Lemulated.tilezero(ptr %state, i8 %number)
+  %tile = call ptr @.Lemulated.tile(ptr %state, i8 %number)
+  %rows = call i64 @.Lemulated.rows(ptr %state, i8 %number)
+  call void @.Lemulated.move(ptr %tile, i64 64, ptr %from, i64 %step, i64 %rows)
   ret void
 }}
 
-define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64 %step) #0 {{
-  call void @emulated.require_valid(ptr %state, i8 %number)
-  %tile = call ptr @emulated.tile(ptr %state, i8 %number)
-  %rows = call i64 @emulated.rows(ptr %state, i8 %number)
-  call void @emulated.move(ptr %to, i64 %step, ptr %tile, i64 64, i64 %rows)
+define internal void @.Lemulated.tilestored64(ptr %state, i8 %number, ptr %to, i64 %step) #0 {{
+  call void @.Lemulated.require_valid(ptr %state, i8 %number)
+  %tile = call ptr @.Lemulated.tile(ptr %state, i8 %number)
+  %rows = call i64 @.Lemulated.rows(ptr %state, i8 %number)
+  call void @.Lemulated.move(ptr %to, i64 %step, ptr %tile, i64 64, i64 %rows)
   ret void
 }}
 """
@@ -145,21 +143,21 @@ define internal void @emulated.tilestored64(ptr %state, i8 %number, ptr %to, i64
 def _product(name: str, total: str, step: str) -> str:
     """A function that multiplies two registers: `step` makes %sum of %before, the group %a, and the groups %b."""
     return f"""
-define internal void @emulated.{name}(ptr %state, i8 %c, i8 %left, i8 %right) #0 {{
+define internal void @.Lemulated.{name}(ptr %state, i8 %c, i8 %left, i8 %right) #0 {{
 entry:
-  call void @emulated.require_valid(ptr %state, i8 %c)
-  call void @emulated.require_valid(ptr %state, i8 %left)
-  call void @emulated.require_valid(ptr %state, i8 %right)
-  %rows = call i64 @emulated.rows(ptr %state, i8 %c)
-  %rows.left = call i64 @emulated.rows(ptr %state, i8 %left)
-  %rows.right = call i64 @emulated.rows(ptr %state, i8 %right)
+  call void @.Lemulated.require_valid(ptr %state, i8 %c)
+  call void @.Lemulated.require_valid(ptr %state, i8 %left)
+  call void @.Lemulated.require_valid(ptr %state, i8 %right)
+  %rows = call i64 @.Lemulated.rows(ptr %state, i8 %c)
+  %rows.left = call i64 @.Lemulated.rows(ptr %state, i8 %left)
+  %rows.right = call i64 @.Lemulated.rows(ptr %state, i8 %right)
   %same = icmp eq i64 %rows, %rows.left
   %whole = icmp eq i64 %rows.right, 16
   %fit = and i1 %same, %whole
-  call void @emulated.require(i1 %fit)
-  %to = call ptr @emulated.tile(ptr %state, i8 %c)
-  %from.a = call ptr @emulated.tile(ptr %state, i8 %left)
-  %from.b = call ptr @emulated.tile(ptr %state, i8 %right)
+  call void @.Lemulated.require(i1 %fit)
+  %to = call ptr @.Lemulated.tile(ptr %state, i8 %c)
+  %from.a = call ptr @.Lemulated.tile(ptr %state, i8 %left)
+  %from.b = call ptr @.Lemulated.tile(ptr %state, i8 %right)
   br label %row
 row:
   %m = phi i64 [ 0, %entry ], [ %m.next, %row.end ]
@@ -224,15 +222,14 @@ def _bytes() -> str:
 PRODUCTS = {"tdpbf16ps": _product("tdpbf16ps", "float", _PAIRS), "tdpbusd": _product("tdpbusd", "i32", _bytes())}
 
 
-def emulated(kernel: Kernel) -> str:
-    """The code of a kernel with functions in place of what AMX has instructions for."""
-    code = kernel.code
+def emulated(code: str) -> str:
+    """A module with functions in place of what AMX has instructions for; its last function is a kernel."""
     used = {match[1] for match in _DECLARATION.finditer(code)}
     if not used:
         return code
-    code = _CALL.sub(r"call void @emulated.\1(ptr %emulated.state, ", _DECLARATION.sub("", code))
+    code = _CALL.sub(r"call void @.Lemulated.\1(ptr %emulated.state, ", _DECLARATION.sub("", code))
     code = code.replace("(ptr %emulated.state, )", "(ptr %emulated.state)")
-    before, name, after = code.partition(f"@{kernel.name}(")
+    before, name, after = code.rpartition("define void @")
     after = after.replace("entry:\n", f"entry:\n  %emulated.state = alloca [{_STATE} x i8], align 64\n", 1)
     fma = () if _FMA in before else (_FMA,)
     return "\n".join(

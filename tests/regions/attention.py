@@ -146,7 +146,17 @@ HALF = {
 }
 """For tensor cores."""
 
+TILES = {
+    "guarded": Heads((2,), 19, 37, 32, 24, "masked", guarded=True, dtype=BFLOAT16),
+    "turned": Heads((1, 3), 70, 70, 32, 32, "half mask", (1, 1, 1, 70), turned="qkvo", dtype=BFLOAT16),
+    "together": Heads((BATCH, 2), 33, 33, 64, 64, "half", turned="qkvo", together=True, dtype=BFLOAT16),
+    "long": Heads((1,), 40, 300, 96, 33, "half", after="columns", dtype=BFLOAT16),
+    "one-row": Heads((3,), 1, 20, 32, 17, dtype=BFLOAT16),
+}
+"""For tile registers."""
+
 EXAMPLES = (
     *examples("attention", HEADS),
+    *(Example(f"tiles-attention-{name}", heads) for name, heads in TILES.items()),
     *(Example(f"half-attention-{name}", heads) for name, heads in HALF.items()),
 )

@@ -106,7 +106,7 @@ class CpuRig(Rig[Target]):
 
     def compiled(self, kernel: Kernel, target: str) -> LoadedKernel | None:
         is_emulated = target in EXECUTABLE and target not in RUNNABLE
-        code = compile_object(emulated(kernel) if is_emulated else kernel.code, TARGETS[target])
+        code = compile_object(emulated(kernel.code) if is_emulated else kernel.code, TARGETS[target])
         return LoadedKernel(kernel, TARGETS[target], code) if target in EXECUTABLE else None
 
     def outputs(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic
 from tensorwright.kernels.cpu.amx.registers import REGISTERS, ROW_BYTES, ROWS, TILE_BYTES, TileRegisters
@@ -59,19 +60,31 @@ class TileBlock:
         rights = REGISTERS - len(sums) - len(heights)
         self.registers.configure(place, [*sums, *heights, *[ROWS] * rights])
 
+    def split(self, height: Register) -> tuple[list[Register], list[Register]]:
+        """The first row of each register of rows in a block of so many rows, and how many it has: as even as possible,
+        but at least one, so that the last row may belong to several.
+        """
+        tall, rows = self.tall, Term(self.builder, height)
+        size = (rows + (tall - 1)) // tall
+        starts = [least(size * number, rows - 1) for number in range(tall)]
+        sizes = [greatest(least(rows - size * number, size), 1) for number in range(tall)]
+        return [start.register for start in starts], [each.register for each in sizes]
+
     def clear(self) -> None:
         for number in range(self.tall * self.wide):
             self.registers.zero(number)
 
-    def step(self, rows: Sequence[Rows], right: Pointer, columns: int) -> None:
-        """Add the products over one register's depth: of all rows, and of so many packed columns at `right`."""
+    def step(self, rows: Sequence[Rows], right: Pointer, columns: int, between: int = TILE_BYTES) -> None:
+        """Add the products over one register's depth: of all rows, and of so many packed columns from `right` on, so
+        many bytes from one to the next.
+        """
         registers, first_left = self.registers, self.tall * self.wide
         first_right = first_left + self.tall
         for number, each in enumerate(rows):
             registers.load(first_left + number, each.start, each.step)
         for column in range(columns):
             place = first_right + column % (REGISTERS - first_right)
-            registers.load(place, self.builder.offset(right, column * TILE_BYTES, INT8), ROW_BYTES)
+            registers.load(place, self.builder.offset(right, column * between, INT8), ROW_BYTES)
             for number in range(self.tall):
                 total = number * self.wide + column
                 registers.multiply(self.arithmetic.instruction, total, first_left + number, place)

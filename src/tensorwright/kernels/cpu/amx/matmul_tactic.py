@@ -11,7 +11,6 @@ import numpy as np
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
@@ -181,18 +180,8 @@ class _Writer:
         self.grid.write(self.emitter, self._panel)
         self.block.registers.release()
 
-    def _split(self, height: Register) -> tuple[list[Register], list[Register]]:
-        """The first row of each register of rows in a block of so many rows, and how many it has: as even as possible,
-        but at least one, so that the last row may belong to several.
-        """
-        tall, rows = self.block.tall, Term(self.emitter.builder, height)
-        size = (rows + (tall - 1)) // tall
-        starts = [least(size * number, rows - 1) for number in range(tall)]
-        sizes = [greatest(least(rows - size * number, size), 1) for number in range(tall)]
-        return [start.register for start in starts], [each.register for each in sizes]
-
     def _configure(self, height: Register) -> None:
-        self.block.configure(Pointer("%workspace"), self._split(height)[1])
+        self.block.configure(Pointer("%workspace"), self.block.split(height)[1])
 
     def _panel(self, place: Place) -> None:
         """The blocks of rows of a task past a panel of b."""
@@ -228,7 +217,7 @@ class _Writer:
         return self.block.ahead(following, piece, self._steps, share, columns)
 
     def _sum(self, row: Register, height: Register, panel: Pointer, columns: int, piece: Register) -> None:
-        builder, block, firsts = self.emitter.builder, self.block, self._split(height)[0]
+        builder, block, firsts = self.emitter.builder, self.block, self.block.split(height)[0]
         a = builder.offset(self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8)
         if self.end:
             self._bring_ends(a, height)

@@ -66,7 +66,7 @@ class AttentionTiling:
         return -(-self.problem.width // self.lanes) * self.lanes
 
     @property
-    def pieces(self) -> tuple[int, int, int, int]:
+    def pieces(self) -> tuple[int, ...]:
         """Elements of workspace for k, v, the scores of a block and of one more row, and a number for each row."""
         problem, rows = self.problem, self.block * self.tiles.most
         return problem.depth * self.columns, upper_bound(problem.columns) * self.width, (rows + 1) * self.columns, rows

@@ -1,0 +1,77 @@
+"""Whole networks in tile registers, which are emulated where the processor has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+import tensorwright as tw
+from targets import EXECUTABLE, RUNNABLE
+from tensorwright.codegen.cpu import pool
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.devices.cpu import host, permission
+from tensorwright.devices.cpu.instruction_sets import TILES
+from tensorwright.tune.cpu import kernel_runner
+from tile_emulation import emulated
+
+TARGET = "avx512_amx"
+needs_tiles = pytest.mark.skipif(TARGET not in EXECUTABLE, reason="this processor neither has nor emulates AMX")
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """A processor that has tile registers, whatever this one has."""
+    if TARGET in RUNNABLE:
+        return
+    present = host.host_features() | frozenset(TILES)
+    monkeypatch.setattr(host, "processor_features", lambda: present)
+    monkeypatch.setattr(host, "host_features", lambda: present)
+    monkeypatch.setattr(permission, "tiles_are_permitted", lambda: True)
+    for module in (pool, kernel_runner):
+        monkeypatch.setattr(module, "compile_object", lambda text, target: compile_object(emulated(text), target))
+    monkeypatch.setattr(pool.CompilerPool, "_start", lambda self: None)
+
+
+def model(rng: np.random.Generator) -> onnx.ModelProto:
+    """Convolutions around a residual addition, then self-attention over the positions, then a linear layer."""
+    shapes = {"a": (32, 8, 3, 3), "b": (32, 32, 1, 1), "c": (64, 32, 3, 3), "d": (64, 10)}
+    constants = {
+        name: (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    constants |= {"rows": np.int64([0, 64, -1]), "scale": np.float32(0.125)}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h0"], pads=[1] * 4),
+        helper.make_node("Relu", ["h0"], ["h1"]),
+        helper.make_node("Conv", ["h1", "b"], ["h2"]),
+        helper.make_node("Add", ["h1", "h2"], ["h3"]),
+        helper.make_node("Conv", ["h3", "c"], ["h4"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Reshape", ["h4", "rows"], ["h5"]),
+        helper.make_node("Transpose", ["h5"], ["q"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "h5"], ["s0"]),
+        helper.make_node("Mul", ["s0", "scale"], ["s1"]),
+        helper.make_node("Softmax", ["s1"], ["p"], axis=-1),
+        helper.make_node("MatMul", ["p", "q"], ["v"]),
+        helper.make_node("MatMul", ["v", "d"], ["y"]),
+    ]
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    x = helper.make_tensor_value_info("x", 1, [1, 8, 14, 14])
+    y = helper.make_tensor_value_info("y", 1, [1, 49, 10])
+    graph = helper.make_graph(nodes, "tiles", [x], [y], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@needs_tiles
+@pytest.mark.parametrize(("level", "threads"), [(0, 1), (1, 2)])
+def test_a_network_in_bfloat16(tiles, level: int, threads: int, rng: np.random.Generator) -> None:
+    made, x = model(rng), rng.standard_normal((1, 8, 14, 14)).astype(np.float32)
+    options = {"layer_precision": {"*": "bf16"}, "timing_cache": "", "instruction_set": TARGET}
+    engine = tw.build(made, precision="bf16", level=level, threads=threads, **options)
+    (expected,) = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    found = engine({"x": x})["y"]
+    assert np.abs(found - expected).max() <= 0.03 * np.abs(expected).max()
+    used = {str(step["tactic"]) for step in engine.report["steps"]}
+    assert level or {"matmul_tiles", "convolution_tiles"} <= used, used
