@@ -1,8 +1,8 @@
 """Kernels with AMX's tile registers on processors that have none: the instructions become functions.
 
 What a kernel calls is replaced in its text, so that everything else is the code that processors with AMX get. The
-registers lie on the stack of the kernel's function; functions have names that are local to their object. A register that was configured for no rows, or for sizes that do
-not fit together, ends the process, as it does there.
+registers lie on the stack of the kernel's function, and the functions have names that are local to their object. A
+register that was configured for no rows, or for sizes that do not fit together, ends the process, as it does there.
 """
 
 from __future__ import annotations
