@@ -41,8 +41,9 @@ endef
 demo: $(VENV)/.installed-test
 	$(BIN)/python demo/demo.py
 
+# Each of several processes that test computes with one thread: theirs would wait for each other's.
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
@@ -57,7 +58,7 @@ test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
 
 test-kernels: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
 
 test-conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT64, DType
 
@@ -21,12 +22,14 @@ def register_dtype(dtype: DType) -> DType:
     return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
 
 
+@cache
 def memory_name(dtype: DType, lanes: int = 1) -> str:
     """The LLVM type of elements in memory."""
     scalar = _MEMORY_NAMES.get(dtype.name, f"i{8 * dtype.size}")
     return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
 
 
+@cache
 def register_name(dtype: DType, lanes: int = 1) -> str:
     """The LLVM type of values in registers."""
     scalar = "i1" if dtype == BOOL else memory_name(register_dtype(dtype))
