@@ -9,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from tensorwright.graph.graph import Value
+from tensorwright.ops.pooling import Pool
+from tensorwright.ops.reduction import Reduction
+from tensorwright.tensor.dim import evaluate
+
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 FLAGS = {
     "keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
@@ -17,6 +22,8 @@ FLAGS = {
     "periodic",
 }  # fmt: skip
 """ONNX leaves open what these mean that are neither 0 nor 1."""
+FURTHER_OFF = {"Sigmoid": 2.0**-26}
+"""ONNX Runtime's are right to a part of 1, not of themselves: between -9 and -18 they are much smaller than that."""
 FORWARD_END = (1 << 31) - 1
 
 
@@ -53,8 +60,34 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
             return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= FORWARD_END).any())
         case "Attention":  # ONNX's evaluator does nothing with negative ones, its function body does.
             return bool(given.get("softcap", 0) >= 0)
+        case "BlackmanWindow" | "HannWindow":  # At their ends cosines cancel; what is left of 0 is rounding.
+            return False
+        case "ReduceSum" | "ReduceMean" | "ReduceL1":  # Of integers: it saturates where sums leave the type.
+            return not any(map(_may_overflow, operands[:1] if known.keys() >= set(node.input[:1]) else known.values()))
         case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is.
             return not (operands[1:] and operands[1].dtype.kind == "i" and (operands[1] < 0).any())
         case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
             return given.get("bias", 1.0) > 0
     return True
+
+
+def is_open(value: Value, environment: Mapping[str, int]) -> bool:
+    """Whether ONNX Runtime computes something else at a value whatever the model says."""
+
+    def is_empty(value: Value) -> bool:
+        return 0 in [evaluate(dim, environment) for dim in value.type.shape]
+
+    match value.op:
+        case Pool():  # A window has no place: the result is empty by ONNX's formula, but ONNX Runtime makes one of it.
+            return is_empty(value)
+        case Reduction():  # Of no elements: it keeps the extents of reduced axes.
+            return is_empty(value.inputs[0])
+    return False
+
+
+def _may_overflow(array: npt.NDArray[np.generic]) -> bool:
+    """Whether sums of an array's elements may leave its type."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return False
+    limit = int(np.iinfo(array.dtype).max) // array.size
+    return bool(array.max() > limit or array.min() < -limit)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, ValueInfoProto, helper
 
 from fuzzing import seeds, taking
 from fuzzing.checking import judge
@@ -153,6 +153,39 @@ def shape_of_negative_extents() -> bytes:
     ).SerializeToString()
 
 
+def giant_deformation() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, 1, 3, 3]), "o": (TensorProto.FLOAT, [1, 8, 2, 1 << 31])}
+    weights = {"w": np.ones((1, 1, 2, 2), np.float32)}
+    return model_of([node("DeformConv", "x w o", "y")], inputs, ["y"], constants=weights).SerializeToString()
+
+
+def bound_of_rank_1() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, []), "m": (TensorProto.FLOAT, [1])}
+    return model_of([node("Clip", "x _ m", "y")], inputs, ["y"]).SerializeToString()
+
+
+def scan_without_a_state() -> bytes:
+    infos = [[ValueInfoProto(name=name) for name in text.split()] for text in ("s p", "n e")]
+    body = helper.make_graph([node("Add", "s p", "n"), node("Identity", "n", "e")], "body", *infos)
+    nodes = [node("Scan", "_ x", "y z", num_scan_inputs=1, body=body)]
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [3, 2])}, ["y", "z"]).SerializeToString()
+
+
+def recursion_behind_an_unknown_operator() -> bytes:
+    again = helper.make_function(
+        "own", "Again", ["x"], ["y"], [node("Again", "x", "y", domain="own")], [helper.make_opsetid("own", 1)]
+    )
+    nodes = [node("Mystery", "x", "m", domain="own"), node("Again", "m", "y", domain="own")]
+    inputs = {"x": (TensorProto.FLOAT, [2])}
+    return model_of(nodes, inputs, ["y"], domains={"own": 1}, functions=[again]).SerializeToString()
+
+
+def quotient_of_an_extent() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT16, ["n", 1, "n"])}
+    nodes = [node("Reshape", "x s", "r"), node("Cos", "r", "y")]
+    return model_of(nodes, inputs, ["y"], constants={"s": np.array([-1, 5])}).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -178,6 +211,11 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "weights of a giant image were listed": ("ONNX node", giant_antialias),
     "points of giant cells were listed": ("ONNX node", giant_cells),
     "a constant had negative extents": ("ONNX node", shape_of_negative_extents),
+    "the taps of a giant image were listed": ("ONNX node", giant_deformation),
+    "a bound's axes became those of what it bounds": ("ONNX node", bound_of_rank_1),
+    "a state that is not there was looked for": ("ONNX node", scan_without_a_state),
+    "functions that call themselves were opened": ("ONNX node", recursion_behind_an_unknown_operator),
+    "the judge did not know extents that have to be multiples": ("ONNX node", quotient_of_an_extent),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

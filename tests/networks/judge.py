@@ -8,8 +8,9 @@ largest change of an output, times a factor, is the error that is allowed anywhe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from tensorwright.ops.elementwise import Binary, Cast, Identity, Select, Unary
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
+from tensorwright.tensor.dim import linear_part
 from tensorwright.tensor.dtype import DType
 
 Array = npt.NDArray[np.generic]
@@ -47,20 +49,25 @@ def graph_of(network: Network) -> Graph:
 
 @dataclass(frozen=True)
 class Noise:
-    """Moves results by a unit of precision."""
+    """Moves results by a unit of precision. further: by how much more those of some operators, by name."""
 
     rng: np.random.Generator
+    further: Mapping[str, float] = field(default_factory=dict)
 
     def moved(self, array: Array, precision: float) -> Array:
-        signs = self.rng.integers(0, 2, array.shape) * 2.0 - 1.0
-        return np.asarray(array * (1.0 + precision * signs))
+        return np.asarray(array * (1.0 + precision * self._signs(array)))
 
     def result(self, value: Value, array: Array) -> Array:
         moved = self.moved(array, PRECISION[value.type.dtype.name])
         if isinstance(value.op, Convolution | MatMul) and array.size:
             largest = float(np.abs(array).max()) * FAST_PRECISION
-            moved = moved + largest * (self.rng.integers(0, 2, array.shape) * 2.0 - 1.0)
+            moved = moved + largest * self._signs(array)
+        if value.op.name in self.further:
+            moved = moved + self.further[value.op.name] * self._signs(array)
         return moved
+
+    def _signs(self, array: Array) -> npt.NDArray[np.float64]:
+        return self.rng.integers(0, 2, array.shape) * 2.0 - 1.0
 
 
 def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[str, Array]:
@@ -89,14 +96,13 @@ def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[s
 
 
 def _symbols(graph: Graph, inputs: Arrays) -> dict[str, int]:
-    from tensorwright.runtime.bindings import bare_symbol
-
     found = {}
     for name, value in graph.inputs:
         for dim, extent in zip(value.type.shape, inputs[name].shape, strict=True):
-            symbol = bare_symbol(dim)
-            if symbol is not None:
-                found[symbol.name] = extent
+            linear = linear_part(dim)
+            if linear is not None:
+                symbol, factor, rest = linear
+                found[symbol.name] = (extent - rest) // factor
     return found
 
 
@@ -134,12 +140,18 @@ class Expectation:
     errors: Mapping[str, float]
 
 
-def expectation(graph: Graph, inputs: Arrays, rng: np.random.Generator, trials: int = 2) -> Expectation:
-    """trials: how often the network is computed with moved results."""
+def expectation(
+    graph: Graph,
+    inputs: Arrays,
+    rng: np.random.Generator,
+    trials: int = 2,
+    further: Mapping[str, float] = MappingProxyType({}),
+) -> Expectation:
+    """trials: how often the network is computed with moved results. further: see `Noise`."""
     outputs = computed(graph, inputs)
     changes = dict.fromkeys(outputs, 0.0)
     for _ in range(trials):
-        for name, moved in computed(graph, inputs, Noise(rng)).items():
+        for name, moved in computed(graph, inputs, Noise(rng, further)).items():
             if moved.dtype.kind == "f":
                 with np.errstate(invalid="ignore"):
                     change = np.abs(moved - outputs[name])

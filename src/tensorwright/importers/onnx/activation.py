@@ -106,8 +106,15 @@ def Clip(
         if lowest is not None and highest is not None and lowest > highest:
             return node.expand(node.scalar(highest, x), x.type.shape)
         return x if lowest is highest is None else node.apply(activation.Clip(lowest, highest), x)
-    result = x if low is None else node.binary("max", x, low)
-    return result if high is None else node.binary("min", result, high)
+    result = x if low is None else node.binary("max", x, _scalar(node, low, "min"))
+    return result if high is None else node.binary("min", result, _scalar(node, high, "max"))
+
+
+def _scalar(node: Node, bound: Value, what: str) -> Value:
+    """A bound without axes, which would become those of the result."""
+    if bound.type.elements != 1:
+        node.fail(f"{what} has to be one number, it is {bound.type}")
+    return node.reshape(bound, ())
 
 
 def Softmax(node: Node, x: Value, *, axis: int | None = None) -> Value:

@@ -182,6 +182,8 @@ def DeformConv(
     size = node.static(offset.type.shape[2:], "the output of DeformConv")
     (batch, channels), taps = x.type.shape[:2], window[0] * window[1]
     points = taps * size[0] * size[1]
+    if points > LONGEST:
+        node.fail(f"{size[0]}×{size[1]} outputs of {taps} taps each; expected {LONGEST} taps of an image at most")
     images = node.reshape(x, (batch * offset_group, floor_divide(channels, offset_group), *x.type.shape[2:]))
     moves = node.reshape(offset, (batch * offset_group, taps, 2, size[0] * size[1]))
     coordinates = []
