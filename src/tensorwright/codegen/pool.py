@@ -108,7 +108,7 @@ class CompilerPool(ABC):
     def _hand_out(self, threads: ThreadPoolExecutor) -> None:
         """Have others compile what is pending; what the system has no thread for is compiled when it is asked for."""
         for name, module in list(self._pending.items()):
-            if sum(not future.done() for future in self._running.values()) >= len(self._workers) < self._count:
+            if len(self._workers) < self._count and self._busy() >= len(self._workers):
                 self._start()
             if not self._workers:
                 return
@@ -117,6 +117,10 @@ class CompilerPool(ABC):
             except RuntimeError:
                 return
             del self._pending[name]
+
+    def _busy(self) -> int:
+        """How many modules are compiled or wait for that."""
+        return sum(not future.done() for future in self._running.values())
 
     def _start(self) -> None:
         """Start a process; where the system allows no more, those that there are have to do."""

@@ -26,6 +26,8 @@ IntegerArray = npt.NDArray[np.int64]
 
 MOST_THREADS = 61
 """More threads wait before every step."""
+MOST_OPTIMISED = 512
+"""The calls of more steps are not optimised, which takes longer than compiling all of their kernels."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
         f"declare void @{name}({', '.join(['ptr'] * pointers + ['i64'] * (counts[name] + 2))})"
         for name, pointers in sorted(arguments.items())
     ]
-    code = _Code(symbols, workspace, target)
+    code = _Code(symbols, workspace, target, "nounwind noinline" + (" optnone" if len(steps) > MOST_OPTIMISED else ""))
     team = [code.step(number, step) for number, step in enumerate(steps)]
     parts = [code.alone(steps), *team, _choice(len(steps)), _following(steps), code.waves(steps)]
     return "\n".join([*declarations, team_functions(target, len(steps)), *parts, entries()])
@@ -64,11 +66,12 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
 
 @dataclass(frozen=True)
 class _Code:
-    """Writes the functions that call kernels."""
+    """Writes the functions that call kernels. attributes: of these functions."""
 
     symbols: Sequence[Symbol]
     workspace: int
     target: Target
+    attributes: str
 
     def alone(self, steps: Sequence[EntryStep]) -> str:
         """The function of a thread that does everything."""
@@ -78,7 +81,7 @@ class _Code:
         for number, step in enumerate(steps):
             calls.call_alone(step)
             builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
-        return builder.function("internal void @single_body(ptr %context)", "nounwind noinline")
+        return builder.function("internal void @single_body(ptr %context)", self.attributes)
 
     def step(self, number: int, step: EntryStep) -> str:
         """The function that does a team member's share of a step."""
@@ -89,7 +92,7 @@ class _Code:
         with builder.when(is_first):
             builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
         signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)"
-        return builder.function(signature, "nounwind noinline")
+        return builder.function(signature, self.attributes)
 
     def waves(self, steps: Sequence[EntryStep]) -> str:
         """The function that says how many waves the group has that begins with a step."""
