@@ -11,7 +11,7 @@ from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.transpose import transposed
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import Problem, known, problem_of
@@ -29,7 +29,7 @@ from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import Dim, expression, tuning_value, upper_bound
-from tensorwright.tensor.dtype import BFLOAT16, INT8, INT16, INT32, INT64
+from tensorwright.tensor.dtype import BFLOAT16, INT8, INT16, INT32
 from tensorwright.tensor.layout import PLAIN
 
 TALL, WIDE = 2, 2
@@ -155,7 +155,7 @@ class TileAttentionWriter(AttentionWriter):
 
     def write(self) -> None:
         if self._height is not None:
-            self._configure(literal(self._height, INT64))
+            self._configure(i64(self._height))
         super().write()
         self.block.registers.release()
 
@@ -191,7 +191,7 @@ class TileAttentionWriter(AttentionWriter):
             with self.emitter.loop(0, whole) as loop:
                 body(loop.index, size)
         if rest:
-            body(literal(whole, INT64), rest)
+            body(i64(whole), rest)
 
     def _tile(self, base: Pointer, vector: Register, step: Register, steps: int) -> Pointer:
         """Where a packed register lies: those of a vector of columns one after another."""
@@ -228,7 +228,7 @@ class TileAttentionWriter(AttentionWriter):
             return builder.convert("zext", bits, INT32)
 
         for pair in range(ROWS):
-            high = builder.binary("shl", row(2 * pair + 1), literal(16, INT32, ROWS))
+            high = builder.binary("shl", row(2 * pair + 1), 16)
             both = builder.binary("or", row(2 * pair), high)
             builder.store(both, builder.offset(place, pair * ROW_BYTES, INT8), INT32)
 
@@ -269,7 +269,7 @@ class TileAttentionWriter(AttentionWriter):
         height = emitter.integer(tiling.tiles.height(tiles[0]) if self._height is None else self._height)
         whole = row_epilogue(problem.result, tiling.lanes, problem.output_steps)
         epilogue = ScaledRows(whole.epilogue, tiling.lanes, self._workspace(3), row, tiling.total)
-        left = self._powers, literal(tiling.result_steps * ROW_BYTES, INT64)
+        left = self._powers, i64(tiling.result_steps * ROW_BYTES)
         right = self._workspace(1), tiling.result_steps
         self._product(tiling.result, left, right, height, partial(self._finish, epilogue, Pointer("%out"), row))
 
@@ -289,7 +289,7 @@ class TileAttentionWriter(AttentionWriter):
         lefts = [builder.offset(start, builder.mul(first, step), INT8) for first in firsts]
         for kind, number in self._each_kind(panels):
             vector = panels.first_vector(expression(number))
-            columns = self._tile(packed, emitter.integer(vector), literal(0, INT64), steps)
+            columns = self._tile(packed, emitter.integer(vector), i64(0), steps)
             block.clear()
             with builder.loop(0, steps, at_least_once=True) as loop:
                 distance = builder.scaled(loop.index, ROW_BYTES)

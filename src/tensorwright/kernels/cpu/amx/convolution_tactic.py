@@ -13,7 +13,7 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term, greatest, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, merged, packings, problem_of
@@ -42,7 +42,7 @@ PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
 
 
 @dataclass(frozen=True)
-class TileCut(TacticOptions):
+class ConvolutionOptions(TacticOptions):
     """tall, wide: registers of rows and of columns in a block; units: rows of the output in one task, or 16 positions
     each where there is one row; outputs: panels of output channels in one task.
     """
@@ -54,33 +54,33 @@ class TileCut(TacticOptions):
 
 
 @dataclass(frozen=True)
-class TilePlan:
-    """A convolution and its cut, and what follows from both."""
+class ConvolutionTiling:
+    """A convolution and its options, and what follows from both."""
 
     problem: Problem
-    cut: TileCut
+    options: ConvolutionOptions
     arithmetic: TileArithmetic
 
     @property
-    def cuts_rows(self) -> bool:
+    def splits_rows(self) -> bool:
         """Whether units are rows; else they are runs of 16 positions of the only row."""
         return self.problem.axes[-2].output > 1
 
     @property
     def units(self) -> int:
-        return self.problem.axes[-2].output if self.cuts_rows else -(-self.problem.axes[-1].output // ROWS)
+        return self.problem.axes[-2].output if self.splits_rows else -(-self.problem.axes[-1].output // ROWS)
 
     @property
     def image(self) -> TileImage:
         """What a task reads."""
         rows, columns = self.problem.axes
-        width = columns.output if self.cuts_rows else min(columns.output, self.cut.units * ROWS)
-        height = min(rows.output, self.cut.units) if self.cuts_rows else 1
+        width = columns.output if self.splits_rows else min(columns.output, self.options.units * ROWS)
+        height = min(rows.output, self.options.units) if self.splits_rows else 1
         return TileImage(Line(rows, height), Line(columns, width), self.problem.channels, self.arithmetic)
 
     @property
     def panels(self) -> Panels:
-        return Panels(self.output_blocks * ROWS, ROWS, self.cut.wide)
+        return Panels(self.output_blocks * ROWS, ROWS, self.options.wide)
 
     @property
     def output_blocks(self) -> int:
@@ -92,11 +92,11 @@ class TilePlan:
 
     @property
     def unit_tasks(self) -> int:
-        return -(-self.units // self.cut.units)
+        return -(-self.units // self.options.units)
 
     @property
     def output_tasks(self) -> int:
-        return -(-self.panel_count // self.cut.outputs)
+        return -(-self.panel_count // self.options.outputs)
 
     @property
     def tasks(self) -> Dim:
@@ -124,22 +124,22 @@ class TilePlan:
         batch, axes = self.problem.batch, self.problem.axes
         if not isinstance(batch, int) or batch * self.unit_tasks * self.output_tasks > MOST_TASKS:
             return None
-        edges = [min(task * self.cut.units, self.units) for task in range(self.unit_tasks + 1)]
-        if not self.cuts_rows:
+        edges = [min(task * self.options.units, self.units) for task in range(self.unit_tasks + 1)]
+        if not self.splits_rows:
             edges = [min(edge * ROWS, axes[-1].output) for edge in edges]
         blocks = [
-            upper_bound(self.panels.first_vector(min(task * self.cut.outputs, self.panel_count)))
+            upper_bound(self.panels.first_vector(min(task * self.options.outputs, self.panel_count)))
             for task in range(self.output_tasks + 1)
         ]
         digits: list[tuple[int | None, tuple[Range, ...] | int]] = [
             (0, batch),
             (1, tuple(pairwise(blocks))),
-            (2 if self.cuts_rows else 3, tuple(pairwise(edges))),
+            (2 if self.splits_rows else 3, tuple(pairwise(edges))),
         ]
         return slabs_along([batch, self.output_blocks, *(axis.output for axis in axes), ROWS], digits)
 
 
-class TileConvolution(Tactic[Target, TileCut]):
+class TileConvolution(Tactic[Target, ConvolutionOptions]):
     """What a task reads of the image is brought into workspace, where a register reads 64 bytes of channels of 16
     neighbouring positions for every tap, padding included; packed weights go past it.
 
@@ -149,7 +149,7 @@ class TileConvolution(Tactic[Target, TileCut]):
 
     name = "convolution_tiles"
 
-    def configs(self, region: Region, target: Target) -> Sequence[Config[TileCut]]:
+    def configs(self, region: Region, target: Target) -> Sequence[Config[ConvolutionOptions]]:
         problem = problem_of(region)
         if problem is None or problem.groups > 1 or len(problem.axes) != 2 or problem.channels <= FEW_CHANNELS:
             return ()
@@ -158,74 +158,78 @@ class TileConvolution(Tactic[Target, TileCut]):
             return ()
         blocked = blocked_layout(target)
         operands = layouts(region, problem, blocked, blocked)
-        return [Config(operands, blocked, cut) for cut in dict.fromkeys(_cuts(problem, arithmetic, target))]
+        return [
+            Config(operands, blocked, options) for options in dict.fromkeys(_candidates(problem, arithmetic, target))
+        ]
 
-    def efficiency(self, region: Region, config: Config[TileCut]) -> float:
+    def efficiency(self, region: Region, config: Config[ConvolutionOptions]) -> float:
         return TUNED * RATE
 
-    def emit(self, region: Region, config: Config[TileCut], target: Target) -> Kernel:
+    def emit(self, region: Region, config: Config[ConvolutionOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
         arithmetic, problem = tile_arithmetic(problem.numerics, target), merged(problem, region)
         assert arithmetic is not None
-        plan, symbols = TilePlan(problem, config.options, arithmetic), region.symbols
+        tiling, symbols = ConvolutionTiling(problem, config.options, arithmetic), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         emitter.builder.flushes = True
         epilogue = epilogue_of(region, config.inputs, config.output)
         in_place = in_place_inputs(region, config, problem, epilogue)
         memory = input_memory(problem.axes, problem.channels, config.inputs[problem.x].block)
-        block = TileBlock(emitter.builder, arithmetic, plan.cut.tall, plan.cut.wide)
-        writer = _Writer(plan, emitter, epilogue, memory, block)
+        block = TileBlock(emitter.builder, arithmetic, tiling.options.tall, tiling.options.wide)
+        writer = _Writer(tiling, emitter, epilogue, memory, block)
         writer.write()
         return Kernel(
             text=emitter.builder.module(signature(len(region.inputs), len(symbols), in_place), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
-            tasks=plan.tasks,
-            packings=packings(region, problem, config, _packing(plan), pack_bias(ROWS)),
+            tasks=tiling.tasks,
+            packings=packings(region, problem, config, _packing(tiling), pack_bias(ROWS)),
             symbols=symbols,
             workspace=writer.workspace_bytes,
             in_place=in_place,
-            writes=plan.written,
+            writes=tiling.written,
         )
 
 
 TACTICS = (TileConvolution(),)
 
 
-def _cuts(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Iterator[TileCut]:
+def _candidates(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Iterator[ConvolutionOptions]:
     """Few or many tasks, that share the image or the weights, as long as what they read of the image stays in the
     second-level cache. Every second one has the second shape of a block.
     """
-    first, second = ([_cut(problem, arithmetic, *shape, *parts) for parts in PARTS] for shape in SHAPES)
+    first, second = ([_options(problem, arithmetic, *shape, *parts) for parts in PARTS] for shape in SHAPES)
     rounds = [first[0], first[1], second[0], *first[2:4], second[1], first[4], *second[2:]]
-    for cut in dict.fromkeys(rounds):
-        if cut.units == 1 or TilePlan(problem, cut, arithmetic).image.bytes <= target.l2_bytes:
-            yield cut
+    for options in dict.fromkeys(rounds):
+        if options.units == 1 or ConvolutionTiling(problem, options, arithmetic).image.bytes <= target.l2_bytes:
+            yield options
 
 
-def _cut(
+def _options(
     problem: Problem, arithmetic: TileArithmetic, tall: int, wide: int, unit_parts: int, output_parts: int
-) -> TileCut:
+) -> ConvolutionOptions:
     wide = min(wide, -(-problem.outputs // ROWS))
-    plan = TilePlan(problem, TileCut(tall, wide, 1, 1), arithmetic)
-    units = -(-plan.units // unit_parts)
-    whole = 1 if plan.cuts_rows else tall
-    return TileCut(tall, wide, min(plan.units, -(-units // whole) * whole), -(-plan.panel_count // output_parts))
+    tiling = ConvolutionTiling(problem, ConvolutionOptions(tall, wide, 1, 1), arithmetic)
+    units = -(-tiling.units // unit_parts)
+    whole = 1 if tiling.splits_rows else tall
+    return ConvolutionOptions(
+        tall, wide, min(tiling.units, -(-units // whole) * whole), -(-tiling.panel_count // output_parts)
+    )
 
 
-def _packing(plan: TilePlan) -> Packing:
+def _packing(tiling: ConvolutionTiling) -> Packing:
     """``[O, C, *K]`` panel by panel, each ``[taps, steps of channels, 16 outputs, 16, 64 bytes]``."""
-    panels, taps = plan.panels, plan.problem.taps
-    edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(plan.panel_count + 1)]
+    panels, taps = tiling.panels, tiling.problem.taps
+    edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(tiling.panel_count + 1)]
 
     def pack(array: Array) -> Array:
         outputs, channels = array.shape[:2]
-        padded = np.zeros((plan.output_blocks * ROWS, channels, taps), array.dtype)
+        padded = np.zeros((tiling.output_blocks * ROWS, channels, taps), array.dtype)
         padded[:outputs] = array.reshape(outputs, channels, taps)
         by_tap = padded.transpose(2, 1, 0)
         return np.concatenate(
-            [plan.arithmetic.packed(by_tap[tap, :, a:b]) for a, b in pairwise(edges) for tap in range(taps)]
+            [tiling.arithmetic.packed(by_tap[tap, :, a:b]) for a, b in pairwise(edges) for tap in range(taps)]
         )
 
     return Packing(f"tiles taps={taps} in panels of {panels.most}", pack)
@@ -235,7 +239,7 @@ def _packing(plan: TilePlan) -> Packing:
 class _Writer:
     """Writes the body of a kernel. Workspace: a table for the registers, sums, the image."""
 
-    plan: TilePlan
+    tiling: ConvolutionTiling
     emitter: ScalarEmitter
     epilogue: Epilogue
     memory: Memory
@@ -253,7 +257,7 @@ class _Writer:
     def workspace_bytes(self) -> int:
         """The last register of rows may read behind the image."""
         behind = self.block.tall * TILE_BYTES
-        return CONFIGURATION_BYTES + self.block.bytes + self.plan.image.bytes + behind
+        return CONFIGURATION_BYTES + self.block.bytes + self.tiling.image.bytes + behind
 
     def write(self) -> None:
         self.block.configure(Pointer("%workspace"), [ROWS] * self.block.tall)
@@ -262,25 +266,25 @@ class _Writer:
         self.block.registers.release()
 
     def _task(self, task: Register) -> None:
-        builder, plan, cut = self.emitter.builder, self.plan, self.plan.cut
-        task, unit = builder.divided(task, plan.unit_tasks)
-        batch, output = builder.divided(task, plan.output_tasks)
-        first = self._term(unit) * cut.units
-        count = least(plan.units - first, cut.units)
-        zero = Term(builder, literal(0, INT64))
-        if plan.cuts_rows:
+        builder, tiling, options = self.emitter.builder, self.tiling, self.tiling.options
+        task, unit = builder.divided(task, tiling.unit_tasks)
+        batch, output = builder.divided(task, tiling.output_tasks)
+        first = self._term(unit) * options.units
+        count = least(tiling.units - first, options.units)
+        zero = Term(builder, i64(0))
+        if tiling.splits_rows:
             row, column = first, zero
-            positions = (count - 1) * plan.image.columns.extent + plan.problem.axes[-1].output
+            positions = (count - 1) * tiling.image.columns.extent + tiling.problem.axes[-1].output
         else:
             row, column = zero, first * ROWS
-            positions = least(plan.problem.axes[-1].output - column, cut.units * ROWS)
-        operand = self.emitter.operands[plan.problem.x]
-        source = builder.offset(operand, builder.scaled(batch, self.memory.image), plan.arithmetic.bits)
-        ImagePacker(self.emitter, plan.image, self.memory, source, self.packed).pack(row.register, column.register)
+            positions = least(tiling.problem.axes[-1].output - column, options.units * ROWS)
+        operand = self.emitter.operands[tiling.problem.x]
+        source = builder.offset(operand, builder.scaled(batch, self.memory.image), tiling.arithmetic.bits)
+        ImagePacker(self.emitter, tiling.image, self.memory, source, self.packed).pack(row.register, column.register)
         self._start(batch, row.register, column.register)
-        low = self._term(output) * cut.outputs
-        high = least(low + cut.outputs, plan.panel_count)
-        for kind, start, stop in plan.panels.kinds:
+        low = self._term(output) * options.outputs
+        high = least(low + options.outputs, tiling.panel_count)
+        for kind, start, stop in tiling.panels.kinds:
             begin, end = greatest(low, upper_bound(start)), least(high, upper_bound(stop))
             with self.emitter.loop(begin.register, end.register) as loop:
                 self._panel(loop.index, kind, positions.register)
@@ -289,22 +293,22 @@ class _Writer:
 
     @property
     def _batch(self) -> Variable:
-        return Variable("n", self.plan.problem.batch)
+        return Variable("n", self.tiling.problem.batch)
 
     @property
     def _first(self) -> Variable:
-        return Variable("block", self.plan.output_blocks)
+        return Variable("block", self.tiling.output_blocks)
 
     @property
     def _firsts(self) -> tuple[Variable, Variable]:
         """The first position of a task."""
-        rows, columns = self.plan.problem.axes
+        rows, columns = self.tiling.problem.axes
         return Variable("s0", rows.output), Variable("s1", columns.output)
 
     @property
     def _within(self) -> tuple[Variable, Variable]:
         """Row and column, counted from there."""
-        rows, columns = self.plan.problem.axes
+        rows, columns = self.tiling.problem.axes
         return Variable("t0", rows.output), Variable("t1", columns.output)
 
     def _start(self, batch: Register, row: Register, column: Register) -> None:
@@ -314,27 +318,29 @@ class _Writer:
 
     def _panel(self, panel: Register, kind: Panel, positions: Register) -> None:
         """All positions of a task for one panel of outputs."""
-        emitter, builder, plan = self.emitter, self.emitter.builder, self.plan
-        number = Variable("panel", plan.panel_count)
+        emitter, builder, tiling = self.emitter, self.emitter.builder, self.tiling
+        number = Variable("panel", tiling.panel_count)
         emitter.values[number] = panel
-        first = emitter.integer(plan.panels.first_vector(expression(number)))
+        first = emitter.integer(tiling.panels.first_vector(expression(number)))
         emitter.values[self._first] = first
-        weights = builder.offset(emitter.operands[plan.problem.weights], builder.scaled(first, plan.vector_bytes), INT8)
+        weights = builder.offset(
+            emitter.operands[tiling.problem.weights], builder.scaled(first, tiling.vector_bytes), INT8
+        )
         bias, most = self._bias(first, kind.vectors), self.block.tall * ROWS
-        following = builder.offset(weights, kind.vectors * plan.vector_bytes, INT8)
-        with emitter.loop(literal(0, INT64), positions, most) as loop:
+        following = builder.offset(weights, kind.vectors * tiling.vector_bytes, INT8)
+        with emitter.loop(0, positions, most) as loop:
             ahead = None
-            if plan.most_positions > most:
+            if tiling.most_positions > most:
                 piece, _ = builder.divided(loop.index, most)
-                share = plan.most_positions // most
-                ahead = self.block.ahead(following, piece, plan.steps, share, kind.vectors)
+                share = tiling.most_positions // most
+                ahead = self.block.ahead(following, piece, tiling.steps, share, kind.vectors)
             self._sum(loop.index, weights, kind.vectors, ahead)
             count = least(self._term(positions) - self._term(loop.index), self.block.tall * ROWS)
-            with emitter.loop(literal(0, INT64), count.register) as rows:
+            with emitter.loop(0, count.register) as rows:
                 self._finish(loop.index, rows.index, bias, kind.vectors)
 
     def _bias(self, first: Register, columns: int) -> list[Register] | None:
-        problem, builder = self.plan.problem, self.emitter.builder
+        problem, builder = self.tiling.problem, self.emitter.builder
         if problem.bias is None:
             return None
         dtype = problem.numerics.right
@@ -343,15 +349,15 @@ class _Writer:
 
     def _sum(self, position: Register, weights: Pointer, columns: int, ahead: Ahead | None) -> None:
         """The sums of a block of positions, written to workspace."""
-        builder, block, image = self.emitter.builder, self.block, self.plan.image
+        builder, block, image = self.emitter.builder, self.block, self.tiling.image
         start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
-        rows, inner = (axis.kernel for axis in self.plan.problem.axes)
+        rows, inner = (axis.kernel for axis in self.tiling.problem.axes)
         block.clear()
         for tap in range(rows * inner):
             source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)
             place = builder.offset(weights, tap * image.steps * columns * TILE_BYTES, INT8)
             with builder.loop(0, image.steps, at_least_once=True) as loop:
-                block.fetch(ahead, builder.add(loop.index, literal(tap * image.steps, INT64)))
+                block.fetch(ahead, builder.add(loop.index, tap * image.steps))
                 at = builder.offset(source, builder.scaled(loop.index, image.step_bytes), INT8)
                 lefts = [Rows(builder.offset(at, number * TILE_BYTES, INT8), ROW_BYTES) for number in range(block.tall)]
                 block.step(
@@ -361,14 +367,14 @@ class _Writer:
 
     def _finish(self, position: Register, row: Register, bias: list[Register] | None, columns: int) -> None:
         """Run the epilogue over the outputs of one position, if it is one."""
-        emitter, width = self.emitter, self.plan.image.columns.extent
-        place, output = self._term(position) + self._term(row), self.plan.problem.axes[-1].output
-        if self.plan.cuts_rows:
+        emitter, width = self.emitter, self.tiling.image.columns.extent
+        place, output = self._term(position) + self._term(row), self.tiling.problem.axes[-1].output
+        if self.tiling.splits_rows:
             y, x = place // width, place % width
         else:
             y, x = place.constant(0), place
         emitter.values.update(zip(self._within, (y.register, x.register), strict=True))
-        is_real = x.less(output).register if self.plan.cuts_rows and width > output else None
+        is_real = x.less(output).register if self.tiling.splits_rows and width > output else None
         with emitter.when(is_real):
             sums = self.block.row(self.sums, row, columns)
             if bias is not None:
@@ -377,13 +383,13 @@ class _Writer:
 
     def _store(self, sums: Sequence[Register]) -> None:
         emitter, lane = self.emitter, Variable("lane", ROWS)
-        emitter.values[lane] = literal(0, INT64)
+        emitter.values[lane] = i64(0)
         spatial: list[Dim] = [
             expression(first) + expression(within) for first, within in zip(self._firsts, self._within, strict=True)
         ]
         finished = []
         for number, value in enumerate(sums):
-            index = self.plan.problem.position(
+            index = self.tiling.problem.position(
                 expression(self._batch), expression(self._first) + number, spatial, expression(lane)
             )
             finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, ROWS)))

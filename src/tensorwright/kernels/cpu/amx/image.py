@@ -8,12 +8,12 @@ from itertools import product
 
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.term import Term, greatest, least
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.convolution.problem import Axis
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic
 from tensorwright.kernels.cpu.amx.registers import ROW_BYTES
 from tensorwright.kernels.cpu.spatial.tile import Memory
-from tensorwright.tensor.dtype import INT8, INT64
+from tensorwright.tensor.dtype import INT8
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class ImagePacker:
                 self._step(loop.index, first_row, first_column, (self.memory.block,) * per_step)
         if end:
             counts = [min(self.memory.block, max(0, end - number * self.memory.block)) for number in range(per_step)]
-            self._step(literal(whole, INT64), first_row, first_column, tuple(counts))
+            self._step(i64(whole), first_row, first_column, tuple(counts))
 
     def _step(self, step: Register, first_row: Register, first_column: Register, counts: tuple[int, ...]) -> None:
         """One step of channels, of which there are so many in each block."""
@@ -131,7 +131,7 @@ class ImagePacker:
         y = self._term(number) * axis.stride + (self._term(first_row) * axis.stride + (row_phase - axis.before))
         inside = builder.binary("and", y.greater(-1).register, y.less(axis.input).register)
         low, high = self._range(image.columns, phase, first_column)
-        zero = literal(0, INT64)
+        zero = i64(0)
         low, high = builder.select(inside, low, zero), builder.select(inside, high, zero)
         to = builder.offset(plane, builder.scaled(number, image.columns.extent * ROW_BYTES), INT8)
         axis = image.columns.axis
@@ -141,7 +141,7 @@ class ImagePacker:
         with builder.loop(low, high) as loop:
             at = self._moved(start, builder.scaled(loop.index, axis.stride * along))
             self._copy(at, builder.offset(to, builder.scaled(loop.index, ROW_BYTES), INT8), counts)
-        self._clear(to, high, literal(image.columns.extent, INT64))
+        self._clear(to, high, i64(image.columns.extent))
 
     def _range(self, line: Line, phase: int, first: Register) -> tuple[Register, Register]:
         """From and up to which number elements of a phase lie inside the image."""

@@ -11,7 +11,7 @@ import numpy as np
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import ScalarEmitter, lane_mask
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
@@ -26,7 +26,7 @@ from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import Dim, expression, tuning_value, upper_bound
-from tensorwright.tensor.dtype import INT8, INT64
+from tensorwright.tensor.dtype import INT8
 from tensorwright.tensor.layout import PLAIN
 
 RATE = 8
@@ -176,7 +176,7 @@ class _Writer:
 
     def write(self) -> None:
         if self.height is not None:
-            self._configure(literal(self.height, INT64))
+            self._configure(i64(self.height))
         self.grid.write(self.emitter, self._panel)
         self.block.registers.release()
 

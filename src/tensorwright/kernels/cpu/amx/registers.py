@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Pointer, Register, literal, literals
-from tensorwright.tensor.dtype import INT64, UINT8
+from tensorwright.codegen.values import Pointer, Register, i64, literals
+from tensorwright.tensor.dtype import UINT8
 
 REGISTERS = 8
 ROWS = 16
@@ -75,4 +75,4 @@ def _number(tile: int) -> str:
 
 
 def _step(step: Register | int) -> str:
-    return (literal(step, INT64) if isinstance(step, int) else step).typed
+    return i64(step).typed

@@ -1,5 +1,5 @@
 """Products of few rows by weights of a few bits: bound by reading them, so that an eighth of the bytes is an eighth of
-the time. Columns are cut into panels, vectors run along columns.
+the time. Columns are split into panels, vectors run along columns.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
 from tensorwright.kernels.cpu.weight_blocks.packing import WORD
@@ -118,12 +118,12 @@ class Writer:
         start = emitter.integer(column)
         inside = None
         if self.columns % self.width:
-            inside = self.builder.compare("slt", start, literal(self.columns, INT64))
+            inside = self.builder.compare("slt", start, self.columns)
         with emitter.when(inside):
             emitter.values[self.epilogue.column] = start
             mask = None
             if self.columns % self.lanes:
-                mask = emitter.tail_mask(literal(self.columns, INT64), start, self.lanes)
+                mask = emitter.tail_mask(i64(self.columns), start, self.lanes)
             for number, total in enumerate(totals):
                 self.epilogue.store(emitter, Pointer("%out"), [total], first + number, [mask])
 
@@ -144,7 +144,7 @@ class Writer:
                 loop.following = block.added(loop.index, self.op.block, loop.carried)
             totals = loop.final
         if rest:
-            totals = block.added(literal(whole, INT64), rest, totals)
+            totals = block.added(i64(whole), rest, totals)
         return [totals[number * self.vectors : (number + 1) * self.vectors] for number in range(len(rows))]
 
     def unpacked(self, words: Register, place: int) -> Register:
@@ -201,7 +201,7 @@ class _Block:
         """What a word of every column adds, whose weights belong to the activations from number k on."""
         writer, builder, vectors = self.writer, self.writer.builder, self.writer.vectors
         found = list(carried)
-        row = builder.scaled(builder.binary("udiv", k, literal(writer.per_word, INT64)), writer.width)
+        row = builder.scaled(builder.binary("udiv", k, writer.per_word), writer.width)
         words = [
             builder.load(
                 builder.offset(builder.offset(self.words, row, INT32), vector * writer.lanes, INT32),
