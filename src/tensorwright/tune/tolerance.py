@@ -142,11 +142,8 @@ def _is_computed(value: Value, inner: frozenset[Value]) -> bool:
 
 def relative_error(actual: Array, expected: Array) -> float:
     """The largest error of the elements that are expected to be finite, relative to the largest magnitude of those."""
-    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    finite = np.isfinite(wanted)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(np.subtract(wide, wanted)[finite]).max(initial=0.0)
-    return float(error) / _scale(wanted)
+    wanted = np.asarray(expected, dtype=np.float64)
+    return float(_off(actual, wanted).max(initial=0.0)) / _scale(wanted)
 
 
 def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: float = 0.0) -> str:
@@ -157,19 +154,30 @@ def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: f
     if expected.dtype.kind in "iub":
         off = np.abs(np.subtract(actual, expected, dtype=np.float64))
         return _too_many(off > 0, off > tolerance.step, tolerance, "integers are wrong")
-    wide, wanted = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    finite = np.isfinite(wanted)
-    if not np.array_equal(np.isfinite(wide), finite):
-        return f"{int(np.count_nonzero(np.isfinite(wide) != finite))} elements are infinite or not a number"
-    scale = _scale(wanted)
-    off = np.abs(np.subtract(wide[finite], wanted[finite]))
-    allowed = tolerance.relative * scale + FEW * spread
+    wanted = np.asarray(expected, dtype=np.float64)
+    strange = np.isfinite(actual) != np.isfinite(wanted)
+    if strange.any():
+        return f"{int(np.count_nonzero(strange))} elements are infinite or not a number"
+    scale, off = _scale(wanted), _off(actual, wanted)
+    allowed, most = tolerance.relative * scale + FEW * spread, off.max(initial=0.0)
+    if most <= allowed:
+        return ""
     wrong = _too_many(off > allowed, off > max(allowed, tolerance.step * scale), tolerance, "elements are off")
-    return wrong and f"relative error {off.max() / scale:.1e} is above {allowed / scale:.0e}: {wrong}"
+    return wrong and f"relative error {most / scale:.1e} is above {allowed / scale:.0e}: {wrong}"
+
+
+def _off(actual: Array, wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far the elements are off that are expected to be finite."""
+    with np.errstate(invalid="ignore"):
+        off = np.subtract(actual, wanted, dtype=np.float64)
+    np.abs(off, out=off)
+    finite = np.isfinite(wanted)
+    return off if finite.all() else off[finite]
 
 
 def _scale(wanted: npt.NDArray[np.float64]) -> float:
-    return max(float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)), 1e-6)
+    finite = np.isfinite(wanted)
+    return max(float(np.abs(wanted if finite.all() else wanted[finite]).max(initial=0.0)), 1e-6)
 
 
 def _too_many(off: npt.NDArray[np.bool_], far: npt.NDArray[np.bool_], tolerance: Tolerance, what: str) -> str:

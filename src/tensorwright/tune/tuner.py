@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -35,6 +35,11 @@ from tensorwright.tune.verify import all_wrong
 HOPELESS = 12.0
 """Candidates whose estimate is this many times the best one's are not timed."""
 
+SLOWER, SLOWER_JOINED = 1.5, 1.2
+"""Where the first candidate of a group takes so many times as long as the fastest one, or that of a joined region as
+its stages, the others of the group are not timed.
+"""
+
 PLACES = 512
 """So many elements are looked at of outputs that are too much work as a whole."""
 
@@ -61,28 +66,56 @@ class Tuner:
         unique: dict[str, Searched] = {}
         for item in searched:
             unique.setdefault(item.region.signature, item)
-        shortlists = {key: self._shortlist(item) for key, item in unique.items()}
-        unknown = {
-            key: [candidate for candidate in shortlist if self._known(unique[key].region, candidate) is None]
-            for key, shortlist in shortlists.items()
-        }
-        self._compile([candidate for candidates in unknown.values() for candidate in candidates])
-        self.progress.phase("timing kernels", len(unique))
-        for key, candidates in unknown.items():
-            self._measure(unique[key].region, candidates)
-            shortlists[key] += self._others_for(unique[key], shortlists[key])
-            self.progress.step(unique[key].region.name)
+        groups = {key: self._groups(item) for key, item in unique.items()}
+        self._time({key: [group[0] for group in some] for key, some in groups.items()}, unique)
+        if self.level < len(TRIALS_PER_LAYOUT) - 1:
+            groups = {key: self._promising(unique[key], groups) for key in unique}
+        shortlists = {key: [candidate for group in some for candidate in group] for key, some in groups.items()}
+        self._time(shortlists, unique)
+        for key, item in unique.items():
+            shortlists[key] += self._others_for(item, shortlists[key])
         return [self._judged(item, shortlists[item.region.signature], unique) for item in searched]
 
-    def _shortlist(self, item: Searched) -> list[Candidate]:
-        """The candidates to time: the most promising of each tactic for each assignment of layouts."""
+    def _groups(self, item: Searched) -> list[list[Candidate]]:
+        """The candidates to time: of each tactic for each assignment of layouts the most promising, the first first."""
         groups: dict[object, list[Candidate]] = {}
         for candidate in item.candidates:
             groups.setdefault((candidate.trial.tactic, candidate.layouts), []).append(candidate)
         best = min(candidate.trial.estimate for candidate in item.candidates)
+        most = HOPELESS * best if self.level < len(TRIALS_PER_LAYOUT) - 1 else inf
         limit = TRIALS_PER_LAYOUT[self.level]
-        chosen = [c for group in groups.values() for c in sorted(group, key=lambda c: c.trial.estimate)[:limit]]
-        return [c for c in chosen if c.trial.estimate <= HOPELESS * best or self.level == len(TRIALS_PER_LAYOUT) - 1]
+        sorted_groups = (sorted(group, key=lambda c: c.trial.estimate)[:limit] for group in groups.values())
+        return [kept for group in sorted_groups if (kept := [c for c in group if c.trial.estimate <= most])]
+
+    def _promising(self, item: Searched, groups: Mapping[str, Sequence[list[Candidate]]]) -> list[list[Candidate]]:
+        """Groups whose first candidate is not much slower than the fastest first one or, of joined regions, than the
+        stages one after another; of the others, the first candidates.
+        """
+        own, stages = groups[item.region.signature], item.region.stages
+        most = SLOWER * self._fastest(item.region, own)
+        if stages and all(stage.signature in groups for stage in stages):
+            apart = sum(self._fastest(stage, groups[stage.signature]) for stage in stages)
+            most = min(most, SLOWER_JOINED * apart)
+        firsts = [self._known(item.region, group[0]) for group in own]
+        hopeful = [first is None or first == REJECTED or first <= most for first in firsts]
+        return [group if hope else group[:1] for group, hope in zip(own, hopeful, strict=True)]
+
+    def _fastest(self, region: Region, groups: Sequence[list[Candidate]]) -> float:
+        """Seconds of the fastest first candidate of some groups."""
+        known = [self._known(region, group[0]) for group in groups]
+        return min((seconds for seconds in known if seconds not in (None, REJECTED)), default=inf)
+
+    def _time(self, candidates: Mapping[str, Sequence[Candidate]], unique: Mapping[str, Searched]) -> None:
+        """Compile and measure those of the candidates, by their regions' signatures, that are not known."""
+        unknown = {
+            key: [candidate for candidate in some if self._known(unique[key].region, candidate) is None]
+            for key, some in candidates.items()
+        }
+        self._compile([candidate for some in unknown.values() for candidate in some])
+        self.progress.phase("timing kernels", len(unknown))
+        for key, some in unknown.items():
+            self._measure(unique[key].region, some)
+            self.progress.step(unique[key].region.name)
 
     def _others_for(self, item: Searched, shortlist: Sequence[Candidate]) -> list[Candidate]:
         """The rest of the candidates, measured now, if all on the shortlist give wrong results."""

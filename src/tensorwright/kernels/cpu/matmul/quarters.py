@@ -197,11 +197,15 @@ class Quarters:
     def pack(self, b: Array) -> Array:
         """The stored right factors, [panel][piece][half the depth][columns of the panel], combined in float64."""
         padding = ((0, 2 * self.half_depth - self.depth), (0, 2 * self.half_columns - self.columns))
-        factors = stored_factors(np.pad(b.astype(np.float64), padding))
-        panels = self.panels
+        halves, panels = np.pad(b, padding).reshape(2 * self.half_depth, 2, self.half_columns), self.panels
         edges = [upper_bound(panels.first_vector(n)) * self.lanes for n in range(upper_bound(panels.count) + 1)]
-        parts = [factor[:, start:stop].reshape(-1) for start, stop in pairwise(edges) for factor in factors]
-        return np.concatenate(parts).astype(self.total.numpy)
+        packed = np.empty(STORED * self.half_depth * self.half_columns, self.total.numpy)
+        for start, stop in pairwise(edges):
+            own = packed[STORED * self.half_depth * start : STORED * self.half_depth * stop]
+            panel = halves[:, :, start:stop].reshape(2 * self.half_depth, -1).astype(np.float64)
+            for place, factor in zip(own.reshape(STORED, self.half_depth, -1), stored_factors(panel), strict=True):
+                place[:] = factor
+        return packed
 
     def _spaced(self, elements: int) -> int:
         """At least so many elements: an odd number of cache lines, so that such pieces do not share cache sets."""
