@@ -57,7 +57,17 @@ def chain(rng: np.random.Generator) -> Graph:
     return network(apply(MatMul(), second, drawn(rng, 4, 3), name="third"), binary("add", unary("exp", view), view))
 
 
-GRAPHS = [branches, nested, chain]
+def viewed(rng: np.random.Generator) -> Graph:
+    """Convolutions that read a view of a vector as an image, in a layout of their own."""
+    x = apply(Reshape((1, 32, 6, 6)), unary("exp", given("x", 32 * 36)), name="view")
+    ones, parts = (1, 1), []
+    for n in range(4):
+        own = apply(Convolution(ones, ones, ones, ones), x, drawn(rng, 64, 32, 3, 3), name=f"c{n}")
+        parts.append(apply(Convolution(ones, (0, 0), (0, 0), ones), own, drawn(rng, 64, 64, 1, 1), name=f"d{n}"))
+    return network(*parts)
+
+
+GRAPHS = [branches, nested, chain, viewed]
 Make = Callable[[np.random.Generator], Graph]
 
 

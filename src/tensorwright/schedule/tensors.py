@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tensorwright.graph.graph import Value, is_constant, storage_root
 from tensorwright.plan.plan import Address
 from tensorwright.schedule.program import Program, Step
+from tensorwright.schedule.storage import stored
 from tensorwright.tensor.dim import upper_bound
 from tensorwright.tensor.layout import Layout, physical_bytes
 
@@ -57,16 +58,16 @@ def memory_of(program: Program) -> ProgramMemory:
     steps = []
     for number, step in enumerate(program.steps):
         operands = list(zip(step.choice.region.inputs, step.kernel.inputs, step.operands[1:], strict=True))
-        keys = [(storage_root(value), layout, at) for value, layout, at in operands if not is_constant(value)]
+        keys = [(*stored(value, layout), at) for value, layout, at in operands if not is_constant(value)]
         for key in keys:
             if key not in found:
                 found[key] = _unwritten(key, found, by_value, len(program.inputs))
-                by_value.setdefault(key[0], []).append(key)
+                by_value.setdefault(storage_root(key[0]), []).append(key)
             found[key] = replace(found[key], last=max(found[key].last, number))
         output = _output_key(step)
         if output not in found:
             found[output] = _tensor(output, number)
-            by_value.setdefault(output[0], []).append(output)
+            by_value.setdefault(storage_root(output[0]), []).append(output)
         for key in (*keys, output):
             numbers.setdefault(key, len(numbers))
         constants = tuple(at.offset for value, _, at in operands if is_constant(value))
@@ -82,8 +83,7 @@ def memory_of(program: Program) -> ProgramMemory:
 
 
 def _output_key(step: Step) -> _Key:
-    value, layout = step.choice.result
-    return storage_root(value), layout, step.operands[0]
+    return *stored(*step.choice.result), step.operands[0]
 
 
 def _tensor(key: _Key, first: int) -> StoredTensor:
