@@ -18,6 +18,7 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 2, 5)
+HEIGHT, WIDTH = symbol("height", 5, 9, 12), symbol("width", 5, 26, 47)
 Ints = tuple[int, ...]
 
 
@@ -195,11 +196,35 @@ WINOGRAD = {
 TO_BYTES = {
     "first-layer": Window((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3), tail="bias relu bytes"),
     "blocked": Window((1, 20, 7, 9), 24, (3, 3), begin=(1, 1), tail="bias residual bytes"),
+    "open": Window((1, 20, HEIGHT, WIDTH), 24, (3, 3), begin=(1, 1), tail="bias residual bytes"),
     "depthwise": Window((1, 20, 8, 9), 20, (3, 3), (2, 2), (1, 1), groups=20, tail="bias clip bytes"),
 }
 
+OPEN = {
+    "pointwise": Window((BATCH, 32, HEIGHT, WIDTH), 48, (1, 1), tail="bias add relu"),
+    "pointwise-odd-channels": Window((1, 19, HEIGHT, WIDTH), 21, (1, 1), tail="bias scale"),
+    "pointwise-row-epilogue": Window((1, 16, HEIGHT, 5), 16, (1, 1), tail="row"),
+    "pointwise-stride": Window((1, 17, HEIGHT, WIDTH), 70, (1, 1), (2, 2), tail="bias clip"),
+    "pointwise-one-column": Window((1, 18, WIDTH, 1), 20, (1, 1), tail="add"),
+    "3x3": Window((BATCH, 20, HEIGHT, WIDTH), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "3x3-stride": Window((1, 33, HEIGHT, WIDTH), 32, (3, 3), (2, 2), (1, 1), tail="bias relu"),
+    "3x3-dilated": Window((1, 7, HEIGHT, WIDTH), 16, (3, 3), begin=(2, 3), end=(3, 2), dilations=(2, 3)),
+    "5x5-no-pad": Window((1, 20, HEIGHT, WIDTH), 24, (5, 5), tail=""),
+    "lopsided": Window((2, 9, 6, WIDTH), 20, (4, 2), (2, 1), (0, 1), (3, 2), tail="bias add"),
+    "more-padding-than-kernel": Window((1, 5, HEIGHT, 3), 16, (2, 2), begin=(3, 3), tail="bias relu"),
+    "first-layer-7x7": Window((1, 3, HEIGHT, WIDTH), 20, (7, 7), (2, 2), (3, 3), tail="bias relu"),
+    "1d": Window((2, 7, WIDTH), 18, (3,), (2,), (1,), (2,), (1,), tail="bias relu"),
+    "1d-pointwise": Window((BATCH, 20, WIDTH), 18, (1,), (1,), (0,), (0,), (1,), tail="bias add"),
+    "depthwise": Window((BATCH, 33, HEIGHT, WIDTH), 33, (3, 3), begin=(1, 1), groups=33, tail="bias clip"),
+    "depthwise-stride": Window((1, 20, 8, WIDTH), 20, (3, 3), (2, 2), (0, 0), (1, 1), groups=20, tail="hardswish"),
+    "depthwise-5x5-dilated": Window((2, 16, HEIGHT, 13), 16, (5, 5), begin=(4, 4), dilations=(2, 2), groups=16),
+    "depthwise-1d": Window((1, 18, WIDTH), 18, (4,), (2,), (1,), (2,), (1,), groups=18, tail="bias add"),
+}  # fmt: skip
+"""Images whose extents are known only at run time."""
+
 EXAMPLES = (
     *examples("convolution", DIRECT),
+    *examples("open", OPEN),
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),
     *(Example(f"depthwise-{name}", window) for name, window in WHOLE_ACCESSES.items()),

@@ -12,7 +12,7 @@ from tensorwright.graph.region import Region, used_operands
 from tensorwright.kernels.numerics import IN_BLOCKS, SINGLE, Numerics, numerics_of
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels, plain_inputs
 from tensorwright.ops.convolution import Convolution
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, tuning_value
 from tensorwright.tensor.layout import PLAIN, Layout
 
 NO_WEIGHTS = -1
@@ -112,20 +112,86 @@ class Problem:
         return (batch, block, *axes) if lane is None else (batch, block, *axes, lane)
 
 
+@dataclass(frozen=True)
+class OpenAxis:
+    """One spatial axis whose extents may be known only at run time; otherwise as `Axis`."""
+
+    input: Dim
+    output: Dim
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+
+    @property
+    def usual(self) -> Axis:
+        """The axis at the extents that are tuned for."""
+        return Axis(tuning_value(self.input), tuning_value(self.output), self.kernel, *self._steps)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every position reads the one element at the same index."""
+        return self == OpenAxis(self.output, self.output, 1)
+
+    @property
+    def is_open(self) -> bool:
+        return not (isinstance(self.input, int) and isinstance(self.output, int))
+
+    @property
+    def _steps(self) -> tuple[int, int, int]:
+        return self.stride, self.dilation, self.before
+
+
+@dataclass(frozen=True)
+class OpenProblem:
+    """A convolution with a spatial extent that is known only at run time: how it usually is, and its two last axes."""
+
+    usual: Problem
+    axes: tuple[OpenAxis, OpenAxis]
+
+
 def problem_of(region: Region) -> Problem | None:
     """The convolution that a region is built around; None if it is none, or not one for hand-written kernels.
 
     Those have element types that `numerics_of` knows, constant weights and bias, and no symbolic dimension but the
     batch.
     """
-    anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, Convolution) or not _suitable(region, anchor):
+    anchor = _convolution(region)
+    if anchor is None or any(axis.is_open for axis in _axes(anchor)):
         return None
+    return _problem(region, anchor)
+
+
+def open_problem_of(region: Region) -> OpenProblem | None:
+    """Likewise of a convolution along one or two axes of which one at least is symbolic; spatial axes are treated as
+    one if it is pointwise and its epilogue allows that.
+    """
+    anchor = _convolution(region)
+    if anchor is None or len(_axes(anchor)) > 2 or not any(axis.is_open for axis in _axes(anchor)):
+        return None
+    axes, usual = _axes(anchor), _problem(region, anchor)
+    if len(axes) == 2 and all(axis.is_pointwise for axis in axes) and _epilogue_merges(region):
+        pixels = axes[0].input * axes[1].input
+        carrier = max(number for number, axis in enumerate(axes) if axis.output != 1)
+        merged_axes = (OpenAxis(1, 1, 1), OpenAxis(pixels, pixels, 1))
+        usual = replace(usual, axes=tuple(axis.usual for axis in merged_axes), merged=carrier)
+        return OpenProblem(usual, merged_axes)
+    return OpenProblem(usual, (axes[0], axes[1]) if len(axes) == 2 else (OpenAxis(1, 1, 1), axes[0]))
+
+
+def _axes(anchor: Value) -> tuple[OpenAxis, ...]:
     op, x, weights = anchor.op, anchor.inputs[0].type, anchor.inputs[1].type
-    spatial = zip(
-        x.shape[2:], anchor.type.shape[2:], weights.shape[2:], op.strides, op.dilations, op.pads_begin, strict=True
-    )
-    axes = tuple(Axis(*(number for number in axis if isinstance(number, int))) for axis in spatial)
+    assert isinstance(op, Convolution)
+    kernel = (extent for extent in weights.shape[2:] if isinstance(extent, int))
+    spatial = zip(x.shape[2:], anchor.type.shape[2:], kernel, op.strides, op.dilations, op.pads_begin, strict=True)
+    return tuple(OpenAxis(*axis) for axis in spatial)
+
+
+def _problem(region: Region, anchor: Value) -> Problem:
+    """The problem at the extents that are tuned for."""
+    op, x, weights = anchor.op, anchor.inputs[0].type, anchor.inputs[1].type
+    assert isinstance(op, Convolution)
+    axes = tuple(axis.usual for axis in _axes(anchor))
     outputs, channels = weights.shape[:2]
     assert isinstance(outputs, int)
     assert isinstance(channels, int)
@@ -145,6 +211,13 @@ def problem_of(region: Region) -> Problem | None:
     )
 
 
+def _convolution(region: Region) -> Value | None:
+    """The convolution that a region is built around, if it is one for hand-written kernels."""
+    anchor = region.anchor
+    suits = anchor is not None and isinstance(anchor.op, Convolution) and _suitable(region, anchor)
+    return anchor if suits else None
+
+
 def _suitable(region: Region, anchor: Value) -> bool:
     operands = anchor.inputs
     if any(operand not in region.inputs for operand in operands) or len(set(operands)) < len(operands):
@@ -157,7 +230,8 @@ def _suitable(region: Region, anchor: Value) -> bool:
         and all(type.dtype == types[3].dtype for type in types[4:])
         and region.output.type.dtype in IN_BLOCKS
         and all(is_constant(operand) for operand in operands[1:])
-        and all(isinstance(dim, int) for type in types for dim in type.shape[1:])
+        and all(isinstance(type.shape[1], int) for type in types[:3])
+        and all(isinstance(dim, int) for type in types[3:] for dim in type.shape)
         and all(dim != 0 for type in types for dim in type.shape)
         and region.output.type.shape == anchor.type.shape
         and not constants & used_operands(region.epilogue)

@@ -1,0 +1,106 @@
+"""Convolution of images whose extents are known only at run time, into the blocked layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
+from tensorwright.graph.region import Region
+from tensorwright.kernels.convolution.problem import OpenProblem, layouts, open_problem_of, packings
+from tensorwright.kernels.cpu.arithmetic import arithmetic_of
+from tensorwright.kernels.cpu.blocks import blocked_layout
+from tensorwright.kernels.cpu.convolution.candidates import options_for
+from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling, pack_lanewise
+from tensorwright.kernels.cpu.convolution.open import OpenTasks
+from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs
+from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.spatial.operands import row_options
+from tensorwright.kernels.cpu.spatial.runs import even_size
+from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
+from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
+from tensorwright.tensor.dim import tuning_value
+from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.layout import PLAIN
+
+WIDEST = 14
+"""Positions in a tile of a depthwise convolution, at most."""
+
+
+class OpenConvolution(Tactic[Target, TilingOptions]):
+    """Tiles of positions of a row × blocks of output channels in registers, as the direct convolution has them, with
+    loops instead of code for every place where taps leave the image; depthwise, vectors of channels.
+    """
+
+    name = "open convolution"
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
+        problem = open_problem_of(region)
+        if problem is None or problem.usual.numerics.is_integer:
+            return ()
+        usual, blocked = problem.usual, blocked_layout(target)
+        if usual.groups > 1 and not usual.is_depthwise:
+            return ()
+        sources = [blocked] if usual.all_channels > FEW_CHANNELS or usual.is_depthwise else []
+        if usual.groups == 1 and usual.channels <= PLAIN_CHANNELS:
+            sources.append(PLAIN)
+        return [
+            Config(layouts(region, usual, source, blocked), blocked, options)
+            for source in sources
+            for options in dict.fromkeys(_options(problem, target))
+        ]
+
+    def efficiency(self, region: Region, config: Config[TilingOptions]) -> float:
+        return TUNED
+
+    def emit(self, region: Region, config: Config[TilingOptions], target: Target) -> Kernel:
+        problem = open_problem_of(region)
+        assert problem is not None
+        usual, symbols = problem.usual, region.symbols
+        kind = LanewiseTiling if usual.is_depthwise else Tiling
+        tiling = kind(usual, config.options, target.lanes(usual.numerics.total))
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        operands = emitter.operands
+        tasks = OpenTasks(
+            problem=problem,
+            tiling=tiling,
+            arithmetic=arithmetic_of(usual.numerics, target, 1),
+            block=config.inputs[usual.x].block,
+            emitter=emitter,
+            epilogue=epilogue_of(region, config.inputs, config.output),
+            output=Pointer("%out"),
+            x=operands[usual.x],
+            weights=operands[usual.weights],
+            bias=None if usual.bias is None else operands[usual.bias],
+        )
+        tasks.run(Register("%begin", INT64), Register("%end", INT64))
+        weights = pack_lanewise(tiling) if usual.is_depthwise else pack_outputs(tiling)
+        return Kernel(
+            text=emitter.builder.module(signature(len(operands), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=tasks.tasks,
+            packings=packings(region, usual, config, weights, pack_bias(tiling.lanes)),
+            symbols=symbols,
+        )
+
+
+TACTICS = (OpenConvolution(),)
+
+
+def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
+    """Tiles of one row, all taps around the loop over channels; pixels: tiles of a task where there is but one row."""
+    usual = problem.usual
+    if usual.is_depthwise:
+        width = tuning_value(problem.axes[1].output)
+        for limit in (WIDEST, WIDEST // 2):
+            yield row_options(even_size(max(1, width), limit))
+        return
+    for options in options_for(usual, target):
+        if options.rows == 1 and (not options.taps_inside or usual.axes[-1].kernel == 1):
+            tiles = -(-usual.axes[-1].output // options.columns)
+            yield replace(options, outputs=1, taps_inside=False, prefetch=False, pixels=max(1, tiles // PARALLEL_TASKS))
