@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from codegen.vector_kernel import WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
 from targets import SINGLE
 from tensorwright.base.errors import BuildError
+from tensorwright.codegen.convert import rounded_integer
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.targets import TARGETS
@@ -203,6 +205,24 @@ def test_cast_of_float_saturates() -> None:
         )
         np.testing.assert_array_equal(signed[:4], [127, -128, 0, 127])
         np.testing.assert_array_equal(unsigned[:4], [255, 0, 0, 255])
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [(UINT8, 0, 255), (INT8, -128, 127), (UINT8, 3, 90)])
+@pytest.mark.parametrize("zero", [0, 7])
+def test_bounded_numbers_are_rounded_to_even_and_shifted(dtype, low, high, zero) -> None:
+    """As quantisation does."""
+    extremes = [math.nan, math.inf, -math.inf, 3e9, -3e9, 1e30, 0.49999997, -0.0]
+    values = np.concatenate([np.arange(-300, 300) / 2, extremes, np.zeros(8)]).astype(np.float32)
+
+    def body(builder: FunctionBuilder, operands: Sequence[Register]) -> Register:
+        return rounded_integer(builder, operands[0], zero, low, high, dtype)
+
+    with np.errstate(invalid="ignore"):
+        wanted = np.clip(np.round(values.astype(np.float64)) + zero, low, high)
+    expected = np.nan_to_num(wanted, nan=0.0).astype(dtype.numpy)
+    for target, lanes in WIDTHS:
+        (got,) = run([(body, dtype)], [values], target, lanes)
+        np.testing.assert_array_equal(got, expected, err_msg=f"{target}, {lanes} lanes")
 
 
 def nearest_half(values: Array, dtype: DType) -> Array:

@@ -170,11 +170,14 @@ def test_convolutions_are_those_of_integers(dtype, zero, pads, several, rng):
     assert any(isinstance(value.op, Pad) for value in after.order()) is (is_moved and pads > 0)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(7, 1), (8, 2)])
-def test_other_convolutions_stay(channels, groups, rng):
+@pytest.mark.parametrize(
+    ("channels", "groups", "outputs", "integers"),
+    [(3, 1, 4, True), (8, 8, 8, True), (8, 2, 4, False), (4, 4, 8, False)],
+)
+def test_any_channels_at_once_or_one_by_one(channels, groups, outputs, integers, rng):
     q = input_value("q", TensorType(UINT8, (1, channels, 5, 5)))
     x = apply(Dequantize(), q, fixed(np.float32(0.1)))
-    op = Convolution((1, 1), (0, 0), (0, 0), (1, 1), groups)
-    after = rewritten(apply(op, x, weights(rng, INT8, np.float32(0.1), (4, channels // groups, 3, 3))), rng)
+    op = Convolution((1, 1), (1, 1), (1, 1), (1, 1), groups)
+    after = rewritten(apply(op, x, weights(rng, INT8, np.float32(0.1), (outputs, channels // groups, 3, 3))), rng)
     (found,) = (value for value in after.order() if isinstance(value.op, Convolution))
-    assert found.type.dtype.is_float
+    assert (found.inputs[0].type.dtype == UINT8) is integers

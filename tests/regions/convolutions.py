@@ -114,6 +114,8 @@ BYTES = {
     "3x3": BytesWindow((BATCH, 20, 6, 9), 40, (3, 3), begin=(1, 1)),
     "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), tail=""),
     "pointwise-residual": BytesWindow((1, 36, 6, 5), 40, (1, 1), tail="residual relu bytes"),
+    "first-layer": BytesWindow((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3)),
+    "odd-channels": BytesWindow((2, 21, 7, 5), 18, (3, 3), begin=(1, 1), tail=""),
     "few-channels": BytesWindow((2, 4, 8, 8), 17, (5, 5), begin=(2, 2)),
     "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), tail=""),
 }
@@ -193,6 +195,18 @@ WINOGRAD = {
     "3x5": Window((1, 18, 6, 9), 24, (3, 5), begin=(1, 0), end=(1, 3), tail="relu"),
 }  # fmt: skip
 
+TAPWISE = {
+    "3x3": BytesWindow((BATCH, 33, 9, 11), 33, (3, 3), begin=(1, 1), groups=33, tail="clip bytes"),
+    "3x3-stride": BytesWindow((1, 20, 8, 37), 20, (3, 3), (2, 2), (1, 1), groups=20),
+    "3x3-no-padding": BytesWindow((2, 16, 3, 24), 16, (3, 3), groups=16, tail=""),
+    "5x5-narrow": BytesWindow((1, 17, 7, 3), 17, (5, 5), begin=(2, 2), groups=17, tail="residual bytes"),
+    "7x7": BytesWindow((1, 19, 9, 17), 19, (7, 7), begin=(3, 3), groups=19),
+    "9x9-sparse": BytesWindow((1, 5, 20, 30), 5, (9, 9), (11, 11), (4, 4), groups=5, tail=""),
+    "dilated": BytesWindow((2, 16, 10, 13), 16, (5, 3), begin=(4, 3), groups=16, dilations=(2, 3)),
+    "dilated-stride": BytesWindow((1, 18, 9, 21), 18, (3, 5), (1, 3), (1, 4), groups=18, dilations=(1, 2)),
+    "1d": BytesWindow((1, 18, 40), 18, (4,), (2,), (1,), groups=18, tail=""),
+    "one-pixel": BytesWindow((1, 18, 1, 1), 18, (3, 3), begin=(1, 1), groups=18, tail=""),
+}  # fmt: skip
 TO_BYTES = {
     "first-layer": Window((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3), tail="bias relu bytes"),
     "blocked": Window((1, 20, 7, 9), 24, (3, 3), begin=(1, 1), tail="bias residual bytes"),
@@ -229,5 +243,5 @@ EXAMPLES = (
     *examples("winograd", WINOGRAD),
     *(Example(f"depthwise-{name}", window) for name, window in WHOLE_ACCESSES.items()),
     *(Example(f"turned-{name}", window) for name, window in TURNED.items()),
-    *(BytesExample(f"bytes-convolution-{name}", window) for name, window in (BYTES | TO_BYTES).items()),
+    *(BytesExample(f"bytes-convolution-{name}", window) for name, window in (BYTES | TAPWISE | TO_BYTES).items()),
 )

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regions.example import examples
-from regions.following import weights
+from regions.example import BytesExample, examples
+from regions.following import constant, weights
 from tensorwright.graph.graph import Value, apply, input_value
 from tensorwright.graph.op import Op
 from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.elementwise import Binary, Identity
 from tensorwright.ops.indexing import GatherElements
+from tensorwright.ops.quantization import Quantize
 from tensorwright.ops.shape import Tile, Transpose
 from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32, INT64, DType
+from tensorwright.tensor.dtype import FLOAT32, INT8, INT64, UINT8, DType
 from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 2, 5)
@@ -54,6 +55,17 @@ class Gathered:
         return region_of([apply(GatherElements(0), x, input_value("i", TensorType(INT64, (2, 2, 5))))])
 
 
+@dataclass(frozen=True)
+class Quantised:
+    """An image becomes bytes."""
+
+    shape: tuple[Dim, ...]
+
+    def region(self, rng: np.random.Generator) -> Region:
+        x = input_value("x", TensorType(FLOAT32, self.shape))
+        return region_of([apply(Quantize(UINT8), x, constant(np.float32(0.02)), constant(np.uint8(100)))])
+
+
 TO_LAST, TO_FIRST = Transpose((0, 2, 3, 1)), Transpose((0, 3, 1, 2))
 MOVES = {
     "whole-blocks": Moved((2, 32, 8, 4), (Identity(),)),
@@ -78,4 +90,16 @@ MOVES = {
     "gathered": Gathered(),
 }
 
-EXAMPLES = examples("move", MOVES)
+BYTES = {
+    "three-channels": Quantised((1, 3, 9, 11)),
+    "batch": Quantised((BATCH, 20, 6, 7)),
+    "odd-channels": Moved((2, 20, 5, 7), (Identity(),), dtype=UINT8),
+    "signed": Moved((1, 33, 8, 4), (Identity(),), dtype=INT8),
+    "channels-last": Moved((2, 20, 5, 7), (TO_LAST, Relu()), dtype=UINT8),
+    "image-to-first": Moved((2, 9, 13, 3), (TO_FIRST, Relu()), dtype=UINT8),
+}
+
+EXAMPLES = (
+    *(BytesExample(f"bytes-moves-{name}", moved) for name, moved in BYTES.items()),
+    *examples("move", MOVES),
+)

@@ -9,6 +9,9 @@ from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, memory_name
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, DType
 
+ROUNDING = 12582912.0
+"""1.5 · 2^23: float32 of this size have no digits below one."""
+
 
 def convert(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:
     """A value as one of the register type of `dtype`.
@@ -53,12 +56,28 @@ def bounded_integer(builder: FunctionBuilder, value: Register, low: float, high:
 
     LLVM converts vectors to so small integers element by element if it is to saturate by itself.
     """
-    x = Term(builder, value)
+    within = _within(Term(builder, value), low, high, 0.0)
+    return builder.convert("trunc", builder.convert("fptosi", within.register, INT32), dtype)
+
+
+def rounded_integer(
+    builder: FunctionBuilder, value: Register, shift: int, low: int, high: int, dtype: DType
+) -> Register:
+    """A float32 rounded to an integer, halves to even, plus `shift`, kept within bounds that an integer type of at most
+    two bytes has; NaN gives 0.
+
+    Added to 1.5 · 2^23, a number leaves its integer in the last bits of the sum.
+    """
+    within = _within(Term(builder, value), float(low - shift), float(high - shift), float(-shift))
+    last_bits = (within + ROUNDING).bits()
+    return builder.convert("trunc", (last_bits + shift if shift else last_bits).register, dtype)
+
+
+def _within(x: Term, low: float, high: float, otherwise: float) -> Term:
+    """A float kept within bounds; what is no number gives another one."""
     above = x.greater(low).choose(x, low)
     within = above.less(high).choose(above, high)
-    if low:
-        within = x.is_nan().choose(within.constant(0.0), within)
-    return builder.convert("trunc", builder.convert("fptosi", within.register, INT32), dtype)
+    return within if low == otherwise else x.is_nan().choose(within.constant(otherwise), within)
 
 
 def _integer_of_float(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:

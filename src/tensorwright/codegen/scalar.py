@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tensorwright.codegen.convert import bounded_integer, limits
+from tensorwright.codegen.convert import bounded_integer, limits, rounded_integer
 from tensorwright.codegen.functions import apply_function, convert
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.ir import FunctionBuilder
@@ -43,7 +43,7 @@ from tensorwright.tensor.dim import (
     is_static,
     product,
 )
-from tensorwright.tensor.dtype import BOOL, INT64, DType
+from tensorwright.tensor.dtype import BOOL, FLOAT32, INT64, DType
 
 COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min"}
 REDUCTION_UNROLL = 4
@@ -51,6 +51,20 @@ STRIDED_STEPS = (2, 3, 4)
 """Distances between the elements of neighbouring lanes for which whole vectors are loaded and shuffled."""
 UNROLLED_STEPS = 16
 """A reduction of at most so many steps is written out."""
+
+
+def _rounded(node: Scalar) -> tuple[Scalar, int] | None:
+    """x and z of ``round(x) + z`` in float32, for an integer z of at most two bytes."""
+    shift: float = 0
+    match node:
+        case Apply(function="add", operands=(whole, Apply(function="cast", operands=(Constant() as zero,)))):
+            if not zero.dtype.is_integer or zero.dtype.size > 2:
+                return None
+            node, shift = whole, zero.value
+    match node:
+        case Apply(function="round", operands=(number,), dtype=dtype) if dtype == FLOAT32:
+            return number, int(shift)
+    return None
 
 
 @dataclass(frozen=True)
@@ -193,8 +207,16 @@ class ScalarEmitter:
             ) if operand.dtype.is_float and dtype.is_integer and dtype.size <= 2:
                 least, most = limits(dtype)
                 if least <= low <= high <= most:
-                    return bounded_integer(self.builder, self.scalar(inner), float(low), float(high), dtype)
+                    return self._bounded(inner, low, high, dtype)
         return convert(self.builder, self.scalar(operand), dtype)
+
+    def _bounded(self, node: Scalar, low: float, high: float, dtype: DType) -> Register:
+        """A float within bounds as a small integer."""
+        rounded = _rounded(node)
+        if rounded is None:
+            return bounded_integer(self.builder, self.scalar(node), low, high, dtype)
+        number, shift = rounded
+        return rounded_integer(self.builder, self.scalar(number), shift, int(low), int(high), dtype)
 
     def _aligned(self, operands: Sequence[Scalar]) -> list[Register]:
         values = [self.scalar(operand) for operand in operands]

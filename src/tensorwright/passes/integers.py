@@ -74,7 +74,7 @@ def product_of_differences(value: Value) -> Value | None:
     if value.type.dtype != INT32 or value.op.transpose_a or value.op.transpose_b:
         return None
     left, q = _difference(value.inputs[0]), _whole_constant(value.inputs[1])
-    if left is None or q is None or q.ndim != 2 or not _is_signed_byte(q) or not _fits(q.shape[0], q.shape[0]):
+    if left is None or q is None or q.ndim != 2 or not _is_signed_byte(q) or not _fits(q.shape[0]):
         return None
     integers, zero = left
     product = apply(MatMul(), integers, _constant(q, value), name=value.name)
@@ -125,8 +125,10 @@ def multiplies_bytes(value: Value, right: Sequence[int]) -> bool:
     """Whether a product, or convolution, with a constant right factor of a shape can be one of integers of 8 bits."""
     if isinstance(value.op, MatMul):
         depth = right[-1 if value.op.transpose_b else 0]
-        return not value.op.transpose_a and len(right) == 2 and _fits(depth, depth)
-    return isinstance(value.op, Convolution) and value.op.groups == 1 and _fits(right[1], prod(right[1:]))
+        return not value.op.transpose_a and len(right) == 2 and _fits(depth)
+    if not isinstance(value.op, Convolution) or not _sums_fit(prod(right[1:])):
+        return False
+    return value.op.groups == 1 or (value.op.groups == value.inputs[0].type.shape[1] == right[0])
 
 
 def _left(value: Value) -> _Left | None:
@@ -190,9 +192,13 @@ def _is_signed_byte(array: Integers) -> bool:
     return array.size > 0 and int(array.min()) >= -128 and int(array.max()) <= 127
 
 
-def _fits(neighbours: int, terms: int) -> bool:
-    """Whether so many elements lie side by side in whole groups, and sums of so many terms are int32."""
-    return neighbours % GROUP == 0 and terms * 255 * 128 <= LARGEST_SUM
+def _fits(depth: int) -> bool:
+    """Whether a depth comes in whole groups, and sums of so many terms are int32."""
+    return depth % GROUP == 0 and _sums_fit(depth)
+
+
+def _sums_fit(terms: int) -> bool:
+    return terms * 255 * 128 <= LARGEST_SUM
 
 
 def _constant(array: Integers, value: Value) -> Value:

@@ -15,8 +15,10 @@ import numpy as np
 from tensorwright.graph.graph import Value, apply, is_constant
 from tensorwright.graph.op import Array
 from tensorwright.ops.activation import Clip, Relu
+from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.quantization import Dequantize, Quantize
+from tensorwright.ops.shape import Pad
 from tensorwright.passes.arithmetic import function_of
 from tensorwright.passes.constants import exact, finite_constant, uniform
 from tensorwright.passes.fold import known_array
@@ -87,6 +89,36 @@ def maxima_before_scales(value: Value) -> Value | None:
     return apply(x.op, apply(value.op, integers, name=value.name), *constants, name=x.name)
 
 
+@rewrite_with_uses(Quantize)
+def padding_of_integers(value: Value, uses: Uses) -> Value | None:
+    """``Quantize(Pad(x, v)) = Pad(Quantize(x), Quantize(v))`` for one scale and one zero point."""
+    padded, *constants = value.inputs
+    known = [known_array(one) for one in constants]
+    arrays = [one for one in known if one is not None and one.size == 1]
+    if not isinstance(padded.op, Pad) or not uses.once(padded) or len(arrays) < len(constants):
+        return None
+    op = replace(padded.op, value=float(_quantised(value, padded.op.value, arrays)))
+    return apply(op, apply(value.op, padded.inputs[0], *constants, name=value.name), name=padded.name)
+
+
+@rewrite(Binary)
+def zero_in_bias(value: Value) -> Value | None:
+    """``Dequantize(q, s, z) + b = Dequantize(q, s) + (b − z · s)`` for sums q of a product and constants."""
+    if function_of(value) != "add" or not isinstance(value.inputs[0].op, Dequantize):
+        return None
+    product, bias = value.inputs
+    if product.inputs[0].type.dtype != INT32 or len(product.inputs) != 3 or not is_constant(bias):
+        return None
+    integers, scale, zero = product.inputs
+    if not is_constant(scale) or not is_constant(zero):
+        return None
+    shifted = finite_constant(exact(bias) - exact(zero) * exact(scale), FLOAT32, bias.name)
+    made = apply(product.op, integers, scale, name=product.name)
+    if shifted is None or made.type != product.type:
+        return None
+    return apply(value.op, made, shifted, name=value.name)
+
+
 @rewrite(Quantize)
 def quantised_again(value: Value) -> Value | None:
     """``Quantize(Dequantize(q, s, z), s, z) = q``"""
@@ -104,7 +136,16 @@ def quantised_again(value: Value) -> Value | None:
 
 requantise = rules_pass(
     "requantise",
-    [without_zero, divided_before, limited_by_type, maxima_of_integers, maxima_before_scales, quantised_again],
+    [
+        without_zero,
+        zero_in_bias,
+        divided_before,
+        limited_by_type,
+        maxima_of_integers,
+        maxima_before_scales,
+        padding_of_integers,
+        quantised_again,
+    ],
 )
 
 

@@ -11,16 +11,18 @@ from tensorwright.kernels.tactic import Array, Packing
 def pack_outputs(tiling: Tiling) -> Packing:
     """``[O, C, *K]`` as ``[O / group, outer K, C, inner K, group]``, outputs padded with zeros.
 
-    Channels that are consumed together lie side by side for every output, ``[…, C / 2, inner K, group, 2]``.
+    Channels that are consumed together lie side by side for every output, ``[…, C / 2, inner K, group, 2]``, the last
+    of them padded with zeros.
 
     Groups of outputs are as the tiling has them; they may differ in size.
     """
     taps, lanes, runs, together = tiling.weight_taps, tiling.lanes, tiling.output_runs, tiling.options.group
 
     def pack(array: Array) -> Array:
-        outputs, channels = array.shape[:2]
+        outputs, given = array.shape[:2]
+        channels = tiling.weight_channels
         padded = np.zeros((tiling.output_blocks * lanes, channels, *taps), array.dtype)
-        padded[:outputs] = array.reshape(outputs, channels, *taps)
+        padded[:outputs, :given] = array.reshape(outputs, given, *taps)
         parts = []
         for run in runs:
             start, size = run.block * lanes, sum(run.lanes)

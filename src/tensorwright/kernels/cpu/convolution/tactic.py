@@ -39,7 +39,7 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
         if problem is None or problem.is_depthwise:
             return ()
         blocked = blocked_layout(target)
-        sources = [blocked] if problem.all_channels > FEW_CHANNELS else []
+        sources = [blocked] if problem.all_channels > FEW_CHANNELS or problem.numerics.is_integer else []
         if problem.all_channels <= PLAIN_CHANNELS and problem.groups == 1:
             sources.append(PLAIN)
         return [
@@ -65,9 +65,12 @@ TACTICS = (DirectConvolution(),)
 
 
 def _fits(arithmetic: Arithmetic, problem: Problem, source: Layout) -> bool:
-    """Whether the channels that are consumed together lie side by side, and none of them is padding."""
-    group = arithmetic.group
-    return group == 1 or (problem.groups == 1 and problem.channels % group == 0 and source.block % group == 0)
+    """Whether the channels that are consumed together lie side by side, and none of them is padding that might not be
+    a number.
+    """
+    group, harmless = arithmetic.group, arithmetic.numerics.is_integer
+    whole = problem.channels % group == 0 or harmless
+    return group == 1 or (problem.groups == 1 and whole and source.block % group == 0)
 
 
 def _grouped(options: TilingOptions, group: int) -> TilingOptions:

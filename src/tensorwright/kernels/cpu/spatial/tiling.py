@@ -153,8 +153,9 @@ class Tiling:
 
     @property
     def weight_channels(self) -> int:
-        """Input channels for which there are weights, in every block of outputs."""
-        return max(count for _, count in self.channel_ranges) if self.spans else self.problem.channels
+        """Input channels for which there are weights, in every block of outputs: whole groups of them."""
+        count = max(count for _, count in self.channel_ranges) if self.spans else self.problem.channels
+        return -(-count // self.options.group) * self.options.group
 
     @property
     def channel_ranges(self) -> tuple[tuple[int, int], ...]:

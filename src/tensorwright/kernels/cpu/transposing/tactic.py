@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from tensorwright.codegen.flatten import flatten
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.values import register_dtype
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.blocks import blocked_layout
@@ -21,7 +20,7 @@ from tensorwright.tensor.layout import PLAIN
 
 
 class Transposing(Tactic[Target, TacticOptions]):
-    """Square blocks, as wide as a vector register, are loaded along one axis, turned, and stored along the other."""
+    """Square blocks, as wide as a register of floats, are loaded along one axis, turned, and stored along the other."""
 
     name = "transposing"
 
@@ -67,6 +66,4 @@ def _tiling(region: Region, config: AnyConfig, target: Target) -> TransposingTil
     output = region.output.type
     flat = flatten(region.computation, operands, (output, config.output))
     channels = output.shape[1] if not config.output.is_plain else None
-    return transposing_tiling(
-        flat, target.lanes(register_dtype(output.dtype)), channels if isinstance(channels, int) else None
-    )
+    return transposing_tiling(flat, blocked_layout(target).block, channels if isinstance(channels, int) else None)

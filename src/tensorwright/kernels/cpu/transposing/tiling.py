@@ -20,6 +20,7 @@ from tensorwright.graph.expression import (
     stride_along,
     walk,
 )
+from tensorwright.kernels.numerics import BYTES
 from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.tensor.dim import (
     Atom,
@@ -185,8 +186,8 @@ def _turned(
 
 
 def is_turned(dtype: DType) -> bool:
-    """Whether squares of such elements are turned: those that have 32 bits in registers."""
-    return register_dtype(dtype).size == 4
+    """Whether squares of such elements are turned: those that have 32 bits in registers, and bytes."""
+    return register_dtype(dtype).size == 4 or dtype in BYTES
 
 
 def _scattered(loads: Sequence[Load], lane: Variable) -> bool:
