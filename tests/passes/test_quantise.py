@@ -97,8 +97,8 @@ def test_convolutions_have_a_scale_for_each_output_channel(rng):
 
 
 def test_what_cannot_be_computed_in_integers_is_not_quantised(rng):
-    x, y = given("x", 2, 3, 6, 5), given("y", 4, 7)
-    first = apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), x, constant(rng.standard_normal((4, 3, 3, 3))))
+    x, y = given("x", 2, 4, 6, 5), given("y", 4, 7)
+    first = apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1), 2), x, constant(rng.standard_normal((4, 2, 3, 3))))
     second = apply(MatMul(), y, constant(rng.standard_normal((7, 5))))
     made = quantised(network(first, second), {x: 1.0, y: 1.0})
     assert (len(made.products), made.missing) == (0, ())
