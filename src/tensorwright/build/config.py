@@ -83,9 +83,9 @@ class BuildOptions(Options):
     instruction_set: Annotated[
         str | None,
         About(
-            '"avx512_amx", "avx512_bf16", "avx512_vnni", "avx512", "avx2", "baseline" or "aarch64"; None for the best '
-            "here.",
-            help="avx512_amx, avx512_bf16, avx512_vnni, avx512, avx2, baseline or aarch64; the best here by default.",
+            'what code for CPUs may use, such as "avx512" or "baseline" (the error for an unknown name lists all); '
+            "None for the best here.",
+            help="What code for CPUs may use, such as avx512 or baseline; the best here by default.",
         ),
     ] = None
     target: Annotated[
