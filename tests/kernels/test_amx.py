@@ -18,7 +18,7 @@ from regions.sampling import every
 from targets import EXECUTABLE
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.kernels.cpu.amx.convolution_tactic import TileConvolution
+from tensorwright.kernels.cpu.amx.convolution_tactic import FEW_CHANNELS, TileConvolution
 from tensorwright.kernels.cpu.amx.matmul_tactic import TileMatMul
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT32
 
@@ -68,7 +68,7 @@ def test_other_types_other_targets_and_groups_are_declined(dtype, rng: np.random
 @settings(max_examples=6)
 @given(st.tuples(st.integers(1, 40), st.integers(1, 70)), st.integers(2, 70), st.booleans(), st.integers(0, 99))
 def test_products_of_all_shapes(a: tuple[int, int], columns: int, of_bytes: bool, seed: int) -> None:
-    _check(Bytes(a, columns) if of_bytes else linear(a, columns, "columns", BFLOAT16), of_bytes, seed)
+    assert _checked(Bytes(a, columns) if of_bytes else linear(a, columns, "columns", BFLOAT16), of_bytes, seed)
 
 
 @needs_tiles
@@ -86,10 +86,10 @@ def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
     if of_bytes:
         x = (*x[:2], *(max(extent, size) for extent, size in zip(x[2:], kernel, strict=True)))
         spec = BytesWindow(x, outputs, kernel, strides, begin)
-    _check(spec, of_bytes, data.draw(st.integers(0, 99)))
+    assert _checked(spec, of_bytes, data.draw(st.integers(0, 99))) or channels <= FEW_CHANNELS
 
 
-def _check(spec: Spec, of_bytes: bool, seed: int) -> None:
+def _checked(spec: Spec, of_bytes: bool, seed: int) -> int:
+    """How many configs there are; all are right."""
     example = (BytesExample if of_bytes else Example)("drawn", spec)
-    trial = Trial(example, TilesAlone(), np.random.default_rng(seed))
-    assert trial.check(TARGET.name, every) > 0
+    return Trial(example, TilesAlone(), np.random.default_rng(seed)).check(TARGET.name, every)

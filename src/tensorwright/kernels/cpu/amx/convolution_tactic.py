@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.problem import Problem, layouts, merged, packings, problem_of
+from tensorwright.kernels.convolution.problem import Axis, Problem, layouts, merged, packings, problem_of
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
 from tensorwright.kernels.cpu.amx.block import SHAPES, Ahead, Rows, TileBlock
-from tensorwright.kernels.cpu.amx.image import ImagePacker, Line, TileImage
+from tensorwright.kernels.cpu.amx.image import FoldedPacker, ImagePacker, Line, TileImage
 from tensorwright.kernels.cpu.amx.matmul_tactic import RATE
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
 from tensorwright.kernels.cpu.blocks import blocked_layout
@@ -32,9 +33,10 @@ from tensorwright.kernels.slabs import MOST_TASKS, Range, Slabs, slabs_along
 from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions
 from tensorwright.tensor.dim import Dim, expression, upper_bound
 from tensorwright.tensor.dtype import INT8, INT64
+from tensorwright.tensor.layout import PLAIN
 
 FEW_CHANNELS = 4
-"""Up to so many channels leave most of a register empty."""
+"""Up to so many channels leave most of a register empty: taps are folded into them."""
 
 MOST_TAPS = 25
 PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
@@ -71,12 +73,21 @@ class ConvolutionTiling:
         return self.problem.axes[-2].output if self.splits_rows else -(-self.problem.axes[-1].output // ROWS)
 
     @property
+    def taps(self) -> tuple[int, int]:
+        """Taps along the rows, and along the columns as the image has them."""
+        rows, columns = self.problem.axes
+        return rows.kernel, 1 if _is_folded(self.problem) else columns.kernel
+
+    @property
     def image(self) -> TileImage:
         """What a task reads."""
         rows, columns = self.problem.axes
         width = columns.output if self.splits_rows else min(columns.output, self.options.units * ROWS)
         height = min(rows.output, self.options.units) if self.splits_rows else 1
-        return TileImage(Line(rows, height), Line(columns, width), self.problem.channels, self.arithmetic)
+        channels = self.problem.channels
+        if _is_folded(self.problem):
+            channels, columns = channels * columns.kernel, Axis(columns.output, columns.output, 1)
+        return TileImage(Line(rows, height), Line(columns, width), channels, self.arithmetic)
 
     @property
     def panels(self) -> Panels:
@@ -105,7 +116,7 @@ class ConvolutionTiling:
     @property
     def steps(self) -> int:
         """Registers along the reduction over taps and channels."""
-        return self.problem.taps * self.image.steps
+        return prod(self.taps) * self.image.steps
 
     @property
     def vector_bytes(self) -> int:
@@ -143,6 +154,8 @@ class TileConvolution(Tactic[Target, ConvolutionOptions]):
     """What a task reads of the image is brought into workspace, where a register reads 64 bytes of channels of 16
     neighbouring positions for every tap, padding included; packed weights go past it.
 
+    Of few channels, one register holds all that the taps of the last axis read.
+
     Positions are counted through rows as they lie in workspace, so that registers are full; what they compute between
     the end of one row and the start of the next is thrown away.
     """
@@ -151,16 +164,14 @@ class TileConvolution(Tactic[Target, ConvolutionOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[ConvolutionOptions]]:
         problem = problem_of(region)
-        if problem is None or problem.groups > 1 or len(problem.axes) != 2 or problem.channels <= FEW_CHANNELS:
+        if problem is None or problem.groups > 1 or len(problem.axes) != 2:
             return ()
-        arithmetic, problem = tile_arithmetic(problem.numerics, target), merged(problem, region)
-        if arithmetic is None or problem.taps > MOST_TAPS:
+        arithmetic = tile_arithmetic(problem.numerics, target)
+        if arithmetic is None or not _fits(problem, arithmetic):
             return ()
-        blocked = blocked_layout(target)
-        operands = layouts(region, problem, blocked, blocked)
-        return [
-            Config(operands, blocked, options) for options in dict.fromkeys(_candidates(problem, arithmetic, target))
-        ]
+        blocked, problem = blocked_layout(target), _seen(problem, region)
+        operands = layouts(region, problem, PLAIN if _is_folded(problem) else blocked, blocked)
+        return [Config(operands, blocked, options) for options in _candidates(problem, arithmetic, target)]
 
     def efficiency(self, region: Region, config: Config[ConvolutionOptions]) -> float:
         return TUNED * RATE
@@ -168,7 +179,7 @@ class TileConvolution(Tactic[Target, ConvolutionOptions]):
     def emit(self, region: Region, config: Config[ConvolutionOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        arithmetic, problem = tile_arithmetic(problem.numerics, target), merged(problem, region)
+        arithmetic, problem = tile_arithmetic(problem.numerics, target), _seen(problem, region)
         assert arithmetic is not None
         tiling, symbols = ConvolutionTiling(problem, config.options, arithmetic), region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
@@ -193,6 +204,24 @@ class TileConvolution(Tactic[Target, ConvolutionOptions]):
 
 
 TACTICS = (TileConvolution(),)
+
+
+def _is_folded(problem: Problem) -> bool:
+    """Whether the taps of the last axis are taken for channels, since there are few of those."""
+    return problem.channels <= FEW_CHANNELS
+
+
+def _fits(problem: Problem, arithmetic: TileArithmetic) -> bool:
+    """Whether registers are not mostly empty, and the code for all taps is short."""
+    rows, columns = problem.axes
+    if _is_folded(problem):
+        return columns.dilation == 1 and problem.channels * columns.kernel <= arithmetic.depth and columns.kernel > 1
+    return rows.kernel * columns.kernel <= MOST_TAPS
+
+
+def _seen(problem: Problem, region: Region) -> Problem:
+    """The problem with all spatial axes as one, if that is possible and its channels are not folded."""
+    return problem if _is_folded(problem) else merged(problem, region)
 
 
 def _candidates(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Iterator[ConvolutionOptions]:
@@ -220,11 +249,14 @@ def _options(
 
 def _packing(tiling: ConvolutionTiling) -> Packing:
     """``[O, C, *K]`` panel by panel, each ``[taps, steps of channels, 16 outputs, 16, 64 bytes]``."""
-    panels, taps = tiling.panels, tiling.problem.taps
+    panels, (rows, columns) = tiling.panels, tiling.taps
+    taps = rows * columns
     edges = [upper_bound(panels.first_vector(panel)) * ROWS for panel in range(tiling.panel_count + 1)]
 
     def pack(array: Array) -> Array:
-        outputs, channels = array.shape[:2]
+        outputs, channels = array.shape[0], tiling.image.channels
+        if _is_folded(tiling.problem):
+            array = array.reshape(outputs, -1, rows, channels // tiling.problem.channels).swapaxes(2, 3)
         padded = np.zeros((tiling.output_blocks * ROWS, channels, taps), array.dtype)
         padded[:outputs] = array.reshape(outputs, channels, taps)
         by_tap = padded.transpose(2, 1, 0)
@@ -232,7 +264,7 @@ def _packing(tiling: ConvolutionTiling) -> Packing:
             [tiling.arithmetic.packed(by_tap[tap, :, a:b]) for a, b in pairwise(edges) for tap in range(taps)]
         )
 
-    return Packing(f"tiles taps={taps} in panels of {panels.most}", pack)
+    return Packing(f"tiles taps={rows}×{columns} in panels of {panels.most}", pack)
 
 
 @dataclass(frozen=True)
@@ -280,7 +312,7 @@ class _Writer:
             positions = least(tiling.problem.axes[-1].output - column, options.units * ROWS)
         operand = self.emitter.operands[tiling.problem.x]
         source = builder.offset(operand, builder.scaled(batch, self.memory.image), tiling.arithmetic.bits)
-        ImagePacker(self.emitter, tiling.image, self.memory, source, self.packed).pack(row.register, column.register)
+        self._packer(source).pack(row.register, column.register)
         self._start(batch, row.register, column.register)
         low = self._term(output) * options.outputs
         high = least(low + options.outputs, tiling.panel_count)
@@ -288,6 +320,13 @@ class _Writer:
             begin, end = greatest(low, upper_bound(start)), least(high, upper_bound(stop))
             with self.emitter.loop(begin.register, end.register) as loop:
                 self._panel(loop.index, kind, positions.register)
+
+    def _packer(self, source: Pointer) -> ImagePacker | FoldedPacker:
+        tiling = self.tiling
+        if _is_folded(tiling.problem):
+            columns = tiling.problem.axes[-1]
+            return FoldedPacker(self.emitter, tiling.image, columns, self.memory, source, self.packed)
+        return ImagePacker(self.emitter, tiling.image, self.memory, source, self.packed)
 
     # ---- variables of the epilogue
 
@@ -351,7 +390,7 @@ class _Writer:
         """The sums of a block of positions, written to workspace."""
         builder, block, image = self.emitter.builder, self.block, self.tiling.image
         start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
-        rows, inner = (axis.kernel for axis in self.tiling.problem.axes)
+        rows, inner = self.tiling.taps
         block.clear()
         for tap in range(rows * inner):
             source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)

@@ -61,13 +61,14 @@ class TileImage:
         return self.arithmetic.steps(self.channels)
 
     @property
-    def _plane(self) -> int:
+    def plane_bytes(self) -> int:
+        """Of one step and one phase of either axis."""
         return self.rows.extent * self.columns.extent * ROW_BYTES
 
     @property
     def step_bytes(self) -> int:
         """From one step of channels to the next."""
-        return len(self.rows.phases) * len(self.columns.phases) * self._plane
+        return len(self.rows.phases) * len(self.columns.phases) * self.plane_bytes
 
     @property
     def bytes(self) -> int:
@@ -78,7 +79,7 @@ class TileImage:
         """Bytes from the start to what the first position reads for a tap."""
         plane = self.rows.phase(row_tap) * len(self.columns.phases) + self.columns.phase(column_tap)
         shift = self.rows.shift(row_tap) * self.columns.extent + self.columns.shift(column_tap)
-        return plane * self._plane + shift * ROW_BYTES
+        return plane * self.plane_bytes + shift * ROW_BYTES
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class ImagePacker:
         source = self._moved(self.source, builder.scaled(step, blocks * self.memory.channel))
         destination = builder.offset(self.destination, builder.scaled(step, image.step_bytes), INT8)
         for number, (row, column) in enumerate(product(image.rows.phases, image.columns.phases)):
-            plane = builder.offset(destination, number * image._plane, INT8)
+            plane = builder.offset(destination, number * image.plane_bytes, INT8)
             with self.emitter.loop(0, image.rows.extent) as loop:
                 self._row(source, plane, (loop.index, row, first_row), (column, first_column), counts)
 
@@ -173,6 +174,56 @@ class ImagePacker:
 
     def _moved(self, base: Pointer, elements: Register | int) -> Pointer:
         return self.emitter.builder.offset(base, elements, self.image.arithmetic.bits)
+
+    def _term(self, value: Register) -> Term:
+        return Term(self.emitter.builder, value)
+
+
+@dataclass(frozen=True)
+class FoldedPacker:
+    """Brings a row-major image of few channels, which starts at `source`, into workspace: what the taps of the last
+    axis read for one position lies side by side, channel by channel, and is one step of channels.
+
+    columns: the last axis of the convolution; the image's own has one tap and every position.
+    """
+
+    emitter: ScalarEmitter
+    image: TileImage
+    columns: Axis
+    memory: Memory
+    source: Pointer
+    destination: Pointer
+
+    def pack(self, first_row: Register, first_column: Register) -> None:
+        """Bring what the positions from these on read."""
+        image, builder = self.image, self.emitter.builder
+        for number, phase in enumerate(image.rows.phases):
+            plane = builder.offset(self.destination, number * image.plane_bytes, INT8)
+            with self.emitter.loop(0, image.rows.extent) as loop:
+                axis = image.rows.axis
+                y = (self._term(loop.index) + self._term(first_row)) * axis.stride + (phase - axis.before)
+                row = builder.offset(plane, builder.scaled(loop.index, image.columns.extent * ROW_BYTES), INT8)
+                inside = builder.binary("and", y.greater(-1).register, y.less(axis.input).register)
+                with self.emitter.loop(0, image.columns.extent) as inner:
+                    to = builder.offset(row, builder.scaled(inner.index, ROW_BYTES), INT8)
+                    self._position(y, self._term(inner.index) + self._term(first_column), inside, to)
+
+    def _position(self, y: Term, position: Term, inside: Register, to: Pointer) -> None:
+        """What all taps of one position read of a row, zeros where that is not in the image."""
+        builder, bits, axis = self.emitter.builder, self.image.arithmetic.bits, self.columns
+        lanes = 1 << (axis.kernel - 1).bit_length()
+        across, along = self.memory.spatial[-2:]
+        x = position * axis.stride - axis.before
+        numbers = Term(builder, builder.add(builder.splat(x.register, lanes), builder.lane_numbers(lanes)))
+        mask = builder.binary("and", numbers.greater(-1).register, numbers.less(axis.input).register)
+        mask = builder.binary("and", mask, lane_mask(axis.kernel, lanes))
+        mask = builder.binary("and", mask, builder.splat(inside, lanes))
+        builder.store(literal(0, bits, self.image.arithmetic.depth), to, bits)
+        start = builder.offset(self.source, (y * across + x * along).register, bits)
+        for channel in range(self.image.channels // axis.kernel):
+            place = builder.offset(start, channel * self.memory.channel, bits)
+            value = builder.masked_load(place, mask, literal(0, bits, lanes), bits)
+            builder.store(value, builder.offset(to, channel * axis.kernel, bits), bits)
 
     def _term(self, value: Register) -> Term:
         return Term(self.emitter.builder, value)
