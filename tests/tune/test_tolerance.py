@@ -111,6 +111,14 @@ def test_disagreement_of_floats(rng: np.random.Generator) -> None:
     assert relative_error(near, expected) == pytest.approx(0.9e-4)
 
 
+def test_disagreement_of_single_numbers() -> None:
+    expected = np.array(2.0)
+    assert disagreement(np.array(2.0, np.float32), expected, Tolerance(1e-4)) == ""
+    assert "1 of 1 elements are off" in disagreement(np.array(2.1, np.float32), expected, Tolerance(1e-4))
+    assert relative_error(np.array(2.1, np.float32), expected) == pytest.approx(0.05)
+    assert "infinite" in disagreement(np.array(np.inf, np.float32), expected, Tolerance(1e-4))
+
+
 def test_disagreement_of_integers() -> None:
     expected = np.arange(100, dtype=np.int8)
     one, two = expected.copy(), expected.copy()

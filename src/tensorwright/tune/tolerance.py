@@ -156,7 +156,7 @@ def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: f
         return _too_many(off > 0, off > tolerance.step, tolerance, "integers are wrong")
     wanted = np.asarray(expected, dtype=np.float64)
     strange = np.isfinite(actual) != np.isfinite(wanted)
-    if strange.any():
+    if np.any(strange):
         return f"{int(np.count_nonzero(strange))} elements are infinite or not a number"
     scale, off = _scale(wanted), _off(actual, wanted)
     allowed, most = tolerance.relative * scale + FEW * spread, off.max(initial=0.0)
@@ -169,15 +169,14 @@ def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: f
 def _off(actual: Array, wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How far the elements are off that are expected to be finite."""
     with np.errstate(invalid="ignore"):
-        off = np.subtract(actual, wanted, dtype=np.float64)
-    np.abs(off, out=off)
-    finite = np.isfinite(wanted)
+        off = np.abs(np.atleast_1d(np.subtract(actual, wanted, dtype=np.float64)))
+    finite = np.atleast_1d(np.isfinite(wanted))
     return off if finite.all() else off[finite]
 
 
 def _scale(wanted: npt.NDArray[np.float64]) -> float:
     finite = np.isfinite(wanted)
-    return max(float(np.abs(wanted if finite.all() else wanted[finite]).max(initial=0.0)), 1e-6)
+    return max(float(np.abs(wanted if np.all(finite) else wanted[finite]).max(initial=0.0)), 1e-6)
 
 
 def _too_many(off: npt.NDArray[np.bool_], far: npt.NDArray[np.bool_], tolerance: Tolerance, what: str) -> str:
