@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tensorwright.backends.cpu import BACKEND
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cpu import host, permission
 from tensorwright.devices.cpu.host import best_instruction_set, check, host_stamp
@@ -49,6 +50,12 @@ def test_without_permission_the_next_best_is_chosen_and_errors_say_why(processor
     assert best_instruction_set() == "avx512_bf16"
     with pytest.raises(PlanError, match=r"lacks amx_bf16, .*the system does not permit.*choose 'avx512_bf16'"):
         host_stamp("avx512_amx")
+
+
+def test_builds_without_permission_say_what_they_take_instead(processor):
+    processor(False)
+    with pytest.warns(RuntimeWarning, match="'avx512_bf16' is taken in place of 'avx512_amx'"):
+        assert BACKEND.toolchain(None, 1, None).target == "avx512_bf16"
 
 
 def test_a_plan_with_tile_registers_is_refused_where_they_are_not_permitted(processor):

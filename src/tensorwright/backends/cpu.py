@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES
-from tensorwright.devices.cpu.host import best_instruction_set, host_stamp, is_native, stamp_elsewhere
+from tensorwright.devices.cpu.host import (
+    best_instruction_set,
+    host_stamp,
+    is_native,
+    refused_features,
+    stamp_elsewhere,
+)
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
@@ -139,11 +146,24 @@ class CpuBackend:
         return self
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
-        machine = target_named(target or best_instruction_set())
+        machine = target_named(target or _best_instruction_set())
         catalogue = tactics() if self.catalogue is None else self.catalogue
         count = threads or len(os.sched_getaffinity(0))
         stamp = host_stamp(machine.name) if is_native(machine.name) else stamp_elsewhere(machine.name)
         return CpuToolchain(machine, stamp, count, catalogue, allocator)
+
+
+def _best_instruction_set() -> str:
+    """The best one that this process may use, with a warning if the processor has a better one."""
+    best, refused = best_instruction_set(), refused_features()
+    if refused:
+        warnings.warn(
+            f"this processor has {', '.join(sorted(refused))}, but the system does not permit this process to use them "
+            f"(Linux does from version 5.16 on, some sandboxes do not): '{best}' is taken in place of 'avx512_amx'",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return best
 
 
 BACKEND: Backend = CpuBackend()

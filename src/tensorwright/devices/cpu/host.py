@@ -91,8 +91,12 @@ def host_features() -> frozenset[str]:
     """What this process may use of this machine's processor, in the names of the Linux kernel; on other systems only
     what is certain.
     """
-    present = processor_features()
-    return present - refused_tiles(present)
+    return processor_features() - refused_features()
+
+
+def refused_features() -> frozenset[str]:
+    """What the processor has, and the system does not permit this process to use."""
+    return refused_tiles(processor_features())
 
 
 @cache
@@ -105,7 +109,7 @@ def processor_features() -> frozenset[str]:
 
 def _named(missing: Sequence[str]) -> str:
     """Features that are missing, and why, if the processor has them."""
-    names, refused = ", ".join(missing), refused_tiles(processor_features()).intersection(missing)
+    names, refused = ", ".join(missing), refused_features().intersection(missing)
     return (
         f"{names} (the processor has them, but the system does not permit this process to use them)"
         if refused
