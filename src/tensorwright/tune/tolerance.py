@@ -169,7 +169,7 @@ def disagreement(actual: Array, expected: Array, tolerance: Tolerance, spread: f
 def _off(actual: Array, wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How far the elements are off that are expected to be finite."""
     with np.errstate(invalid="ignore"):
-        off = np.abs(np.atleast_1d(np.subtract(actual, wanted, dtype=np.float64)))
+        off = np.abs(np.subtract(np.atleast_1d(actual), np.atleast_1d(wanted), dtype=np.float64))
     finite = np.atleast_1d(np.isfinite(wanted))
     return off if finite.all() else off[finite]
 
