@@ -1,7 +1,8 @@
 """PyTorch on the same networks, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16 … --json FILE``.
 
 Networks are compiled by `torch.compile` with freezing, one process for each, and timed one after another when all are
-compiled and, if it is given, the file that --after names is there: so that nothing else uses the GPU then.
+compiled and, if it is given, the file that --after names is there: so that nothing else uses the GPU then. Those that
+are not compiled after --patience seconds are left out.
 """
 
 from __future__ import annotations
@@ -126,13 +127,16 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", help="NAME:BATCH:TYPE")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--after", type=Path)
+    parser.add_argument("--patience", type=float, default=600)
     options = parser.parse_args()
     spawn, pipes = multiprocessing.get_context("spawn"), dict[str, Connection]()
     for item in options.networks:
         pipes[item], theirs = spawn.Pipe()
         spawn.Process(target=serve, args=(item, theirs), daemon=True).start()
         theirs.close()
-    compiled = {item: seconds for item, pipe in pipes.items() if (seconds := _received(item, pipe)) is not None}
+    end = time.time() + options.patience
+    received = {item: _received(item, pipe, end) for item, pipe in pipes.items()}
+    compiled = {item: seconds for item, seconds in received.items() if seconds is not None}
     print(f"compiled: {compiled}", flush=True)
     while options.after is not None and not options.after.exists():
         time.sleep(0.1)
@@ -145,12 +149,15 @@ def main() -> None:
             options.json.write_text(json.dumps(rows, indent=1))
 
 
-def _received(item: str, pipe: Connection) -> Any:
+def _received(item: str, pipe: Connection, end: float) -> Any:
+    """What a process has sent by a time; None if it has not."""
     try:
-        return pipe.recv()
+        if pipe.poll(max(0.0, end - time.time())):
+            return pipe.recv()
     except EOFError:
-        print(f"{item}: PyTorch failed", flush=True)
-        return None
+        pass
+    print(f"{item}: PyTorch failed, or is not done", flush=True)
+    return None
 
 
 if __name__ == "__main__":
