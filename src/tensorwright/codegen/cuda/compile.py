@@ -76,9 +76,19 @@ def find_assembler() -> str | None:
 def assemble(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
     """The machine code (a cubin) of PTX, and for each kernel in it what it takes.
 
+    The assembler makes do with few registers, so that many blocks fit a multiprocessor, and may keep some of them in
+    memory for that; then it is told that one block has to fit.
+
     Raises:
         BuildError: there is no assembler, or it does not accept the text.
     """
+    code, resources = _assembled(ptx, target)
+    if not any(kernel.spill_bytes for kernel in resources.values()):
+        return code, resources
+    return _assembled(re.sub(r"^\.maxntid .*$", r"\g<0>\n.minnctapersm 1", ptx, flags=re.MULTILINE), target)
+
+
+def _assembled(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
     assembler = find_assembler()
     if assembler is None:
         raise BuildError("ptxas was not found: install the package nvidia-cuda-nvcc, or put ptxas on the path")
