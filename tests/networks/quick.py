@@ -8,6 +8,7 @@ from typing import Self
 
 import llvmlite.binding as llvm
 
+from tensorwright.codegen.memory import require_memory
 from tensorwright.codegen.target import Target
 
 REMEMBERED = 4096
@@ -40,6 +41,7 @@ class QuickCompiler:
 
 @lru_cache(REMEMBERED)
 def _object(text: str, target: Target) -> bytes:
+    require_memory(text)
     module = llvm.parse_assembly(text)
     module.triple = target.triple
     return bytes(_machine(target).emit_object(module))

@@ -7,6 +7,7 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from tensorwright.base.errors import BuildError
+from tensorwright.codegen.memory import require_memory
 from tensorwright.codegen.target import Target
 
 
@@ -25,6 +26,7 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _optimised(text: str, target: Target) -> llvm.ModuleRef:
+    require_memory(text)
     _initialise()
     try:
         module = llvm.parse_assembly(text)
@@ -45,7 +47,7 @@ def compile_object(text: str, target: Target) -> bytes:
     """A relocatable ELF object of a module.
 
     Raises:
-        BuildError: LLVM does not accept the text.
+        BuildError: LLVM does not accept the text, or there may be too little memory for it.
     """
     return bytes(_machine(target).emit_object(_optimised(text, target)))
 

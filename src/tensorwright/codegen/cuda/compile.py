@@ -15,6 +15,7 @@ import llvmlite.binding as llvm
 
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda.targets import TRIPLE, CudaTarget
+from tensorwright.codegen.memory import require_memory
 
 
 @cache
@@ -33,8 +34,9 @@ def compile_ptx(text: str, target: CudaTarget) -> str:
     """The PTX of a module of LLVM IR.
 
     Raises:
-        BuildError: LLVM does not accept the text.
+        BuildError: LLVM does not accept the text, or there may be too little memory for it.
     """
+    require_memory(text)
     machine = _machine(target)
     try:
         module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\n{text}')
