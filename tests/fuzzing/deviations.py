@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -53,7 +53,7 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
                 given.get("ceil_mode") or any(d > 1 for d in given.get("dilations", ()))
             )
         case "ConvTranspose":  # Outputs that end after the last element that a window touches are shorter.
-            return given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+            return given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") or _windows_touch(given, operands)
         case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
             return len(operands) < 5 or 0 not in operands[4]
         case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
@@ -83,6 +83,13 @@ def is_open(value: Value, environment: Mapping[str, int]) -> bool:
         case Reduction():  # Of no elements: it keeps the extents of reduced axes.
             return is_empty(value.inputs[0])
     return False
+
+
+def _windows_touch(given: Mapping[str, object], operands: Sequence[npt.NDArray[np.generic]]) -> bool:
+    """Whether no element of a deconvolution lies between its windows."""
+    kernel = given.get("kernel_shape") or operands[1].shape[2:]
+    strides, dilations = (given.get(name) or (1,) * len(kernel) for name in ("strides", "dilations"))
+    return all(s <= (k - 1) * d + 1 for s, k, d in zip(strides, kernel, dilations, strict=False)) and bool(kernel)
 
 
 def _may_overflow(array: npt.NDArray[np.generic]) -> bool:
