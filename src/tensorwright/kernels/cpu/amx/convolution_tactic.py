@@ -130,6 +130,12 @@ class ConvolutionTiling:
         return (rows.count - 1) * columns.extent + columns.count
 
     @property
+    def height(self) -> int:
+        """Rows of each register of positions: as many in all as the blocks of a task need."""
+        registers = -(-self.most_positions // (self.options.tall * ROWS)) * self.options.tall
+        return -(-self.most_positions // registers)
+
+    @property
     def written(self) -> Slabs | None:
         """What each task writes of an output in blocked layout."""
         batch, axes = self.problem.batch, self.problem.axes
@@ -292,7 +298,7 @@ class _Writer:
         return CONFIGURATION_BYTES + self.block.bytes + self.tiling.image.bytes + behind
 
     def write(self) -> None:
-        self.block.configure(Pointer("%workspace"), [ROWS] * self.block.tall)
+        self.block.configure(Pointer("%workspace"), [self.tiling.height] * self.block.tall)
         with self.emitter.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
             self._task(loop.index)
         self.block.registers.release()
@@ -365,7 +371,7 @@ class _Writer:
         weights = builder.offset(
             emitter.operands[tiling.problem.weights], builder.scaled(first, tiling.vector_bytes), INT8
         )
-        bias, most = self._bias(first, kind.vectors), self.block.tall * ROWS
+        bias, most = self._bias(first, kind.vectors), self.block.tall * tiling.height
         following = builder.offset(weights, kind.vectors * tiling.vector_bytes, INT8)
         with emitter.loop(0, positions, most) as loop:
             ahead = None
@@ -374,7 +380,7 @@ class _Writer:
                 share = tiling.most_positions // most
                 ahead = self.block.ahead(following, piece, tiling.steps, share, kind.vectors)
             self._sum(loop.index, weights, kind.vectors, ahead)
-            count = least(self._term(positions) - self._term(loop.index), self.block.tall * ROWS)
+            count = least(self._term(positions) - self._term(loop.index), most)
             with emitter.loop(0, count.register) as rows:
                 self._finish(loop.index, rows.index, bias, kind.vectors)
 
@@ -390,7 +396,7 @@ class _Writer:
         """The sums of a block of positions, written to workspace."""
         builder, block, image = self.emitter.builder, self.block, self.tiling.image
         start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
-        rows, inner = self.tiling.taps
+        (rows, inner), height = self.tiling.taps, self.tiling.height
         block.clear()
         for tap in range(rows * inner):
             source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)
@@ -398,11 +404,10 @@ class _Writer:
             with builder.loop(0, image.steps, at_least_once=True) as loop:
                 block.fetch(ahead, builder.add(loop.index, tap * image.steps))
                 at = builder.offset(source, builder.scaled(loop.index, image.step_bytes), INT8)
-                lefts = [Rows(builder.offset(at, number * TILE_BYTES, INT8), ROW_BYTES) for number in range(block.tall)]
-                block.step(
-                    lefts, builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8), columns
-                )
-        block.store(self.sums, [number * ROWS for number in range(block.tall)], columns)
+                firsts = [builder.offset(at, number * height * ROW_BYTES, INT8) for number in range(block.tall)]
+                right = builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
+                block.step([Rows(first, ROW_BYTES) for first in firsts], right, columns)
+        block.store(self.sums, [number * height for number in range(block.tall)], columns)
 
     def _finish(self, position: Register, row: Register, bias: list[Register] | None, columns: int) -> None:
         """Run the epilogue over the outputs of one position, if it is one."""
