@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphs import binary, given, network, unary
+from graphs import binary, drawn, given, network, unary
 from tensorwright.backends.cpu import CpuBackend
 from tensorwright.base.errors import BuildError
 from tensorwright.build.build import build
@@ -20,10 +21,12 @@ from tensorwright.graph.graph import Graph, apply
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine
 from tensorwright.tune import tuner
 from tensorwright.tune.cache import TimingCache
+from tensorwright.tune.select import Candidate
 
 GRAPH = network(binary("add", unary("exp", given("x", 3, 50)), 1.0))
 
@@ -96,6 +99,28 @@ def test_timing_uses_and_returns_the_users_memory() -> None:
     build(GRAPH, BuildConfig(level=3, threads=1, timing_cache="", allocator=allocator))
     assert allocator.total > 0
     assert not allocator.alive
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(1.4e-5, 5), (1.6e-5, 1)])
+def test_what_is_far_behind_is_timed_once(
+    seconds: float, timed: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    measured: list[tuple[str, object]] = []
+
+    def pretend(self: tuner.Tuner, region: Region, candidates: Sequence[Candidate]) -> None:
+        for candidate in candidates:
+            measured.append((candidate.trial.tactic, candidate.layouts))
+            known = seconds if candidate.trial.tactic == "winograd convolution" else 1e-5
+            self.cache.put(self._key(region, candidate), known)
+
+    monkeypatch.setattr(tuner.Tuner, "_measure", pretend)
+    monkeypatch.setattr(tuner.Tuner, "_compile", lambda *arguments: None)
+    op = Convolution((1, 1), (1, 1), (1, 1), (1, 1))
+    graph = network(apply(op, given("x", 1, 32, 14, 14), drawn(rng, 32, 32, 3, 3)))
+    build(graph, BuildConfig(level=3, threads=1, timing_cache=""))
+    counts = Counter(measured)
+    assert {count for (tactic, _), count in counts.items() if tactic == "winograd convolution"} == {timed}
+    assert 5 in {count for (tactic, _), count in counts.items() if tactic == "direct convolution"}
 
 
 def test_excluded_tactics_are_not_used() -> None:
