@@ -24,8 +24,8 @@ HIGHEST = 2.6
 
 
 def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: int = 1) -> None:
-    """Bars of median latency relative to tensorwright's, one group for each model."""
-    chosen = [row for row in rows if row["threads"] == threads]
+    """Bars of median latency relative to tensorwright's, one group for each model and type that it is computed in."""
+    chosen = [{**row, "model": _group(row)} for row in rows if row["threads"] == threads]
     models = list(dict.fromkeys(str(row["model"]) for row in chosen))
     engines = [engine for engine in COLOURS if any(row["engine"] == engine for row in chosen)]
     medians = {(row["model"], row["engine"]): float(row["median_ms"]) for row in chosen}
@@ -45,11 +45,17 @@ def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: i
     axes.set_ylabel("median latency ÷ tensorwright's")
     axes.axhline(1, color=COLOURS["tensorwright"], linewidth=0.8)
     axes.set_ylim(0, HIGHEST)
-    axes.set_title(f"Batch 1, float32, {threads} thread{'s' if threads > 1 else ''}; lower is better", fontsize=11)
+    types = ", ".join(dict.fromkeys(str(row["precision"]) for row in chosen))
+    axes.set_title(f"Batch 1, {types}, {threads} thread{'s' if threads > 1 else ''}; lower is better", fontsize=11)
     axes.legend(ncol=len(engines), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(destination, dpi=150)
+
+
+def _group(row: dict[str, float | int | str]) -> str:
+    """What a group of bars is called."""
+    return str(row["model"]) if row["precision"] == "float32" else f"{row['model']} {row['precision']}"
 
 
 if __name__ == "__main__":

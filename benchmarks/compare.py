@@ -1,7 +1,8 @@
 """Compares engines side by side: ``python -m benchmarks.compare --models resnet18,lenet --threads 1,2 --json FILE``.
 
 Every engine runs in a process of its own, pinned to the cores it may use. Engines take turns (A B C A B C …) for
-several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime. Engines
+several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime in float32.
+``--precision bf16`` or ``int8`` compares those engines that compute in it. Engines
 whose requirements clash with ours get an environment of their own; ``--python mnn=/path/to/python`` names another one.
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from benchmarks.engines import ENGINES, convert
+from benchmarks.engines import ENGINES, PRECISIONS, convert
 from benchmarks.environments import CACHE, console, interpreters
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
@@ -49,8 +51,11 @@ class Row:
 class Worker:
     """The process of one engine."""
 
-    def __init__(self, engine: str, model: Path, threads: int, array: Path, output: Path, python: str) -> None:
-        command = [python, "-m", "benchmarks.engines", engine, str(model), str(threads), str(array), str(output)]
+    def __init__(
+        self, engine: str, model: Path, threads: int, array: Path, output: Path, python: str, precision: str
+    ) -> None:
+        files = map(str, (array, output))
+        command = [python, "-m", "benchmarks.engines", engine, str(model), str(threads), *files, precision]
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -87,7 +92,7 @@ class Worker:
         return self._process.stdout.readline()
 
 
-def measure(name: str, threads: int, pythons: dict[str, str], folder: Path) -> list[Row]:
+def measure(name: str, threads: int, pythons: dict[str, str], folder: Path, precision: str) -> list[Row]:
     """All engines on one network, side by side."""
     model, shape = model_file(name, folder), input_shape(name)
     workers: dict[str, Worker] = {}
@@ -99,24 +104,32 @@ def measure(name: str, threads: int, pythons: dict[str, str], folder: Path) -> l
             try:
                 if problem:
                     raise RuntimeError(problem)
-                workers[engine] = Worker(engine, model, threads, array, Path(scratch) / f"{engine}.npy", python)
+                output = Path(scratch) / f"{engine}.npy"
+                workers[engine] = Worker(engine, model, threads, array, output, python, precision)
             except (RuntimeError, IndexError, FileNotFoundError) as error:
                 console.print(f"[yellow]{name}: {engine} is left out: {error}")
+        judge = workers["onnxruntime"].output if precision == "f32" else _exact(model, threads, array)
         for turn in range(ROUNDS + 1):
             for worker in workers.values():
                 worker.turn()
                 if turn == 0:
                     worker.times.clear()
-    judge = workers["onnxruntime"].output
-    return [_row(name, threads, engine, worker, judge) for engine, worker in workers.items()]
+    return [_row(name, precision, threads, engine, worker, judge) for engine, worker in workers.items()]
 
 
-def _row(name: str, threads: int, engine: str, worker: Worker, judge: np.ndarray) -> Row:
+def _exact(model: Path, threads: int, array: Path) -> np.ndarray:
+    """What ONNX Runtime computes in float32."""
+    worker = Worker("onnxruntime", model, threads, array, array.with_name("exact.npy"), sys.executable, "f32")
+    worker.finish()
+    return worker.output
+
+
+def _row(name: str, precision: str, threads: int, engine: str, worker: Worker, judge: np.ndarray) -> Row:
     times = np.array(worker.times) / 1e6
     output = worker.output.reshape(judge.shape) if worker.output.size == judge.size else np.full(judge.shape, np.nan)
     return Row(
         model=name,
-        precision="float32",
+        precision="float32" if precision == "f32" else precision,
         threads=threads,
         engine=engine,
         median_ms=float(np.median(times)),
@@ -149,20 +162,21 @@ def main(
     models: Annotated[str, typer.Option(help="Comma-separated names.")] = ",".join(["lenet", *MODELS]),
     threads: Annotated[str, typer.Option(help="Comma-separated thread counts.")] = "1,2",
     engines: Annotated[str, typer.Option(help="Comma-separated engines.")] = ",".join(ENGINES),
-    precision: Annotated[str, typer.Option(help="Only float32 (f32) so far.")] = "f32",
+    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = "f32",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
     python: Annotated[list[str] | None, typer.Option(help="engine=interpreter of its own environment.")] = None,
     folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
 ) -> None:
     """Compare engines on the same networks in one run."""
-    if precision not in ("f32", "float32"):
-        raise typer.BadParameter(f"precision '{precision}' is not measured yet; use f32")
+    if precision not in PRECISIONS:
+        raise typer.BadParameter(f"precision '{precision}': expected one of {', '.join(PRECISIONS)}")
     given = dict(item.split("=", 1) for item in python or [])
-    pythons = interpreters(engines.split(","), given, folder)
+    wanted = [engine for engine in engines.split(",") if engine in PRECISIONS[precision]]
+    pythons = interpreters(wanted, given, folder)
     rows: list[Row] = []
     for name in models.split(","):
         for count in threads.split(","):
-            rows += measure(name, int(count), pythons, folder)
+            rows += measure(name, int(count), pythons, folder, precision)
             if json_file is not None:
                 json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     show(rows, list(pythons))

@@ -25,12 +25,12 @@ class Engine(Protocol):
 
 
 class Tensorwright:
-    """Built at the default level; the plan is kept beside the model."""
+    """Built at the default level, of the float32 model; the plan is kept beside it."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         from benchmarks.plans import load_or_build
 
-        self._engine = load_or_build(model, threads)
+        self._engine = load_or_build(model, threads, precision)
         self._name = self._engine.get_binding_name(0)
 
     def __call__(self, array: Array) -> Array:
@@ -38,16 +38,23 @@ class Tensorwright:
 
 
 class OnnxRuntime:
-    """All graph optimisations, spinning threads, memory pattern on: its defaults for latency."""
+    """All graph optimisations, spinning threads, memory pattern on: its defaults for latency.
 
-    def __init__(self, model: Path, threads: int) -> None:
+    In int8 it gets the model that its own `quantize_static` writes; it has no bfloat16 on CPUs.
+    """
+
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         import onnxruntime
+
+        from benchmarks.quantised import quantised_file
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(quantised_file(model) if precision == "int8" else model), options, providers=["CPUExecutionProvider"]
+        )
         self._name = self._session.get_inputs()[0].name
 
     def __call__(self, array: Array) -> Array:
@@ -55,19 +62,23 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """Latency hint, float32 computation, one stream."""
+    """Latency hint, one stream, computation in the type asked for; in int8 the model that ONNX Runtime gets."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         import openvino
+
+        from benchmarks.quantised import quantised_file
 
         core = openvino.Core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        self._request = core.compile_model(str(model), "CPU", settings).create_infer_request()
+        self._request = core.compile_model(
+            str(quantised_file(model) if precision == "int8" else model), "CPU", settings
+        ).create_infer_request()
 
     def __call__(self, array: Array) -> Array:
         return np.asarray(self._request.infer([array], share_inputs=True)[0])
@@ -76,8 +87,10 @@ class OpenVino:
 class Ncnn:
     """float32 throughout (no f16 or bf16 storage), Winograd and packed layouts on; converted by pnnx."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         import ncnn
+
+        del precision
 
         self._ncnn, parameters = ncnn, model.with_suffix(".ncnn.param")
         self._net = ncnn.Net()
@@ -106,8 +119,10 @@ class Ncnn:
 class Mnn:
     """float32 (precision high), converted by mnnconvert."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         import MNN
+
+        del precision
 
         self._mnn = MNN
         settings = {"backend": "CPU", "numThread": threads, "precision": "high"}
@@ -124,13 +139,20 @@ class Mnn:
         return np.array(output.read())
 
 
-ENGINES: Mapping[str, Callable[[Path, int], Engine]] = {
+ENGINES: Mapping[str, Callable[[Path, int, str], Engine]] = {
     "tensorwright": Tensorwright,
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
     "ncnn": Ncnn,
     "mnn": Mnn,
 }
+
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "f32": tuple(ENGINES),
+    "bf16": ("tensorwright", "openvino"),
+    "int8": ("tensorwright", "onnxruntime", "openvino"),
+}
+"""The engines that compute in a type."""
 
 DISTRIBUTIONS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "mnn": "MNN"}
 

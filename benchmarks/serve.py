@@ -1,4 +1,4 @@
-"""The process in which one engine runs: ``python -m benchmarks.engines ENGINE MODEL THREADS INPUT OUTPUT``.
+"""The process in which one engine runs: ``python -m benchmarks.engines ENGINE MODEL THREADS INPUT OUTPUT PRECISION``.
 
 It pins itself to as many cores as it has threads, loads the model, writes the output for the input file to the output
 file and says ``ready SECONDS`` (import and load). Then, for every line ``run N`` on standard input, it runs N times and
@@ -20,14 +20,14 @@ import numpy as np
 WARM_SECONDS = 0.3
 
 
-def serve(arguments: Sequence[str], engines: Mapping[str, Callable[[Path, int], Any]]) -> None:
-    name, model, threads, source, destination = arguments
+def serve(arguments: Sequence[str], engines: Mapping[str, Callable[[Path, int, str], Any]]) -> None:
+    name, model, threads, source, destination, precision = arguments
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     array = np.load(source)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Engines print to the standard output; it belongs to the answers.
     start = time.perf_counter()
-    engine = engines[name](Path(model), int(threads))
+    engine = engines[name](Path(model), int(threads), precision)
     output = engine(array)
     loaded = time.perf_counter() - start
     np.save(destination, output)
