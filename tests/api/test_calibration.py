@@ -47,6 +47,12 @@ def test_the_entropy_threshold_loses_the_least_information(rng, kind):
     assert round(entropy_threshold(counts) - 0.5) == found
 
 
+def test_elements_of_few_values_are_not_clipped_to_the_least_of_them(rng):
+    histogram = Histogram()
+    histogram.add((rng.integers(0, 17, 5000) / 16).astype(np.float32))
+    assert histogram.threshold("EntropyCalibration2", 1) == 1.0
+
+
 def test_histograms_become_wider_and_keep_every_element(rng):
     batches = [rng.standard_normal(500).astype(np.float32) * scale for scale in (0.0, 1.0, 7.0, 3000.0, 2.0, 1e9)]
     histogram, together = Histogram(), np.concatenate(batches)

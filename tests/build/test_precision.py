@@ -10,7 +10,13 @@ import tensorwright as tw
 from targets import RUNNABLE
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.importers.onnx.translate import import_onnx
+from tensorwright.ops.elementwise import Cast, Unary
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 
 ROUNDING = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
@@ -108,3 +114,27 @@ def test_the_null_device_runs_narrow_networks(rng):
     assert (precisions(engine)["conv"], precisions(engine)["product"]) == ("bfloat16", "bfloat16")
     expected = run(tw.build(model, level=0), x)
     assert np.abs(run(engine, x) - expected).max() < 8 * ROUNDING["bfloat16"] * np.abs(expected).max()
+
+
+def with_stored_halves(rng: np.random.Generator) -> Graph:
+    """A product by weights of float16 that the network converts, and one by weights of float32."""
+    weights = [rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((64, 96), (96, 80))]
+    stored = constant_value(weights_of(weights[0].astype(np.float16)), "a")
+    x = input_value("x", TensorType(FLOAT32, (3, 64)))
+    first = apply(MatMul(), x, apply(Cast(FLOAT32), stored), name="stored")
+    second = apply(
+        MatMul(), apply(Unary("tanh"), first, name="tanh"), constant_value(weights_of(weights[1])), name="plain"
+    )
+    return Graph((("x", x),), (("y", second),))
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_weights_that_a_model_has_in_float16_stay_so_where_that_is_permitted(level, rng):
+    model, x = with_stored_halves(rng), rng.standard_normal((3, 64)).astype(np.float32)
+    options = {"level": level, "threads": 1, "timing_cache": ""}
+    exact, half = (tw.build(model, precision=kind, **options) for kind in ((), "fp16"))
+    assert precisions(exact)["stored"] == "float32"
+    assert precisions(half)["stored"] == "float16"
+    assert np.abs(run(half, x) - run(exact, x)).max() < 8 * ROUNDING["float16"] * np.abs(run(exact, x)).max()
+    held = tw.build(model, precision="fp16", layer_precision={"stored": "fp32"}, **options)
+    assert precisions(held)["stored"] == "float32"

@@ -303,3 +303,12 @@ class TestLite:
             engine.infer()
         with pytest.raises(ExecutionError, match="cases of DimsCHW"):
             engine.infer(np.zeros((2, 28, 27), np.float32))
+
+
+def test_a_parse_with_halves_gives_a_plan_of_half_the_size(logger, uff_model):
+    kinds = infer.DataType.FLOAT, infer.DataType.HALF
+    single, half = (utils.uff_to_trt_engine(logger, uff_model, uff_parser(), BATCH, 1 << 20, kind) for kind in kinds)
+    weights = 4 * (20 * 25 + 50 * 20 * 25 + 800 * 500 + 500 * 10)
+    assert len(single.serialize()) - len(half.serialize()) > 0.4 * weights
+    images = np.stack([image(file) for file in DIGITS[:BATCH]])
+    assert np.array_equal(execute(half, images).argmax(1), execute(single, images).argmax(1))

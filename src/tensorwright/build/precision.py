@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from glob import escape
 
 import numpy as np
 
 from tensorwright.base.errors import BuildError
-from tensorwright.graph.graph import Graph, Value, storage_root
+from tensorwright.graph.graph import Graph, Value, is_constant, storage_root
 from tensorwright.graph.region import Region
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.elementwise import Cast
+from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.shape import Reshape, Transpose
 from tensorwright.passes.precision import Recast, recast
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tune.estimate import Roofline
@@ -57,7 +62,8 @@ class Wishes:
 
 
 def wishes_of(permitted: Collection[str], held: Mapping[str, str], graph: Graph) -> Wishes:
-    """The wishes for a network.
+    """The wishes for a network. Where float16 is permitted, products by weights that the model has in float16 are held
+    to it: who stores them so wants to have them so.
 
     Raises:
         BuildError: a type is unknown, or a pattern fits no layer.
@@ -65,12 +71,26 @@ def wishes_of(permitted: Collection[str], held: Mapping[str, str], graph: Graph)
     for pattern, wanted in held.items():
         if wanted not in TYPES:
             raise BuildError(f"layer_precision: '{pattern}' is held to {wanted!r}; expected one of {', '.join(TYPES)}")
-    wishes = Wishes(tuple(NARROW[name] for name in NARROW if name in permitted), dict(held))
+    halves = _with_stored_halves(graph) if "fp16" in permitted else ()
+    further = {name: "fp16" for name in map(escape, halves) if name not in held}
+    wishes = Wishes(tuple(NARROW[name] for name in NARROW if name in permitted), {**held, **further})
     for pattern, wanted in held.items():
         only = Wishes((), {pattern: wanted})
         if all(only.held_type(value) is None for value in graph.order()):
             raise BuildError(f"layer_precision: no layer is called '{pattern}'; `tensorwright inspect` shows the names")
     return wishes
+
+
+def _with_stored_halves(graph: Graph) -> list[str]:
+    """The names of convolutions and products by weights of float16 that the network converts."""
+    found = [value for value in graph.order() if isinstance(value.op, Convolution | MatMul)]
+    return [value.name for value in found if _is_stored_half(value.inputs[1])]
+
+
+def _is_stored_half(value: Value) -> bool:
+    while isinstance(value.op, Cast | Reshape | Transpose):
+        value = value.inputs[0]
+    return is_constant(value) and value.type.dtype == FLOAT16
 
 
 def in_chosen_types(
