@@ -42,7 +42,7 @@ def test_equals_the_reference(
         choices = _choices(rig_name, name, request.config.getoption("--seed"))
     for target, choose in choices.items():
         if part or rig.fits(trial.region, target):
-            trial.check(target, choose)
+            trial.check(target, choose, rig.main if target in rig.further and not part else "")
 
 
 def test_every_text_belongs_to_one_part() -> None:
@@ -56,9 +56,9 @@ def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
 
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
-    """By target: of every tactic one config on the main one and on those with further instructions; for every second
-    example on another that runs here, in turn; on the rest for some examples only. All kinds of configs are among those
-    on the main target.
+    """By target: of every tactic one config on the main one, and on those with further instructions if it uses them; on
+    another that runs here, in turn, for every second example; on the rest for some examples only. All kinds of configs
+    are among those on the main target.
     """
     rig, one = RIGS[rig_name], Rotation(1, seed)
     turn = crc32(f"{seed} {name}".encode()) % SELDOM

@@ -14,7 +14,7 @@ from regions.example import Example, Symbols
 from regions.rigs import Rig
 from regions.sampling import Choose, key_of
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import AnyConfig, AnyTactic
+from tensorwright.kernels.tactic import AnyConfig, AnyTactic, Kernel
 from tensorwright.tune.reference import Expected, whole_output
 from tensorwright.tune.tolerance import Tolerance, disagreement, loosened
 
@@ -54,8 +54,10 @@ class Trial:
         arrays = self._example.inputs(self.region, symbols, self._rng)
         return Problem(symbols, arrays, whole_output(self.region, arrays, symbols))
 
-    def check(self, target: str, choose: Choose) -> int:
+    def check(self, target: str, choose: Choose, known: str = "") -> int:
         """Compile and run the kernels of the chosen configs for a target. How many there were.
+
+        known: a target whose kernels are checked, too; those that are the same for this one are left out.
 
         Raises:
             AssertionError: a result is wrong; the message names the tactic, its config and the target.
@@ -63,16 +65,25 @@ class Trial:
         count = 0
         for tactic, configs in applicable(self._rig, self.region, target):
             for config in choose(key_of(self._example, tactic, target), configs):
+                kernel = tactic.emit(self.region, config, self._rig.targets[target])
+                if known and self._has(known, tactic, config, kernel):
+                    continue
                 count += 1
                 try:
-                    self._check_one(tactic, config, target)
+                    self._check_one(tactic, kernel, target)
                 except AssertionError as error:
                     raise AssertionError(f"{tactic.name} {config} on {target}: {error}") from error
         return count
 
-    def _check_one(self, tactic: AnyTactic[Any], config: AnyConfig, target: str) -> None:
+    def _has(self, target: str, tactic: AnyTactic[Any], config: AnyConfig, kernel: Kernel) -> bool:
+        """Whether a kernel is the one for another target, too."""
+        other = self._rig.targets[target]
+        return (
+            config in tactic.configs(self.region, other) and tactic.emit(self.region, config, other).text == kernel.text
+        )
+
+    def _check_one(self, tactic: AnyTactic[Any], kernel: Kernel, target: str) -> None:
         rig, region = self._rig, self.region
-        kernel = tactic.emit(region, config, rig.targets[target])
         compiled = rig.compiled(kernel, target)
         for problem in self._problems:
             if rig.runs(target, tactic, region, problem.symbols):
