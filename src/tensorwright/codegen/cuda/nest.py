@@ -164,7 +164,7 @@ class RowsEmitter:
     dtype: DType
 
     def run(self) -> None:
-        builder, emitter, rows = self._builder, self.emitter, self.rows
+        builder, emitter, rows = self.emitter.builder, self.emitter, self.rows
         row = builder.scaled(self._row(), rows.lanes)
         with builder.when(builder.compare("ult", row, emitter.integer(product(v.extent for v in rows.rows)))):
             self._bind(rows.rows, row)
@@ -180,14 +180,9 @@ class RowsEmitter:
                     with builder.when(is_first):
                         self._store()
 
-    @property
-    def _builder(self) -> ThreadBuilder:
-        assert isinstance(self.emitter.builder, ThreadBuilder)
-        return self.emitter.builder
-
     def _row(self) -> Register:
         """The row of this thread's group."""
-        builder, group_size = self._builder, self.rows.group_size
+        builder, group_size = self.emitter.builder, self.rows.group_size
         thread = builder.thread()
         if group_size > 1:
             self.emitter.rank = wide(builder, builder.binary("and", thread, group_size - 1))
@@ -201,7 +196,7 @@ class RowsEmitter:
         self.emitter.values.update(zip(variables, indexes, strict=True))
 
     def _share_elements(self) -> None:
-        builder, emitter, inner = self._builder, self.emitter, self.rows.inner
+        builder, emitter, inner = self.emitter.builder, self.emitter, self.rows.inner
         extent = emitter.integer(product(v.extent for v in inner))
         with builder.loop(emitter.rank, extent, self.rows.group_size) as loop, emitter.scope():
             self._bind(inner, loop.index)
