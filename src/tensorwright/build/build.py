@@ -16,8 +16,9 @@ from tensorwright.build.assemble import assemble, bindings_of
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import watched
+from tensorwright.build.integers import Measurement, Quantisable, kept_in_floats
 from tensorwright.build.limits import require_memory, require_small
-from tensorwright.build.precision import Wishes, in_chosen_types, wishes_of
+from tensorwright.build.precision import Measure, Wishes, in_chosen_types, wishes_of
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
@@ -47,10 +48,16 @@ TIMINGS_KEPT = "timings kept"
 
 
 @within_memory
-def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | None = None) -> Plan:
+def build(
+    graph: Graph,
+    config: BuildConfig | None = None,
+    backend: Backend | None = None,
+    quantisable: Quantisable | None = None,
+) -> Plan:
     """Compile a network for this machine.
 
-    backend: what to compile with; None for the one that the config names.
+    backend: what to compile with; None for the one that the config names. quantisable: the same network, of which
+        products may be computed in integers, where that is faster.
 
     Raises:
         WorkspaceError: no kernel of some layer fits the workspace limit.
@@ -80,15 +87,27 @@ def build(graph: Graph, config: BuildConfig | None = None, backend: Backend | No
     wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
     dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
     dump.imported(graph)
-    graph = unrolled(replace_empty(graph), search.computes)
-    graph = _rewritten(graph, config, tools, dump, progress)
+
+    def rewritten(graph: Graph, dump: Dump) -> Graph:
+        return _rewritten(unrolled(replace_empty(graph), search.computes), config, tools, dump, progress)
+
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
     with tools.compiler() as compiler, _kept(cache, config):
 
         def tuner(graph: Graph) -> Tuner:
             return _tuner(graph, tools, compiler, cache, config)
 
-        graph = separate_outputs(replace_empty(_in_chosen_types(graph, wishes, config, tools, search, tuner)))
+        def measure(graph: Graph) -> list[Searched]:
+            graph = separate_outputs(replace_empty(graph))
+            regions, chains = _regions(graph, config)
+            return _searched(regions, chains, tools, search, tuner(graph), config)
+
+        if quantisable is not None:
+            graph = _quantised(
+                graph, quantisable, wishes, config, tools, measure, lambda graph: rewritten(graph, Dump(None))
+            )
+        graph = rewritten(graph, dump)
+        graph = separate_outputs(replace_empty(_in_chosen_types(graph, wishes, config, tools, measure)))
         graph, uses = watched(graph, partition(graph, fuse=config.optimise), config.check_indices, tools.roofline)
         regions, chains = _regions(graph, config)
         dump.regions(graph, regions, chains)
@@ -147,23 +166,35 @@ def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Seque
     return regions, joins(graph, regions) if config.optimise else ()
 
 
-def _in_chosen_types(
+def _quantised(
     graph: Graph,
+    quantisable: Quantisable,
     wishes: Wishes,
     config: BuildConfig,
     tools: Toolchain,
-    search: Search,
-    tuner: Callable[[Graph], Tuner],
+    measure: Measure,
+    rewritten: Callable[[Graph], Graph],
 ) -> Graph:
+    """The network with its products in integers; where kernels are timed, those that are faster so."""
+
+    def partly(kept: frozenset[str]) -> Graph:
+        return named_apart(quantisable.quantised(lambda product: product.name in kept))
+
+    whole = partly(frozenset())
+    if config.level == 0:
+        return whole
+    measurement = Measurement(wishes, measure, lambda kept: rewritten(partly(kept)), tools.roofline)
+    kept = kept_in_floats(rewritten(graph), rewritten(whole), quantisable.products, measurement)
+    count = sum(product.name in kept for product in quantisable.products)
+    if count:
+        config.log("info", f"int8: {count} of {len(quantisable.products)} products are faster without it")
+    return partly(kept) if count < len(quantisable.products) else graph
+
+
+def _in_chosen_types(graph: Graph, wishes: Wishes, config: BuildConfig, tools: Toolchain, measure: Measure) -> Graph:
     """The network with parts in the narrower types that the user permits, where they are faster."""
     if len(wishes.types) == 1:
         return graph
-
-    def measure(graph: Graph) -> list[Searched]:
-        graph = separate_outputs(replace_empty(graph))
-        regions, chains = _regions(graph, config)
-        return _searched(regions, chains, tools, search, tuner(graph), config)
-
     measured = measure if config.level > 0 else None
     graph = in_chosen_types(graph, wishes, tools.fast_types, measured, tools.roofline, config.log)
     return optimise(graph, further=tools.passes) if config.optimise else graph

@@ -122,18 +122,18 @@ def _chosen(graph: Graph, wishes: Wishes, measure: Measure, roofline: Roofline) 
     searched, types = measure(graph), wishes.types
     regions = [item.region for item in searched]
     number = {value: place for place, region in enumerate(regions) for value in region.values}
-    narrow = [_costs(graph, dtype, number, len(regions), measure) for dtype in types[1:]]
-    costs = np.array([[_least(item) for item in searched], *narrow]).T
+    narrow = [costs_in(graph, dtype, number, len(regions), measure) for dtype in types[1:]]
+    costs = np.array([[least(item) for item in searched], *narrow]).T
     for value, place in number.items():
         held = wishes.held_type(value)
         if held is not None:
             costs[place] = [cost if dtype == held else np.inf for dtype, cost in zip(types, costs[place], strict=True)]
-    picks = solve(costs.tolist(), _conversions(regions, number, types, roofline))
+    picks = solve(costs.tolist(), conversions(regions, number, types, roofline))
     picked = {value: types[picks[place]] for value, place in number.items()}
     return lambda value: wishes.held_type(value) or picked.get(storage_root(value), FLOAT32)
 
 
-def _costs(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, measure: Measure) -> list[float]:
+def costs_in(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, measure: Measure) -> list[float]:
     """What each region of a graph costs if the whole is computed in a narrow type.
 
     A region of the recast graph may hold values of several regions: its cost is dealt out among them.
@@ -144,15 +144,16 @@ def _costs(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, 
         origins = [made.origins[value] for value in item.region.values if value in made.origins]
         places = [number[value] for value in origins if value in number]
         for place in places:
-            costs[place] += _least(item) / len(places)
+            costs[place] += least(item) / len(places)
     return costs
 
 
-def _least(item: Searched) -> float:
+def least(item: Searched) -> float:
+    """What a region costs with its best kernel."""
     return min(candidate.trial.cost for candidate in item.candidates)
 
 
-def _conversions(
+def conversions(
     regions: Sequence[Region], number: Mapping[Value, int], types: Sequence[DType], roofline: Roofline
 ) -> dict[tuple[int, int], Costs]:
     """For pairs of regions, producer and consumer, what tensors between them cost where the types differ."""

@@ -12,11 +12,12 @@ from tensorwright.base.text import unused_name
 from tensorwright.build.build import build
 from tensorwright.build.calibrate import Calibration, Calibrator, calibrate
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.integers import Kept, Quantisable
 from tensorwright.build.precision import wishes_of
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
-from tensorwright.passes.quantise import Quantised, quantised
+from tensorwright.passes.quantise import Quantised, nothing, quantised
 from tensorwright.plan.plan import Plan
 from tensorwright.tensor.dtype import INT8
 
@@ -44,7 +45,8 @@ def build_quantised(
     config: BuildConfig,
     given: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Compile a network with its products in integers, where ranges are known; the report says the ranges.
+    """Compile a network with its products in integers, where ranges are known and that is faster; the report says the
+    ranges. At level 0, where nothing is timed, all such products are.
 
     Where the target does not multiply integers faster, the ranges are measured and the products stay in float32.
 
@@ -60,18 +62,23 @@ def build_quantised(
         BuildError: there are no batches, or they do not fit; a given range is of no tensor or not a number above 0.
     """
     found = _ranges(tensors, measured, calibrator, config, given or {})
+    quantisable = None
     tools = backend_named(config.device).toolchain(config.wanted_target, config.threads, config.allocator)
     if INT8 in tools.fast_types:
         ranges = {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors}
         wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
-        made = quantised(graph, ranges, kept=lambda product: wishes.held_type(product) is not None)
+
+        def partly(kept: Kept) -> Quantised:
+            return quantised(graph, ranges, kept=lambda value: wishes.held_type(value) is not None or kept(value))
+
+        made = partly(nothing)
         _tell_missing(made, config)
-        graph = made.graph
+        quantisable = Quantisable(made.products, lambda kept: partly(kept).graph)
     else:
         config.log(
             "warning", f"int8 brings nothing on {tools.target}, which has no fast products of integers: not used"
         )
-    plan = build(graph, config)
+    plan = build(graph, config, quantisable=quantisable)
     return replace(plan, report={**plan.report, "calibration": found.report()})
 
 

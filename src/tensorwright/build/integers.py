@@ -1,0 +1,104 @@
+"""Decides which products of a network are computed in integers of 8 bits: a calibrator permits, the timer decides.
+
+The network is measured as it is, in float32 and in every other type that is permitted, and with all products in
+integers. Every region of the network as it is becomes a node whose alternatives are these types; see
+`tensorwright.build.precision`. Regions of the quantised network belong to those whose layers' names they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from tensorwright.build.precision import Measure, Wishes, conversions, costs_in, least
+from tensorwright.graph.graph import Graph, Value, storage_root
+from tensorwright.tensor.dtype import INT8
+from tensorwright.tune.estimate import Roofline
+from tensorwright.tune.pbqp import solve
+from tensorwright.tune.select import Searched
+
+Kept = Callable[[Value], bool]
+
+
+@dataclass(frozen=True)
+class Quantisable:
+    """A network whose products can be quantised.
+
+    products: those that can be. quantised: the network with all of them in integers but those that a predicate keeps.
+    """
+
+    products: tuple[Value, ...]
+    quantised: Callable[[Kept], Graph]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the user permits, how a network is measured, how the quantised one is made with products kept by name, and
+    what conversions cost.
+    """
+
+    wishes: Wishes
+    measure: Measure
+    partly: Callable[[frozenset[str]], Graph]
+    roofline: Roofline
+
+
+def kept_in_floats(plain: Graph, whole: Graph, products: Sequence[Value], measurement: Measurement) -> frozenset[str]:
+    """The names of the products that are not to be computed in integers.
+
+    plain: the network as it is. whole: with all products in integers. Both are rewritten.
+    """
+    searched, integers = measurement.measure(plain), measurement.measure(whole)
+    regions, types = [item.region for item in searched], (*measurement.wishes.types, INT8)
+    number = {value: place for place, region in enumerate(regions) for value in region.values}
+    floats = [costs_in(plain, dtype, number, len(regions), measurement.measure) for dtype in types[1:-1]]
+    own = [least(item) for item in searched]
+    places = _places(searched)
+    quantised = _costs_of_integers(integers, places, {value.name for value in products})
+    costs = np.array([own, *floats, [quantised.get(place, cost) for place, cost in enumerate(own)]]).T
+    picks = solve(costs.tolist(), conversions(regions, number, types, measurement.roofline))
+    everything = frozenset(value.name for value in products)
+    kept = frozenset(
+        value.name for value in products if value.name in places and types[picks[places[value.name]]] != INT8
+    )
+    if kept == everything:
+        return kept
+    chosen = measurement.measure(measurement.partly(kept)) if kept else integers
+    return everything if sum(map(least, chosen)) > sum(costs[:, :-1].min(axis=1)) else kept
+
+
+def _places(searched: Sequence[Searched]) -> Mapping[str, int]:
+    """Which region has a layer of a name; anchors come before others, later regions before earlier ones."""
+    found: dict[str, int] = {}
+    for place, item in enumerate(searched):
+        found.update(dict.fromkeys(chain.from_iterable(map(_names, item.region.values)), place))
+    for place, item in enumerate(searched):
+        if item.region.anchor is not None:
+            found.update(dict.fromkeys(_names(item.region.anchor), place))
+    return found
+
+
+def _costs_of_integers(integers: Sequence[Searched], places: Mapping[str, int], products: set[str]) -> dict[int, float]:
+    """What the regions of the quantised network cost, dealt out to those of the network as it is.
+
+    A product's belongs to the product's, another one to the region that has the layer of its result; what is left, such
+    as quantising an input, to the one that reads it.
+    """
+    costs: dict[int, float] = {}
+    readers: dict[Value, int] = {}
+    for item in reversed(integers):
+        region = item.region
+        anchored = [] if region.anchor is None else [name for name in _names(region.anchor) if name in products]
+        names = (*anchored, *reversed(_names(region.output)))
+        place = next((places[name] for name in names if name in places), readers.get(region.output))
+        if place is not None:
+            costs[place] = costs.get(place, 0.0) + least(item)
+            readers.update((storage_root(value), place) for value in region.inputs)
+    return costs
+
+
+def _names(value: Value) -> tuple[str, ...]:
+    return tuple(value.name.split(" + "))
