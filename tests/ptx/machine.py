@@ -16,6 +16,8 @@ from ptx.memory import GlobalMemory, SharedMemory
 from ptx.parse import Instruction, Kernel
 
 WARP = 32
+POISON = 0xFFC0DEAD
+"""A register that nothing has written; as a float it is not a number."""
 RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
@@ -61,7 +63,8 @@ class Machine:
         self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
         self._products = Products(self._shared, np.zeros(self._threads // WARPGROUP + 1, np.int64))
         self._arguments = dict(zip(kernel.parameters, arguments, strict=True))
-        self._registers: dict[str, num.Bits] = {}
+        poison = np.full(self._threads, POISON, np.uint64)
+        self._registers: dict[str, num.Bits] = dict.fromkeys(kernel.undefined, poison)
         self._at, self._state = np.zeros(self._threads, np.int64), np.full(self._threads, RUNNING)
         self._stops = {*kernel.labels.values(), *(n + 1 for n, i in enumerate(kernel.instructions) if _moves(i))}
 
@@ -188,6 +191,11 @@ class Machine:
 
     def _do_bra(self, it: Instruction, who: Index) -> None:
         self._at[who] = self._kernel.labels[it.operands[-1]]
+
+    def _do_brx(self, it: Instruction, who: Index) -> None:
+        number, table = it.operands
+        targets = [self._kernel.labels[label] for label in self._kernel.tables[table]]
+        self._at[who] = np.array(targets)[self._bits(number, who, "u32").astype(np.int64)]
 
     def _do_bar(self, it: Instruction, who: Index) -> None:
         self._state[who] = AT_BARRIER
@@ -507,7 +515,7 @@ def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
 
 def _moves(it: Instruction) -> bool:
     """Whether threads may part, or have to wait, behind an instruction."""
-    return it.parts[0] in ("bra", "ret", "bar", "barrier")
+    return it.parts[0] in ("bra", "brx", "ret", "bar", "barrier")
 
 
 def _arithmetic(it: Instruction, kind: str, values: list[num.Numbers]) -> num.Numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -21,17 +22,22 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Kernel:
-    """labels: numbers of instructions. shared: static arrays by name, in bytes; constants: global arrays by name."""
+    """labels: numbers of instructions. tables: labels that branches choose from. shared: static arrays by name, in
+    bytes; constants: global arrays by name. undefined: registers that nothing writes, for halves that nothing needs.
+    """
 
     name: str
     parameters: tuple[str, ...]
     instructions: tuple[Instruction, ...]
     labels: dict[str, int]
+    tables: dict[str, tuple[str, ...]]
     shared: dict[str, int]
     constants: dict[str, bytes]
     dynamic: tuple[str, ...]
+    undefined: frozenset[str]
 
 
+_TABLE = re.compile(r"(\$\w+):\s*\.branchtargets\s+([^;]*);")
 _ARRAY = re.compile(r"\.(b8|b32|b64|u64) ([\w$]+)\[(\d+)\](?: = \{([^}]*)\})?;")
 
 
@@ -52,8 +58,12 @@ def parse(text: str) -> Kernel:
             width = _width(found[1])
             content = b"".join((n & (1 << 8 * width) - 1).to_bytes(width, "little") for n in numbers)
             constants[found[2]] = content.ljust(int(found[3]) * width, b"\0")
-    statements, labels = _statements(body)
-    return Kernel(name, tuple(dict.fromkeys(parameters)), statements, labels, shared, constants, tuple(dynamic))
+    tables = {name: tuple(re.findall(r"\$\w+", targets)) for name, targets in _TABLE.findall(body)}
+    statements, labels = _statements(_TABLE.sub("", body))
+    return Kernel(
+        name, tuple(dict.fromkeys(parameters)), statements, labels, tables, shared, constants, tuple(dynamic),
+        _undefined(statements),
+    )  # fmt: skip
 
 
 def _width(kind: str) -> int:
@@ -70,6 +80,17 @@ def _statements(body: str) -> tuple[tuple[Instruction, ...], dict[str, int]]:
         elif line and not line.startswith("."):
             found.append(_instruction(line.rstrip(";").strip()))
     return tuple(found), labels
+
+
+def _undefined(statements: Sequence[Instruction]) -> frozenset[str]:
+    """Registers that stand only where two halves become a register of 64 bits."""
+    packed: set[str] = set()
+    others: set[str] = set()
+    for statement in statements:
+        for number, operand in enumerate(statement.operands):
+            is_packed = statement.parts[0] == "mov" and number == 1 and operand.startswith("{")
+            (packed if is_packed else others).update(re.findall(r"%\w+", operand))
+    return frozenset(packed - others)
 
 
 def _instruction(line: str) -> Instruction:

@@ -135,3 +135,36 @@ def test_two_threads_cannot_write_one_element() -> None:
 def test_accesses_have_to_be_aligned() -> None:
     with pytest.raises(Stray, match="not aligned"):
         small("st.global.b32 [%rd3+2], %r1;")
+
+
+CHOOSES = """
+.visible .entry chooses(
+\t.param .u64 chooses_param_0
+)
+{
+\tcvta.to.global.u64 \t%rd1, %rd0;
+$L_brx_0: .branchtargets
+\t$L__BB0_2,
+\t$L__BB0_1;
+\tmov.u32 \t%r1, %tid.x;
+\tbrx.idx \t%r1, $L_brx_0;
+$L__BB0_1:
+\tmov.b64 \t%rd2, {%r1, %r9};
+\tmov.b64 \t{%r3, %r4}, %rd2;
+\tst.global.b32 \t[%rd1], %r3;
+\tst.global.b32 \t[%rd1+4], %r4;
+\tret;
+$L__BB0_2:
+\tret;
+}
+"""
+
+
+def test_tables_of_branches_and_halves_that_nothing_writes() -> None:
+    memory = GlobalMemory(1 << 14)
+    address = memory.place(np.zeros(2, np.uint32))
+    Machine(parse(CHOOSES), Grid((1, 1, 1), 2), memory, [address]).run()
+    found = memory.bytes[address : address + 8].view(np.uint32)
+    np.testing.assert_array_equal(found, [1, 0xFFC0DEAD])
+    with pytest.raises(AssertionError, match="%r9 is read before it is written"):
+        Machine(parse(CHOOSES.replace("+4], %r4", "+4], %r9")), Grid((1, 1, 1), 2), memory, [address]).run()
