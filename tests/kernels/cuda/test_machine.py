@@ -142,7 +142,8 @@ CHOOSES = """
 \t.param .u64 chooses_param_0
 )
 {
-\tcvta.to.global.u64 \t%rd1, %rd0;
+\tld.param.b64 \t%rd5, [chooses_param_0];
+\tcvta.to.global.u64 \t%rd1, %rd5;
 $L_brx_0: .branchtargets
 \t$L__BB0_2,
 \t$L__BB0_1;
