@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from codegen.vector_kernel import WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
-from targets import SINGLE
+from targets import RUNNABLE, SINGLE
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.convert import rounded_integer
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
@@ -240,6 +240,19 @@ def nearest_half(values: Array, dtype: DType) -> Array:
     bits = (above + (tie & (above % 2 == 1))).astype(np.uint16)
     result = np.copysign(bits.view(dtype.numpy).astype(np.float32), values.astype(np.float32))
     return np.where(np.isnan(values), np.float32(math.nan), result)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("target", [name for name in RUNNABLE if TARGETS[name].has_bfloat16_dot])
+def test_the_instruction_for_bfloat16_rounds_to_nearest_even(target: str, lanes: int) -> None:
+    """What is below the normal numbers becomes zero."""
+    numbers = np.arange(32640, dtype=np.uint32) << 16
+    values = np.concatenate([numbers, numbers + 0x7FFF, numbers + 0x8000, numbers + 0x8001]).view(np.float32)
+    values = np.concatenate([values, -values, np.full(64, math.nan, np.float32)])
+    (found,) = run([(lambda builder, x: convert(builder, x[0], BFLOAT16), FLOAT32)], [values], target, lanes)
+    tiny = np.abs(values) < np.finfo(np.float32).tiny
+    np.testing.assert_array_equal(found[~tiny], nearest_half(values, BFLOAT16)[~tiny])
+    assert not found[tiny].any()
 
 
 @pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=repr)

@@ -1,4 +1,4 @@
-"""float16 and bfloat16 where the machine has no instruction for them: rounding to nearest even with integers.
+"""float16 and bfloat16 where LLVM has no instruction for them: rounding to nearest even, mostly with integers.
 
 LLVM would call functions of a run-time library, which generated code does not have.
 """
@@ -13,9 +13,25 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, INT16, INT32, DType
 
 def narrowed_bits(builder: InstructionBuilder, value: Register, dtype: DType) -> Register:
     """A float32 value rounded to float16 or bfloat16, as the int16 of the same representation."""
-    term = Term(builder, value)
+    term, target = Term(builder, value), builder.target
+    if dtype == BFLOAT16 and target is not None and target.has_bfloat16_dot and _is_vector(value):
+        return _converted(builder, value)
     bits = _bfloat16_bits(term) if dtype == BFLOAT16 else _float16_bits(term)
     return bits.converted("trunc", INT16).register
+
+
+def _is_vector(value: Register) -> bool:
+    """Whether there is an instruction for so many lanes; constants are converted by LLVM."""
+    return value.lanes in (8, 16) and not value.is_literal
+
+
+def _converted(builder: InstructionBuilder, value: Register) -> Register:
+    """VCVTNEPS2BF16: numbers below the normal ones become zeros."""
+    lanes = value.lanes
+    name = f"@llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
+    builder.declare(f"declare <{lanes} x bfloat> {name}(<{lanes} x float>)")
+    result = builder.value(f"call <{lanes} x bfloat> {name}({value.typed})", INT16, lanes)
+    return builder.value(f"bitcast <{lanes} x bfloat> {result.text} to <{lanes} x i16>", INT16, lanes)
 
 
 def _bfloat16_bits(value: Term) -> Term:
