@@ -72,7 +72,7 @@ class TileImage:
 
     @property
     def bytes(self) -> int:
-        """All of it, and what registers read behind it that nobody uses."""
+        """All of it; registers may read further, what nobody uses."""
         return self.steps * self.step_bytes
 
     def distance(self, row_tap: int, column_tap: int) -> int:
