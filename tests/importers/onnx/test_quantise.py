@@ -48,15 +48,23 @@ def convolutions(rng, opset=18, constant_nodes=False):
     return model_of(nodes, constants, {"x": ["n", 4, 6, 5]}, ["y"], opset, constant_nodes)
 
 
-def transformer(rng, gain=4.0):
+def transformer(rng, gain=4.0, in_pieces=False):
     """Layer normalisation into two products, a product of the softmax, Gemm with a transposed right factor."""
     shapes = {"g": (16,), "b": (16,), "q": (16, 12), "k": (16, 12), "o": (12, 12), "z": (7, 12), "t": (7,)}
     constants = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     constants["g"][3] = gain
     constants["q"] *= np.float32(0.1)
     constants["k"] *= np.float32(0.1)
+    normalised = [helper.make_node("LayerNormalization", ["x", "g", "b"], ["n"], axis=-1)]
+    if in_pieces:
+        constants["one"] = np.ones(16, np.float32)
+        normalised = [
+            helper.make_node("LayerNormalization", ["x", "one"], ["r"], axis=-1),
+            helper.make_node("Mul", ["r", "g"], ["scaled"]),
+            helper.make_node("Add", ["b", "scaled"], ["n"]),
+        ]
     nodes = [
-        helper.make_node("LayerNormalization", ["x", "g", "b"], ["n"], axis=-1),
+        *normalised,
         helper.make_node("MatMul", ["n", "q"], ["query"]),
         helper.make_node("MatMul", ["n", "k"], ["key"]),
         helper.make_node("Mul", ["query", "key"], ["m"]),
@@ -120,8 +128,18 @@ def test_smoothing_leaves_the_function_and_evens_out_columns(name, rng):
     largest = {one.activations: rng.uniform(0.5, 9, {"a": 12, "p": 12}.get(one.activations, 16)) for one in products}
     made = smoothed(model, products, largest, 0.5)
     np.testing.assert_allclose(by_onnxruntime(made, x), by_onnxruntime(model, x), rtol=2e-3, atol=2e-4)
-    added = len(made.graph.node) - len(model.graph.node)
-    assert added == (2 if name == "transformer" else 0)  # None for the layer normalisation.
+    assert len(made.graph.node) == len(model.graph.node)  # What is divided by is in the layer normalisation.
+    arrays, before = ({one.name: one.raw_data for one in proto.graph.initializer} for proto in (made, model))
+    assert {name for name in before if before[name] != arrays.get(name)} == (
+        {"g", "b", "q", "k"} if name == "transformer" else set()
+    )
+
+
+def test_layer_normalisations_in_pieces_are_divided_behind_them(rng):
+    model, x = transformer(rng, in_pieces=True), rng.standard_normal((5, 16)).astype(np.float32)
+    made = smoothed(model, products_of(model), {"n": rng.uniform(0.5, 9, 16)}, 0.5)
+    np.testing.assert_allclose(by_onnxruntime(made, x), by_onnxruntime(model, x), rtol=2e-3, atol=2e-4)
+    assert [node.op_type for node in made.graph.node].count("Mul") == 3
 
 
 def test_smoothing_helps_where_one_column_is_large(rng):

@@ -27,6 +27,13 @@ OLDEST_OPSET = 13
 """Since then QuantizeLinear has an axis."""
 
 PRODUCTS = ("Conv", "MatMul", "Gemm")
+NORMALISATIONS = (
+    "LayerNormalization",
+    "RMSNormalization",
+    "SimplifiedLayerNormalization",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+)
 STEPS = 127
 UNSIGNED_STEPS = 255
 LARGEST_BIAS = 2**31 - 1
@@ -112,7 +119,8 @@ def with_outputs(model: ModelProto, names: Iterable[str]) -> ModelProto:
 def smoothed(
     model: ModelProto, products: Sequence[Product], largest: Mapping[str, Floats], strength: float
 ) -> ModelProto:
-    """The same function with the largest magnitudes of matrix products' columns evened out between both factors.
+    """The same function with the largest magnitudes of columns evened out between the factors of matrix products that
+    read layer normalisations.
 
     ``a · w = (a / s) · (s · w)`` with ``s = max|a| ** strength / max|w| ** (1 − strength)`` for each element of the
     depth (G. Xiao et al., "SmoothQuant", 2022). The division is part of the layer normalisation that gives ``a`` if
@@ -123,7 +131,8 @@ def smoothed(
     edit = _Edit(_copied(model))
     groups: dict[str, list[Product]] = {}
     for product in products:
-        if product.activations in largest and model.graph.node[product.number].op_type != "Conv":
+        is_usable = product.activations in largest and edit.is_normalised(product.activations)
+        if is_usable and model.graph.node[product.number].op_type != "Conv":
             groups.setdefault(product.activations, []).append(product)
     for name, group in groups.items():
         weights = {product: _depth_first(edit.array(product.weights), product) for product in group}
@@ -192,11 +201,25 @@ class _Edit:
         self._before.setdefault(number, []).append(node)
         return output
 
+    def is_normalised(self, name: str) -> bool:
+        """Whether a tensor is a layer normalisation: one operator, or scaled and moved by constants at its end."""
+        source = self._source(name)
+        if source is None or source.op_type in NORMALISATIONS:
+            return source is not None
+        inner = [one for one in source.input if one not in self._constants]
+        if source.op_type != "Add" or len(inner) != 1 or len(source.input) != 2:
+            return False
+        scaled = self._source(inner[0])
+        return scaled is not None and scaled.op_type == "Mul" and any(one in self._constants for one in scaled.input)
+
+    def _source(self, name: str) -> NodeProto | None:
+        return next((node for node in self.model.graph.node if name in node.output), None)
+
     def divided(self, name: str, factor: Floats, users: Sequence[int]) -> str:
         """A tensor times a factor for each index of its last axis, for some nodes."""
         graph = self.model.graph
         readers = Counter(operand for node in graph.node for operand in node.input)
-        source = next((node for node in graph.node if name in node.output), None)
+        source = self._source(name)
         is_ours = readers[name] == len(users) and not any(one.name == name for one in graph.output)
         is_scaled = source is not None and source.op_type == "LayerNormalization"
         if source is not None and is_scaled and is_ours and all(one in self._constants for one in source.input[1:]):
