@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
@@ -100,21 +101,23 @@ def output_maker(
 
     if not shape or size > SMALL:
         return make_large
-    return chain.from_iterable(_tables(shape, dtype, -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT)).__next__
+    table = partial(_table, shape, dtype, -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT)
+    return chain.from_iterable(iter(table, None)).__next__
 
 
-def _tables(shape: tuple[int, ...], dtype: np.dtype[np.generic], step: int) -> Iterator[Iterator[tuple[Array, int]]]:
-    """Rows of larger arrays with their addresses: the fastest way to get an array whose address is known.
+def _table(shape: tuple[int, ...], dtype: np.dtype[np.generic], step: int) -> Iterator[tuple[Array, int]]:
+    """Rows of a larger array with their addresses: the fastest way to get an array whose address is known.
+
+    No generator makes the tables: a process that is forked while one runs could never run it again.
 
     step: bytes from one row to the next.
     """
     strides = np.empty(shape, dtype).strides
-    while True:
-        buffer = np.zeros((SLOTS + 1) * step, np.uint8)
-        address = address_of(view_of(buffer))
-        offset = -address % ARRAY_ALIGNMENT
-        table = _Array((SLOTS, *shape), dtype, buffer.data, offset, (step, *strides))
-        yield zip(table, range(address + offset, address + offset + SLOTS * step, step), strict=True)
+    buffer = np.zeros((SLOTS + 1) * step, np.uint8)
+    address = address_of(view_of(buffer))
+    offset = -address % ARRAY_ALIGNMENT
+    table = _Array((SLOTS, *shape), dtype, buffer.data, offset, (step, *strides))
+    return zip(table, range(address + offset, address + offset + SLOTS * step, step), strict=True)
 
 
 def is_acceptable(dtype: np.dtype[np.generic], value: object) -> bool:
