@@ -22,8 +22,8 @@ FLAGS = {
     "periodic",
 }  # fmt: skip
 """ONNX leaves open what these mean that are neither 0 nor 1."""
-FURTHER_OFF = {"Sigmoid": 2.0**-26}
-"""ONNX Runtime's are right to a part of 1, not of themselves: between -9 and -18 they are much smaller than that."""
+FURTHER_OFF = {"Sigmoid": 2.0**-26, "Reduction": 2.0**-22}
+"""ONNX Runtime's sigmoids are right to a part of 1, not of themselves. Its sums are added up in float32, in order."""
 FORWARD_END = (1 << 31) - 1
 
 
@@ -59,9 +59,11 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
         case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
             return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= FORWARD_END).any())
         case "Attention":  # ONNX's evaluator does nothing with negative ones, its function body does.
-            return bool(given.get("softcap", 0) >= 0)
+            return not float(getattr(given.get("softcap", 0), "real", 0)) < 0
         case "BlackmanWindow" | "HannWindow":  # At their ends cosines cancel; what is left of 0 is rounding.
             return False
+        case "Max" | "Min":  # Of int64: on some processors the larger of 1 and 2^31 is 1.
+            return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
         case "ReduceSum" | "ReduceMean" | "ReduceL1":  # Of integers: it saturates where sums leave the type.
             return not any(map(_may_overflow, operands[:1] if known.keys() >= set(node.input[:1]) else known.values()))
         case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is.

@@ -186,6 +186,49 @@ def quotient_of_an_extent() -> bytes:
     return model_of(nodes, inputs, ["y"], constants={"s": np.array([-1, 5])}).SerializeToString()
 
 
+def gathered_from_nothing() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [0]), "i": (TensorProto.INT64, [3, 2])}
+    return model_of([node("Gather", "x i", "y")], inputs, ["y"]).SerializeToString()
+
+
+def computed_coordinates() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, "a", "b", "c"]), "o": (TensorProto.FLOAT, [1, 16, 2, 2])}
+    inputs["w"] = (TensorProto.FLOAT, ["d", "e", 2, 2])
+    return model_of([node("DeformConv", "x w o", "y", offset_group=2)], inputs, ["y"]).SerializeToString()
+
+
+def difference_of_truth_values() -> bytes:
+    return model_of([node("Shrink", "x", "y")], {"x": (TensorProto.BOOL, [])}, ["y"], opset=9).SerializeToString()
+
+
+def wide_recurrence() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, 1, 1]), "w": (TensorProto.FLOAT, [1, 12, 1])}
+    inputs["r"] = (TensorProto.FLOAT, [1, 12, 1 << 31])
+    return model_of([node("LSTM", "x w r", "y", hidden_size=3)], inputs, ["y"]).SerializeToString()
+
+
+def more_outputs_said_than_there() -> bytes:
+    nodes = [node("Split", "x", "y z", num_outputs=4)]
+    return model_of(nodes, {"x": (TensorProto.FLOAT, [8])}, ["y", "z"]).SerializeToString()
+
+
+def many_scanned_inputs() -> bytes:
+    body = helper.make_graph([], "", [], [])
+    model = model_of([node("Scan", "_ x", "y", num_scan_inputs=1 << 40, body=body)], {"x": (1, [2])}, ["y"], opset=8)
+    return model.SerializeToString()
+
+
+def long_concatenation() -> bytes:
+    inputs = {"x": (TensorProto.FLOAT, [1, 8, 16]), "z": (TensorProto.FLOAT, [1, (1 << 31) - 1, 16])}
+    return model_of([node("Concat", "x z", "y", axis=1)], inputs, ["y"]).SerializeToString()
+
+
+def byte_too_many() -> bytes:
+    model = model_of([node("Cast", "w", "y", to=1)], {}, ["y"])
+    model.graph.initializer.add(name="w", dims=[], data_type=TensorProto.INT4, raw_data=b"12")
+    return model.SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -216,6 +259,14 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a state that is not there was looked for": ("ONNX node", scan_without_a_state),
     "functions that call themselves were opened": ("ONNX node", recursion_behind_an_unknown_operator),
     "the judge did not know extents that have to be multiples": ("ONNX node", quotient_of_an_extent),
+    "elements of a tensor without any were read": ("ONNX node", gathered_from_nothing),
+    "values without operands were taken for conversions": ("ONNX node", computed_coordinates),
+    "truth values were subtracted": ("ONNX node", difference_of_truth_values),
+    "states of more units than gates have were made": ("ONNX node", wide_recurrence),
+    "an axis was split into other parts than there are outputs": ("ONNX node", more_outputs_said_than_there),
+    "more inputs were scanned than there are": ("ONNX node", many_scanned_inputs),
+    "channels of a giant concatenation were listed": ("ONNX node", long_concatenation),
+    "bytes of a small type were not counted": ("ONNX node", byte_too_many),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

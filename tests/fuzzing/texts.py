@@ -77,4 +77,4 @@ def _change(document: object, path: Path, rng: np.random.Generator) -> None:
         case 3:
             del parent[key]
         case _:
-            parent[key] = VALUES[int(rng.integers(len(VALUES)))]
+            parent[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])

@@ -49,10 +49,15 @@ def graph_of(network: Network) -> Graph:
 
 @dataclass(frozen=True)
 class Noise:
-    """Moves results by a unit of precision. further: by how much more those of some operators, by name."""
+    """Moves results by a unit of precision.
+
+    further: by how much more those of some operators, by name. rounds_anywhere: also what exact operators give in types
+    below float32, as if the results of those before them had not been rounded.
+    """
 
     rng: np.random.Generator
     further: Mapping[str, float] = field(default_factory=dict)
+    rounds_anywhere: bool = False
 
     def moved(self, array: Array, precision: float) -> Array:
         return np.asarray(array * (1.0 + precision * self._signs(array)))
@@ -82,7 +87,8 @@ def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[s
             results[value] = _wide(value.op.weights.array)
             continue
         operands = [results[operand] for operand in value.inputs]
-        is_noisy = noise is not None and value.type.dtype.is_float and not is_exact(value)
+        rounds = not is_exact(value) or (noise is not None and noise.rounds_anywhere and value.type.dtype.size < 4)
+        is_noisy = noise is not None and value.type.dtype.is_float and rounds
         if noise is not None and is_noisy and value.op.kind in ("anchor", "reduction"):
             operands = [
                 noise.moved(array, PRECISION[operand.type.dtype.name]) if operand.type.dtype.is_float else array
@@ -146,12 +152,13 @@ def expectation(
     rng: np.random.Generator,
     trials: int = 2,
     further: Mapping[str, float] = MappingProxyType({}),
+    rounds_anywhere: bool = False,
 ) -> Expectation:
-    """trials: how often the network is computed with moved results. further: see `Noise`."""
+    """trials: how often the network is computed with moved results. further, rounds_anywhere: see `Noise`."""
     outputs = computed(graph, inputs)
     changes = dict.fromkeys(outputs, 0.0)
     for _ in range(trials):
-        for name, moved in computed(graph, inputs, Noise(rng, further)).items():
+        for name, moved in computed(graph, inputs, Noise(rng, further, rounds_anywhere)).items():
             if moved.dtype.kind == "f":
                 with np.errstate(invalid="ignore"):
                     change = np.abs(moved - outputs[name])

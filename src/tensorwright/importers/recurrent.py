@@ -22,7 +22,7 @@ from tensorwright.ops.indexing import GatherElements
 from tensorwright.ops.mathematics import accumulator
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.recurrent import GRU, LSTM, RNN, Direction, Extra, Recurrence
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, bounds
 from tensorwright.tensor.dtype import INT64
 
 Initial = Sequence[Value | None]
@@ -104,6 +104,8 @@ class _Layer:
         for value, name in ((self.x, "X"), (self.w, "W"), (self.r, "R")):
             if value.type.rank != 3:
                 self.node.fail(f"input {name}: expected rank 3, found {value.type}")
+        if bounds(self.r.type.shape[1] - self.op.gates * self.size)[1] < 0:
+            self.node.fail(f"input R: expected {self.op.gates} times as many rows as columns, found {self.r.type}")
 
     def results(self) -> list[Value]:
         """All hidden states ``[T, D, N, H]``, then each state after the last step ``[D, N, H]``; with `batch_first`

@@ -67,6 +67,7 @@ class Binary(Elementwise):
         left, right = inputs
         expect(left.dtype == right.dtype, self, f"operand types differ: {left.dtype} and {right.dtype}; cast one")
         _expect_truth_values(self, self.function, inputs)
+        expect(self.function != "sub" or left.dtype != BOOL, self, "truth values have no difference; cast them")
         shape = broadcast_shapes([left.shape, right.shape])
         return TensorType(BOOL if self.function in (*COMPARISONS, *LOGIC) else left.dtype, shape)
 

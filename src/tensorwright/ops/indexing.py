@@ -6,7 +6,7 @@ nothing outside the tensor is touched, but the values are undefined. Builds can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
@@ -50,6 +50,7 @@ class Gather(Op):
         x, indices = inputs
         expect_index(self, indices)
         expect_axis(self, self.axis, x.rank)
+        _expect_some(self, x, indices, [self.axis])
         return TensorType(x.dtype, (*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :]))
 
     def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
@@ -80,6 +81,7 @@ class GatherElements(Op):
         expect_index(self, indices)
         expect_axis(self, self.axis, x.rank)
         _expect_covered(self, x, indices, self.axis, "indices")
+        _expect_some(self, x, indices, [self.axis])
         return TensorType(x.dtype, indices.shape)
 
     def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
@@ -118,6 +120,7 @@ class GatherNd(Op):
             self,
             f"expected {self.batch_dims} equal leading axes, found x {show(x.shape)}, indices {show(indices.shape)}",
         )
+        _expect_some(self, x, indices, range(self.batch_dims, self.batch_dims + depth))
         return TensorType(x.dtype, (*indices.shape[:-1], *x.shape[self.batch_dims + depth :]))
 
     def valid_range(self, operand: int, inputs: Sequence[TensorType]) -> tuple[Dim, Dim] | None:
@@ -448,6 +451,13 @@ def _from_the_start(scalar: Scalar, extent: Dim) -> Scalar:
     wide = convert(scalar, INT64)
     negative = call("less", wide, constant(0, INT64))
     return call("select", negative, call("add", wide, IndexValue(extent)), wide)
+
+
+def _expect_some(op: Op, x: TensorType, indices: TensorType, axes: Iterable[int]) -> None:
+    """No index lies inside an axis without elements."""
+    for axis in axes:
+        message = f"input indices: axis {axis} of x {show(x.shape)} has no elements that {show(indices.shape)} could be"
+        expect(x.shape[axis] != 0 or 0 in indices.shape, op, message)
 
 
 def _expect_covered(op: Op, data: TensorType, indices: TensorType, axis: int, input: str) -> None:

@@ -114,9 +114,12 @@ class Resize(Op):
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
+        extents = [tuning_value(dim) for dim in self.shape]
+        if 0 in x.shape and 0 in extents:
+            return np.zeros(extents, x.dtype)
         outside = np.zeros([1] * x.ndim, dtype=bool)
         for axis in self._resampled(x.shape):
-            spots = [self._position(axis, i, x.shape[axis]) for i in range(tuning_value(self.shape[axis]))]
+            spots = [self._position(axis, i, x.shape[axis]) for i in range(extents[axis])]
             if self.mode == "nearest":
                 picked = [min(max(self._rounded(spot), 0), x.shape[axis] - 1) for spot in spots]
                 x = np.take(x, np.asarray(picked, dtype=np.int64), axis=axis)

@@ -82,8 +82,9 @@ def _widenings(
 def _widens(group: _Group) -> bool:
     """Whether a group is one conversion of narrower elements."""
     (first, *more), result = group.values, group.values[-1].type
-    operand = first.inputs[0].type
-    return not more and isinstance(first.op, Cast | Dequantize) and operand.dtype.size < result.dtype.size
+    if more or not isinstance(first.op, Cast | Dequantize):
+        return False
+    return first.inputs[0].type.dtype.size < result.dtype.size
 
 
 def _rank(group: _Group) -> int:

@@ -61,6 +61,8 @@ def Scan(
     scan_output_directions: tuple[int, ...] = (),
 ) -> list[Term]:
     """Unrolled over the scanned axis, whose extent must be known."""
+    if not 0 <= num_scan_inputs <= len(inputs):
+        node.fail(f"num_scan_inputs: expected 0 to {len(inputs)}, found {num_scan_inputs}")
     if node.version < 9:
         return _batched_scan(node, inputs, body, num_scan_inputs, directions)
     given = [_tensor(node, value) for value in inputs]

@@ -138,7 +138,9 @@ def Split(
     split: Ints | None = None,
 ) -> list[Value]:
     """Sizes are an attribute up to opset 12, an input after; else equal parts, from opset 18 on a smaller last one."""
-    own, parts = node.axis(axis, x.type.rank), num_outputs or len(node.wanted)
+    own, parts = node.axis(axis, x.type.rank), len(node.wanted)
+    if num_outputs not in (None, parts):
+        node.fail(f"num_outputs is {num_outputs}, but there are {parts} outputs")
     extent = x.type.shape[own]
     given: Sequence[Dim] | None = split if sizes_value is None else node.dims(sizes_value, "split")
     return split_along(node, x, own, equal_parts(node, extent, parts) if given is None else given)

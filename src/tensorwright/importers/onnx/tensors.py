@@ -181,7 +181,18 @@ def widened_weights(tensor: TensorProto, dtype: DType, files: ExternalFiles) -> 
         inside = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=content.tobytes())
     else:
         inside = tensor
+        _require_packed(tensor)
     return Weights(TensorType(dtype, tuple(tensor.dims)), lambda: numpy_helper.to_array(inside).astype(dtype.numpy))
+
+
+def _require_packed(tensor: TensorProto) -> None:
+    """Refuse a constant of a small type that has more or less data than its shape says."""
+    needed = -(-int(np.prod(tensor.dims, dtype=object)) // PER_BYTE.get(tensor.data_type, 1))
+    found = len(tensor.raw_data) if tensor.HasField("raw_data") else _listed(tensor)
+    if found != needed:
+        raise ImportFailure(
+            f"tensor '{tensor.name}': its shape {list(tensor.dims)} needs {needed} bytes, found {found}"
+        )
 
 
 def _listed(tensor: TensorProto) -> int:

@@ -59,6 +59,8 @@ class TileMatMul(Tactic[Target, TileOptions]):
             return []
         if not isinstance(problem.columns, int) or not isinstance(problem.depth, int) or problem.a.column_step != 1:
             return []
+        if problem.columns == 1:
+            return []
         plain, options = plain_inputs(region), dict.fromkeys(_options(problem, problem.columns))
         return [Config(plain, PLAIN, each) for each in options]
 

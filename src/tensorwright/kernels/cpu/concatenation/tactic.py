@@ -29,6 +29,8 @@ from tensorwright.tensor.dtype import INT64
 
 COLUMNS = 8
 """Positions of a row at once."""
+MOST_CHANNELS = 1 << 16
+"""Where each comes from is listed."""
 MOST_RUNS = 24
 """Each run of blocks that are put together alike has code of its own."""
 
@@ -53,7 +55,7 @@ class ConcatenationTactic(Tactic[Target, TilingOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
         joined = _joined(region)
-        if joined is None:
+        if joined is None or sum(joined.channels) > MOST_CHANNELS:
             return ()
         columns = even_size(joined.problem.axes[-1].output, COLUMNS)
         tiling = joined.tiling(row_options(columns), target)
