@@ -64,20 +64,29 @@ def test_nobody_races() -> None:
 
 
 def test_seconds_are_the_lower_quartile(clock: Clock) -> None:
-    (one,) = _raced(clock.passing(lambda run: 1.0 if run % 2 else 3.0))
-    assert one.seconds == 1.0
+    (one,) = _raced(clock.passing(lambda run: 1e-3 if run % 2 else 3e-3))
+    assert one.seconds == pytest.approx(1e-3)
     assert len(one.times) == ALL_TURNS
 
 
 def test_those_far_behind_drop_out(clock: Clock) -> None:
-    fast, near, slow = (clock.passing(lambda run, s=s: s) for s in (1.0, 1.2, 2.0))  # type: ignore[misc]
+    fast, near, slow = (clock.passing(lambda run, s=s: s) for s in (1e-3, 1.2e-3, 2e-3))  # type: ignore[misc]
     raced = _raced(slow, fast, near)
     assert [len(one.times) for one in raced] == [FIRST_TURNS, ALL_TURNS, ALL_TURNS]
-    assert [one.seconds for one in raced] == pytest.approx([2.0, 1.0, 1.2])
+    assert [one.seconds for one in raced] == pytest.approx([2e-3, 1e-3, 1.2e-3])
+
+
+def test_long_calls_are_repeated_until_they_took_long_enough(clock: Clock) -> None:
+    calls = [clock.passing(lambda run, s=s: s) for s in (0.012, 0.014, 0.2)]  # type: ignore[misc]
+    raced = _raced(*calls)
+    assert [call.runs for call in calls] == [1 + 9, 1 + 9, 1]
+    assert [one.seconds for one in raced] == pytest.approx([0.012, 0.014, 0.2])
+    (one,) = _raced(clock.passing(lambda run: 1.0))
+    assert len(one.times) == FIRST_TURNS
 
 
 def test_short_calls_are_repeated_on_one_copy_after_another(clock: Clock) -> None:
-    short, long = clock.passing(lambda run: 2e-6), clock.passing(lambda run: 1.0)
+    short, long = clock.passing(lambda run: 2e-6), clock.passing(lambda run: 9e-4)
     raced = _raced(short, long)
     assert [one.repeats for one in raced] == [10, 1]
     assert raced[0].seconds == pytest.approx(2e-6)

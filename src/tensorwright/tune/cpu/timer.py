@@ -26,6 +26,12 @@ Array = npt.NDArray[np.generic]
 MAX_COPIES = 48
 FIRST_TURNS, ALL_TURNS = 3, 12
 FAR_BEHIND = 1.35
+HOPELESS = 3.0
+"""Long calls that took so many times as long as the fastest are not repeated."""
+LONG_CALL = 1e-3
+"""From so many seconds on, what one call takes hardly varies."""
+ENOUGH_SECONDS = 0.1
+"""So long the fastest is timed, all turns together, if the first turns take that long."""
 SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""
 
@@ -107,11 +113,20 @@ def race(contestants: Sequence[Contestant]) -> None:
     for one in contestants:
         one.run()
         one.repeats = max(1, min(32, int(SHORT_CALL / max(one.times[0], 1e-7))))
+    running = _hopeful(contestants)
+    for one in running:
         one.times.clear()
-    running = list(contestants)
     for turn in range(ALL_TURNS):
         for one in running:
             one.run()
         if running and turn + 1 >= FIRST_TURNS:
-            best = min(one.seconds for one in running)
-            running = [one for one in running if one.seconds <= FAR_BEHIND * best]
+            best = min(running, key=lambda one: one.seconds)
+            running = [one for one in running if one.seconds <= FAR_BEHIND * best.seconds]
+            if sum(best.times) * best.repeats >= ENOUGH_SECONDS:
+                break
+
+
+def _hopeful(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Those whose first call does not tell already that they are far behind."""
+    most = max(LONG_CALL, HOPELESS * min((one.times[0] for one in contestants), default=0.0))
+    return [one for one in contestants if one.times[0] <= most]
