@@ -78,8 +78,7 @@ def find_assembler() -> str | None:
 def assemble(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
     """The machine code (a cubin) of PTX, and for each kernel in it what it takes.
 
-    The assembler makes do with few registers, so that many blocks fit a multiprocessor, and may keep some of them in
-    memory for that; then it is told that one block has to fit.
+    If the assembler keeps registers in memory so that more blocks fit a multiprocessor, it is told that one has to.
 
     Raises:
         BuildError: there is no assembler, or it does not accept the text.
@@ -87,7 +86,9 @@ def assemble(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]
     code, resources = _assembled(ptx, target)
     if not any(kernel.spill_bytes for kernel in resources.values()):
         return code, resources
-    return _assembled(re.sub(r"^\.maxntid .*$", r"\g<0>\n.minnctapersm 1", ptx, flags=re.MULTILINE), target)
+    return _assembled(
+        re.sub(r"^(\.maxntid .*)(\n\.minnctapersm .*)?$", r"\1\n.minnctapersm 1", ptx, flags=re.MULTILINE), target
+    )
 
 
 def _assembled(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:

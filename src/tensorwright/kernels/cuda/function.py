@@ -15,21 +15,28 @@ from tensorwright.kernels.tactic import NAME
 from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import INT64
 
+REGISTERS, MOST_THREADS = 65536, 2048
+"""Of a multiprocessor: registers, and threads at a time."""
 ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 
 
-def signature(region: Region, threads: int) -> str:
-    """The signature of the kernel of a region, with blocks of so many threads.
+def signature(region: Region, threads: int, registers: int | None = None) -> str:
+    """The signature of the kernel of a region, with blocks of so many threads, each of which may use so many registers.
+
+    Without a number the assembler makes do with few, so that many threads fit a multiprocessor, and loads wait for
+    registers. A number is told as that of blocks that have to fit.
 
     Nothing is said of what other operands share memory with, or change when: they may be written by the kernel before,
     which may still be running when this one starts.
     """
+    blocks = None if registers is None else max(1, min(MOST_THREADS, REGISTERS // registers) // threads)
     arguments = [f"ptr align {ALIGNMENT} %out"]
     for number, value in enumerate(region.inputs):
         arguments.append(f"ptr {'noalias readonly ' if is_constant(value) else ''}align {ALIGNMENT} %in{number}")
     arguments.append(f"ptr align {ALIGNMENT} %workspace")
     arguments += [f"i64 %s{number}" for number in range(len(region.symbols))]
-    return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"'
+    room = "" if blocks is None else f' "nvvm.minctasm"="{blocks}"'
+    return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"{room}'
 
 
 class ThreadWriter:

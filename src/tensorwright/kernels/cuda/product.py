@@ -21,6 +21,8 @@ class ProductTiling(Protocol):
     @property
     def threads(self) -> int: ...
     @property
+    def registers(self) -> int: ...
+    @property
     def cluster(self) -> int: ...
     @property
     def shared_bytes(self) -> int: ...
@@ -41,7 +43,7 @@ def product_kernel(
     declares.
     """
     grid = tiling.grid(problem)
-    function = emitter.builder.module(signature(region, tiling.threads), ATTRIBUTES)
+    function = emitter.builder.module(signature(region, tiling.threads, tiling.registers), ATTRIBUTES)
     return CudaKernel(
         text=f"{shared}\n{function}",
         inputs=config.inputs,

@@ -63,5 +63,5 @@ class Pieces:
 
     @property
     def registers(self) -> int:
-        """Registers for the result, scores, and a piece of every operand."""
-        return 8 * self.units + 16 + 8 * self.depth + 16 * self.depth + 16 * self.width
+        """Registers for the result, scores, a piece of every operand, and addresses."""
+        return 24 + 8 * self.units + 16 + 8 * self.depth + 16 * self.depth + 16 * self.width

@@ -52,7 +52,7 @@ class Attention(Tactic[CudaTarget, WarpOptions]):
         pieces = Pieces(problem, config.options.warps)
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         AttentionKernel(region, pieces, _dtype(problem), target, emitter).write()
-        function = emitter.builder.module(signature(region, pieces.threads), ATTRIBUTES)
+        function = emitter.builder.module(signature(region, pieces.threads, pieces.registers), ATTRIBUTES)
         return CudaKernel(
             text=f"{SHARED_TEXT}\n{function}",
             inputs=config.inputs,

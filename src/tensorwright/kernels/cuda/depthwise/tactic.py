@@ -20,6 +20,8 @@ from tensorwright.kernels.tactic import Array, Config, Packing, Tactic, pack_cha
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.layout import PLAIN
 
+REGISTERS = 128
+"""Of a thread: for the sums of 4 pixels and a row of what they read."""
 OPTIONS = tuple(Pixels(pixels, warps) for pixels in (1, 2, 4) for warps in (4, 2, 8))
 
 
@@ -49,7 +51,7 @@ class DepthwiseConvolution(Tactic[CudaTarget, Pixels]):
         threads = WARP * options.warps
         blocks = (product(found.extents(options.pixels)) + (threads - 1)) // threads
         return CudaKernel(
-            text=f"{ZEROS_TEXT}\n{emitter.builder.module(signature(region, threads), ATTRIBUTES)}",
+            text=f"{ZEROS_TEXT}\n{emitter.builder.module(signature(region, threads, REGISTERS), ATTRIBUTES)}",
             inputs=config.inputs,
             output=config.output,
             tasks=blocks,

@@ -11,8 +11,8 @@ from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, tuning_value
 
-MAX_REGISTERS = 200
-"""Registers that a tile may take, addresses and the like not counted."""
+MAX_REGISTERS = 224
+"""Registers that a tile may take."""
 MAX_CANDIDATES = 16
 MOST_ALIKE = 2
 """Candidates that differ only in their stages."""
@@ -69,9 +69,9 @@ class Tiling(TacticOptions):
 
     @property
     def registers(self) -> int:
-        """Registers for sums, operands and the addresses of rows."""
+        """Registers for sums, operands, the addresses of rows, and the rest."""
         loads = self.row_tiles + 4 * self.column_groups
-        return 8 * self.units + 4 * loads * self.stages + 2 * self.row_tiles + 8
+        return 8 * self.units + 4 * loads * self.stages + 2 * self.row_tiles + 32
 
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
         rows = (problem.rows + (self.block_rows - 1)) // self.block_rows
@@ -113,7 +113,7 @@ def _fits(problem: Problem, tiling: Tiling, target: CudaTarget) -> bool:
     pieces = ceil(problem.steps / tiling.parts)
     return (
         tiling.warps <= 16
-        and tiling.registers <= min(MAX_REGISTERS, 65536 // tiling.threads - 24)
+        and tiling.registers <= min(MAX_REGISTERS, 65536 // tiling.threads)
         and tiling.shared_bytes <= target.block_shared_bytes
         and tiling.parts <= problem.steps
         and tiling.stages <= pieces
@@ -131,7 +131,7 @@ def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
     waits for, load by load and product by product; finishing sums; weights from memory; clusters.
     """
     x, y, z = (tuning_value(size) for size in tiling.grid(problem))
-    resident = max(1, min(2048 // tiling.threads, 65536 // ((tiling.registers + 24) * tiling.threads)))
+    resident = max(1, min(2048 // tiling.threads, 65536 // (tiling.registers * tiling.threads)))
     if tiling.shared_bytes:
         resident = min(resident, max(1, target.l1_bytes // (tiling.shared_bytes + 1024)))
     blocks = x * y * z

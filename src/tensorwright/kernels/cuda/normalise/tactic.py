@@ -26,8 +26,8 @@ from tensorwright.tensor.layout import PLAIN
 from tensorwright.tensor.type import TensorType
 
 ACCESS_BYTES = 16
-MOST_ELEMENTS = 32
-"""Elements of a row that a thread holds."""
+MOST_ELEMENTS, REGISTERS = 32, 128
+"""Elements of a row that a thread holds, and registers for them and for what comes of them."""
 DTYPES = (FLOAT16, BFLOAT16, FLOAT32)
 
 
@@ -73,7 +73,7 @@ class RowsOfWarps(Tactic[CudaTarget, Warps]):
         _Kernel(region, config, problem, emitter).write()
         blocks = (problem.rows + (warps - 1)) // warps
         return CudaKernel(
-            text=emitter.builder.module(signature(region, WARP * warps), ATTRIBUTES),
+            text=emitter.builder.module(signature(region, WARP * warps, REGISTERS), ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
             tasks=blocks,

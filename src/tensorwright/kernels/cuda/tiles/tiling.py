@@ -60,6 +60,11 @@ class Tiling(TacticOptions):
         return self.row_tiles * self.column_groups * ROWS * GROUP // WARPGROUP
 
     @property
+    def registers(self) -> int:
+        """Registers of a thread: sums, and the rest."""
+        return self.sums + 84
+
+    @property
     def units(self) -> int:
         """What a thread finishes at once: 8 neighbouring columns of a row."""
         return self.sums // 8
@@ -150,7 +155,7 @@ def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: C
 
 def _resident(tiling: Tiling, target: CudaTarget) -> int:
     """Blocks that a multiprocessor has room for."""
-    registers = (tiling.sums + 60) * tiling.threads
+    registers = tiling.registers * tiling.threads
     return max(1, min(target.l1_bytes // (tiling.shared_bytes + 1024), 65536 // registers, 2048 // tiling.threads))
 
 
