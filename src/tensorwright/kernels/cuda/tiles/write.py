@@ -97,11 +97,12 @@ class TileKernel(ThreadWriter):
         first, count = self._part()
         copies = _Copies(tiling, copier, copier.rows(), columns, columns.start(), self._base())
         copies.begin(first, ahead, is_constant=self.problem.moving is None)
-        self._receive(copies, literal(0, INT32), ahead)
         zeros = [literal(0.0, FLOAT32)] * (tiling.row_tiles * tiling.column_groups * 16)
         carried = [*zeros, literal(0, INT32), literal(ahead % tiling.stages * tiling.stage_bytes, INT32)]
         with builder.loop(0, wide(builder, count), 1, carried, at_least_once=True) as loop:
             *flat, reading, writing = loop.carried
+            wait_for_groups(builder, ahead - 1)
+            self.arithmetic.publish(builder, copies.stage(reading))
             builder.meet()
             at = replace(place, left=builder.add(place.left, reading), right=builder.add(place.right, reading))
             begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
@@ -109,16 +110,10 @@ class TileKernel(ThreadWriter):
             with builder.when(builder.compare("slt", coming, count)):
                 copies.step(builder.add(first, coming), writing)
             end_group(builder)
-            following = [self._next_stage(offset) for offset in (reading, writing)]
-            self._receive(copies, following[0], ahead)
             sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
+            following = [self._next_stage(offset) for offset in (reading, writing)]
             loop.following = [*(register for tile in sums for register in tile), *following]
         return self.arithmetic.finish(builder, self._tiles(loop.final[:-2]))
-
-    def _receive(self, copies: _Copies, offset: Register, ahead: int) -> None:
-        """Wait for this thread's copies of the next step, and make them what the products read."""
-        wait_for_groups(self.builder, ahead - 1)
-        self.arithmetic.publish(self.builder, copies.stage(offset))
 
     def _base(self) -> Register:
         """Where shared memory begins, i32."""
