@@ -15,7 +15,7 @@ from regions.rows import WARPS
 from regions.tensor_cores import REGIONS, TILED_REGIONS
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda import compile as compile_module
-from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
+from tensorwright.codegen.cuda.compile import Resources, assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention
@@ -206,6 +206,20 @@ def test_an_assembler_that_is_too_old_is_not_used(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(compile_module, "find_assembler", lambda: str(old))
     image = compile_module.compile_image("define ptx_kernel void @small() {\n  ret void\n}\n", NEWEST)
     assert b".entry small()" in image
+
+
+@pytest.mark.parametrize("given", [".maxntid 128", ".maxntid 128\n.minnctapersm 4"])
+def test_kernels_that_spill_are_assembled_for_one_block(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def assembled(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
+        asked.append(ptx)
+        return b"", {"kernel": Resources(96, 8, 8 if ptx == given else 0, 0)}
+
+    monkeypatch.setattr(compile_module, "_assembled", assembled)
+    _, resources = assemble(given, NEWEST)
+    assert asked == [given, ".maxntid 128\n.minnctapersm 1"]
+    assert not resources["kernel"].spill_bytes
 
 
 @pytest.mark.skipif(find_assembler() is not None, reason="ptxas is installed")
