@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import faulthandler
 import gc
 import os
 import random
@@ -189,7 +188,6 @@ def of_a_fork(all_: Shared, rng: random.Random) -> None:
 
 
 def _child(all_: Shared, rng: random.Random) -> None:
-    faulthandler.dump_traceback_later(FORK_SECONDS / 2)
     try:
         for turn in (of_all, of_a_context, of_a_stream, of_an_engine):
             turn(all_, rng)
