@@ -39,7 +39,7 @@ def test_python_blocks_run(folder: Path) -> None:
 def test_shell_commands_run(folder: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("shell") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("tensorwright")]
-    assert len(commands) == 8
+    assert len(commands) == 10
     environment = {**os.environ, "COLUMNS": "200"}
     for command in commands:
         full = [sys.executable, "-m", "tensorwright", *command[1:]]
