@@ -100,6 +100,8 @@ def test_models_keep_few_bits_where_few_rows_meet_them(rows, rng):
     engine = tw.build(model, level=0, threads=1, timing_cache="")
     tactics = [step["tactic"] for step in engine.report["steps"]]
     assert tactics.count("weight_blocks") == (2 if rows == 1 else 0)
+    precisions = {step["precision"] for step in engine.report["steps"]}
+    assert precisions == ({"float32 by 4 bits", "float32 by 8 bits"} if rows == 1 else {"float32"})
     x = rng.standard_normal((rows, DEPTH)).astype(np.float32)
     # As the graph says: optimised, it would quantise activations.
     options = onnxruntime.SessionOptions()

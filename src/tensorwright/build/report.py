@@ -8,6 +8,7 @@ from tensorwright.backends.backend import Toolchain
 from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.kernels.tactic import Offer
 from tensorwright.kernels.work import work
+from tensorwright.ops.blocks import BlockMatMul
 from tensorwright.ops.indexing import Gather
 from tensorwright.plan.plan import Json
 from tensorwright.schedule.program import Program, Step
@@ -110,8 +111,10 @@ def _step(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> dict
 
 
 def _precision(choice: Choice) -> str:
-    """The element type of what a step multiplies, or else of its result."""
+    """The element type of what a step multiplies, or else of its result, with the bits of weights in blocks."""
     anchor = choice.region.anchor
+    if anchor is not None and isinstance(anchor.op, BlockMatMul):
+        return f"{anchor.inputs[0].type.dtype} by {anchor.op.bits} bits"
     return str((choice.region.output if anchor is None else anchor.inputs[0]).type.dtype)
 
 
