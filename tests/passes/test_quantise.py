@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphs import constant, given, network, operators
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Value, apply, weights_in
 from tensorwright.graph.verify import verify
-from tensorwright.ops.activation import Relu
+from tensorwright.ops.activation import Clip, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.pooling import Pool
 from tensorwright.ops.quantization import Quantize
-from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.quantise import quantised
 
 ROWS, DEPTH, COLUMNS = 6, 24, 10
@@ -48,6 +50,29 @@ def test_what_is_never_negative_has_twice_the_steps(rng):
         (quantise,) = (one for one in made.order() if isinstance(one.op, Quantize))
         assert str(quantise.type.dtype) == dtype
         assert np.isclose(steps_of(quantise.inputs[1]), scale)
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype"),
+    [(Clip(0.0, 6.0), "uint8"), (Clip(0.5, None), "uint8"), (Clip(-1.0, 6.0), "int8"), (Clip(None, 6.0), "int8")],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "mover", [Pad((0, 0, 1, 1), (0, 0, 1, 1)), Pool("max", (2, 2), (1, 1), (0, 0), (0, 0), (1, 1))], ids=["pad", "pool"]
+)
+def test_limits_say_what_is_negative_behind_moves_too(op, dtype, mover, rng):
+    image = apply(mover, apply(op, given("x", 1, 4, 6, 6)))
+    kernel = constant(rng.standard_normal((5, 4, 3, 3)))
+    graph = network(apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), image, kernel))
+    (quantise,) = (one for one in quantised(graph, {image: 2.0}).graph.order() if isinstance(one.op, Quantize))
+    assert str(quantise.type.dtype) == dtype
+
+
+def test_padding_with_what_is_negative(rng):
+    image = apply(Pad((0, 0, 1, 1), (0, 0, 1, 1), value=-1.0), apply(Relu(), given("x", 1, 4, 6, 6)))
+    graph = network(apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), image, constant(np.ones((5, 4, 3, 3)))))
+    (quantise,) = (one for one in quantised(graph, {image: 2.0}).graph.order() if isinstance(one.op, Quantize))
+    assert str(quantise.type.dtype) == "int8"
 
 
 def test_ranges_hold_for_the_same_elements_in_another_order(rng):

@@ -12,8 +12,9 @@ from tensorwright.ops.activation import Clip, Relu, Sigmoid
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.pooling import Pool
 from tensorwright.ops.quantization import Dequantize, Quantize
-from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.fold import known_array
 from tensorwright.passes.integers import multiplies_bytes
 from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8
@@ -116,6 +117,9 @@ def _range_of(value: Value, ranges: Mapping[Value, float]) -> float | None:
 
 
 def _is_positive(value: Value) -> bool:
-    while isinstance(value.op, Reshape | Transpose):
+    """Whether no element is negative."""
+    while isinstance(value.op, Transpose | Reshape | Pool) or (isinstance(value.op, Pad) and value.op.value >= 0):
         value = value.inputs[0]
-    return isinstance(value.op, Relu | Sigmoid | Softmax) or (isinstance(value.op, Clip) and (value.op.low or -1) >= 0)
+    if isinstance(value.op, Clip):
+        return value.op.low is not None and value.op.low >= 0
+    return isinstance(value.op, Relu | Sigmoid | Softmax)
