@@ -24,13 +24,18 @@ RUNTIME = (
     "base/test_files.py", "base/test_text.py", "devices/test_code.py", "devices/test_memory.py",
     "devices/test_stream.py", "plan/test_file.py", "plan/test_manifest.py", "plan/test_memory.py",
     "runtime/test_bindings.py", "runtime/test_buffers.py", "runtime/test_context.py", "runtime/test_engine.py",
-    "runtime/test_pool.py", "runtime/test_profiler.py", "soak",
+    "runtime/test_arrays.py", "runtime/test_pool.py", "runtime/test_profiler.py",
 )  # fmt: skip
-"""Tests of the runtime that need no compiler but LLVM's, for plans that are written by hand.
-
-Not run are those of instruction sets of another family, of builds (LLVM at a tenth of its speed), of the command line,
-of signed plans and of faults, which start builds or commands, and all that times kernels.
-"""
+"""Tests of the runtime that need no compiler but LLVM's, for plans that are written by hand."""
+LEFT_OUT = {
+    "the stress test": "QEMU keeps its translation of code that is unmapped, so that memory grows with every engine",
+    "runtime/test_context.py::test_children_infer_that_were_forked_during_inferences": "under QEMU one of about 30 "
+    "such children hangs; of 600 on a processor none did",
+    "tests of instruction sets": "they are of another family",
+    "builds, the command line, signed plans, faults": "they compile many kernels, with LLVM at a tenth of its speed",
+    "whatever times kernels": "the times would be those of the emulation",
+}
+"""What is not run, and why."""
 PYTEST = "import sys; sys.executable = sys.argv[1]; import pytest; sys.exit(pytest.main(sys.argv[2:]))"
 PATIENCE = 3600
 
@@ -55,6 +60,8 @@ def main() -> int:
         _say(answer)
     _say(f"{count} plans, {len(answers) - len(wrong)} right on AArch64, {count - len(answers) + len(wrong)} not")
     failed = False if given.skip_tests else _runtime_tests_fail(machine)
+    for name, reason in LEFT_OUT.items():
+        _say(f"not run: {name}: {reason}")
     return int(failed or bool(wrong) or len(answers) != count)
 
 
@@ -82,7 +89,8 @@ def _answers(machine: Machine, folder: Path, parts: int) -> list[str]:
 
 
 def _runtime_tests_fail(machine: Machine) -> bool:
-    command = [machine.python, "-c", PYTEST, machine.python, "-q", "-p", "no:cacheprovider", *RUNTIME]
+    left_out = [word for name in LEFT_OUT if "::" in name for word in ("--deselect", name)]
+    command = [machine.python, "-c", PYTEST, machine.python, "-q", "-p", "no:cacheprovider", *RUNTIME, *left_out]
     environment = machine.environment([SOURCES, TESTS])
     return subprocess.run(command, cwd=TESTS, env=environment, timeout=PATIENCE, check=False).returncode != 0
 
