@@ -15,11 +15,9 @@ from ptx.asynchronous import PIECE_BYTES, STEP_BYTES, WARPGROUP, Copies, Product
 from ptx.memory import GlobalMemory, SharedMemory
 from ptx.parse import Instruction, Kernel
 
-UNWRITTEN = 0xBAD0BAD0BAD0BAD0
-"""What a register holds before anything writes it."""
 WARP = 32
-POISON = 0xFFC0DEAD
-"""A register that nothing has written; as a float it is not a number."""
+POISON = 0xBAD0BAD0FFC0DEAD
+"""What a register holds that nothing has written; as a float it is not a number."""
 RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
@@ -129,18 +127,12 @@ class Machine:
         value = self._names[operand] if operand in self._names else num.literal(operand, kind)
         return np.full(len(who), value, np.uint64)
 
-    def _part(self, operand: str, who: Index) -> num.Bits:
-        """A part of a vector; LLVM names registers that nothing writes where a part may be anything."""
-        if operand.startswith("%") and operand not in self._registers and operand not in self._special:
-            return np.full(len(who), UNWRITTEN, np.uint64)
-        return self._bits(operand, who, "b32")
-
     def _get(self, operand: str, who: Index, kind: str) -> num.Numbers:
         return num.numbers(self._bits(operand, who, kind), kind)
 
     def _set_bits(self, register: str, who: Index, bits: num.Bits) -> None:
         if register not in self._registers:
-            self._registers[register] = np.full(self._threads, UNWRITTEN, np.uint64)
+            self._registers[register] = np.full(self._threads, POISON, np.uint64)
         self._registers[register][who] = bits
 
     def _set(self, register: str, who: Index, values: num.Numbers, kind: str) -> None:
@@ -258,7 +250,7 @@ class Machine:
             each = num.width(it.parts[-1]) // len(parts)
             total = np.zeros(len(who), np.uint64)
             for number, part in enumerate(parts):
-                total |= (self._part(part, who) & np.uint64((1 << each) - 1)) << np.uint64(each * number)
+                total |= (self._bits(part, who, "b32") & np.uint64((1 << each) - 1)) << np.uint64(each * number)
             self._set_bits(target, who, total)
         else:
             self._set_bits(target, who, self._bits(source, who, it.parts[-1]))
