@@ -117,7 +117,7 @@ def test_a_folder_of_digits_gives_the_ranges_that_batches_in_memory_give(tmp_pat
 
 def products_in_integers(engine):
     steps = {step["name"].split(" ")[0]: str(step["precision"]) for step in engine.report["steps"]}
-    return [name for name in ("conv", "conv2", "fc1", "fc2") if "int8" in steps.get(name, "")]
+    return [name for name in ("conv1", "conv2", "fc1", "fc2") if "int8" in steps.get(name, "")]
 
 
 def test_layers_are_held_to_float32_and_tensors_without_a_range_are_named():
