@@ -64,6 +64,11 @@ def test_other_types_other_targets_and_groups_are_declined(dtype, rng: np.random
     assert not TileConvolution().configs(grouped.region(rng), TARGET)
 
 
+def test_columns_alone_are_declined(rng: np.random.Generator) -> None:
+    """Where they lie in the output need not change from one column to the next, as there is none."""
+    assert not TileMatMul().configs(linear((15, 48), 1, "columns", BFLOAT16).region(rng), TARGET)
+
+
 @needs_tiles
 @settings(max_examples=6)
 @given(st.tuples(st.integers(1, 40), st.integers(1, 70)), st.integers(2, 70), st.booleans(), st.integers(0, 99))
