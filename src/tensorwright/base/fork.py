@@ -6,9 +6,11 @@ locked in the child for good. What such a lock protects has to be usable at ever
 
 from __future__ import annotations
 
+import functools
 import os
 import weakref
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 
 class _Lock(Protocol):
@@ -22,6 +24,18 @@ def forkable(lock: L) -> L:
     """A lock (of `threading`) that is open in every child process."""
     _LOCKS.add(lock)  # type: ignore[arg-type]
     return lock
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class cached_property(functools.cached_property[T_co]):  # noqa: N801  # It is used as the one that it is.
+    """That of Python, whose lock (before 3.12, one for all objects of a class) is open in every child process."""
+
+    def __init__(self, function: Callable[[Any], T_co]) -> None:
+        super().__init__(function)
+        if hasattr(self, "lock"):
+            forkable(self.lock)
 
 
 # What a fork has to find is a matter of the process; the set keeps nothing alive.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from operator import index
 from typing import SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import cached_property
 from tensorwright.plan.plan import Binding, Plan
 from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, linear_part, symbols_of
 from tensorwright.tensor.dtype import DType

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from ctypes import c_size_t, c_ssize_t, c_ulong, c_void_p
-from functools import cached_property
+
+from tensorwright.base.fork import cached_property
 
 
 class _Part(ctypes.Structure):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from math import prod
 from typing import Protocol, overload, runtime_checkable
 
 from tensorwright.base.errors import ShapeError
+from tensorwright.base.fork import cached_property
 
 LARGEST_SIZE = 1 << 14
 LARGEST_ATOM = 1 << 10

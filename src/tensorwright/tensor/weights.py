@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from tensorwright.base.fork import cached_property
 from tensorwright.tensor.dtype import dtype_of
 from tensorwright.tensor.type import TensorType
 
