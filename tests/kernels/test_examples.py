@@ -24,7 +24,7 @@ from regions.sampling import Choose, Part, Rotation, every, key_of, supplemented
 from tensorwright.kernels.tactic import AnyTactic
 
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
-SELDOM = 8
+SELDOM = 16
 """One of so many examples is tried on targets that no device here has."""
 
 
@@ -57,14 +57,14 @@ def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
     """By target: of every tactic one config on the main one, and on those with further instructions if it uses them; on
-    another that runs here, in turn, for every second example; on the rest for some examples only. All kinds of configs
+    another that runs here, in turn, for every fourth example; on the rest for some examples only. All kinds of configs
     are among those on the main target.
     """
     rig, one = RIGS[rig_name], Rotation(1, seed)
     turn = crc32(f"{seed} {name}".encode()) % SELDOM
     others = [target for target in rig.targets if target not in (rig.main, *rig.native, *rig.further)]
     seldom = {target: one for number, target in enumerate(others) if number % SELDOM == turn}
-    in_turn = rig.native[turn % (2 * len(rig.native)) :][:1] if rig.native else ()
+    in_turn = rig.native[turn % (4 * len(rig.native)) :][:1] if rig.native else ()
     return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys((*in_turn, *rig.further), one), **seldom}
 
 

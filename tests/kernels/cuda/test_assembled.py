@@ -21,7 +21,7 @@ from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assemb
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.kernels.cuda.kernel import CudaKernel
 
-SELDOM = 48
+SELDOM = 96
 """One of so many examples is assembled."""
 
 
