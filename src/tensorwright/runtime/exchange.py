@@ -41,6 +41,12 @@ def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
     return Layout(tuple(places), end)
 
 
+def lanes(plan: Plan, mode: str, bindings: Sequence[int], found: Layout) -> list[tuple[int, int, int]]:
+    """Of each binding of a mode: its address among `bindings`, its offset in the layout, and its bytes."""
+    every = zip(plan.bindings, bindings, found.places, strict=True)
+    return [(address, offset, size) for binding, address, (offset, size) in every if binding.mode == mode]
+
+
 class Messages:
     """What JSON can say, through a socket, which is closed with it or when nobody refers to it any more.
 

@@ -21,7 +21,7 @@ from tensorwright.devices.find import split_name
 from tensorwright.devices.host_memory import HostMemory
 from tensorwright.plan.file import serialize_plan
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import Messages, SharedMemory, layout
+from tensorwright.runtime.exchange import Messages, SharedMemory, lanes, layout
 from tensorwright.runtime.reach import Token
 
 if TYPE_CHECKING:
@@ -91,14 +91,11 @@ class RemoteExecutor:
     def _share(self, memory: SharedMemory, steps: int) -> list[int]:
         found = layout(self._module.plan, self.symbols)
         memory.reserve(found.size)
-        lanes = list(zip(self._module.plan.bindings, self.bindings, found.places, strict=True))
-        for binding, address, (offset, size) in lanes:
-            if binding.mode == "input":
-                self._copier.copy_whole(memory.address + offset, address, size)
+        for address, offset, size in lanes(self._module.plan, "input", self.bindings, found):
+            self._copier.copy_whole(memory.address + offset, address, size)
         ticks = self._ask(steps)
-        for binding, address, (offset, size) in lanes:
-            if binding.mode == "output":
-                self._copier.copy_whole(address, memory.address + offset, size)
+        for address, offset, size in lanes(self._module.plan, "output", self.bindings, found):
+            self._copier.copy_whole(address, memory.address + offset, size)
         return ticks
 
     def _ask(self, steps: int) -> list[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import ALIGNMENT, Messages, SharedMemory, layout
+from tensorwright.runtime.exchange import ALIGNMENT, Messages, SharedMemory, lanes, layout
 from tensorwright.runtime.load import load
 from tensorwright.runtime.reach import OtherMemory, reached
 from tensorwright.runtime.remote import REACHES, READY, Reply
@@ -48,14 +48,11 @@ class ByReaching:
     def run(self, context: ExecutionContext, sizes: Sizes, bindings: Sequence[int], steps: int) -> list[int]:
         found = layout(context.plan, sizes.symbols)
         start = self._buffer.of(found.size)
-        lanes = list(zip(context.plan.bindings, bindings, found.places, strict=True))
-        for binding, address, (offset, size) in lanes:
-            if binding.mode == "input":
-                self._fetch.copy_whole(start + offset, address, size)
+        for address, offset, size in lanes(context.plan, "input", bindings, found):
+            self._fetch.copy_whole(start + offset, address, size)
         ticks = context.run_here(sizes, [start + offset for offset, _ in found.places], steps)
-        for binding, address, (offset, size) in lanes:
-            if binding.mode == "output":
-                self._bring.copy_whole(address, start + offset, size)
+        for address, offset, size in lanes(context.plan, "output", bindings, found):
+            self._bring.copy_whole(address, start + offset, size)
         return ticks
 
     def close(self) -> None:
