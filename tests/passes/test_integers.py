@@ -16,7 +16,8 @@ from tensorwright.ops.elementwise import Binary, Cast
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.ops.shape import Pad, Reshape, Transpose
-from tensorwright.passes.integers import integer_products
+from tensorwright.passes.integers import integer_products, products_of_bytes
+from tensorwright.passes.rewrite import Pass
 from tensorwright.tensor.dtype import INT8, INT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -56,10 +57,10 @@ def inputs_of(graph: Graph, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return found
 
 
-def rewritten(output: Value, rng: np.random.Generator) -> Graph:
+def rewritten(output: Value, rng: np.random.Generator, by: Pass = integer_products) -> Graph:
     """The graph after the pass, which computes the same."""
     before = network(output)
-    after = integer_products(before)
+    after = by(before)
     verify(after)
     given = inputs_of(before, rng)
     (expected,), (found,) = (list(evaluate_graph(graph, given).values()) for graph in (before, after))
@@ -102,6 +103,17 @@ def test_unsigned_constants_are_moved_into_the_signed_range(rng):
     assert factor_types(rewritten(apply(MatMul(), activations(UINT8, 3), near), rng)) == INTEGER
     far = weights(rng, UINT8, np.float32(0.1))
     assert factor_types(rewritten(apply(MatMul(), activations(UINT8, 3), far), rng)) == [("float32", "float32")]
+
+
+@pytest.mark.parametrize("zero", [None, -5])
+def test_signed_factors_may_stay_signed(zero, rng):
+    right = weights(rng, INT8, np.float32(0.02))
+    after = rewritten(apply(MatMul(), activations(INT8, zero), right), rng, products_of_bytes)
+    assert factor_types(after) == [("int8", "int8")]
+    q, origin = input_value("q", TensorType(INT8, (ROWS, DEPTH))), input_value("z", TensorType(INT8, ()))
+    left = apply(Binary("sub"), apply(Cast(INT32), q), apply(Cast(INT32), origin))
+    product = apply(MatMul(), left, apply(Cast(INT32), right.inputs[0]))
+    assert factor_types(rewritten(product, rng, products_of_bytes)) == [("int8", "int8")]
 
 
 @pytest.mark.parametrize("depth", [7, 70_000], ids=["not in fours", "sums beyond int32"])
@@ -159,14 +171,16 @@ def image(dtype: DType, zero: int) -> Value:
 @pytest.mark.parametrize(
     ("dtype", "zero", "pads"), [(UINT8, 0, 1), (UINT8, 100, 1), (INT8, 0, 1), (INT8, -128, 1), (INT8, 3, 0)]
 )
-def test_convolutions_are_those_of_integers(dtype, zero, pads, several, rng):
+@pytest.mark.parametrize("by", [integer_products, products_of_bytes], ids=["moved", "signed"])
+def test_convolutions_are_those_of_integers(dtype, zero, pads, several, by, rng):
     """Beyond the borders there are zeros, which the zero point stands for; a zero point of 0 needs no padded copy."""
     scales = rng.uniform(0.01, 0.1, (5, 1, 1, 1) if several else ())
     op, bias = Convolution((2, 1), (pads, pads), (pads, 0), (1, 1)), constant(rng.standard_normal(5))
-    after = rewritten(apply(op, image(dtype, zero), weights(rng, INT8, scales, (5, 8, 3, 3)), bias), rng)
+    after = rewritten(apply(op, image(dtype, zero), weights(rng, INT8, scales, (5, 8, 3, 3)), bias), rng, by)
     (found,) = (value for value in after.order() if isinstance(value.op, Convolution))
-    assert tuple(str(one.type.dtype) for one in found.inputs) == ("uint8", "int8")
-    is_moved = zero + (128 if dtype == INT8 else 0) != 0
+    moves = by is integer_products and dtype == INT8
+    assert tuple(str(one.type.dtype) for one in found.inputs) == ("uint8" if moves else str(dtype), "int8")
+    is_moved = zero + (128 if moves else 0) != 0
     assert any(isinstance(value.op, Pad) for value in after.order()) is (is_moved and pads > 0)
 
 

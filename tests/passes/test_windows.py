@@ -10,7 +10,7 @@ from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.ops.convolution import Convolution
 from tensorwright.passes.windows import widen_channels
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
@@ -38,6 +38,18 @@ def test_windows_give_the_same(
     inputs = {"x": rng.standard_normal((2, channels, 13, 14)).astype(np.float16)}
     (expected,), (found,) = evaluate_graph(graph, inputs).values(), evaluate_graph(widened, inputs).values()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * np.abs(expected).max())
+
+
+def test_windows_of_bytes_are_integers(rng: np.random.Generator) -> None:
+    x = input_value("x", TensorType(UINT8, (2, 3, 13, 14)))
+    weights = constant_value(weights_of(rng.integers(-128, 128, (5, 3, 7, 7)).astype(np.int8)))
+    graph = network(apply(Convolution((2, 2), (3, 3), (3, 3), (1, 1)), x, weights))
+    widened = widen_channels(graph)
+    assert operators(widened) == {"WidthWindows": 1, "Convolution": 1}
+    assert {str(v.type.dtype) for v in widened.order() if isinstance(v.op, Convolution)} == {"int32"}
+    inputs = {"x": rng.integers(0, 256, (2, 3, 13, 14)).astype(np.uint8)}
+    (expected,), (found,) = evaluate_graph(graph, inputs).values(), evaluate_graph(widened, inputs).values()
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

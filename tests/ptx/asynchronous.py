@@ -75,7 +75,7 @@ class Products:
 
     shared: SharedMemory
     groups: Threads
-    sums: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    sums: dict[str, npt.NDArray[np.uint32]] = field(default_factory=dict)
     waiting: list[_Product] = field(default_factory=list)
 
     def under_way(self, register: str, warpgroup: int) -> bool:

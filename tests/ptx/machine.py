@@ -348,7 +348,7 @@ class Machine:
             for number, register in self._products.wait(numbers, int(it.operands[0])):
                 own = slice(number * WARPGROUP, (number + 1) * WARPGROUP)
                 sums = self._products.sums[register][own]
-                self._set_bits(register, np.arange(own.start, own.stop), sums.view(np.uint32).astype(np.uint64))
+                self._set_bits(register, np.arange(own.start, own.stop), sums.astype(np.uint64))
         elif "mma_async" in it.parts:
             self._begin_products(it, groups, numbers)
 
@@ -362,7 +362,7 @@ class Machine:
     def _begin_products(self, it: Instruction, groups: Index, numbers: Index) -> None:
         """``m64nNk…``: 64 rows by N columns, both factors in shared memory."""
         registers = re.findall(r"%\w+", it.operands[0])
-        columns, blocks, kind = len(registers) * 2, self._block[groups[:, 0]], it.parts[-1]
+        columns, blocks, total_kind = len(registers) * 2, self._block[groups[:, 0]], it.parts[-3]
         tiles, places = [], []
         for operand, count in ((it.operands[1], 64), (it.operands[2], columns)):
             descriptors = self._bits(operand, groups, "b64").astype(np.int64)
@@ -372,43 +372,45 @@ class Machine:
             home = np.repeat(blocks, places[-1].shape[1])
             raw = self._shared.load_for_tensor_cores(home, places[-1].reshape(-1), PIECE_BYTES)
             tiles.append(raw.reshape(len(groups), count, STEP_BYTES))
-        left, right = (_factors(tile, kind) for tile in tiles)
+        left, right = (_factors(tile, kind) for tile, kind in zip(tiles, it.parts[-2:], strict=True))
         total = left @ right.transpose(0, 2, 1)
         if self._bits(it.operands[3], groups, "pred").any():
-            total += self._sums_of(registers, groups, numbers)
-        self._products.sums.update(self._dealt(registers, groups, total.astype(np.float32)))
+            total += self._sums_of(registers, groups, numbers, total_kind)
+        words = total.astype(num.dtype_of(total_kind)).view(np.uint32)
+        self._products.sums.update(self._dealt(registers, groups, words))
         for number, block, at in zip(numbers, blocks, np.concatenate(places, 1), strict=True):
             self._products.begin(int(number), registers, int(block), at)
 
-    def _sums_of(self, registers: list[str], groups: Index, numbers: Index) -> npt.NDArray[np.float64]:
+    def _sums_of(self, registers: list[str], groups: Index, numbers: Index, kind: str) -> npt.NDArray[np.float64]:
         """The sums that products go on from, a matrix for each warpgroup."""
         found = np.zeros((len(groups), 4, 8, 4, len(registers) // 4, 2, 2))
         busy = [self._products.under_way(registers[0], int(number)) for number in numbers]
         for place, register in enumerate(registers):
-            values = num.numbers(self._bits(register, groups, "f32").reshape(-1), "f32").reshape(groups.shape)
+            words = self._bits(register, groups, kind)
             if any(busy):
-                values = np.where(np.array(busy)[:, None], self._products.sums[register][groups], values)
+                words = np.where(np.array(busy)[:, None], self._products.sums[register][groups], words)
+            values = num.numbers(words.reshape(-1), kind)
             eight, half, e = place // 4, place // 2 % 2, place % 2
             found[:, :, :, :, eight, half, e] = values.reshape(len(groups), 4, 8, 4)
         return found.transpose(0, 1, 5, 2, 4, 3, 6).reshape(len(groups), 64, -1)
 
     def _dealt(
-        self, registers: list[str], groups: Index, total: npt.NDArray[np.float32]
-    ) -> dict[str, npt.NDArray[np.float32]]:
+        self, registers: list[str], groups: Index, total: npt.NDArray[np.uint32]
+    ) -> dict[str, npt.NDArray[np.uint32]]:
         """Matrices as the registers of threads, which hold nothing until somebody waits."""
         split = total.reshape(len(groups), 4, 2, 8, len(registers) // 4, 4, 2)
         found = {}
         for place, register in enumerate(registers):
             sums = self._products.sums.get(register)
-            found[register] = np.zeros(self._threads, np.float32) if sums is None else sums
+            found[register] = np.zeros(self._threads, np.uint32) if sums is None else sums
             found[register][groups] = split[:, :, place // 2 % 2, :, place // 4, :, place % 2].reshape(groups.shape)
             self._set_bits(register, groups, np.full(groups.shape, 0xBAD0BAD0, np.uint64))
         return found
 
     def _do_mma(self, it: Instruction, who: Index) -> None:
         """Fragments as in the PTX manual: m16n8k16, and m16n8k8, whose upper half of the depth is not there."""
-        if "tf32" in it.parts:
-            self._multiply_tf32(it, who)
+        if it.parts[-3] not in ("f16", "bf16"):
+            self._multiply_words(it, who)
             return
         rows = self._warps(who)
         d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
@@ -429,22 +431,24 @@ class Machine:
             own = np.ascontiguousarray(sums[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2])
             self._set_bits(register, rows, own.view(np.uint32).reshape(count, WARP).astype(np.uint64))
 
-    def _multiply_tf32(self, it: Instruction, who: Index) -> None:
-        """m16n8k8 of single elements: thread (g, q) has row g or column g, and element q of the depth or q + 4."""
+    def _multiply_words(self, it: Instruction, who: Index) -> None:
+        """m16n8 of words, TF32 or four bytes: thread (g, q) has row or column g, word q of the depth or q + 4."""
         rows = self._warps(who)
         d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
 
-        def matrix(register: str) -> npt.NDArray[np.float64]:
-            words = np.ascontiguousarray(self._bits(register, rows, "b32").astype(np.uint32))
-            return _factors(words.view(np.uint8).reshape(len(rows), 8, 16), "tf32")
+        total_kind, left_kind, right_kind = it.parts[-1], *it.parts[-3:-1]
 
-        left = np.concatenate([np.concatenate([matrix(a[0]), matrix(a[2])], 2),
-                               np.concatenate([matrix(a[1]), matrix(a[3])], 2)], 1)  # fmt: skip
-        total = left @ np.concatenate([matrix(b[0]), matrix(b[1])], 2).transpose(0, 2, 1)
+        def matrix(register: str, kind: str) -> npt.NDArray[np.float64]:
+            words = np.ascontiguousarray(self._bits(register, rows, "b32").astype(np.uint32))
+            return _factors(words.view(np.uint8).reshape(len(rows), 8, 16), kind)
+
+        halves = [np.concatenate([matrix(a[row], left_kind), matrix(a[row + 2], left_kind)], 2) for row in range(2)]
+        right = np.concatenate([matrix(b[0], right_kind), matrix(b[1], right_kind)], 2)
+        total = np.concatenate(halves, 1) @ right.transpose(0, 2, 1)
         for part, (target, source) in enumerate(zip(d, c, strict=True)):
-            own = num.numbers(self._bits(source, rows, "f32").reshape(-1), "f32").reshape(len(rows), 8, 4)
-            sums = (own + total[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2]).astype(np.float32)
-            self._set_bits(target, rows, sums.view(np.uint32).reshape(len(rows), WARP).astype(np.uint64))
+            own = num.numbers(self._bits(source, rows, total_kind).reshape(-1), total_kind).reshape(len(rows), 8, 4)
+            sums = own + total[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2]
+            self._set_bits(target, rows, num.bits_of(sums, total_kind).reshape(len(rows), WARP))
 
     def _pairs(self, register: str, rows: Index, dtype: type) -> npt.NDArray[np.float64]:
         """An 8×8 matrix for each warp, of which thread (g, q) has row g, columns 2q and 2q + 1."""
@@ -508,6 +512,8 @@ class Machine:
 def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
     """Bytes as numbers of a type; TF32 has the upper 19 bits of float32."""
     raw = np.ascontiguousarray(raw)
+    if kind in ("u8", "s8"):
+        return raw.view(num.dtype_of(kind)).astype(np.float64)
     if kind == "tf32":
         return (raw.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
     return raw.view(ml_dtypes.bfloat16 if kind == "bf16" else np.float16).astype(np.float64)

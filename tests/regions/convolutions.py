@@ -84,7 +84,7 @@ DIRECT = {
 
 @dataclass(frozen=True)
 class BytesWindow:
-    """A convolution of unsigned bytes by a constant of signed ones, brought into float32, and what follows, in words:
+    """A convolution of bytes by a constant of signed ones, brought into float32, and what follows, in words:
     see `following`.
     """
 
@@ -96,13 +96,14 @@ class BytesWindow:
     tail: str = "bytes"
     groups: int = 1
     dilations: Ints | None = None
+    left: DType = UINT8
 
     def region(self, rng: np.random.Generator) -> Region:
         drawn = rng.integers(-128, 128, (self.outputs, self.x[1] // self.groups, *self.kernel))
         right = constant(drawn.astype(np.int8))
         dilations = self.dilations or (1,) * len(self.kernel)
         op = Convolution(self.strides, self.begin, self.begin, dilations, self.groups)
-        total = apply(op, input_value("x", TensorType(UINT8, self.x)), right)
+        total = apply(op, input_value("x", TensorType(self.left, self.x)), right)
         column = (self.outputs, *[1] * len(self.kernel))
         scale = constant(rng.uniform(1e-4, 2e-4, column).astype(np.float32))
         zero = constant(rng.integers(-999, 999, column).astype(np.int32))

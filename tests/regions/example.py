@@ -59,8 +59,8 @@ class BytesExample(Example):
     def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[Array]:
         drawn = super().inputs(region, symbols, rng)
         return [
-            rng.integers(0, 256, array.shape).astype(np.uint8)
-            if array.dtype == np.uint8 and not is_constant(value)
+            rng.integers(0, 256, array.shape).astype(np.uint8).view(array.dtype)
+            if array.dtype in (np.uint8, np.int8) and not is_constant(value)
             else array
             for value, array in zip(region.inputs, drawn, strict=True)
         ]

@@ -99,18 +99,18 @@ LARGE = {
 
 @dataclass(frozen=True)
 class Bytes:
-    """Unsigned bytes times a constant of signed ones, without what follows: sums are integers."""
+    """Bytes times a constant of signed ones, without what follows: sums are integers."""
 
     a: tuple[Dim, ...]
     columns: int
     transpose_b: bool = False
+    left: DType = UINT8
 
     def region(self, rng: np.random.Generator) -> Region:
         shape = (self.columns, self.a[-1]) if self.transpose_b else (self.a[-1], self.columns)
         right = constant_value(weights_of(rng.integers(-128, 128, shape).astype(np.int8)))
-        return followed(
-            apply(MatMul(False, self.transpose_b), input_value("a", TensorType(UINT8, self.a)), right), "", rng
-        )
+        left = input_value("a", TensorType(self.left, self.a))
+        return followed(apply(MatMul(False, self.transpose_b), left, right), "", rng)
 
 
 BYTES = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from regions.convolutions import Window
-from regions.example import Example, Spec
-from regions.products import Product, linear
+from regions.convolutions import BytesWindow, Window
+from regions.example import BytesExample, Example, Spec
+from regions.products import Bytes, Product, linear
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8
 
 BATCH = symbol("batch", 1, 2, 5)
 
@@ -46,4 +46,15 @@ TILED_REGIONS: Mapping[str, Spec] = {
 }
 """With float32, which fragments are not for."""
 
-EXAMPLES = tuple(Example(f"tensor-cores-{name}", spec) for name, spec in TILED_REGIONS.items())
+BYTES: Mapping[str, Spec] = {
+    "bytes-product": Bytes((130, 272), 104),
+    "bytes-product-signed": Bytes((BATCH, 9, 80), 64, transpose_b=True, left=INT8),
+    "bytes-window": BytesWindow((1, 72, 9, 8), 96, (3, 3), (2, 2), (1, 1), tail="residual relu bytes"),
+    "bytes-window-signed": BytesWindow((2, 160, 5, 6), 40, (1, 1), left=INT8),
+}
+"""Of every channel count, since what lies behind the last one is multiplied by 0."""
+
+EXAMPLES = (
+    *(Example(f"tensor-cores-{name}", spec) for name, spec in TILED_REGIONS.items()),
+    *(BytesExample(f"tensor-cores-{name}", spec) for name, spec in BYTES.items()),
+)

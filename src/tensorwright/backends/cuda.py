@@ -25,6 +25,8 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.passes.blocks import widened_products
+from tensorwright.passes.integers import products_of_bytes
+from tensorwright.passes.requantise import requantise
 from tensorwright.passes.residuals import sum_rows
 from tensorwright.passes.rewrite import Pass
 from tensorwright.passes.siblings import join_heads
@@ -34,7 +36,7 @@ from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.estimate import Roofline
@@ -68,7 +70,7 @@ class CudaToolchain:
 
     @property
     def fast_types(self) -> frozenset[DType]:
-        return frozenset({FLOAT16, BFLOAT16} if self.machine.capability >= 80 else {FLOAT16})
+        return frozenset({FLOAT16, BFLOAT16, INT8} if self.machine.has_async_copies else {FLOAT16})
 
     @property
     def joins_untimed(self) -> bool:
@@ -76,7 +78,8 @@ class CudaToolchain:
 
     @property
     def first_passes(self) -> tuple[Pass, ...]:
-        return (widened_products,)
+        integers = (products_of_bytes, requantise) if INT8 in self.fast_types else ()
+        return (*integers, widened_products)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -1,8 +1,9 @@
 """Products of quantised tensors as products of their integers, where a target multiplies integers of 8 bits fast.
 
 With ``a = (p − z) · s`` and ``b = q · t``: ``Σ a b = (Σ p q − z Σ q) · s · t``. The sum over the constant q is known at
-build time, so one integer product is left. Left factors are unsigned, right ones are signed, as the instructions want
-them: whatever is signed on the left is moved by 128, its zero point with it.
+build time, so one integer product is left. Right factors are signed. Left ones stay as they are where instructions
+multiply both kinds; where they want unsigned ones, whatever is signed on the left is moved by 128, its zero point with
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.fold import known_array
-from tensorwright.passes.rewrite import rewrite, rules_pass
+from tensorwright.passes.rewrite import Rewrite, rewrite, rules_pass
 from tensorwright.tensor.dtype import INT8, INT16, INT32, UINT8
 from tensorwright.tensor.weights import weights_of
 
@@ -36,7 +37,7 @@ GROUP = 4
 
 @dataclass(frozen=True)
 class _Left:
-    """``(integers − zero) · scale``: unsigned integers of 8 bits; scale and zero have one element each."""
+    """``(integers − zero) · scale``: integers of 8 bits; scale and zero have one element each."""
 
     integers: Value
     scale: Value
@@ -51,11 +52,10 @@ class _Right:
     scale: npt.NDArray[np.float32]
 
 
-@rewrite(MatMul)
-def integer_product(value: Value) -> Value | None:
+def _product(value: Value, factors: _Factors) -> Value | None:
     """``MatMul(Dequantize(p, s, z), Dequantize(q, t)) = Dequantize(MatMul(p, q), s · t, z · Σ q)`` for a constant q."""
     assert isinstance(value.op, MatMul)
-    left, right = _left(value.inputs[0]), _right(value.inputs[1])
+    left, right = factors.left(value.inputs[0]), _right(value.inputs[1])
     if left is None or right is None or not multiplies_bytes(value, right.integers.shape):
         return None
     q, t = right.integers, right.scale
@@ -67,13 +67,12 @@ def integer_product(value: Value) -> Value | None:
     return _dequantized(product, left, q.sum(0), t[0], value)
 
 
-@rewrite(MatMul)
-def product_of_differences(value: Value) -> Value | None:
+def _product_of_differences(value: Value, factors: _Factors) -> Value | None:
     """``MatMul(Cast(p) − z, Cast(q) − w) = MatMul(p, q − w) − z · Σ (q − w)`` in int32, for constants q and w."""
     assert isinstance(value.op, MatMul)
     if value.type.dtype != INT32 or value.op.transpose_a or value.op.transpose_b:
         return None
-    left, q = _difference(value.inputs[0]), _whole_constant(value.inputs[1])
+    left, q = factors.difference(value.inputs[0]), _whole_constant(value.inputs[1])
     if left is None or q is None or q.ndim != 2 or not _is_signed_byte(q) or not _fits(q.shape[0]):
         return None
     integers, zero = left
@@ -83,13 +82,12 @@ def product_of_differences(value: Value) -> Value | None:
     return apply(Binary("sub"), product, offset, name=value.name)
 
 
-@rewrite(Convolution)
-def integer_convolution(value: Value) -> Value | None:
-    """The same for convolutions; where the zero point is not 0, what lies around the image becomes the zero point."""
+def _convolution(value: Value, factors: _Factors) -> Value | None:
+    """As of products; where the zero point is not 0, what lies around the image becomes the zero point."""
     op = value.op
     assert isinstance(op, Convolution)
     x, weights, *bias = value.inputs
-    left, right = _left(x), _right(weights)
+    left, right = factors.left(x), _right(weights)
     if left is None or right is None or not multiplies_bytes(value, right.integers.shape):
         return None
     q, t = right.integers, right.scale
@@ -116,9 +114,20 @@ def unsigned(value: Value) -> Value | None:
     return apply(Dequantize(), _moved(integers), scale, _zero_above(zero[0] if zero else None, value), name=value.name)
 
 
-integer_products = rules_pass(
-    "integer_products", [unsigned, integer_product, product_of_differences, integer_convolution]
-)
+def _rules(factors: _Factors) -> list[Rewrite]:
+    @rewrite(MatMul)
+    def integer_product(value: Value) -> Value | None:
+        return _product(value, factors)
+
+    @rewrite(MatMul)
+    def product_of_differences(value: Value) -> Value | None:
+        return _product_of_differences(value, factors)
+
+    @rewrite(Convolution)
+    def integer_convolution(value: Value) -> Value | None:
+        return _convolution(value, factors)
+
+    return [integer_product, product_of_differences, integer_convolution]
 
 
 def multiplies_bytes(value: Value, right: Sequence[int]) -> bool:
@@ -131,23 +140,47 @@ def multiplies_bytes(value: Value, right: Sequence[int]) -> bool:
     return value.op.groups == 1 or (value.op.groups == value.inputs[0].type.shape[1] == right[0])
 
 
-def _left(value: Value) -> _Left | None:
-    """A dequantised tensor with one scale and one zero point, read through what only moves its elements."""
-    if isinstance(value.op, Transpose | Reshape):
-        inner = _left(value.inputs[0])
-        return inner and _Left(apply(value.op, inner.integers, name=value.name), inner.scale, inner.zero)
-    if not isinstance(value.op, Dequantize):
-        return None
-    integers, scale, *zero = value.inputs
-    if is_constant(integers) or any(one.type.elements != 1 for one in (scale, *zero)):
-        return None
-    if integers.type.dtype == INT8:
-        return _Left(_moved(integers), scale, _zero_above(zero[0] if zero else None, value))
-    if integers.type.dtype != UINT8:
-        return None
-    if not zero:
-        return _Left(integers, scale, constant_value(weights_of(np.int32(0)), value.name))
-    return _Left(integers, scale, apply(Cast(INT32), zero[0], name=value.name))
+@dataclass(frozen=True)
+class _Factors:
+    """Reads left factors; those that are signed stay so, or are moved by 128."""
+
+    keeps_signed: bool
+
+    def left(self, value: Value) -> _Left | None:
+        """A dequantised tensor with one scale and one zero point, read through what only moves its elements."""
+        if isinstance(value.op, Transpose | Reshape):
+            inner = self.left(value.inputs[0])
+            return inner and _Left(apply(value.op, inner.integers, name=value.name), inner.scale, inner.zero)
+        if not isinstance(value.op, Dequantize):
+            return None
+        integers, scale, *zero = value.inputs
+        if is_constant(integers) or any(one.type.elements != 1 for one in (scale, *zero)):
+            return None
+        if self._is_moved(integers):
+            return _Left(_moved(integers), scale, _zero_above(zero[0] if zero else None, value))
+        if not self._is_multiplied(integers):
+            return None
+        if not zero:
+            return _Left(integers, scale, constant_value(weights_of(np.int32(0)), value.name))
+        return _Left(integers, scale, apply(Cast(INT32), zero[0], name=value.name))
+
+    def difference(self, value: Value) -> tuple[Value, Value] | None:
+        """A tensor of bytes and the one zero point that is taken from it, in int32."""
+        wide, zero = value, constant_value(weights_of(np.int32(0)), value.name)
+        if isinstance(value.op, Binary) and value.op.function == "sub":
+            wide, zero = value.inputs
+        if not isinstance(wide.op, Cast) or wide.type.dtype != INT32 or zero.type.elements != 1 or is_constant(wide):
+            return None
+        integers = wide.inputs[0]
+        if self._is_moved(integers):
+            return _moved(integers), _zero_above(zero, value)
+        return (integers, zero) if self._is_multiplied(integers) and not is_constant(integers) else None
+
+    def _is_moved(self, integers: Value) -> bool:
+        return integers.type.dtype == INT8 and not self.keeps_signed
+
+    def _is_multiplied(self, integers: Value) -> bool:
+        return integers.type.dtype == UINT8 or (integers.type.dtype == INT8 and self.keeps_signed)
 
 
 def _right(value: Value) -> _Right | None:
@@ -167,19 +200,6 @@ def _right(value: Value) -> _Right | None:
         return None
     ranked = scale.reshape((1,) * (wide.ndim - scale.ndim) + scale.shape)
     return _Right(wide, ranked.astype(np.float32))
-
-
-def _difference(value: Value) -> tuple[Value, Value] | None:
-    """A tensor of uint8 and the one zero point that is taken from it, in int32."""
-    wide, zero = value, constant_value(weights_of(np.int32(0)), value.name)
-    if isinstance(value.op, Binary) and value.op.function == "sub":
-        wide, zero = value.inputs
-    if not isinstance(wide.op, Cast) or wide.type.dtype != INT32 or zero.type.elements != 1 or is_constant(wide):
-        return None
-    integers = wide.inputs[0]
-    if integers.type.dtype == INT8:
-        return _moved(integers), _zero_above(zero, value)
-    return (integers, zero) if integers.type.dtype == UINT8 and not is_constant(integers) else None
 
 
 def _whole_constant(value: Value) -> Integers | None:
@@ -258,3 +278,9 @@ def _zero_above(zero: Value | None, value: Value) -> Value:
     if zero is None:
         return offset
     return apply(Binary("add"), apply(Cast(INT32), zero, name=value.name), offset, name=value.name)
+
+
+integer_products = rules_pass("integer_products", [unsigned, *_rules(_Factors(keeps_signed=False))])
+"""Left factors become unsigned."""
+products_of_bytes = rules_pass("products_of_bytes", _rules(_Factors(keeps_signed=True)))
+"""Left factors stay as they are."""

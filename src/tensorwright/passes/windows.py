@@ -9,7 +9,7 @@ from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.width_windows import WidthWindows
 from tensorwright.passes.rewrite import rewrite, rules_pass
 from tensorwright.tensor.dim import product, tuning_value
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, UINT8
 from tensorwright.tensor.weights import weights_of
 
 FEW = 8
@@ -33,7 +33,7 @@ def windows_as_channels(value: Value) -> Value | None:
         op.groups != 1
         or len(op.strides) != 2
         or op.dilations != (1, 1)
-        or x.type.dtype not in (FLOAT16, BFLOAT16, FLOAT32)
+        or x.type.dtype not in (FLOAT16, BFLOAT16, FLOAT32, INT8, UINT8)
     ):
         return None
     channels, width, positions = x.type.shape[1], weights.type.shape[3], value.type.shape[3]

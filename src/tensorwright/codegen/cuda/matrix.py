@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
-_SUMS = "{ float, float, float, float }"
+_FLOAT_SUMS, _INTEGER_SUMS = ("{ " + ", ".join([name] * 4) + " }" for name in ("float", "i32"))
+_BYTES = {INT8: "m16n8k32.row.col.s8", UINT8: "m16n8k32.row.col.u8.s8"}
 
 
 def multiply_16x8x16(
@@ -45,10 +46,13 @@ def multiply_16x8(
     right: Sequence[Register],
     sums: Sequence[Register],
 ) -> list[Register]:
-    """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32.
+    """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32, or int32 for bytes.
 
-    Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair.
+    Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair; for bytes,
+    whose right factors are signed, from sm_80 on, with four.
     """
+    if dtype in _BYTES:
+        return _multiply(builder, _BYTES[dtype], [register.typed for register in (*left, *right)], sums)
     if dtype == FLOAT32:
         return _multiply(builder, "m16n8k8.row.col.tf32", [register.typed for register in (*left, *right)], sums)
     return multiply_16x8x16(builder, target, dtype, left, right, sums)
@@ -110,10 +114,11 @@ def _halves(builder: FunctionBuilder, registers: Sequence[Register]) -> list[str
 def _multiply(
     builder: FunctionBuilder, shape: str, operands: Sequence[str], sums: Sequence[Register]
 ) -> list[Register]:
-    name = f"@llvm.nvvm.mma.{shape}"
-    types = ", ".join([operand.rsplit(" ", 1)[0] for operand in operands] + ["float"] * 4)
-    builder.declare(f"declare {_SUMS} {name}({types})")
+    name, dtype = f"@llvm.nvvm.mma.{shape}", sums[0].dtype
+    kind = _FLOAT_SUMS if dtype == FLOAT32 else _INTEGER_SUMS
+    types = ", ".join([operand.rsplit(" ", 1)[0] for operand in operands] + [sums[0].type] * 4)
+    builder.declare(f"declare {kind} {name}({types})")
     result = builder.fresh()
     arguments = ", ".join([*operands, *(register.typed for register in sums)])
-    builder.emit(f"{result} = call {_SUMS} {name}({arguments})")
-    return [builder.value(f"extractvalue {_SUMS} {result}, {part}", FLOAT32) for part in range(4)]
+    builder.emit(f"{result} = call {kind} {name}({arguments})")
+    return [builder.value(f"extractvalue {kind} {result}, {part}", dtype) for part in range(4)]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Register
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT64, DType
+from tensorwright.codegen.values import Register, register_name
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT64, UINT8, DType
 
 ROW_BYTES = 128
 STEP_BYTES = 32
@@ -19,7 +19,15 @@ STEP_BYTES = 32
 _EIGHT_ROWS = 8 * ROW_BYTES
 _DESCRIPTOR = 1 << 62 | (_EIGHT_ROWS >> 4) << 32 | 1 << 16
 """A swizzle of 128 bytes; from 8 rows to the next 8; a distance that is not used."""
-_KINDS = {FLOAT16: ("k16", "f16", ", 0, 0"), BFLOAT16: ("k16", "bf16", ", 0, 0"), FLOAT32: ("k8", "tf32", "")}
+_FLAGS = ", 1, 1"
+_KINDS = {
+    FLOAT16: ("k16.f32.f16.f16", f"{_FLAGS}, 0, 0"),
+    BFLOAT16: ("k16.f32.bf16.bf16", f"{_FLAGS}, 0, 0"),
+    FLOAT32: ("k8.f32.tf32.tf32", _FLAGS),
+    INT8: ("k32.s32.s8.s8", ""),
+    UINT8: ("k32.s32.u8.s8", ""),
+}
+"""Of each type: depth and types of the instruction; whether factors are not negated, and not transposed."""
 
 
 def tile_descriptor(builder: FunctionBuilder, address: Register) -> Register:
@@ -50,19 +58,20 @@ def multiply_rows(
 ) -> list[Register]:
     """Begin ``sums + left · rightᵀ`` for 64 rows and a depth of `STEP_BYTES`; or only the product, whatever `sums` are.
 
-    left, right: descriptors; dtype: of both; float32 is read as TF32. sums: 4 for every 8 columns; the new ones hold
+    left, right: descriptors; dtype: of both, but of the left one alone for bytes, which are multiplied by signed ones;
+    float32 is read as TF32. sums: float32, or int32 for bytes; 4 for every 8 columns; the new ones hold
     nothing before `wait_for_products` says so.
     """
-    depth, kind, transposed = _KINDS[dtype]
+    kind, flags = _KINDS[dtype]
     count = len(sums)
     places = ", ".join(f"${number}" for number in range(count))
     text = (
-        f"wgmma.mma_async.sync.aligned.m64n{2 * count}{depth}.f32.{kind}.{kind} "
-        f"{{{places}}}, ${2 * count}, ${2 * count + 1}, ${2 * count + 2}, 1, 1{transposed};"
+        f"wgmma.mma_async.sync.aligned.m64n{2 * count}{kind} "
+        f"{{{places}}}, ${2 * count}, ${2 * count + 1}, ${2 * count + 2}{flags};"
     )
-    given = ["float poison"] * count if from_zero else [register.typed for register in sums]
-    operands = [*given, left.typed, right.typed, "i1 false" if from_zero else "i1 true"]
-    return _in_place(builder, text, operands, count, "l,l,b")
+    given = [Register("poison", sums[0].dtype)] * count if from_zero else sums
+    others = [left.typed, right.typed, "i1 false" if from_zero else "i1 true"]
+    return _in_place(builder, text, given, others, "l,l,b")
 
 
 def end_products(builder: FunctionBuilder) -> None:
@@ -73,7 +82,7 @@ def end_products(builder: FunctionBuilder) -> None:
 def wait_for_products(builder: FunctionBuilder, unfinished: int, sums: Sequence[Register]) -> list[Register]:
     """Wait until all groups but so many of the latest are done; returns the sums, finished if none is left."""
     text = f"wgmma.wait_group.sync.aligned {unfinished};"
-    return _in_place(builder, text, [register.typed for register in sums], len(sums), "")
+    return _in_place(builder, text, sums, [], "")
 
 
 def publish_to_tensor_cores(builder: FunctionBuilder) -> None:
@@ -87,11 +96,15 @@ def _call(builder: FunctionBuilder, name: str) -> None:
     builder.emit(f"call void {intrinsic}()")
 
 
-def _in_place(builder: FunctionBuilder, text: str, operands: Sequence[str], count: int, others: str) -> list[Register]:
-    """Assembly that changes its first `count` operands, floats."""
-    kind = "{ " + ", ".join(["float"] * count) + " }"
-    constraints = ",".join([*["=f"] * count, *map(str, range(count)), *([others] if others else []), "~{memory}"])
+def _in_place(
+    builder: FunctionBuilder, text: str, sums: Sequence[Register], others: Sequence[str], constraint: str
+) -> list[Register]:
+    """Assembly that changes its first operands, the sums."""
+    dtype, count = sums[0].dtype, len(sums)
+    kind = "{ " + ", ".join([register_name(dtype)] * count) + " }"
+    out = "=f" if dtype == FLOAT32 else "=r"
+    constraints = ",".join([*[out] * count, *map(str, range(count)), *([constraint] if others else []), "~{memory}"])
     result = builder.fresh()
-    arguments = ", ".join(operands)
+    arguments = ", ".join([*(register.typed for register in sums), *others])
     builder.emit(f'{result} = call {kind} asm sideeffect "{text}", "{constraints}"({arguments}) convergent nounwind')
-    return [builder.value(f"extractvalue {kind} {result}, {part}", FLOAT32) for part in range(count)]
+    return [builder.value(f"extractvalue {kind} {result}, {part}", dtype) for part in range(count)]

@@ -15,6 +15,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import BLOCKED
+from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.tactic import Config, Tactic, TacticOptions
 from tensorwright.tensor.dim import product, tuning_value
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
@@ -120,7 +121,7 @@ def blocked_layouts(region: Region) -> tuple[tuple[Layout, ...], Layout] | None:
 
 def blockable(type: TensorType) -> bool:
     """Whether a tensor can lie in blocks of channels: those are for the types of tiles and fragments."""
-    return type.dtype in (FLOAT16, BFLOAT16, FLOAT32) and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
+    return type.dtype in IN_BLOCKS and type.rank in (3, 4, 5) and isinstance(type.shape[1], int)
 
 
 def _flat(region: Region, inputs: Sequence[Layout], output: Layout) -> FlatComputation:

@@ -11,7 +11,7 @@ from tensorwright.graph.region import Region, used_operands
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import DType
+from tensorwright.tensor.dtype import FLOAT32, INT8, INT32, UINT8, DType
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import Shape
 
@@ -19,6 +19,8 @@ GROUP = 32
 """Elements of the depth, and columns, that belong together."""
 PIECE_BYTES = 16
 """Bytes that a thread reads at once."""
+BYTES = (INT8, UINT8)
+"""Types that are multiplied by signed bytes and added up exactly."""
 EIGHT = 8
 """Columns come in so many at least."""
 MAX_TAPS = 31
@@ -58,7 +60,8 @@ class Columns:
 class Problem:
     """``y[row, column] = epilogue(Σ over taps and channels of left[row, tap, channel] · right[column, tap, channel])``.
 
-    left, right, bias: which inputs of the region they are. row_axes: what a row is made of, outermost first; taps, and
+    dtype: of the left operand; the right one has the same, or signed bytes beside bytes. left, right, bias: which
+    inputs of the region they are. row_axes: what a row is made of, outermost first; taps, and
     `block_step`, elements between neighbouring pieces of 32 channels. layout: of the left operand and of the output.
     """
 
@@ -77,6 +80,11 @@ class Problem:
     """Whether the right operand is given as columns by channels."""
     moving: Columns | None = None
     """Of a right operand that is no constant; the first row axes are then its batch axes."""
+
+    @property
+    def total(self) -> DType:
+        """The type of the sums."""
+        return INT32 if self.dtype in BYTES else FLOAT32
 
     @property
     def piece(self) -> int:
@@ -121,13 +129,15 @@ class Problem:
 
 
 def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = False) -> Problem | None:
-    """The product or convolution of one of some types that a region is built around, with constant weights; with
-    `moving`, products of two operands that are no constants, too.
+    """The product or convolution that a region is built around, with constant weights; with `moving`, products of two
+    operands that are no constants, too. dtypes: those that the left operand may have.
 
     None if it is none that has rows, columns and a depth in whole accesses of a thread.
     """
     anchor = region.anchor
-    if anchor is None or anchor.type.dtype not in dtypes or region.output.type.shape != anchor.type.shape:
+    if anchor is None or not isinstance(anchor.op, MatMul | Convolution) or not _multiplies(anchor, dtypes):
+        return None
+    if region.output.type.shape != anchor.type.shape:
         return None
     operands = anchor.inputs
     if any(operand not in region.inputs for operand in operands) or len(set(operands)) < len(operands):
@@ -139,7 +149,15 @@ def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = Fals
         return _product_of_two(region, anchor) if moving else None
     if isinstance(anchor.op, MatMul):
         return _product(region, anchor, anchor.op)
-    return _convolution(region, anchor, anchor.op) if isinstance(anchor.op, Convolution) else None
+    return _convolution(region, anchor, anchor.op)
+
+
+def _multiplies(anchor: Value, dtypes: Collection[DType]) -> bool:
+    """Whether the factors, and the result, have types that belong together."""
+    left, right = (operand.type.dtype for operand in anchor.inputs[:2])
+    if left not in dtypes:
+        return False
+    return (right, anchor.type.dtype) == ((INT8, INT32) if left in BYTES else (left, left))
 
 
 def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
@@ -147,11 +165,11 @@ def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
     depth, columns = left.shape[-1], anchor.type.shape[-1]
     if op.transpose_a or right.rank != 2 or not isinstance(depth, int) or not isinstance(columns, int):
         return None
-    if depth % (PIECE_BYTES // anchor.type.dtype.size) or columns % EIGHT or 0 in (depth, columns):
+    if depth % (PIECE_BYTES // left.dtype.size) or columns % EIGHT or 0 in (depth, columns):
         return None
     lead = anchor.type.shape[:-1]
     return Problem(
-        dtype=anchor.type.dtype,
+        dtype=left.dtype,
         left=region.input_number(anchor.inputs[0]),
         right=region.input_number(anchor.inputs[1]),
         bias=None,
@@ -212,14 +230,14 @@ def _convolution(region: Region, anchor: Value, op: Convolution) -> Problem | No
     kernel = [extent for extent in weights.shape[2:] if isinstance(extent, int)]
     outputs = [extent for extent in anchor.type.shape[2:] if isinstance(extent, int)]
     channels, columns = numbers[0], numbers[len(x.shape) - 1]
-    if channels % (PIECE_BYTES // x.dtype.size) or prod(kernel) > MAX_TAPS:
-        return None
+    if prod(kernel) > MAX_TAPS or (x.dtype not in BYTES and channels % (PIECE_BYTES // x.dtype.size)):
+        return None  # What lies behind the last channel of a block is multiplied by 0, which for floats may be NaN.
     pixel_steps = [GROUP * prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
     padded = -(-channels // GROUP) * GROUP
     axes = [RowAxis(x.shape[0], padded * prod(spatial))]
     axes += [RowAxis(o, s * step) for o, s, step in zip(outputs, op.strides, pixel_steps, strict=True)]
     return Problem(
-        dtype=anchor.type.dtype,
+        dtype=x.dtype,
         left=region.input_number(anchor.inputs[0]),
         right=region.input_number(anchor.inputs[1]),
         bias=region.input_number(anchor.inputs[2]) if len(anchor.inputs) == 3 else None,

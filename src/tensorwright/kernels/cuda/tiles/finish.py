@@ -8,7 +8,7 @@ from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
-from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.values import Pointer, Register, literal, register_name
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ThreadWriter
@@ -19,7 +19,7 @@ from tensorwright.kernels.cuda.tiles.copy import SHARED
 from tensorwright.kernels.cuda.tiles.tiling import ROWS, Tiling
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT32
+from tensorwright.tensor.dtype import INT32
 
 NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
 
@@ -110,8 +110,9 @@ class Finish(ThreadWriter):
         emitter, problem, builder = self.emitter, self.problem, self.builder
         vector, column = builder.vector_of(values), self._column(group)
         if problem.bias is not None:
-            place = builder.offset(emitter.operands[problem.bias], column, problem.dtype)
-            vector = builder.add(vector, builder.load(place, problem.dtype, EIGHT))
+            dtype = self.region.inputs[problem.bias].type.dtype
+            place = builder.offset(emitter.operands[problem.bias], column, dtype)
+            vector = builder.add(vector, builder.load(place, dtype, EIGHT))
         lane = Variable("column", problem.columns if problem.layout.is_plain else GROUP)
         position: tuple[Dim, ...]
         if problem.layout.is_plain:
@@ -143,16 +144,17 @@ class Finish(ThreadWriter):
     def _read(self, place: str, rank: int) -> list[Register]:
         builder, far = self.builder, self.builder.fresh("p")
         builder.emit(f"{far} = call {FAR} @llvm.nvvm.mapa.shared.cluster({NEAR} {place}, i32 {rank})")
-        vector = builder.value(f"load <4 x float>, {FAR} {far}, align 16", FLOAT32, 4)
+        total = self.problem.total
+        vector = builder.value(f"load <4 x {register_name(total)}>, {FAR} {far}, align 16", total, 4)
         return [builder.extract(vector, part) for part in range(4)]
 
     def _places(self, unit: int) -> list[str]:
         """Where the two halves of a unit lie: ``[unit, half, thread, 4]``."""
-        found = []
+        found, kind = list[str](), f"<4 x {register_name(self.problem.total)}>"
         for half in range(2):
             index = self.builder.add(self.thread, (2 * unit + half) * self.tiling.threads)
             found.append(self.builder.fresh("p"))
-            self.builder.emit(f"{found[-1]} = getelementptr <4 x float>, {NEAR} {SHARED}, {index.typed}")
+            self.builder.emit(f"{found[-1]} = getelementptr {kind}, {NEAR} {SHARED}, {index.typed}")
         return found
 
 

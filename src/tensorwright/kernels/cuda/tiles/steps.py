@@ -32,7 +32,7 @@ class Steps:
     @property
     def rest(self) -> int:
         """Pieces that the last slab has; 0 if it has all."""
-        return self.problem.channels % self.channels // self.problem.piece
+        return -(-(self.problem.channels % self.channels) // self.problem.piece) % PIECES
 
     @property
     def slab_offset(self) -> int:

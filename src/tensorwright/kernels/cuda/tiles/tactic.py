@@ -11,7 +11,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.operands import is_aligned, layouts
-from tensorwright.kernels.cuda.problem import EIGHT, Problem, problem_of
+from tensorwright.kernels.cuda.problem import BYTES, EIGHT, Problem, problem_of
 from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.cuda.tiles.arithmetic import (
@@ -74,10 +74,10 @@ class _Tiles(Tactic[CudaTarget, Tiling]):
 
 
 class TiledProduct(_Tiles):
-    """In float16 and bfloat16 on tensor cores, and in float32 by multiply-adds."""
+    """In float16, bfloat16 and bytes on tensor cores, and in float32 by multiply-adds."""
 
     name = "tiled product"
-    dtypes = (FLOAT16, BFLOAT16, FLOAT32)
+    dtypes = (FLOAT16, BFLOAT16, FLOAT32, *BYTES)
 
     def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
         return MultiplyAdds() if dtype == FLOAT32 else _tensor_cores(dtype, target)

@@ -19,7 +19,7 @@ from tensorwright.kernels.cuda.tiles.finish import Finish
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.cuda.tiles.tiling import ROW_BYTES, WARPGROUP, Tiling
 from tensorwright.kernels.tactic import AnyConfig
-from tensorwright.tensor.dtype import FLOAT32, INT32
+from tensorwright.tensor.dtype import INT32
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class TileKernel(ThreadWriter):
         first, count = self._part()
         copies = _Copies(tiling, copier, copier.rows(), columns, columns.start(), self._base())
         copies.begin(first, ahead, is_constant=self.problem.moving is None)
-        zeros = [literal(0.0, FLOAT32)] * (tiling.row_tiles * tiling.column_groups * 16)
+        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
         carried = [*zeros, literal(0, INT32), literal(ahead % tiling.stages * tiling.stage_bytes, INT32)]
         with builder.loop(0, wide(builder, count), 1, carried, at_least_once=True) as loop:
             *flat, reading, writing = loop.carried
