@@ -1,0 +1,71 @@
+"""Products by weights of a few bits: how exact dot products of bytes are, and what they decline."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from regions.weight_blocks import Weights
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import is_native
+from tensorwright.graph.graph import weights_in
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.weight_blocks.tactic import WeightBlocks
+from tensorwright.tune.cpu.kernel_runner import run_kernel
+
+TARGET = TARGETS["avx512_bf16"]
+native = pytest.mark.skipif(not is_native(TARGET.name), reason="this machine has no dot products of bytes")
+
+
+def computed(region: Region, a: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """By the first config, which multiplies bytes."""
+    tactic = WeightBlocks()
+    config = tactic.configs(region, TARGET)[0]
+    assert config.options.bytes
+    constants = [weights_in(value).array for value in region.inputs[1:]]
+    return run_kernel(region, tactic.emit(region, config, TARGET), TARGET, [a, *constants])
+
+
+@native
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_rounds_no_more_than_the_largest_of_a_block(bits: int, zeros: bool, rng: np.random.Generator) -> None:
+    """Also where magnitudes differ widely, where one is far larger than the others of its block, and where all are
+    below the smallest range.
+    """
+    region = Weights((4, 256), 48, bits=bits, zeros=zeros).region(rng)
+    a = rng.standard_normal((4, 256), np.float32)
+    a[1] *= np.exp2(rng.integers(-30, 30, 256)).astype(np.float32)
+    a[2, ::32] = 1e6
+    a[3] *= np.float32(1e-36)
+    found = computed(region, a)
+    arrays = [weights_in(value).array for value in region.inputs[1:]]
+    weights = region.output.op.weights(*arrays)
+    exact = a.astype(np.float64) @ weights.T
+    largest = np.abs(a).reshape(4, -1, 32).max(2)
+    bound = largest.astype(np.float64) @ np.abs(weights).reshape(48, -1, 32).sum(2).T
+    off = np.abs(found - exact) / bound
+    assert off[:3].max() < 2e-7
+    assert np.abs(found[3]).max() < 1e-30
+
+
+@native
+def test_what_is_not_finite_stays_so(rng: np.random.Generator) -> None:
+    region = Weights((3, 64), 16).region(rng)
+    a = rng.standard_normal((3, 64), np.float32)
+    a[0, 5], a[2, 40] = np.inf, np.nan
+    found = computed(region, a)
+    assert not np.isfinite(found[[0, 2]]).any()
+    assert np.isfinite(found[1]).all()
+
+
+def test_blocks_of_half_a_vector_are_multiplied_in_float32(rng: np.random.Generator) -> None:
+    configs = WeightBlocks().configs(Weights((1, 64), 16, block=8).region(rng), TARGET)
+    assert configs
+    assert not any(config.options.bytes for config in configs)
+
+
+def test_long_blocks_of_eight_bits_would_overflow(rng: np.random.Generator) -> None:
+    configs = WeightBlocks().configs(Weights((1, 65536), 16, bits=8, block=65536).region(rng), TARGET)
+    assert not any(config.options.bytes for config in configs)
