@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 def run(timings, *arguments: object, path: str = "", **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tensorwright.compat", *map(str, arguments)]
-    environment = {"XDG_CACHE_HOME": str(timings), "PATH": "", "PYTHONPATH": path}
+    paths = [path, *(str(Path(part).resolve()) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part)]
+    environment = {"XDG_CACHE_HOME": str(timings), "PATH": "", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
 
 

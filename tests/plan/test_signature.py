@@ -16,6 +16,8 @@ from tensorwright.devices.cpu import executor
 from tensorwright.plan.file import parse_plan, read_plan, serialize_plan, sign_file, write_plan
 from tensorwright.plan.signature import BYTES, TRUSTED, generate_key
 
+pytest.importorskip("cryptography", reason="signatures need cryptography: pip install 'tensorwright[signing]'")
+
 PLAN = native_plans.plan()
 PRIVATE, PUBLIC = generate_key()
 SIGNED = serialize_plan(PLAN, PRIVATE)

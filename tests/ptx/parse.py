@@ -60,6 +60,7 @@ def parse(text: str) -> Kernel:
             constants[found[2]] = content.ljust(int(found[3]) * width, b"\0")
     tables = {name: tuple(re.findall(r"\$\w+", targets)) for name, targets in _TABLE.findall(body)}
     statements, labels = _statements(_TABLE.sub("", body))
+    _require_bits(statements)
     return Kernel(
         name, tuple(dict.fromkeys(parameters)), statements, labels, tables, shared, constants, tuple(dynamic),
         _undefined(statements),
@@ -91,6 +92,16 @@ def _undefined(statements: Sequence[Instruction]) -> frozenset[str]:
             is_packed = statement.parts[0] == "mov" and number == 1 and operand.startswith("{")
             (packed if is_packed else others).update(re.findall(r"%\w+", operand))
     return frozenset(packed - others)
+
+
+def _require_bits(statements: Sequence[Instruction]) -> None:
+    """Raises ValueError where a part of a float is stored: ptxas converts the float to an integer there."""
+    floats = {it.operands[0] for it in statements if it.parts[-1] == "f32" and it.parts[0] not in ("ld", "mov", "st")}
+    for it in statements:
+        if it.parts[0] == "st" and it.parts[-1] in ("b8", "b16", "u8", "u16"):
+            found = floats.intersection(re.findall(r"%\w+", it.operands[1]))
+            if found:
+                raise ValueError(f"{it.opcode} stores a part of the float {found.pop()}, which ptxas would convert")
 
 
 def _instruction(line: str) -> Instruction:

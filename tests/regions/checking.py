@@ -88,7 +88,7 @@ class Trial:
         for problem in self._problems:
             if rig.runs(target, tactic, region, problem.symbols):
                 tolerance = self._example.tolerance(region, problem.symbols, exact=tactic.exact)
-                tolerance = loosened(tolerance, tactic.rounding)
+                tolerance = loosened(tolerance, tactic.rounding, region)
                 for way, actual in rig.outputs(region, kernel, compiled, problem.arrays, problem.symbols, self._rng):
                     wrong = difference(actual, problem.expected, tolerance)
                     assert not wrong, f"{dict(problem.symbols)} {way} {wrong}"

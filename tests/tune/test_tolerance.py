@@ -19,6 +19,8 @@ from tensorwright.tune.tolerance import (
     ANYTHING,
     FAST_ALGORITHM_BOUND,
     FEW,
+    MOST_FLIPPED,
+    MOST_FLIPPED_OF_NARROW,
     TOLERANCE,
     Tolerance,
     disagreement,
@@ -41,8 +43,13 @@ def test_units() -> None:
 
 def test_rounded_factors_are_tolerated_as_far_as_they_are_rounded() -> None:
     exact = Tolerance(TOLERANCE)
-    assert loosened(exact, 0.0) == exact
-    assert loosened(exact, 2**-11).relative == pytest.approx(FEW * 2**-11)
+    product = apply(MatMul(), given("a", 3, 64), given("b", 64, 5))
+    clipped, plain = _region(product, apply(Clip(0.0, 6.0), product)), _region(product)
+    assert loosened(exact, 0.0, plain) == exact
+    assert loosened(exact, 2**-11, plain) == Tolerance(pytest.approx(FEW * 2**-11))
+    assert loosened(exact, 2**-11, clipped).relative > 1.8e-3, "sums of 500 terms that were clipped at 6 were off so far"
+    flipping = loosened(Tolerance(TOLERANCE, MOST_FLIPPED, 1.0), 2**-11, plain)
+    assert (flipping.flipped, flipping.step) == (MOST_FLIPPED_OF_NARROW, 1.0)
 
 
 def test_rounding_error_grows_with_narrower_types_and_longer_sums() -> None:

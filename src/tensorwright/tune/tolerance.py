@@ -38,6 +38,9 @@ COARSE = 0.15
 SUMMED_STEPS = 0.01
 """What steps the other way do to a sum of rounded elements, relative to its largest magnitude."""
 
+HIDDEN = 4
+"""So many times as large as the largest result may sums be whose results are clipped."""
+
 _BORDERS = ("round", "floor", "ceil", "trunc", "sign", "mod", "floor_mod")
 
 
@@ -98,9 +101,17 @@ def tolerance_of(region: Region, symbols: Mapping[str, int], least: float = TOLE
     return Tolerance(relative, flipped, step)
 
 
-def loosened(tolerance: Tolerance, rounding: float) -> Tolerance:
-    """What a kernel may be off that reads factors with a relative error."""
-    return replace(tolerance, relative=max(tolerance.relative, FEW * rounding))
+def loosened(tolerance: Tolerance, rounding: float, region: Region) -> Tolerance:
+    """What a kernel of a region may be off that reads factors with a relative error."""
+    if not rounding:
+        return tolerance
+    hidden = HIDDEN if any(isinstance(value.op, Clip) for value in region.values) else 1
+    flipped = MOST_FLIPPED_OF_NARROW if tolerance.flipped else 0.0
+    return replace(
+        tolerance,
+        relative=max(tolerance.relative, FEW * hidden * rounding),
+        flipped=max(tolerance.flipped, flipped),
+    )
 
 
 def is_narrow(region: Region) -> bool:

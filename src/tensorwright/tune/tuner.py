@@ -175,7 +175,7 @@ class Tuner:
         self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
         if not candidate.exact and error > fast_algorithm_bound(region):
             return True
-        allowed = loosened(tolerance, candidate.trial.rounding)
+        allowed = loosened(tolerance, candidate.trial.rounding, region)
         reason = disagreement(expected.of(output), expected.values, allowed, expected.spread)
         if reason:
             kernel = f"{candidate.trial.tactic} {candidate.trial.config}"

@@ -102,7 +102,7 @@ class Verifier:
         expected = sampled_output(region, arrays, symbols, places)
         if expected is None:
             return ""
-        tolerance = loosened(tolerance_of(region, symbols), choice.trial.rounding)
+        tolerance = loosened(tolerance_of(region, symbols), choice.trial.rounding, region)
         looser = replace(tolerance, relative=LOOSER * tolerance.relative)
         return disagreement(expected.of(output), expected.values, looser, expected.spread)
 

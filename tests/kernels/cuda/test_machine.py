@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,13 @@ from ptx.memory import GlobalMemory, Race, Stray
 from ptx.parse import parse
 from ptx.run import run_on_machine
 from regions.attention import Heads
+from regions.collection import EXAMPLES
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.tiles.tactic import TiledProduct
 from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.inputs import random_inputs
@@ -46,6 +50,17 @@ def test_a_missing_barrier_is_a_race(rng: np.random.Generator) -> None:
 def test_what_lies_outside_is_noticed(rng: np.random.Generator) -> None:
     with pytest.raises(Stray, match="outside of all operands"):
         changed("ld.global.nc.v4.b32 \t{%r", "add.s64 %rd1, %rd1, 1048576;\n\tld.global.nc.v4.b32 \t{%r", rng)
+
+
+@pytest.mark.parametrize("name", ["Quantize-halves", "Quantize-to-int16"])
+def test_no_float_is_stored_in_part(name: str, rng: np.random.Generator) -> None:
+    region = EXAMPLES[name].region(rng)
+    (config, *_) = Generic().configs(region, TARGET)
+    ptx = compile_ptx(Generic().emit(region, config, TARGET).code, TARGET)
+    parse(ptx)
+    (register,) = re.findall(r"mov.b32 \t%bits0, (%r\d+);", ptx)
+    with pytest.raises(ValueError, match=f"stores a part of the float {register}, which ptxas would convert"):
+        parse(ptx.replace("], %bits0;", f"], {register};"))
 
 
 def changed_tiles(old: str, new: str, rng: np.random.Generator) -> None:

@@ -18,6 +18,10 @@ from tensorwright.codegen.cuda.targets import TRIPLE, CudaTarget
 from tensorwright.codegen.memory import require_memory
 
 
+MOST_STORED = 8
+"""The most registers that one instruction stores."""
+
+
 @cache
 def _initialise() -> None:
     llvm.initialize_all_targets()
@@ -49,7 +53,27 @@ def compile_ptx(text: str, target: CudaTarget) -> str:
     options.loop_interleaving = False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return str(machine.emit_assembly(module))
+    return _as_bits(str(machine.emit_assembly(module)))
+
+
+_NARROW_STORE = re.compile(r"(?P<store>(?:@!?%p\d+\s+)?st\.[\w.:]*\.b(?:8|16)\s+\[[^\]]*\],\s*)(?P<stored>[^;]*%r\d[^;]*);")
+
+
+def _as_bits(ptx: str) -> str:
+    """PTX whose stores of one or two bytes take them from registers that nobody takes for floats.
+
+    ptxas 13.0 converts to an integer what it knows to be a float where a store narrows it, whatever type the store has.
+    """
+    found, count = _NARROW_STORE.subn(_copied, ptx)
+    return found.replace("\n{\n", f"\n{{\n\t.reg .b32 \t%bits<{MOST_STORED}>;\n") if count else ptx
+
+
+def _copied(store: re.Match[str]) -> str:
+    """The store, of copies of its registers."""
+    names = {register: f"%bits{n}" for n, register in enumerate(dict.fromkeys(re.findall(r"%r\d+", store["stored"])))}
+    moves = "".join(f"mov.b32 \t{name}, {register};\n\t" for register, name in names.items())
+    stored = re.sub(r"%r\d+", lambda register: names[register[0]], store["stored"])
+    return f"{moves}{store['store']}{stored};"
 
 
 @dataclass(frozen=True)
