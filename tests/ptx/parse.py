@@ -99,7 +99,7 @@ def _require_bits(statements: Sequence[Instruction]) -> None:
     floats = {it.operands[0] for it in statements if it.parts[-1] == "f32" and it.parts[0] not in ("ld", "mov", "st")}
     for it in statements:
         if it.parts[0] == "st" and it.parts[-1] in ("b8", "b16", "u8", "u16"):
-            found = floats.intersection(re.findall(r"%\w+", it.operands[1]))
+            found = floats.intersection(re.findall(r"%r\d+", it.operands[1]))
             if found:
                 raise ValueError(f"{it.opcode} stores a part of the float {found.pop()}, which ptxas would convert")
 

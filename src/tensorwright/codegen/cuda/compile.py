@@ -17,7 +17,6 @@ from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda.targets import TRIPLE, CudaTarget
 from tensorwright.codegen.memory import require_memory
 
-
 MOST_STORED = 8
 """The most registers that one instruction stores."""
 
@@ -56,7 +55,9 @@ def compile_ptx(text: str, target: CudaTarget) -> str:
     return _as_bits(str(machine.emit_assembly(module)))
 
 
-_NARROW_STORE = re.compile(r"(?P<store>(?:@!?%p\d+\s+)?st\.[\w.:]*\.b(?:8|16)\s+\[[^\]]*\],\s*)(?P<stored>[^;]*%r\d[^;]*);")
+_NARROW_STORE = re.compile(
+    r"(?P<store>(?:@!?%p\d+\s+)?st\.[\w.:]*\.b(?:8|16)\s+\[[^\]]*\],\s*)(?P<stored>[^;]*%r\d[^;]*);"
+)
 
 
 def _as_bits(ptx: str) -> str:
