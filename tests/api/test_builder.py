@@ -304,3 +304,22 @@ def test_limits_and_platform(builder):
     assert builder.max_workspace_size == 1 << 10
     for name in ("fp16", "bf16", "int8"):
         assert isinstance(getattr(builder, f"platform_has_fast_{name}"), bool)
+
+
+def test_several_profiles_are_several_programs(builder, rng):
+    network = builder.create_network(EXPLICIT)
+    x = network.add_input("x", tw.float32, (-1, 5))
+    network.mark_output(network.add_activation(x, tw.ActivationType.RELU).get_output(0))
+    config = quick(builder)
+    for low, opt, high in ((1, 1, 1), (2, 4, 8)):
+        profile = builder.create_optimization_profile()
+        profile.set_shape("x", (low, 5), (opt, 5), (high, 5))
+        config.add_optimization_profile(profile)
+    engine = builder.build_engine(network, config)
+    assert [engine.get_profile_shape(number, "x")[1] for number in range(2)] == [(1, 5), (4, 5)]
+    for rows in (1, 8):
+        values = rng.standard_normal((rows, 5)).astype(np.float32)
+        (result,) = engine(values).values()
+        np.testing.assert_array_equal(result, np.maximum(values, 0))
+    with pytest.raises(tw.ExecutionError, match="they fit none"):
+        engine(np.zeros((9, 5), np.float32))

@@ -87,7 +87,7 @@ def test_every_dtype_and_rank_passes_through(rng, dtype, shape):
 )
 def test_wrong_buffers_are_refused_before_anything_runs(given, message):
     with Engine(native_plans.plan(batch=Symbol("N", 3, 3, 3))) as engine:
-        engine._default_context()._launcher.executor.run = lambda: pytest.fail("it ran")
+        engine._default_context()._latest.launcher.executor.run = lambda: pytest.fail("it ran")
         with pytest.raises(ExecutionError, match=message):
             engine.run_buffers({"x": given})
 

@@ -289,7 +289,7 @@ def test_all_device_memory_comes_from_the_users_allocator_and_goes_back(rng, thr
     contexts[0].close()
     del context, contexts[1]
     gc.collect()
-    assert accountant.living.keys() == {engine._module.weights}
+    assert accountant.living.keys() == {engine._modules[0].weights}
     engine(x)
     engine.close()
     assert accountant.living == {}
@@ -319,7 +319,7 @@ def test_too_little_memory_is_an_error_that_leaves_nothing_behind():
     with pytest.raises(ExecutionError, match=r"Accountant could not allocate 11520 bytes .* for activations"):
         engine.create_execution_context()
     gc.collect()
-    assert accountant.living.keys() == {engine._module.weights}
+    assert accountant.living.keys() == {engine._modules[0].weights}
     engine.close()
     assert accountant.living == {}
 

@@ -141,7 +141,7 @@ GOOD = np.ones((2, WIDTH), np.float32)
 )
 def test_wrong_inputs_are_refused_before_anything_runs(given, message):
     with Engine(native_plans.plan()) as engine:
-        engine._default_context()._launcher.executor.run = lambda: pytest.fail("it ran")
+        engine._default_context()._latest.launcher.executor.run = lambda: pytest.fail("it ran")
         with pytest.raises(ExecutionError, match=message):
             engine(given)
         with pytest.raises(pytest.fail.Exception, match="it ran"):

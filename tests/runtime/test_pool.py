@@ -21,7 +21,7 @@ from graphs import binary, given, network, unary
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.devices.device import Allocator
+from tensorwright.devices.device import Allocator, Module
 from tensorwright.devices.null.device import NullDevice, NullExecutor, NullModule
 from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.plan import Plan
@@ -54,7 +54,7 @@ class Scripted(NullDevice):
         self.runs = itertools.count()
         self.weights = 0
 
-    def load(self, plan: Plan, allocator: Allocator, threads: int) -> NullModule:
+    def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> NullModule:
         self.weights += 1
         return _Module(plan, self, allocator)
 

@@ -48,7 +48,7 @@ def engine(plans: dict[str, Plan]) -> Iterator[Engine]:
 
 
 def process_of(engine: Engine) -> int:
-    return engine._module._worker.pid
+    return engine._modules[0]._worker.pid
 
 
 def assert_right(found: dict[str, np.ndarray], x: np.ndarray) -> None:
@@ -63,7 +63,7 @@ def test_inferences_of_all_sizes(
     if is_shared:  # As where the system does not let a process reach into another one.
         monkeypatch.setattr(Token, "text", f"{os.getpid()}:16:{'00' * 16}")
     with Engine(plans[kind], device=RemoteDevice(kind)) as engine:
-        assert not (is_shared and engine._module.is_reached)
+        assert not (is_shared and engine._modules[0].is_reached)
         assert engine.device.label == f"{kind}:0 in a process"
         contexts = [engine, engine.create_execution_context()]
         for batch in (1, 7, 4096, 2):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from tensorwright.api.checks import as_integer, integer
 from tensorwright.api.config import BuilderConfig, OptimizationProfile
 from tensorwright.api.definition import Definition
@@ -10,6 +13,7 @@ from tensorwright.api.logger import SHARED_LOGGER, ILogger, Severity
 from tensorwright.api.network import NetworkDefinition
 from tensorwright.base.errors import BuildError, NetworkError
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.profiles import Range
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.file import serialize_plan
 from tensorwright.plan.plan import Plan
@@ -124,10 +128,17 @@ class Builder:
         config = config or self.create_builder_config()
         self._tell_default_ranges(network, config)
         limit, constraints = self._max_workspace_size, network.precisions()
-        with config.build_config(self.gpu_allocator, network.batch_symbol, limit, constraints) as options:
+        with config.build_config(self.gpu_allocator, network.batch_symbol, limit, constraints) as chosen:
+            options = replace(chosen, profiles=self._profiles(network, config))
             if self._knows_ranges(network, config):
                 return self._quantised(network, config, options)
             return build(network.to_graph(config.ranges, self._max_batch_size), options)
+
+    def _profiles(self, network: NetworkDefinition, config: BuilderConfig) -> Sequence[Mapping[str, Range]]:
+        """The ranges of dimensions in each of several profiles; none for a single one, which the graph has itself."""
+        if len(config.profiles) < 2:
+            return ()
+        return _varying([network.symbol_ranges(one, self._max_batch_size) for one in config.profiles])
 
     def _knows_ranges(self, network: NetworkDefinition, config: BuilderConfig) -> bool:
         """Whether int8 is asked for, and a calibrator or tensors say ranges."""
@@ -163,6 +174,14 @@ class Builder:
                 "Add an optimization profile to the configuration to say other ones."
             )
             self.logger.log(Severity.WARNING, message)
+
+
+def _varying(profiles: Sequence[Mapping[str, Range]]) -> list[dict[str, Range]]:
+    """Of the ranges in each profile those of dimensions that are not the same single size in all of them."""
+    return [
+        {name: found for name, found in one.items() if any(other.get(name) != (found[0],) * 3 for other in profiles)}
+        for one in profiles
+    ]
 
 
 def _fast_types(device: str) -> frozenset[DType]:

@@ -194,7 +194,8 @@ class BuilderConfig:
         return self._cache
 
     def add_optimization_profile(self, profile: OptimizationProfile) -> int:
-        """Say ranges of shapes; several profiles together mean the range from the smallest to the largest.
+        """Say ranges of shapes. With several profiles the engine holds code that is tuned for each; see
+        `Engine.num_optimization_profiles`.
 
         Returns the number of the profile.
         """
@@ -209,6 +210,11 @@ class BuilderConfig:
     @property
     def num_optimization_profiles(self) -> int:
         return len(self._profiles)
+
+    @property
+    def profiles(self) -> Sequence[Mapping[str, InputRange]]:
+        """The ranges of each profile, by input name."""
+        return tuple(profile.ranges for profile in self._profiles)
 
     @property
     def ranges(self) -> dict[str, InputRange]:

@@ -12,6 +12,7 @@ from tensorwright.api.dimensions import (
     InputRange,
     assumed_symbols,
     open_symbol,
+    range_of,
     settled_symbols,
 )
 from tensorwright.api.enums import LayerType
@@ -187,6 +188,17 @@ class Definition:
             NetworkError: no output is marked, two have one name, or a layer does not accept its inputs.
         """
         return self._settled(self._graph(), profile, max_batch_size)
+
+    def symbol_ranges(
+        self, profile: Mapping[str, InputRange], max_batch_size: int | None = None
+    ) -> Mapping[str, tuple[int, int, int]]:
+        """The ranges that `to_graph` gives to the dimensions of unknown size, by name.
+
+        Raises:
+            NetworkError: the profile does not fit the inputs or contradicts itself.
+        """
+        settled = settled_symbols(self._input_shapes(), profile, (self.batch_symbol, max_batch_size))
+        return {symbol.name: range_of(dim) for symbol, dim in settled.items() if isinstance(symbol, Symbol)}
 
     def to_measured_graph(
         self, profile: Mapping[str, InputRange] | None = None, max_batch_size: int | None = None

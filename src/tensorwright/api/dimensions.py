@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tensorwright.base.errors import NetworkError
 from tensorwright.runtime.bindings import bare_symbol
-from tensorwright.tensor.dim import Atom, Dim, Symbol, ceil_divide, expression, linear_part
+from tensorwright.tensor.dim import Atom, Dim, Symbol, ceil_divide, expression, linear_part, upper_bound
 from tensorwright.tensor.type import Shape
 
 OPEN_MAX = 1 << 20
@@ -130,6 +130,12 @@ def _dimension(symbol: Symbol, chosen: Range, name: str) -> Dim:
             f"the network, {low} to {high} is asked for; widen the definition or ask for less"
         )
     return expression(Symbol(symbol.name, low, opt, high)) if symbol_varies(chosen, symbol) else low
+
+
+def range_of(dim: Dim) -> Range:
+    """The range of a symbol that `settled_symbols` gives, as a dimension."""
+    symbol = bare_symbol(dim)
+    return (symbol.min, symbol.opt, symbol.max) if symbol is not None else (upper_bound(dim),) * 3
 
 
 def symbol_varies(chosen: Range, symbol: Symbol) -> bool:

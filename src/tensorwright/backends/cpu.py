@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 from tensorwright.backends.backend import Backend
 from tensorwright.base.errors import BuildError
@@ -123,7 +124,8 @@ class CpuToolchain:
         steps = [_entry_step(step) for step in program.steps]
         entry = entry_module(steps, symbols, program.workspace_bytes, self.machine)
         objects = [compiler.compile(kernel.name, kernel.code) for kernel in kernels.values()]
-        image = link([compiler.compile(ENTRY, entry), *objects])
+        name = f"{ENTRY}_{sha256(entry.encode()).hexdigest()[:16]}"
+        image = link([compiler.compile(name, entry), *objects])
         return Executable(image.code, {name: image.functions[name] for name in ENTRIES})
 
 

@@ -90,6 +90,8 @@ class Option:
             return "" if isinstance(value, bool) else "True or False"
         if get_origin(self.kinds[0]) is Mapping:
             return "" if _is_mapping(value) else f"a mapping from names{optional}"
+        if self.is_many and get_origin(get_args(self.kinds[0])[0]) is Mapping:
+            return "" if _is_mappings(value) else f"several mappings from names, such as a list{optional}"
         if self.is_many and get_args(self.kinds[0]) == (float,):
             return "" if _is_numbers(value) else f"several numbers, such as a list{optional}"
         if self.is_many:
@@ -116,6 +118,12 @@ def _is_numbers(value: object) -> bool:
     if not isinstance(value, Collection) or isinstance(value, str | bytes):
         return False
     return all(isinstance(one, SupportsFloat) for one in cast("Collection[object]", value))
+
+
+def _is_mappings(value: object) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return False
+    return all(_is_mapping(one) for one in cast("Sequence[object]", value))
 
 
 def _is_mapping(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from tensorwright.backends.backend import Toolchain
@@ -10,7 +11,7 @@ from tensorwright.build.indices import Uses
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.indexing import Gather, GatherElements, GatherNd
-from tensorwright.plan.manifest import require_readable
+from tensorwright.plan.manifest import joined_code, require_readable
 from tensorwright.plan.plan import Binding, Executable, IndexUse, Json, Plan, PlanStep, Slice
 from tensorwright.plan.seal import sealed
 from tensorwright.schedule.program import Program, Step
@@ -30,8 +31,11 @@ def assemble(
     batch_symbol: str | None = None,
     uses: Uses = MappingProxyType({}),
 ) -> Plan:
-    """The plan of a program. uses: what the indices are used for whose ranges the program keeps."""
-    plan = Plan(
+    """The plan of a program, before it has its seal.
+
+    uses: what the indices are used for whose ranges the program keeps.
+    """
+    return Plan(
         name=name,
         stamp=tools.stamp,
         bindings=bindings_of(program),
@@ -47,8 +51,50 @@ def assemble(
         indices=_indices(program, uses),
         report=report,
     )
+
+
+def together(plans: Sequence[Plan], symbols: Sequence[Symbol], bindings: Sequence[Binding]) -> Plan:
+    """The plan whose profiles are these plans, which have the same weights, before it has its seal.
+
+    symbols, bindings: those of the network, with ranges that hold those of all profiles.
+    """
+    first = plans[0]
+    ranges: list[Json] = [{s.name: [s.min, s.opt, s.max] for s in plan.symbols} for plan in plans]
+    return replace(
+        first,
+        symbols=tuple(symbols),
+        bindings=tuple(bindings),
+        executable=Executable(joined_code([plan.executable.code for plan in plans]), {}),
+        arena_bytes=max(plan.arena_bytes for plan in plans),
+        workspace_bytes=max(plan.workspace_bytes for plan in plans),
+        steps=(),
+        tables=_shared_tables(plans),
+        indices=(),
+        report={**first.report, "profiles": ranges, "reports": [dict(plan.report) for plan in plans[1:]]},
+        profiles=tuple(plans),
+    )
+
+
+def finished(plan: Plan) -> Plan:
+    """The plan with its seal.
+
+    Raises:
+        BuildError: it could not be loaded.
+    """
     require_readable(plan)
     return sealed(plan)
+
+
+def _shared_tables(plans: Sequence[Plan]) -> tuple[tuple[int, int], ...]:
+    """The parts of the weights that no plan reads whole, and some only here and there."""
+    whole: set[int] = set()
+    tables: set[tuple[int, int]] = set()
+    for plan in plans:
+        own = {offset for offset, _ in plan.tables}
+        reads = (part for step in plan.steps for part in step.reads if part.base == "weights")
+        whole.update(part.place for part in reads if part.place not in own)
+        tables.update(plan.tables)
+    return tuple(sorted(table for table in tables if table[0] not in whole))
 
 
 def bindings_of(network: Graph | Program) -> tuple[Binding, ...]:

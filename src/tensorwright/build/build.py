@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tensorwright.backends.backend import Backend, Toolchain
@@ -12,17 +12,19 @@ from tensorwright.backends.find import backend_named
 from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
-from tensorwright.build.assemble import assemble, bindings_of
+from tensorwright.build.assemble import assemble, bindings_of, finished, together
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
-from tensorwright.build.indices import watched
+from tensorwright.build.indices import Uses, watched
 from tensorwright.build.integers import Measurement, Quantisable, kept_in_floats
 from tensorwright.build.limits import require_memory, require_small
 from tensorwright.build.precision import Measure, Wishes, in_chosen_types, wishes_of
+from tensorwright.build.profiles import Profile, hull, profiles_of, replacing
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, is_constant
 from tensorwright.graph.region import Region
+from tensorwright.graph.substitute import with_dims
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
 from tensorwright.passes.check import Comparison
@@ -34,6 +36,8 @@ from tensorwright.passes.pipeline import optimise
 from tensorwright.passes.recurrent import unrolled
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
+from tensorwright.schedule.pool import pooled
+from tensorwright.schedule.program import Program
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.join import prefer_joined
@@ -80,38 +84,70 @@ def build(
         config.tf32,
     )
     search = Search(tools.offers, tools.roofline, limits)
-    symbols = graph.symbols()
     graph = _with_own_names(graph, config)
-    require_possible(symbols, bindings_of(graph), tools.threads)
-    require_tensors(graph, config.level > 0)
+    profiles = profiles_of(graph, config.profiles, config.batch_symbol)
+    whole = with_dims(graph, replacing(graph.symbols(), hull(profiles)))
+    require_possible(hull(profiles), bindings_of(whole), tools.threads)
+    require_tensors(whole, config.level > 0)
     wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
-    dump = dump_into(None if config.dump is None else Path(config.dump), config.dump_code)
-    dump.imported(graph)
-
-    def rewritten(graph: Graph, dump: Dump) -> Graph:
-        return _rewritten(unrolled(replace_empty(graph), search.computes), config, tools, dump, progress)
-
     cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
     with tools.compiler() as compiler, _kept(cache, config):
+        work = _Build(config, tools, search, compiler, cache, wishes, progress)
+        dumps = _dumps(config, len(profiles))
+        parts = [
+            work.programmed(profile.of(graph), _quantisable_of(quantisable, profile), dump)
+            for profile, dump in zip(profiles, dumps, strict=True)
+        ]
+        pool = pooled([part.program for part in parts])
+        plans = [
+            work.assembled(replace(part, program=program), profile, dump)
+            for part, program, profile, dump in zip(parts, pool, profiles, dumps, strict=True)
+        ]
+    config.progress.done()
+    return finished(plans[0] if not config.profiles else together(plans, hull(profiles), bindings_of(whole)))
 
-        def tuner(graph: Graph) -> Tuner:
-            return _tuner(graph, tools, compiler, cache, config)
 
-        def measure(graph: Graph) -> list[Searched]:
-            graph = separate_outputs(replace_empty(graph))
-            regions, chains = _regions(graph, config)
-            return _searched(regions, chains, tools, search, tuner(graph), config)
+@dataclass(frozen=True)
+class _Part:
+    """A network for one profile as a program. uses: of the indices whose ranges it keeps."""
 
+    graph: Graph
+    program: Program
+    uses: Uses
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What the builds for all profiles of a network share."""
+
+    config: BuildConfig
+    tools: Toolchain
+    search: Search
+    compiler: Compiler
+    cache: TimingCache
+    wishes: Wishes
+    progress: WatchedProgress
+
+    def programmed(self, graph: Graph, quantisable: Quantisable | None, dump: Dump) -> _Part:
+        """Rewrite a network, choose kernels for it, compile them, and lay out its memory."""
+        config, tools, search, compiler = self.config, self.tools, self.search, self.compiler
+        dump.imported(graph)
         if quantisable is not None:
             graph = _quantised(
-                graph, quantisable, wishes, config, tools, measure, lambda graph: rewritten(graph, Dump(None))
+                graph,
+                quantisable,
+                self.wishes,
+                config,
+                tools,
+                self._measure,
+                lambda graph: self._rewritten(graph, Dump(None)),
             )
-        graph = rewritten(graph, dump)
-        graph = separate_outputs(replace_empty(_in_chosen_types(graph, wishes, config, tools, measure)))
+        graph = self._rewritten(graph, dump)
+        graph = separate_outputs(replace_empty(_in_chosen_types(graph, self.wishes, config, tools, self._measure)))
         graph, uses = watched(graph, partition(graph, fuse=config.optimise), config.check_indices, tools.roofline)
         regions, chains = _regions(graph, config)
         dump.regions(graph, regions, chains)
-        searched = _searched(regions, chains, tools, search, tuner(graph), config)
+        searched = _searched(regions, chains, tools, search, self._tuner(graph), config)
         verifier = Verifier(compiler, tools.bench, config.log)
         while True:
             choices = select(graph, searched, search)
@@ -125,14 +161,47 @@ def build(
                 break
             searched, search = verifier.without_dropped(searched), replace(search, dropped=verifier.dropped)
         dump.chosen(choices)
+        return _Part(graph, program, uses)
+
+    def assembled(self, part: _Part, profile: Profile, dump: Dump) -> Plan:
+        """The plan of a program that has its place for its constants."""
+        config, tools, program = self.config, self.tools, part.program
         dump.scheduled(program, tools)
         if config.checks_plan:
-            tools.check(program, symbols, compiler)
-        machine = remembered_machine(cache, tools.stamp, tools.bench.capacities, tools.threads)
-        report = build_report(graph, program, tools, machine, config.fast_algorithms)
-        executable = tools.executable(program, symbols, compiler)
-    config.progress.done()
-    return assemble(graph.name, program, symbols, tools, executable, report, config.batch_symbol, uses)
+            tools.check(program, profile.symbols, self.compiler)
+        machine = remembered_machine(self.cache, tools.stamp, tools.bench.capacities, tools.threads)
+        report = build_report(part.graph, program, tools, machine, config.fast_algorithms)
+        executable = tools.executable(program, profile.symbols, self.compiler)
+        return assemble(
+            part.graph.name, program, profile.symbols, tools, executable, report, config.batch_symbol, part.uses
+        )
+
+    def _rewritten(self, graph: Graph, dump: Dump) -> Graph:
+        ready = unrolled(replace_empty(graph), self.search.computes)
+        return _rewritten(ready, self.config, self.tools, dump, self.progress)
+
+    def _measure(self, graph: Graph) -> list[Searched]:
+        graph = separate_outputs(replace_empty(graph))
+        regions, chains = _regions(graph, self.config)
+        return _searched(regions, chains, self.tools, self.search, self._tuner(graph), self.config)
+
+    def _tuner(self, graph: Graph) -> Tuner:
+        return _tuner(graph, self.tools, self.compiler, self.cache, self.config)
+
+
+def _quantisable_of(quantisable: Quantisable | None, profile: Profile) -> Quantisable | None:
+    if quantisable is None:
+        return None
+    made = quantisable.quantised
+    return replace(quantisable, quantised=lambda kept: profile.of(made(kept)))
+
+
+def _dumps(config: BuildConfig, profiles: int) -> list[Dump]:
+    """Where the build of each profile is written."""
+    folder = None if config.dump is None else Path(config.dump)
+    if profiles == 1 or folder is None:
+        return [dump_into(folder, config.dump_code)] * profiles
+    return [dump_into(folder / f"profile-{number}", config.dump_code) for number in range(profiles)]
 
 
 def _require_bench(tools: Toolchain, config: BuildConfig) -> None:

@@ -11,6 +11,7 @@ from tensorwright.base.cancellation import Cancellation
 from tensorwright.base.errors import BuildError
 from tensorwright.base.options import About, Options
 from tensorwright.base.progress import Progress, SilentProgress
+from tensorwright.build.profiles import Profiles
 from tensorwright.devices.device import Allocator
 from tensorwright.plan.limits import MAX_THREADS
 
@@ -46,6 +47,16 @@ class BuildOptions(Options):
             help="PATTERN=TYPE: layers that are held to fp32, bf16 or fp16; @FILE for JSON. May be repeated.",
         ),
     ] = None
+    profiles: Annotated[
+        Profiles,
+        About(
+            'several ranges for the variable dimensions of the network, such as ``[{"batch": 1}, {"batch": (2, 8, '
+            "32)}]``: the plan holds code tuned for each, and weights once; an inference runs that of the profiles "
+            "that its shapes fit which is tuned for the nearest sizes. Dimensions that a profile does not name keep "
+            "their range. Empty for one profile of the network's own ranges.",
+            help=None,
+        ),
+    ] = ()
     max_workspace_size: Annotated[
         int | None,
         About(

@@ -57,18 +57,32 @@ def inspect(
     threads: Annotated[int | None, Option(min=1, help="Threads for --profile; the plan's own by default.")] = None,
     verbose: Annotated[bool, Option("-v", "--verbose", help="Show the tactics tried, too.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print everything as JSON.")] = False,
+    number: Annotated[
+        int, Option("--optimization-profile", min=0, help="Of a plan with several profiles, the one to show.")
+    ] = 0,
     html: Annotated[Path | None, Option(help="Write a page that shows the plan in a browser.")] = None,
 ) -> None:
     """Show the layers of a model, or the machine, memory, steps and kernels of a plan."""
     if is_plan(source) and html is not None:
-        _draw_plan(read_plan(source), profile, threads, html)
+        _draw_plan(_selected(source, number), profile, threads, html)
     elif html is not None:
         raise UsageError(f"--html shows a plan, and {source} is a model: build it first")
     elif is_plan(source):
-        _inspect_plan(read_plan(source), profile, threads, verbose, as_json)
+        _inspect_plan(_selected(source, number), profile, threads, verbose, as_json)
     else:
         said = ReadOptions(**cast("dict[str, Any]", with_shapes(source, options)))
         _inspect_model(graph_of(source, said, BuildConfig(log=_warn)), as_json)
+
+
+def _selected(source: Path, number: int) -> Plan:
+    """The plan in a file, or of its profiles the one with a number."""
+    plan = read_plan(source)
+    count = max(1, len(plan.profiles))
+    if number >= count:
+        raise UsageError(f"--optimization-profile is {number}; {source} has {count}, counted from 0")
+    if plan.profiles:
+        print(f"profile {number} of {count}; --optimization-profile shows the others", file=sys.stderr)
+    return plan.profiles[number] if plan.profiles else plan
 
 
 def _warn(_severity: str, message: str) -> None:

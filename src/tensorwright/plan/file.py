@@ -7,25 +7,35 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import xxhash
 
 from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
 from tensorwright.plan.limits import MAX_MANIFEST
-from tensorwright.plan.manifest import read_manifest, write_manifest
-from tensorwright.plan.plan import FORMAT_VERSION, WEIGHTS_ALIGNMENT, Executable, Plan
+from tensorwright.plan.manifest import CODE_ALIGNMENT, Facts, Manifest, read_manifest, write_manifest
+from tensorwright.plan.plan import (
+    FORMAT_VERSION,
+    WEIGHTS_ALIGNMENT,
+    Binding,
+    Executable,
+    IndexUse,
+    Json,
+    Plan,
+    PlanStep,
+)
 from tensorwright.plan.seal import digest as _digest
 from tensorwright.plan.seal import seal_of
 from tensorwright.plan.signature import is_signature, require_trusted, sign, trusted_here
+from tensorwright.tensor.dim import Symbol
 
 if TYPE_CHECKING:
     from tensorwright.plan.signature import PrivateKey, PublicKey
 
 MAGIC = b"\x89TWPLAN\n"
-CODE_ALIGNMENT = 64
 
 _PREFIX = struct.Struct("<8sIIQ")  # magic, format version, bytes of the header, bytes of the file
 _SECTION = struct.Struct("<QQ16s")  # offset, size, digest
@@ -243,26 +253,60 @@ def _open(content: memoryview, where: str, handle: int | None, trusted: Sequence
         if handle is not None:
             os.close(handle)
         raise
-    plan = Plan(
-        name=facts.name,
-        stamp=facts.stamp,
-        bindings=facts.bindings,
-        symbols=facts.symbols,
-        batch_symbol=facts.batch_symbol,
-        executable=Executable(bytes(content[code.offset : code.end]), facts.entries),
-        arena_bytes=facts.arena_bytes,
-        workspace_bytes=facts.workspace_bytes,
-        threads=facts.threads,
-        weights=packed,
-        steps=facts.steps,
-        tables=facts.tables,
-        indices=facts.indices,
-        seal=facts.seal,
-        report=facts.report,
-    )
+    plan = _plan(facts, bytes(content[code.offset : code.end]), packed)
     if handle is None:
         return OpenedPlan(plan, weights, lambda: _digest(plan.weights), where)
     return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights.offset, plan), where)
+
+
+def _plan(manifest: Manifest, code: bytes, weights: memoryview) -> Plan:
+    whole = Plan(
+        name=manifest.name,
+        stamp=manifest.stamp,
+        batch_symbol=manifest.batch_symbol,
+        threads=manifest.threads,
+        weights=weights,
+        report=manifest.report,
+        seal=manifest.seal,
+        **_fields(manifest.facts, code),
+    )
+    reports = [manifest.report, *_reports(manifest.report)]
+    profiles = []
+    for number, profile in enumerate(manifest.profiles):
+        start, size = profile.code
+        report = reports[number] if number < len(reports) else {}
+        profiles.append(replace(whole, seal="", report=report, **_fields(profile.facts, code[start : start + size])))
+    return replace(whole, profiles=tuple(profiles))
+
+
+class _ProgramFields(TypedDict):
+    bindings: tuple[Binding, ...]
+    symbols: tuple[Symbol, ...]
+    executable: Executable
+    arena_bytes: int
+    workspace_bytes: int
+    steps: tuple[PlanStep, ...]
+    tables: tuple[tuple[int, int], ...]
+    indices: tuple[IndexUse, ...]
+
+
+def _fields(facts: Facts, code: bytes) -> _ProgramFields:
+    return {
+        "bindings": facts.bindings,
+        "symbols": facts.symbols,
+        "executable": Executable(code, facts.entries),
+        "arena_bytes": facts.arena_bytes,
+        "workspace_bytes": facts.workspace_bytes,
+        "steps": facts.steps,
+        "tables": facts.tables,
+        "indices": facts.indices,
+    }
+
+
+def _reports(report: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    """The reports of the profiles behind the first."""
+    found = report.get("reports")
+    return [one if isinstance(one, dict) else {} for one in found] if isinstance(found, list) else []
 
 
 def _read_header(content: memoryview, where: str) -> tuple[tuple[_Section, ...], int]:

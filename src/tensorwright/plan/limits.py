@@ -11,3 +11,5 @@ MAX_DEPTH = 16
 MAX_TERMS = 64
 MAX_CORNERS = 8
 """Symbols whose extremes are tried in all combinations."""
+MAX_PROFILES = 64
+"""Profiles of one plan."""

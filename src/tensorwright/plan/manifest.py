@@ -10,15 +10,30 @@ from typing import Literal, NoReturn
 from tensorwright.base.errors import BuildError, PlanError
 from tensorwright.plan.dimensions import read_dim, write_dim
 from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
-from tensorwright.plan.limits import MAX_COUNT, MAX_MANIFEST, MAX_RANK, MAX_SIZE, MAX_THREADS
+from tensorwright.plan.limits import MAX_COUNT, MAX_MANIFEST, MAX_PROFILES, MAX_RANK, MAX_SIZE, MAX_THREADS
 from tensorwright.plan.memory import Memory, require_memory, require_ranges
 from tensorwright.plan.plan import Base, Binding, IndexUse, Json, MachineStamp, Plan, PlanStep, Slice
 from tensorwright.tensor.dim import Dim, Symbol, bounds
 from tensorwright.tensor.dtype import DTYPES
 from tensorwright.tensor.type import TensorType
 
+CODE_ALIGNMENT = 64
 BASES: tuple[Base, ...] = ("arena", "weights", "binding")
 _ADVICE = "the plan was not written by this program: build it again"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan says of its program."""
+
+    bindings: tuple[Binding, ...]
+    symbols: tuple[Symbol, ...]
+    entries: Mapping[str, int]
+    arena_bytes: int
+    workspace_bytes: int
+    steps: tuple[PlanStep, ...]
+    tables: tuple[tuple[int, int], ...]
+    indices: tuple[IndexUse, ...]
 
 
 @dataclass(frozen=True)
@@ -27,19 +42,21 @@ class Manifest:
 
     name: str
     stamp: MachineStamp
-    bindings: tuple[Binding, ...]
-    symbols: tuple[Symbol, ...]
     batch_symbol: str | None
-    entries: Mapping[str, int]
-    arena_bytes: int
-    workspace_bytes: int
     threads: int
-    steps: tuple[PlanStep, ...]
-    tables: tuple[tuple[int, int], ...]
-    indices: tuple[IndexUse, ...]
+    facts: Facts
     report: Mapping[str, Json]
     seal: str
+    profiles: tuple[ProfileManifest, ...]
     document: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class ProfileManifest:
+    """What a plan says of one of its profiles. code: offset and size of its code within that of the plan."""
+
+    facts: Facts
+    code: tuple[int, int]
 
 
 def write_manifest(plan: Plan) -> bytes:
@@ -62,17 +79,45 @@ def write_manifest(plan: Plan) -> bytes:
 
 def document_of(plan: Plan) -> dict[str, Json]:
     """The manifest without its report and its seal."""
-    sizes: dict[Dim, int] = {}
+    places = _places([len(profile.executable.code) for profile in plan.profiles])
     return {
         "name": plan.name,
         "stamp": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan.stamp).items()},
-        "symbols": _written_symbols(plan.symbols),
         "batch_symbol": plan.batch_symbol,
+        "threads": plan.threads,
+        **_written_program(plan),
+        "profiles": [
+            {**_written_program(profile), "code": [start, len(profile.executable.code)]}
+            for start, profile in zip(places, plan.profiles, strict=True)
+        ],
+    }
+
+
+def joined_code(codes: Sequence[bytes]) -> bytes:
+    """The code of a plan whose profiles have these codes."""
+    joined = bytearray()
+    for start, code in zip(_places([len(code) for code in codes]), codes, strict=True):
+        joined += bytes(start - len(joined)) + code
+    return bytes(joined)
+
+
+def _places(sizes: Sequence[int]) -> list[int]:
+    """Where the codes of profiles start within that of their plan."""
+    places, end = [], 0
+    for size in sizes:
+        places.append(end)
+        end += -(-size // CODE_ALIGNMENT) * CODE_ALIGNMENT
+    return places
+
+
+def _written_program(plan: Plan) -> dict[str, Json]:
+    sizes: dict[Dim, int] = {}
+    return {
+        "symbols": _written_symbols(plan.symbols),
         "bindings": _written_bindings(plan.bindings),
         "entries": dict(sorted(plan.executable.entries.items())),
         "arena_bytes": plan.arena_bytes,
         "workspace_bytes": plan.workspace_bytes,
-        "threads": plan.threads,
         "steps": [_written_step(step, sizes) for step in plan.steps],
         "indices": [
             [use.node, use.place, [sizes.setdefault(extent, len(sizes)) for extent in use.extents], use.signed]
@@ -164,28 +209,72 @@ class _Reader:
 
     def manifest(self, document: Json) -> Manifest:
         top = mapping(document, "manifest")
-        symbols, bindings = self.bindings(top)
-        facts = Manifest(
+        profiles = items(top, "profiles")
+        facts = self.facts(top, has_profiles=bool(profiles))
+        return Manifest(
             name=text(top, "name", "manifest"),
             stamp=_stamp(mapping(top.get("stamp"), "stamp")),
+            batch_symbol=self._batch_symbol(top.get("batch_symbol")),
+            threads=integer(top.get("threads"), "threads", 1, MAX_THREADS),
+            facts=facts,
+            report=mapping(top.get("report"), "report"),
+            seal=text(top, "seal", "manifest"),
+            profiles=self._profiles(profiles, facts),
+            document=top,
+        )
+
+    def facts(self, top: Mapping[str, Json], *, has_profiles: bool = False) -> Facts:
+        """What is said of a program. has_profiles: it is that of a plan with profiles, which has no steps."""
+        symbols, bindings = self.bindings(top)
+        facts = Facts(
             bindings=bindings,
             symbols=symbols,
-            batch_symbol=self._batch_symbol(top.get("batch_symbol")),
             entries=self._entries(mapping(top.get("entries"), "entries")),
             arena_bytes=integer(top.get("arena_bytes"), "arena_bytes", 0, MAX_SIZE),
             workspace_bytes=integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
-            threads=integer(top.get("threads"), "threads", 1, MAX_THREADS),
             steps=self._steps(top),
             indices=self._indices(top),
             tables=self._tables(items(top, "tables")),
-            report=mapping(top.get("report"), "report"),
-            seal=text(top, "seal", "manifest"),
-            document=top,
         )
         require_ranges(facts.indices, facts.arena_bytes)
-        memory = Memory(facts.bindings, facts.arena_bytes, facts.workspace_bytes, self._weights_bytes)
-        require_memory(memory, facts.steps)
+        if not has_profiles:
+            memory = Memory(facts.bindings, facts.arena_bytes, facts.workspace_bytes, self._weights_bytes)
+            require_memory(memory, facts.steps)
+        elif facts.steps or facts.indices or facts.entries:
+            raise Refusal("profiles: expected steps, indices and entries to be those of the profiles")
         return facts
+
+    def _profiles(self, profiles: list[Json], whole: Facts) -> tuple[ProfileManifest, ...]:
+        if len(profiles) > MAX_PROFILES:
+            refuse("profiles", f"at most {MAX_PROFILES}", len(profiles))
+        return tuple(self._profile(item, f"profiles[{number}]", whole) for number, item in enumerate(profiles))
+
+    def _profile(self, item: Json, where: str, whole: Facts) -> ProfileManifest:
+        top = mapping(item, where)
+        code = top.get("code")
+        if not isinstance(code, list) or len(code) != 2:
+            refuse(f"{where}.code", "[offset, size]", code)
+        start = integer(code[0], f"{where}.code", 0, self._code_bytes)
+        size = integer(code[1], f"{where}.code", 1, self._code_bytes - start)
+        try:
+            facts = _Reader(size, self._weights_bytes).facts(top)
+        except Refusal as refusal:
+            raise Refusal(f"{where}.{refusal}") from None
+        if _outline(facts.bindings) != _outline(whole.bindings):
+            refuse(f"{where}.bindings", f"those of the plan, {_outline(whole.bindings)}", _outline(facts.bindings))
+        for name, of_profile, of_plan in (
+            ("arena_bytes", facts.arena_bytes, whole.arena_bytes),
+            ("workspace_bytes", facts.workspace_bytes, whole.workspace_bytes),
+        ):
+            integer(of_profile, f"{where}.{name}", 0, of_plan)
+        ranges = {symbol.name: symbol for symbol in whole.symbols}
+        for symbol in facts.symbols:
+            known = ranges.get(symbol.name)
+            if known is None or symbol.min < known.min or symbol.max > known.max:
+                refuse(f"{where}.symbols", f"ranges within those of the plan, {list(ranges.values())}", symbol)
+        if len(facts.symbols) != len(ranges):
+            refuse(f"{where}.symbols", f"all of {', '.join(ranges)}", [symbol.name for symbol in facts.symbols])
+        return ProfileManifest(facts, (start, size))
 
     def bindings(self, top: Mapping[str, Json]) -> tuple[tuple[Symbol, ...], tuple[Binding, ...]]:
         """The symbols and, over them, the bindings."""
@@ -254,6 +343,11 @@ class _Reader:
         if any(bounds(dim)[1] < 0 for dim in dims) or type.max_bytes > MAX_SIZE:
             refuse(f"{where}.shape", f"no negative dimension and at most {MAX_SIZE} bytes", shape)
         return Binding(text(fields, "name", where), _mode(fields.get("mode"), f"{where}.mode"), type)
+
+
+def _outline(bindings: Sequence[Binding]) -> list[tuple[str, str, str, int]]:
+    """What of bindings does not depend on sizes."""
+    return [(b.name, b.mode, b.type.dtype.name, len(b.type.shape)) for b in bindings]
 
 
 def _stamp(fields: Mapping[str, Json]) -> MachineStamp:

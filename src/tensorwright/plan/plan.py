@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.type import TensorType
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 WEIGHTS_ALIGNMENT = 4096
 
 Base = Literal["arena", "weights", "binding"]
@@ -106,6 +106,10 @@ class Plan:
     indices: what the runtime looks at after an inference.
     seal: see `tensorwright.plan.seal`; empty until the builder has made it.
     report: what the builder decided and measured, for people and `inspect`; the runtime does not need it.
+    profiles: plans of the same network for ranges of their own, with the same weights, of which the runtime picks one
+    for every inference; empty where the plan itself is run. A plan with profiles has no entries, steps and indices; its
+    symbols' ranges hold those of all profiles, its code is theirs one behind the other, and its report is that of the
+    first.
     """
 
     name: str
@@ -123,3 +127,4 @@ class Plan:
     tables: tuple[tuple[int, int], ...] = ()
     indices: tuple[IndexUse, ...] = ()
     seal: str = ""
+    profiles: tuple[Plan, ...] = ()

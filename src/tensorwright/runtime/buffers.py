@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from array import array
     from mmap import mmap
 
-    from tensorwright.runtime.bindings import BindingTable, Extents, Slot
+    from tensorwright.runtime.bindings import BindingTable, Extents, Sizes, Slot
     from tensorwright.runtime.launcher import Launcher
     from tensorwright.tensor.dtype import DType
 
@@ -31,15 +31,22 @@ _FORMATS = {
 
 
 def run_buffers(
-    table: BindingTable, launcher: Launcher, shapes: Mapping[int, Extents], inputs: Mapping[str, Bytes]
+    table: BindingTable,
+    launched: Callable[[Mapping[int, Extents]], tuple[Launcher, Sizes]],
+    shapes: Mapping[int, Extents],
+    inputs: Mapping[str, Bytes],
 ) -> dict[str, memoryview]:
-    """See `ExecutionContext.run_buffers`. shapes: of inputs by number, as far as they are stated."""
+    """See `ExecutionContext.run_buffers`.
+
+    launched: gives the launcher for inputs of some shapes, and all sizes. shapes: of inputs by number, as far as they
+    are stated.
+    """
     given: object = inputs
     if not isinstance(given, Mapping) or set(given) != set(table.input_names):
         raise wrong_names(table, inputs, "buffers")
     views = {slot: _view(table, slot, inputs[slot.name]) for slot in table.inputs}
     found = {slot.number: view.shape or () for slot, view in views.items() if _says_shape(table, slot, view)}
-    sizes = table.sizes({**shapes, **found}, {})
+    launcher, sizes = launched({**shapes, **found})
     addresses = [0] * len(table.bindings)
     for slot, view in views.items():
         _require_bytes(table, slot, view, sizes.shapes[slot.number])

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Self, SupportsIndex, cast
+from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import END_OF_MEMORY, Buffer
-from tensorwright.runtime.launcher import Launcher
+from tensorwright.runtime.profiles import ProfileCalls, ProfileTable
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
     from tensorwright.plan.plan import Plan
     from tensorwright.runtime.arrays import Array
-    from tensorwright.runtime.bindings import BindingTable, Extents, Sizes
+    from tensorwright.runtime.bindings import BindingTable, Evidence, Extents, Sizes
     from tensorwright.runtime.buffers import Bytes
-    from tensorwright.runtime.calls import ArrayCalls
-    from tensorwright.runtime.device_calls import DeviceCalls
     from tensorwright.runtime.fixed_calls import FixedCall
+    from tensorwright.runtime.launcher import Launcher
 
 
 class ExecutionContext(Unique):
@@ -28,33 +29,38 @@ class ExecutionContext(Unique):
 
     Use one context per thread to run at the same time: contexts share the engine's code and weights.
 
-    fixed_call: after the first call on arrays, what shortens the next ones if the plan's sizes are fixed; else None.
+    Of a plan with several profiles each inference runs the one that its shapes fit and that is tuned for the nearest
+    sizes, unless `optimization_profile` says which.
+
+    fixed_call: after a call on arrays, what shortens the next ones of these sizes if they are fixed; else None.
     """
 
     def __init__(
-        self, device: Device, module: Module, table: BindingTable, allocator: Allocator, *, with_memory: bool
+        self, device: Device, modules: Sequence[Module], table: ProfileTable, allocator: Allocator, *, with_memory: bool
     ) -> None:
         self._device = device
-        self._module = module
-        self._table = table
+        self._profile_table = table
+        self._table = table.whole
+        self._memory_bytes = max(module.memory_bytes for module in modules)
         self._shapes: dict[int, Extents] = {}
-        self._batches: dict[int | None, Sizes] = {}
+        self._batches: dict[int | None, tuple[Launcher, Sizes]] = {}
         self._memory: int | None = None
-        self._calls: ArrayCalls | None = None
-        self._allocator = allocator
-        self._device_calls: DeviceCalls | None = None
+        self._wanted: int | None = None
         self.fixed_call: FixedCall | None = None
         self._own_memory: Buffer | None = None
+        self._lock = forkable(threading.Lock())
         obstacle = (
             "it has no device memory yet; set context.device_memory to the address of "
-            f"{module.memory_bytes} bytes aligned to {device.memory_alignment}"
+            f"{self._memory_bytes} bytes aligned to {device.memory_alignment}"
         )
-        watched = device if device.has_host_memory and not module.checks_indices else None
-        self._launcher = Launcher(table, module.create_executor(), watched, obstacle)
-        self._here = self._launcher if device.has_host_memory else self._staging_launcher(allocator, obstacle)
+        self._profiles = tuple(
+            ProfileCalls(device, module, table, allocator, obstacle, self._lock)
+            for module, table in zip(modules, table.tables, strict=True)
+        )
+        self._latest = self._profiles[0]
         if with_memory:
-            what = f"activations and scratch memory of a context of '{module.plan.name}'"
-            self._own_memory = Buffer(allocator, module.memory_bytes, device.memory_alignment, what)
+            what = f"activations and scratch memory of a context of '{self._table.plan.name}'"
+            self._own_memory = Buffer(allocator, self._memory_bytes, device.memory_alignment, what)
             self._use_memory(self._own_memory.address)
 
     def __call__(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None = None) -> dict[str, Array]:
@@ -72,8 +78,11 @@ class ExecutionContext(Unique):
         """
         fixed = self.fixed_call
         found = fixed(inputs) if fixed is not None and stream is None else None
-        if found is None and not self._device.has_host_memory:
-            found = self._run_on_device(inputs, stream)
+        if found is not None:
+            return found
+        calls = self._calls_for(inputs)
+        if not self._device.has_host_memory:
+            found = calls.run_on_device(inputs, stream)
         if found is not None:
             return found
         if stream is not None:
@@ -81,7 +90,9 @@ class ExecutionContext(Unique):
                 f"{self._table.where}: expected arrays on the device with the stream {stream!r}, found arrays of the "
                 "host, whose results are waited for; leave the stream out"
             )
-        return self._run_arrays(inputs, self._here.execute)
+        results = calls.run(inputs)
+        self.fixed_call = calls.fixed_call
+        return results
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, such as bytes, array.array or memoryview, by name of input; a
@@ -96,7 +107,26 @@ class ExecutionContext(Unique):
         """
         from tensorwright.runtime.buffers import run_buffers
 
-        return run_buffers(self._table, self._here, self._shapes, inputs)
+        return run_buffers(self._table, self._launched_here, self._shapes, inputs)
+
+    @property
+    def optimization_profile(self) -> int | None:
+        """The number of the profile that all inferences run; None for the one that fits the shapes of each best.
+
+        Raises:
+            ExecutionError: it is set to no number of a profile.
+        """
+        return self._wanted
+
+    @optimization_profile.setter
+    def optimization_profile(self, profile: int | None) -> None:
+        wanted = None if profile is None else self._profile_table.number(profile)
+        with self._lock:
+            self._wanted = wanted
+            self._batches.clear()
+            self.fixed_call = None
+            if wanted is not None:
+                self._latest = self._profiles[wanted]
 
     def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
         """Run on NumPy arrays; the ticks of the device before, between and after the steps.
@@ -104,11 +134,12 @@ class ExecutionContext(Unique):
         Raises:
             ExecutionError: the plan has another number of steps, or something about the inputs is wrong.
         """
-        count = len(self._table.plan.steps)
+        calls = self._calls_for(inputs)
+        count = len(calls.table.plan.steps)
         if steps != count:
             raise ExecutionError(f"{self._table.where} has {count} steps; expected ticks for them, found {steps!r}")
         ticks: list[int] = []
-        self._run_arrays(inputs, lambda: ticks.extend(self._here.executor.run_profiled(count)))
+        calls.run(inputs, lambda: ticks.extend(calls.here.executor.run_profiled(count)))
         return ticks
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:
@@ -120,7 +151,8 @@ class ExecutionContext(Unique):
         Raises:
             ExecutionError: batch, number of bindings, an address or a size is wrong; nothing has run.
         """
-        self._launcher.run(self._sizes_of_batch(batch_size), self._table.addresses(bindings))
+        launcher, sizes = self._launched(batch_size)
+        launcher.run(sizes, self._table.addresses(bindings))
         return True
 
     def enqueue(
@@ -130,8 +162,9 @@ class ExecutionContext(Unique):
 
         stream, event: objects or their handles. The event is recorded when the inputs may be overwritten.
         """
-        sizes, addresses = self._sizes_of_batch(batch_size), self._table.addresses(bindings)
-        self._launcher.require_ready()
+        launcher, sizes = self._launched(batch_size)
+        addresses = self._table.addresses(bindings)
+        launcher.require_ready()
         target = self._device.find_stream(stream) if isinstance(stream, int) else stream
         consumed = self._device.find_event(event) if isinstance(event, int) else event
         if not hasattr(target, "enqueue") or not (consumed is None or hasattr(consumed, "record")):
@@ -139,7 +172,7 @@ class ExecutionContext(Unique):
                 f"enqueue of {self._table.where}: expected a stream and an event or None, or their handles, found "
                 f"{type(stream).__name__} and {type(event).__name__}"
             )
-        target.enqueue(partial(self._run_enqueued, sizes, addresses))
+        target.enqueue(partial(self._run_enqueued, launcher, sizes, addresses))
         if consumed is not None:
             consumed.record(target)
         return True
@@ -147,27 +180,29 @@ class ExecutionContext(Unique):
     @property
     def plan(self) -> Plan:
         """What it runs."""
-        return self._module.plan
+        return self._latest.table.plan
 
     def run_here(self, sizes: Sizes, addresses: Sequence[int], steps: int = 0) -> list[int]:
         """Run on addresses of this process, one per binding, for sizes that are right; the ticks of so many steps."""
+        here = self._latest.here
         if not steps:
-            self._here.run(sizes, addresses)
+            here.run(sizes, addresses)
             return []
-        with self._here.lock:
-            self._here.prepare(sizes)
-            self._here.bindings[:] = addresses
-            return self._here.executor.run_profiled(steps)
+        with here.lock:
+            here.prepare(sizes)
+            here.bindings[:] = addresses
+            return here.executor.run_profiled(steps)
 
     @property
     def step_names(self) -> tuple[str, ...]:
-        """The names of the steps of one inference, in order; none if the plan does not name all of them."""
-        steps = self._table.plan.report.get("steps")
+        """The names of the steps of the latest profile, in order; none if the plan does not name all of them."""
+        plan = self._latest.table.plan
+        steps = plan.report.get("steps")
         found = (
             [step.get("name") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
         )
         names = tuple(name for name in found if isinstance(name, str))
-        return names if len(names) == len(found) == len(self._table.plan.steps) else ()
+        return names if len(names) == len(found) == len(plan.steps) else ()
 
     @property
     def device_memory(self) -> int | None:
@@ -187,10 +222,10 @@ class ExecutionContext(Unique):
             )
         if not self._is_memory(address):
             raise ExecutionError(
-                f"{where}: expected the address of {self._module.memory_bytes} bytes, a positive multiple of "
+                f"{where}: expected the address of {self._memory_bytes} bytes, a positive multiple of "
                 f"{self._device.memory_alignment}, found {address!r}; allocate a little more and round the address up"
             )
-        with self._launcher.lock:
+        with self._lock:
             self._use_memory(index(address))
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> None:
@@ -203,23 +238,24 @@ class ExecutionContext(Unique):
         if self._table.bindings[number].mode != "input":
             raise ExecutionError(f"{self._table.describe(number)} is no input; its shape follows from the inputs")
         shapes = {number: self._table.extents(number, shape)}
-        self._table.check(shapes)
+        self._said.check(shapes)
         self._shapes.update(shapes)
         self._batches.clear()
 
     def get_binding_shape(self, binding: int | str) -> Extents:
         """The shape that a binding has with the input shapes set so far; -1 for what is not known yet."""
-        return self._table.partial_shape(self._table.number(binding), self._table.evidence(self._shapes, {}))
+        table = self._said
+        return table.partial_shape(table.number(binding), table.evidence(self._shapes, {}))
 
     @property
     def all_binding_shapes_specified(self) -> bool:
         """Whether the input shapes set so far say all sizes."""
-        known = self._table.evidence(self._shapes, {})
-        return all(symbol.name in known for symbol in self._table.plan.symbols)
+        known = self._said.evidence(self._shapes, {})
+        return all(symbol.name in known for symbol in self._said.plan.symbols)
 
     def close(self) -> None:
         """Stop the threads and give the memory back, after a call that is running. Twice is once."""
-        with self._launcher.lock:
+        with self._lock:
             for launcher in self._launchers:
                 launcher.close()
             if self._own_memory is not None:
@@ -231,62 +267,50 @@ class ExecutionContext(Unique):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _staging_launcher(self, allocator: Allocator, obstacle: str) -> Launcher:
-        """A launcher whose bindings are addresses of this process."""
-        from tensorwright.runtime.staging import StagedExecutor
-
-        staged = StagedExecutor(self._module.create_executor(), self._device, allocator, self._module.plan)
-        return Launcher(self._table, staged, self._device, obstacle, self._launcher.lock)
+    @property
+    def _said(self) -> BindingTable:
+        """The bindings as far as the choice of a profile settles them."""
+        return self._table if self._wanted is None else self._profile_table.tables[self._wanted]
 
     @property
     def _launchers(self) -> tuple[Launcher, ...]:
-        return (self._launcher,) if self._here is self._launcher else (self._launcher, self._here)
+        return tuple(launcher for calls in self._profiles for launcher in calls.launchers)
 
-    def _run_on_device(self, inputs: object, stream: Stream | int | None) -> dict[str, Array] | None:
-        """Outputs on the device for inputs there; None for others."""
-        given = inputs.values() if isinstance(inputs, Mapping) else (inputs,)
-        if stream is None and all(hasattr(value, "__array_struct__") for value in given):
-            return None  # Arrays of NumPy, which this module does not import.
-        if self._device_calls is None:
-            self._device_calls = self._made_device_calls()
-        target = self._device.find_stream(stream or 0) if isinstance(stream, int | None) else stream
-        found = None if self._device_calls is None else self._device_calls.run(inputs, target)
-        return cast("dict[str, Array] | None", found)
+    def _calls_for(self, inputs: object) -> ProfileCalls:
+        """What runs these inputs."""
+        if self._wanted is None and len(self._profiles) > 1:
+            self._latest = self._profiles[self._profile_table.of_arrays(inputs)]
+        return self._latest
 
-    def _made_device_calls(self) -> DeviceCalls | None:
-        from tensorwright.runtime.device_calls import DeviceCalls
+    def _chosen(self, shapes: Mapping[int, Extents], known: Mapping[str, Evidence]) -> tuple[ProfileCalls, Sizes]:
+        """What runs inputs of these shapes, and all sizes."""
+        if self._wanted is not None:
+            return self._latest, self._latest.table.sizes(shapes, known)
+        number, sizes = self._profile_table.nearest(shapes, known)
+        return self._profiles[number], sizes
 
-        arrays = self._device.arrays(self._allocator)
-        return None if arrays is None else DeviceCalls(self._table, self._launcher, arrays)
+    def _launched_here(self, shapes: Mapping[int, Extents]) -> tuple[Launcher, Sizes]:
+        calls, sizes = self._chosen(shapes, {})
+        return calls.here, sizes
 
-    def _run_arrays(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
-        calls = self._calls
-        if calls is not None:
-            return calls.run(inputs, execute)
-        from tensorwright.runtime.calls import ArrayCalls
-
-        calls = ArrayCalls(self._table, self._here)
-        results = calls.run(inputs, execute)
-        self._calls, self.fixed_call = calls, calls.fixed()
-        return results
-
-    def _run_enqueued(self, sizes: Sizes, addresses: Sequence[int]) -> None:
-        """What a stream holds: with it the context, whose memory is needed until the work is done."""
-        self._launcher.run(sizes, addresses)
-
-    def _sizes_of_batch(self, batch_size: int | None) -> Sizes:
-        sizes = self._batches.get(batch_size)
-        if sizes is None:
+    def _launched(self, batch_size: int | None) -> tuple[Launcher, Sizes]:
+        """The launcher on addresses of the device for the shapes that were said, and all sizes."""
+        found = self._batches.get(batch_size)
+        if found is None:
             known = {} if batch_size is None else self._table.batch_evidence(batch_size)
-            sizes = self._table.sizes(self._shapes, known)
-            self._batches[batch_size] = sizes
-        return sizes
+            calls, sizes = self._chosen(self._shapes, known)
+            found = self._batches[batch_size] = calls.launcher, sizes
+        return found
+
+    def _run_enqueued(self, launcher: Launcher, sizes: Sizes, addresses: Sequence[int]) -> None:
+        """What a stream holds: with it the context, whose memory is needed until the work is done."""
+        launcher.run(sizes, addresses)
 
     def _is_memory(self, address: object) -> bool:
         if not isinstance(address, SupportsIndex):
             return False
         value = index(address)
-        fits = 0 < value <= END_OF_MEMORY - self._module.memory_bytes
+        fits = 0 < value <= END_OF_MEMORY - self._memory_bytes
         return fits and value % self._device.memory_alignment == 0
 
     def _use_memory(self, address: int) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tensorwright.base.errors import ExecutionError
@@ -15,11 +16,13 @@ from tensorwright.devices.find import device_for
 from tensorwright.plan.file import serialize_plan, write_plan
 from tensorwright.plan.limits import MAX_THREADS
 from tensorwright.plan.plan import Binding, Json, MachineStamp, Plan
-from tensorwright.runtime.bindings import BindingTable, Extents
+from tensorwright.runtime.bindings import Extents
 from tensorwright.runtime.context import ExecutionContext
+from tensorwright.runtime.profiles import ProfileTable
+from tensorwright.tensor.dim import evaluate
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Device, Stream
+    from tensorwright.devices.device import Allocator, Device, Module, Stream
     from tensorwright.plan.signature import PrivateKey
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.buffers import Bytes
@@ -51,9 +54,10 @@ class Engine(Unique):
         self._device = _device(plan, device)
         self._device.check(plan.stamp)
         self._allocator = self._device.allocator if allocator is None else allocator
-        self._module = self._device.load(plan, self._allocator, self.threads)
-        self._plan = self._module.plan
-        self._table = BindingTable(self._plan)
+        self._modules = self._loaded(plan)
+        self._plan = replace(plan, weights=self._modules[0].plan.weights)
+        self._profile_table = ProfileTable(self._plan, [module.plan for module in self._modules])
+        self._table = self._profile_table.whole
         self._contexts: weakref.WeakSet[ExecutionContext] = weakref.WeakSet()
         self._lock = forkable(threading.RLock())
         self._default: ExecutionContext | None = None
@@ -117,12 +121,36 @@ class Engine(Unique):
     @property
     def device_memory_size(self) -> int:
         """Bytes that each context needs for activations and scratch memory."""
-        return self._module.memory_bytes
+        return max(module.memory_bytes for module in self._modules)
 
     @property
     def device_memory_alignment(self) -> int:
         """What the address of a context's memory must be a multiple of."""
         return self._device.memory_alignment
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        """How many ranges of shapes the plan has code for."""
+        return len(self._profile_table)
+
+    def get_profile_shape(self, profile: int, binding: int | str) -> tuple[Extents, Extents, Extents]:
+        """The smallest shape of an input that a profile takes, the one that it is tuned for, and the largest.
+
+        Raises:
+            ExecutionError: there is no such profile, or no such input.
+        """
+        table = self._profile_table.tables[self._profile_table.number(profile)]
+        number = table.number(binding)
+        if table.bindings[number].mode != "input":
+            raise ExecutionError(f"{table.describe(number)} is no input; its shape follows from the inputs")
+        shape, symbols = table.bindings[number].type.shape, table.plan.symbols
+        ranges: list[dict[str, int]] = [
+            {s.name: s.min for s in symbols},
+            {s.name: s.opt for s in symbols},
+            {s.name: s.max for s in symbols},
+        ]
+        low, opt, high = (tuple(evaluate(dim, values) for dim in shape) for values in ranges)
+        return low, opt, high
 
     def get_binding_index(self, name: str) -> int:
         return self._table.number(name)
@@ -178,7 +206,8 @@ class Engine(Unique):
             self._closed = True
             for context in list(self._contexts):
                 context.close()
-            self._module.close()
+            for module in reversed(self._modules):
+                module.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,6 +218,19 @@ class Engine(Unique):
     def __repr__(self) -> str:
         bindings = ", ".join(f"{b.mode} {b.name}: {b.type}" for b in self._table.bindings)
         return f"Engine('{self.name}', {bindings})"
+
+    def _loaded(self, plan: Plan) -> tuple[Module, ...]:
+        """The modules of all profiles, which have the weights of the first."""
+        modules: list[Module] = []
+        try:
+            for profile in plan.profiles or (plan,):
+                shared = modules[0] if modules else None
+                modules.append(self._device.load(profile, self._allocator, self.threads, shared))
+        except BaseException:
+            for module in reversed(modules):
+                module.close()
+            raise
+        return tuple(modules)
 
     def _call_context(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None) -> dict[str, Array]:
         context = self._default or self._default_context()
@@ -207,7 +249,7 @@ class Engine(Unique):
         with self._lock:
             self._require_open()
             context = ExecutionContext(
-                self._device, self._module, self._table, self._allocator, with_memory=with_memory
+                self._device, self._modules, self._profile_table, self._allocator, with_memory=with_memory
             )
             self._contexts.add(context)
             return context

@@ -20,12 +20,13 @@ from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.devices.find import split_name
 from tensorwright.devices.host_memory import HostMemory
 from tensorwright.plan.file import serialize_plan
+from tensorwright.plan.seal import sealed
 from tensorwright.runtime.copying import Copier
 from tensorwright.runtime.exchange import Messages, SharedMemory, lanes, layout
 from tensorwright.runtime.reach import Token
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Event, Stream
+    from tensorwright.devices.device import Allocator, Event, Module, Stream
     from tensorwright.plan.plan import MachineStamp, Plan
 
 START = "import sys; sys.path += sys.argv[6:]; from tensorwright.runtime.worker import main; main()"
@@ -186,7 +187,8 @@ class RemoteDevice:
         if stamp.device != self.name:
             raise PlanError(f"the plan was built for the device '{stamp.device}', it cannot run on '{self._wanted}'")
 
-    def load(self, plan: Plan, allocator: Allocator, threads: int) -> RemoteModule:
+    def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> RemoteModule:
+        del shared  # Every process has weights of its own.
         if allocator is not self._memory:
             raise ExecutionError(f"{self.label}: an allocator gives memory of this process; leave it out")
         return RemoteModule(plan, self._wanted, threads)
@@ -224,7 +226,7 @@ def _started(plan: Plan, label: str, threads: int, control: int, token: Token) -
     descriptor = os.memfd_create("tensorwright-plan")
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(serialize_plan(plan))
+            file.write(serialize_plan(plan if plan.seal else sealed(plan)))  # Profiles have none of their own.
         given = [str(control), str(descriptor), label, str(threads), token.text]
         command = [sys.executable, *ISOLATED, START, *given, *sys.path]
         # This process has found out whether the plan is to be trusted, and what it hands on bears no signature.

@@ -52,7 +52,7 @@ def lower(graph: Graph, choices: Sequence[Choice], arrange: Arrange = arrange_al
         arena_bytes=found.placement.size,
         arena_lower_bound=found.placement.lower_bound,
         weights=weights,
-        workspace_bytes=max((_rounded(step.kernel.workspace) for step in steps), default=0),
+        workspace_bytes=max((rounded(step.kernel.workspace) for step in steps), default=0),
     )
 
 
@@ -77,7 +77,8 @@ def _operand(tensor: Tensor, storage: Storage, numbers: Mapping[Buffer, int], *,
     return Operand(Address("arena", buffer.root_offset), size, width, writes, numbers[root])
 
 
-def _rounded(size: int) -> int:
+def rounded(size: int) -> int:
+    """What a constant of so many bytes takes."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -119,7 +120,7 @@ class _Constants:
         return memory.data, tuple(_view(memory, packed) for packed in self._packed)
 
     def _append(self, content: npt.NDArray[np.uint8]) -> None:
-        end = self._end + _rounded(content.nbytes)
+        end = self._end + rounded(content.nbytes)
         if end > len(self._memory):
             self._memory = grown(self._memory, max(end, 2 * len(self._memory)))
         np.frombuffer(self._memory, np.uint8, content.nbytes, self._end)[:] = content

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 from tensorwright.api.builder import HostMemory as ApiHostMemory
 from tensorwright.base.errors import ExecutionError
 from tensorwright.compat.machine import fetch, machine
 from tensorwright.compat.pycuda.memory import room_at
+from tensorwright.compat.tensorrt.bindings import Key, joined, split
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
@@ -19,7 +20,6 @@ from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.profiler import profile
 from tensorwright.tensor.dtype import DType
 
-Key = int | str
 UNKNOWN = -1
 
 
@@ -45,22 +45,20 @@ class HostMemory(ApiHostMemory):
 
 @faces(Engine)
 class CudaEngine(Facade[Engine]):
-    """An engine. Dimensions of bindings do not count an implicit batch."""
+    """An engine. Dimensions of bindings do not count an implicit batch.
 
-    get_nb_bindings = getter("num_bindings")
-    get_binding_index = forward("get_binding_index")
-    get_binding_name = forward("get_binding_name")
-    get_binding_data_type = forward("get_binding_dtype")
+    Bindings are counted for each profile: those of profile 1 follow behind those of profile 0, and their names end in
+    ``[profile 1]``. Tensors are counted once.
+    """
+
     get_tensor_dtype = forward("get_binding_dtype")
     get_tensor_name = forward("get_binding_name")
-    binding_is_input = forward("binding_is_input")
     get_max_batch_size = getter("max_batch_size")
     get_nb_layers = getter("num_layers")
     get_workspace_size = getter("device_memory_size")
     get_device_memory_size = getter("device_memory_size")
     get_name = getter("name")
     num_io_tensors = property(getter("num_bindings"))
-    num_optimization_profiles = 1
     refittable = False
 
     def get_binding_dimensions(self, index: Key) -> Dims:
@@ -68,13 +66,13 @@ class CudaEngine(Facade[Engine]):
 
         Where a network has explicit batch, the first extent is taken for the batch if it is variable or 1.
         """
-        shape = self.inner.get_binding_shape(index)
+        shape = self.inner.get_binding_shape(self._key(index))
         has_batch = self.inner.has_implicit_batch_dimension or shape[:1] in ((UNKNOWN,), (1,))
         return Dims(shape[1:] if has_batch else shape)
 
     def get_binding_shape(self, binding: Key) -> Dims:
         """The extents, -1 for what is only known at run time; without the batch if that is implicit."""
-        shape = self.inner.get_binding_shape(binding)
+        shape = self.inner.get_binding_shape(self._key(binding))
         return Dims(shape[1:] if self.inner.has_implicit_batch_dimension else shape)
 
     def get_tensor_shape(self, name: str) -> Dims:
@@ -85,9 +83,46 @@ class CudaEngine(Facade[Engine]):
         """Whether it is an input or an output."""
         return TensorIOMode.INPUT if self.inner.binding_is_input(name) else TensorIOMode.OUTPUT
 
+    @property
+    def num_bindings(self) -> int:
+        """How many bindings all profiles have together."""
+        return len(self.inner) * self.inner.num_optimization_profiles
+
+    def get_nb_bindings(self) -> int:
+        """As `num_bindings`."""
+        return self.num_bindings
+
+    def get_binding_index(self, name: str) -> int:
+        """The number of a binding."""
+        profile, key = split(self.inner, name)
+        return (profile or 0) * len(self.inner) + self.inner.get_binding_index(cast("str", key))
+
+    def get_binding_name(self, index: int) -> str:
+        """The name of a binding."""
+        profile, key = split(self.inner, index)
+        return joined(self.inner.get_binding_name(cast("int", key)), profile or 0)
+
+    def get_binding_dtype(self, index: Key) -> DType:
+        """The type of the elements of a binding."""
+        return self.inner.get_binding_dtype(self._key(index))
+
+    get_binding_data_type = get_binding_dtype
+
+    def binding_is_input(self, index: Key) -> bool:
+        """Whether a binding is an input."""
+        return self.inner.binding_is_input(self._key(index))
+
+    def get_profile_shape(self, profile_index: int, binding: Key) -> list[Dims]:
+        """The smallest shape of an input in a profile, the one that it is tuned for, and the largest."""
+        return [Dims(shape) for shape in self.inner.get_profile_shape(profile_index, self._key(binding))]
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        """As `get_profile_shape`."""
+        return self.get_profile_shape(profile_index, name)
+
     def get_location(self, index: Key) -> TensorLocation:
         """Where a binding lies: memory of host and device is the same."""
-        self.inner.get_binding_dtype(index)
+        self.get_binding_dtype(index)
         return TensorLocation.DEVICE
 
     def is_refittable(self) -> bool:
@@ -112,19 +147,22 @@ class CudaEngine(Facade[Engine]):
         self.inner.close()
 
     def __len__(self) -> int:
-        return len(self.inner)
+        return self.num_bindings
 
     def __bool__(self) -> bool:
         return True
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.inner)
+        return map(self.get_binding_name, range(self.num_bindings))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.inner
+        return name in set(self)
 
     def __getitem__(self, binding: Key) -> Key:
-        return self.inner[binding]
+        return self.get_binding_index(binding) if isinstance(binding, str) else self.get_binding_name(binding)
+
+    def _key(self, binding: Key) -> Key:
+        return split(self.inner, binding)[1]
 
 
 class ExecutionContext(Facade[RuntimeContext]):
@@ -132,7 +170,6 @@ class ExecutionContext(Facade[RuntimeContext]):
 
     name = ""
     debug_sync = False
-    active_optimization_profile = 0
 
     def __init__(self, inner: RuntimeContext, engine: CudaEngine) -> None:
         super().__init__(inner)
@@ -177,10 +214,11 @@ class ExecutionContext(Facade[RuntimeContext]):
 
     def execute_async_v3(self, stream_handle: object) -> bool:
         """As `execute_async_v2`, with the addresses that `set_tensor_address` said."""
-        missing = [name for name in self.engine if name not in self._addresses]
+        names = list(self.engine.inner)
+        missing = [name for name in names if name not in self._addresses]
         if missing:
             raise ExecutionError(f"execute_async_v3: call set_tensor_address for {', '.join(map(repr, missing))}")
-        return self._enqueue(None, [self._addresses[name] for name in self.engine], stream_handle, None)
+        return self._enqueue(None, [self._addresses[name] for name in names], stream_handle, None)
 
     def set_tensor_address(self, name: str, memory: SupportsIndex) -> bool:
         """Say where an input or output lies."""
@@ -200,20 +238,34 @@ class ExecutionContext(Facade[RuntimeContext]):
 
     def set_binding_shape(self, binding: int, shape: Sequence[int]) -> bool:
         """Say the shape of an input."""
-        return self.set_input_shape(self.engine.inner.get_binding_name(binding), shape)
+        _, key = split(self.engine.inner, binding)
+        return self.set_input_shape(self.engine.inner.get_binding_name(cast("int", key)), shape)
 
     def get_binding_shape(self, binding: Key) -> Dims:
         """The extents with the input shapes said so far, -1 for what is not known yet."""
-        return Dims(self.inner.get_binding_shape(binding))
+        return Dims(self.inner.get_binding_shape(split(self.engine.inner, binding)[1]))
 
     def get_tensor_shape(self, name: str) -> Dims:
         """As `get_binding_shape`."""
         return self.get_binding_shape(name)
 
+    @property
+    def active_optimization_profile(self) -> int:
+        """The profile that runs; as long as it is not set, each inference runs the one that fits its shapes best."""
+        return self.inner.optimization_profile or 0
+
+    @active_optimization_profile.setter
+    def active_optimization_profile(self, profile_index: int) -> None:
+        self.inner.optimization_profile = profile_index
+        self._sizes.clear()
+
     def set_optimization_profile_async(self, profile_index: int, stream_handle: object) -> bool:
-        """Nothing: all profiles of a build are one range."""
+        """Set `active_optimization_profile`, not for what streams hold already; False if there is no such profile."""
         del stream_handle
-        return profile_index == 0
+        if not 0 <= profile_index < self.engine.inner.num_optimization_profiles:
+            return False
+        self.active_optimization_profile = profile_index
+        return True
 
     def set_profiler(self, profiler: IProfiler | None) -> None:
         """Whom `execute` tells the times of the layers."""
@@ -266,7 +318,7 @@ class ExecutionContext(Facade[RuntimeContext]):
     ) -> tuple[int | None, list[int]]:
         """Batch and addresses as plain integers. Device memory that is too small is refused, not overrun."""
         batch = None if batch_size is None else batch_size.__index__()
-        addresses = [address.__index__() for address in bindings]
+        addresses = self._addresses_of_profile([address.__index__() for address in bindings])
         sizes = self._sizes.get(batch)
         if sizes is None:
             sizes = self._sizes[batch] = self._needed(batch)
@@ -279,6 +331,14 @@ class ExecutionContext(Facade[RuntimeContext]):
                     f"memory at its address has {room}; allocate more, keep what owns it, check the order of bindings"
                 )
         return batch, addresses
+
+    def _addresses_of_profile(self, addresses: list[int]) -> list[int]:
+        """The addresses for the profile that runs, if there are addresses for the bindings of several."""
+        count = len(self.engine.inner)
+        if len(addresses) <= count:
+            return addresses
+        first = self.active_optimization_profile * count
+        return addresses[first : first + count] if first + count <= len(addresses) else addresses
 
     def _needed(self, batch: int | None) -> tuple[int, ...]:
         """Bytes of each binding; 0 where that is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.devices.cpu.stream import CpuEvent, CpuStream, find_event, find_stream
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Stream
+    from tensorwright.devices.device import Allocator, Module, Stream
     from tensorwright.plan.plan import MachineStamp, Plan
 
 
@@ -48,8 +49,9 @@ class CpuDevice:
     def allocator(self) -> Allocator:
         return self._allocator
 
-    def load(self, plan: Plan, allocator: Allocator, threads: int) -> CpuModule:
-        return CpuModule(plan, allocator, threads)
+    def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> CpuModule:
+        weights = plan.weights if shared is None else shared.plan.weights
+        return CpuModule(replace(plan, weights=weights), allocator, threads)
 
     def arrays(self, allocator: Allocator) -> None:
         """None: nobody else has arrays there that are not arrays of the process."""

@@ -17,7 +17,7 @@ from tensorwright.plan.plan import MachineStamp, Plan
 from tensorwright.plan.stamp import require_equal
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Stream
+    from tensorwright.devices.device import Allocator, Module, Stream
 
 
 class CudaDevice:
@@ -49,8 +49,9 @@ class CudaDevice:
                 f"compute capability {found / 10:.1f}; build it again here"
             )
 
-    def load(self, plan: Plan, allocator: Allocator, threads: int) -> CudaModule:
-        return CudaModule(plan, self.context, allocator)
+    def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> CudaModule:
+        weights = shared.weights if isinstance(shared, CudaModule) else None
+        return CudaModule(plan, self.context, allocator, weights)
 
     def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self.copies.to_device(address, source, size, None if stream is None else stream.handle)

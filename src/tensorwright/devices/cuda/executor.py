@@ -30,11 +30,11 @@ TICKS_PER_MILLISECOND = 1e6
 
 
 class CudaModule(Unique):
-    """Kernels and weights of a plan on a GPU."""
+    """Kernels and weights of a plan on a GPU. weights: those of another module, if they are the same."""
 
     checks_indices = False
 
-    def __init__(self, plan: Plan, context: Context, allocator: Allocator) -> None:
+    def __init__(self, plan: Plan, context: Context, allocator: Allocator, weights: Buffer | None = None) -> None:
         self.plan = plan
         self.context = context
         self.image = read_image(plan.executable.code, plan.symbols, f"plan '{plan.name}'")
@@ -44,8 +44,8 @@ class CudaModule(Unique):
         self.functions = {name: code.function(name) for name, code in self._codes.items()}
         size = plan.weights.nbytes
         self.turns = Turns(context)
-        self.weights = Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
-        if size:
+        self.weights = weights or Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
+        if size and weights is None:
             Copies(context).to_device(self.weights.address, buffer_address(plan.weights), size)
 
     def create_executor(self) -> CudaExecutor:

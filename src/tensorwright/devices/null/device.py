@@ -9,7 +9,7 @@ from typing import Any
 import tensorwright
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.device import Allocator, Event, Stream
+from tensorwright.devices.device import Allocator, Event, Module, Stream
 from tensorwright.devices.host_memory import HostMemory
 from tensorwright.devices.null.memory import NullMemory
 from tensorwright.plan.plan import MachineStamp, Plan
@@ -97,16 +97,20 @@ class NullExecutor:
 
 
 class NullModule:
-    """The program of a plan as a Python function, and its weights in memory of the device."""
+    """The program of a plan as a Python function, and its weights in memory of the device.
+
+    weights: those of another module, if they are the same.
+    """
 
     checks_indices = False
 
-    def __init__(self, plan: Plan, memory: NullMemory, allocator: Allocator) -> None:
+    def __init__(self, plan: Plan, memory: NullMemory, allocator: Allocator, weights: Buffer | None = None) -> None:
         self.memory = memory
         self.memory_bytes = max(plan.arena_bytes, ALIGNMENT)
         size = plan.weights.nbytes
-        self.weights = Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
-        memory.view(self.weights.address, size)[:] = plan.weights
+        self.weights = weights or Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
+        if weights is None:
+            memory.view(self.weights.address, size)[:] = plan.weights
         self.plan = plan
         namespace: dict[str, Any] = {}
         exec(compile(plan.executable.code, f"<plan '{plan.name}'>", "exec"), namespace)  # noqa: S102 - a plan is code
@@ -141,8 +145,9 @@ class NullDevice:
     def check(self, stamp: MachineStamp) -> None:
         require_equal(stamp, null_stamp())
 
-    def load(self, plan: Plan, allocator: Allocator, threads: int) -> NullModule:
-        return NullModule(plan, self._memory, allocator)
+    def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> NullModule:
+        weights = shared.weights if isinstance(shared, NullModule) else None
+        return NullModule(plan, self._memory, allocator, weights)
 
     def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self._memory.upload(address, source, size)
