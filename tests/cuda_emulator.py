@@ -117,7 +117,9 @@ class EmulatedLibrary(FakeLibrary):
         cluster = int.from_bytes(launch["attributes"].get(_CLUSTER, b"")[8:12], "little") or 1
         grid = Grid(launch["grid"], launch["block"][0], cluster, launch["shared"])
         end = self._global._end
-        Machine(kernel, grid, self._global, launch["arguments"]).run()
+        arguments = [argument for argument in launch["arguments"] if argument not in self.maps]
+        maps = [self.maps[argument] for argument in launch["arguments"] if argument in self.maps]
+        Machine(kernel, grid, self._global, arguments, maps).run()
         self._global._writers[:] = NOBODY
         self._global._end = end  # The constants of the kernel go.
 

@@ -6,6 +6,8 @@ import ctypes
 import threading
 from typing import Any
 
+from tensorwright.devices.cuda.tensor_map import PlacedMap
+
 OUT_OF_MEMORY, NOT_READY, INVALID_VALUE, NOT_FOUND, LAUNCH_FAILED = 2, 600, 1, 500, 719
 _NAMES = {
     INVALID_VALUE: (b"CUDA_ERROR_INVALID_VALUE", b"invalid argument"),
@@ -36,6 +38,7 @@ class FakeLibrary:
         self.foreign: dict[int, int] = {}
         self._thread = threading.local()
         self.attributes = dict(_ATTRIBUTES)
+        self.maps: dict[int, PlacedMap] = {}
         self._next = 0x7000_0000_0000
         self._host: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
@@ -220,6 +223,16 @@ class FakeLibrary:
                 "attributes": {int.from_bytes(a[:4], "little"): a[8:20] for a in attributes},
             }
         )  # fmt: skip
+
+    def on_cuTensorMapEncodeTiled(self, place: int, type: int, rank: int, address: int, *rest: Any) -> int:  # noqa: N802
+        """Maps are known by the number in their first 8 bytes."""
+        extents, strides, box, steps, *modes = rest
+        if place % 64 or address % 16 or modes != [0, 3, 3, 0] or set(steps) != {1}:
+            return INVALID_VALUE
+        number = self.handle()
+        self.maps[number] = PlacedMap(address, 1 << type, tuple(extents), tuple(strides)[: rank - 1], tuple(box))
+        ctypes.c_uint64.from_address(place).value = number
+        return 0
 
     # ---- streams
 

@@ -25,6 +25,7 @@ from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda import library
 from tensorwright.devices.cuda.image import Image, ImageStep, read_image, write_image
 from tensorwright.devices.cuda.library import CudaError, Driver
+from tensorwright.devices.cuda.tensor_map import TensorMap
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.ops.activation import Relu
@@ -254,7 +255,8 @@ def test_threads_and_unknown_targets_are_refused() -> None:
 def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
     symbol = Symbol("n", 1, 2, 3)
     step = ImageStep("k", (("arena", 0), ("binding", 1)), ("n",), (expression(symbol), 1, 1), 32, 1, 0, dependent=True)
-    image = Image({"k": b"code"}, (step,), 64)
+    tensor_map = TensorMap(1, 2, (64, expression(symbol)), (128,), (64, 32))
+    image = Image({"k": b"code"}, (step, replace(step, maps=(tensor_map,))), 64)
     code = write_image(image)
     assert read_image(code, (symbol,), "p") == image
     for _ in range(200):

@@ -14,8 +14,17 @@ import tensorwright as tw
 from cuda_emulator import EmulatedLibrary, emulated
 from graphs import given, network, unary
 from tensorwright.base.errors import BuildError, DeviceError, ExecutionError
+from tensorwright.build.build import build
+from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda.device import CudaDevice, create
+from tensorwright.graph.evaluate import evaluate_graph
+from tensorwright.graph.graph import apply, constant_value, input_value
+from tensorwright.ops.matmul import MatMul
 from tensorwright.runtime.engine import Engine
+from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.dtype import FLOAT16
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 
 SMALL = network(unary("exp", given("x", 8)))
 
@@ -75,6 +84,23 @@ def _reference(network: tw.NetworkDefinition):
 
     graph = network.to_graph()
     return lambda x: evaluate_graph(graph, {"x": x})["y"]
+
+
+def test_tensor_maps_are_made_for_the_addresses_of_every_inference(
+    gpu: EmulatedLibrary, rng: np.random.Generator
+) -> None:
+    x = input_value("x", TensorType(FLOAT16, (symbol("rows", 1, 40, 70), 136)))
+    weights = constant_value(weights_of(rng.standard_normal((136, 40)).astype(np.float16)))
+    graph = network(apply(MatMul(), x, weights))
+    others = ("tiled product", "fragment product")
+    plan = build(graph, BuildConfig(device="cuda", level=0, timing_cache="", exclude_tactics=others))
+    assert [step["tactic"] for step in plan.report["steps"]] == ["specialised product"]
+    with Engine(plan, device=create()) as engine:
+        for rows in (70, 3):
+            given = {"x": rng.standard_normal((rows, 136)).astype(np.float16)}
+            ((name, expected),) = evaluate_graph(graph, given).items()
+            np.testing.assert_allclose(engine(given)[name], expected, rtol=2e-3, atol=2e-2)
+    assert {(one.extents, one.box) for one in gpu.maps.values()} >= {((136, 70), (64, 64)), ((136, 3), (64, 64))}
 
 
 def test_the_allocator_sees_all_memory_of_builder_and_runtime(

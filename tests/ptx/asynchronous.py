@@ -56,7 +56,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class _Product:
-    """One instruction of a warpgroup. read: what it read, and from where, at its beginning."""
+    """One instruction of a warpgroup. read: what it read, and from where, at its beginning. threads: of its warps."""
 
     warpgroup: int
     registers: list[str]
@@ -64,6 +64,7 @@ class _Product:
     at: Threads
     read: Bytes
     group: int
+    threads: Threads
 
 
 @dataclass
@@ -81,10 +82,10 @@ class Products:
     def under_way(self, register: str, warpgroup: int) -> bool:
         return any(warpgroup == product.warpgroup and register in product.registers for product in self.waiting)
 
-    def begin(self, warpgroup: int, registers: list[str], block: int, at: Threads) -> None:
+    def begin(self, warpgroup: int, registers: list[str], block: int, at: Threads, threads: Threads) -> None:
         blocks = np.full(len(at), block)
         read = self.shared.peek(blocks, at, PIECE_BYTES)
-        self.waiting.append(_Product(warpgroup, registers, blocks, at, read, int(self.groups[warpgroup])))
+        self.waiting.append(_Product(warpgroup, registers, blocks, at, read, int(self.groups[warpgroup]), threads))
 
     def end_group(self, warpgroups: Threads) -> None:
         self.groups[warpgroups] += 1
@@ -100,6 +101,7 @@ class Products:
         for product in done:
             if (self.shared.peek(product.blocks, product.at, PIECE_BYTES) != product.read).any():
                 raise Race("shared memory: a product under way reads what has changed since it began")
+            self.shared.finish_reading(product.blocks, product.at, PIECE_BYTES, product.threads)
         self.waiting = [p for p in self.waiting if p.warpgroup not in warpgroups or p.group >= latest[p.warpgroup]]
         found = [(product.warpgroup, register) for product in done for register in product.registers]
         return [(w, r) for w, r in dict.fromkeys(found) if not self.under_way(r, w)]

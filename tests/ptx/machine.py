@@ -13,7 +13,10 @@ import numpy.typing as npt
 from ptx import numbers as num
 from ptx.asynchronous import PIECE_BYTES, STEP_BYTES, WARPGROUP, Copies, Products, tile_places
 from ptx.memory import GlobalMemory, SharedMemory
+from ptx.ordering import Barriers, Order, OrderedMemory
 from ptx.parse import Instruction, Kernel
+from ptx.tensor_maps import box_of, box_places
+from tensorwright.devices.cuda.tensor_map import MAP_BYTES, PlacedMap
 
 WARP = 32
 POISON = 0xBAD0BAD0FFC0DEAD
@@ -22,7 +25,9 @@ RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
 Index = npt.NDArray[np.int64]
-RUNNING, AT_BARRIER, AT_CLUSTER, DONE = range(4)
+RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE = range(5)
+MAPS = 1 << 40
+"""Where tensor maps, which no program reads, seem to lie."""
 
 
 class Stuck(Exception):
@@ -40,9 +45,16 @@ class Grid:
 
 
 class Machine:
-    """One run of a kernel. arguments: 64 bits each."""
+    """One run of a kernel. arguments: 64 bits each; maps: the tensor maps that follow them."""
 
-    def __init__(self, kernel: Kernel, grid: Grid, memory: GlobalMemory, arguments: Sequence[int]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        grid: Grid,
+        memory: GlobalMemory,
+        arguments: Sequence[int],
+        maps: Sequence[PlacedMap] = (),
+    ) -> None:
         x, y, z = grid.blocks
         self._kernel, self._grid, self._memory = kernel, grid, memory
         count, self._threads = x * y * z, x * y * z * grid.threads
@@ -59,10 +71,16 @@ class Machine:
         for name, size in kernel.shared.items():
             self._names[name], offset = offset, -(-(offset + size) // 16) * 16
         self._names.update((name, offset) for name in kernel.dynamic)
+        self._order = Order(count, -(-grid.threads // WARP))
         self._shared = SharedMemory(count, offset + grid.shared_bytes)
+        if any(instruction.parts[0] == "mbarrier" for instruction in kernel.instructions):
+            self._shared = OrderedMemory(count, offset + grid.shared_bytes, self._order)
+        self._barriers = Barriers(self._shared, self._order) if isinstance(self._shared, OrderedMemory) else None
+        self._maps = {MAPS + number * MAP_BYTES: placed for number, placed in enumerate(maps)}
         self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
         self._products = Products(self._shared, np.zeros(self._threads // WARPGROUP + 1, np.int64))
-        self._arguments = dict(zip(kernel.parameters, arguments, strict=True))
+        self._arguments = dict(zip(kernel.parameters, [*arguments, *self._maps], strict=True))
+        self._names.update((name, address) for name, address in self._arguments.items() if address in self._maps)
         poison = np.full(self._threads, POISON, np.uint64)
         self._registers: dict[str, num.Bits] = dict.fromkeys(kernel.undefined, poison)
         self._at, self._state = np.zeros(self._threads, np.int64), np.full(self._threads, RUNNING)
@@ -110,9 +128,13 @@ class Machine:
             freed = np.isin(group, whole) & (self._state == kind)
             self._state[freed] = RUNNING
             blocks = np.unique(self._block[freed])
+            for number in whole if self._barriers is not None else ():
+                self._order.meet(np.unique(self._block[freed & (group == number)]).tolist())
             epochs[blocks] += 1
             self._shared.epochs[blocks] += kind == AT_CLUSTER
         if (self._state != RUNNING).sum() == before:
+            if (self._state == AT_PHASE).any():
+                raise Stuck("threads wait for a barrier's phase that is never complete")
             raise Stuck("threads wait at a barrier for others that have returned or wait elsewhere")
 
     # ---- operands
@@ -314,7 +336,9 @@ class Machine:
 
     def _do_cp(self, it: Instruction, who: Index) -> None:
         """Copies of 4 or 16 bytes, of which all are read, or none and zeros come."""
-        if "commit_group" in it.parts:
+        if "bulk" in it.parts:
+            self._begin_bulk(it, who)
+        elif "commit_group" in it.parts:
             self._copies.end_group(who)
         elif "wait_group" in it.parts:
             self._copies.wait(who, int(it.operands[0]))
@@ -326,9 +350,57 @@ class Machine:
             content[reads] = self._memory.load(source[reads], size, who[reads])
             self._copies.begin(self._block[who], self._address(it.operands[0], who), content, who)
 
+    def _begin_bulk(self, it: Instruction, who: Index) -> None:
+        """Copies by the copy engine: of neighbouring bytes, or of boxes of a tensor."""
+        for thread in who:
+            own = np.array([thread])
+            block, to = int(self._block[thread]), int(self._address(it.operands[0], own)[0])
+            if "tensor" in it.parts:
+                name, *indexes = re.findall(r"%\w+", it.operands[1])
+                first = [int(self._get(index, own, "s32")[0]) for index in indexes]
+                found = self._maps[int(self._bits(name, own, "b64")[0])]
+                content = box_of(found, first, lambda at, t=own: self._memory.load(at, PIECE_BYTES, t.repeat(len(at))))
+                places = box_places(to, len(content))
+            else:
+                size = int(it.operands[2], 0)
+                pieces = np.arange(0, size, PIECE_BYTES)
+                source = int(self._address(it.operands[1], own)[0])
+                content = self._memory.load(source + pieces, PIECE_BYTES, own.repeat(len(pieces)))
+                places = to + pieces
+            barrier = int(self._address(it.operands[-1], own)[0])
+            if self._barriers.copy(block, barrier, places, content, int(self._order.rows_of(own)[0])):
+                self._wake()
+
+    def _do_mbarrier(self, it: Instruction, who: Index) -> None:
+        row_of, complete = self._order.rows_of(who), np.ones(len(who), np.bool_)
+        at = self._address(next(operand for operand in it.operands if operand.startswith("[")), who)
+        for place, (thread, row) in enumerate(zip(who, row_of, strict=True)):
+            own, block = np.array([thread]), int(self._block[thread])
+            if "init" in it.parts:
+                self._barriers.make(block, int(at[place]), int(it.operands[1]), int(row))
+            elif "arrive" in it.parts:
+                if "expect_tx" in it.parts:
+                    self._barriers.announce(block, int(at[place]), int(it.operands[2]), int(row))
+                if self._barriers.arrive(block, int(at[place]), int(row)):
+                    self._wake()
+            else:
+                parity = int(self._get(it.operands[2], own, "u32")[0])
+                complete[place] = self._barriers.is_complete(block, int(at[place]), parity, int(row))
+        if "try_wait" in it.parts:
+            self._set_bits(it.operands[0], who, complete.astype(np.uint64))
+            self._state[who[~complete]] = AT_PHASE
+
+    def _wake(self) -> None:
+        """Let those that wait for a phase look again."""
+        waiting = self._state == AT_PHASE
+        self._at[waiting] -= 1
+        self._state[waiting] = RUNNING
+
     def _do_fence(self, it: Instruction, who: Index) -> None:
         if it.opcode == "fence.proxy.async.shared::cta":
             self._shared.publish(who)
+            if self._barriers is not None:
+                self._barriers.publish(self._order.rows_of(who))
 
     def _do_ldmatrix(self, it: Instruction, who: Index) -> None:
         """Four matrices, whose rows the threads of a warp have the addresses of, eight after eight."""
@@ -342,20 +414,21 @@ class Machine:
     def _do_wgmma(self, it: Instruction, who: Index) -> None:
         groups = self._warpgroups(who)
         numbers = groups[:, 0] // WARPGROUP
+        rows = dict(zip(numbers.tolist(), groups, strict=True))
         if "commit_group" in it.parts:
             self._products.end_group(numbers)
         elif "wait_group" in it.parts:
             for number, register in self._products.wait(numbers, int(it.operands[0])):
-                own = slice(number * WARPGROUP, (number + 1) * WARPGROUP)
-                sums = self._products.sums[register][own]
-                self._set_bits(register, np.arange(own.start, own.stop), sums.astype(np.uint64))
+                own = rows[number]
+                self._set_bits(register, own, self._products.sums[register][own].astype(np.uint64))
         elif "mma_async" in it.parts:
             self._begin_products(it, groups, numbers)
 
     def _warpgroups(self, who: Index) -> Index:
         """The threads, a row for each warpgroup, all of whose threads have to be there."""
         rows = who.reshape(-1, WARPGROUP) if len(who) % WARPGROUP == 0 else np.zeros((0, WARPGROUP), np.int64)
-        if not len(rows) or (rows != rows[:, :1] + np.arange(WARPGROUP)).any() or (rows[:, 0] % WARPGROUP).any():
+        first = rows[:, :1] % self._grid.threads
+        if not len(rows) or (rows != rows[:, :1] + np.arange(WARPGROUP)).any() or (first % WARPGROUP).any():
             raise Stuck("an instruction of a whole warpgroup is executed by a part of it")
         return rows
 
@@ -370,7 +443,8 @@ class Machine:
                 raise Stuck("the threads of a warpgroup describe different tiles")
             places.append(tile_places(descriptors[:, 0], count).reshape(len(groups), -1))
             home = np.repeat(blocks, places[-1].shape[1])
-            raw = self._shared.load_for_tensor_cores(home, places[-1].reshape(-1), PIECE_BYTES)
+            readers = np.repeat(groups[:, 0], places[-1].shape[1])
+            raw = self._shared.load_for_tensor_cores(home, places[-1].reshape(-1), PIECE_BYTES, readers)
             tiles.append(raw.reshape(len(groups), count, STEP_BYTES))
         left, right = (_factors(tile, kind) for tile, kind in zip(tiles, it.parts[-2:], strict=True))
         total = left @ right.transpose(0, 2, 1)
@@ -378,8 +452,8 @@ class Machine:
             total += self._sums_of(registers, groups, numbers, total_kind)
         words = total.astype(num.dtype_of(total_kind)).view(np.uint32)
         self._products.sums.update(self._dealt(registers, groups, words))
-        for number, block, at in zip(numbers, blocks, np.concatenate(places, 1), strict=True):
-            self._products.begin(int(number), registers, int(block), at)
+        for number, block, at, own in zip(numbers, blocks, np.concatenate(places, 1), groups, strict=True):
+            self._products.begin(int(number), registers, int(block), at, own[::WARP])
 
     def _sums_of(self, registers: list[str], groups: Index, numbers: Index, kind: str) -> npt.NDArray[np.float64]:
         """The sums that products go on from, a matrix for each warpgroup."""
@@ -521,7 +595,7 @@ def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
 
 def _moves(it: Instruction) -> bool:
     """Whether threads may part, or have to wait, behind an instruction."""
-    return it.parts[0] in ("bra", "brx", "ret", "bar", "barrier")
+    return it.parts[0] in ("bra", "brx", "ret", "bar", "barrier") or "try_wait" in it.parts
 
 
 def _arithmetic(it: Instruction, kind: str, values: list[num.Numbers]) -> num.Numbers:

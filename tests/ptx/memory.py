@@ -89,12 +89,20 @@ class SharedMemory:
         self._read[home, words] = now
         return self.bytes[home, places]
 
-    def load_for_tensor_cores(self, blocks: Threads, at: Addresses, size: int) -> npt.NDArray[np.uint8]:
-        """What products read, which are no thread's, and see only what its writers published to them."""
+    def load_for_tensor_cores(
+        self, blocks: Threads, at: Addresses, size: int, threads: Threads
+    ) -> npt.NDArray[np.uint8]:
+        """What products read, which are no thread's, and see only what its writers published to them.
+
+        threads: the first one of each access's warpgroup.
+        """
         _, words = self._places(at, size)
         if self._unpublished[blocks[:, None], words].any():
             raise Race("shared memory: tensor cores read what its writer did not publish to them (fence.proxy.async)")
         return self.load(blocks, at, size, np.full(len(at), SEVERAL), far=False)
+
+    def finish_reading(self, blocks: Threads, at: Addresses, size: int, threads: Threads) -> None:
+        """Nothing: barriers of whole blocks stand behind products."""
 
     def publish(self, threads: Threads) -> None:
         """Products may read what these threads have written."""

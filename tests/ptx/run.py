@@ -37,6 +37,7 @@ def run_on_machine(
     )
     if evaluate(kernel.tasks, symbols):
         arguments = [*addresses, *(symbols[symbol.name] for symbol in kernel.symbols)]
-        Machine(parse(ptx), grid, memory, arguments).run()
+        maps = [one.at(addresses[one.operand], symbols) for one in kernel.maps]
+        Machine(parse(ptx), grid, memory, arguments, maps).run()
     raw = memory.bytes[place : place + output.nbytes].copy().view(type.dtype.numpy)
     return from_layout(raw, kernel.output, shape)

@@ -124,6 +124,7 @@ def _launch(step: Step) -> ImageStep:
         cluster=kernel.cluster,
         shared_bytes=kernel.shared_bytes,
         dependent=kernel.waits,
+        maps=kernel.maps,
     )
 
 

@@ -27,9 +27,9 @@ from tensorwright.kernels.cuda.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.tiles import tiling as tiles
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.steps import Steps
-from tensorwright.kernels.cuda.tiles.tactic import SplitProduct, Tf32Product, TiledProduct
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, SplitProduct, Tf32Product, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic, Config
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 
 NEWEST = CUDA_TARGETS["sm_90"]
 
@@ -84,6 +84,16 @@ def test_tiled_products_compile_for_every_architecture(name: str, target_name: s
 def test_the_largest_tiles_do_not_spill(tactic: AnyTactic[CudaTarget], dtype: DType, rng: np.random.Generator) -> None:
     region = linear((4096, 512), 256, "columns gelu", dtype).region(rng)
     check(tactic, region, max(tactic.configs(region, NEWEST), key=lambda c: c.options.sums), NEWEST)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
+def test_specialised_products_do_not_spill(dtype: DType, rng: np.random.Generator) -> None:
+    region, tactic = linear((4096, 512), 256, "columns gelu", dtype).region(rng), SpecialisedProduct()
+    configs = tactic.configs(region, NEWEST)
+    for config in (configs[0], max(configs, key=lambda c: c.options.sums)):
+        check(tactic, region, config, NEWEST)
+    assert not tactic.configs(region, CUDA_TARGETS["sm_80"])
+    assert not tactic.configs(region, CUDA_TARGETS["sm_100"])
 
 
 @pytest.mark.parametrize("name", ["product", "window", "window-float32"])
@@ -178,8 +188,8 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
-        "attention", "depthwise", "depthwise rows", "fragment product", "rows", "tiled product", "split product",
-        "tf32 product", "generic",
+        "attention", "depthwise", "depthwise rows", "fragment product", "rows", "tiled product",
+        "specialised product", "split product", "tf32 product", "generic",
     ]  # fmt: skip
 
 

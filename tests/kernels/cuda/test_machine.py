@@ -13,13 +13,14 @@ from ptx.parse import parse
 from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
+from regions.products import linear
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
-from tensorwright.kernels.cuda.tiles.tactic import TiledProduct
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
 from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.inputs import random_inputs
 
@@ -85,6 +86,45 @@ def changed_tiles(old: str, new: str, rng: np.random.Generator) -> None:
 def test_a_pipeline_that_waits_too_little_is_a_race(old: str, new: str, reason: str, rng: np.random.Generator) -> None:
     with pytest.raises(Race, match=reason):
         changed_tiles(old, new, rng)
+
+
+WAIT, TRUE = r"mbarrier.try_wait.parity.shared::cta.b64 (%p\d+), [^;]*;", r"setp.eq.b32 \1, 0, 0;"
+
+
+def changed_specialised(pattern: str, new: str, number: int, rng: np.random.Generator) -> None:
+    """Run a kernel whose warps are specialised with one place of its PTX changed."""
+    region, tactic = linear((64, 512), 32, "columns", FLOAT16).region(rng), SpecialisedProduct()
+    config = min(tactic.configs(region, TARGET), key=lambda c: c.options.stages)
+    kernel = tactic.emit(region, config, TARGET)
+    ptx = compile_ptx(kernel.code, TARGET)
+    place = list(re.finditer(pattern, ptx))[number]
+    changed = ptx[: place.start()] + place.expand(new) + ptx[place.end() :]
+    run_on_machine(region, kernel, changed, random_inputs(region, {}, rng), {})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "number", "error", "reason"),
+    [
+        (WAIT, TRUE, 0, Race, "over what was written without having waited"),
+        (WAIT, TRUE, -1, Race, "reads what was written without having waited"),
+        (
+            r"wgmma.wait_group.sync.aligned 1;",
+            r"wgmma.wait_group.sync.aligned 7;",
+            0,
+            Race,
+            "since it began",
+        ),
+        (r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;", "", 0, Stuck, "phase that is never complete"),
+        (r"fence.proxy.async.shared::cta;", "", 0, Race, "not published to it"),
+        (r"bar.sync \t0;", "", 0, Race, "before its maker was met"),
+        (r"(expect_tx[^;]*, )12288", r"\g<1>4096", 0, Race, "more bytes than were announced"),
+    ],
+)
+def test_specialised_warps_have_to_wait_for_each_other(
+    pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
+) -> None:
+    with pytest.raises(error, match=reason):
+        changed_specialised(pattern, new, number, rng)
 
 
 SMALL = """

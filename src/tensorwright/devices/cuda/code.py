@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.tensor_map import EncodedMap, PlacedMap
 
 _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _LOG_BYTES = 8192
@@ -86,8 +87,8 @@ class Launch:
     """How a kernel is launched.
 
     grid: blocks along x, y, z; block: threads of each; cluster: blocks along z in a cluster; shared_bytes: dynamic
-    shared memory. arguments: addresses and integers of 64 bits. dependent: it may start before the kernel before it in
-    the stream has ended, and waits for that one itself.
+    shared memory. arguments: addresses and integers of 64 bits; maps: tensor maps, which follow them. dependent: it may
+    start before the kernel before it in the stream has ended, and waits for that one itself.
     """
 
     grid: tuple[int, int, int]
@@ -96,6 +97,7 @@ class Launch:
     cluster: int = 1
     shared_bytes: int = 0
     dependent: bool = False
+    maps: tuple[PlacedMap, ...] = ()
 
 
 class CudaFunction:
@@ -125,10 +127,10 @@ class CudaFunction:
             CudaError: the driver refuses the launch; names the kernel and its grid.
         """
         self._allow_shared(launch.shared_bytes)
+        maps = [EncodedMap(self._context, placed) for placed in launch.maps]
         values = (c_ulonglong * len(launch.arguments))(*launch.arguments)
-        places = (c_void_p * len(launch.arguments))(
-            *(ctypes.addressof(values) + 8 * number for number in range(len(launch.arguments)))
-        )
+        numbers = (ctypes.addressof(values) + 8 * number for number in range(len(launch.arguments)))
+        places = (c_void_p * (len(launch.arguments) + len(maps)))(*numbers, *(one.address for one in maps))
         attributes = _attributes(launch)
         config = _Config(
             grid=(c_uint * 3)(*launch.grid),

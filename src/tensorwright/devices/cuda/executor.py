@@ -171,7 +171,8 @@ class CudaExecutor(Unique):
         ]
         addresses.append(self._memory + self._module.workspace_offset)
         arguments = (*addresses, *(values[name] for name in step.symbols))
-        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent)
+        maps = tuple(one.at(addresses[one.operand], values) for one in step.maps)
+        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent, maps)
 
 
 def _aligned(size: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorwright.base.errors import PlanError
+from tensorwright.devices.cuda.tensor_map import SWIZZLED_BYTES, TensorMap
 from tensorwright.plan.dimensions import read_dim, write_dim
 from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
 from tensorwright.plan.limits import MAX_SIZE
@@ -22,6 +23,7 @@ ENTRY = "launches"
 _LENGTH_BYTES = 8
 _BASES: tuple[Base, ...] = ("arena", "weights", "binding")
 _MOST_THREADS, _MOST_CLUSTER, _MOST_SHARED = 1024, 16, 1 << 20
+_MOST_IN_A_BOX = 256
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ImageStep:
     cluster: int
     shared_bytes: int
     dependent: bool
+    maps: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,13 @@ def _written(step: ImageStep) -> list[Json]:
         step.cluster,
         step.shared_bytes,
         step.dependent,
+        [_written_map(one) for one in step.maps],
     ]
+
+
+def _written_map(one: TensorMap) -> list[Json]:
+    extents, strides = ([write_dim(size) for size in sizes] for sizes in (one.extents, one.strides))
+    return [one.operand, one.element_bytes, extents, strides, list(one.box)]
 
 
 def read_image(code: bytes, symbols: Sequence[Symbol], where: str) -> Image:
@@ -108,13 +117,14 @@ def _module(rest: memoryview, place: Json, where: str) -> bytes:
 
 def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol], where: str) -> ImageStep:
     found = sequence(item, where)
-    if len(found) != 8 or found[0] not in modules:
-        refuse(where, "eight fields, the first the name of a kernel", item)
-    kernel, operands, names, grid, block, cluster, shared, dependent = found
+    if len(found) != 9 or found[0] not in modules:
+        refuse(where, "nine fields, the first the name of a kernel", item)
+    kernel, operands, names, grid, block, cluster, shared, dependent, maps = found
     sizes = [read_dim(size, symbols, f"{where}.grid") for size in sequence(grid, f"{where}.grid")]
     named = [name if name in symbols else refuse(where, "symbols", name) for name in sequence(names, where)]
     if len(sizes) != 3:
         refuse(where, "a grid of three sizes", grid)
+    operand_count = len(sequence(operands, where))
     return ImageStep(
         kernel=text({"kernel": kernel}, "kernel", where),
         operands=tuple(_operand(operand, where) for operand in sequence(operands, where)),
@@ -124,6 +134,23 @@ def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol
         cluster=integer(cluster, f"{where}.cluster", 1, _MOST_CLUSTER),
         shared_bytes=integer(shared, f"{where}.shared", 0, _MOST_SHARED),
         dependent=dependent is True,
+        maps=tuple(_map(one, operand_count, symbols, f"{where}.maps") for one in sequence(maps, f"{where}.maps")),
+    )
+
+
+def _map(item: Json, operands: int, symbols: Mapping[str, Symbol], where: str) -> TensorMap:
+    found = sequence(item, where)
+    if len(found) != 5:
+        refuse(where, "[operand, bytes of an element, extents, strides, box]", item)
+    operand, size, *others = found
+    extents, strides = ([read_dim(one, symbols, where) for one in sequence(dims, where)] for dims in others[:2])
+    element_bytes = integer(size, where, 1, 4)
+    box = [integer(one, where, 1, _MOST_IN_A_BOX) for one in sequence(others[2], where)]
+    fits = len(extents) == len(strides) + 1 == len(box) and element_bytes != 3
+    if not fits or element_bytes * box[0] != SWIZZLED_BYTES:
+        refuse(where, f"elements of 1, 2 or 4 bytes and boxes of {SWIZZLED_BYTES} bytes a row", item)
+    return TensorMap(
+        integer(operand, where, 0, operands - 1), element_bytes, tuple(extents), tuple(strides), tuple(box)
     )
 
 

@@ -58,6 +58,10 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuFuncGetAttribute": (POINTER(c_int), c_int, _HANDLE),
     "cuFuncSetAttribute": (_HANDLE, c_int, c_int),
     "cuLaunchKernelEx": (c_void_p, _HANDLE, POINTER(c_void_p), c_void_p),
+    "cuTensorMapEncodeTiled": (
+        c_void_p, c_int, c_uint, c_void_p, POINTER(c_ulonglong), POINTER(c_ulonglong), POINTER(c_uint), POINTER(c_uint),
+        c_int, c_int, c_int, c_int,
+    ),
     "cuStreamCreate": (POINTER(_HANDLE), c_uint),
     "cuStreamDestroy_v2": (_HANDLE,),
     "cuStreamQuery": (_HANDLE,),
@@ -77,7 +81,7 @@ _PROTOTYPES: dict[str, tuple[object, ...]] = {
     "cuGraphLaunch": (_HANDLE, _HANDLE),
     "cuGraphExecDestroy": (_HANDLE,),
     "cuGraphDestroy": (_HANDLE,),
-}
+}  # fmt: skip
 
 _QUICK = ("cuCtxGetCurrent", "cuCtxSetCurrent", "cuPointerGetAttribute")
 """Functions that take less time than it takes to give the interpreter's lock away and get it back."""

@@ -8,6 +8,7 @@ from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.values import Pointer, Register
+from tensorwright.devices.cuda.tensor_map import MAP_ALIGNMENT, MAP_BYTES
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import ALIGNMENT
@@ -20,8 +21,10 @@ REGISTERS, MOST_THREADS = 65536, 2048
 ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
 
 
-def signature(region: Region, threads: int, registers: int | None = None) -> str:
+def signature(region: Region, threads: int, registers: int | None = None, maps: int = 0) -> str:
     """The signature of the kernel of a region, with blocks of so many threads, each of which may use so many registers.
+
+    maps: how many tensor maps follow the other arguments; their addresses are `%map0` and so on.
 
     Without a number the assembler makes do with few, so that many threads fit a multiprocessor, and loads wait for
     registers. A number is told as that of blocks that have to fit.
@@ -35,6 +38,8 @@ def signature(region: Region, threads: int, registers: int | None = None) -> str
         arguments.append(f"ptr {'noalias readonly ' if is_constant(value) else ''}align {ALIGNMENT} %in{number}")
     arguments.append(f"ptr align {ALIGNMENT} %workspace")
     arguments += [f"i64 %s{number}" for number in range(len(region.symbols))]
+    kind = f'ptr byval([{MAP_BYTES} x i8]) align {MAP_ALIGNMENT} "nvvm.grid_constant"'
+    arguments += [f"{kind} %map{number}" for number in range(maps)]
     room = "" if blocks is None else f' "nvvm.minctasm"="{blocks}"'
     return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"{room}'
 

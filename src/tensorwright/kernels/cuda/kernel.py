@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tensorwright.devices.cuda.tensor_map import TensorMap
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import Dim
 
@@ -15,11 +16,11 @@ ALIGNMENT = 16
 class CudaKernel(Kernel):
     """Code for a region on a GPU, and its launch.
 
-    text: a module that defines ``ptx_kernel void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…)``.
+    text: a module that defines ``ptx_kernel void @KERNEL_NAME(ptr out, ptr in…, ptr workspace, i64 symbol…, map…)``.
     tasks: blocks in the grid. workspace: bytes of device memory for the whole launch.
     grid: blocks along x, y and z; block: threads in each; cluster: blocks along z that form a cluster; shared_bytes:
     dynamic shared memory of a block. waits: whether it waits itself for the kernel before it, so that it may be
-    launched before that one has ended.
+    launched before that one has ended. maps: of operands whose boxes it has copied.
     """
 
     grid: tuple[Dim, Dim, Dim] = (1, 1, 1)
@@ -27,4 +28,5 @@ class CudaKernel(Kernel):
     cluster: int = 1
     shared_bytes: int = 0
     waits: bool = False
+    maps: tuple[TensorMap, ...] = ()
     alignment: int = ALIGNMENT

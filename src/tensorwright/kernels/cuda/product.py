@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.devices.cuda.tensor_map import TensorMap
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature
 from tensorwright.kernels.cuda.kernel import CudaKernel
@@ -38,12 +39,13 @@ def product_kernel(
     emitter: GroupEmitter,
     weights: Packing,
     shared: str,
+    maps: tuple[TensorMap, ...] = (),
 ) -> CudaKernel:
     """The kernel whose body an emitter has. weights: how the right operand is packed; shared: what else the module
-    declares.
+    declares; maps: of operands that it copies boxes of.
     """
     grid = tiling.grid(problem)
-    function = emitter.builder.module(signature(region, tiling.threads, tiling.registers), ATTRIBUTES)
+    function = emitter.builder.module(signature(region, tiling.threads, tiling.registers, len(maps)), ATTRIBUTES)
     return CudaKernel(
         text=f"{shared}\n{function}",
         inputs=config.inputs,
@@ -56,4 +58,5 @@ def product_kernel(
         cluster=tiling.cluster,
         shared_bytes=tiling.shared_bytes,
         waits=target.has_dependent_launch,
+        maps=maps,
     )

@@ -86,7 +86,9 @@ def launch_of(kernel: CudaKernel, addresses: Sequence[int], symbols: Mapping[str
     """The launch of a kernel on addresses of output, inputs and workspace."""
     x, y, z = (evaluate(size, symbols) for size in kernel.grid)
     values = tuple(symbols[symbol.name] for symbol in kernel.symbols)
-    return Launch((x, y, z), kernel.block, (*addresses, *values), kernel.cluster, kernel.shared_bytes, kernel.waits)
+    maps = tuple(one.at(addresses[one.operand], symbols) for one in kernel.maps)
+    arguments = (*addresses, *values)
+    return Launch((x, y, z), kernel.block, arguments, kernel.cluster, kernel.shared_bytes, kernel.waits, maps)
 
 
 def arranged(region: Region, kernel: CudaKernel, arrays: Sequence[Array]) -> list[Array]:

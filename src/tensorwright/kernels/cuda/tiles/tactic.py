@@ -23,6 +23,12 @@ from tensorwright.kernels.cuda.tiles.arithmetic import (
 )
 from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
+from tensorwright.kernels.cuda.tiles.specialised import (
+    SpecialisedKernel,
+    SpecialisedTiling,
+    left_map,
+    specialised_tilings,
+)
 from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
@@ -30,6 +36,8 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 
 TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
+UNFITTED = 1.05
+"""What estimates of specialised products are multiplied by: only measured ones take the place of others."""
 
 
 class _Tiles(Tactic[CudaTarget, Tiling]):
@@ -83,6 +91,42 @@ class TiledProduct(_Tiles):
         return MultiplyAdds() if dtype == FLOAT32 else _tensor_cores(dtype, target)
 
 
+class SpecialisedProduct(Tactic[CudaTarget, SpecialisedTiling]):
+    """Products of row-major rows with constants by `wgmma`, with a warp that has the copy engine feed the others."""
+
+    name = "specialised product"
+    dtypes = (FLOAT16, BFLOAT16, *BYTES)
+
+    def problem(self, region: Region) -> Problem | None:
+        """The product that a region is."""
+        found = problem_of(region, self.dtypes)
+        return None if found is None or not found.layout.is_plain else found
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[SpecialisedTiling]]:
+        problem = self.problem(region)
+        if problem is None or not target.has_warpgroup_products:
+            return []
+        inputs = layouts(region, problem)
+        if not is_aligned(region, inputs, problem.layout, EIGHT):
+            return []
+        found = specialised_tilings(problem, WarpgroupProducts(problem.dtype), target)
+        return [Config(inputs, problem.layout, tiling) for tiling in found]
+
+    def efficiency(self, region: Region, config: Config[SpecialisedTiling]) -> float:
+        problem = self.problem(region)
+        assert problem is not None
+        microseconds = estimate(problem, config.options, WarpgroupProducts(problem.dtype), TYPICAL)
+        return roofline_share(region, UNFITTED * microseconds)
+
+    def emit(self, region: Region, config: Config[SpecialisedTiling], target: CudaTarget) -> CudaKernel:
+        problem, tiling = self.problem(region), config.options
+        assert problem is not None
+        emitter = thread_emitter(len(region.inputs), region.symbols, target)
+        SpecialisedKernel(region, config, problem, tiling, WarpgroupProducts(problem.dtype), emitter).write()
+        weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
+        return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)
+
+
 class SplitProduct(_Tiles):
     """In float32 on tensor cores, each factor split into two.
 
@@ -116,4 +160,4 @@ def _tensor_cores(dtype: DType, target: CudaTarget) -> Arithmetic:
     return WarpgroupProducts(dtype) if target.has_warpgroup_products else WarpProducts(dtype, target)
 
 
-TACTICS = (TiledProduct(), SplitProduct(), Tf32Product())
+TACTICS = (TiledProduct(), SpecialisedProduct(), SplitProduct(), Tf32Product())

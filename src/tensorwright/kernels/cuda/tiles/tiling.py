@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import TypeVar
 
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.kernels.cuda.problem import GROUP, Problem
@@ -91,16 +92,23 @@ class Tiling(TacticOptions):
         return (problem.batch_rows + (self.rows - 1)) // self.rows
 
 
+AnyTiling = TypeVar("AnyTiling", bound=Tiling)
+
+
 def tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[Tiling]:
     """Tilings worth timing, the most promising first."""
     possible = _possible(problem, arithmetic, target)
-    ranked = sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target))
-    chosen: list[Tiling] = []
+    return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
+
+
+def chosen(ranked: Sequence[AnyTiling]) -> list[AnyTiling]:
+    """The first ones, but few that differ only in their stages."""
+    found: list[AnyTiling] = []
     for tiling in ranked:
-        alike = sum(replace(other, stages=tiling.stages) == tiling for other in chosen)
-        if alike < MOST_ALIKE and len(chosen) < MAX_CANDIDATES:
-            chosen.append(tiling)
-    return chosen
+        alike = sum(replace(other, stages=tiling.stages) == tiling for other in found)
+        if alike < MOST_ALIKE and len(found) < MAX_CANDIDATES:
+            found.append(tiling)
+    return found
 
 
 def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[Tiling]:

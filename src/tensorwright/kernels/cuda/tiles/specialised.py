@@ -1,0 +1,221 @@
+"""Products whose warps are specialised: one has the copy engine bring stages, the others multiply them.
+
+Barriers in shared memory stand between them, two for each stage: one that it is full, which counts the bytes that come,
+and one that it is empty, at which every warp that multiplies arrives. Nobody else waits for anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tensorwright.codegen.cuda.mbarrier import (
+    BARRIER_BYTES,
+    announce,
+    arrive,
+    copy_box,
+    copy_run,
+    make_barrier,
+    publish_barriers,
+    wait_for_phase,
+)
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.codegen.cuda.threads import wide
+from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.devices.cuda.tensor_map import TensorMap
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Sums
+from tensorwright.kernels.cuda.tiles.finish import Finish
+from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.kernels.cuda.tiles.tiling import MOST_BLOCKS, ROW_BYTES, WARPGROUP, Tiling, chosen, estimate
+from tensorwright.kernels.cuda.tiles.write import TileKernel
+from tensorwright.tensor.dim import tuning_value, upper_bound
+from tensorwright.tensor.dtype import INT32
+
+WARPS = WARPGROUP // WARP
+BAND = 8
+"""Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
+
+
+@dataclass(frozen=True)
+class SpecialisedTiling(Tiling):
+    """With a warp more, which copies."""
+
+    @property
+    def threads(self) -> int:
+        return WARPGROUP * self.warpgroups + WARP
+
+    @property
+    def shared_bytes(self) -> int:
+        return self.stages * (self.stage_bytes + 2 * BARRIER_BYTES)
+
+
+def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
+    """The map of a row-major left operand, whose boxes are what a block copies of it for a step."""
+    size = problem.dtype.size
+    box = (ROW_BYTES // size, tiling.rows)
+    return TensorMap(1 + problem.left, size, (problem.channels, problem.rows), (problem.channels * size,), box)
+
+
+def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
+    """Tilings worth timing, the most promising first."""
+    possible = _possible(problem, arithmetic, target)
+    return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
+
+
+def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
+    rows, steps = tuning_value(problem.rows), Steps(problem).count
+    for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
+        for column_groups in range(1, 9):
+            for stages in (3, 4, 6, 8):
+                tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, 1, stages)
+                if (
+                    tiling.sums <= arithmetic.most_sums
+                    and tiling.shared_bytes <= target.block_shared_bytes
+                    and problem.groups % column_groups == 0
+                    and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
+                    and stages <= max(3, steps)
+                    and (row_tiles * warpgroups == 1 or tiling.rows < 2 * rows)
+                ):
+                    yield tiling
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where a stage lies, and its barriers, i32."""
+
+    place: Register
+    full: Register
+    empty: Register
+
+
+class SpecialisedKernel(TileKernel):
+    """Emits the body of a kernel. The left operand's map is its first one."""
+
+    def write(self) -> None:
+        builder, tiling = self.builder, self.tiling
+        thread, producer = builder.thread(), WARPGROUP * tiling.warpgroups
+        with builder.when(builder.compare("eq", thread, producer)):
+            for stage in self._stages(tiling.stages):
+                make_barrier(builder, stage.full, 1)
+                make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
+            publish_barriers(builder)
+        builder.meet()
+        builder.launch_next()
+        row_block, first_group = self._block()
+        with builder.when(builder.compare("eq", thread, producer)):
+            self._copy(row_block, first_group)
+        with builder.when(builder.compare("slt", thread, producer)):
+            builder.wait_for_previous()
+            self._multiply(thread, row_block, first_group)
+
+    def _block(self) -> tuple[Register, Register]:
+        """The block's number among those one below the other (i32), and its first group of columns (i64)."""
+        builder, tiling, problem = self.builder, self.tiling, self.problem
+        across, down = problem.groups // tiling.column_groups, tiling.grid(problem)[1]
+        column, row = builder.block_index("x"), builder.block_index("y")
+        if across > 1 and tuning_value(down) > BAND:
+            number = builder.add(builder.mul(row, across), column)
+            band = builder.mul(builder.binary("udiv", number, BAND * across), BAND)
+            inside = builder.sub(number, builder.mul(band, across))
+            left = builder.sub(builder.convert("trunc", self.emitter.integer(down), INT32), band)
+            height = builder.select(builder.compare("slt", left, BAND), left, literal(BAND, INT32))
+            row = builder.add(band, builder.binary("urem", inside, height))
+            column = builder.binary("udiv", inside, height)
+        return row, builder.scaled(wide(builder, column), tiling.column_groups)
+
+    def _stages(self, count: int) -> list[_Stage]:
+        """The first stages."""
+        return [self._stage(literal(number, INT32)) for number in range(count)]
+
+    def _stage(self, number: Register) -> _Stage:
+        builder, tiling = self.builder, self.tiling
+        base, barrier = self._base(), builder.mul(number, BARRIER_BYTES)
+        full = builder.add(builder.add(base, tiling.stages * tiling.stage_bytes), barrier)
+        place = builder.add(base, builder.mul(number, tiling.stage_bytes))
+        return _Stage(place, full, builder.add(full, tiling.stages * BARRIER_BYTES))
+
+    # ---- the warp that copies, one thread of it
+
+    def _copy(self, row_block: Register, first_group: Register) -> None:
+        builder, stages, steps = self.builder, self.tiling.stages, Steps(self.problem).count
+        first_row, columns = builder.mul(row_block, self.tiling.rows), self._columns(first_group)
+        ahead = min(stages, steps)
+        places = self._stages(ahead)
+        for number, stage in enumerate(places):
+            self._copy_columns(columns, literal(number, INT32), stage)
+        builder.wait_for_previous()
+        for number, stage in enumerate(places):
+            self._copy_rows(first_row, literal(number, INT32), stage)
+        if steps <= stages:
+            return
+        carried = [literal(0, INT32), literal(0, INT32)]
+        with builder.loop(stages, steps, 1, carried, at_least_once=True) as loop:
+            at, parity = loop.carried
+            stage, step = self._stage(at), builder.convert("trunc", loop.index, INT32)
+            wait_for_phase(builder, stage.empty, parity)
+            self._copy_columns(columns, step, stage)
+            self._copy_rows(first_row, step, stage)
+            loop.following = self._next(at, parity)
+
+    def _next(self, number: Register, parity: Register) -> list[Register]:
+        """The number of the next stage, and the parity of its phase."""
+        builder = self.builder
+        is_last = builder.compare("eq", number, self.tiling.stages - 1)
+        after = builder.select(is_last, literal(0, INT32), builder.add(number, 1))
+        return [after, builder.select(is_last, builder.binary("xor", parity, 1), parity)]
+
+    def _columns(self, first_group: Register) -> Pointer:
+        """Where the first step of the first group lies."""
+        builder, problem = self.builder, self.problem
+        offset = builder.scaled(first_group, Steps(problem).count * self._group)
+        return builder.offset(self.emitter.operands[problem.right], offset, problem.dtype)
+
+    @property
+    def _group(self) -> int:
+        """Elements of a step of a group."""
+        return GROUP * Steps(self.problem).channels
+
+    def _copy_columns(self, columns: Pointer, step: Register, stage: _Stage) -> None:
+        """Announce a step and begin to copy its columns."""
+        builder, problem, tiling = self.builder, self.problem, self.tiling
+        announce(builder, stage.full, tiling.stage_bytes)
+        source = builder.offset(columns, builder.scaled(wide(builder, step), self._group), problem.dtype)
+        to = builder.add(stage.place, tiling.rows * ROW_BYTES)
+        for group in range(tiling.column_groups):
+            distance = group * Steps(problem).count * self._group
+            place = builder.add(to, group * GROUP * ROW_BYTES)
+            copy_run(builder, place, builder.offset(source, distance, problem.dtype), GROUP * ROW_BYTES, stage.full)
+
+    def _copy_rows(self, first_row: Register, step: Register, stage: _Stage) -> None:
+        channel = self.builder.mul(step, Steps(self.problem).channels)
+        copy_box(self.builder, stage.place, Pointer("%map0"), [channel, first_row], stage.full)
+
+    # ---- the warps that multiply
+
+    def _multiply(self, thread: Register, row_block: Register, first_group: Register) -> None:
+        builder, tiling, problem = self.builder, self.tiling, self.problem
+        place, own_row = self._place(thread)
+        sums = self._sums_of_stages(place)
+        first_row = builder.add(builder.scaled(wide(builder, row_block), tiling.rows), wide(builder, own_row))
+        last_row = self.emitter.integer(problem.rows - 1)
+        Finish(
+            self.region, self.config, problem, tiling, self.emitter, place, thread, first_row, last_row, first_group
+        ).run(sums)
+
+    def _sums_of_stages(self, place: Place) -> Sums:
+        builder, tiling, steps = self.builder, self.tiling, Steps(self.problem).count
+        zero, first = literal(0, INT32), self._stage(literal(0, INT32))
+        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
+        with builder.loop(0, steps, 1, [*zeros, zero, zero, first.empty], at_least_once=True) as loop:
+            *flat, number, parity, before = loop.carried
+            stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
+            wait_for_phase(builder, stage.full, parity)
+            at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
+            begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
+            sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
+            is_read = builder.compare("ne", loop.index, 0)
+            arrive(builder, before, builder.binary("and", is_read, builder.compare("eq", place.lane, 0)))
+            kept = [register for tile in sums for register in tile]
+            loop.following = [*kept, *self._next(number, parity), stage.empty]
+        return self.arithmetic.finish(builder, self._tiles(loop.final[:-3]))
