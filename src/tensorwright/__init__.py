@@ -71,6 +71,7 @@ _ORIGINS = {
         "WorkspaceError",
     ),
     "tensorwright.devices.device": ("Allocator",),
+    "tensorwright.runtime.outputs": ("OutputAllocator",),
     "tensorwright.importers.custom": ("CustomNode",),
     "tensorwright.runtime.context": ("ExecutionContext",),
     "tensorwright.runtime.engine": ("Engine",),

@@ -69,6 +69,7 @@ from tensorwright.importers.custom import CustomNode as CustomNode
 from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
 from tensorwright.runtime.load import load as load
+from tensorwright.runtime.outputs import OutputAllocator as OutputAllocator
 from tensorwright.runtime.pool import DeviceState as DeviceState
 from tensorwright.runtime.pool import EnginePool as EnginePool
 from tensorwright.runtime.profiler import profile as profile

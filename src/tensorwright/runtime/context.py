@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Self, SupportsIndex
 
@@ -12,6 +13,7 @@ from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import END_OF_MEMORY, Buffer
+from tensorwright.runtime.outputs import OutputAllocators
 from tensorwright.runtime.profiles import ProfileCalls, ProfileTable
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tensorwright.runtime.buffers import Bytes
     from tensorwright.runtime.fixed_calls import FixedCall
     from tensorwright.runtime.launcher import Launcher
+    from tensorwright.runtime.outputs import OutputAllocator
 
 
 class ExecutionContext(Unique):
@@ -48,6 +51,7 @@ class ExecutionContext(Unique):
         self._wanted: int | None = None
         self.fixed_call: FixedCall | None = None
         self._own_memory: Buffer | None = None
+        self._output_allocators = OutputAllocators()
         self._lock = forkable(threading.Lock())
         obstacle = (
             "it has no device memory yet; set context.device_memory to the address of "
@@ -152,7 +156,8 @@ class ExecutionContext(Unique):
             ExecutionError: batch, number of bindings, an address or a size is wrong; nothing has run.
         """
         launcher, sizes = self._launched(batch_size)
-        launcher.run(sizes, self._table.addresses(bindings))
+        launcher.run(sizes, self._all_addresses(bindings, sizes))
+        self._output_allocators.notify_all(self._table, sizes)
         return True
 
     def enqueue(
@@ -163,7 +168,6 @@ class ExecutionContext(Unique):
         stream, event: objects or their handles. The event is recorded when the inputs may be overwritten.
         """
         launcher, sizes = self._launched(batch_size)
-        addresses = self._table.addresses(bindings)
         launcher.require_ready()
         target = self._device.find_stream(stream) if isinstance(stream, int) else stream
         consumed = self._device.find_event(event) if isinstance(event, int) else event
@@ -172,10 +176,35 @@ class ExecutionContext(Unique):
                 f"enqueue of {self._table.where}: expected a stream and an event or None, or their handles, found "
                 f"{type(stream).__name__} and {type(event).__name__}"
             )
+        addresses = self._all_addresses(bindings, sizes)
         target.enqueue(partial(self._run_enqueued, launcher, sizes, addresses))
         if consumed is not None:
             consumed.record(target)
+        self._output_allocators.notify_all(self._table, sizes)
         return True
+
+    def set_output_allocator(self, name: str, allocator: OutputAllocator | None) -> None:
+        """Have an allocator give the memory of an output to `execute` and `enqueue`, which ask it for memory when they
+        know the output's size, and tell it the shape before they return. The address that they are given for the
+        output may then be 0. None for the addresses that they are given.
+
+        Raises:
+            ExecutionError: the name is no output, or the object no allocator.
+        """
+        number = self._table.number(name)
+        if self._table.bindings[number].mode != "output":
+            raise ExecutionError(f"{self._table.describe(number)} is no output; inputs have the caller's memory")
+        self._output_allocators.set(name, allocator)
+
+    def get_output_allocator(self, name: str) -> OutputAllocator | None:
+        """What gives the memory of an output."""
+        return self._output_allocators.get(name)
+
+    def get_max_output_size(self, name: str) -> int:
+        """Bytes of an output for the input shapes set so far; at its largest shape as long as they do not say it."""
+        table, number = self._said, self._table.number(name)
+        type, shape = table.bindings[number].type, self.get_binding_shape(name)
+        return type.max_bytes if -1 in shape else prod(shape) * type.dtype.size
 
     @property
     def plan(self) -> Plan:
@@ -301,6 +330,12 @@ class ExecutionContext(Unique):
             calls, sizes = self._chosen(self._shapes, known)
             found = self._batches[batch_size] = calls.launcher, sizes
         return found
+
+    def _all_addresses(self, bindings: Sequence[int], sizes: Sizes) -> list[int]:
+        """The addresses of all bindings, also of outputs that allocators give memory to."""
+        if not len(self._output_allocators):
+            return self._table.addresses(bindings)
+        return self._table.addresses(self._output_allocators.placed(self._table, bindings, sizes))
 
     def _run_enqueued(self, launcher: Launcher, sizes: Sizes, addresses: Sequence[int]) -> None:
         """What a stream holds: with it the context, whose memory is needed until the work is done."""

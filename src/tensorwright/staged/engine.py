@@ -18,12 +18,15 @@ from tensorwright.build.dump import dump_within
 from tensorwright.graph.graph import Graph
 from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.outputs import OutputAllocators
 from tensorwright.staged.control import CONTROL
 from tensorwright.staged.forms import History, covers
+from tensorwright.staged.outputs import placed
 from tensorwright.staged.watch import Watch, size
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
+    from tensorwright.runtime.outputs import OutputAllocator
     from tensorwright.tensor.dtype import DType
 
 MOST_VARIANTS = 32
@@ -112,6 +115,7 @@ class StagedEngine:
         self._continuations = {model.start.identity: self._start.then}
         self._closed = False
         self._count = 0
+        self._output_allocators = OutputAllocators()
 
     @property
     def name(self) -> str:
@@ -172,9 +176,22 @@ class StagedEngine:
                 raise ExecutionError(f"engine '{self.name}' is closed; build it again")
             self._watch = Watch(self.name, self._config)
             try:
-                return self._results(known, self._watch)
+                return placed(self._results(known, self._watch), self._output_allocators)
             except MemoryError as error:
                 raise ExecutionError(f"engine '{self.name}': the call takes more memory than there is") from error
+
+    def set_output_allocator(self, name: str, allocator: OutputAllocator | None) -> None:
+        """Have an allocator give the memory of an output that is a tensor of numbers: it is asked when the size is
+        known, which may follow from data, and told the shape; the array that a call returns lies there. None for
+        memory of NumPy.
+
+        Raises:
+            ExecutionError: the name is no output, or the object no allocator.
+        """
+        if name not in self.output_names:
+            names = ", ".join(map(repr, self.output_names))
+            raise ExecutionError(f"engine '{self.name}' has no output '{name}'; expected one of {names}")
+        self._output_allocators.set(name, allocator)
 
     def cancel(self) -> None:
         """End the call that is running on another thread, at its next node, trip of a loop or part; no later one."""

@@ -55,6 +55,7 @@ from tensorwright.compat.tensorrt.enums import (
 )
 from tensorwright.compat.tensorrt.loggers import ILogger, Logger
 from tensorwright.compat.tensorrt.network import Layer, NetworkDefinition, Tensor
+from tensorwright.compat.tensorrt.outputs import OutputAllocator
 from tensorwright.compat.tensorrt.parsers.caffeparser import BinaryProtoBlob, BlobNameToTensor, CaffeParser
 from tensorwright.compat.tensorrt.parsers.onnxparser import OnnxParser
 from tensorwright.compat.tensorrt.parsers.uffparser import UffParser
@@ -82,6 +83,7 @@ IInt8EntropyCalibrator = EntropyCalibrator
 IInt8EntropyCalibrator2 = EntropyCalibrator2
 IInt8LegacyCalibrator = LegacyCalibrator
 IInt8MinMaxCalibrator = MinMaxCalibrator
+IOutputAllocator = OutputAllocator
 IPluginFactory = PluginFactory
 
 float32 = DataType.FLOAT
@@ -130,6 +132,7 @@ __all__ = [
     "ILogger",
     "INetworkDefinition",
     "IOptimizationProfile",
+    "IOutputAllocator",
     "IPluginFactory",
     "IProfiler",
     "IProgressMonitor",

@@ -14,6 +14,7 @@ from tensorwright.compat.tensorrt.bindings import Key, joined, split
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
+from tensorwright.compat.tensorrt.outputs import OutputAllocator, adapter
 from tensorwright.compat.tensorrt.profilers import IProfiler
 from tensorwright.runtime.context import ExecutionContext as RuntimeContext
 from tensorwright.runtime.engine import Engine
@@ -176,6 +177,7 @@ class ExecutionContext(Facade[RuntimeContext]):
         self.engine = engine
         self.profiler: IProfiler | None = None
         self._addresses: dict[str, int] = {}
+        self._allocators: dict[str, OutputAllocator | None] = {}
         self._sizes: dict[int | None, tuple[int, ...]] = {}
 
     def get_engine(self) -> CudaEngine:
@@ -215,10 +217,10 @@ class ExecutionContext(Facade[RuntimeContext]):
     def execute_async_v3(self, stream_handle: object) -> bool:
         """As `execute_async_v2`, with the addresses that `set_tensor_address` said."""
         names = list(self.engine.inner)
-        missing = [name for name in names if name not in self._addresses]
+        missing = [n for n in names if n not in self._addresses and self.inner.get_output_allocator(n) is None]
         if missing:
             raise ExecutionError(f"execute_async_v3: call set_tensor_address for {', '.join(map(repr, missing))}")
-        return self._enqueue(None, [self._addresses[name] for name in names], stream_handle, None)
+        return self._enqueue(None, [self.get_tensor_address(name) for name in names], stream_handle, None)
 
     def set_tensor_address(self, name: str, memory: SupportsIndex) -> bool:
         """Say where an input or output lies."""
@@ -229,6 +231,17 @@ class ExecutionContext(Facade[RuntimeContext]):
     def get_tensor_address(self, name: str) -> int:
         """Where an input or output lies; 0 before it is said."""
         return self._addresses.get(name, 0)
+
+    def set_output_allocator(self, name: str, output_allocator: OutputAllocator | None) -> bool:
+        """Have an allocator give the memory of an output when its size is known; None for its address again."""
+        adapted = None if output_allocator is None else adapter(output_allocator)
+        self.inner.set_output_allocator(name, adapted)
+        self._allocators[name] = output_allocator
+        return True
+
+    def get_output_allocator(self, name: str) -> OutputAllocator | None:
+        """What gives the memory of an output."""
+        return self._allocators.get(name)
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         """Say the shape of an input."""
