@@ -109,7 +109,8 @@ class ScalarEmitter:
     lane: Lane | None = None
     given: dict[int, Register] = field(default_factory=dict)
     _scopes: list[dict[tuple[object, ...], Register]] = field(default_factory=lambda: [{}])
-    _atoms: dict[int, tuple[Scalar, frozenset[Atom]]] = field(default_factory=dict)
+    _atoms: dict[int, frozenset[Atom]] = field(default_factory=dict)
+    _alive: list[Scalar] = field(default_factory=list)
 
     # ---- places
 
@@ -148,8 +149,9 @@ class ScalarEmitter:
         """Symbols and variables that a scalar depends on."""
         known = self._atoms.get(id(scalar))
         if known is None:
-            known = self._atoms[id(scalar)] = (scalar, scalar_atoms(scalar))
-        return known[1]
+            self._alive.append(scalar)
+            known = scalar_atoms(scalar, self._atoms)
+        return known
 
     def known(self, scalar: Scalar) -> bool:
         """Whether the scalar has been emitted at a place that reaches here."""

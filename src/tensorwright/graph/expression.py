@@ -226,8 +226,8 @@ def transform(
                 return node
             case IndexValue(index=index):
                 return IndexValue(visit_index(index), node.dtype)
-            case Apply(operands=operands):
-                return replace(node, operands=tuple(visit(operand) for operand in operands))
+            case Apply(function=function, operands=operands, dtype=dtype):
+                return Apply(function, tuple(visit(operand) for operand in operands), dtype)
             case Reduce(body=body):
                 reduced = replace(node, body=visit(body))
                 return reduced if on_reduce is None else on_reduce(reduced)
@@ -270,19 +270,28 @@ def depends(value: Dim | Atom, atom: Atom) -> bool:
 
 def free_atoms(value: Dim | Atom) -> frozenset[Atom]:
     """The symbols and variables that an integer depends on, also through data-dependent indices."""
-    if isinstance(value, IntegerExpression):
-        return frozenset[Atom]().union(*(free_atoms(atom) for atom in value.atoms))
-    if isinstance(value, int):
-        return frozenset()
-    if isinstance(value, DataIndex):
-        return scalar_atoms(value.scalar)
-    parts = parts_of(value)
-    return frozenset[Atom]().union(*map(free_atoms, parts)) if parts else frozenset((value,))
+    found: set[Atom] = set()
+    waiting: list[Dim | Atom] = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, IntegerExpression):
+            waiting += one.atoms
+        elif isinstance(one, DataIndex):
+            found |= scalar_atoms(one.scalar)
+        elif not isinstance(one, int):
+            parts = parts_of(one)
+            waiting += parts
+            if not parts:
+                found.add(one)
+    return frozenset(found)
 
 
-def scalar_atoms(scalar: Scalar) -> frozenset[Atom]:
-    """The symbols and variables that a scalar depends on, without those that its reductions bind."""
-    done: dict[int, frozenset[Atom]] = {}
+def scalar_atoms(scalar: Scalar, known: dict[int, frozenset[Atom]] | None = None) -> frozenset[Atom]:
+    """The symbols and variables that a scalar depends on, without those that its reductions bind.
+
+    known: of scalars by their ids, to which everything below this one is added; they have to be kept alive.
+    """
+    done = {} if known is None else known
 
     def visit(node: Scalar) -> frozenset[Atom]:
         if id(node) not in done:

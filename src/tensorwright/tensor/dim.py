@@ -191,7 +191,7 @@ class IntegerExpression:
             for monomial, c in self.terms
         )
 
-    @property
+    @cached_property
     def atoms(self) -> frozenset[Atom]:
         """The atoms of the polynomial itself, not those inside quotients and the like."""
         return frozenset(atom for monomial, _ in self.terms for atom in monomial)
@@ -215,9 +215,10 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     for monomial, coefficient in terms:
         sums[monomial] = sums.get(monomial, 0) + coefficient
     kept = [(monomial, c) for monomial, c in sums.items() if c]
-    if all(not monomial for monomial, _ in kept):
-        return sum(c for _, c in kept)
-    return IntegerExpression(tuple(sorted(kept, key=repr)))
+    if len(kept) > 1:
+        return IntegerExpression(tuple(sorted(kept, key=repr)))
+    ((monomial, c),) = kept or [((), 0)]
+    return IntegerExpression(((monomial, c),)) if monomial else c
 
 
 def expression(atom: Atom) -> IntegerExpression:
@@ -325,10 +326,14 @@ def substitute(value: Dim, replacements: Mapping[Atom, Dim]) -> Dim:
     """The integer with atoms replaced, simplified again."""
     if isinstance(value, int):
         return value
-    total: Dim = 0
+    terms: list[tuple[Monomial, int]] = []
     for monomial, coefficient in value.terms:
-        total = total + product([coefficient, *(_substitute_atom(atom, replacements) for atom in monomial)])
-    return total
+        if len(monomial) == 1:
+            replaced = _substitute_atom(monomial[0], replacements)
+            terms += ((atoms, c * coefficient) for atoms, c in _terms(replaced))
+        else:
+            terms += _terms(product([coefficient, *(_substitute_atom(atom, replacements) for atom in monomial)]))
+    return _collect(terms)
 
 
 def coefficient_of(value: Dim, atom: Atom) -> Dim | None:
