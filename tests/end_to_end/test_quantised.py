@@ -14,6 +14,10 @@ from onnx import helper, numpy_helper
 import tensorwright as tw
 from targets import RUNNABLE
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
+from tensorwright.graph.region import Region
+from tensorwright.tensor.dtype import FLOAT32, INT32
+from tensorwright.tune.select import Candidate
+from tensorwright.tune.tuner import Tuner
 
 WITH_DOTS = tuple(name for name in RUNNABLE if INSTRUCTION_SETS[name].has_integer_dot)
 ROWS, DEPTH, WIDE, COLUMNS = 21, 64, 200, 35
@@ -149,3 +153,24 @@ def test_tuned(threads, rng):
 def test_quantised_while_it_runs(target, rng):
     found = check(dynamic(rng), 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8"] if target in WITH_DOTS else found)
+
+
+@pytest.mark.skipif(not WITH_DOTS, reason="this machine has no dot products of bytes")
+@pytest.mark.parametrize(
+    ("integers", "floats", "wanted"),
+    [(1e-3, 1e-5, ["float32"] * 2), (1e-5, 1e-3, ["uint8"] * 2), (1e-9, 1e-3, ["uint8"] * 2)],
+)
+def test_products_are_those_of_floats_where_these_are_faster(integers, floats, wanted, rng, monkeypatch):
+    """Floats whose estimate is far above what integers take are not timed."""
+    timed: list[Region] = []
+
+    def pretend(self: Tuner, region: Region, candidates: Sequence[Candidate]) -> None:
+        for candidate in candidates:
+            timed.append(region)
+            multiplies_floats = region.anchor is not None and region.anchor.type.dtype.is_float
+            self.cache.put(self._key(region, candidate), floats if multiplies_floats else integers)
+
+    monkeypatch.setattr(Tuner, "_measure", pretend)
+    assert check(perceptron(rng, np.int8, 4, True), 0.1, rng, level=3, threads=1) == wanted
+    anchors = {region.anchor.type.dtype for region in timed if region.anchor is not None}
+    assert anchors == ({INT32} if integers == 1e-9 else {INT32, FLOAT32})

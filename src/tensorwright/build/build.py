@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from tensorwright.backends.backend import Backend, Toolchain
@@ -16,18 +17,19 @@ from tensorwright.build.assemble import assemble, bindings_of, finished, togethe
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import Uses, watched
-from tensorwright.build.integers import Measurement, Quantisable, kept_in_floats
+from tensorwright.build.integers import Kept, Measurement, Quantisable, kept_in_floats
 from tensorwright.build.limits import require_memory, require_small
-from tensorwright.build.precision import Measure, Wishes, in_chosen_types, wishes_of
+from tensorwright.build.precision import BoundsFor, Measure, Wishes, in_chosen_types, wishes_of
 from tensorwright.build.profiles import Profile, hull, profiles_of, replacing
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
-from tensorwright.graph.graph import Graph, is_constant
+from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.graph.region import Region
 from tensorwright.graph.substitute import with_dims
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.passes.change import Limit
 from tensorwright.passes.check import Comparison
+from tensorwright.passes.dequantise import quantised_products, with_products_in_floats
 from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
@@ -38,15 +40,18 @@ from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.schedule.pool import pooled
 from tensorwright.schedule.program import Program
+from tensorwright.tensor.dtype import INT8
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.join import prefer_joined
 from tensorwright.tune.machine import remember_machine, remembered_machine
 from tensorwright.tune.search import Limits, Search
 from tensorwright.tune.select import Searched, select
-from tensorwright.tune.tuner import Tuner
+from tensorwright.tune.tuner import Bounds, Tuner
 from tensorwright.tune.verify import Verifier
 
+HARDEST = 5
+"""At this level everything is timed, also to decide about types."""
 TIMINGS_KEPT = "timings kept"
 """The note on what ended a build early: the next one goes on from what this one measured."""
 
@@ -132,9 +137,9 @@ class _Build:
         """Rewrite a network, choose kernels for it, compile them, and lay out its memory."""
         config, tools, search, compiler = self.config, self.tools, self.search, self.compiler
         dump.imported(graph)
+        quantisable = quantisable or _quantisable(graph, self.wishes, config, tools)
         if quantisable is not None:
             graph = _quantised(
-                graph,
                 quantisable,
                 self.wishes,
                 config,
@@ -180,10 +185,11 @@ class _Build:
         ready = unrolled(replace_empty(graph), self.search.computes)
         return _rewritten(ready, self.config, self.tools, dump, self.progress)
 
-    def _measure(self, graph: Graph) -> list[Searched]:
+    def _measure(self, graph: Graph, bounds: BoundsFor | None = None) -> list[Searched]:
         graph = separate_outputs(replace_empty(graph))
         regions, chains = _regions(graph, self.config)
-        return _searched(regions, chains, self.tools, self.search, self._tuner(graph), self.config)
+        quick = replace(self._tuner(graph), brief=self.config.level < HARDEST)
+        return _searched(regions, chains, self.tools, self.search, quick, self.config, bounds)
 
     def _tuner(self, graph: Graph) -> Tuner:
         return _tuner(graph, self.tools, self.compiler, self.cache, self.config)
@@ -235,8 +241,22 @@ def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Seque
     return regions, joins(graph, regions) if config.optimise else ()
 
 
+def _quantisable(graph: Graph, wishes: Wishes, config: BuildConfig, tools: Toolchain) -> Quantisable | None:
+    """A quantised network whose products are integers where that is faster; None where nothing is timed, or all are."""
+    products = quantised_products(graph) if config.level > 0 and INT8 in tools.fast_types and config.optimise else ()
+    if not products:
+        return None
+
+    def is_free(value: Value) -> bool:
+        return wishes.held_type(value) is None
+
+    def partly(kept: Kept) -> Graph:
+        return with_products_in_floats(graph, lambda value: not is_free(value) or kept(value))
+
+    return Quantisable(tuple(filter(is_free, products)), partly)
+
+
 def _quantised(
-    graph: Graph,
     quantisable: Quantisable,
     wishes: Wishes,
     config: BuildConfig,
@@ -249,15 +269,15 @@ def _quantised(
     def partly(kept: frozenset[str]) -> Graph:
         return named_apart(quantisable.quantised(lambda product: product.name in kept))
 
-    whole = partly(frozenset())
+    whole, plain = partly(frozenset()), partly(frozenset(product.name for product in quantisable.products))
     if config.level == 0:
         return whole
     measurement = Measurement(wishes, measure, lambda kept: rewritten(partly(kept)), tools.roofline)
-    kept = kept_in_floats(rewritten(graph), rewritten(whole), quantisable.products, measurement)
+    kept = kept_in_floats(rewritten(plain), rewritten(whole), quantisable.products, measurement)
     count = sum(product.name in kept for product in quantisable.products)
     if count:
         config.log("info", f"int8: {count} of {len(quantisable.products)} products are faster without it")
-    return partly(kept) if count < len(quantisable.products) else graph
+    return partly(kept) if count < len(quantisable.products) else plain
 
 
 def _in_chosen_types(graph: Graph, wishes: Wishes, config: BuildConfig, tools: Toolchain, measure: Measure) -> Graph:
@@ -276,11 +296,13 @@ def _searched(
     search: Search,
     tuner: Tuner,
     config: BuildConfig,
+    bounds: BoundsFor | None = None,
 ) -> list[Searched]:
     """The regions of a network with all usable kernels, timed if that is wanted, joined ones where they are faster."""
     searched = search.all(regions)
     if config.level > 0:
-        return _tuned(searched, search.joined(chains), tuner)
+        most = {} if bounds is None else {key: tools.threads * bound for key, bound in bounds(searched).items()}
+        return _tuned(searched, search.joined(chains), tuner, most)
     if tools.joins_untimed:
         return prefer_joined(searched, search.joined(chains), untimed=True)
     return searched
@@ -293,16 +315,27 @@ def _tuner(graph: Graph, tools: Toolchain, compiler: Compiler, cache: TimingCach
     )
 
 
-def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner) -> list[Searched]:
-    """The regions of a network with measured kernels, joined ones where they are faster."""
+def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner, bounds: Bounds) -> list[Searched]:
+    """The regions of a network with measured kernels, joined ones where they are faster.
+
+    bounds: as for the tuner; what is joined of regions without a timed kernel is not timed, either.
+    """
     cache, known = tuner.cache, len(tuner.cache.entries)
-    tuned = tuner.tune([*searched, *joined])
-    found = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], tuner.compare)
+    hopeless = {item.region for item in searched if _is_hopeless(item, bounds)}
+    joined = [item for item in joined if not hopeless.intersection(item.region.stages)]
+    tuned = tuner.tune([*searched, *joined], bounds)
+    comparison = None if tuner.brief else tuner.compare
+    found = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], comparison)
     stamp, threads, bench = tuner.stamp, tuner.threads, tuner.bench
     if len(cache.entries) > known or remembered_machine(cache, stamp, bench.capacities, threads) is None:
         remember_machine(cache, stamp, bench.machine(), threads)
     cache.save()
     return found
+
+
+def _is_hopeless(item: Searched, bounds: Bounds) -> bool:
+    bound = bounds.get(item.region.signature, inf)
+    return all(candidate.trial.estimate > bound for candidate in item.candidates)
 
 
 def _rewritten(graph: Graph, config: BuildConfig, tools: Toolchain, dump: Dump, progress: WatchedProgress) -> Graph:

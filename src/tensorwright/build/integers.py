@@ -1,4 +1,5 @@
-"""Decides which products of a network are computed in integers of 8 bits: a calibrator permits, the timer decides.
+"""Decides which products of a network are computed in integers of 8 bits: a calibrator, or a quantised model, permits,
+the timer decides.
 
 The network is measured as it is, in float32 and in every other type that is permitted, and with all products in
 integers. Every region of the network as it is becomes a node whose alternatives are these types; see
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 
 import numpy as np
 
@@ -19,13 +21,18 @@ from tensorwright.tensor.dtype import INT8
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.pbqp import solve
 from tensorwright.tune.select import Searched
+from tensorwright.tune.tuner import Bounds
 
 Kept = Callable[[Value], bool]
 
 
+HOPELESS = 3.0
+"""Kernels for floats that are expected to take so many times as long as integers do are not timed."""
+
+
 @dataclass(frozen=True)
 class Quantisable:
-    """A network whose products can be quantised.
+    """A network whose products can be integers: one with known ranges, or a quantised one.
 
     products: those that can be. quantised: the network with all of them in integers but those that a predicate keeps.
     """
@@ -49,25 +56,36 @@ class Measurement:
 def kept_in_floats(plain: Graph, whole: Graph, products: Sequence[Value], measurement: Measurement) -> frozenset[str]:
     """The names of the products that are not to be computed in integers.
 
-    plain: the network as it is. whole: with all products in integers. Both are rewritten.
+    plain: the network with none of them in integers. whole: with all. Both are rewritten.
     """
-    searched, integers = measurement.measure(plain), measurement.measure(whole)
+    everything = frozenset(value.name for value in products)
+    integers = measurement.measure(whole)
+
+    def bounds(searched: Sequence[Searched]) -> Bounds:
+        found: dict[str, float] = {}
+        costs = _costs_of_integers(integers, _places(searched), everything)
+        for place, item in enumerate(searched):
+            bound = HOPELESS * costs[place] if place in costs else inf
+            found[item.region.signature] = max(bound, found.get(item.region.signature, 0.0))
+        return found
+
+    searched = measurement.measure(plain, bounds)
     regions, types = [item.region for item in searched], (*measurement.wishes.types, INT8)
     number = {value: place for place, region in enumerate(regions) for value in region.values}
     floats = [costs_in(plain, dtype, number, len(regions), measurement.measure) for dtype in types[1:-1]]
     own = [least(item) for item in searched]
     places = _places(searched)
-    quantised = _costs_of_integers(integers, places, {value.name for value in products})
+    quantised = _costs_of_integers(integers, places, everything)
     costs = np.array([own, *floats, [quantised.get(place, cost) for place, cost in enumerate(own)]]).T
     picks = solve(costs.tolist(), conversions(regions, number, types, measurement.roofline))
-    everything = frozenset(value.name for value in products)
-    kept = frozenset(
-        value.name for value in products if value.name in places and types[picks[places[value.name]]] != INT8
-    )
-    if kept == everything:
-        return kept
-    chosen = measurement.measure(measurement.partly(kept)) if kept else integers
-    return everything if sum(map(least, chosen)) > sum(costs[:, :-1].min(axis=1)) else kept
+    kept = frozenset(name for name in everything if name in places and types[picks[places[name]]] != INT8)
+    seconds = {
+        everything: float(costs[:, :-1].min(axis=1).sum()),
+        frozenset[str](): sum(map(least, integers)),
+    }
+    if kept not in seconds:
+        seconds[kept] = sum(map(least, measurement.measure(measurement.partly(kept))))
+    return kept if seconds[kept] <= min(seconds.values()) else min(seconds, key=lambda names: seconds[names])
 
 
 def _places(searched: Sequence[Searched]) -> Mapping[str, int]:
@@ -81,7 +99,9 @@ def _places(searched: Sequence[Searched]) -> Mapping[str, int]:
     return found
 
 
-def _costs_of_integers(integers: Sequence[Searched], places: Mapping[str, int], products: set[str]) -> dict[int, float]:
+def _costs_of_integers(
+    integers: Sequence[Searched], places: Mapping[str, int], products: frozenset[str]
+) -> dict[int, float]:
     """What the regions of the quantised network cost, dealt out to those of the network as it is.
 
     A product's belongs to the product's, another one to the region that has the layer of its result; what is left, such

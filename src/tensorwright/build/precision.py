@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.pbqp import Costs, solve
 from tensorwright.tune.select import Searched
+from tensorwright.tune.tuner import Bounds
 
 NARROW: Mapping[str, DType] = {"bf16": BFLOAT16, "fp16": FLOAT16}
 """The types that a build may be permitted to compute in, by the names of the options."""
@@ -33,8 +35,14 @@ NARROW: Mapping[str, DType] = {"bf16": BFLOAT16, "fp16": FLOAT16}
 TYPES: Mapping[str, DType] = {"fp32": FLOAT32, **NARROW}
 """What a layer may be held to."""
 
-Measure = Callable[[Graph], Sequence[Searched]]
-"""The regions of a graph with all usable kernels and their costs."""
+BoundsFor = Callable[[Sequence[Searched]], Bounds]
+"""Seconds by signatures of the regions of a network: kernels that are expected to take longer need not be timed."""
+
+
+class Measure(Protocol):
+    """Gives the regions of a graph with all usable kernels and their costs."""
+
+    def __call__(self, graph: Graph, bounds: BoundsFor | None = None) -> Sequence[Searched]: ...
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
+from types import MappingProxyType
 
 import numpy as np
 
@@ -47,9 +48,18 @@ COLD_BYTES = 64 << 20
 """Memory that evicts the weights of one inference from the caches before the next one."""
 
 
+Bounds = Mapping[str, float]
+"""Seconds by signatures of regions."""
+NO_BOUNDS: Bounds = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Tuner:
-    """What timing needs: where to compile, what is known already, for how many threads, how hard to try."""
+    """What timing needs: where to compile, what is known already, for how many threads, how hard to try.
+
+    brief: of each tactic, for each assignment of layouts, only the most promising candidate is timed: that is enough to
+    see in which type a region should be computed.
+    """
 
     compiler: Compiler
     bench: Bench
@@ -60,29 +70,39 @@ class Tuner:
     progress: Progress
     network_weights: int
     log: Callable[[str, str], None]
+    brief: bool = False
 
-    def tune(self, searched: Sequence[Searched]) -> list[Searched]:
-        """The same regions with measured candidates; regions with equal signatures are measured once."""
+    def tune(self, searched: Sequence[Searched], bounds: Bounds = NO_BOUNDS) -> list[Searched]:
+        """The same regions with measured candidates; regions with equal signatures are measured once.
+
+        bounds: candidates whose estimate is above that of their region are not timed; a region without any other keeps
+            them at their estimates.
+        """
         unique: dict[str, Searched] = {}
         for item in searched:
             unique.setdefault(item.region.signature, item)
-        groups = {key: self._groups(item) for key, item in unique.items()}
+        groups = {key: self._groups(item, bounds.get(key, inf)) for key, item in unique.items()}
         self._time({key: [group[0] for group in some] for key, some in groups.items()}, unique)
-        if self.level < len(TRIALS_PER_LAYOUT) - 1:
+        if self.brief:
+            groups = {key: [group[:1] for group in some] for key, some in groups.items()}
+        elif self.level < len(TRIALS_PER_LAYOUT) - 1:
             groups = {key: self._promising(unique[key], groups) for key in unique}
         shortlists = {key: [candidate for group in some for candidate in group] for key, some in groups.items()}
         self._time(shortlists, unique)
         for key, item in unique.items():
-            shortlists[key] += self._others_for(item, shortlists[key])
-        return [self._judged(item, shortlists[item.region.signature], unique) for item in searched]
+            shortlists[key] += self._others_for(item, shortlists[key]) if shortlists[key] else []
+        return [
+            self._judged(item, shortlists[item.region.signature], unique) if shortlists[item.region.signature] else item
+            for item in searched
+        ]
 
-    def _groups(self, item: Searched) -> list[list[Candidate]]:
+    def _groups(self, item: Searched, bound: float) -> list[list[Candidate]]:
         """The candidates to time: of each tactic for each assignment of layouts the most promising, the first first."""
         groups: dict[object, list[Candidate]] = {}
         for candidate in item.candidates:
             groups.setdefault((candidate.trial.tactic, candidate.layouts), []).append(candidate)
         best = min(candidate.trial.estimate for candidate in item.candidates)
-        most = HOPELESS * best if self.level < len(TRIALS_PER_LAYOUT) - 1 else inf
+        most = min(bound, HOPELESS * best if self.level < len(TRIALS_PER_LAYOUT) - 1 else inf)
         limit = TRIALS_PER_LAYOUT[self.level]
         sorted_groups = (sorted(group, key=lambda c: c.trial.estimate)[:limit] for group in groups.values())
         return [kept for group in sorted_groups if (kept := [c for c in group if c.trial.estimate <= most])]

@@ -1,0 +1,115 @@
+"""The networks of `benchmarks.gpu.models` as ONNX files, for machines without PyTorch: ``python -m benchmarks.written
+FOLDER [NAME …]``. Weights are random; transformers begin behind their embeddings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from benchmarks.gpu.models import MODELS
+from tensorwright.graph.graph import Graph, Value, is_constant, weights_in
+from tensorwright.ops.activation import Clip, Gelu, Relu
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import LayerNormalization, Softmax
+from tensorwright.ops.pooling import Pool
+from tensorwright.ops.reduction import Reduction
+from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.tensor.dtype import FLOAT32
+
+OPSET = 20
+PLAIN: Mapping[type, str] = {Relu: "Relu", MatMul: "MatMul", Gelu: "Gelu"}
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, Any] = {}
+        self.names: dict[Value, str] = {}
+
+    def name(self, value: Value) -> str:
+        if value not in self.names:
+            self.names[value] = f"v{len(self.names)}"
+            if is_constant(value):
+                self.constants[self.names[value]] = weights_in(value).array
+        return self.names[value]
+
+    def constant(self, array: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+
+    def write(self, value: Value) -> None:
+        """The nodes of one value."""
+        op, inputs, output = value.op, [self.name(operand) for operand in value.inputs], self.name(value)
+        match op:
+            case MatMul(transpose_b=True):
+                rank = value.inputs[1].type.rank
+                order = [*range(rank - 2), rank - 1, rank - 2]
+                self.node("Transpose", inputs[1:], f"{output} turned", perm=order)
+                self.node("MatMul", [inputs[0], f"{output} turned"], output)
+            case Relu() | MatMul() | Gelu():
+                self.node(PLAIN[type(op)], inputs, output)
+            case Clip():
+                bounds = [self.constant(np.float32(bound)) for bound in (op.low, op.high)]
+                self.node("Clip", inputs + bounds, output)
+            case Binary():
+                self.node(op.function.capitalize(), inputs, output)
+            case Convolution():
+                pads = [*op.pads_begin, *op.pads_end]
+                self.node("Conv", inputs, output, strides=list(op.strides), pads=pads, group=op.groups)
+            case Pool():
+                pads = [*op.pads_begin, *op.pads_end]
+                self.node("MaxPool", inputs, output, kernel_shape=list(op.window), strides=list(op.strides), pads=pads)
+            case Reduction():
+                self.node("ReduceMean", [*inputs, self.constant(np.array(op.axes))], output, keepdims=0)
+            case LayerNormalization():
+                self.node("LayerNormalization", inputs, output, axis=op.axis, epsilon=op.epsilon)
+            case Softmax():
+                self.node("Softmax", inputs, output, axis=op.axis)
+            case Reshape():
+                self.node("Reshape", [*inputs, self.constant(np.array(op.shape))], output)
+            case Transpose():
+                self.node("Transpose", inputs, output, perm=list(op.permutation))
+            case _:
+                raise NotImplementedError(f"{op} is not written in ONNX")
+
+
+def onnx_model(graph: Graph) -> onnx.ModelProto:
+    """A network of the few operators that these benchmarks have, in ONNX."""
+    made = _Writer()
+    for value in graph.order():
+        if value.inputs:
+            made.write(value)
+    model = helper.make_graph(
+        made.nodes, graph.name,
+        [helper.make_tensor_value_info(made.name(v), 1, list(v.type.shape)) for _, v in graph.inputs],
+        [helper.make_tensor_value_info(made.name(v), 1, list(v.type.shape)) for _, v in graph.outputs],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in made.constants.items()],
+    )  # fmt: skip
+    return helper.make_model(model, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def written_file(name: str, folder: Path) -> Path:
+    """The ONNX file of a network at batch 1 in float32, written if it is not there."""
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        onnx.save(onnx_model(MODELS[name](1, FLOAT32)), str(path))
+    return path
+
+
+if __name__ == "__main__":
+    for model in sys.argv[2:] or list(MODELS):
+        print(written_file(model, Path(sys.argv[1])))
