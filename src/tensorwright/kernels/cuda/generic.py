@@ -18,14 +18,13 @@ from tensorwright.kernels.cuda.problem import BLOCKED
 from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.tactic import Config, Tactic, TacticOptions
 from tensorwright.tensor.dim import product, tuning_value
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
 
 STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.6, 0.2, 0.02
 """Assumed share of the roofline: elementwise, with reductions, with an anchor."""
 ACCESS_BYTES = 16
-WIDE = (FLOAT16, BFLOAT16, FLOAT32)
+WIDE = IN_BLOCKS
 """Types of outputs that threads write several elements of at once."""
 MANY_ROWS = 1024
 """With more rows than this a warp for each keeps a GPU busy."""
