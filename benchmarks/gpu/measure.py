@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu.models import MODELS, TYPES
+from benchmarks.gpu.models import MODELS, TYPES, in_integers
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda.device import CudaDevice, create
@@ -56,7 +56,8 @@ class Row:
 def network(name: str, batch: int, type: str) -> Graph:
     """A network by name; "lenet" is the demo's."""
     if name != "lenet":
-        return MODELS[name](batch, TYPES[type])
+        made = MODELS[name](batch, TYPES[type])
+        return in_integers(made) if type == "int8" else made
     graph = import_onnx("demo/lenet.onnx")
     return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
 

@@ -15,6 +15,7 @@ from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Reshape, Slice, Transpose
+from tensorwright.passes.quantise import quantised
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -183,5 +184,12 @@ MODELS = {
     "bert": lambda batch, dtype: bert(batch, dtype=dtype),
     "minilm": lambda batch, dtype: bert(batch, 6, 384, dtype=dtype),
 }
-TYPES = {"f16": FLOAT16, "f32": FLOAT32, "tf32": FLOAT32}
-"""By name; "tf32" is float32 that tensor cores may read as TF32."""
+TYPES = {"f16": FLOAT16, "f32": FLOAT32, "tf32": FLOAT32, "int8": FLOAT32}
+"""By name; "tf32" is float32 that tensor cores may read as TF32, "int8" float32 whose products are quantised."""
+RANGE = 8.0
+"""The largest magnitude of all tensors that are quantised: random weights were drawn so that it suits them."""
+
+
+def in_integers(graph: Graph) -> Graph:
+    """The network with its products quantised."""
+    return quantised(graph, dict.fromkeys(graph.order(), RANGE)).graph

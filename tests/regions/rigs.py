@@ -28,6 +28,7 @@ from tensorwright.kernels.cpu.catalogue import tactics as cpu_tactics
 from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.kernels.work import work
 from tensorwright.tensor.arrange import from_layout
@@ -175,7 +176,7 @@ class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = cuda_tactics()
+    tactics = (*cuda_tactics(), SpecialisedProduct())
     targets = CUDA_TARGETS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

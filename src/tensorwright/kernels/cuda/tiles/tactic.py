@@ -160,4 +160,5 @@ def _tensor_cores(dtype: DType, target: CudaTarget) -> Arithmetic:
     return WarpgroupProducts(dtype) if target.has_warpgroup_products else WarpProducts(dtype, target)
 
 
-TACTICS = (TiledProduct(), SpecialisedProduct(), SplitProduct(), Tf32Product())
+TACTICS = (TiledProduct(), SplitProduct(), Tf32Product())
+"""Without specialised products, which no GPU has run yet."""

@@ -1,0 +1,264 @@
+"""Times single products and convolutions, each tactic and element type beside the others, on the GPU of this machine:
+``python -m benchmarks.gpu.products --seconds 45 --json rows.json``.
+
+Shapes are those of ResNet-50 and BERT-base, and a cube of 8192. Of every tactic the most promising configs are timed,
+with cold constants as in a network, and the fastest counts; some rows of its result are compared with NumPy's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorwright.codegen.cuda.pool import CudaCompilerPool
+from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
+from tensorwright.devices.cuda.code import CudaCode
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import driver
+from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from tensorwright.graph.region import Region, region_of
+from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
+from tensorwright.kernels.tactic import AnyTactic
+from tensorwright.ops.activation import Relu
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.quantization import Dequantize, Quantize
+from tensorwright.tensor.dtype import FLOAT16, UINT8, DType
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
+from tensorwright.tune.cuda.bench import CudaBench
+
+CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
+COLD_BYTES = 32 << 20
+SOME = (1 << 20) + 1
+"""Random numbers that large operands repeat."""
+CHECKED_ROWS = 4
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A product of rows by depth by columns, or the convolution of an image of a batch with a window."""
+
+    rows: int
+    depth: int
+    columns: int
+    image: int = 0
+    batch: int = 1
+    window: int = 1
+    stride: int = 1
+
+    @property
+    def name(self) -> str:
+        if not self.image:
+            return f"{self.rows}x{self.depth}x{self.columns}"
+        return f"b{self.batch} {self.depth}->{self.columns} {self.window}x{self.window}/{self.stride} of {self.image}"
+
+    @property
+    def flops(self) -> float:
+        rows = self.rows if not self.image else self.batch * (self.image // self.stride) ** 2
+        return 2.0 * rows * self.depth * self.columns * self.window**2
+
+
+def products() -> Iterator[Shape]:
+    """Those of BERT-base for 128, 1024 and 16384 rows, and the large cube."""
+    yield Shape(8192, 8192, 8192)
+    for rows in (1024, 128, 16384):
+        for depth, columns in ((768, 2304), (768, 768), (768, 3072), (3072, 768)):
+            yield Shape(rows, depth, columns)
+
+
+def convolutions() -> Iterator[Shape]:
+    """Those that ResNet-50 has most of."""
+    for batch in (128, 8, 1):
+        for image, depth, columns, window, stride in (
+            (56, 64, 64, 3, 1), (56, 64, 256, 1, 1), (28, 128, 128, 3, 1), (28, 512, 128, 1, 1), (14, 256, 256, 3, 1),
+            (14, 256, 1024, 1, 1), (14, 1024, 256, 1, 1), (7, 512, 512, 3, 1), (7, 512, 2048, 1, 1),
+        ):  # fmt: skip
+            yield Shape(0, depth, columns, image, batch, window, stride)
+
+
+def _region(shape: Shape, dtype: DType, rng: np.random.Generator) -> Region:
+    """With bias and, for convolutions, the maximum with 0; bytes become bytes again."""
+    if shape.image:
+        extents: tuple[int, ...] = (shape.batch, shape.depth, shape.image, shape.image)
+        right_shape: tuple[int, ...] = (shape.columns, shape.depth, shape.window, shape.window)
+        column: tuple[int, ...] = (shape.columns, 1, 1)
+    else:
+        extents, right_shape, column = (shape.rows, shape.depth), (shape.depth, shape.columns), (shape.columns,)
+    x, depth = input_value("x", TensorType(dtype, extents)), shape.depth * shape.window**2
+    if dtype == UINT8:
+        right = rng.integers(-128, 128, right_shape).astype(np.int8)
+    else:
+        right = (rng.standard_normal(right_shape, dtype=np.float32) * depth**-0.5).astype(dtype.numpy)
+    pad = (shape.window // 2,) * 2
+    op = Convolution((shape.stride,) * 2, pad, pad, (1, 1)) if shape.image else MatMul()
+    anchor = apply(op, x, _constant(right))
+    values = [anchor]
+    if dtype == UINT8:
+        scale = rng.uniform(0.5, 1.0, column).astype(np.float32) / np.float32(75 * depth**0.5)
+        values.append(apply(Dequantize(), anchor, _constant(scale)))
+    bias = rng.standard_normal(column).astype(np.float32 if dtype == UINT8 else dtype.numpy)
+    values.append(apply(Binary("add"), values[-1], _constant(bias)))
+    if shape.image:
+        values.append(apply(Relu(), values[-1]))
+    if dtype == UINT8:
+        limits = _constant(np.float32(0.03)), _constant(np.uint8(0 if shape.image else 128))
+        values.append(apply(Quantize(UINT8), values[-1], *limits))
+    return region_of(values, anchor)
+
+
+def _constant(array: npt.NDArray[np.generic] | np.generic) -> Value:
+    return constant_value(weights_of(np.asarray(array)))
+
+
+@dataclass(frozen=True)
+class Row:
+    """microseconds of the fastest config; error: of some rows of products, relative to the largest number."""
+
+    shape: str
+    dtype: str
+    tactic: str
+    config: str
+    microseconds: float
+    tflops: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Times shapes on a GPU. most: configs of each tactic; without: names of tactics that are left out.
+
+    cubins: where machine code is kept.
+    """
+
+    context: Context
+    target: CudaTarget
+    compiler: CudaCompilerPool
+    most: int
+    without: Sequence[str]
+    cubins: Path
+
+    def kernels(self, region: Region) -> dict[str, list[tuple[str, CudaKernel]]]:
+        """Of each tactic configs with their kernels, which begin to be compiled."""
+        found = dict[str, list[tuple[str, CudaKernel]]]()
+        for tactic in CONTENDERS:
+            if tactic.name in self.without:
+                continue
+            for config in tactic.configs(region, self.target)[: self.most]:
+                kernel = tactic.emit(region, config, self.target)
+                assert isinstance(kernel, CudaKernel)
+                found.setdefault(tactic.name, []).append((repr(config.options), kernel))
+                if not (self.cubins / kernel.name).exists():
+                    self.compiler.submit(kernel.name, kernel.code)
+        return found
+
+    def compiled(self, kernel: CudaKernel) -> bytes:
+        path = self.cubins / kernel.name
+        if not path.exists():
+            path.write_bytes(self.compiler.compile(kernel.name, kernel.code))
+        return path.read_bytes()
+
+    def rows(self, shape: Shape, dtype: DType, rng: np.random.Generator) -> Iterator[Row]:
+        region = _region(shape, dtype, rng)
+        kernels, arrays = self.kernels(region), [_filled(value, rng) for value in region.inputs]
+        for name, own in kernels.items():
+            timed = [(*found, config) for found, (config, _) in zip(self._timed(region, own, arrays), own, strict=True)]
+            seconds, error, config = min(timed, key=lambda one: one[0])
+            worst = max((one[1] for one in timed if one[1] is not None), default=error)
+            yield Row(shape.name, str(dtype), name, config, seconds * 1e6, shape.flops / seconds / 1e12, worst)
+
+    def _timed(
+        self, region: Region, own: Sequence[tuple[str, CudaKernel]], arrays: Sequence[Array]
+    ) -> Iterator[tuple[float, float | None]]:
+        """Seconds and errors of a tactic's kernels, which want their operands alike."""
+        bench, first = CudaBench(self.target, lambda: self.context), own[0][1]
+        prepared = bench.prepare(region, first, self.compiled(first), arrays, {}, {})
+        for _, kernel in own:
+            function = CudaCode(self.context, self.compiled(kernel), kernel.name).function(kernel.name)
+            one = replace(prepared, kernel=kernel, function=function)
+            (seconds,) = bench.race([[one]], [COLD_BYTES])
+            yield seconds, _error(region, arrays, one.run()) if region.output.type.rank == 2 else None
+
+
+def _filled(value: Value, rng: np.random.Generator) -> Array:
+    known = getattr(value.op, "weights", None)
+    if known is not None:
+        found: Array = known.array
+        return found
+    shape = [extent for extent in value.type.shape if isinstance(extent, int)]
+    if value.type.dtype == UINT8:
+        return np.resize(rng.integers(0, 256, SOME, np.uint8), shape)
+    return np.resize(rng.standard_normal(SOME, dtype=np.float32).astype(value.type.dtype.numpy), shape)
+
+
+def _error(region: Region, arrays: Sequence[Array], output: Array) -> float:
+    """Of some rows, the last one among them, against the definition in higher precision."""
+    left = arrays[0]
+    chosen = np.linspace(0, len(left) - 1, CHECKED_ROWS).astype(int)
+    known = dict(zip(region.inputs, [left[chosen], *arrays[1:]], strict=True))
+    for value in region.values:
+        known[value] = value.op.reference(*(_exact(known[operand]) for operand in value.inputs))
+    expected, found = known[region.output].astype(np.float64), output[chosen].astype(np.float64)
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def _exact(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no shape after so many")
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--most", type=int, default=5, help="configs of each tactic")
+    parser.add_argument("--without", nargs="*", default=[], help="tactics by name")
+    parser.add_argument("--cubins", type=Path, default=Path(".cubins"), help="where machine code is kept")
+    parser.add_argument("--compile-only", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.cubins.mkdir(exist_ok=True)
+    began, rows, context = time.perf_counter(), list[Row](), Context(driver())
+    target, rng = cuda_target_for(context.properties.capability), np.random.default_rng(3)
+    print(context.properties, flush=True)
+    with CudaCompilerPool(target, options.processes) as compiler:
+        race = Race(context, target, compiler, options.most, options.without, options.cubins)
+        pairs = [(s, d) for s in _in_turn([*products()], [*convolutions()]) for d in (FLOAT16, UINT8)]
+        if options.compile_only:
+            for kernel in [one for pair in pairs for _, one in chain(*race.kernels(_region(*pair, rng)).values())]:
+                if time.perf_counter() - began < options.seconds:
+                    race.compiled(kernel)
+            return
+        for shape, dtype in pairs:
+            if time.perf_counter() - began > options.seconds:
+                return
+            for row in race.rows(shape, dtype, rng):
+                rows.append(row)
+                print(
+                    f"{row.shape:28} {row.dtype:8} {row.tactic:20} {row.microseconds:9.2f} us "
+                    f"{row.tflops:7.1f} T/s  error {row.error}  {row.config}",
+                    flush=True,
+                )
+            if options.json:
+                options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _in_turn(first: Sequence[Shape], second: Sequence[Shape]) -> Iterator[Shape]:
+    for number in range(max(len(first), len(second))):
+        yield from first[number : number + 1]
+        yield from second[number : number + 1]
+
+
+if __name__ == "__main__":
+    main()
