@@ -40,6 +40,8 @@ from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
 CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
+FEW_FLOPS = 6e9
+"""Of shapes that fragments are tried for."""
 COLD_BYTES = 32 << 20
 SOME = (1 << 20) + 1
 """Random numbers that large operands repeat."""
@@ -150,11 +152,11 @@ class Race:
     without: Sequence[str]
     cubins: Path
 
-    def kernels(self, region: Region) -> dict[str, list[tuple[str, CudaKernel]]]:
+    def kernels(self, shape: Shape, region: Region) -> dict[str, list[tuple[str, CudaKernel]]]:
         """Of each tactic configs with their kernels, which begin to be compiled."""
         found = dict[str, list[tuple[str, CudaKernel]]]()
         for tactic in CONTENDERS:
-            if tactic.name in self.without:
+            if tactic.name in self.without or (tactic.name == "fragment product" and shape.flops > FEW_FLOPS):
                 continue
             for config in tactic.configs(region, self.target)[: self.most]:
                 kernel = tactic.emit(region, config, self.target)
@@ -172,7 +174,7 @@ class Race:
 
     def rows(self, shape: Shape, dtype: DType, rng: np.random.Generator) -> Iterator[Row]:
         region = _region(shape, dtype, rng)
-        kernels, arrays = self.kernels(region), [_filled(value, rng) for value in region.inputs]
+        kernels, arrays = self.kernels(shape, region), [_filled(value, rng) for value in region.inputs]
         for name, own in kernels.items():
             timed = [(*found, config) for found, (config, _) in zip(self._timed(region, own, arrays), own, strict=True)]
             seconds, error, config = min(timed, key=lambda one: one[0])
@@ -236,7 +238,9 @@ def main() -> None:
         race = Race(context, target, compiler, options.most, options.without, options.cubins)
         pairs = [(s, d) for s in _in_turn([*products()], [*convolutions()]) for d in (FLOAT16, UINT8)]
         if options.compile_only:
-            for kernel in [one for pair in pairs for _, one in chain(*race.kernels(_region(*pair, rng)).values())]:
+            for kernel in [
+                one for pair in pairs for _, one in chain(*race.kernels(pair[0], _region(*pair, rng)).values())
+            ]:
                 if time.perf_counter() - began < options.seconds:
                     race.compiled(kernel)
             return
