@@ -16,6 +16,7 @@ from tensorwright.passes.change import Change, Limit, Observer, Rewritten
 from tensorwright.passes.convolution import fold_into_convolutions
 from tensorwright.passes.cse import merge_common
 from tensorwright.passes.fold import fold_constants
+from tensorwright.passes.grouped import group_products
 from tensorwright.passes.identity import remove_identities
 from tensorwright.passes.matmul import simplify_products
 from tensorwright.passes.normalizations import recognise_normalizations
@@ -34,6 +35,7 @@ PASSES: tuple[Pass, ...] = (
     recognise_normalizations,
     fold_into_convolutions,
     simplify_products,
+    group_products,
     tie_transposed,
     move_scales,
     canonicalise,
