@@ -89,6 +89,11 @@ class Engine(Unique):
         return self._device
 
     @property
+    def modules(self) -> tuple[Module, ...]:
+        """What the device has loaded, for each profile of the plan."""
+        return self._modules
+
+    @property
     def report(self) -> Mapping[str, Json]:
         """What the builder decided and measured."""
         return self._plan.report

@@ -6,11 +6,14 @@ import json
 import mmap
 import os
 import socket
+import threading
 import weakref
+from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorwright.base.addresses import mapping_address
+from tensorwright.base.fork import forkable
 from tensorwright.tensor.dim import evaluate
 
 if TYPE_CHECKING:
@@ -51,16 +54,19 @@ class Messages:
     """What JSON can say, through a socket, which is closed with it or when nobody refers to it any more.
 
     Most messages take one call of the system to send and one to receive: after each, threads wait for the interpreter.
+    Any thread may send; one receives.
     """
 
     def __init__(self, stream: socket.socket) -> None:
         self._socket = stream
         self._received = bytearray()
+        self._sending = forkable(threading.Lock())
         self._finalizer = weakref.finalize(self, stream.close)
 
     def send(self, message: object) -> None:
         packed = json.dumps(message).encode()
-        self._socket.sendall(len(packed).to_bytes(LENGTH_BYTES, "little") + packed)
+        with self._sending:
+            self._socket.sendall(len(packed).to_bytes(LENGTH_BYTES, "little") + packed)
 
     def receive(self) -> object:
         """The next message.
@@ -70,6 +76,22 @@ class Messages:
         """
         length = int.from_bytes(self._take(LENGTH_BYTES), "little")
         return json.loads(self._take(length))
+
+    def receive_all(self) -> list[object]:
+        """The next message, and those that have come with it.
+
+        Raises:
+            EOFError: the other end is closed.
+        """
+        found = [self.receive()]
+        while self._received:
+            found.append(self.receive())
+        return found
+
+    def end(self) -> None:
+        """Have both ends find it closed."""
+        with suppress(OSError):  # The other end may be closed already.
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._finalizer()

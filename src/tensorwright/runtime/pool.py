@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Binding
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.context import ExecutionContext
+    from tensorwright.runtime.relay import Relay
 
 Inputs: TypeAlias = "Array | Mapping[str, Array]"
 Outputs: TypeAlias = "dict[str, Array]"
+_Relay: TypeAlias = "Relay[Request[Inputs, Outputs]]"
 Devices: TypeAlias = "str | Sequence[str | Device]"
 
 CONTEXTS = 3
@@ -93,8 +96,8 @@ class EnginePool(Unique):
             _listed(plans, devices, _remote if processes else device_for), contexts or (CONTEXTS if processes else None)
         )
         self._engines = _loaded(plans, counts, allocator, threads)
-        places = [_Place(engine, count) for engine, count in zip(self._engines, counts.values(), strict=True)]
-        total = sum(place.contexts for place in places)
+        places = [_Place(engine, count, patience) for engine, count in zip(self._engines, counts.values(), strict=True)]
+        total = sum(place.capacity for place in places)
         capacity = queue or WAITING * total
         self._ahead = capacity + total
         self._crew = _Crew(self.name, places, RequestQueue(capacity, patience), report or _log)
@@ -116,7 +119,7 @@ class EnginePool(Unique):
         if os.getpid() != self._process:
             raise ExecutionError(f"{self._crew.where} does not live on in a forked process; load its plan there")
         request: Request[Inputs, Outputs] = Request(inputs)
-        self._crew.queue.put(request)
+        self._crew.put(request)
         return request.future
 
     def map(self, batches: Iterable[Inputs]) -> Iterator[Outputs]:
@@ -178,11 +181,10 @@ class EnginePool(Unique):
         threads = []
         try:
             for place, engine in zip(self._crew.places, self._engines, strict=True):
-                for number in range(place.contexts):
-                    work = (place, engine.create_execution_context())
+                for number, work in enumerate(self._crew.work_of(place, engine)):
                     name = f"tensorwright-{place.name}-{number}"
                     # A pool that nobody closed must not keep the process from ending.
-                    threads.append(threading.Thread(target=self._crew.work, args=work, name=name, daemon=True))
+                    threads.append(threading.Thread(target=work, name=name, daemon=True))
         except BaseException:
             for engine in self._engines:
                 engine.close()
@@ -193,14 +195,20 @@ class EnginePool(Unique):
 
 
 class _Place:
-    """A device of a pool: what was done there, and whether it is lost."""
+    """A device of a pool: what was done there, and whether it is lost.
 
-    def __init__(self, engine: Engine, contexts: int) -> None:
+    relay: what one thread serves all its contexts by, in another process, as long as it does; None where each has a
+    thread here. Those look after requests that are late, as well.
+    """
+
+    def __init__(self, engine: Engine, contexts: int, patience: float | None) -> None:
         self.name = engine.device.label
         self.contexts = contexts
         self.lost: DeviceError | None = None
         self.completed = 0
-        self.working = contexts
+        self.relay = _relay(engine, contexts) if patience is None else None
+        self.capacity = contexts if self.relay is None else self.relay.capacity
+        self.working = contexts if self.relay is None else 1
 
     def __str__(self) -> str:
         return self.name
@@ -208,6 +216,12 @@ class _Place:
     @property
     def is_open(self) -> bool:
         return self.lost is None
+
+    @property
+    def room(self) -> int:
+        """How many requests its process could begin with."""
+        relay = self.relay
+        return 0 if relay is None else relay.room
 
     @property
     def state(self) -> DeviceState:
@@ -240,39 +254,119 @@ class _Crew:
         self._report = report
         self._lock = forkable(threading.Lock())
 
-    def work(self, place: _Place, context: ExecutionContext) -> None:
+    def work_of(self, place: _Place, engine: Engine) -> list[Callable[[], None]]:
+        """What the threads of a place do, a function for each."""
+        if place.relay is not None:
+            return [partial(self._collect, place, place.relay)]
+        return [partial(self._work, place, engine.create_execution_context()) for _ in range(place.contexts)]
+
+    def put(self, request: Request[Inputs, Outputs]) -> None:
+        """Add a request when there is room; the process that has most to spare begins with it at once."""
+        self.queue.put(request)
+        self._feed_all()
+
+    def close(self, *, cancel: bool) -> None:
+        self.queue.close(lambda: ExecutionError(f"{self.where} is closed; load its plan again"), cancel=cancel)
+        self._end()
+
+    def _work(self, place: _Place, context: ExecutionContext) -> None:
         """Serve requests until the pool is closed or the device lost."""
         while (request := self.queue.take(place, lambda: place.is_open)) is not None:
             if request.late:
                 self._tell(f"{self.where}: {request.late.pop()} is late with a request; {place} does it as well")
             if request.begin():
                 self._serve(request, place, context)
-            self.queue.done(request, place)
+            self._done(request, place)
             del request  # The next one may be long in coming.
         with self._lock:
             place.working -= 1
 
-    def close(self, *, cancel: bool) -> None:
-        self.queue.close(lambda: ExecutionError(f"{self.where} is closed; load its plan again"), cancel=cancel)
+    def _collect(self, place: _Place, relay: _Relay) -> None:
+        """Answer what a process has done until the pool is closed or the process lost."""
+        try:
+            while found := relay.answers():
+                self._feed(place)
+                while found:
+                    self._settle(place, *found.pop(0))
+        except DeviceError as error:
+            self._lose(place, error)
+            for request in relay.abandon():
+                self._settle(place, request, {}, error)
+        with self._lock:
+            place.working -= 1
+            place.relay = None  # It keeps the process.
 
-    def _tell(self, message: str) -> None:
-        with suppress(Exception):  # What a program does with a message must not cost it a device.
-            self._report(message)
+    def _feed_all(self) -> None:
+        """Hand on what waits to processes that have room, to those with most room first."""
+        for place in sorted(self.places, key=lambda place: -place.room):
+            self._feed(place)
+
+    def _feed(self, place: _Place) -> None:
+        """Hand on what waits to the process of a place, as long as it has room."""
+        relay = place.relay
+        while relay is not None and place.is_open and (slot := relay.reserve()) is not None:
+            request = self.queue.take_now(place)
+            if request is not None and request.begin():
+                self._begin(request, place, relay, slot)
+                continue
+            relay.release(slot)
+            if request is not None:
+                self._done(request, place)
+            elif not self.queue.has_for(place):  # It may have come while the slot was nobody else's.
+                return
+
+    def _begin(self, request: Request[Inputs, Outputs], place: _Place, relay: _Relay, slot: int) -> None:
+        try:
+            relay.begin(slot, request, request.inputs)
+        except BaseException as error:  # noqa: BLE001 - raised by who asked
+            self._settle(place, request, {}, error)
 
     def _serve(self, request: Request[Inputs, Outputs], place: _Place, context: ExecutionContext) -> None:
         try:
             outputs = context(request.inputs)
-        except DeviceError as error:
-            request.failures[place] = error
-            if error.lost:
-                self._lose(place, error)
-            self._hand_on(request)
         except BaseException as error:  # noqa: BLE001 - raised by who asked
-            request.fail(error)
+            self._fail(request, place, error)
         else:
-            with self._lock:
-                place.completed += 1
-            request.answer(outputs)
+            self._answer(request, place, outputs)
+
+    def _settle(
+        self, place: _Place, request: Request[Inputs, Outputs], outputs: Outputs, error: BaseException | None
+    ) -> None:
+        if error is None:
+            self._answer(request, place, outputs)
+        else:
+            self._fail(request, place, error)
+        self._done(request, place)
+
+    def _answer(self, request: Request[Inputs, Outputs], place: _Place, outputs: Outputs) -> None:
+        with self._lock:
+            place.completed += 1
+        request.answer(outputs)
+
+    def _fail(self, request: Request[Inputs, Outputs], place: _Place, error: BaseException) -> None:
+        """Answer with an error, or have another device try if it is the fault of this one."""
+        if not isinstance(error, DeviceError):
+            request.fail(error)
+            return
+        request.failures[place] = error
+        if error.lost:
+            self._lose(place, error)
+        self._hand_on(request)
+
+    def _done(self, request: Request[Inputs, Outputs], place: _Place) -> None:
+        self.queue.done(request, place)
+        self._end()
+
+    def _end(self) -> None:
+        """Have those that collect answers end, when there is nothing to come."""
+        if self.queue.is_over:
+            for relay in [place.relay for place in self.places]:
+                if relay is not None:
+                    relay.end()
+
+    def _tell(self, message: str) -> None:
+        with suppress(Exception):  # What a program does with a message must not cost it a device.
+            self._report(message)
 
     def _hand_on(self, request: Request[Inputs, Outputs]) -> None:
         """Give a request to another device, if there is one that may do it."""
@@ -280,6 +374,7 @@ class _Crew:
         left = [place for place in self.places if place.is_open and place not in request.failures]
         if left and len(losses) < MOST_LOSSES:
             self.queue.put_back(request)
+            self._feed_all()
         else:
             request.fail(self._failure(request))
 
@@ -287,7 +382,7 @@ class _Crew:
         with self._lock:
             if not place.is_open:
                 return
-            place.lost = error
+            place.lost = DeviceError(str(error), lost=True)  # Tracebacks would keep the pool for who looks at it.
         left = [other for other in self.places if other.is_open]
         names = ", ".join(other.name for other in left)
         self._tell(f"{self.where}: {place.name} is lost, {names or 'none'} left: {error}")
@@ -346,6 +441,12 @@ def _listed(plans: Sequence[Plan], devices: Devices, make: Callable[[str, str], 
         else:
             found.append(one)
     return found
+
+
+def _relay(engine: Engine, contexts: int) -> _Relay | None:
+    from tensorwright.runtime.relay import relay_of
+
+    return relay_of(engine, contexts)
 
 
 def _remote(_kind: str, name: str) -> Device:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, MutableSequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, cast
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.devices.find import split_name
@@ -36,12 +37,28 @@ token of this process, and where to find this package and those that it needs.
 ISOLATED = ("-P", "-S", "-s", "-c")
 ALIGNMENT = 64
 SECONDS_TO_END = 10
-Reply: TypeAlias = tuple[list[int], str, bool, bool]
-"""Ticks; a message if something failed, whether the device did, and whether it is lost."""
+Reply: TypeAlias = tuple[int, list[int], str, bool, bool]
+"""The number of what was asked, and ticks; a message if something failed, whether the device did, and whether it is
+lost.
+"""
+COUNTS = struct.Struct("<HH")
+"""How a context is asked for: how many compute at a time, and how many requests may be at work, with copies."""
 READY = b"ready"
 REACHES = b"ready, and reads and writes your memory"
 IN_A_PROCESS = " in a process"
 """What the label of such a device ends in."""
+
+
+class Connection(NamedTuple):
+    """Ways to a thread of the other process each, to ask for an inference at a time, and the way back from all."""
+
+    asked: tuple[Messages, ...]
+    answers: Messages
+
+    def end(self) -> None:
+        """Have both processes find it closed."""
+        for messages in (*self.asked, self.answers):
+            messages.end()
 
 
 class RemoteExecutor:
@@ -57,7 +74,7 @@ class RemoteExecutor:
         self._module = module
         self._process = os.getpid()
         self._memory = None if module.is_reached else SharedMemory(os.memfd_create("tensorwright"))
-        self._messages = module.connect(self._memory)
+        self._connection = module.connect(self._memory)
         self._copier = Copier()
         self._is_closed = False
 
@@ -77,7 +94,7 @@ class RemoteExecutor:
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._messages.close()
+            self._connection.end()
             if self._memory is not None:
                 self._memory.close()
             self._copier.close()
@@ -101,15 +118,22 @@ class RemoteExecutor:
 
     def _ask(self, steps: int) -> list[int]:
         try:
-            self._messages.send((list(self.symbols), list(self.bindings), steps))
-            found, message, is_device, is_lost = cast("Reply", self._messages.receive())
+            self._connection.asked[0].send((0, list(self.symbols), list(self.bindings), steps))
+            reply = cast("Reply", self._connection.answers.receive())
         except (EOFError, OSError) as error:
-            raise DeviceError(
-                f"{self._module.label}: its process has ended ({self._module.reason}); load the plan again", lost=True
-            ) from error
-        if not message:
-            return found
-        raise DeviceError(message, lost=is_lost) if is_device else ExecutionError(message)
+            raise self._module.lost() from error
+        failure = error_of(reply)
+        if failure is not None:
+            raise failure
+        return reply[1]
+
+
+def error_of(reply: Reply) -> Exception | None:
+    """What a reply says went wrong, if anything did."""
+    _, _, message, is_device, is_lost = reply
+    if not message:
+        return None
+    return DeviceError(message, lost=is_lost) if is_device else ExecutionError(message)
 
 
 class RemoteModule:
@@ -143,17 +167,30 @@ class RemoteModule:
             return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "it is still there, but does not answer"
 
-    def connect(self, memory: SharedMemory | None) -> Messages:
-        """Have the process make a context; the way to it. memory: what inputs and outputs are exchanged by."""
-        ours, theirs = socket.socketpair()
-        with theirs, self._lock:
-            try:
-                shared = [] if memory is None else [memory.descriptor]
-                socket.send_fds(self._control, [b"+"], [theirs.fileno(), *shared])
-            except OSError as error:
+    def lost(self) -> DeviceError:
+        """What to say when the process does not answer any more."""
+        return DeviceError(f"{self.label}: its process has ended ({self.reason}); load the plan again", lost=True)
+
+    def connect(self, memory: SharedMemory | None, contexts: int = 1, requests: int = 1) -> Connection:
+        """Have the process make so many contexts; the way to them.
+
+        memory: what inputs and outputs are exchanged by. requests: how many are at work, with their copies.
+        """
+        pairs = [socket.socketpair() for _ in range(1 + requests)]
+        shared = [] if memory is None else [memory.descriptor]
+        given = [theirs.fileno() for _, theirs in pairs]
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [COUNTS.pack(contexts, requests)], [*given, *shared])
+        except OSError as error:
+            for ours, _ in pairs:
                 ours.close()
-                raise DeviceError(f"{self.label}: its process has ended ({self.reason})", lost=True) from error
-        return Messages(ours)
+            raise self.lost() from error
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        answers, *asked = [Messages(ours) for ours, _ in pairs]
+        return Connection(tuple(asked), answers)
 
     def create_executor(self) -> RemoteExecutor:
         return RemoteExecutor(self)

@@ -117,6 +117,28 @@ class RequestQueue(Generic[Inputs, Result]):
                 self._work.wait(self._seconds())
         return None
 
+    def take_now(self, place: Hashable) -> Request[Inputs, Result] | None:
+        """The next request that did not fail at this place, if one waits; `take` does more for those that are late."""
+        with self._lock:
+            found = self._next(place)
+            if found is not None:
+                self._running[found] = place, time.monotonic()
+                self._room.notify_all()
+            return found
+
+    def has_for(self, place: Hashable) -> bool:
+        """Whether a request waits that did not fail at this place."""
+        with self._lock:
+            return any(place not in request.failures for request in self._waiting)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is closed and nothing can come back to it."""
+        if self._obstacle is None:
+            return False
+        with self._lock:
+            return not self._waiting and not self._running
+
     def done(self, request: Request[Inputs, Result], place: Hashable) -> None:
         """Forget a request that this place took, which has its answer or was put back."""
         with self._lock:

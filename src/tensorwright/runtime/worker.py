@@ -7,31 +7,54 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import ALIGNMENT, Messages, SharedMemory, lanes, layout
+from tensorwright.runtime.exchange import ALIGNMENT, Layout, Messages, SharedMemory, lanes, layout
 from tensorwright.runtime.load import load
 from tensorwright.runtime.reach import OtherMemory, reached
-from tensorwright.runtime.remote import REACHES, READY, Reply
+from tensorwright.runtime.remote import COUNTS, REACHES, READY, Reply
 from tensorwright.runtime.staging import Room
 
 if TYPE_CHECKING:
+    from tensorwright.plan.plan import Plan
     from tensorwright.runtime.context import ExecutionContext
     from tensorwright.runtime.engine import Engine
 
-_Asked: TypeAlias = tuple[list[int], list[int], int]
-"""Values of the plan's symbols, addresses of its bindings in the other process, and the steps to time, if any."""
+MOST_DESCRIPTORS = 253
+"""So many the system passes on with a message."""
+_Asked: TypeAlias = tuple[int, list[int], list[int], int]
+"""A number, values of the plan's symbols, addresses of its bindings in the other process, and the steps to time."""
+
+
+class Contexts:
+    """Contexts of an engine that are lent, each made when it is first needed. Who gets none waits."""
+
+    def __init__(self, engine: Engine, count: int) -> None:
+        self._engine = engine
+        self._free: SimpleQueue[ExecutionContext | None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    @contextmanager
+    def lent(self) -> Iterator[ExecutionContext]:
+        found = self._free.get()
+        try:
+            found = found or self._engine.create_execution_context()
+            yield found
+        finally:
+            self._free.put(found)
 
 
 class Exchange(Protocol):
     """How inputs come to a context and outputs from it."""
 
-    def run(self, context: ExecutionContext, sizes: Sizes, bindings: Sequence[int], steps: int) -> list[int]:
+    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, bindings: Sequence[int], steps: int) -> list[int]:
         """One inference on bindings of the other process; the ticks of so many steps."""
         ...
 
@@ -39,19 +62,23 @@ class Exchange(Protocol):
 
 
 class ByReaching:
-    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there."""
+    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there.
+
+    A context is needed in between alone.
+    """
 
     def __init__(self, engine: Engine, memory: OtherMemory) -> None:
+        self._plan = engine.modules[0].plan
         self._buffer = Room(engine.device.staging, ALIGNMENT, "inputs and outputs of another process")
         self._fetch, self._bring = Copier(move=memory.read), Copier(move=memory.write)
 
-    def run(self, context: ExecutionContext, sizes: Sizes, bindings: Sequence[int], steps: int) -> list[int]:
-        found = layout(context.plan, sizes.symbols)
+    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, bindings: Sequence[int], steps: int) -> list[int]:
         start = self._buffer.of(found.size)
-        for address, offset, size in lanes(context.plan, "input", bindings, found):
+        for address, offset, size in lanes(self._plan, "input", bindings, found):
             self._fetch.copy_whole(start + offset, address, size)
-        ticks = context.run_here(sizes, [start + offset for offset, _ in found.places], steps)
-        for address, offset, size in lanes(context.plan, "output", bindings, found):
+        with contexts.lent() as context:
+            ticks = context.run_here(sizes, [start + offset for offset, _ in found.places], steps)
+        for address, offset, size in lanes(self._plan, "output", bindings, found):
             self._bring.copy_whole(address, start + offset, size)
         return ticks
 
@@ -67,10 +94,10 @@ class BySharing:
     def __init__(self, memory: SharedMemory) -> None:
         self._memory = memory
 
-    def run(self, context: ExecutionContext, sizes: Sizes, bindings: Sequence[int], steps: int) -> list[int]:
-        found = layout(context.plan, sizes.symbols)
+    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, _bindings: Sequence[int], steps: int) -> list[int]:
         self._memory.reserve(found.size)
-        return context.run_here(sizes, [self._memory.address + offset for offset, _ in found.places], steps)
+        with contexts.lent() as context:
+            return context.run_here(sizes, [self._memory.address + offset for offset, _ in found.places], steps)
 
     def close(self) -> None:
         self._memory.close()
@@ -95,29 +122,33 @@ def main() -> None:
 
 def _accept(control: socket.socket, engine: Engine, other: OtherMemory | None) -> None:
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        message, descriptors, _, _ = socket.recv_fds(control, COUNTS.size, MOST_DESCRIPTORS)
         if not message:
             return
-        connection, *shared = descriptors
-        exchange = ByReaching(engine, other) if other else BySharing(SharedMemory(*shared))
-        work = (engine, Messages(socket.socket(fileno=connection)), exchange)
-        threading.Thread(target=_serve, args=work, daemon=True).start()
+        count, requests = COUNTS.unpack(message)
+        answers, *asked = [Messages(socket.socket(fileno=number)) for number in descriptors[: 1 + requests]]
+        contexts = Contexts(engine, count)
+        for messages in asked:
+            exchange = ByReaching(engine, other) if other else BySharing(SharedMemory(*descriptors[1 + requests :]))
+            work = (engine.modules[0].plan, contexts, messages, answers, exchange)
+            threading.Thread(target=_serve, args=work, daemon=True).start()
 
 
-def _serve(engine: Engine, messages: Messages, exchange: Exchange) -> None:
+def _serve(plan: Plan, contexts: Contexts, asked: Messages, answers: Messages, exchange: Exchange) -> None:
     """One inference for every message, until the other end is closed."""
-    with closing(messages), suppress(EOFError, OSError):
-        context: ExecutionContext | None = None
-        known: dict[tuple[int, ...], Sizes] = {}
+    with closing(answers), closing(asked), suppress(EOFError, OSError):
+        known: dict[tuple[int, ...], tuple[Sizes, Layout]] = {}
         while True:
-            symbols, bindings, steps = cast("_Asked", messages.receive())
+            number, symbols, bindings, steps = cast("_Asked", asked.receive())
             try:
-                context = context or engine.create_execution_context()
-                sizes = known.setdefault(tuple(symbols), Sizes(tuple(symbols), ()))
-                reply: Reply = exchange.run(context, sizes, bindings, steps), "", False, False
+                values = tuple(symbols)
+                if values not in known:
+                    known[values] = Sizes(values, ()), layout(plan, values)
+                sizes, found = known[values]
+                reply: Reply = number, exchange.run(contexts, sizes, found, bindings, steps), "", False, False
             except DeviceError as error:
-                reply = [], str(error), True, error.lost
+                reply = number, [], str(error), True, error.lost
             except Exception as error:  # noqa: BLE001 - raised by who asked
-                reply = [], str(error) or repr(error), False, False
-            messages.send(reply)
+                reply = number, [], str(error) or repr(error), False, False
+            answers.send(reply)
     exchange.close()
