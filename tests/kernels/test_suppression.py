@@ -23,6 +23,7 @@ from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
 from tensorwright.tune.cpu.kernel_runner import run_kernel
+from tensorwright.tune.reference import expected_output
 
 
 def region_for(op: BoxSuppression, scores: tuple[Dim, ...], boxes: tuple[Dim, ...]) -> Region:
@@ -60,6 +61,23 @@ def test_scores_that_are_not_numbers_are_left_out(rng: np.random.Generator):
     kernel = Suppression().emit(region, config, target)
     found = run_kernel(region, kernel, target, [scores, boxes_in(rng, 1, 1, 8)])
     assert found.tolist() == [[[5, -1, -1, -1]]]
+
+
+def test_zeros_of_both_signs_are_tied():
+    op, target = BoxSuppression(4, 0.5, -1.0), TARGETS[best_instruction_set()]
+    region = region_for(op, (1, 1, 4), (1, 1, 4, 4))
+    (config,) = Suppression().configs(region, target)
+    boxes = np.float32([[[[0, 0, 1, 1], [2, 0, 3, 1], [4, 0, 5, 1], [6, 0, 7, 1]]]])
+    scores = np.float32([[[-0.5, -0.0, 0.0, -0.0]]])
+    found = run_kernel(region, Suppression().emit(region, config, target), target, [scores, boxes])
+    assert found.tolist() == op.reference(scores, boxes).tolist() == [[[1, 2, 3, 0]]]
+
+
+def test_many_boxes_are_not_computed_by_reference(rng: np.random.Generator) -> None:
+    """All pairs of them would take longer than the rest of the build."""
+    region = region_for(BoxSuppression(20_000, 0.5, 0.0), (1, 1, 20_000), (1, 1, 20_000, 4))
+    arrays = [rng.uniform(0, 1, (1, 1, 20_000)).astype(np.float32), boxes_in(rng, 1, 1, 20_000)]
+    assert expected_output(region, arrays, {}, rng, 4) is None
 
 
 def test_only_its_own_tactic_computes_it():

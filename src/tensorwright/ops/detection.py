@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tensorwright.graph.op import Array, Op, expect, expect_inputs
 from tensorwright.ops.checks import expect_rank, show
-from tensorwright.tensor.dim import is_static
+from tensorwright.tensor.dim import is_static, upper_bound
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.type import TensorType
 
@@ -59,6 +59,11 @@ class BoxSuppression(Op):
         some = self.candidates is None or self.candidates >= 1
         expect(some, self, f"candidates: expected at least 1 or None, found {self.candidates}")
         return TensorType(INT64, (n, c, self.limit))
+
+    def comparisons(self, scores: TensorType) -> int:
+        """How many pairs of boxes of one class are compared at most."""
+        _, _, places = map(upper_bound, scores.shape)
+        return places * min(self.limit, places)
 
     def reference(self, *inputs: Array) -> Array:
         scores, boxes = (np.asarray(array, dtype=np.float64) for array in inputs)

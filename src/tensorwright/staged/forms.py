@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from tensorwright.importers.onnx.parts import Form
-from tensorwright.tensor.dim import Dim, linear_part, symbol
+from tensorwright.importers.onnx.parts import Form, Part
+from tensorwright.importers.onnx.scope import Rows
+from tensorwright.graph.graph import Value
+from tensorwright.tensor.dim import Dim, Symbol, expression, linear_part, symbol, symbols_of, tuning_value, upper_bound
 from tensorwright.tensor.type import TensorType
 
-if TYPE_CHECKING:
-    pass
+Types = Mapping[str, TensorType]
+"""Of tensors by name, with symbols for extents that follow from data or from open dimensions."""
 
 LONGEST = 8
 """So many forms are remembered."""
@@ -35,6 +36,52 @@ class History:
         columns = [_extents(old) for old in (*alike, forms)]
         chosen = iter([_dim(extents) for extents in zip(*columns, strict=True)])
         return {name: _replaced(form, chosen) for name, form in forms.items()}
+
+
+def types_of(part: Part, before: Types) -> dict[str, TensorType]:
+    """The types of what is known when a part has run, where its extents may be others in the next call.
+
+    before: of what was known already.
+    """
+    found = {name: type for name, type in before.items() if name in part.kept}
+    for name, result in part.results.items():
+        if isinstance(result, Rows):
+            most = upper_bound(result.value.type.shape[0])
+            found[name] = replace(result.value.type, shape=(_count(name, most), *result.value.type.shape[1:]))
+        elif isinstance(result, Value):
+            found[name] = result.type
+    for node in part.hosted:
+        if node.operator == "NonZero" and node.is_standard:
+            of = found.get(node.arguments[0], before.get(node.arguments[0]))
+            if of is not None and of.rank:
+                count = _count(node.results[0], upper_bound(of.elements))
+                found[node.results[0]] = TensorType(INT64, (of.rank, count))
+    return {name: type for name, type in found.items() if name in part.kept}
+
+
+def _count(name: str, most: int) -> Dim:
+    return symbol(f"extent of {name}", 0, min(1, most), most)
+
+
+def foreseen(types: Types, exact: Mapping[str, Form]) -> dict[str, Form]:
+    """The forms of what is known, with symbols where types say that extents may be others in the next call.
+
+    Extents of the same value become the same symbol; it is tuned for what is here.
+    """
+    fitting = {name: type for name, type in types.items() if name in exact and _is_alike(type, exact[name])}
+    values: dict[Dim, int] = {}
+    for name, type in fitting.items():
+        form = exact[name]
+        assert isinstance(form, TensorType)
+        values |= {d: e for d, e in zip(type.shape, form.tuning_shape, strict=True) if not isinstance(d, int)}
+    shown = {dim for dim in values if isinstance(dim, IntegerExpression) and _symbol_in(dim) is not None}
+    renamed = {dim: _renamed(dim, extent) for dim, extent in values.items()}
+    return {
+        name: replace(form, shape=tuple(renamed.get(dim, dim) for dim in fitting[name].shape))
+        if name in fitting and isinstance(form, TensorType)
+        else form
+        for name, form in exact.items()
+    }
 
 
 def covers(forms: Mapping[str, Form], exact: Mapping[str, Form]) -> bool:

@@ -12,6 +12,7 @@ from tensorwright.graph.graph import Value
 from tensorwright.graph.interpret import interpret_at, steps_of
 from tensorwright.graph.region import Region
 from tensorwright.kernels.work import work
+from tensorwright.ops.detection import BoxSuppression
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.mathematics import highest, lowest
 from tensorwright.tensor.dim import evaluate
@@ -23,6 +24,9 @@ Places = tuple[npt.NDArray[np.int64], ...]
 
 MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 24
 """Regions with more operations, or more elements in inputs and results, are looked at in some places only."""
+
+MOST_PAIRS = 1 << 22
+"""Regions that compare more boxes of a class with each other are not computed by reference."""
 
 FEWEST_PLACES = 4
 MOST_STEPS = 1 << 21
@@ -118,6 +122,8 @@ def places_of(region: Region, symbols: Mapping[str, int], count: int, rng: np.ra
 def _is_small(region: Region, symbols: Mapping[str, int]) -> bool:
     values = (*region.inputs, *region.values)
     elements = sum(evaluate(value.type.elements, symbols) for value in values)
+    if any(isinstance(v.op, BoxSuppression) and v.op.comparisons(v.inputs[0].type) > MOST_PAIRS for v in region.values):
+        return False
     return elements <= MOST_ELEMENTS and evaluate(work(region).flops, symbols) <= MOST_FLOPS
 
 

@@ -18,9 +18,15 @@ from tensorwright.tensor.layout import PLAIN
 
 CACHE_LINE = 64
 
+TAKEN = -(1 << 63)
+"""The key of a place that is no candidate, or none any more."""
+
+PLACE_BITS = 32
+"""The lower half of a key is the place, counted from the end."""
+
 
 class Suppression(Tactic[Target, TacticOptions]):
-    """Candidates are gathered first; then the best one left is taken again and again and compared with those kept."""
+    """The best box that is left, from a tree of the larger of two, is compared with vectors of those that are kept."""
 
     name = "suppression"
 
@@ -33,56 +39,83 @@ class Suppression(Tactic[Target, TacticOptions]):
         assert isinstance(op, BoxSuppression)
         scores, boxes = region.input_types
         classes, places = (int(extent) for extent in scores.shape[1:] if isinstance(extent, int))
-        shared = classes if boxes.shape[1] == 1 else 1
+        memory = _Memory(places, min(op.limit, places), target.float_lanes)
         builder = FunctionBuilder(target=target)
-        _Writer(builder, op, places, shared).write()
+        _Writer(builder, op, memory, classes if boxes.shape[1] == 1 else 1).write()
         return Kernel(
             text=builder.module(signature(2, 0), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
             tasks=scores.shape[0] * classes,
             packings=(None, None),
-            workspace=_state_offset(places) + CACHE_LINE,
+            workspace=memory.size,
         )
 
 
 TACTICS = (Suppression(),)
 
 
-def _positions_offset(places: int) -> int:
-    return -(-4 * places // CACHE_LINE) * CACHE_LINE
+@dataclass(frozen=True)
+class _Memory:
+    """The workspace of a task: what changes from one candidate to the next, a tree of keys, the boxes that are kept.
 
+    places: boxes to choose from. kept: the largest number that is. lanes: of a vector.
+    """
 
-def _state_offset(places: int) -> int:
-    return _positions_offset(places) + -(-8 * places // CACHE_LINE) * CACHE_LINE
+    places: int
+    kept: int
+    lanes: int
+
+    @property
+    def levels(self) -> int:
+        """Of the tree, without its root; its leaves are as many as places, or some more."""
+        return (self.places - 1).bit_length()
+
+    @property
+    def leaves(self) -> int:
+        return 1 << self.levels
+
+    @property
+    def column(self) -> int:
+        """Bytes of one coordinate of all boxes that are kept, to whole vectors."""
+        return -(-self.kept // self.lanes) * self.lanes * FLOAT32.size
+
+    @property
+    def boxes(self) -> int:
+        """Where they start, behind the state and the tree."""
+        return CACHE_LINE + 2 * self.leaves * INT64.size
+
+    @property
+    def size(self) -> int:
+        return self.boxes + 5 * self.column
 
 
 class _Writer:
     """Writes the kernel.
 
-    The workspace holds the scores of the candidates, their positions, and what changes from one candidate to the next:
-    how many boxes are kept, and the threshold.
+    A key is an integer that grows with the score and, of equal scores, with the distance from the last place. Node n of
+    the tree is the larger of the nodes 2n and 2n + 1; the leaf of a place is that of its key.
     """
 
-    def __init__(self, builder: FunctionBuilder, op: BoxSuppression, places: int, shared: int) -> None:
-        self._b, self._op, self._places, self._shared = builder, op, places, shared
-        self._scores = Pointer("%workspace")
-        self._positions = builder.offset(self._scores, _positions_offset(places), UINT8)
-        self._count = builder.offset(self._scores, _state_offset(places), UINT8)
-        self._threshold = builder.offset(self._scores, _state_offset(places) + 8, UINT8)
+    def __init__(self, builder: FunctionBuilder, op: BoxSuppression, memory: _Memory, shared: int) -> None:
+        self._b, self._op, self._memory, self._shared = builder, op, memory, shared
+        state = Pointer("%workspace")
+        self._count, self._threshold, self._hidden = (builder.offset(state, at, UINT8) for at in (0, 8, 16))
+        self._tree = builder.offset(state, CACHE_LINE, UINT8)
+        self._columns = [builder.offset(state, memory.boxes + number * memory.column, UINT8) for number in range(5)]
 
     def write(self) -> None:
-        b = self._b
+        b, places = self._b, self._memory.places
         with b.loop(Register("%begin", INT64), Register("%end", INT64)) as task:
             image = b.div(task.index, self._shared)
-            scores = b.offset(Pointer("%in0"), b.scaled(task.index, self._places), FLOAT32)
-            boxes = b.offset(Pointer("%in1"), b.scaled(image, 4 * self._places), FLOAT32)
+            scores = b.offset(Pointer("%in0"), b.scaled(task.index, places), FLOAT32)
+            boxes = b.offset(Pointer("%in1"), b.scaled(image, 4 * places), FLOAT32)
             kept = b.offset(Pointer("%out"), b.scaled(task.index, self._op.limit), INT64)
-            candidates = self._gather(scores)
+            turns = self._turns(self._plant(scores))
             b.store(i64(0), self._count, INT64)
             b.store(literal(self._op.overlap, FLOAT32), self._threshold, FLOAT32)
-            with b.loop(0, self._turns(candidates)), b.when(self._number(self._count).less(self._op.limit).register):
-                self._consider(self._best(candidates), boxes, kept)
+            with b.loop(0, turns), b.when(self._number(self._count).less(self._op.limit).register):
+                self._consider(self._best(), boxes, kept)
             with b.loop(b.load(self._count, INT64), self._op.limit) as rest:
                 b.store(i64(-1), b.offset(kept, rest.index, INT64), INT64)
 
@@ -93,59 +126,107 @@ class _Writer:
         found = self._term(candidates)
         return found.less(self._op.candidates).choose(found, self._op.candidates).register
 
-    def _gather(self, scores: Pointer) -> Register:
-        """Copy scores above the limit, and where they are, to the workspace. How many there are."""
-        b = self._b
-        with b.loop(0, self._places, carried=[0]) as loop:
-            (count,) = loop.carried
-            score = self._score(scores, loop.index)
-            above = score.greater(self._op.score)
-            with b.when(above.register):
-                b.store(score.register, b.offset(self._scores, count, FLOAT32), FLOAT32)
-                b.store(loop.index, b.offset(self._positions, count, INT64), INT64)
-            loop.following = [(self._term(count) + above.converted("zext", INT64)).register]
+    # ---- the tree
+
+    def _plant(self, scores: Pointer) -> Register:
+        """Make the tree of all scores above the limit. How many there are."""
+        b, memory = self._b, self._memory
+        with b.loop(0, memory.places, carried=[0]) as loop:
+            score = self._term(b.load(b.offset(scores, loop.index, FLOAT32), FLOAT32))
+            is_candidate = score.greater(self._op.score)
+            key = is_candidate.choose(self._key(score, self._term(loop.index)), TAKEN)
+            self._set(self._term(loop.index) + memory.leaves, key)
+            loop.following = [(self._term(loop.carried[0]) + is_candidate.converted("zext", INT64)).register]
+        with b.loop(memory.leaves + memory.places, 2 * memory.leaves) as rest:
+            b.store(i64(TAKEN), b.offset(self._tree, rest.index, INT64), INT64)
+        with b.loop(1, memory.leaves) as upwards:
+            self._choose_larger(memory.leaves - self._term(upwards.index))
         return loop.final[0]
 
-    def _best(self, candidates: Register) -> Register:
-        """The position of the box with the largest score left, the first of equal ones; it is left no longer."""
-        b = self._b
-        lowest = literal(float("-inf"), FLOAT32)
-        with b.loop(0, candidates, carried=[lowest, 0]) as loop:
-            largest, place = map(self._term, loop.carried)
-            score = self._score(self._scores, loop.index)
-            better = score.greater(largest)
-            loop.following = [
-                better.choose(score, largest).register,
-                better.choose(self._term(loop.index), place).register,
-            ]
-        _, found = loop.final
-        b.store(lowest, b.offset(self._scores, found, FLOAT32), FLOAT32)
-        return b.load(b.offset(self._positions, found, INT64), INT64)
+    def _key(self, score: Term, place: Term) -> Term:
+        """See the class; -0 becomes 0 before."""
+        bits = (score + 0.0).bits()
+        ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        behind = ((1 << PLACE_BITS) - 1) - place
+        return (ordered.converted("sext", INT64) << PLACE_BITS) | behind
 
-    def _consider(self, position: Register, boxes: Pointer, kept: Pointer) -> None:
+    def _best(self) -> Register:
+        """The place of the best candidate that is left; it is left no longer."""
+        place = ((1 << PLACE_BITS) - 1) - (self._node(i64(1)) & ((1 << PLACE_BITS) - 1))
+        leaf = place + self._memory.leaves
+        self._set(leaf, Term(self._b, i64(TAKEN)))
+        with self._b.loop(0, self._memory.levels, carried=[leaf.register]) as loop:
+            parent = self._term(loop.carried[0]).logical_right(1)
+            self._choose_larger(parent)
+            loop.following = [parent.register]
+        return place.register
+
+    def _choose_larger(self, number: Term) -> None:
+        one, other = self._node((number * 2).register), self._node((number * 2 + 1).register)
+        self._set(number, one.greater(other).choose(one, other))
+
+    def _node(self, number: Register) -> Term:
+        return self._number(self._b.offset(self._tree, number, INT64))
+
+    def _set(self, number: Term, key: Term) -> None:
+        self._b.store(key.register, self._b.offset(self._tree, number.register, INT64), INT64)
+
+    # ---- boxes
+
+    def _consider(self, place: Register, boxes: Pointer, kept: Pointer) -> None:
         """Keep a box unless it overlaps one that is kept."""
-        b = self._b
-        own = self._box(boxes, position)
+        b, lanes = self._b, self._memory.lanes
+        own = self._box(boxes, place)
         count, threshold = self._number(self._count), self._term(b.load(self._threshold, FLOAT32))
-        with b.loop(0, count.register, carried=[literal(False, BOOL)]) as loop:
-            other = self._box(boxes, b.load(b.offset(kept, loop.index, INT64), INT64))
-            too_much = own.overlap(other).greater(threshold)
-            loop.following = [(self._term(loop.carried[0]) | too_much).register]
-        is_hidden = self._term(loop.final[0])
-        with b.when((~is_hidden).register):
-            b.store(position, b.offset(kept, count.register, INT64), INT64)
+        b.store(literal(False, BOOL), self._hidden, BOOL)
+        wide = _Box(*(self._splat(each) for each in own.corners), self._splat(own.area))
+        with b.loop(0, count.register, lanes) as loop, b.when((~self._is_hidden()).register):
+            self._compare(wide, loop.index, self._splat(threshold))
+        with b.when((~self._is_hidden()).register):
+            self._keep(own, count)
+            b.store(place, b.offset(kept, count.register, INT64), INT64)
             b.store((count + 1).register, self._count, INT64)
             if self._op.decay != 1:
                 lower = threshold.greater(0.5).choose(threshold * self._op.decay, threshold)
                 b.store(lower.register, self._threshold, FLOAT32)
 
+    def _compare(self, own: _Box, first: Register, threshold: Term) -> None:
+        """Note whether a box overlaps one of a vector of those that are kept; most vectors have none that it meets."""
+        b, lanes = self._b, self._memory.lanes
+        places = [b.offset(column, first, FLOAT32) for column in self._columns]
+        other = _Box(*(self._term(b.load(place, FLOAT32, lanes)) for place in places))
+        width, height = own.common(other)
+        meets = width.greater(0) & height.greater(0)
+        with b.when(self._any(meets)):
+            common = width.exact_mul(height)
+            ratio = common / (own.area + other.area - common)
+            b.store(self._any(meets & ratio.greater(threshold)), self._hidden, BOOL)
+
+    def _keep(self, box: _Box, count: Term) -> None:
+        """Write a box behind those that are kept; the first of a vector is followed by some that nothing meets."""
+        b, lanes = self._b, self._memory.lanes
+        with b.when((count % lanes).equals(0).register):
+            for column in self._columns:
+                b.store(literal(0.0, FLOAT32, lanes), b.offset(column, count.register, FLOAT32), FLOAT32)
+        for column, each in zip(self._columns, (*box.corners, box.area), strict=True):
+            b.store(each.register, b.offset(column, count.register, FLOAT32), FLOAT32)
+
     def _box(self, boxes: Pointer, position: Register) -> _Box:
         start = self._b.offset(boxes, self._b.scaled(position, 4), FLOAT32)
-        corners = [self._b.load(self._b.offset(start, corner, FLOAT32), FLOAT32) for corner in range(4)]
-        return _Box(*map(self._term, corners))
+        left, top, right, bottom = (
+            self._term(self._b.load(self._b.offset(start, corner, FLOAT32), FLOAT32)) for corner in range(4)
+        )
+        return _Box(left, top, right, bottom, (right - left).exact_mul(bottom - top))
 
-    def _score(self, scores: Pointer, index: Register) -> Term:
-        return self._term(self._b.load(self._b.offset(scores, index, FLOAT32), FLOAT32))
+    def _is_hidden(self) -> Term:
+        return self._term(self._b.load(self._hidden, BOOL))
+
+    def _any(self, condition: Term) -> Register:
+        return condition.register if condition.lanes == 1 else self._b.any(condition.register)
+
+    def _splat(self, number: Term) -> Term:
+        lanes = self._memory.lanes
+        return number if lanes == 1 else self._term(self._b.splat(number.register, lanes))
 
     def _number(self, place: Pointer) -> Term:
         return self._term(self._b.load(place, INT64))
@@ -156,25 +237,22 @@ class _Writer:
 
 @dataclass(frozen=True)
 class _Box:
-    """Two corners of a box."""
+    """Two corners of a box, or of a vector of boxes, and the area."""
 
     left: Term
     top: Term
     right: Term
     bottom: Term
+    area: Term
 
     @property
-    def area(self) -> Term:
-        return (self.right - self.left) * (self.bottom - self.top)
+    def corners(self) -> tuple[Term, Term, Term, Term]:
+        return self.left, self.top, self.right, self.bottom
 
-    def overlap(self, other: _Box) -> Term:
-        """Intersection over union, 0 where the boxes do not meet."""
+    def common(self, other: _Box) -> tuple[Term, Term]:
+        """Width and height of what two boxes have in common; not both positive where they do not meet."""
         left, top = _larger(self.left, other.left), _larger(self.top, other.top)
-        width = _smaller(self.right, other.right) - left
-        height = _smaller(self.bottom, other.bottom) - top
-        common = width * height
-        union = self.area + other.area - common
-        return (width.greater(0) & height.greater(0)).choose(common / union, 0)
+        return _smaller(self.right, other.right) - left, _smaller(self.bottom, other.bottom) - top
 
 
 def _larger(left: Term, right: Term) -> Term:
