@@ -34,6 +34,13 @@ class Variable:
     name: str
     extent: Dim
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.extent))
+
+    def __hash__(self) -> int:
+        return self._hash
+
     @property
     def bounds(self) -> tuple[int, int]:
         return 0, max(0, upper_bound(self.extent) - 1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import Graph, Value, storage_root
 from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.elementwise import Cast
+from tensorwright.ops.indexing import TopKIndices
 from tensorwright.ops.normalization import LayerNormalization, LogSoftmax, Softmax
 from tensorwright.ops.quantization import Dequantize
 
@@ -93,7 +94,9 @@ def _rank(group: _Group) -> int:
 
 def _fits(value: Value, group: _Group, uses: Counter[Value], outputs: set[Value]) -> bool:
     result = group.values[-1]
-    if result in outputs or len(group.values) >= MAX_OPERATORS or result.op.kind == "opaque":
+    if result in outputs or len(group.values) >= MAX_OPERATORS:
+        return False
+    if result.op.kind == "opaque" or isinstance(result.op, TopKIndices):
         return False
     if uses[result] != value.inputs.count(result):
         return False
@@ -108,7 +111,7 @@ def _same_width(result: Value, value: Value) -> bool:
 
 def _is_row_operator(value: Value) -> bool:
     """Operators that read each element several times: computing a producer inside would repeat it."""
-    return isinstance(value.op, Softmax | LogSoftmax | LayerNormalization)
+    return isinstance(value.op, Softmax | LogSoftmax | LayerNormalization | TopKIndices)
 
 
 def _read_before(group: _Group, value: Value, groups: dict[Value, _Group]) -> bool:

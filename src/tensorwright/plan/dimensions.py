@@ -48,7 +48,7 @@ def read_dim(item: Json, symbols: Mapping[str, Symbol], where: str, depth: int =
     if not isinstance(item, list):
         return integer(item, where, -MAX_SIZE, MAX_SIZE)
     if depth > MAX_DEPTH or not 1 <= len(item) <= MAX_TERMS or item[0] != "sum":
-        refuse(where, f'an integer or ["sum", ...], at most {MAX_DEPTH} deep', item)
+        refuse(where, f'an integer or ["sum", ...], at most {MAX_DEPTH} deep, of less than {MAX_TERMS} terms', item)
     dim = IntegerExpression(tuple(_read_term(term, symbols, where, depth) for term in item[1:]))
     if max(map(abs, bounds(dim))) > MAX_SIZE:
         refuse(where, f"values of at most {MAX_SIZE}", item)

@@ -8,7 +8,8 @@ MAX_RANK = 64
 MAX_COUNT = 1 << 16
 """Bindings, symbols, steps, tables, sizes; slices of one step."""
 MAX_DEPTH = 16
-MAX_TERMS = 64
+MAX_TERMS = 1 << 10
+"""Of a sum: as many pieces of unknown extents may be put together."""
 MAX_CORNERS = 8
 """Symbols whose extremes are tried in all combinations."""
 MAX_PROFILES = 64

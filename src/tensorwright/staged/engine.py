@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -20,7 +21,7 @@ from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.outputs import OutputAllocators
 from tensorwright.staged.control import CONTROL
-from tensorwright.staged.forms import History, covers
+from tensorwright.staged.forms import History, Types, covers, foreseen, types_of
 from tensorwright.staged.outputs import placed
 from tensorwright.staged.watch import Watch, size
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
     from tensorwright.runtime.outputs import OutputAllocator
     from tensorwright.tensor.dtype import DType
+    from tensorwright.tensor.type import TensorType
 
 MOST_VARIANTS = 32
 """So many variants of what follows a stage are kept; the oldest makes room."""
@@ -67,20 +69,26 @@ class Continuation:
 @dataclass(eq=False)
 class Stage:
     """A part of the network with the engine of its native program, and what follows; the same for all stages after
-    which the same is left to do.
+    which the same is left to do. types: of what is known behind it, as far as they can be said.
     """
 
     part: Part
     engine: Engine | None
     then: Continuation
+    types: Types = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Nested:
-    """The engine of a subgraph, within a call of the engine around it."""
+    """The engine of a subgraph, within a call of the engine around it.
+
+    around: the types of what it may take from there. types: those of the last results.
+    """
 
     engine: StagedEngine
     watch: Watch
+    around: Types
+    types: dict[str, TensorType] = field(default_factory=dict)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -91,7 +99,10 @@ class Nested:
         return self.engine.output_names
 
     def __call__(self, inputs: Mapping[str, Known]) -> dict[str, Known]:
-        return self.engine.within(inputs, self.watch)
+        found, types = self.engine.within(inputs, self.watch, self.around)
+        self.types.clear()
+        self.types.update(types)
+        return found
 
 
 class StagedEngine:
@@ -146,7 +157,7 @@ class StagedEngine:
         exact: dict[str, Form] = {n: replace(t, shape=t.tuning_shape) for n, t in declared.items() if t and n in kept}
         ready = all(t is not None for n, t in declared.items() if n in kept) and self._start.part.after.remaining
         if ready and not self._start.then.variants and not self._model.part(self._start.part.after, exact, {}).asks:
-            self._new_variant(self._start, exact, {})
+            self._new_variant(self._start, exact, {}, {})
 
     @property
     def hosted(self) -> tuple[HostNode, ...]:
@@ -176,7 +187,8 @@ class StagedEngine:
                 raise ExecutionError(f"engine '{self.name}' is closed; build it again")
             self._watch = Watch(self.name, self._config)
             try:
-                return placed(self._results(known, self._watch), self._output_allocators)
+                found, _ = self._results(known, self._watch, {})
+                return placed(found, self._output_allocators)
             except MemoryError as error:
                 raise ExecutionError(f"engine '{self.name}': the call takes more memory than there is") from error
 
@@ -197,16 +209,18 @@ class StagedEngine:
         """End the call that is running on another thread, at its next node, trip of a loop or part; no later one."""
         self._watch.cancel()
 
-    def _results(self, known: dict[str, Known], watch: Watch) -> dict[str, Known]:
+    def _results(self, known: dict[str, Known], watch: Watch, types: Types) -> tuple[dict[str, Known], Types]:
+        """The outputs, and what can be said of the types of all that is known in the end."""
         stage = self._start
         while stage.part.after.remaining:
             watch.check()
-            stage = self._following(stage, known)
-            known = self._run(stage, known, watch)
+            stage = self._following(stage, known, types)
+            known, types = self._run(stage, known, watch)
         position = stage.part.after
-        return {
+        found = {
             name: known[name] if name in known else self._model.constant(name, position) for name in self._model.outputs
         }
+        return found, types
 
     def save(self, path: str | os.PathLike[str]) -> NoReturn:
         """Refused: see the class."""
@@ -241,35 +255,41 @@ class StagedEngine:
     def _stages(self) -> Iterator[Stage]:
         return (variant.stage for then in self._continuations.values() for variant in then.variants)
 
-    def _following(self, stage: Stage, known: Mapping[str, Known]) -> Stage:
-        types: Key = tuple((name, _type_key(known[name])) for name in sorted(known))
-        names = stage.then.asked.get(types)
-        found = None if names is None else stage.then.found.get((*types, *_contents(known, names)))
+    def _following(self, stage: Stage, known: Mapping[str, Known], types: Types) -> Stage:
+        key: Key = tuple((name, _type_key(known[name])) for name in sorted(known))
+        names = stage.then.asked.get(key)
+        found = None if names is None else stage.then.found.get((*key, *_contents(known, names)))
         if found is None:
             exact = {name: form_of(value) for name, value in known.items()}
-            variant = _fitting(stage, exact, known) or self._new_variant(stage, exact, known)
+            variant = _fitting(stage, exact, known) or self._new_variant(stage, exact, known, types)
             names, found = tuple(sorted(variant.literals)), variant.stage
             if len(stage.then.found) >= MOST_REMEMBERED:
                 stage.then.found.clear()
                 stage.then.asked.clear()
-            stage.then.asked[types], stage.then.found[*types, *_contents(known, names)] = names, found
+            stage.then.asked[key], stage.then.found[*key, *_contents(known, names)] = names, found
         return found
 
-    def _new_variant(self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known]) -> Variant:
+    def _new_variant(
+        self, stage: Stage, exact: Mapping[str, Form], known: Mapping[str, Known], types: Types
+    ) -> Variant:
         """For all shapes that may come, if that is no harder than for those that are here."""
-        forms: Mapping[str, Form] = self._generalised(stage, exact)
         part, literals = self._translated(stage, exact, known)
-        if forms != exact:
+        for forms in self._generalised(stage, exact, types):
             general, its_literals = self._translated(stage, forms, known)
             as_easy = general.refused <= part.refused and set(its_literals) <= set(literals)
             if as_easy or len(stage.then.variants) >= MOST_EXACT:
-                part, literals = general, its_literals
-            else:
-                forms = exact
+                with suppress(BuildError):
+                    return self._kept(stage, forms, known, general, its_literals)
+        return self._kept(stage, exact, known, part, literals)
+
+    def _kept(
+        self, stage: Stage, forms: Mapping[str, Form], known: Mapping[str, Known], part: Part, literals: Iterable[str]
+    ) -> Variant:
+        """A variant with a part that was translated for some forms, and some values."""
         engine = self._built(part.graph) if part.graph.outputs else None
         values = {name: _content(known[name]) for name in literals}
         then = self._continuations.setdefault(part.after.identity, Continuation())
-        variant = Variant(forms, values, Stage(part, engine, then))
+        variant = Variant(forms, values, Stage(part, engine, then, types_of(part, forms)))
         _make_room(stage.then)
         stage.then.variants.append(variant)
         return variant
@@ -292,35 +312,57 @@ class StagedEngine:
                 return part, literals
             literals |= part.asks
 
-    def _generalised(self, stage: Stage, exact: Mapping[str, Form]) -> dict[str, Form]:
-        """Inputs as the model declares them, unless they are outside of that; all else as seen so far."""
+    def _generalised(self, stage: Stage, exact: Mapping[str, Form], types: Types) -> list[Mapping[str, Form]]:
+        """Forms with symbols, the best first.
+
+        Inputs are as the model declares them, unless they are outside of that; of others, what types say of extents
+        that will be others, and what has been seen; or else only what has been seen.
+        """
         declared: dict[str, Form] = {}
         if stage is self._start:
             declared = {name: type for name in exact if (type := self._model.inputs[name]) is not None}
             if not covers(declared, {name: exact[name] for name in declared}):
                 declared = {name: exact[name] for name in declared}
-        others = stage.then.history.generalised({name: form for name, form in exact.items() if name not in declared})
-        return {name: declared[name] if name in declared else others[name] for name in exact}
+        others = {name: form for name, form in exact.items() if name not in declared}
+        seen, said = stage.then.history.generalised(others), foreseen(types, others)
+        both = {name: said[name] if said[name] != exact[name] else seen[name] for name in others}
+        found = [{name: declared.get(name, forms.get(name)) for name in exact} for forms in (both, seen)]
+        return [forms for number, forms in enumerate(found) if forms not in (exact, *found[:number])]
 
-    def _run(self, stage: Stage, known: dict[str, Known], watch: Watch) -> dict[str, Known]:
+    def _run(self, stage: Stage, known: dict[str, Known], watch: Watch) -> tuple[dict[str, Known], Types]:
         part, position = stage.part, stage.part.after
         outputs: Mapping[str, Known] = {}
         if stage.engine is not None:
             outputs = stage.engine({feed.binding: feed.array(known) for feed in part.feeds})
         found: dict[str, Known] = {**known, **part.known_from(outputs, known)}
+        types = dict(stage.types)
         for node in part.hosted:
             watch.check()
             missing = {name: self._model.constant(name, position) for name in node.inputs if name not in found}
-            found |= self._on_host(node, {**missing, **found}, watch)
+            found |= self._on_host(node, {**missing, **found}, watch, types)
             watch.hold(node.label, sum(map(size, found.values())))
-        return {name: value for name, value in found.items() if name in part.kept}
+        return {name: value for name, value in found.items() if name in part.kept}, types
 
-    def _on_host(self, node: HostNode, known: Mapping[str, Known], watch: Watch) -> dict[str, Known]:
+    def _on_host(
+        self, node: HostNode, known: Mapping[str, Known], watch: Watch, types: dict[str, TensorType]
+    ) -> dict[str, Known]:
+        """What a node gives; adds what can be said of its types."""
         control = CONTROL.get(node.operator) if node.is_standard else None
         if control is None:
             return node.run(known)
+        made: list[Nested] = []
+
+        def nested(node: HostNode, attribute: str) -> Nested:
+            made.append(Nested(self._body(node, attribute), watch, types))
+            return made[-1]
+
         with node.failing():
-            return control(node, known, lambda node, attribute: Nested(self._body(node, attribute), watch), watch)
+            found = control(node, known, nested, watch)
+        if node.operator == "If":
+            (branch,) = made
+            given = zip(node.results, branch.output_names, strict=True)
+            types |= {name: branch.types[output] for name, output in given if output in branch.types}
+        return found
 
     def _body(self, node: HostNode, attribute: str) -> StagedEngine:
         """The engine of a branch or body of a node."""
@@ -330,9 +372,12 @@ class StagedEngine:
             self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), replace(self._config, dump=inner))
         return self._bodies[key]
 
-    def within(self, inputs: Mapping[str, Known], watch: Watch) -> dict[str, Known]:
-        """Run as a branch or body, within a call that has a watch already. Raises as a call."""
-        return self._results(self._checked(inputs), watch)
+    def within(self, inputs: Mapping[str, Known], watch: Watch, types: Types) -> tuple[dict[str, Known], Types]:
+        """Run as a branch or body, within a call that has a watch already. Raises as a call.
+
+        types: of what is around. Returns what can be said of those of the results, too.
+        """
+        return self._results(self._checked(inputs), watch, types)
 
     def _checked(self, inputs: Known | Mapping[str, Known]) -> dict[str, Known]:
         names = self.input_names

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from tensorwright.graph.graph import Value
 from tensorwright.importers.onnx.parts import Form, Part
 from tensorwright.importers.onnx.scope import Rows
-from tensorwright.graph.graph import Value
-from tensorwright.tensor.dim import Dim, Symbol, expression, linear_part, symbol, symbols_of, tuning_value, upper_bound
+from tensorwright.tensor.dim import (
+    Atom,
+    Dim,
+    Symbol,
+    bounds,
+    expression,
+    linear_part,
+    substitute,
+    symbol,
+    symbols_of,
+    upper_bound,
+)
+from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.type import TensorType
 
 Types = Mapping[str, TensorType]
@@ -38,12 +50,9 @@ class History:
         return {name: _replaced(form, chosen) for name, form in forms.items()}
 
 
-def types_of(part: Part, before: Types) -> dict[str, TensorType]:
-    """The types of what is known when a part has run, where its extents may be others in the next call.
-
-    before: of what was known already.
-    """
-    found = {name: type for name, type in before.items() if name in part.kept}
+def types_of(part: Part, forms: Mapping[str, Form]) -> dict[str, TensorType]:
+    """The types of what is known when a part has run that was made for some forms; nothing is said of some tensors."""
+    found = {name: form for name, form in forms.items() if isinstance(form, TensorType)}
     for name, result in part.results.items():
         if isinstance(result, Rows):
             most = upper_bound(result.value.type.shape[0])
@@ -52,7 +61,7 @@ def types_of(part: Part, before: Types) -> dict[str, TensorType]:
             found[name] = result.type
     for node in part.hosted:
         if node.operator == "NonZero" and node.is_standard:
-            of = found.get(node.arguments[0], before.get(node.arguments[0]))
+            of = found.get(node.arguments[0])
             if of is not None and of.rank:
                 count = _count(node.results[0], upper_bound(of.elements))
                 found[node.results[0]] = TensorType(INT64, (of.rank, count))
@@ -66,22 +75,45 @@ def _count(name: str, most: int) -> Dim:
 def foreseen(types: Types, exact: Mapping[str, Form]) -> dict[str, Form]:
     """The forms of what is known, with symbols where types say that extents may be others in the next call.
 
-    Extents of the same value become the same symbol; it is tuned for what is here.
+    They are tuned for what is here. What follows from a symbol that another tensor shows is computed from that.
     """
-    fitting = {name: type for name, type in types.items() if name in exact and _is_alike(type, exact[name])}
-    values: dict[Dim, int] = {}
-    for name, type in fitting.items():
-        form = exact[name]
-        assert isinstance(form, TensorType)
-        values |= {d: e for d, e in zip(type.shape, form.tuning_shape, strict=True) if not isinstance(d, int)}
-    shown = {dim for dim in values if isinstance(dim, IntegerExpression) and _symbol_in(dim) is not None}
-    renamed = {dim: _renamed(dim, extent) for dim, extent in values.items()}
-    return {
-        name: replace(form, shape=tuple(renamed.get(dim, dim) for dim in fitting[name].shape))
-        if name in fitting and isinstance(form, TensorType)
-        else form
-        for name, form in exact.items()
+    fitting = {name: type for name, type in types.items() if _is_of(exact.get(name), type)}
+    places = {
+        dim: (f"extent {axis} of {name}", extent)
+        for name, type in fitting.items()
+        for axis, (dim, extent) in enumerate(zip(type.shape, _extents({name: exact[name]}), strict=True))
+        if not isinstance(dim, int) and isinstance(extent, int)
     }
+    shown: dict[Atom, Dim] = {
+        found: symbol(found.name, found.min, max(extent, min(1, found.max)), found.max)
+        for dim, (_, extent) in places.items()
+        if (found := _bare(dim)) is not None
+    }
+    tuned: dict[Dim, Dim] = {}
+    for dim, (place, extent) in places.items():
+        if set(symbols_of(dim)) <= set(shown):
+            tuned[dim] = substitute(dim, shown)
+        else:
+            low, most = bounds(dim)
+            tuned[dim] = symbol(place, max(0, low), max(extent, min(1, most)), most)
+    return {
+        **exact,
+        **{n: replace(type, shape=tuple(tuned.get(d, d) for d in type.shape)) for n, type in fitting.items()},
+    }
+
+
+def _bare(dim: Dim) -> Symbol | None:
+    """The symbol that a dimension is."""
+    found = symbols_of(dim)
+    return found[0] if len(found) == 1 and dim == expression(found[0]) else None
+
+
+def _is_of(form: Form, type: TensorType) -> bool:
+    """Whether a form without symbols may be of a type."""
+    if not isinstance(form, TensorType) or form.rank != type.rank or replace(form, shape=type.shape) != type:
+        return False
+    ranges = zip(form.tuning_shape, map(bounds, type.shape), strict=True)
+    return all(low <= extent <= most for extent, (low, most) in ranges)
 
 
 def covers(forms: Mapping[str, Form], exact: Mapping[str, Form]) -> bool:

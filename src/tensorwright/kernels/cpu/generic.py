@@ -14,6 +14,7 @@ from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.selection import selects
 from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing, Tactic, TacticOptions
@@ -34,7 +35,7 @@ class Generic(Tactic[Target, TacticOptions]):
     general = NO_OPTIONS
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        if region.is_sequential:
+        if region.is_sequential or selects(region):  # As formulas, every place is compared with every other one.
             return []
         plain = Config((PLAIN,) * len(region.inputs), PLAIN, NO_OPTIONS)
         blocked = _blocked_config(region, blocked_layout(target))

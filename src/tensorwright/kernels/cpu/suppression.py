@@ -179,7 +179,8 @@ class _Writer:
         own = self._box(boxes, place)
         count, threshold = self._number(self._count), self._term(b.load(self._threshold, FLOAT32))
         b.store(literal(False, BOOL), self._hidden, BOOL)
-        wide = _Box(*(self._splat(each) for each in own.corners), self._splat(own.area))
+        left, top, right, bottom = map(self._splat, own.corners)
+        wide = _Box(left, top, right, bottom, self._splat(own.area))
         with b.loop(0, count.register, lanes) as loop, b.when((~self._is_hidden()).register):
             self._compare(wide, loop.index, self._splat(threshold))
         with b.when((~self._is_hidden()).register):
@@ -194,7 +195,8 @@ class _Writer:
         """Note whether a box overlaps one of a vector of those that are kept; most vectors have none that it meets."""
         b, lanes = self._b, self._memory.lanes
         places = [b.offset(column, first, FLOAT32) for column in self._columns]
-        other = _Box(*(self._term(b.load(place, FLOAT32, lanes)) for place in places))
+        left, top, right, bottom, area = (self._term(b.load(place, FLOAT32, lanes)) for place in places)
+        other = _Box(left, top, right, bottom, area)
         width, height = own.common(other)
         meets = width.greater(0) & height.greater(0)
         with b.when(self._any(meets)):
