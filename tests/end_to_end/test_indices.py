@@ -194,3 +194,13 @@ def test_ranges_are_part_of_the_plan(rng):
 def test_the_option_is_one_of_three():
     with pytest.raises(tw.BuildError, match="check_indices is 'sometimes'; expected one of cheap, always, never"):
         BuildConfig(check_indices="sometimes")
+
+
+@pytest.mark.parametrize("op", [Gather(0), GatherElements(0), GatherNd()])
+@pytest.mark.parametrize("far", [1 << 40, 39, -(1 << 40)])
+def test_no_index_leaves_an_open_axis(rng, op, far):
+    """Unchecked, such a one gives some element of the axis as it is now, not of its largest extent."""
+    x = rng.uniform(1, 2, (5, 2)).astype(np.float32)
+    indices = np.full((3, 2) if op.name == "GatherElements" else (3, 1), far)
+    with engine_of(network(op, f32(LONG, 2), i64(*indices.shape)), check="never") as engine:
+        assert np.isin(engine({"x": x, "indices": indices})["y"], x).all()

@@ -58,8 +58,8 @@ def _serve(names: list[str]) -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Whatever else is printed is no answer.
     sample(0)
-    limit_memory()
     for line in sys.stdin:
+        limit_memory()
         target, data = sample(int(line), names)
         verdict = judge(target, data, int(line))
         answers.write(json.dumps({**vars(verdict), "kind": verdict.kind}) + "\n")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fuzzing.taking import Difference
+from fuzzing.taking import Difference, TooLarge
 from fuzzing.targets import Target
 from networks.checking import Verdict, foreign
 from networks.isolation import Ended, isolated
@@ -22,7 +22,9 @@ SECONDS = 10.0
 PATIENCE = 60.0
 """Seconds until a process ends that does nothing."""
 MEMORY = 2 << 30
-"""Bytes of addresses beyond those of the modules, for inputs below a megabyte."""
+"""Bytes beyond those of the modules and of earlier inputs, for inputs below a megabyte."""
+ADDRESSES = 16 << 30
+"""Bytes of addresses, of which every thread takes some that it never uses."""
 DEFECTS = ("a defect of tensorwright", "takes more memory than there is", "MemoryError")
 """Errors of the project that none of its inputs may cause here, unless what a model computes is too large itself."""
 
@@ -32,11 +34,11 @@ class TooLong(BaseException):
 
 
 def limit_memory() -> None:
-    """Let this process use no more than it does now and what one input may take."""
+    """Let this process use no more memory than it does now and what one input may take."""
     with open("/proc/self/statm") as file:  # noqa: PTH123  # No file of which a path would say more.
-        pages = int(file.read().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        pages = [int(word) for word in file.read().split()]
+    for limit, held, more in ((resource.RLIMIT_DATA, pages[5], MEMORY), (resource.RLIMIT_AS, pages[0], ADDRESSES)):
+        resource.setrlimit(limit, (held * resource.getpagesize() + more, resource.getrlimit(limit)[1]))
 
 
 def judge(target: Target, data: bytes, seed: int) -> Verdict:
@@ -49,7 +51,7 @@ def judge(target: Target, data: bytes, seed: int) -> Verdict:
             compared = target.take(data, rng)
         verdict = Verdict("equal", "", compared)
     except TensorwrightError as error:
-        is_defect = any(text in str(error) for text in DEFECTS) and not isinstance(error, ExecutionError)
+        is_defect = any(text in str(error) for text in DEFECTS) and not isinstance(error, ExecutionError | TooLarge)
         verdict = Verdict("failed" if is_defect else "refused", f"{type(error).__name__}: {error}")
     except Difference as error:
         verdict = Verdict("different", str(error))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from tensorwright.graph.graph import Value
+from tensorwright.graph.graph import ConstantTensor, Input, Value
+from tensorwright.ops.activation import Sigmoid
+from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.normalization import InstanceNormalization
 from tensorwright.ops.pooling import Pool
-from tensorwright.ops.reduction import Reduction
+from tensorwright.ops.reduction import ArgReduction, Reduction
 from tensorwright.tensor.dim import evaluate
 
-Arrays = Mapping[str, npt.NDArray[np.generic]]
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
 FLAGS = {
     "keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
     "count_include_pad", "ceil_mode", "saturate", "storage_order", "align_corners", "transA", "transB",
@@ -22,8 +27,7 @@ FLAGS = {
     "periodic",
 }  # fmt: skip
 """ONNX leaves open what these mean that are neither 0 nor 1."""
-FURTHER_OFF = {"Sigmoid": 2.0**-26, "Reduction": 2.0**-22}
-"""ONNX Runtime's sigmoids are right to a part of 1, not of themselves. Its sums are added up in float32, in order."""
+UNIT = 2.0**-24
 FORWARD_END = (1 << 31) - 1
 
 
@@ -36,24 +40,37 @@ def judges(data: bytes, inputs: Arrays) -> bool:
 
 def _constants(model: ModelProto) -> Arrays:
     found = {}
-    for tensor in model.graph.initializer:
+    for tensor in (t for t in model.graph.initializer if t.data_location == TensorProto.DEFAULT):
         with suppress(TypeError, ValueError):
             found[tensor.name] = numpy_helper.to_array(tensor)
     return found
 
 
 def _judges_node(node: NodeProto, known: Arrays) -> bool:
+    if any(_passes_through(a.g) for a in node.attribute if a.type == AttributeProto.GRAPH):
+        return False
     if any(a.name in FLAGS and a.i not in (0, 1) for a in node.attribute):
         return False
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type and not a.ref_attr_name}
     operands = [known.get(name, np.zeros(0)) for name in node.input]
-    match node.op_type:
+    return _judges_windows(node.op_type, given, operands) and _judges_contents(node, given, operands, known)
+
+
+def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequence[Array]) -> bool:
+    match operator:
         case "AveragePool" | "MaxPool" | "LpPool":  # Dilations and the rounding of extents do not count with auto_pad.
             return given.get("auto_pad", b"NOTSET") == b"NOTSET" or not (
-                given.get("ceil_mode") or any(d > 1 for d in given.get("dilations", ()))
+                given.get("ceil_mode") or any(d > 1 for d in given.get("dilations", ())) or _skips(given, operands)
             )
+        case "Conv" | "ConvInteger" | "QLinearConv":  # Between windows the padding by auto_pad would be negative.
+            return given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") or not _skips(given, operands)
         case "ConvTranspose":  # Outputs that end after the last element that a window touches are shorter.
             return given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") or _windows_touch(given, operands)
+    return True
+
+
+def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Sequence[Array], known: Arrays) -> bool:
+    match node.op_type:
         case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
             return len(operands) < 5 or 0 not in operands[4]
         case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
@@ -66,11 +83,38 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
             return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
         case "ReduceSum" | "ReduceMean" | "ReduceL1":  # Of integers: it saturates where sums leave the type.
             return not any(map(_may_overflow, operands[:1] if known.keys() >= set(node.input[:1]) else known.values()))
-        case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is.
-            return not (operands[1:] and operands[1].dtype.kind == "i" and (operands[1] < 0).any())
+        case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is, nor what those are that overflow.
+            return not (operands[1:] and operands[1].dtype.kind in "iu" and _powers_are_open(*operands[:2]))
+        case "Squeeze":  # An empty list of axes is taken for none at all.
+            return not (operands[1:] and node.input[1] in known and operands[1].size == 0)
         case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
             return given.get("bias", 1.0) > 0
     return True
+
+
+def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array:
+    """How much more than by rounding the result of an operator ONNX Runtime may be off."""
+    zero = np.zeros(result.shape)
+    match value.op:
+        case Sigmoid():  # They are right to a part of 1, not of themselves.
+            return zero + 2.0**-26
+        case Reduction(function) if function in ("add", "mean"):  # Sums are added up in float32, in order.
+            terms = operands[0].size / max(1, result.size)
+            sizes = np.asarray(value.op.reference(np.abs(operands[0])), np.float64)
+            return zero + 4 * UNIT + UNIT * sqrt(terms) * sizes
+        case Reduction():
+            return zero + 4 * UNIT
+        case InstanceNormalization(epsilon=epsilon):  # It is the line ``x s + (b - m s)``, whose terms may cancel.
+            x, scale = np.asarray(operands[0], np.float64), np.asarray(operands[1], np.float64)
+            spread = np.sqrt(x.var(axis=tuple(range(2, x.ndim)), keepdims=True) + epsilon)
+            lines = np.abs(x) * np.abs(scale).reshape(-1, *(1,) * (x.ndim - 2)) / spread
+            return zero + 2 * UNIT * lines.max(axis=tuple(range(2, x.ndim)), keepdims=True, initial=0.0)
+    return zero
+
+
+def further_matters(value: Value) -> bool:
+    """Whether `further_off` may be more than 0."""
+    return isinstance(value.op, Sigmoid | Reduction | InstanceNormalization)
 
 
 def is_open(value: Value, environment: Mapping[str, int]) -> bool:
@@ -82,9 +126,33 @@ def is_open(value: Value, environment: Mapping[str, int]) -> bool:
     match value.op:
         case Pool():  # A window has no place: the result is empty by ONNX's formula, but ONNX Runtime makes one of it.
             return is_empty(value)
-        case Reduction():  # Of no elements: it keeps the extents of reduced axes.
+        case Reduction() | ArgReduction():  # Of no elements: it keeps the extents of reduced axes.
             return is_empty(value.inputs[0])
+        case Binary(function="pow") if value.type.dtype.is_integer:  # ONNX does not say what those are that overflow.
+            return any(not isinstance(operand.op, ConstantTensor | Input) for operand in value.inputs)
     return False
+
+
+def _passes_through(body: GraphProto) -> bool:
+    """Whether an output of a subgraph is one of its inputs: ONNX Runtime leaves such a one as it found its memory."""
+    return bool({value.name for value in body.output} & {value.name for value in body.input})
+
+
+def _skips(given: Mapping[str, object], operands: Sequence[Array]) -> bool:
+    """Whether elements lie between windows, so that padding that is worked out from their number may be negative."""
+    kernel = given.get("kernel_shape") or (operands[1].shape[2:] if operands[1:] else ())
+    strides = given.get("strides") or (1,)
+    dilations = given.get("dilations") or (1,) * len(kernel)
+    return not kernel or any(s > (k - 1) * d + 1 for s, k, d in zip(strides, kernel, dilations, strict=False))
+
+
+def _powers_are_open(base: Array, exponent: Array) -> bool:
+    """Whether some power is of a negative exponent, or leaves the type of the base."""
+    if base.dtype.kind not in "iu":
+        return False
+    with np.errstate(all="ignore"):
+        largest = np.power(np.abs(base.astype(np.float64)), exponent.astype(np.float64))
+        return bool((exponent < 0).any() or (largest > np.iinfo(base.dtype).max).any())
 
 
 def _windows_touch(given: Mapping[str, object], operands: Sequence[npt.NDArray[np.generic]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from fuzzing.messages import FLOATS, INTEGERS
 
 SMALL = (-3, -2, -1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 7, 8)
 MOST_EXTENT = 64
+MOST_ELEMENTS = 1 << 14
 INTEGRAL = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 
 
@@ -68,11 +70,14 @@ def _constant(message: ModelProto, rng: np.random.Generator) -> None:
     """An input of integers becomes a constant, or a constant of integers changes."""
     graph = message.graph
     inputs = [v for v in graph.input if v.type.tensor_type.elem_type in INTEGRAL]
-    tensors = [t for t in graph.initializer if t.data_type in INTEGRAL]
+    here = onnx.TensorProto.DEFAULT
+    tensors = [t for t in graph.initializer if t.data_type in INTEGRAL and t.data_location == here]
     if inputs and (not tensors or rng.random() < 0.7):
         chosen = inputs[int(rng.integers(len(inputs)))]
         dims = [max(0, min(d.dim_value, MOST_EXTENT)) for d in chosen.type.tensor_type.shape.dim]
-        array = np.array([integer(rng) for _ in range(int(np.prod(dims)))], np.int64).reshape(dims)
+        if prod(dims) > MOST_ELEMENTS:
+            return
+        array = np.array([integer(rng) for _ in range(prod(dims))], np.int64).reshape(dims)
         kind = helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
         graph.initializer.append(numpy_helper.from_array(array.astype(kind), chosen.name))
         graph.input.remove(chosen)

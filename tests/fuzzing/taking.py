@@ -13,12 +13,12 @@ from google.protobuf.message import DecodeError
 
 import native_plans
 import tensorwright as tw
-from fuzzing.deviations import FURTHER_OFF, is_open, judges
+from fuzzing.deviations import further_matters, further_off, is_open, judges
 from fuzzing.seeds import caffe
 from networks.isolation import Companion, Ended
 from networks.judge import Expectation, computed, disagreement, expectation
 from networks.toolchain import SwitchedBackend, Switches
-from tensorwright.base.errors import BuildError
+from tensorwright.base.errors import BuildError, TensorwrightError
 from tensorwright.build.build import build
 from tensorwright.build.calibrate import read_text
 from tensorwright.build.config import BuildConfig
@@ -33,8 +33,9 @@ from tensorwright.importers.uff.messages import meta_graph_class
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
 from tensorwright.plan.file import parse_plan
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
-from tensorwright.tensor.dim import evaluate
+from tensorwright.tensor.dim import evaluate, tuning_value
 from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.cache import parse
 
@@ -44,11 +45,14 @@ USUAL = 3
 """What symbols are, if they may be."""
 MOST_ELEMENTS = 1 << 16
 """Of any tensor of a network that is run."""
+LARGE = 1 << 28
+"""Bytes of a tensor that kernels may not be looked at with, several such at a time."""
 MOST_COMPARED = 1e20
 """Where numbers become larger, what is larger still is infinite or not, as the order of additions has it."""
 MOST_FACTOR = 1e15
 """A few factors larger than this make numbers that float32 does not hold."""
-MOST_FLOAT16 = 6e4
+MOST = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}
+"""Of what is kept in a type: where it is larger, infinite numbers come into play."""
 NEARLY = 1e-3
 REFEREE_SECONDS = 20.0
 MOST_TRIPS = 10_000
@@ -58,6 +62,10 @@ STAGED = 0.5
 
 class Difference(Exception):
     """An answer that is wrong."""
+
+
+class TooLarge(TensorwrightError):
+    """A network with a tensor that takes as much memory as an input may cost was refused."""
 
 
 def onnx_model(data: bytes, rng: np.random.Generator) -> int:
@@ -155,11 +163,11 @@ def calibration_table(data: bytes, rng: np.random.Generator) -> int:
 def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) -> int:
     """Build and run a network, and compare if it is small; see `onnx_model`."""
     config = BuildConfig(level=0, threads=1 + int(rng.random() < 0.2), timing_cache="")
-    with Engine(build(graph, config, SwitchedBackend(Switches(optimised=False)))) as engine:
+    with Engine(_built(graph, config)) as engine:
         verify(graph)
         environment = {s.name: min(max(USUAL, s.min), s.max) for s in graph.symbols()}
-        sizes = [evaluate(value.type.elements, environment) for value in graph.order() if not is_constant(value)]
-        if max(sizes, default=0) > MOST_ELEMENTS:
+        shapes = [[evaluate(dim, environment) for dim in value.type.shape] for value in graph.order()]
+        if max(prod(extent or 1 for extent in shape) for shape in shapes) > MOST_ELEMENTS:
             return 0
         inputs = {n: drawn(v.type.dtype, [evaluate(d, environment) for d in v.type.shape], rng)
                   for n, v in graph.inputs}  # fmt: skip
@@ -175,11 +183,20 @@ def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) 
         return 0
     compare("engine", found, expected)
     if model is not None and judges(model, inputs) and not any(is_open(value, environment) for value in values):
-        if any(value.op.name in FURTHER_OFF or value.type.dtype == FLOAT16 for value in values):
+        if any(further_matters(value) or value.type.dtype == FLOAT16 for value in values):
             # It computes what is kept in float16 in float32, and rounds now and then.
-            expected = expectation(graph, inputs, rng, trials=6, further=FURTHER_OFF, rounds_anywhere=True)
+            expected = expectation(graph, inputs, rng, trials=6, further=further_off, rounds_anywhere=True)
         compare("ONNX Runtime", refereed(model, inputs, list(found)), expected)
     return len(found)
+
+
+def _built(graph: Graph, config: BuildConfig) -> Plan:
+    try:
+        return build(graph, config, SwitchedBackend(Switches(optimised=False)))
+    except BuildError as error:
+        if any(tuning_value(v.type.elements) * v.type.dtype.size > LARGE for v in graph.order()):
+            raise TooLarge(str(error)) from error
+        raise
 
 
 def compare(who: str, arrays: Arrays, expected: Expectation) -> None:
@@ -217,16 +234,17 @@ def becomes_integers(array: Array, dtype: tw.DType) -> bool:
 
 
 def overflows(graph: Graph, inputs: Arrays) -> bool:
-    """Whether something that is kept in float16 is larger than its numbers."""
-    narrow = tuple((f"{n}", v) for n, v in enumerate(graph.order()) if v.type.dtype == FLOAT16 and not is_constant(v))
-    if not narrow:
-        return False
+    """Whether something is larger than the numbers of the type that it is kept in."""
+    kept = {f"{n}": v for n, v in enumerate(graph.order()) if v.type.dtype.name in MOST and not is_constant(v)}
     try:
-        found = computed(Graph(graph.inputs, narrow), inputs)
+        found = computed(Graph(graph.inputs, tuple(kept.items())), inputs)
     except IndexError:
         return False
     with np.errstate(invalid="ignore"):
-        return any(np.nan_to_num(np.abs(array)).max(initial=0.0) > MOST_FLOAT16 for array in found.values())
+        return any(
+            np.where(np.isfinite(array), np.abs(array), 0.0).max(initial=0.0) > MOST[kept[name].type.dtype.name]
+            for name, array in found.items()
+        )
 
 
 def has_giants(value: Value) -> bool:

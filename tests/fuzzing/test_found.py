@@ -229,6 +229,81 @@ def byte_too_many() -> bytes:
     return model.SerializeToString()
 
 
+def rows_that_small_inputs_do_not_have() -> bytes:
+    nodes = [node("RotaryEmbedding", "x c s p", "y", rotary_embedding_dim=4)]
+    inputs = {"x": (1, ["b", 4, 3, "d"]), "c": (1, ["e", "f"]), "s": (1, ["g", "h"]), "p": (7, ["b", 3])}
+    return model_of(nodes, inputs, ["y"], opset=23).SerializeToString()
+
+
+def expansion_to_negative_extents() -> bytes:
+    nodes = [node("Expand", "x s", "t"), node("ReduceSum", "t", "y", keepdims=0)]
+    return model_of(nodes, {"x": (1, [2, 1])}, ["y"], constants={"s": np.array([2, -1])}).SerializeToString()
+
+
+def frames_longer_than_the_signal() -> bytes:
+    constants = {"s": np.array(5), "n": np.array(1 << 31)}
+    model = model_of([node("STFT", "x s _ n", "y")], {"x": (1, ["b", 1])}, ["y"], constants=constants, opset=17)
+    return model.SerializeToString()
+
+
+def negative_threshold() -> bytes:
+    inputs = {"x": (1, [3, 1, 2]), "w": (1, [1, 4, 2]), "r": (1, [1, 4, 4])}
+    model = model_of([node("RNN", "x w r", "_ y", hidden_size=4, clip=-1.0)], inputs, ["y"])
+    return model.SerializeToString()
+
+
+def many_bits() -> bytes:
+    graph = GraphMaker()
+    graph.add("FakeQuantWithMinMaxArgs", graph.placeholder((2, 3), "x0"), name="y", num_bits=1 << 40)
+    return graph.bytes()
+
+
+def no_axes() -> bytes:
+    constants = {"a": np.zeros(0, np.int64)}
+    return model_of([node("Squeeze", "x a", "y")], {"x": (1, [1, 2])}, ["y"], constants=constants).SerializeToString()
+
+
+def large_power() -> bytes:
+    return model_of([node("Pow", "x x", "y")], {}, ["y"], constants={"x": np.int32([4, 64, 8])}).SerializeToString()
+
+
+def windows_apart() -> bytes:
+    nodes = [node("AveragePool", "x", "y", auto_pad="SAME_UPPER", kernel_shape=[3, 3], strides=[2, 8])]
+    return model_of(nodes, {"x": (1, [1, 2, 5, 5])}, ["y"]).SerializeToString()
+
+
+def windows_of_padding() -> bytes:
+    nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
+             node("MaxPool", "d", "m", kernel_shape=[3], strides=[2], pads=[0, 3]), node("Exp", "m", "y")]  # fmt: skip
+    constants = {"s": np.float32(0.03125), "z": np.uint8(153)}
+    return model_of(nodes, {"x": (1, [2, 3, 4])}, ["y"], constants=constants, opset=13).SerializeToString()
+
+
+def nearly_a_sixth() -> bytes:
+    nodes = [node("HardSigmoid", "x", "h", alpha=1 / 6, beta=0.5), node("Mul", "x h", "y")]
+    return model_of(nodes, {"x": (TensorProto.DOUBLE, [8])}, ["y"], opset=22).SerializeToString()
+
+
+def many_skips() -> bytes:
+    grams = {"ngram_counts": [0, 2], "ngram_indexes": [0, 1, 2], "pool_int64s": [2, 3, 5, 4]}
+    nodes = [node("TfIdfVectorizer", "x", "y", mode="TF", min_gram_length=1, max_gram_length=2,
+                  max_skip_count=(1 << 31) - 1, **grams)]  # fmt: skip
+    return model_of(nodes, {"x": (TensorProto.INT32, [12])}, ["y"], opset=9).SerializeToString()
+
+
+def rank_among_many() -> bytes:
+    model = model_of(
+        [node("TopK", "x k", "_ y", axis=0)], {"x": (7, [65536, 4])}, ["y"], constants={"k": np.array([3])}
+    )
+    return model.SerializeToString()
+
+
+def constant_in_another_file() -> bytes:
+    model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    return model.SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -267,6 +342,19 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "more inputs were scanned than there are": ("ONNX node", many_scanned_inputs),
     "channels of a giant concatenation were listed": ("ONNX node", long_concatenation),
     "bytes of a small type were not counted": ("ONNX node", byte_too_many),
+    "elements were taken from outside of an open axis": ("ONNX node", rows_that_small_inputs_do_not_have),
+    "negative extents were expanded to": ("ONNX node", expansion_to_negative_extents),
+    "places of frames that are not there were listed": ("ONNX node", frames_longer_than_the_signal),
+    "gates were kept between a larger and a smaller number": ("ONNX node", negative_threshold),
+    "steps of 2^(2^40) were counted": ("TensorFlow", many_bits),
+    "ONNX Runtime takes no axes for all": ("ONNX node", no_axes),
+    "powers of integers that overflow were compared": ("ONNX node", large_power),
+    "windows that leave elements out were padded by less than nothing": ("ONNX node", windows_apart),
+    "maxima of padding were taken for the least integers": ("ONNX node", windows_of_padding),
+    "a sixth in float32 was one in float64": ("ONNX node", nearly_a_sixth),
+    "distances beyond the last item were tried": ("ONNX node", many_skips),
+    "a kernel was looked at that takes minutes": ("ONNX node", rank_among_many),
+    "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

@@ -7,10 +7,9 @@ largest change of an output, times a factor, is the error that is allowed anywhe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from networks.network import Network
 from tensorwright.graph.graph import ConstantTensor, Graph, Input, Value
 from tensorwright.importers.onnx import import_onnx
-from tensorwright.ops.activation import Clip, Relu
+from tensorwright.ops.activation import Clip, HardSigmoid, HardSwish, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary, Cast, Identity, Select, Unary
 from tensorwright.ops.matmul import MatMul
@@ -29,6 +28,8 @@ from tensorwright.tensor.dtype import DType
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
+
+Further = Callable[[Value, Sequence[Array], Array], Array]
 
 PRECISION = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-23, "float64": 2.0**-45}
 """Rounding errors of results. Functions of float64 are computed by polynomials that are a little less precise."""
@@ -51,24 +52,28 @@ def graph_of(network: Network) -> Graph:
 class Noise:
     """Moves results by a unit of precision.
 
-    further: by how much more those of some operators, by name. rounds_anywhere: also what exact operators give in types
-    below float32, as if the results of those before them had not been rounded.
+    further: how much more the result of an operator may be off, from its operands and result. rounds_anywhere: moves
+    also what exact operators give in types below float32, as if the results of those before them had not been rounded.
     """
 
     rng: np.random.Generator
-    further: Mapping[str, float] = field(default_factory=dict)
+    further: Further | None = None
     rounds_anywhere: bool = False
 
     def moved(self, array: Array, precision: float) -> Array:
         return np.asarray(array * (1.0 + precision * self._signs(array)))
 
-    def result(self, value: Value, array: Array) -> Array:
-        moved = self.moved(array, PRECISION[value.type.dtype.name])
+    def result(self, value: Value, operands: Sequence[Array], array: Array) -> Array:
+        precision = PRECISION[value.type.dtype.name]
+        moved = self.moved(array, precision)
+        if isinstance(value.op, HardSigmoid | HardSwish):  # Near 0 the two terms of their line cancel.
+            factor = np.abs(operands[0]) if isinstance(value.op, HardSwish) else 1.0
+            moved = moved + precision * factor * self._signs(array)
         if isinstance(value.op, Convolution | MatMul) and array.size:
             largest = float(np.abs(array).max()) * FAST_PRECISION
             moved = moved + largest * self._signs(array)
-        if value.op.name in self.further:
-            moved = moved + self.further[value.op.name] * self._signs(array)
+        if self.further is not None:
+            moved = moved + self.further(value, operands, array) * self._signs(array)
         return moved
 
     def _signs(self, array: Array) -> npt.NDArray[np.float64]:
@@ -97,7 +102,7 @@ def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[s
         with np.errstate(all="ignore"):
             array = np.asarray(value.op.specialised(symbols).reference(*operands))
         array = _wide(array) if value.type.dtype.is_float else array.astype(value.type.dtype.numpy, copy=False)
-        results[value] = noise.result(value, array) if noise is not None and is_noisy else array
+        results[value] = noise.result(value, operands, array) if noise is not None and is_noisy else array
     return {name: results[value] for name, value in graph.outputs}
 
 
@@ -151,7 +156,7 @@ def expectation(
     inputs: Arrays,
     rng: np.random.Generator,
     trials: int = 2,
-    further: Mapping[str, float] = MappingProxyType({}),
+    further: Further | None = None,
     rounds_anywhere: bool = False,
 ) -> Expectation:
     """trials: how often the network is computed with moved results. further, rounds_anywhere: see `Noise`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from cases.case import Operand, f32, i64
 from tensorwright.base.errors import ShapeError
+from tensorwright.graph.graph import apply, input_value
 from tensorwright.ops import indexing, normalization, shape
 from tensorwright.ops.activation import PRelu, Sigmoid
 from tensorwright.ops.convolution import Convolution, Deconvolution
@@ -101,3 +103,12 @@ WRONG = [
 def test_errors_name_expectation_and_finding(op, operands, message):
     with pytest.raises(ShapeError, match=re.escape(message)):
         infer(op, *operands)
+
+
+def test_nothing_is_repeated_without_taking_memory():
+    assert shape.Tile((1 << 40, 0)).reference(np.ones((3, 2))).shape == (3 << 40, 0)
+
+
+def test_no_operator_gives_negative_extents():
+    with pytest.raises(ShapeError, match="no negative extents"):
+        apply(shape.Expand((2, -1)), input_value("x", f32(2, 1).type))

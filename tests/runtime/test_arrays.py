@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tensorwright.base.errors import ExecutionError
 from tensorwright.runtime import arrays
 from tensorwright.runtime.arrays import OutputMemory, output_maker
 
@@ -25,3 +26,10 @@ def test_arrays_can_be_made_while_arrays_are_made(monkeypatch: pytest.MonkeyPatc
     for number, array in enumerate(made):
         array[...] = number
     assert [float(array.max()) for array in made] == list(range(len(made)))
+
+
+def test_arrays_without_elements_may_have_large_extents() -> None:
+    make = output_maker((0, 1 << 40, 1 << 20), np.dtype(np.uint8), OutputMemory())
+    assert make()[0].shape == make()[0].shape == (0, 1 << 40, 1 << 20)
+    with pytest.raises(ExecutionError, match="beyond any array"):
+        output_maker((0, 1 << 40, 1 << 23), np.dtype(np.uint8), OutputMemory())

@@ -21,6 +21,7 @@ from tensorwright.build.integers import Kept, Measurement, Quantisable, kept_in_
 from tensorwright.build.limits import require_memory, require_small
 from tensorwright.build.precision import BoundsFor, Measure, Wishes, in_chosen_types, wishes_of
 from tensorwright.build.profiles import Profile, hull, profiles_of, replacing
+from tensorwright.build.ranges import narrowed
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
 from tensorwright.graph.graph import Graph, Value, is_constant
@@ -89,7 +90,7 @@ def build(
         config.tf32,
     )
     search = Search(tools.offers, tools.roofline, limits)
-    graph = _with_own_names(graph, config)
+    graph = narrowed(_with_own_names(graph, config))
     profiles = profiles_of(graph, config.profiles, config.batch_symbol)
     whole = with_dims(graph, replacing(graph.symbols(), hull(profiles)))
     require_possible(hull(profiles), bindings_of(whole), tools.threads)

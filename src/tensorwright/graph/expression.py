@@ -18,6 +18,9 @@ from tensorwright.tensor.dim import (
     IntegerExpression,
     coefficient_of,
     expression,
+    is_static,
+    maximum,
+    minimum,
     parts_of,
     substitute,
     upper_bound,
@@ -139,8 +142,9 @@ def variables_for(shape: tuple[Dim, ...], prefix: str = "i") -> tuple[Variable, 
 
 
 def data_index(scalar: Scalar, extent: Dim) -> Dim:
-    """A scalar read from data as an index into an axis of `extent` elements."""
-    return expression(DataIndex(scalar, 0, max(0, upper_bound(extent) - 1)))
+    """A scalar read from data as an index into an axis of `extent` elements, whatever the data is."""
+    index = expression(DataIndex(scalar, 0, max(0, upper_bound(extent) - 1)))
+    return index if is_static(extent) else minimum(index, maximum(extent - 1, 0))
 
 
 def compare(function: Literal["less", "less_equal", "equal"], left: Dim, right: Dim) -> Scalar:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from tensorwright.base.errors import ShapeError
 from tensorwright.graph.expression import Computation
 from tensorwright.graph.op import Array, Kind, Op
-from tensorwright.tensor.dim import Symbol, symbols_of
+from tensorwright.tensor.dim import Symbol, bounds, symbols_of
 from tensorwright.tensor.equations import Unequal
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import Weights
@@ -72,6 +72,9 @@ def apply(op: Op, *inputs: Value, name: str = "") -> Value:
         raise (error.within(f"'{name}'") if name else error) from None
     except ShapeError as error:
         raise ShapeError(f"'{name}': {error}" if name else str(error)) from None
+    if any(bounds(extent)[1] < 0 for extent in inferred.shape):
+        where = f"'{name}': {op.name}" if name else op.name
+        raise ShapeError(f"{where}: expected no negative extents, found {inferred}")
     return Value(op, inputs, inferred, name or op.name.lower())
 
 

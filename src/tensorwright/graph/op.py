@@ -64,6 +64,13 @@ class Op:
         """
         return None
 
+    def nonnegative(self, inputs: Sequence[TensorType]) -> tuple[Dim, ...]:
+        """What may not be negative for the operator to stay inside of its inputs, besides the extents of its output.
+
+        `infer` refuses what is negative for all values of the symbols; whoever runs it sees to the rest.
+        """
+        return ()
+
     @property
     def name(self) -> str:
         return type(self).__name__

@@ -246,6 +246,9 @@ class TopKIndices(Op):
         expect(enough, self, f"k: expected 0 to {x.shape[self.axis]}, the extent of axis {self.axis}, found {self.k}")
         return TensorType(INT64, (*x.shape[: self.axis], self.k, *x.shape[self.axis + 1 :]))
 
+    def nonnegative(self, inputs: Sequence[TensorType]) -> tuple[Dim, ...]:
+        return (inputs[0].shape[self.axis] - self.k,)
+
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
         ranked = np.argsort(np.flip(x, self.axis) if self.largest else x, axis=self.axis, kind="stable")

@@ -67,6 +67,16 @@ class Pool(Op):
             expect_extent(self, extent, f"spatial axis {axis} of x {show(x.shape)}, window {self.window}")
         return TensorType(x.dtype, (*x.shape[:2], *shape))
 
+    @property
+    def windows_meet_input(self) -> bool:
+        """Whether every window certainly has an element of x, if x has any: none lies in the padding alone."""
+        sizes = zip(self.window, self.strides, self.dilations, self.pads_begin, self.pads_end, strict=True)
+        return all(
+            (before == 0 or (before < size and dilation == 1))
+            and after + (stride - 1) * self.ceil_mode <= (size - 1) * dilation
+            for size, stride, dilation, before, after in sizes
+        )
+
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
         if self.mode == "max":

@@ -125,6 +125,7 @@ class Recurrence(Op):
         expect_rank(self, gates, 3, 3, "gates")
         expect_rank(self, recurrence, 3, 3, "recurrence")
         (steps, batch, width), directions = gates.shape, len(self.directions)
+        expect(self.clip is None or self.clip >= 0, self, f"clip: expected at least 0, found {self.clip}")
         size = recurrence.shape[1]
         expect(isinstance(size, int), self, f"input recurrence: expected H to be fixed, found {show(recurrence.shape)}")
         expect(bounds(steps)[1] >= 1, self, f"input gates: expected at least one step, found {show(gates.shape)}")

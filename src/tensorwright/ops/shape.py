@@ -115,6 +115,14 @@ class Slice(Op):
             self._check_axis(axis, x.shape[axis], start, extent, step)
         return TensorType(x.dtype, self.extents)
 
+    def nonnegative(self, inputs: Sequence[TensorType]) -> tuple[Dim, ...]:
+        found = list[Dim]()
+        for available, start, extent, step in zip(inputs[0].shape, self.starts, self.extents, self.steps, strict=True):
+            last = start + (extent - 1) * step
+            rooms = (start, last, available - 1 - start, available - 1 - last)
+            found += (maximum(room, 0 - extent) for room in rooms)  # Of no elements none is outside.
+        return tuple(found)
+
     def _check_axis(self, axis: int, available: Dim, start: Dim, extent: Dim, step: int) -> None:
         expect(bounds(extent)[1] >= 0, self, f"axis {axis}: expected an extent of at least 0, found {extent}")
         if extent == 0:
@@ -308,7 +316,9 @@ class Tile(Op):
         return TensorType(x.dtype, tuple(n * times for n, times in zip(x.shape, self.repeats, strict=True)))
 
     def reference(self, *inputs: Array) -> Array:
-        return np.tile(inputs[0], _concrete(self.repeats))
+        (x,), repeats = inputs, _concrete(self.repeats)
+        shape = tuple(extent * times for extent, times in zip(x.shape, repeats, strict=True))
+        return np.tile(x, repeats) if 0 not in shape else np.empty(shape, x.dtype)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         (x,) = inputs

@@ -53,7 +53,7 @@ def is_uniform(value: Value, number: float) -> bool:
 
 def nearly(found: float | None, wanted: float, dtype: DType) -> bool:
     """Whether a number read from a model is `wanted`, as well as its element type can say it."""
-    tolerance = 2e-3 if dtype.size == 2 else 2e-6
+    tolerance = {2: 2e-3, 8: 4e-15}.get(dtype.size, 2e-6)
     return found is not None and math.isclose(found, wanted, rel_tol=tolerance, abs_tol=tolerance * 1e-3)
 
 

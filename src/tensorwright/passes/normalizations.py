@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from tensorwright.graph.graph import Value, apply, is_constant
@@ -20,6 +22,9 @@ from tensorwright.ops.shape import Reshape
 from tensorwright.passes.arithmetic import function_of
 from tensorwright.passes.constants import Floats, along, constant_of, exact, is_uniform, uniform
 from tensorwright.passes.rewrite import Uses, joined_name, rewrite, rewrite_with_uses, rules_pass
+
+LARGEST_SCALE = 1 << 20
+"""Elements of a scale that is made up; over more the simple operators stay."""
 
 
 @rewrite(Binary)
@@ -127,7 +132,9 @@ def _tail(x: Value, axis: int) -> tuple[int, ...] | None:
 
 def _ones(x: Value, axis: int, name: str) -> Value | None:
     tail = _tail(x, axis)
-    return None if tail is None else constant_of(np.ones(tail), x.type.dtype, name)
+    if tail is None or prod(tail) > LARGEST_SCALE:
+        return None
+    return constant_of(np.ones(tail), x.type.dtype, name)
 
 
 @rewrite_with_uses(Binary)

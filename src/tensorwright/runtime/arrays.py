@@ -90,8 +90,14 @@ def output_maker(
 ) -> Callable[[], tuple[Array, int]]:
     """A function that makes new arrays of a shape, for one thread at a time; it returns array and address, a multiple
     of 64.
+
+    Raises:
+        ExecutionError: no array has that shape.
     """
     size = prod(shape) * dtype.itemsize + ARRAY_ALIGNMENT
+    addressed = prod(extent or 1 for extent in shape) * dtype.itemsize  # NumPy's bound, also if there are no elements.
+    if addressed > sys.maxsize:
+        raise ExecutionError(f"an output would have the shape {list(shape)}, beyond any array; use smaller inputs")
 
     def make_large() -> tuple[Array, int]:
         buffer = memory.take(size)
@@ -99,7 +105,7 @@ def output_maker(
         offset = -address % ARRAY_ALIGNMENT
         return _Array(shape, dtype, buffer.data, offset), address + offset
 
-    if not shape or size > SMALL:
+    if not shape or size > SMALL or addressed > sys.maxsize // SLOTS:
         return make_large
     table = partial(_table, shape, dtype, -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT)
     return chain.from_iterable(iter(table, None)).__next__

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tensorwright.base.errors import BuildError
+from tensorwright.graph.interpret import steps_of
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
+from tensorwright.kernels.work import work
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.layout import physical_bytes
 from tensorwright.tune.bench import Bench, is_poison
 from tensorwright.tune.choice import Choice, KernelKey, Trial, kernel_key
 from tensorwright.tune.inputs import random_inputs
-from tensorwright.tune.reference import conversions_fit, places_of, sampled_output
+from tensorwright.tune.reference import FEWEST_PLACES, MOST_STEPS, conversions_fit, places_of, sampled_output
 from tensorwright.tune.select import Searched
 from tensorwright.tune.tolerance import disagreement, loosened, tolerance_of
 
@@ -27,6 +29,9 @@ MOST_SECONDS = 0.1
 
 MOST_BYTES = 1 << 28
 """Regions whose inputs and result take more memory are not looked at."""
+
+MANY_TIMES, MOST_TERMS = 8, 1 << 30
+"""Where so many times more terms are added up than operations counted, so many of them are."""
 
 LOOSER = 10.0
 """So many times the tolerance of a whole output is allowed, whose largest magnitude a few elements may miss."""
@@ -89,6 +94,10 @@ class Verifier:
         is_whole = some >= evaluate(kernel.tasks, symbols)
         if region.is_sequential and not is_whole:
             return ""
+        if not region.is_sequential and not _is_affordable(
+            region, symbols, some / max(1, evaluate(kernel.tasks, symbols))
+        ):
+            return ""
         places = places_of(region, symbols, PLACES if is_whole else PLACES**2, rng)
         arrays = random_inputs(region, symbols, rng)
         if not conversions_fit(region, arrays, symbols):
@@ -105,6 +114,16 @@ class Verifier:
         tolerance = loosened(tolerance_of(region, symbols), choice.trial.rounding, region)
         looser = replace(tolerance, relative=LOOSER * tolerance.relative)
         return disagreement(expected.of(output), expected.values, looser, expected.spread)
+
+
+def _is_affordable(region: Region, symbols: Mapping[str, int], share: float) -> bool:
+    """Whether a share of a region does not take much longer than estimates say, which know the least work only, and
+    some of its elements can be computed from their definition.
+    """
+    steps = steps_of(region.computation, symbols)
+    terms = steps * evaluate(region.output.type.elements, symbols)
+    flops = evaluate(work(region).flops, symbols)
+    return steps <= MOST_STEPS // FEWEST_PLACES and (terms <= MANY_TIMES * flops or share * terms <= MOST_TERMS)
 
 
 def all_wrong(region: Region, trials: Sequence[Trial]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.compose import element, stacked
+from tensorwright.importers.compose import LONGEST, element, stacked
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.ops.indexing import Gather
@@ -54,6 +54,7 @@ def _transform(
 ) -> tuple[Value, Value]:
     """Real and imaginary part of ``Σ x[n] exp(∓2πi n k / size)`` along the last axis."""
     bins = size // 2 + 1 if onesided else size
+    _require_listed(node, extent, bins)
     angles = 2 * np.pi * np.outer(np.arange(extent), np.arange(bins)) / size
     kept = (np.arange(extent) < size)[:, None] / (size if inverse else 1)
     cosine, sine = np.cos(angles) * kept, np.sin(angles) * kept * (1 if inverse else -1)
@@ -66,6 +67,7 @@ def _transform(
 
 def _real_inverse(node: Node, parts: list[Value], extent: int, size: int) -> Value:
     """The real signal of `size` whose spectrum up to its middle is given; the other half mirrors it."""
+    _require_listed(node, extent, size)
     bins = np.arange(extent)
     weight = np.where((bins == 0) | (2 * bins == size), 1, 2) * (2 * bins <= size) / size
     angles = 2 * np.pi * np.outer(bins, np.arange(size)) / size
@@ -73,6 +75,12 @@ def _real_inverse(node: Node, parts: list[Value], extent: int, size: int) -> Val
     if len(parts) == 1:
         return result
     return node.subtract(result, _product(node, parts[1], np.sin(angles) * weight[:, None]))
+
+
+def _require_listed(node: Node, rows: int, columns: int) -> None:
+    """Refuse a table of more numbers than are listed."""
+    if rows < 0 or columns < 0 or rows * columns > LONGEST:
+        node.fail(f"a table of {rows}×{columns} numbers; expected at most {LONGEST}")
 
 
 def _product(node: Node, x: Value, matrix: Floats) -> Value:
@@ -99,7 +107,12 @@ def STFT(
     else:
         node.fail("frame_length or window is required, but both are absent")
     (length,) = node.static([signal.type.shape[1]], "the length of the signal")
+    if step < 1 or not 1 <= size <= length:
+        node.fail(
+            f"frames of {size} elements, {step} apart, in a signal of {length}; expected 1 to {length}, 1 or more apart"
+        )
     frames = (length - size) // step + 1
+    _require_listed(node, frames, size)
     places = node.constant(np.arange(frames)[:, None] * step + np.arange(size), INT64)
     parts = []
     for number in range(_pair(node, signal)):
@@ -121,6 +134,7 @@ def MelWeightMatrix(
     """Triangles, equally wide on the mel scale ``2595 log10(1 + f / 700)``, as weights of spectrogram bins."""
     given = (bins_value, length_value, rate_value, low_value, high_value)
     bins, length, rate, low, high = (node.number(value, "MelWeightMatrix") for value in given)
+    _require_listed(node, int(length) // 2 + 1, int(bins) + 2)
     count, rows = int(bins), np.arange(int(length) // 2 + 1)[:, None]
     first, last = (2595 * np.log10(1 + edge / 700) for edge in (low, high))
     mels = first + np.arange(count + 2) * (last - first) / (count + 2)

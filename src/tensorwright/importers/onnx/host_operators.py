@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_tfidf_vectorizer import TfIdfVectorizer as CountedGrams
 
 Array = npt.NDArray[Any]
 ML = "ai.onnx.ml"
@@ -62,6 +63,16 @@ class Compress(OpRun):
     def _run(self, x: Array, condition: Array, axis: int | None = None) -> tuple[Array]:
         extent = x.size if axis is None else x.shape[axis]
         return (np.compress(condition.reshape(-1)[:extent], x, axis),)
+
+
+class TfIdfVectorizer(CountedGrams):
+    """The onnx package's, which tries every distance up to the longest: beyond the last item there is nothing."""
+
+    op_domain = ""
+
+    def _run(self, X: Array, **attributes: Any) -> tuple[Array]:  # type: ignore[override]  # noqa: ANN401
+        attributes["max_skip_count"] = min(attributes.get("max_skip_count") or 0, max(X.shape, default=1))
+        return super()._run(X, **attributes)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class RegexFullMatch(OpRun):
@@ -123,4 +134,12 @@ def _cells(low: int, high: int, count: int, extent: int) -> list[slice]:
     return [slice(min(max(a, 0), extent), min(max(b, 0), extent)) for a, b in zip(starts, ends, strict=True)]
 
 
-OPERATORS: list[type[OpRun]] = [Compress, Multinomial, MaxRoiPool, RegexFullMatch, ZipMap, CategoryMapper]
+OPERATORS: list[type[OpRun]] = [
+    Compress,
+    Multinomial,
+    MaxRoiPool,
+    RegexFullMatch,
+    TfIdfVectorizer,
+    ZipMap,
+    CategoryMapper,
+]

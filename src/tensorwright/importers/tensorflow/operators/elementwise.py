@@ -325,6 +325,8 @@ def FakeQuantWithMinMaxVars(
 
 def _fake_quantized(node: Node, x: Value, low: float, high: float, bits: int, narrow: bool) -> Value:
     """Rounded to the steps of a quantised range, which is moved so that 0 is one of them."""
+    if not 2 <= bits <= 16:
+        node.fail(f"num_bits: expected 2 to 16, found {bits}")
     first, last = int(narrow), (1 << bits) - 1
     scale = (high - low) / (last - first)
     if scale <= 0:
