@@ -32,14 +32,16 @@ from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.float8 import Float8Product, encoded
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
-from tensorwright.tensor.dtype import FLOAT16, UINT8, DType
+from tensorwright.tensor.dtype import FLOAT8, FLOAT16, UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
 CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
+TYPES = (FLOAT16, UINT8, FLOAT8)
 FEW_FLOPS = 6e9
 """Of shapes that fragments are tried for."""
 COLD_BYTES = 32 << 20
@@ -92,26 +94,30 @@ def convolutions() -> Iterator[Shape]:
 
 
 def _region(shape: Shape, dtype: DType, rng: np.random.Generator) -> Region:
-    """With bias and, for convolutions, the maximum with 0; bytes become bytes again."""
+    """With bias and, for convolutions, the maximum with 0; bytes become bytes again, numbers of 8 bits float32."""
     if shape.image:
         extents: tuple[int, ...] = (shape.batch, shape.depth, shape.image, shape.image)
         right_shape: tuple[int, ...] = (shape.columns, shape.depth, shape.window, shape.window)
         column: tuple[int, ...] = (shape.columns, 1, 1)
     else:
         extents, right_shape, column = (shape.rows, shape.depth), (shape.depth, shape.columns), (shape.columns,)
-    x, depth = input_value("x", TensorType(dtype, extents)), shape.depth * shape.window**2
+    given, depth = UINT8 if dtype == FLOAT8 else dtype, shape.depth * shape.window**2
+    x = input_value("x", TensorType(given, extents))
+    right: Array
     if dtype == UINT8:
         right = rng.integers(-128, 128, right_shape).astype(np.int8)
+    elif dtype == FLOAT8:
+        right = encoded(rng.standard_normal(right_shape, dtype=np.float32))
     else:
         right = (rng.standard_normal(right_shape, dtype=np.float32) * depth**-0.5).astype(dtype.numpy)
     pad = (shape.window // 2,) * 2
     op = Convolution((shape.stride,) * 2, pad, pad, (1, 1)) if shape.image else MatMul()
-    anchor = apply(op, x, _constant(right))
+    anchor = apply(Float8Product(op) if dtype == FLOAT8 else op, x, _constant(right))
     values = [anchor]
     if dtype == UINT8:
         scale = rng.uniform(0.5, 1.0, column).astype(np.float32) / np.float32(75 * depth**0.5)
         values.append(apply(Dequantize(), anchor, _constant(scale)))
-    bias = rng.standard_normal(column).astype(np.float32 if dtype == UINT8 else dtype.numpy)
+    bias = rng.standard_normal(column).astype(np.float32 if dtype.size == 1 else dtype.numpy)
     values.append(apply(Binary("add"), values[-1], _constant(bias)))
     if shape.image:
         values.append(apply(Relu(), values[-1]))
@@ -174,7 +180,10 @@ class Race:
 
     def rows(self, shape: Shape, dtype: DType, rng: np.random.Generator) -> Iterator[Row]:
         region = _region(shape, dtype, rng)
-        kernels, arrays = self.kernels(shape, region), [_filled(value, rng) for value in region.inputs]
+        kernels, arrays = (
+            self.kernels(shape, region),
+            [_filled(value, rng, has_numbers=dtype == FLOAT8) for value in region.inputs],
+        )
         for name, own in kernels.items():
             timed = [(*found, config) for found, (config, _) in zip(self._timed(region, own, arrays), own, strict=True)]
             seconds, error, config = min(timed, key=lambda one: one[0])
@@ -194,14 +203,15 @@ class Race:
             yield seconds, _error(region, arrays, one.run()) if region.output.type.rank == 2 else None
 
 
-def _filled(value: Value, rng: np.random.Generator) -> Array:
+def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Array:
     known = getattr(value.op, "weights", None)
     if known is not None:
         found: Array = known.array
         return found
     shape = [extent for extent in value.type.shape if isinstance(extent, int)]
     if value.type.dtype == UINT8:
-        return np.resize(rng.integers(0, 256, SOME, np.uint8), shape)
+        codes = encoded(rng.standard_normal(SOME)) if has_numbers else rng.integers(0, 256, SOME, np.uint8)
+        return np.resize(codes, shape)
     return np.resize(rng.standard_normal(SOME, dtype=np.float32).astype(value.type.dtype.numpy), shape)
 
 
@@ -236,7 +246,9 @@ def main() -> None:
     print(context.properties, flush=True)
     with CudaCompilerPool(target, options.processes) as compiler:
         race = Race(context, target, compiler, options.most, options.without, options.cubins)
-        pairs = [(s, d) for s in _in_turn([*products()], [*convolutions()]) for d in (FLOAT16, UINT8)]
+        pairs = [
+            (s, d) for s in _in_turn([*products()], [*convolutions()]) for d in TYPES if d != FLOAT8 or not s.image
+        ]
         if options.compile_only:
             for kernel in [
                 one for pair in pairs for _, one in chain(*race.kernels(pair[0], _region(*pair, rng)).values())

@@ -6,7 +6,10 @@ import ml_dtypes
 import numpy as np
 
 from cases.case import Case, Fixed, Operand, f32
+from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import BitCast
+from tensorwright.ops.float8 import Float8Product, ToFloat8
+from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.narrow import SMALL_FLOATS, NarrowFloat
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT32, INT64, UINT32
 
@@ -21,7 +24,22 @@ def around(format: str) -> np.ndarray:
     return np.concatenate([*near, np.float32([-0.0, 1e6, -1e30, np.inf, -np.inf, np.nan, 1e-30, 1e-44])])
 
 
+ALL_BYTES = np.arange(256, dtype=np.uint8)
+ALL_NUMBERS = ALL_BYTES[(ALL_BYTES & 127) != 127][:, None]
+
 CASES = [
+    Case("to-bytes", ToFloat8(), (Fixed(around("float8_e4m3fn")),), 0),
+    Case("bytes-by-one", Float8Product(MatMul()), (Fixed(ALL_NUMBERS), Fixed(np.uint8([[0x38]]))), 0),
+    Case(
+        "bytes-by-bytes",
+        Float8Product(MatMul()),
+        (Fixed(ALL_BYTES[:40].reshape(5, 8)), Fixed(ALL_BYTES[64:88].reshape(8, 3))),
+    ),
+    Case(
+        "convolution-of-bytes",
+        Float8Product(Convolution((1, 1), (1, 1), (1, 0), (1, 1))),
+        (Fixed(ALL_BYTES[:60].reshape(1, 3, 4, 5)), Fixed(ALL_BYTES[130:166].reshape(3, 3, 2, 2))),
+    ),
     *(Case(f"{f}-{s}", NarrowFloat(f, s), (Fixed(around(f)),), 0) for f in SMALL_FLOATS for s in (True, False)),
     Case("float", BitCast(INT32, FLOAT32), (Operand(INT32, (5, 7), 0, 1 << 30),), 0),
     Case("double", BitCast(FLOAT64, INT64), (Operand(FLOAT64, (5, 7)),), 0),

@@ -586,6 +586,8 @@ class Machine:
 def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
     """Bytes as numbers of a type; TF32 has the upper 19 bits of float32."""
     raw = np.ascontiguousarray(raw)
+    if kind == "e4m3":
+        return raw.view(ml_dtypes.float8_e4m3fn).astype(np.float64)
     if kind in ("u8", "s8"):
         return raw.view(num.dtype_of(kind)).astype(np.float64)
     if kind == "tf32":

@@ -8,6 +8,7 @@ from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.activation import Clip, Gelu, HardSwish, Relu
 from tensorwright.ops.elementwise import Binary
+from tensorwright.ops.float8 import ToFloat8
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import UINT8, DType
@@ -31,7 +32,7 @@ def following(word: str, value: Value, rng: np.random.Generator) -> Value:
     """An activation by its name, or: "add" another input of this type; "half" of it; "scale", a constant for every
     channel; "columns" or "row", a constant for every index of the last axis, on the right or left of the sum; "rows",
     one for every index of the axis before; "image", another input without channels; "bytes", quantised; "residual",
-    another input of bytes, widened.
+    another input of bytes, widened; "float8", the bytes of numbers of 8 bits.
     """
     dtype, shape = value.type.dtype, value.type.shape
     match word:
@@ -52,6 +53,8 @@ def following(word: str, value: Value, rng: np.random.Generator) -> Value:
             return apply(Binary("mul"), value, input_value("image", TensorType(dtype, (shape[0], 1, *shape[2:]))))
         case "bytes":
             return apply(Quantize(UINT8), value, constant(np.float32(0.02)), constant(np.uint8(77)))
+        case "float8":
+            return apply(ToFloat8(), value)
     return apply(ACTIVATIONS[word], value)
 
 

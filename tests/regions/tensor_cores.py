@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
+
+from cases.case import Array
 from regions.convolutions import BytesWindow, Window
-from regions.example import BytesExample, Example, Spec
+from regions.example import BytesExample, Example, Spec, Symbols
+from regions.following import constant, followed
 from regions.products import Bytes, Product, linear
-from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8
+from tensorwright.graph.graph import apply, input_value, is_constant
+from tensorwright.graph.region import Region
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.float8 import Float8Product, encoded
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dim import Dim, symbol
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, UINT8
+from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 2, 5)
 
@@ -46,15 +57,53 @@ TILED_REGIONS: Mapping[str, Spec] = {
 }
 """With float32, which fragments are not for."""
 
+
+@dataclass(frozen=True)
+class Float8:
+    """A product, or convolution, of bytes that stand for numbers by a constant of such, and what follows, in words."""
+
+    op: MatMul | Convolution
+    x: tuple[Dim, ...]
+    right: tuple[int, ...]
+    tail: str = ""
+
+    def region(self, rng: np.random.Generator) -> Region:
+        right = constant(encoded(rng.uniform(-1, 1, self.right).astype(np.float32)))
+        total = apply(Float8Product(self.op), input_value("x", TensorType(UINT8, self.x)), right)
+        return followed(total, self.tail, rng)
+
+
+class Float8Example(Example):
+    """Bytes of all numbers up to 2."""
+
+    def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[Array]:
+        drawn = super().inputs(region, symbols, rng)
+        return [
+            encoded(rng.uniform(-2, 2, array.shape).astype(np.float32))
+            if array.dtype == np.uint8 and not is_constant(value)
+            else array
+            for value, array in zip(region.inputs, drawn, strict=True)
+        ]
+
+
 BYTES: Mapping[str, Spec] = {
     "bytes-product": Bytes((130, 272), 104),
     "bytes-product-signed": Bytes((BATCH, 9, 80), 64, transpose_b=True, left=INT8),
     "bytes-window": BytesWindow((1, 72, 9, 8), 96, (3, 3), (2, 2), (1, 1), tail="residual relu bytes"),
     "bytes-window-signed": BytesWindow((2, 160, 5, 6), 40, (1, 1), left=INT8),
+    "float8-product": Float8(MatMul(), (130, 272), (272, 104), "columns"),
+    "float8-product-batch": Float8(MatMul(), (BATCH, 9, 80), (80, 64), "columns gelu"),
+    "float8-window": Float8(
+        Convolution((2, 2), (1, 1), (1, 1), (1, 1)), (1, 80, 9, 8), (96, 80, 3, 3), "scale relu float8"
+    ),
+    "float8-pointwise": Float8(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), (2, 64, 5, 6), (40, 64, 1, 1), "add"),
 }
 """Of every channel count, since what lies behind the last one is multiplied by 0."""
 
 EXAMPLES = (
     *(Example(f"tensor-cores-{name}", spec) for name, spec in TILED_REGIONS.items()),
-    *(BytesExample(f"tensor-cores-{name}", spec) for name, spec in BYTES.items()),
+    *(
+        (Float8Example if "float8" in name else BytesExample)(f"tensor-cores-{name}", spec)
+        for name, spec in BYTES.items()
+    ),
 )

@@ -25,6 +25,7 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.passes.blocks import widened_products
+from tensorwright.passes.float8 import products_of_float8
 from tensorwright.passes.integers import products_of_bytes
 from tensorwright.passes.requantise import requantise
 from tensorwright.passes.residuals import sum_rows
@@ -79,7 +80,8 @@ class CudaToolchain:
     @property
     def first_passes(self) -> tuple[Pass, ...]:
         integers = (products_of_bytes, requantise) if INT8 in self.fast_types else ()
-        return (*integers, widened_products)
+        numbers = (products_of_float8,) if self.machine.has_float8_products else ()
+        return (*integers, *numbers, widened_products)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -8,6 +8,7 @@ from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.blocks import BlockMatMul
 from tensorwright.ops.convolution import Convolution, Deconvolution
+from tensorwright.ops.float8 import Float8Product
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.recurrent import Recurrence
@@ -44,7 +45,7 @@ def _elements_read(operand: Value, region: Region) -> Dim:
 
 
 def _flops(value: Value) -> Dim:
-    match value.op:
+    match value.op.product if isinstance(value.op, Float8Product) else value.op:
         case Convolution():
             return value.type.elements * product(value.inputs[1].type.shape[1:]) * 2
         case Deconvolution():

@@ -60,6 +60,9 @@ UINT16 = DType("uint16", 2, "unsigned")
 UINT8 = DType("uint8", 1, "unsigned")
 BOOL = DType("bool", 1, "bool")
 
+FLOAT8 = DType("float8_e4m3fn", 1, "float")
+"""What kernels take bytes for that stand for such numbers. Tensors hold them as uint8: it is not in `DTYPES`."""
+
 DTYPES = {
     dtype.name: dtype
     for dtype in (

@@ -9,7 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from importers.onnx.models import model_of, node, run
 from tensorwright.base.errors import ImportFailure
+from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.importers.onnx import import_onnx
+from tensorwright.passes.float8 import products_of_float8
 
 TYPES = ("FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1", "INT4", "UINT4", "INT2", "UINT2")
 
@@ -41,6 +43,29 @@ def test_quantised_moved_and_dequantised(name: str, rng: np.random.Generator) ->
     y, z = run(model, {"x": x})
     np.testing.assert_array_equal(z, wide)
     np.testing.assert_allclose(y, wide * scale, rtol=1e-6)
+
+
+def test_quantised_products_are_products_of_bytes(rng: np.random.Generator) -> None:
+    dtype = small("FLOAT8E4M3FN")
+    w = numpy_helper.from_array(rng.standard_normal((32, 24)).astype(dtype), "w")
+    zero = numpy_helper.from_array(np.zeros((), dtype), "zero")
+    scales = {"s": np.float32(0.05), "t": rng.uniform(0.1, 1, 24).astype(np.float32)}
+    nodes = [
+        node("QuantizeLinear", "x s zero", "q"),
+        node("DequantizeLinear", "q s zero", "d"),
+        node("DequantizeLinear", "w t", "v", axis=1),
+        node("MatMul", "d v", "y"),
+    ]
+    x = rng.standard_normal((5, 32)).astype(np.float32)
+    model = model_of(nodes, {"x": x}, ["y"], 21, scales)
+    model.graph.initializer.extend([w, zero])
+    graph = import_onnx(model)
+    rewritten = products_of_float8(graph)
+    assert [type(value.op).__name__ for value in rewritten.order()].count("Float8Product") == 1
+    steps = (x / np.float32(0.05)).astype(dtype).astype(np.float64)
+    expected = steps * 0.05 @ (numpy_helper.to_array(w).astype(np.float64) * scales["t"])
+    for one in (graph, rewritten):
+        np.testing.assert_allclose(evaluate_graph(one, {"x": x})["y"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["INT4", "UINT4", "INT2", "UINT2"])

@@ -76,6 +76,12 @@ def test_tiled_products_compile_for_every_architecture(name: str, target_name: s
             check(tactic, region, config, target)
 
 
+def test_products_of_one_step_are_estimated_on_every_architecture(rng: np.random.Generator) -> None:
+    region, tactic = linear((200, 64), 64, "columns", FLOAT16).region(rng), TiledProduct()
+    for target in CUDA_TARGETS.values():
+        assert all(tactic.efficiency(region, config) > 0 for config in tactic.configs(region, target))
+
+
 @pytest.mark.parametrize(
     ("tactic", "dtype"),
     [(TiledProduct(), FLOAT16), (TiledProduct(), FLOAT32), (SplitProduct(), FLOAT32)],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
 _FLOAT_SUMS, _INTEGER_SUMS = ("{ " + ", ".join([name] * 4) + " }" for name in ("float", "i32"))
 _BYTES = {INT8: "m16n8k32.row.col.s8", UINT8: "m16n8k32.row.col.u8.s8"}
@@ -49,8 +49,10 @@ def multiply_16x8(
     """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32, or int32 for bytes.
 
     Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair; for bytes,
-    whose right factors are signed, from sm_80 on, with four.
+    whose right factors are signed, from sm_80 on, with four; so for numbers of 8 bits, from sm_89 on.
     """
+    if dtype == FLOAT8:
+        return _multiply_float8(builder, left, right, sums)
     if dtype in _BYTES:
         return _multiply(builder, _BYTES[dtype], [register.typed for register in (*left, *right)], sums)
     if dtype == FLOAT32:
@@ -100,6 +102,21 @@ def power_of_two(builder: FunctionBuilder, exponent: Register) -> Register:
     name = "@llvm.nvvm.ex2.approx.ftz.f"
     builder.declare(f"declare float {name}(float)")
     return builder.value(f"call float {name}({exponent.typed})", FLOAT32)
+
+
+def _multiply_float8(
+    builder: FunctionBuilder, left: Sequence[Register], right: Sequence[Register], sums: Sequence[Register]
+) -> list[Register]:
+    """LLVM has no intrinsic for it."""
+    text = (
+        "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+        "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
+    )
+    constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
+    operands, result = ", ".join(register.typed for register in (*left, *right, *sums)), builder.fresh()
+    call = f'call {_FLOAT_SUMS} asm "{text}", "{constraints}"({operands}) convergent nounwind memory(none)'
+    builder.emit(f"{result} = {call}")
+    return [builder.value(f"extractvalue {_FLOAT_SUMS} {result}, {part}", FLOAT32) for part in range(4)]
 
 
 def _halves(builder: FunctionBuilder, registers: Sequence[Register]) -> list[str]:

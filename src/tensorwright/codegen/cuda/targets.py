@@ -39,6 +39,11 @@ class CudaTarget(Target):
         return self.capability >= 80
 
     @property
+    def has_float8_products(self) -> bool:
+        """Whether tensor cores multiply numbers of 8 bits."""
+        return self.capability >= 89
+
+    @property
     def has_warpgroup_products(self) -> bool:
         """Whether warpgroups multiply tiles that lie in shared memory: sm_90a alone."""
         return self.cpu == "sm_90a"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register, register_name
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT64, UINT8, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT64, UINT8, DType
 
 ROW_BYTES = 128
 STEP_BYTES = 32
@@ -24,6 +24,7 @@ _KINDS = {
     FLOAT16: ("k16.f32.f16.f16", f"{_FLAGS}, 0, 0"),
     BFLOAT16: ("k16.f32.bf16.bf16", f"{_FLAGS}, 0, 0"),
     FLOAT32: ("k8.f32.tf32.tf32", _FLAGS),
+    FLOAT8: ("k32.f32.e4m3.e4m3", _FLAGS),
     INT8: ("k32.s32.s8.s8", ""),
     UINT8: ("k32.s32.u8.s8", ""),
 }

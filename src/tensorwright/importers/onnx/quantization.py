@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tensorwright.graph.graph import Value, apply
+from tensorwright.graph.graph import Value, apply, is_constant, weights_in
 from tensorwright.importers.onnx.convolution import Conv, Ints
 from tensorwright.importers.onnx.matmul import MatMul
 from tensorwright.importers.onnx.narrow import Narrow, clipped, narrowed, small_type
 from tensorwright.importers.onnx.node import Node
 from tensorwright.importers.onnx.tensors import dtype_from
 from tensorwright.ops.activation import Clip
+from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.narrow import SMALL_FLOATS
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.tensor.dim import ceil_divide
@@ -25,6 +26,7 @@ def DequantizeLinear(
     block_size: int = 0,
     output_dtype: int = 0,
 ) -> Value:
+    is_small_float = isinstance(x, Narrow) and x.dtype.name in SMALL_FLOATS
     x, scale, zero = _held(x), _held(scale), None if zero is None else _held(zero)
     dtype = dtype_from(output_dtype, "output_dtype") if output_dtype else scale.type.dtype
     factor = _aligned(node, node.cast(scale, FLOAT32), x, axis, block_size)
@@ -34,7 +36,10 @@ def DequantizeLinear(
         return node.cast(apply(Dequantize(), x, factor, *zeros, name=node.name), dtype)
     wide = node.cast(x, FLOAT32)
     for one in zeros:
-        wide = node.subtract(wide, node.cast(one, FLOAT32))
+        if not is_constant(one) or weights_in(one).array.any():
+            wide = node.subtract(wide, node.cast(one, FLOAT32))
+    if is_small_float:  # As above: a product wants the numbers.
+        return node.cast(apply(Binary("mul"), wide, factor, name=node.name), dtype)
     return node.cast(node.multiply(wide, factor), dtype)
 
 

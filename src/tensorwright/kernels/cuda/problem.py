@@ -9,9 +9,10 @@ from math import prod
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
 from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.float8 import Float8Product
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
-from tensorwright.tensor.dtype import FLOAT32, INT8, INT32, UINT8, DType
+from tensorwright.tensor.dtype import FLOAT8, FLOAT32, INT8, INT32, UINT8, DType
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import Shape
 
@@ -60,7 +61,8 @@ class Columns:
 class Problem:
     """``y[row, column] = epilogue(Σ over taps and channels of left[row, tap, channel] · right[column, tap, channel])``.
 
-    dtype: of the left operand; the right one has the same, or signed bytes beside bytes. left, right, bias: which
+    dtype: of the left operand, FLOAT8 for bytes that stand for such numbers; the right one has the same, or signed
+    bytes beside bytes. left, right, bias: which
     inputs of the region they are. row_axes: what a row is made of, outermost first; taps, and
     `block_step`, elements between neighbouring pieces of 32 channels. layout: of the left operand and of the output.
     """
@@ -135,7 +137,8 @@ def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = Fals
     None if it is none that has rows, columns and a depth in whole accesses of a thread.
     """
     anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, MatMul | Convolution) or not _multiplies(anchor, dtypes):
+    op = None if anchor is None else _product_in(anchor)
+    if anchor is None or op is None or not _multiplies(anchor, dtypes):
         return None
     if region.output.type.shape != anchor.type.shape:
         return None
@@ -147,16 +150,25 @@ def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = Fals
         return None
     if not all(is_constant(operand) for operand in operands[1:]):
         return _product_of_two(region, anchor) if moving else None
-    if isinstance(anchor.op, MatMul):
-        return _product(region, anchor, anchor.op)
-    return _convolution(region, anchor, anchor.op)
+    return _product(region, anchor, op) if isinstance(op, MatMul) else _convolution(region, anchor, op)
+
+
+def _product_in(anchor: Value) -> MatMul | Convolution | None:
+    """The product that an operator is, or is of bytes."""
+    op = anchor.op.product if isinstance(anchor.op, Float8Product) else anchor.op
+    return op if isinstance(op, MatMul | Convolution) else None
+
+
+def _factor_type(anchor: Value) -> DType:
+    """What the left factor's elements are."""
+    return FLOAT8 if isinstance(anchor.op, Float8Product) else anchor.inputs[0].type.dtype
 
 
 def _multiplies(anchor: Value, dtypes: Collection[DType]) -> bool:
     """Whether the factors, and the result, have types that belong together."""
-    left, right = (operand.type.dtype for operand in anchor.inputs[:2])
-    if left not in dtypes:
-        return False
+    left, right = _factor_type(anchor), anchor.inputs[1].type.dtype
+    if left not in dtypes or left == FLOAT8:
+        return left in dtypes
     return (right, anchor.type.dtype) == ((INT8, INT32) if left in BYTES else (left, left))
 
 
@@ -169,7 +181,7 @@ def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
         return None
     lead = anchor.type.shape[:-1]
     return Problem(
-        dtype=left.dtype,
+        dtype=_factor_type(anchor),
         left=region.input_number(anchor.inputs[0]),
         right=region.input_number(anchor.inputs[1]),
         bias=None,
@@ -230,14 +242,15 @@ def _convolution(region: Region, anchor: Value, op: Convolution) -> Problem | No
     kernel = [extent for extent in weights.shape[2:] if isinstance(extent, int)]
     outputs = [extent for extent in anchor.type.shape[2:] if isinstance(extent, int)]
     channels, columns = numbers[0], numbers[len(x.shape) - 1]
-    if prod(kernel) > MAX_TAPS or (x.dtype not in BYTES and channels % (PIECE_BYTES // x.dtype.size)):
+    dtype = _factor_type(anchor)
+    if prod(kernel) > MAX_TAPS or (dtype not in BYTES and channels % (PIECE_BYTES // x.dtype.size)):
         return None  # What lies behind the last channel of a block is multiplied by 0, which for floats may be NaN.
     pixel_steps = [GROUP * prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
     padded = -(-channels // GROUP) * GROUP
     axes = [RowAxis(x.shape[0], padded * prod(spatial))]
     axes += [RowAxis(o, s * step) for o, s, step in zip(outputs, op.strides, pixel_steps, strict=True)]
     return Problem(
-        dtype=x.dtype,
+        dtype=dtype,
         left=region.input_number(anchor.inputs[0]),
         right=region.input_number(anchor.inputs[1]),
         bias=region.input_number(anchor.inputs[2]) if len(anchor.inputs) == 3 else None,

@@ -32,7 +32,7 @@ from tensorwright.kernels.cuda.tiles.specialised import (
 from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, DType
 
 TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
@@ -60,6 +60,8 @@ class _Tiles(Tactic[CudaTarget, Tiling]):
         problem = self.problem(region)
         if problem is None or not target.has_async_copies:
             return []
+        if problem.dtype == FLOAT8 and not target.has_float8_products:
+            return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, EIGHT):
             return []
@@ -82,10 +84,10 @@ class _Tiles(Tactic[CudaTarget, Tiling]):
 
 
 class TiledProduct(_Tiles):
-    """In float16, bfloat16 and bytes on tensor cores, and in float32 by multiply-adds."""
+    """In float16, bfloat16, numbers of 8 bits and bytes on tensor cores, and in float32 by multiply-adds."""
 
     name = "tiled product"
-    dtypes = (FLOAT16, BFLOAT16, FLOAT32, *BYTES)
+    dtypes = (FLOAT16, BFLOAT16, FLOAT32, FLOAT8, *BYTES)
 
     def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
         return MultiplyAdds() if dtype == FLOAT32 else _tensor_cores(dtype, target)
@@ -95,7 +97,7 @@ class SpecialisedProduct(Tactic[CudaTarget, SpecialisedTiling]):
     """Products of row-major rows with constants by `wgmma`, with a warp that has the copy engine feed the others."""
 
     name = "specialised product"
-    dtypes = (FLOAT16, BFLOAT16, *BYTES)
+    dtypes = (FLOAT16, BFLOAT16, FLOAT8, *BYTES)
 
     def problem(self, region: Region) -> Problem | None:
         """The product that a region is."""

@@ -170,5 +170,6 @@ def _resident(tiling: Tiling, target: CudaTarget) -> int:
 def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> float:
     """Microseconds of as many blocks as there are multiprocessors, `active` times."""
     busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
-    waiting = max(arithmetic.pace.least, arithmetic.pace.copied / (tiling.stages - arithmetic.stages_in_use))
+    ahead = max(1, tiling.stages - arithmetic.stages_in_use)  # Fewer stages may be for another arithmetic.
+    waiting = max(arithmetic.pace.least, arithmetic.pace.copied / ahead)
     return 1.27 + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)
