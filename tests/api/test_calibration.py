@@ -143,7 +143,7 @@ def test_a_cache_is_written_once_and_read_again(builder, config, rng, tmp_path):
     config.int8_calibrator = tw.Calibrator(batches, cache=cache)
     first = builder.build_engine(network, config).report["calibration"]
     lines = cache.read_text().splitlines()
-    assert lines[0] == "TRT-8000-EntropyCalibration2"
+    assert lines[0] == "TRT-8000-MinMaxCalibration"
     name, bits = lines[1].split(": ")
     step = np.array([int(bits, 16)], np.uint32).view(np.float32)[0]
     assert step * 127 == pytest.approx(first["ranges"][name])
@@ -163,10 +163,10 @@ def test_a_cache_is_written_once_and_read_again(builder, config, rng, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"TRT-8000-MinMaxCalibration\nx: 3c000000\n", "made by MinMaxCalibration, EntropyCalibration2 is asked for"),
-        (b"TRT-8000-EntropyCalibration2\nother: 3c000000\n", "knows none of the network's tensors"),
-        (b"TRT-8000-EntropyCalibration2\nx: 3c0\n", "line 2: expected 'name: bits'"),
-        (b"TRT-8000-EntropyCalibration2\nx: ff800000\n", "line 2: expected 'name: bits'"),
+        (b"TRT-8000-EntropyCalibration2\nx: 3c000000\n", "made by EntropyCalibration2, MinMaxCalibration is asked for"),
+        (b"TRT-8000-MinMaxCalibration\nother: 3c000000\n", "knows none of the network's tensors"),
+        (b"TRT-8000-MinMaxCalibration\nx: 3c0\n", "line 2: expected 'name: bits'"),
+        (b"TRT-8000-MinMaxCalibration\nx: ff800000\n", "line 2: expected 'name: bits'"),
         (b"\x00\x01\xff", "expected a header and lines"),
     ],
 )
@@ -175,7 +175,17 @@ def test_a_cache_that_does_not_fit_is_not_used(builder, config, rng, tmp_path, t
     config.int8_calibrator = tw.Calibrator([rng.random((1, 3, 6, 6), np.float32)], cache=tmp_path / "cache")
     assert builder.build_engine(network_of(builder, rng), config).report["calibration"]["batches"] == 1
     assert builder.logger.said(tw.Severity.WARNING, message) == 1
-    assert (tmp_path / "cache").read_bytes().startswith(b"TRT-8000-EntropyCalibration2\nx: ")
+    assert (tmp_path / "cache").read_bytes().startswith(b"TRT-8000-MinMaxCalibration\nx: ")
+
+
+def test_a_cache_keeps_both_ends_of_ranges(builder, config, rng, tmp_path):
+    """A build from the cache is quantised as the one that wrote it."""
+    network, cache, plans = network_of(builder, rng), tmp_path / "cache", []
+    for batches in ([rng.uniform(-1, 2, (1, 3, 6, 6)).astype(np.float32)], []):
+        config.int8_calibrator = tw.Calibrator(batches, cache=cache)
+        plans.append(builder.build_engine(network, config))
+    x = rng.uniform(-1, 2, (1, 3, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(plans[0](x)["y"], plans[1](x)["y"], rtol=1e-5)
 
 
 def test_caches_of_older_versions_and_odd_names():
@@ -255,7 +265,7 @@ def test_layers_without_a_range_stay_and_are_named(builder, config, rng, tmp_pat
     product.name = "product"
     network.mark_output(product.get_output(0))
     cache = tmp_path / "cache"
-    cache.write_bytes(b"TRT-8000-EntropyCalibration2\nmatrix_multiply_0_output: 3c000000\nproduct_output: 3c000000\n")
+    cache.write_bytes(b"TRT-8000-MinMaxCalibration\nmatrix_multiply_0_output: 3c000000\nproduct_output: 3c000000\n")
     config.int8_calibrator = tw.Calibrator([], cache=cache)
     assert factors(builder.build_engine(network, config)) == ["float32"]
     message = "int8: 1 of 1 tensors have no range: x; 1 of 1 products stay in float32"

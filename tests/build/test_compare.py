@@ -17,6 +17,7 @@ from tensorwright.importers.options import ReadOptions
 from tensorwright.passes.quantise import quantised
 from tensorwright.passes.switches import switched_to_integers, switched_to_type
 from tensorwright.tensor.dtype import BFLOAT16
+from tensorwright.tensor.range import Range
 
 QUICK = {"level": 0, "threads": 1, "timing_cache": ""}
 DEPTH = 16
@@ -66,7 +67,7 @@ def test_distances_are_those_of_their_definition(rng):
 
 def test_networks_with_switches_are_the_quantised_one_and_the_exact_one(rng):
     graph = read_model(perceptron(rng), ReadOptions()).graph
-    ranges = {value: 2.0 for value in graph.order() if value.name in ("x", "relu", "sum")}
+    ranges = {value: Range.within(2.0) for value in graph.order() if value.name in ("x", "relu", "sum")}
     switched = switched_to_integers(graph, ranges)
     assert [layer.name for layer in switched.layers] == ["first", "second", "third[0]"]
     x = rng.standard_normal((5, DEPTH)).astype(np.float32)

@@ -21,6 +21,7 @@ from tensorwright.passes.pipeline import optimise
 from tensorwright.passes.quantise import quantised
 from tensorwright.passes.requantise import requantise
 from tensorwright.tensor.layout import PLAIN
+from tensorwright.tensor.range import Range
 from tensorwright.tune.choice import Trial
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.select import Candidate, Searched
@@ -45,7 +46,7 @@ def rewritten(graph: Graph) -> Graph:
 def kept(rng: np.random.Generator, seconds: Callable[[Region, bool], float], mixed: float = 0.0) -> list[str]:
     """What is kept where regions take so many seconds, in integers or not; more in networks of both kinds."""
     graph, values = products(rng)
-    ranges = {value.inputs[0]: 3.0 for value in values}
+    ranges = {value.inputs[0]: Range.within(3.0) for value in values}
 
     def measure(network: Graph, bounds: BoundsFor | None = None) -> list[Searched]:
         regions = partition(network)

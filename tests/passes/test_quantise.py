@@ -16,6 +16,7 @@ from tensorwright.ops.pooling import Pool
 from tensorwright.ops.quantization import Quantize
 from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.quantise import quantised
+from tensorwright.tensor.range import Range
 
 ROWS, DEPTH, COLUMNS = 6, 24, 10
 
@@ -33,7 +34,7 @@ def test_results_are_off_by_the_steps(rng):
     x, array = given("x", ROWS, DEPTH), rng.uniform(-3, 3, (ROWS, DEPTH)).astype(np.float32)
     for turned in (False, True):
         graph = network(product(x, rng, turned=turned))
-        made = quantised(graph, {x: 3.0})
+        made = quantised(graph, {x: Range.within(3.0)})
         verify(made.graph)
         assert (len(made.products), made.missing) == (1, ())
         assert operators(made.graph) == {"Quantize": 1, "Dequantize": 2, "MatMul": 1}
@@ -46,10 +47,35 @@ def test_what_is_never_negative_has_twice_the_steps(rng):
     x = given("x", ROWS, DEPTH)
     positive = apply(Relu(), x)
     for value, dtype, scale in ((x, "int8", 2.0 / 127), (positive, "uint8", 2.0 / 255)):
-        made = quantised(network(product(value, rng)), {value: 2.0}).graph
+        made = quantised(network(product(value, rng)), {value: Range.within(2.0)}).graph
         (quantise,) = (one for one in made.order() if isinstance(one.op, Quantize))
         assert str(quantise.type.dtype) == dtype
         assert np.isclose(steps_of(quantise.inputs[1]), scale)
+
+
+@pytest.mark.parametrize(("low", "high", "zero"), [(-1.0, 3.0, 64), (-3.0, 0.0, 255), (-2.0, -1.0, 255)])
+def test_uneven_ranges_have_a_zero_point(low, high, zero, rng):
+    """The steps lie where the numbers do: errors are as small as those of the whole range allow."""
+    x, array = given("x", ROWS, DEPTH), rng.uniform(low, high, (ROWS, DEPTH)).astype(np.float32)
+    graph = network(product(x, rng))
+    made = quantised(graph, {x: Range(low, high)})
+    (quantise,) = (one for one in made.graph.order() if isinstance(one.op, Quantize))
+    assert weights_in(quantise.inputs[2]).array == np.uint8(zero)
+    assert np.isclose(steps_of(quantise.inputs[1]), (max(high, 0) - low) / 255)
+    (expected,), (found,) = (list(evaluate_graph(one, {"x": array}).values()) for one in (graph, made.graph))
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_images_keep_zero_at_zero(rng):
+    """What lies around them is 0 in integers, too."""
+    image = given("x", 1, 4, 5, 5)
+    same = Convolution((1, 1), (1, 1), (1, 1), (1, 1))
+    graph = network(apply(same, image, constant(rng.standard_normal((8, 4, 3, 3)))))
+    (quantise,) = (
+        one for one in quantised(graph, {image: Range(-1.0, 3.0)}).graph.order() if isinstance(one.op, Quantize)
+    )
+    assert str(quantise.type.dtype) == "int8"
+    assert len(quantise.inputs) == 2
 
 
 @pytest.mark.parametrize(
@@ -64,21 +90,25 @@ def test_limits_say_what_is_negative_behind_moves_too(op, dtype, mover, rng):
     image = apply(mover, apply(op, given("x", 1, 4, 6, 6)))
     kernel = constant(rng.standard_normal((5, 4, 3, 3)))
     graph = network(apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), image, kernel))
-    (quantise,) = (one for one in quantised(graph, {image: 2.0}).graph.order() if isinstance(one.op, Quantize))
+    (quantise,) = (
+        one for one in quantised(graph, {image: Range.within(2.0)}).graph.order() if isinstance(one.op, Quantize)
+    )
     assert str(quantise.type.dtype) == dtype
 
 
 def test_padding_with_what_is_negative(rng):
     image = apply(Pad((0, 0, 1, 1), (0, 0, 1, 1), value=-1.0), apply(Relu(), given("x", 1, 4, 6, 6)))
     graph = network(apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1)), image, constant(np.ones((5, 4, 3, 3)))))
-    (quantise,) = (one for one in quantised(graph, {image: 2.0}).graph.order() if isinstance(one.op, Quantize))
+    (quantise,) = (
+        one for one in quantised(graph, {image: Range.within(2.0)}).graph.order() if isinstance(one.op, Quantize)
+    )
     assert str(quantise.type.dtype) == "int8"
 
 
 def test_ranges_hold_for_the_same_elements_in_another_order(rng):
     x = given("x", DEPTH, ROWS)
     moved = apply(Reshape((1, ROWS, DEPTH)), apply(Transpose((1, 0)), x))
-    assert len(quantised(network(product(moved, rng)), {x: 1.0}).products) == 1
+    assert len(quantised(network(product(moved, rng)), {x: Range.within(1.0)}).products) == 1
 
 
 def test_products_without_ranges_are_told(rng):
@@ -91,20 +121,20 @@ def test_products_without_ranges_are_told(rng):
 
 def test_products_of_two_activations_stay(rng):
     x, y = given("x", ROWS, DEPTH), given("y", DEPTH, COLUMNS)
-    made = quantised(network(apply(MatMul(), x, y)), {x: 1.0, y: 1.0})
+    made = quantised(network(apply(MatMul(), x, y)), {x: Range.within(1.0), y: Range.within(1.0)})
     assert (len(made.products), made.missing) == (0, ())
 
 
 def test_users_of_one_tensor_share_its_integers(rng):
     x = given("x", ROWS, DEPTH)
-    made = quantised(network(product(x, rng), product(x, rng)), {x: 1.0})
+    made = quantised(network(product(x, rng), product(x, rng)), {x: Range.within(1.0)})
     assert len(made.products) == 2
     assert operators(made.graph)["Quantize"] == 1
 
 
 def test_columns_of_zeros_and_a_range_of_zero(rng):
     x = given("x", ROWS, DEPTH)
-    made = quantised(network(apply(MatMul(), x, constant(np.zeros((DEPTH, COLUMNS))))), {x: 0.0}).graph
+    made = quantised(network(apply(MatMul(), x, constant(np.zeros((DEPTH, COLUMNS))))), {x: Range.within(0.0)}).graph
     (found,) = evaluate_graph(made, {"x": np.zeros((ROWS, DEPTH), np.float32)}).values()
     assert np.array_equal(found, np.zeros((ROWS, COLUMNS)))
 
@@ -113,7 +143,7 @@ def test_convolutions_have_a_scale_for_each_output_channel(rng):
     x, array = given("x", 2, 8, 6, 5), rng.uniform(-3, 3, (2, 8, 6, 5)).astype(np.float32)
     kernel, bias = constant(rng.standard_normal((5, 8, 3, 3))), constant(rng.standard_normal(5))
     graph = network(apply(Convolution((1, 1), (1, 1), (1, 1), (1, 1)), x, kernel, bias))
-    made = quantised(graph, {x: 3.0})
+    made = quantised(graph, {x: Range.within(3.0)})
     assert operators(made.graph) == {"Quantize": 1, "Dequantize": 2, "Convolution": 1}
     (expected,), (found,) = (list(evaluate_graph(one, {"x": array}).values()) for one in (graph, made.graph))
     assert 0 < np.abs(found - expected).max() / np.abs(expected).max() < 0.02
@@ -125,5 +155,5 @@ def test_what_cannot_be_computed_in_integers_is_not_quantised(rng):
     x, y = given("x", 2, 4, 6, 5), given("y", 4, 7)
     first = apply(Convolution((1, 1), (0, 0), (0, 0), (1, 1), 2), x, constant(rng.standard_normal((4, 2, 3, 3))))
     second = apply(MatMul(), y, constant(rng.standard_normal((7, 5))))
-    made = quantised(network(first, second), {x: 1.0, y: 1.0})
+    made = quantised(network(first, second), {x: Range.within(1.0), y: Range.within(1.0)})
     assert (len(made.products), made.missing) == (0, ())

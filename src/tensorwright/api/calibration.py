@@ -30,8 +30,8 @@ class Calibrator:
 
     Args:
         batches: arrays by input name, or arrays alone for a network with one input; all of the same batch size.
-        algorithm: "EntropyCalibration2" and "EntropyCalibration" keep most of the information, "MinMaxCalibration" the
-            whole range, "LegacyCalibration" the smallest share `quantile` of the magnitudes.
+        algorithm: "MinMaxCalibration" keeps the whole range, "EntropyCalibration2" and "EntropyCalibration" most of the
+            information, "LegacyCalibration" the smallest share `quantile` of the magnitudes.
         cache: a file with the result, in TensorRT's text format: read if it is there, else written.
         quantile: see `algorithm`.
     """
@@ -39,7 +39,7 @@ class Calibrator:
     def __init__(
         self,
         batches: Iterable[Mapping[str, Array] | Array],
-        algorithm: Algorithm = "EntropyCalibration2",
+        algorithm: Algorithm = "MinMaxCalibration",
         cache: str | os.PathLike[str] | None = None,
         quantile: float = 0.9999,
     ) -> None:

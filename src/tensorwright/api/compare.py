@@ -34,7 +34,7 @@ def compare(
     *,
     precision: str,
     max_error: float | None = None,
-    algorithm: Algorithm = "EntropyCalibration2",
+    algorithm: Algorithm = "MinMaxCalibration",
     image_mean: Sequence[float] = (0.0,),
     image_std: Sequence[float] = (255.0,),
     shapes: Shapes | None = None,
@@ -94,5 +94,5 @@ def _switched(graph: Graph, precision: str, calibrator: Calibrator, config: Buil
         return switched_to_type(optimise(graph), NARROW[precision])
     measured = with_factors_as_outputs(graph)
     tensors = dict((*measured.inputs, *measured.outputs))
-    ranges = calibrate(measured, calibrator, config).ranges
-    return switched_to_integers(graph, {tensors[name]: largest for name, largest in ranges.items()})
+    found = calibrate(measured, calibrator, config)
+    return switched_to_integers(graph, {tensors[name]: found.range_of(name) for name in found.ranges})

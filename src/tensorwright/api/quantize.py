@@ -91,15 +91,11 @@ def quantize(
             whole = smoothed(whole, products, largest, smooth)
             products = products_of(whole, keep)
         from tensorwright.build.calibrate import calibrate
-        from tensorwright.importers.onnx.quantise import Range
 
         found = calibrate(_measured(whole, products, shapes, config), calibrator(), config)
     finally:
         config.progress.done()
-    ranges = {
-        name: Range(max(found.lowest[name], -largest), min(found.highest[name], largest))
-        for name, largest in found.ranges.items()
-    }
+    ranges = {name: found.range_of(name) for name in found.ranges}
     made = with_integers(whole, products, ranges, affine)
     if output is not None:
         with replacing(output) as file:

@@ -51,7 +51,7 @@ class FolderCalibrator(Calibrator):
         folder: str | os.PathLike[str],
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (255.0,),
-        algorithm: Algorithm = "EntropyCalibration2",
+        algorithm: Algorithm = "MinMaxCalibration",
         cache: str | os.PathLike[str] | None = None,
         quantile: float = 0.9999,
     ) -> None:

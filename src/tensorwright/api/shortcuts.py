@@ -72,7 +72,7 @@ class EngineOptions(BuildOptions, ReadOptions):
             among=ALGORITHMS,
             help=f"How ranges are found: {', '.join(ALGORITHMS)}.",
         ),
-    ] = "EntropyCalibration2"
+    ] = "MinMaxCalibration"
     image_mean: Annotated[
         Sequence[float] | None,
         About(

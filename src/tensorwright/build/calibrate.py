@@ -23,6 +23,7 @@ from tensorwright.plan.plan import Json
 from tensorwright.runtime.bindings import bare_symbol
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import evaluate
+from tensorwright.tensor.range import Range
 from tensorwright.tensor.type import TensorType
 
 Algorithm = Literal["LegacyCalibration", "EntropyCalibration", "EntropyCalibration2", "MinMaxCalibration"]
@@ -35,6 +36,7 @@ LEVELS = 128
 STEPS = 127
 SAME_LOSS = 1e-12
 HEADER = "TRT-8000"
+LOWEST, HIGHEST = " (lowest)", " (highest)"
 SHOWN = 5
 
 
@@ -77,7 +79,7 @@ class Calibration:
     """The threshold of every tensor by name, where they come from, and the tensors that a cache does not know.
 
     algorithm: that of the calibrator; "DynamicRanges" where the user gave all thresholds. lowest, highest: the smallest
-        and the largest element of every tensor that was measured, as a batch and not by a cache.
+        and the largest element of every tensor of which they are known.
     """
 
     algorithm: str
@@ -86,6 +88,11 @@ class Calibration:
     missing: tuple[str, ...] = ()
     lowest: Mapping[str, float] = field(default_factory=dict)
     highest: Mapping[str, float] = field(default_factory=dict)
+
+    def range_of(self, name: str) -> Range:
+        """What counts of a tensor: up to the threshold on either side, where there are such elements."""
+        largest = self.ranges[name]
+        return Range(max(self.lowest.get(name, -largest), -largest), min(self.highest.get(name, largest), largest))
 
     def report(self) -> dict[str, Json]:
         """For the report of a plan. `batches` is 0 where the ranges come from a cache."""
@@ -97,9 +104,16 @@ class Calibration:
         }
 
     def text(self) -> bytes:
-        """TensorRT's calibration cache: a header, then for each tensor the bits of its 8-bit step in hexadecimal."""
+        """TensorRT's calibration cache: a header, then for each tensor the bits of its 8-bit step in hexadecimal.
+
+        Behind them stand lines of the same form for the smallest and the largest elements, under names of their own.
+        """
+        known = dict(self.ranges)
+        for name in self.ranges:
+            if name in self.lowest:
+                known[name + LOWEST], known[name + HIGHEST] = -self.lowest[name], self.highest[name]
         lines = [f"{HEADER}-{self.algorithm}"]
-        lines += [f"{name}: {struct.pack('>f', value / STEPS).hex()}" for name, value in self.ranges.items()]
+        lines += [f"{name}: {struct.pack('>f', value / STEPS).hex()}" for name, value in known.items()]
         return ("\n".join(lines) + "\n").encode()
 
 
@@ -372,4 +386,6 @@ def _cached(calibrator: Calibrator, tensors: Sequence[str], log: Callable[[str, 
     if missing:
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         log("warning", f"calibration cache: {len(missing)} of {len(tensors)} tensors are missing in it: {shown}")
-    return Calibration(wanted, ranges, 0, missing)
+    lowest = {name: -known[name + LOWEST] for name in ranges if name + LOWEST in known}
+    highest = {name: known[name + HIGHEST] for name in ranges if name + HIGHEST in known}
+    return Calibration(wanted, ranges, 0, missing, lowest, highest)

@@ -65,7 +65,7 @@ def build_quantised(
     quantisable = None
     tools = backend_named(config.device).toolchain(config.wanted_target, config.threads, config.allocator)
     if INT8 in tools.fast_types:
-        ranges = {tensors[name]: largest for name, largest in found.ranges.items() if name in tensors}
+        ranges = {tensors[name]: found.range_of(name) for name in found.ranges if name in tensors}
         wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
 
         def partly(kept: Kept) -> Quantised:
@@ -86,7 +86,7 @@ def _tell_missing(made: Quantised, config: BuildConfig) -> None:
     names = list(dict.fromkeys(value.inputs[0].name for value in made.missing))
     if names:
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        tensors, products = len(made.scales) + len(names), len(made.products) + len(made.missing)
+        tensors, products = len(made.steps) + len(names), len(made.products) + len(made.missing)
         message = (
             f"int8: {len(names)} of {tensors} tensors have no range: {shown}; {len(made.missing)} of {products} "
             "products stay in float32"
@@ -118,4 +118,5 @@ def _ranges(
     source = f"{found.batches} batches" if found.batches else "the calibration cache"
     config.log("info", f"calibration: ranges of {len(found.ranges)} tensors from {source} are in the plan's report")
     missing = tuple(name for name in found.missing if name not in given)
-    return replace(found, ranges={**found.ranges, **given}, missing=missing)
+    lowest, highest = ({k: end for k, end in ends.items() if k not in given} for ends in (found.lowest, found.highest))
+    return replace(found, ranges={**found.ranges, **given}, missing=missing, lowest=lowest, highest=highest)

@@ -36,7 +36,7 @@ def compare(
     ] = None,
     output: Output = None,
     html: Annotated[Path | None, Option(help="Write a page that shows the errors of all layers.")] = None,
-    algorithm: Found = "EntropyCalibration2",
+    algorithm: Found = "MinMaxCalibration",
     image_mean: Mean = "0",
     image_std: Std = "255",
     shape: Shape = None,

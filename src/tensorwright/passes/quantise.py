@@ -17,10 +17,20 @@ from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.ops.shape import Pad, Reshape, Transpose
 from tensorwright.passes.fold import known_array
 from tensorwright.passes.integers import multiplies_bytes
-from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8
+from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8, DType
+from tensorwright.tensor.range import Range
 from tensorwright.tensor.weights import weights_of
 
 SIGNED_STEPS, UNSIGNED_STEPS = 127, 255
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a tensor is quantised: integers of a type times `scale`, counted from `zero`."""
+
+    dtype: DType
+    scale: float
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,13 +38,13 @@ class Quantised:
     """A network with quantised products.
 
     products: these in the network as it was; missing: those whose left factor has no known range.
-    scales: the ranges of all left factors that have one.
+    steps: of all left factors that have one.
     """
 
     graph: Graph
     products: tuple[Value, ...]
     missing: tuple[Value, ...]
-    scales: Mapping[Value, float]
+    steps: Mapping[Value, Steps]
 
 
 def nothing(_value: Value) -> bool:
@@ -42,26 +52,29 @@ def nothing(_value: Value) -> bool:
     return False
 
 
-def quantised(graph: Graph, ranges: Mapping[Value, float], kept: Callable[[Value], bool] = nothing) -> Quantised:
+def quantised(graph: Graph, ranges: Mapping[Value, Range], kept: Callable[[Value], bool] = nothing) -> Quantised:
     """The network with ``a · w`` computed as ``Dequantize(Quantize(a)) · Dequantize(q)`` for constants w.
 
     The products are those that can be computed in integers, convolutions among them. Activations have one scale, the
-    range divided by 127, or by 255 in uint8 where nothing is negative; constants have one for each column or output
-    channel, the largest magnitude divided by 127. Zero points are 0. Whatever else reads such an activation reads the
-    quantised one, too, so that it is kept in one byte an element; outputs of the network are not quantised.
+    largest magnitude divided by 127, or by 255 in uint8 where nothing is negative; where only matrix products multiply
+    them and the range reaches further to one side, the range divided by 255 in uint8, with a zero point (what lies
+    around an image would have to be written where a convolution's zero point is not 0). Constants have one scale for
+    each column or output channel, the largest magnitude divided by 127. Whatever else reads such an activation reads
+    the quantised one, too, so that it is kept in one byte an element; outputs of the network are not quantised.
 
-    ranges: the largest magnitude that counts of tensors; larger ones are clipped.
+    ranges: of tensors; numbers outside of them are clipped.
     kept: says which products stay in float32.
     """
     products = [value for value in graph.order() if _is_product_of_bytes(value) and not kept(value)]
     known = {value.inputs[0]: _range_of(value.inputs[0], ranges) for value in products}
-    scales = {value: largest for value, largest in known.items() if largest is not None}
-    missing = tuple(value for value in products if value.inputs[0] not in scales)
-    wanted = tuple(value for value in products if value.inputs[0] in scales)
-    return Quantised(_rebuilt(graph, scales, frozenset(wanted)), wanted, missing, scales)
+    images = {value.inputs[0] for value in products if isinstance(value.op, Convolution)}
+    steps = {value: _steps(value, found, value in images) for value, found in known.items() if found is not None}
+    missing = tuple(value for value in products if value.inputs[0] not in steps)
+    wanted = tuple(value for value in products if value.inputs[0] in steps)
+    return Quantised(_rebuilt(graph, steps, frozenset(wanted)), wanted, missing, steps)
 
 
-def _rebuilt(graph: Graph, scales: Mapping[Value, float], wanted: frozenset[Value]) -> Graph:
+def _rebuilt(graph: Graph, steps: Mapping[Value, Steps], wanted: frozenset[Value]) -> Graph:
     plain: dict[Value, Value] = {}
     read: dict[Value, Value] = {}
     for value in graph.order():
@@ -69,15 +82,29 @@ def _rebuilt(graph: Graph, scales: Mapping[Value, float], wanted: frozenset[Valu
         if value in wanted:
             inputs = (inputs[0], weights_in_integers(value), *inputs[2:])
         plain[value] = value if inputs == value.inputs else apply(value.op, *inputs, name=value.name)
-        read[value] = activations_in_integers(plain[value], value, scales[value]) if value in scales else plain[value]
+        read[value] = activations_in_integers(plain[value], steps[value]) if value in steps else plain[value]
     return graph.with_values(plain)
 
 
-def activations_in_integers(value: Value, original: Value, largest: float) -> Value:
-    """A left factor, which stands for a value of the network as it was, as it comes out of its integers."""
-    dtype, steps = (UINT8, UNSIGNED_STEPS) if _is_positive(original) else (INT8, SIGNED_STEPS)
-    scale = constant_value(weights_of(np.float32((largest or 1.0) / steps)), value.name)
-    return apply(Dequantize(), apply(Quantize(dtype), value, scale, name=value.name), scale, name=value.name)
+def activations_in_integers(value: Value, steps: Steps) -> Value:
+    """A left factor as it comes out of its integers."""
+    constants = [constant_value(weights_of(np.float32(steps.scale)), value.name)]
+    if steps.zero:
+        constants.append(constant_value(weights_of(np.asarray(steps.zero, steps.dtype.numpy)), value.name))
+    return apply(
+        Dequantize(), apply(Quantize(steps.dtype), value, *constants, name=value.name), *constants, name=value.name
+    )
+
+
+def _steps(value: Value, range: Range, is_image: bool) -> Steps:
+    largest = range.largest or 1.0
+    if _is_positive(value):
+        return Steps(UINT8, largest / UNSIGNED_STEPS)
+    low, high = min(range.low, 0.0), max(range.high, 0.0)
+    if is_image or low == -high:
+        return Steps(INT8, largest / SIGNED_STEPS)
+    scale = (high - low) / UNSIGNED_STEPS
+    return Steps(UINT8, scale, round(-low / scale))
 
 
 def _is_product_of_bytes(value: Value) -> bool:
@@ -109,7 +136,7 @@ def weights_in_integers(product: Value) -> Value:
     return apply(Dequantize(), *constants, name=name)
 
 
-def _range_of(value: Value, ranges: Mapping[Value, float]) -> float | None:
+def _range_of(value: Value, ranges: Mapping[Value, Range]) -> Range | None:
     """The range of a tensor, or of the one whose elements it has in another order."""
     while value not in ranges and isinstance(value.op, Reshape | Transpose):
         value = value.inputs[0]

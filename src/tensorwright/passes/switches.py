@@ -18,6 +18,7 @@ from tensorwright.passes.fuse import partition
 from tensorwright.passes.precision import recast
 from tensorwright.passes.quantise import activations_in_integers, quantised, weights_in_integers
 from tensorwright.tensor.dtype import BOOL, FLOAT32, DType
+from tensorwright.tensor.range import Range
 from tensorwright.tensor.type import TensorType
 
 Made = Mapping[Value, Value]
@@ -53,14 +54,14 @@ def switched_to_type(graph: Graph, dtype: DType) -> Switched:
     return work.switched(made, names)
 
 
-def switched_to_integers(graph: Graph, ranges: Mapping[Value, float]) -> Switched:
+def switched_to_integers(graph: Graph, ranges: Mapping[Value, Range]) -> Switched:
     """Layers are products of tensors whose ranges are known; whatever reads such a tensor reads its integers, too."""
     found = quantised(graph, ranges)
-    scales, products = found.scales, found.products
+    products = found.products
     work = _Work(graph, products)
-    for value, largest in scales.items():
+    for value, steps in found.steps.items():
         users = [number for number, product in enumerate(products) if product.inputs[0] is value]
-        work.read_by[value] = users, partial(activations_in_integers, original=value, largest=largest)
+        work.read_by[value] = users, partial(activations_in_integers, steps=steps)
 
     def product_of_integers(product: Value) -> Callable[[Made], Value]:
         weights = weights_in_integers(product)

@@ -11,13 +11,13 @@ from onnx import helper, numpy_helper
 import tensorwright as tw
 from tensorwright.importers.onnx.quantise import (
     Product,
-    Range,
     load_whole,
     products_of,
     smoothed,
     with_integers,
     with_outputs,
 )
+from tensorwright.tensor.range import Range
 
 
 def model_of(nodes, constants, inputs, outputs, opset=18, constant_nodes=False):

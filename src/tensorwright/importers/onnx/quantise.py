@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from tensorwright.base.errors import ImportFailure
 from tensorwright.base.text import unused_name
 from tensorwright.importers.onnx.read import read_model
+from tensorwright.tensor.range import Range
 
 OnnxModel: TypeAlias = ModelProto
 """For annotations of those that do not know the onnx package."""
@@ -37,14 +38,6 @@ NORMALISATIONS = (
 STEPS = 127
 UNSIGNED_STEPS = 255
 LARGEST_BIAS = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Range:
-    """The smallest and the largest element of a tensor that count."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
