@@ -32,6 +32,7 @@ from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import AnyTactic, Kernel, Offer, offers
 from tensorwright.passes.blocks import weights_in_blocks
+from tensorwright.passes.caches import read_caches
 from tensorwright.passes.integers import integer_products
 from tensorwright.passes.requantise import requantise
 from tensorwright.passes.rewrite import Pass
@@ -92,7 +93,7 @@ class CpuToolchain:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        return ()
+        return (read_caches,)
 
     @property
     def roofline(self) -> Roofline:

@@ -14,6 +14,7 @@ from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
 from tensorwright.build.assemble import assemble, bindings_of, finished, together
+from tensorwright.build.caches import with_caches
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import Uses, watched
@@ -91,6 +92,10 @@ def build(
     )
     search = Search(tools.offers, tools.roofline, limits)
     graph = narrowed(_with_own_names(graph, config))
+    if config.caches_in_place:
+        if quantisable is not None:
+            raise BuildError("caches_in_place goes with no ranges of tensors for int8: leave one of them out")
+        graph = with_caches(graph)
     profiles = profiles_of(graph, config.profiles, config.batch_symbol)
     whole = with_dims(graph, replacing(graph.symbols(), hull(profiles)))
     require_possible(hull(profiles), bindings_of(whole), tools.threads)

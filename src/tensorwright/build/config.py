@@ -57,6 +57,15 @@ class BuildOptions(Options):
             help=None,
         ),
     ] = ()
+    caches_in_place: Annotated[
+        bool,
+        About(
+            "whether inputs that the network only adds rows to, and that an output continues, such as a decoder's "
+            "keys and values, have room for as many rows as there may be at most, and so have these outputs: then "
+            "both may be the same memory, in which an inference writes the new rows alone.",
+            help="Give caches of keys and values room for all rows, so that only new ones are written.",
+        ),
+    ] = False
     max_workspace_size: Annotated[
         int | None,
         About(

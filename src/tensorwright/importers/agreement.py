@@ -57,4 +57,6 @@ def _said(symbol: Symbol, dim: Dim) -> str:
         return what + str(dim)
     if linear[0].name == symbol.name:
         return f"{what}from {linear[0].min} to {linear[0].max}"
+    if linear[1] == 1:
+        return what + str(dim)
     return f"{what}a multiple of {linear[1]}" + (f" and {linear[2]}" if linear[2] else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.ops.blocks import BlockMatMul
+from tensorwright.ops.cache import CachedMatMul, CacheUpdate
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.float8 import Float8Product
 from tensorwright.ops.indexing import Gather
@@ -30,6 +31,9 @@ def work(region: Region) -> Work:
     flops: Dim = 0
     for value in region.values:
         flops = flops + _flops(value)
+    if isinstance(region.output.op, CacheUpdate):
+        rows = region.output.inputs[1].type
+        return Work(flops, 2 * rows.elements * rows.dtype.size)
     moved: Dim = region.output.type.elements * region.output.type.dtype.size
     for operand in region.inputs:
         moved = moved + _elements_read(operand, region) * operand.type.dtype.size
@@ -38,6 +42,9 @@ def work(region: Region) -> Work:
 
 def _elements_read(operand: Value, region: Region) -> Dim:
     readers = [value for value in region.values if operand in value.inputs]
+    rows = [r.op.rows for r in readers if isinstance(r.op, CachedMatMul) and r.inputs[0] is not operand]
+    if rows and len(rows) == len(readers):
+        return product([*operand.type.shape[:-2], rows[0], operand.type.shape[-1]])
     if not all(isinstance(reader.op, Gather) and reader.inputs.index(operand) == 0 for reader in readers):
         return operand.type.elements
     gathered: Dim = sum((reader.type.elements for reader in readers), start=0)
@@ -52,7 +59,7 @@ def _flops(value: Value) -> Dim:
             return value.inputs[0].type.elements * product(value.inputs[1].type.shape[1:]) * 2
         case MatMul(transpose_a=transposed):
             return value.type.elements * value.inputs[0].type.shape[-2 if transposed else -1] * 2
-        case BlockMatMul():
+        case BlockMatMul() | CachedMatMul():
             return value.type.elements * value.inputs[0].type.shape[-1] * 2
         case Recurrence():
             return value.inputs[0].type.elements * value.type.shape[-1] * 2

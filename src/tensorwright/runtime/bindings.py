@@ -10,7 +10,16 @@ from typing import SupportsIndex
 from tensorwright.base.errors import ExecutionError
 from tensorwright.base.fork import cached_property
 from tensorwright.plan.plan import Binding, Plan
-from tensorwright.tensor.dim import Dim, IntegerExpression, Symbol, evaluate, is_static, linear_part, symbols_of
+from tensorwright.tensor.dim import (
+    Dim,
+    IntegerExpression,
+    Symbol,
+    coefficient_of,
+    evaluate,
+    is_static,
+    linear_part,
+    symbols_of,
+)
 from tensorwright.tensor.dtype import DType
 
 Extents = tuple[int, ...]
@@ -204,7 +213,35 @@ class BindingTable:
                     self._add(
                         found, symbol.name, Evidence(value, f"axis {axis} of {self.describe(number)} has {extent}")
                     )
+        if len(found) < len(self.plan.symbols):
+            self._solve(found, shapes)
         return found
+
+    def _solve(self, found: dict[str, Evidence], shapes: Mapping[int, Extents]) -> None:
+        """Add what extents with several symbols show, once all of these but one are known."""
+        waiting = [
+            (number, axis, dim, extent)
+            for number, shape in shapes.items()
+            for axis, (dim, extent) in enumerate(zip(self.bindings[number].type.shape, shape, strict=True))
+            if len(symbols_of(dim)) > 1
+        ]
+        count = -1
+        while count != len(waiting):
+            count, still = len(waiting), []
+            for number, axis, dim, extent in waiting:
+                unknown = [symbol for symbol in symbols_of(dim) if symbol.name not in found]
+                factor = coefficient_of(dim, unknown[0]) if len(unknown) == 1 else None
+                if not isinstance(factor, int) or factor <= 0:
+                    still += [(number, axis, dim, extent)] if unknown else []
+                    continue
+                (symbol,) = unknown
+                values = {name: evidence.value for name, evidence in found.items()}
+                value, left = divmod(extent - evaluate(dim, {**values, symbol.name: 0}), factor)
+                if left:
+                    raise self._no_such_extent(number, axis, extent)
+                source = f"axis {axis} of {self.describe(number)}, which is {dim}, has {extent}"
+                self._add(found, symbol.name, Evidence(value, source))
+            waiting = still
 
     def _no_such_extent(self, number: int, axis: int, extent: int) -> ExecutionError:
         dims = self.bindings[number].type.shape

@@ -165,6 +165,17 @@ def _eliminations(difference: Dim) -> Iterator[Restriction]:
             yield {symbol: -rest // factor}
         elif abs(factor) == 1 and (other := linear_part(-factor * rest)) is not None:
             yield from _as_other(symbol, *other)
+        elif abs(factor) == 1 and _is_sum(-factor * rest) and symbol.max >= bounds(-factor * rest)[0]:
+            yield {symbol: -factor * rest}
+
+
+def _is_sum(dim: Dim) -> bool:
+    """Whether a dimension is a sum of multiples of symbols."""
+    terms = dim.terms if isinstance(dim, IntegerExpression) else ()
+    return bool(terms) and all(
+        factor > 0 and all(isinstance(atom, Symbol) for atom in monomial) and len(monomial) <= 1
+        for monomial, factor in terms
+    )
 
 
 def _as_other(symbol: Symbol, other: Symbol, factor: int, rest: int) -> Iterator[Restriction]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from tensorwright.graph.graph import Value
 from tensorwright.graph.region import Region
 from tensorwright.kernels.numerics import FLOATS
+from tensorwright.ops.cache import CachedMatMul
 from tensorwright.ops.elementwise import ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
@@ -20,7 +21,8 @@ from tensorwright.tensor.type import Shape
 @dataclass(frozen=True)
 class Factor:
     """An operand of a product: which input of the region holds it, and its type; its axes as the product sees them, and
-    the steps, in elements of the input, along each of them. start: elements of the input before the first one.
+    the steps, in elements of the input, along each of them. start: elements of the input before the first one. Of k and
+    v there may be more columns and rows than are read.
     """
 
     number: int
@@ -121,13 +123,13 @@ def _is_move(stage: Region) -> bool:
 def _product(stage: Region, dtypes: Sequence[DType]) -> Value | None:
     """The product that a stage is built around, if its epilogue is elementwise."""
     anchor, output = stage.anchor, stage.output
-    if anchor is None or not isinstance(anchor.op, MatMul) or not stage.is_elementwise_around_anchor:
+    if anchor is None or not isinstance(anchor.op, MatMul | CachedMatMul) or not stage.is_elementwise_around_anchor:
         return None
     return anchor if anchor.type.dtype in dtypes and output.type.dtype == anchor.type.dtype else None
 
 
-def _op(product: Value) -> MatMul:
-    assert isinstance(product.op, MatMul)
+def _op(product: Value) -> MatMul | CachedMatMul:
+    assert isinstance(product.op, MatMul | CachedMatMul)
     return product.op
 
 

@@ -18,6 +18,7 @@ from tensorwright.kernels.cpu.selection import selects
 from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing, Tactic, TacticOptions
+from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -36,6 +37,8 @@ class Generic(Tactic[Target, TacticOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
         if region.is_sequential or selects(region):  # As formulas, every place is compared with every other one.
+            return []
+        if isinstance(region.output.op, CacheUpdate):  # In loops over all elements the whole cache would be written.
             return []
         plain = Config((PLAIN,) * len(region.inputs), PLAIN, NO_OPTIONS)
         blocked = _blocked_config(region, blocked_layout(target))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.numerics import Numerics, numerics_of
+from tensorwright.ops.cache import CachedMatMul
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, product
 from tensorwright.tensor.type import Shape
@@ -14,7 +15,10 @@ from tensorwright.tensor.type import Shape
 
 @dataclass(frozen=True)
 class Operand:
-    """One factor of a product: which input of the region it is, its shape, and whether it comes transposed."""
+    """One factor of a product: which input of the region it is, its shape, and whether it comes transposed.
+
+    It may have more rows, as they lie, than the product reads.
+    """
 
     number: int
     value: Value
@@ -95,7 +99,7 @@ class Problem:
 def problem_of(region: Region) -> Problem | None:
     """The product that a region is built around, or None if it is none that the kernels here compute."""
     anchor = region.anchor
-    if anchor is None or not isinstance(anchor.op, MatMul) or not region.is_elementwise_around_anchor:
+    if anchor is None or not isinstance(anchor.op, MatMul | CachedMatMul) or not region.is_elementwise_around_anchor:
         return None
     left, right = anchor.inputs
     numerics = numerics_of(left.type.dtype, right.type.dtype, anchor.type.dtype)

@@ -1,0 +1,1 @@
+"""Caches: new rows among those that are there."""

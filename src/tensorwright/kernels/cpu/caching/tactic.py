@@ -1,0 +1,105 @@
+"""New rows in a cache: where the result lies in the memory of the cache, only they are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
+from tensorwright.codegen.scalar import ScalarEmitter
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.values import Pointer, Register
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
+from tensorwright.ops.cache import CacheUpdate
+from tensorwright.tensor.dim import Dim, expression, maximum, minimum, product
+from tensorwright.tensor.dtype import BOOL, INT16, INT32, INT64, UINT8, DType
+from tensorwright.tensor.layout import PLAIN
+
+_WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
+"""By the bytes of an element, what is copied for it."""
+
+
+class Caching(Tactic[Target, TacticOptions]):
+    """One task for each index of the axes before that of the rows: the cache, unless it is there already; then rows."""
+
+    name = "caching"
+
+    def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
+        only = len(region.values) == 1 and isinstance(region.output.op, CacheUpdate)
+        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)] if only else []
+
+    def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
+        op = region.output.op
+        assert isinstance(op, CacheUpdate)
+        shape = region.output.type.shape
+        cache, rows = (region.input_number(value) for value in region.output.inputs)
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
+        _Writer(
+            emitter,
+            _WORDS[region.output.type.dtype.size],
+            product(shape[op.axis + 1 :]),
+            shape[op.axis],
+            region.inputs[rows].type.shape[op.axis],
+            op.start,
+            emitter.operands[cache],
+            emitter.operands[rows],
+        ).write(product(shape[: op.axis]))
+        text = emitter.builder.module(signature(len(region.inputs), len(region.symbols), (cache,)), FUNCTION_ATTRIBUTES)
+        return Kernel(
+            text=text,
+            inputs=config.inputs,
+            output=config.output,
+            tasks=product(shape[: op.axis]),
+            packings=(None,) * len(region.inputs),
+            symbols=region.symbols,
+            in_place=(cache,),
+        )
+
+
+TACTICS = (Caching(),)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """width: elements of a row; room: rows of the cache; count: new rows; start: where the first of them goes."""
+
+    emitter: ScalarEmitter
+    word: DType
+    width: Dim
+    room: Dim
+    count: Dim
+    start: Dim
+    cache: Pointer
+    rows: Pointer
+
+    def write(self, tasks: Dim) -> None:
+        emitter, builder, task = self.emitter, self.emitter.builder, Variable("task", tasks)
+        output = Pointer("%out")
+        elsewhere = Register(builder.fresh(), BOOL)
+        builder.emit(f"{elsewhere.text} = icmp ne ptr {output.text}, {self.cache.text}")
+        first = maximum(self.start, 0)
+        last = maximum(minimum(self.start + self.count, self.room), first)
+        with builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
+            emitter.values[task] = loop.index
+            with emitter.scope():
+                matrix = expression(task) * self.room * self.width
+                with emitter.when(elsewhere):
+                    self._copy(output, matrix, self.cache, matrix, self.room * self.width)
+                source = (expression(task) * self.count + first - self.start) * self.width
+                self._copy(output, matrix + first * self.width, self.rows, source, (last - first) * self.width)
+
+    def _copy(self, to: Pointer, place: Dim, source: Pointer, first: Dim, count: Dim) -> None:
+        """Copy so many elements from one place to another."""
+        emitter, builder, word = self.emitter, self.emitter.builder, self.word
+        lanes = emitter.target.lanes(word)
+        target, origin = (
+            builder.offset(base, emitter.integer(at), word) for base, at in ((to, place), (source, first))
+        )
+        whole = emitter.integer(count // lanes * lanes)
+        for begin, end, step in ((0, whole, lanes), (whole, emitter.integer(count), 1)):
+            with builder.loop(begin, end, step) as loop:
+                element = builder.load(builder.offset(origin, loop.index, word), word, step)
+                builder.store(element, builder.offset(target, loop.index, word), word)
