@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -38,8 +39,16 @@ def planned(names: list[str], exporters: list[str], levels: list[int], batches: 
                         yield Row(name, exporter, is_open, batch, level)
 
 
+def listed(path: Path, level: int) -> Iterator[Row]:
+    """The rows that a file of JSON lines names."""
+    for line in path.read_text().splitlines():
+        yield Row(**{"exporter": "dynamo", "open": False, "batch": 1, "level": level, **json.loads(line)})
+
+
 def in_process(row: Row, threads: list[int], cores: list[int], seconds: float) -> Row:
     """The row as a process gave it that was ended if it took longer."""
+    if seconds <= 0:
+        return replace(row, failure="not begun")
     command = [sys.executable, "-m", "benchmarks.exports", CHILD, json.dumps([asdict(row), threads, cores])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     late = threading.Timer(seconds, process.kill)
@@ -92,16 +101,19 @@ def main(
     extents: Annotated[str, typer.Option(help="fixed, open or both.")] = "both",
     jobs: Annotated[int, typer.Option(help="So many exports at a time, each on cores of its own.")] = 1,
     seconds: Annotated[float, typer.Option(help="After so long an export's process is ended.")] = 600,
+    total: Annotated[float, typer.Option(help="After so long all are.")] = float("inf"),
+    rows: Annotated[Path | None, typer.Option(help="JSON lines with network, exporter, open, batch.")] = None,
     output: Annotated[Path, typer.Option(help="Where the rows are added, as JSON lines.")] = Path("exports.jsonl"),
 ) -> None:
     """Export networks, build them and compare them with ONNX Runtime."""
     console, found = Console(width=max(Console().width, WIDTH)), list[Row]()
     kinds = {"fixed": (False,), "open": (True,)}.get(extents, (False, True))
     waiting: queue.SimpleQueue[Row] = queue.SimpleQueue()
-    for row in planned(networks or list(NETWORKS), exporter, level, batch):
-        if row.open in kinds:
+    chosen = planned(networks or list(NETWORKS), exporter, level, batch) if rows is None else listed(rows, level[0])
+    for row in chosen:
+        if rows is not None or row.open in kinds:
             waiting.put(row)
-    lock, here = threading.Lock(), sorted(os.sched_getaffinity(0))
+    lock, here, end = threading.Lock(), sorted(os.sched_getaffinity(0)), time.monotonic() + total
     each = max(1, len(here) // jobs)
 
     def work(number: int) -> None:
@@ -111,7 +123,7 @@ def main(
                 row = waiting.get_nowait()
             except queue.Empty:
                 return
-            row = in_process(row, threads, cores, seconds)
+            row = in_process(row, threads, cores, min(seconds, end - time.monotonic()))
             with lock:
                 found.append(row)
                 console.print(row)

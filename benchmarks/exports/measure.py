@@ -62,7 +62,7 @@ def measured(row: Row, threads: list[int]) -> Iterator[Row]:
         try:
             feeds = export(network, row.exporter, row.open, row.batch, path)
         except Exception as error:  # noqa: BLE001 - Exporters fail in every way there is.
-            yield replace(row, failure=f"torch does not export it: {type(error).__name__}")
+            yield replace(row, failure=f"torch does not export it: {type(error).__name__}: {str(error)[:200]}")
             return
         try:
             sessions = {number: session_for(path, number) for number in threads}
