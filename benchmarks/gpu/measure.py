@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gpu.models import MODELS, TYPES, in_integers
+from tensorwright.base.cancellation import Cancellation
+from tensorwright.base.errors import TensorwrightError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.devices.cuda.device import CudaDevice, create
@@ -26,11 +29,15 @@ from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph
 from tensorwright.importers.onnx.translate import import_onnx
+from tensorwright.plan.file import read_plan, write_plan
+from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.tune.tolerance import relative_error
 
 IN_A_ROW = 20
-ROUNDS = 40
+ROUNDS, FEWEST = 40, 7
+SECONDS = 0.5
+"""What one figure may take."""
 AHEAD = 3
 """Inferences that keep the GPU busy while the host enqueues what is timed."""
 
@@ -53,6 +60,18 @@ class Row:
     tactics: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that is to be measured, and the largest error of its outputs."""
+
+    network: str
+    level: int
+    graph: Graph
+    plan: Plan
+    build_seconds: float
+    error: float
+
+
 def network(name: str, batch: int, type: str) -> Graph:
     """A network by name; "lenet" is the demo's."""
     if name != "lenet":
@@ -62,35 +81,66 @@ def network(name: str, batch: int, type: str) -> Graph:
     return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
 
 
-def measured(item: str, level: int, device: CudaDevice) -> Row:
+def prepared(item: str, level: int, folder: Path | None, device: CudaDevice, stop: Cancellation) -> Prepared:
+    """A plan, built here unless its file is in the folder, and its errors.
+
+    Raises:
+        BuildError: it was to stop.
+    """
     name, batch, type = item.split(":")
     graph, began = network(name, int(batch), type), time.perf_counter()
-    plan = build(graph, BuildConfig(device="cuda", level=level, timing_cache="", tf32=type == "tf32"))
+    path = None if folder is None else folder / f"{item.replace(':', '-')}.plan"
+    if path is not None and path.exists():
+        plan = read_plan(path)
+    else:
+        config = BuildConfig(device=device.label, level=level, timing_cache="", tf32=type == "tf32", cancellation=stop)
+        plan = build(graph, config)
+        if path is not None:
+            write_plan(plan, path)
     built = time.perf_counter()
+    with Engine(plan, device=device) as engine:
+        error = _error(name, type, graph, engine, _inputs(graph), device, stop)
+    return Prepared(item, level, graph, plan, built - began, error)
+
+
+def measured(found: Prepared, device: CudaDevice) -> Row:
+    plan, inputs = found.plan, _inputs(found.graph)
+    began = time.perf_counter()
     engine = Engine(plan, device=device)
-    loaded = time.perf_counter()
-    rng = np.random.default_rng(7)
-    shapes = {n: ([int(d) for d in v.type.shape], v.type.dtype.numpy) for n, v in graph.inputs}
-    inputs = {n: rng.standard_normal(shape).astype(dtype) for n, (shape, dtype) in shapes.items()}
-    error = _error(name, type, graph, engine, inputs, device)
+    loaded = time.perf_counter() - began
     one, in_a_row, enqueue = _times(engine, inputs, device)
     tactics = [str(step["tactic"]) for step in plan.report["steps"]]
+    once = partial(engine, inputs)
+    once()
     return Row(
-        network=item, level=level, build_seconds=built - began, load_seconds=loaded - built, steps=len(plan.steps),
-        one_us=one, in_a_row_us=in_a_row, enqueue_us=enqueue, numpy_us=_median_us(partial(engine, inputs), ROUNDS),
-        error=error, arena_bytes=plan.arena_bytes,
+        network=found.network, level=found.level, build_seconds=found.build_seconds, load_seconds=loaded,
+        steps=len(plan.steps), one_us=one, in_a_row_us=in_a_row, enqueue_us=enqueue,
+        numpy_us=_median_us(once, _rounds(once)), error=found.error, arena_bytes=plan.arena_bytes,
         tactics={tactic: tactics.count(tactic) for tactic in sorted(set(tactics))},
     )  # fmt: skip
 
 
+def _inputs(graph: Graph) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    shapes = {n: ([int(d) for d in v.type.shape], v.type.dtype.numpy) for n, v in graph.inputs}
+    return {n: rng.standard_normal(shape).astype(dtype) for n, (shape, dtype) in shapes.items()}
+
+
 def _error(
-    name: str, type: str, graph: Graph, engine: Engine, inputs: dict[str, np.ndarray], device: CudaDevice
+    name: str,
+    type: str,
+    graph: Graph,
+    engine: Engine,
+    inputs: dict[str, np.ndarray],
+    device: CudaDevice,
+    stop: Cancellation,
 ) -> float:
     outputs, batch = engine(inputs), next(iter(inputs.values())).shape[0]
     if batch == 1:
         expected = evaluate_graph(graph, inputs)
         return max(relative_error(outputs[key], expected[key]) for key in outputs)
-    one = Engine(build(network(name, 1, type), BuildConfig(device="cuda", level=0, timing_cache="")), device=device)
+    config = BuildConfig(device=device.label, level=0, timing_cache="", cancellation=stop)
+    one = Engine(build(network(name, 1, type), config), device=device)
     errors = []
     for number in (0, batch - 1):
         part = one({key: np.ascontiguousarray(array[number : number + 1]) for key, array in inputs.items()})
@@ -116,9 +166,22 @@ def _times(engine: Engine, inputs: dict[str, np.ndarray], device: CudaDevice) ->
     return one, in_a_row, enqueue
 
 
+def _rounds(once: Callable[[], object], count: int = 1) -> int:
+    """How often something that is done so many times in a row is timed: for so long, but a few times at least."""
+    began = time.perf_counter()
+    once()
+    return min(ROUNDS, max(FEWEST, int(SECONDS / ((time.perf_counter() - began) * count))))
+
+
 def _between_events(device: CudaDevice, stream: CudaStream, run: Callable[[], object], count: int) -> float:
     start, end, times = CudaEvent(device.context), CudaEvent(device.context), []
-    for _ in range(ROUNDS):
+
+    def alone() -> None:
+        run()
+        stream.synchronize()
+
+    alone()
+    for _ in range(_rounds(alone, AHEAD + count)):
         for _ in range(AHEAD):
             run()
         start.record(stream)
@@ -139,26 +202,55 @@ def _median_us(run: Callable[[], object], rounds: int) -> float:
     return statistics.median(times) * 1e6
 
 
+def _stopped_by(path: Path | None) -> Cancellation:
+    """What stops builds when a file comes."""
+    stop = Cancellation()
+
+    def watch(path: Path) -> None:
+        while not path.exists():
+            time.sleep(0.1)
+        stop.cancel()
+
+    if path is not None:
+        threading.Thread(target=watch, args=(path,), daemon=True).start()
+    return stop
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("networks", nargs="+", help="NAME:BATCH:TYPE")
     parser.add_argument("--levels", default="3")
+    parser.add_argument("--gpu", type=int, default=0, help="the GPU that is measured")
+    parser.add_argument("--build-gpu", type=int, help="the GPU that builds, an equal of it")
+    parser.add_argument("--folder", type=Path, help="where plans are taken from and put")
+    parser.add_argument("--until", type=Path, help="a file at whose coming building ends")
+    parser.add_argument("--after", type=Path, help="a file whose coming the measurements wait for")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    device, rows = create(), []
+    device, stop = create(options.gpu), _stopped_by(options.until)
+    builder = device if options.build_gpu is None else create(options.build_gpu)
     print(device.context.properties, flush=True)
+    found, rows = list[Prepared](), list[Row]()
     for item in options.networks:
         for level in map(int, options.levels.split(",")):
-            row = measured(item, level, device)
-            rows.append(row)
-            print(
-                f"{item} level {level}: {row.in_a_row_us:.1f} us in a row, {row.one_us:.1f} one, "
-                f"{row.enqueue_us:.1f} to enqueue, {row.numpy_us:.0f} with arrays; {row.steps} steps {row.tactics}, "
-                f"built in {row.build_seconds:.1f} s, error {row.error:.1e}",
-                flush=True,
-            )
-            if options.json:
-                options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+            try:
+                found.append(prepared(item, level, options.folder, builder, stop))
+                print(f"{item} level {level}: ready, error {found[-1].error:.1e}", flush=True)
+            except TensorwrightError as error:
+                print(f"{item} level {level}: {error}", flush=True)
+    while options.after is not None and not options.after.exists():
+        time.sleep(0.1)
+    for one in found:
+        row = measured(one, device)
+        rows.append(row)
+        print(
+            f"{row.network} level {row.level}: {row.in_a_row_us:.1f} us in a row, {row.one_us:.1f} one, "
+            f"{row.enqueue_us:.1f} to enqueue, {row.numpy_us:.0f} with arrays; {row.steps} steps {row.tactics}, "
+            f"built in {row.build_seconds:.1f} s, error {row.error:.1e}",
+            flush=True,
+        )
+        if options.json:
+            options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Networks are compiled by `torch.compile` with freezing, one process for each, and timed one after another when all are
 compiled and, if it is given, the file that --after names is there: so that nothing else uses the GPU then. Those that
-are not compiled after --patience seconds are left out.
+are not compiled after --patience seconds, or when the file that --until names is there, are left out.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ import json
 import multiprocessing
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+ROUNDS, FEWEST = 100, 7
+SECONDS = 0.5
+"""What one figure may take."""
+MOST_SECONDS = 60
 TYPES = {"f16": "float16", "f32": "float32", "tf32": "float32"}
 TRANSFORMERS = {
     "bert": ("BertModel", "BertConfig", {}),
@@ -92,8 +97,10 @@ def replayed(graph: Any) -> float:
     """The median of microseconds of a replay."""
     import torch
 
-    times = []
-    for _ in range(100):
+    graph.replay()
+    torch.cuda.synchronize()
+    began, times = time.perf_counter(), []
+    while len(times) < ROUNDS and (len(times) < FEWEST or time.perf_counter() - began < SECONDS):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         graph.replay()
@@ -122,42 +129,65 @@ def serve(item: str, pipe: Connection) -> None:
     pipe.send({"network": item, "eager_us": replayed(eager), "inductor_us": replayed(inductor)})
 
 
+class Compiling:
+    """Processes that compile a network each, some at a time."""
+
+    def __init__(self, items: list[str], at_once: int) -> None:
+        self._waiting, self._at_once = deque(items), at_once
+        self._at_work: dict[Connection, tuple[str, Any]] = {}
+
+    def until(self, file: Path | None, end: float) -> dict[str, tuple[Connection, float]]:
+        """Wait for all, until a file comes or a time; the ways to those that have compiled, and how long that took."""
+        done = {}
+        while (self._waiting or self._at_work) and time.time() < end and not (file is not None and file.exists()):
+            while self._waiting and len(self._at_work) < self._at_once:
+                self._start(self._waiting.popleft())
+            for pipe in wait(list(self._at_work), 0.2):
+                item, _ = self._at_work.pop(pipe)
+                try:
+                    done[item] = pipe, pipe.recv()
+                    print(f"{item}: compiled", flush=True)
+                except EOFError:
+                    print(f"{item}: PyTorch failed", flush=True)
+        for item, process in self._at_work.values():
+            print(f"{item}: PyTorch is not done", flush=True)
+            process.kill()
+        return done
+
+    def _start(self, item: str) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=serve, args=(item, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self._at_work[ours] = item, process
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("networks", nargs="+", help="NAME:BATCH:TYPE")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--after", type=Path)
+    parser.add_argument("--until", type=Path, help="a file at whose coming those are ended that still compile")
+    parser.add_argument("--at-once", type=int, default=16, help="how many compile at a time")
     parser.add_argument("--patience", type=float, default=600)
     options = parser.parse_args()
-    spawn, pipes = multiprocessing.get_context("spawn"), dict[str, Connection]()
-    for item in options.networks:
-        pipes[item], theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(item, theirs), daemon=True).start()
-        theirs.close()
-    end = time.time() + options.patience
-    received = {item: _received(item, pipe, end) for item, pipe in pipes.items()}
-    compiled = {item: seconds for item, seconds in received.items() if seconds is not None}
-    print(f"compiled: {compiled}", flush=True)
+    compiled = Compiling(options.networks, options.at_once).until(options.until, time.time() + options.patience)
+    print(f"compiled: { {item: seconds for item, (_, seconds) in compiled.items()} }", flush=True)
     while options.after is not None and not options.after.exists():
         time.sleep(0.1)
     rows = []
-    for item, seconds in compiled.items():
-        pipes[item].send("now")
-        rows.append({**pipes[item].recv(), "compile_seconds": seconds})
-        print(json.dumps(rows[-1]), flush=True)
+    for item, (pipe, seconds) in compiled.items():
+        try:
+            pipe.send("now")
+            if not pipe.poll(MOST_SECONDS):
+                raise TimeoutError(f"no answer in {MOST_SECONDS} s")
+            rows.append({**pipe.recv(), "compile_seconds": seconds})
+            print(json.dumps(rows[-1]), flush=True)
+        except (OSError, EOFError) as error:
+            print(f"{item}: {error!r}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1))
-
-
-def _received(item: str, pipe: Connection, end: float) -> Any:
-    """What a process has sent by a time; None if it has not."""
-    try:
-        if pipe.poll(max(0.0, end - time.time())):
-            return pipe.recv()
-    except EOFError:
-        pass
-    print(f"{item}: PyTorch failed, or is not done", flush=True)
-    return None
 
 
 if __name__ == "__main__":
