@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,6 +210,28 @@ def test_a_request_that_one_process_cannot_do_another_does(plan: Plan, monkeypat
         assert sum(state.lost is not None for state in pool.devices) == 1
 
 
+def test_a_slow_process_does_less(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, fast = Played(plan), Played(plan)
+    sides = iter((slow, fast))
+    monkeypatch.setattr(pools, "_relay", lambda _engine, contexts: Relay(next(sides), contexts))
+    x = np.ones((1, 8), np.float32)
+    with EnginePool(plan, ["null:0", "null:1"], contexts=1, queue=64) as pool:
+        futures = [pool.submit(x) for _ in range(40)]
+        for _ in range(40 - (1 + AHEAD)):
+            wait_until(lambda: bool(fast.next))
+            slot = fast.next[0]
+            fast.compute(slot)
+            fast.answer(slot)
+        wait_until(lambda: sum(future.done() for future in futures) == 40 - (1 + AHEAD))
+        assert not fast.next
+        for slot in list(slow.next):
+            slow.compute(slot)
+            slow.answer(slot)
+        for future in futures:
+            assert_right(future.result(SECONDS), x)
+        assert [state.completed for state in pool.devices] == [1 + AHEAD, 40 - (1 + AHEAD)]
+
+
 def asked_of(sides: list[Played]) -> tuple[Played, int]:
     """One that was asked, and the slot."""
     wait_until(lambda: any(side.next for side in sides))
@@ -238,6 +261,8 @@ def test_pools_of_processes(plan: Plan, way: str, rng: np.random.Generator, monk
 
 def test_closing_under_load_and_forgetting(plan: Plan) -> None:
     x = np.ones((1, 8), np.float32)
+    gc.collect()
+    descriptors = _descriptors()
     pool = pool_of(plan)
     futures = [pool.submit(x) for _ in range(12)]
     pool.close()
@@ -245,6 +270,9 @@ def test_closing_under_load_and_forgetting(plan: Plan) -> None:
         assert_right(future.result(0), x)
     with pytest.raises(ExecutionError, match="is closed"):
         pool.submit(x)
+    del pool, futures, future
+    gc.collect()
+    assert _descriptors() == descriptors
     pool = pool_of(plan)
     future, workers = pool.submit(x), [engine.modules[0]._worker.pid for engine in pool.engines]
     assert_right(future.result(SECONDS), x)
@@ -262,6 +290,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.001)
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _is_there(process: int) -> bool:

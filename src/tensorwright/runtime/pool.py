@@ -36,7 +36,7 @@ Devices: TypeAlias = "str | Sequence[str | Device]"
 CONTEXTS = 3
 """Contexts of a device with memory of its own: one computes while others copy. Measured on two H200 (`benchmarks`)."""
 WAITING = 2
-"""Requests that may wait, for each context."""
+"""Requests that may wait, for each that may be at work."""
 MOST_LOSSES = 3
 """A request that so many devices were lost with is not given to another one: it may be what they were lost by."""
 
@@ -63,7 +63,8 @@ class EnginePool(Unique):
     allocator: gives all device memory; None for each device's own.
     threads: of an inference on a CPU; None for the plan's number divided by the contexts.
     contexts: of each device; None for 3 where copies have to overlap with kernels, or with processes, and 1 elsewhere.
-    queue: how many requests may wait before who adds one waits, too; None for 2 for each context.
+    queue: how many requests may wait before who adds one waits, too; None for 2 for each that
+    may be at work.
     patience: seconds after which a request that a device has not answered is given to another one as well; None for
     never.
     processes: whether every device is in a process of its own: what takes a device from its process then leaves the
