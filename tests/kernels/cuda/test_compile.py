@@ -168,7 +168,7 @@ def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.
     taps, shape = len(problem.taps), (problem.columns, problem.channels)
     matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
     given = matrices if problem.transposed else matrices[..., 0].T
-    packed = pack_weights(problem).pack(given).reshape(problem.groups, taps, problem.blocks, 2, 2, 32, 4, 2)
+    packed = pack_weights(problem).pack(given).reshape(problem.groups, taps, problem.slabs, 2, 2, 32, 4, 2)
     group, tap, block, tile, half, lane, register, pair = (rng.integers(0, extent) for extent in packed.shape)
     g, q, deep, lower = lane // 4, lane % 4, register // 2, register % 2
     column, channel = GROUP * group + 4 * g + 2 * tile + lower, GROUP * block + 8 * q + 4 * half + 2 * deep + pair

@@ -14,7 +14,7 @@ from tensorwright.codegen.values import Register
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
 _FLOAT_SUMS, _INTEGER_SUMS = ("{ " + ", ".join([name] * 4) + " }" for name in ("float", "i32"))
-_BYTES = {INT8: "m16n8k32.row.col.s8", UINT8: "m16n8k32.row.col.u8.s8"}
+_SIGNED, _UNSIGNED, _TURNED = (f"m16n8k32.row.col.{types}" for types in ("s8", "u8.s8", "s8.u8"))
 
 
 def multiply_16x8x16(
@@ -45,16 +45,20 @@ def multiply_16x8(
     left: Sequence[Register],
     right: Sequence[Register],
     sums: Sequence[Register],
+    *,
+    turned: bool = False,
 ) -> list[Register]:
     """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32, or int32 for bytes.
 
     Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair; for bytes,
-    whose right factors are signed, from sm_80 on, with four; so for numbers of 8 bits, from sm_89 on.
+    whose right factors are signed, or if they are `turned` the left ones, from sm_80 on, with four; so for numbers of 8
+    bits, from sm_89 on.
     """
     if dtype == FLOAT8:
         return _multiply_float8(builder, left, right, sums)
-    if dtype in _BYTES:
-        return _multiply(builder, _BYTES[dtype], [register.typed for register in (*left, *right)], sums)
+    if dtype in (INT8, UINT8):
+        kind = _SIGNED if dtype == INT8 else _TURNED if turned else _UNSIGNED
+        return _multiply(builder, kind, [register.typed for register in (*left, *right)], sums)
     if dtype == FLOAT32:
         return _multiply(builder, "m16n8k8.row.col.tf32", [register.typed for register in (*left, *right)], sums)
     return multiply_16x8x16(builder, target, dtype, left, right, sums)

@@ -110,14 +110,23 @@ class Problem:
         return product(axis.extent for axis in self.row_axes)
 
     @property
-    def blocks(self) -> int:
-        """Pieces of 32 channels."""
-        return -(-self.channels // GROUP)
+    def slab(self) -> int:
+        """Channels that four threads read at once: a block of 32 of two-byte types, two blocks of bytes."""
+        return 4 * self.piece
+
+    @property
+    def slabs(self) -> int:
+        return -(-self.channels // self.slab)
+
+    @property
+    def rest(self) -> int:
+        """What the last slab has of the threads' pieces; 0 if it has all."""
+        return -(-(self.channels % self.slab) // self.piece) % 4
 
     @property
     def steps(self) -> int:
-        """Pieces of the depth."""
-        return len(self.taps) * self.blocks
+        """Slabs of the depth."""
+        return len(self.taps) * self.slabs
 
     @property
     def groups(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.matrix import multiply_16x8x16
-from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.matrix import multiply_16x8
+from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
@@ -14,7 +14,7 @@ from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import tap_offset
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, INT64
+from tensorwright.tensor.dtype import INT32, INT64
 
 Words = list[list[Register]]
 
@@ -49,7 +49,7 @@ class Depth:
         builder, tiling = self.builder, self.tiling
         left = [self._left(self._step(stage)) for stage in range(tiling.stages)]
         tiles = tiling.row_tiles * tiling.column_groups * 2
-        sums = [[literal(0.0, FLOAT32)] * 4 for _ in range(tiles)]
+        sums = [[literal(0, self.problem.total)] * 4 for _ in range(tiles)]
         rounds = tiling.rounds(self.problem)
         if rounds > 1:
             with builder.loop(1, rounds, 1, _flat([sums, *left, *right]), at_least_once=True) as loop:
@@ -72,13 +72,13 @@ class Depth:
 
     def _left(self, step: Register) -> Words:
         builder, problem = self.builder, self.problem
-        tap, block = Term(builder, step) // problem.blocks, Term(builder, step) % problem.blocks
+        tap, slab = Term(builder, step) // problem.slabs, Term(builder, step) % problem.slabs
         if len(problem.taps) == 1:
-            tap, block = tap.constant(0), Term(builder, step)
-        offset = block * problem.block_step
+            tap, slab = tap.constant(0), Term(builder, step)
+        offset = slab * (problem.slab // GROUP * problem.block_step)
         if len(problem.taps) > 1:
             offset = offset + Term(builder, tap_offset(builder, problem, tap.register))
-        is_last = block.equals(problem.blocks - 1).register if problem.channels % GROUP else None
+        is_last = slab.equals(problem.slabs - 1).register if problem.rest else None
         if self.reader.masked:
             within = builder.compare("slt", step, self.end)
             tap = Term(builder, builder.select(within, tap.register, literal(NEVER, INT32)))
@@ -90,11 +90,12 @@ class Depth:
         last = literal(self.problem.steps - 1, INT32)
         if self.reader.masked:
             step = builder.select(builder.compare("slt", step, last), step, last)
-        offset = wide(builder, (Term(builder, step) * (GROUP * GROUP)).register)
+        offset = wide(builder, (Term(builder, step) * (GROUP * self.problem.slab)).register)
         found = []
         for column in self.columns:
-            place = builder.offset(column, offset, FLOAT16)
-            parts = [place, *(builder.offset(place, part * 8 * GROUP, FLOAT16) for part in range(1, 4))]
+            dtype, apart = self.problem.dtype, WARP * self.problem.piece
+            place = builder.offset(column, offset, dtype)
+            parts = [place, *(builder.offset(place, part * apart, dtype) for part in range(1, 4))]
             found += [load_words(builder, part) for part in parts]
         return found
 
@@ -107,8 +108,8 @@ class Depth:
                 for tile in range(tiles):
                     number = row * tiles + tile
                     weights, activations = right[2 * tile + half], words[2 * half : 2 * half + 2]
-                    found[number] = multiply_16x8x16(
-                        self.builder, self.target, self.problem.dtype, weights, activations, found[number]
+                    found[number] = multiply_16x8(
+                        self.builder, self.target, self.problem.dtype, weights, activations, found[number], turned=True
                     )
         return found
 

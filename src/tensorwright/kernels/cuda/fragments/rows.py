@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
-from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import row_origin, split_row, taps_inside
-from tensorwright.tensor.dtype import FLOAT16, INT32, INT64
+from tensorwright.tensor.dtype import INT32
 
-PIECE = 8
-"""Elements of a row that a thread reads at once."""
 NEVER = 31
 """The bit of a tap that no row has."""
 ZEROS = "@zeros"
@@ -48,25 +46,30 @@ class RowReader(ThreadWriter):
         """The row of a number (i64) below the number of rows."""
         builder, problem = self.builder, self.problem
         indexes = split_row(self.emitter, problem, number)
-        offset = builder.scaled(builder.value(f"zext {self.piece.typed} to i64", INT64), PIECE)
-        offset = builder.add(offset, row_origin(self.emitter, problem, indexes))
-        start = builder.offset(self.emitter.operands[problem.left], offset, FLOAT16)
-        inside = (
-            taps_inside(builder, problem, indexes) if self.masked or problem.pads or problem.channels % GROUP else None
-        )
+        offset = builder.add(self._inside_slab(), row_origin(self.emitter, problem, indexes))
+        start = builder.offset(self.emitter.operands[problem.left], offset, problem.dtype)
+        is_guarded = self.masked or problem.pads or problem.rest
+        inside = taps_inside(builder, problem, indexes) if is_guarded else None
         return Row(start, inside, self._last(inside))
 
+    def _inside_slab(self) -> Register:
+        """Elements (i64) from the start of a slab to the thread's piece."""
+        builder, problem = self.builder, self.problem
+        of_block = GROUP // problem.piece
+        block = builder.mul(builder.binary("udiv", self.piece, of_block), problem.block_step)
+        inside = builder.mul(builder.binary("urem", self.piece, of_block), problem.piece)
+        return wide(builder, builder.add(block, inside) if problem.slab > GROUP else inside)
+
     def _last(self, inside: Register | None) -> Register | None:
-        rest = self.problem.channels % GROUP
-        if inside is None or not rest:
+        if inside is None or not self.problem.rest:
             return None
-        within = self.builder.compare("ult", self.piece, rest // PIECE)
+        within = self.builder.compare("ult", self.piece, self.problem.rest)
         return self.builder.select(within, inside, literal(0, INT32))
 
     def load(self, row: Row, offset: Register, tap: Register, is_last: Register | None) -> list[Register]:
-        """8 elements of a row, an offset (i64) behind its start, as four i32; zeros where the tap is outside."""
+        """A piece of a row, an offset (i64) behind its start, as four i32; zeros where the tap is outside."""
         builder = self.builder
-        place = builder.offset(row.start, offset, FLOAT16)
+        place = builder.offset(row.start, offset, self.problem.dtype)
         if row.inside is not None:
             bits = row.inside
             if row.last is not None and is_last is not None:

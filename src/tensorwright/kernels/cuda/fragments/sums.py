@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Register, literal
+from tensorwright.codegen.values import Register, literal, register_name
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
-from tensorwright.tensor.dtype import FLOAT32, INT32
+from tensorwright.tensor.dtype import INT32, DType
 
 SHARED = "@shared"
 SHARED_TEXT = f"{SHARED} = external addrspace(3) global [0 x float], align 16"
@@ -25,13 +25,17 @@ Finish = Callable[[Register, list[Register]], None]
 
 @dataclass(frozen=True)
 class Sums:
-    """Emits the exchange. slot, depth_warp: numbers of this warp among those of other outputs, and of the same ones."""
+    """Emits the exchange. slot, depth_warp: numbers of this warp among those of other outputs, and of the same ones.
+
+    total: the type of the sums.
+    """
 
     tiling: Tiling
     builder: ThreadBuilder
     lane: Register
     slot: Register
     depth_warp: Register
+    total: DType
 
     def finish(self, units: list[list[Register]], finish: Finish) -> None:
         """Add up the units of all parts and finish each once, somewhere."""
@@ -119,6 +123,6 @@ class Sums:
     def _read(self, place: str, space: str) -> list[Register]:
         builder, found = self.builder, []
         for at in (place, self._half(place, space)):
-            vector = builder.value(f"load <4 x float>, {space} {at}, align 16", FLOAT32, 4)
+            vector = builder.value(f"load {register_name(self.total, 4)}, {space} {at}, align 16", self.total, 4)
             found += [builder.extract(vector, part) for part in range(4)]
         return found

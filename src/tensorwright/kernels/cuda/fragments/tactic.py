@@ -1,4 +1,4 @@
-"""Products and convolutions in float16 and bfloat16 with constant right operands, on tensor cores."""
+"""Products and convolutions of two-byte types and bytes with constant right operands, on tensor cores."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from tensorwright.kernels.cuda.problem import problem_of
 from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, INT8, UINT8
 
-DTYPES = (FLOAT16, BFLOAT16)
+OLDEST = {FLOAT16: 75, BFLOAT16: 80, INT8: 80, UINT8: 80, FLOAT8: 89}
+"""Types of the left operand, and the capability from which on tensor cores multiply them as they are."""
+DTYPES = tuple(OLDEST)
 
 
 class FragmentProduct(Tactic[CudaTarget, Tiling]):
@@ -30,7 +32,7 @@ class FragmentProduct(Tactic[CudaTarget, Tiling]):
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
         problem = problem_of(region, DTYPES)
-        if problem is None or (problem.dtype == BFLOAT16 and target.capability < 80):
+        if problem is None or target.capability < OLDEST[problem.dtype]:
             return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, QUAD):

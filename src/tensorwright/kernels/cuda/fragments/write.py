@@ -14,7 +14,7 @@ from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
-from tensorwright.kernels.cuda.fragments.rows import PIECE, RowReader
+from tensorwright.kernels.cuda.fragments.rows import RowReader
 from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.function import ThreadWriter
@@ -22,7 +22,7 @@ from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT16, INT32
+from tensorwright.tensor.dtype import INT32
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class FragmentKernel(ThreadWriter):
         builder.wait_for_previous()
         sums = depth.sums(right)
         finish = Finish(self, first_row, first_group, lane)
-        Sums(tiling, builder, lane, slot, depth_warp).finish(self._units(sums), finish.unit)
+        Sums(tiling, builder, lane, slot, depth_warp, problem.total).finish(self._units(sums), finish.unit)
 
     def _digit(self, number: Register, step: int, extent: int) -> Register:
         """A digit of a warp's number."""
@@ -92,9 +92,9 @@ class FragmentKernel(ThreadWriter):
         for number in range(self.tiling.column_groups):
             group = builder.add(first_group, number)
             group = builder.select(builder.compare("slt", group, last), group, last)
-            offset = builder.scaled(group, problem.steps * GROUP * GROUP)
-            offset = builder.add(offset, builder.scaled(wide(builder, lane), PIECE))
-            found.append(builder.offset(self.emitter.operands[problem.right], offset, FLOAT16))
+            offset = builder.scaled(group, problem.steps * GROUP * problem.slab)
+            offset = builder.add(offset, builder.scaled(wide(builder, lane), problem.piece))
+            found.append(builder.offset(self.emitter.operands[problem.right], offset, problem.dtype))
         return found
 
     def _units(self, sums: list[list[Register]]) -> list[list[Register]]:
@@ -145,8 +145,9 @@ class Finish:
         problem, builder = kernel.problem, self.kernel.builder
         column = builder.add(builder.scaled(group, GROUP), self._inside())
         if problem.bias is not None:
-            place = builder.offset(emitter.operands[problem.bias], column, FLOAT16)
-            values = builder.add(values, builder.load(place, problem.dtype, QUAD))
+            dtype = kernel.region.inputs[problem.bias].type.dtype
+            place = builder.offset(emitter.operands[problem.bias], column, dtype)
+            values = builder.add(values, builder.load(place, dtype, QUAD))
         names: list[Dim] = []
         for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
             variable = Variable(f"row{number}", axis.extent)
