@@ -36,6 +36,8 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, DType
 
 TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
+FEWER_SUMS = 32
+"""Of a thread, beside what the assembler takes for products of float8 on sm_100."""
 UNFITTED = 1.05
 """What estimates of specialised products are multiplied by: only measured ones take the place of others."""
 
@@ -159,7 +161,9 @@ class Tf32Product(_Tiles):
 
 
 def _tensor_cores(dtype: DType, target: CudaTarget) -> Arithmetic:
-    return WarpgroupProducts(dtype) if target.has_warpgroup_products else WarpProducts(dtype, target)
+    if target.has_warpgroup_products:
+        return WarpgroupProducts(dtype)
+    return WarpProducts(dtype, target, FEWER_SUMS) if dtype == FLOAT8 else WarpProducts(dtype, target)
 
 
 TACTICS = (TiledProduct(), SplitProduct(), Tf32Product())
