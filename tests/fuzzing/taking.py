@@ -32,6 +32,7 @@ from tensorwright.importers.uff import RegisteredInput, import_uff
 from tensorwright.importers.uff.messages import meta_graph_class
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
+from tensorwright.ops.pooling import Pool
 from tensorwright.plan.file import parse_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
@@ -51,6 +52,8 @@ MOST_COMPARED = 1e20
 """Where numbers become larger, what is larger still is infinite or not, as the order of additions has it."""
 MOST_FACTOR = 1e15
 """A few factors larger than this make numbers that float32 does not hold."""
+MOST_POWER = 10
+"""Of numbers around 1 higher ones are nothing in float32."""
 MOST = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}
 """Of what is kept in a type: where it is larger, infinite numbers come into play."""
 NEARLY = 1e-3
@@ -252,6 +255,8 @@ def has_giants(value: Value) -> bool:
     if isinstance(value.op, ConstantTensor):
         array = value.op.weights.array if value.type.dtype.is_float else np.zeros(())
         return bool((np.isfinite(array) & (np.abs(array) > MOST_FACTOR)).any())
+    if isinstance(value.op, Pool) and value.op.mode == "lp" and value.op.p > MOST_POWER:
+        return True
     numbers = [] if isinstance(value.op, Clip) else [n for n in vars(value.op).values() if isinstance(n, float)]
     return any(abs(number) > MOST_FACTOR for number in numbers)
 

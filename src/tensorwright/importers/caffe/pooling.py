@@ -191,6 +191,7 @@ class _Windows:
         index = layer.cast(best, INT64)
         across = layer.constant(np.asarray(self.kernel[1]), INT64)
         row, column = layer.divide(index, across), layer.binary("mod", index, across)
+        layer.check_constant((sum(counts),), "the places of the windows")
         starts = [np.arange(n) * s - p for n, s, p in zip(counts, self.strides, self.pads, strict=True)]
         rows = layer.add(row, layer.constant(starts[0].reshape(-1, 1), INT64))
         columns = layer.add(column, layer.constant(starts[1], INT64))

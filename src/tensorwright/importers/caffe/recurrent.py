@@ -96,6 +96,7 @@ def _others(
     if len(others) not in (states, states + 1):
         layer.fail(f"expected {2 + states} or {3 + states} bottoms, found {2 + len(others)}")
     further = others[0] if len(others) > states else None
+    layer.check_constant((1, size), "the first states")
     zeros = layer.constant(np.zeros((1, size)), goes_on.type.dtype)
     first = [layer.reshape(state, (batch, size)) for state in others[len(others) - states :]]
     hidden, cell = (*first, *(zeros,) * (2 - len(first)))

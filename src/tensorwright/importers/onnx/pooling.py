@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.compose import iota
+from tensorwright.importers.compose import LONGEST, iota
 from tensorwright.importers.onnx.convolution import Ints, padding, per_axis
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.indexing import Gather, GatherElements, ScatterElements
@@ -41,13 +41,13 @@ def MaxPool(
     rank = x.type.rank - 2
     strides, dilations = per_axis(node, "strides", strides, rank), per_axis(node, "dilations", dilations, rank)
     before, _ = padding(node, auto_pad, pads, x.type.shape[2:], kernel_shape, strides, dilations)
+    counts = node.static(result.type.shape[2:], "the output of MaxPool with Indices")
+    if prod(counts) * prod(kernel_shape) > LONGEST:
+        node.fail(f"{prod(counts)} windows of {prod(kernel_shape)} elements; expected at most {LONGEST} in all")
     places = [
         np.add.outer(np.arange(count) * stride - low, np.arange(size) * dilation)
-        for count, stride, low, size, dilation in zip(
-            node.static(result.type.shape[2:], "the output of MaxPool with Indices"),
-            strides, before, kernel_shape, dilations, strict=True,
-        )
-    ]  # fmt: skip
+        for count, stride, low, size, dilation in zip(counts, strides, before, kernel_shape, dilations, strict=True)
+    ]
     return [result, _indices(node, x, places, result.type.shape, bool(storage_order))]
 
 
