@@ -24,7 +24,8 @@ FLAGS = {
     "keepdims", "largest", "sorted", "noop_with_empty_axes", "exclusive", "reverse", "upper", "is_causal",
     "count_include_pad", "ceil_mode", "saturate", "storage_order", "align_corners", "transA", "transB",
     "select_last_index", "interleaved", "linear_before_reset", "layout", "antialias", "exclude_outside", "allowzero",
-    "periodic",
+    "periodic", "training_mode", "center_point_box", "detect_negative", "detect_positive", "fmod", "input_forget",
+    "is_case_sensitive", "inverse", "onesided", "new_axis",
 }  # fmt: skip
 """ONNX leaves open what these mean that are neither 0 nor 1."""
 UNIT = 2.0**-24
@@ -72,7 +73,7 @@ def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequen
 def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Sequence[Array], known: Arrays) -> bool:
     match node.op_type:
         case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
-            return len(operands) < 5 or 0 not in operands[4]
+            return (len(operands) < 5 or 0 not in operands[4]) and not _lacks_parameters(given)
         case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
             return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= FORWARD_END).any())
         case "Attention":  # ONNX's evaluator does nothing with negative ones, its function body does.
@@ -81,8 +82,10 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return False
         case "Max" | "Min":  # Of int64: on some processors the larger of 1 and 2^31 is 1.
             return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
-        case "ReduceSum" | "ReduceMean" | "ReduceL1":  # Of integers: it saturates where sums leave the type.
-            return not any(map(_may_overflow, operands[:1] if known.keys() >= set(node.input[:1]) else known.values()))
+        case "ReduceSum" | "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceProd":
+            # Of integers: it computes them in floating point, and saturates where they leave the type.
+            arrays = operands[:1] if known.keys() >= set(node.input[:1]) else known.values()
+            return not any(_may_overflow(array, node.op_type) for array in arrays)
         case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is, nor what those are that overflow.
             return not (operands[1:] and operands[1].dtype.kind in "iu" and _powers_are_open(*operands[:2]))
         case "Squeeze":  # An empty list of axes is taken for none at all.
@@ -162,9 +165,19 @@ def _windows_touch(given: Mapping[str, object], operands: Sequence[npt.NDArray[n
     return all(s <= (k - 1) * d + 1 for s, k, d in zip(strides, kernel, dilations, strict=False)) and bool(kernel)
 
 
-def _may_overflow(array: npt.NDArray[np.generic]) -> bool:
-    """Whether sums of an array's elements may leave its type."""
+def _lacks_parameters(given: Mapping[str, object]) -> bool:
+    """Whether a recurrent layer has functions without the numbers that they need, for which ONNX has no defaults."""
+    functions = given.get("activations") or ()
+    needy = {b"Affine", b"ScaledTanh", b"ThresholdedRelu"} & set(functions if isinstance(functions, list) else ())
+    return bool(needy) and not (given.get("activation_alpha") and given.get("activation_beta"))
+
+
+def _may_overflow(array: Array, operator: str) -> bool:
+    """Whether sums, sums of squares or products of an array's elements may leave its type, or not be exact."""
     if array.dtype.kind not in "iu" or not array.size:
         return False
-    limit = int(np.iinfo(array.dtype).max) // array.size
-    return bool(array.max() > limit or array.min() < -limit)
+    largest = float(np.abs(array.astype(np.float64)).max())
+    with np.errstate(over="ignore"):
+        result = {"ReduceProd": np.float64(largest) ** array.size, "ReduceSumSquare": array.size * largest**2,
+                  "ReduceL2": array.size * largest**2}.get(operator, array.size * largest)  # fmt: skip
+    return bool(result > min(int(np.iinfo(array.dtype).max), 1 << 53))

@@ -298,6 +298,28 @@ def rank_among_many() -> bytes:
     return model.SerializeToString()
 
 
+def index_before_the_start() -> bytes:
+    places = {"i": np.array([[0, 0], [-3, 0]])}
+    model = model_of([node("GatherElements", "x i", "y", axis=1)], {"x": (1, [2, 2])}, ["y"], constants=places)
+    return model.SerializeToString()
+
+
+def places_of_giant_windows() -> bytes:
+    nodes = [node("MaxPool", "x", "y i", kernel_shape=[5, 5], pads=[2, 1 << 31, 2, 2])]
+    return model_of(nodes, {"x": (1, [1, 1, 5, 5])}, ["y", "i"]).SerializeToString()
+
+
+def squares_that_overflow() -> bytes:
+    squared = {"a": np.int32([1 << 30, 3])}
+    nodes = [node("Add", "x a", "s"), node("ReduceSumSquare", "s", "y", keepdims=0)]
+    return model_of(nodes, {"x": (6, [2])}, ["y"], constants=squared, opset=13).SerializeToString()
+
+
+def high_power_of_a_norm() -> bytes:
+    nodes = [node("LpPool", "x", "y", kernel_shape=[2], p=64)]
+    return model_of(nodes, {"x": (1, [1, 3, 9])}, ["y"]).SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -354,6 +376,10 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a sixth in float32 was one in float64": ("ONNX node", nearly_a_sixth),
     "distances beyond the last item were tried": ("ONNX node", many_skips),
     "a kernel was looked at that takes minutes": ("ONNX node", rank_among_many),
+    "an index before the start was counted from the end twice": ("ONNX node", index_before_the_start),
+    "places of giant windows were listed": ("ONNX node", places_of_giant_windows),
+    "sums of squares that overflow were compared": ("ONNX node", squares_that_overflow),
+    "powers that float32 does not hold were compared": ("ONNX node", high_power_of_a_norm),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }

@@ -90,8 +90,7 @@ class GatherElements(Op):
     def reference(self, *inputs: Array) -> Array:
         x, indices = inputs
         own = x[tuple(slice(None) if a == self.axis else slice(n) for a, n in enumerate(indices.shape))]
-        at = indices.astype(np.int64)
-        return np.take_along_axis(own, np.where(at < 0, at + x.shape[self.axis], at), axis=self.axis)
+        return np.take_along_axis(own, _counted(indices.astype(np.int64), x.shape[self.axis]), axis=self.axis)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         x, indices = inputs
@@ -342,7 +341,7 @@ class ScatterElements(Op):
     def reference(self, *inputs: Array) -> Array:
         data, updates = inputs[0].copy(), inputs[2]
         at = inputs[1].astype(np.int64)
-        own = np.where(at < 0, at + data.shape[self.axis], at)
+        own = _counted(at, data.shape[self.axis])
         grid = np.indices(at.shape)
         places = [(own if axis == self.axis else part).reshape(-1) for axis, part in enumerate(grid)]
         return _scattered(data, places, updates.reshape(-1), self.reduction)
@@ -404,7 +403,7 @@ class ScatterNd(Op):
         data, updates = inputs[0].copy(), inputs[2]
         depth = inputs[1].shape[-1]
         at = inputs[1].astype(np.int64).reshape(prod(inputs[1].shape[:-1]), depth)
-        places = [np.where(c < 0, c + n, c) for c, n in zip(at.T, data.shape[:depth], strict=True)]
+        places = [_counted(c, n) for c, n in zip(at.T, data.shape[:depth], strict=True)]
         return _scattered(data, places, updates.reshape(len(at), *data.shape[depth:]), self.reduction)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
@@ -454,6 +453,14 @@ def _from_the_start(scalar: Scalar, extent: Dim) -> Scalar:
     wide = convert(scalar, INT64)
     negative = call("less", wide, constant(0, INT64))
     return call("select", negative, call("add", wide, IndexValue(extent)), wide)
+
+
+def _counted(indices: Integers, extent: int) -> Integers:
+    """Indices counted from the start of an axis. Raises IndexError where that is before it."""
+    counted = np.where(indices < 0, indices + extent, indices)
+    if (counted < 0).any():
+        raise IndexError(f"index {indices.min()} is out of bounds for an axis with {extent} elements")
+    return counted
 
 
 def _expect_some(op: Op, x: TensorType, indices: TensorType, axes: Iterable[int]) -> None:
