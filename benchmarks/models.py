@@ -6,6 +6,7 @@ operators. ``python -m benchmarks.models FOLDER [NAME …]`` writes ONNX files.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -123,7 +124,11 @@ def input_shape(name: str) -> tuple[int, ...]:
 
 
 def model_file(name: str, folder: Path) -> Path:
-    """The ONNX file of a network, made if it is not there yet."""
+    """The ONNX file of a network, made if it is not there yet; without PyTorch, one with the same layers."""
+    if name != "lenet" and not all(map(importlib.util.find_spec, ("torch", "transformers", "onnxscript"))):
+        from benchmarks.written import written_file
+
+        return written_file(name, folder)
     if name != "lenet":
         return export(MODELS[name], folder / f"{name}.onnx")
     path = folder / "lenet.onnx"

@@ -1,5 +1,5 @@
 """The networks of `benchmarks.gpu.models` as ONNX files, for machines without PyTorch: ``python -m benchmarks.written
-FOLDER [NAME …]``. Weights are random; transformers begin behind their embeddings.
+FOLDER [NAME …]``. Weights are random; transformers read numbers of tokens, as those that PyTorch exports do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Reshape, Transpose
 from tensorwright.tensor.dtype import FLOAT32
 
-OPSET = 20
+OPSET, TOKENS = 20, 1000
+NAMES = {"bert_base": "bert"}
+"""What networks of `benchmarks.models` are called there, where it is another name."""
 PLAIN: Mapping[type, str] = {Relu: "Relu", MatMul: "MatMul", Gelu: "Gelu"}
 
 
@@ -89,12 +91,17 @@ class _Writer:
 def onnx_model(graph: Graph) -> onnx.ModelProto:
     """A network of the few operators that these benchmarks have, in ONNX."""
     made = _Writer()
+    ((_, input),) = graph.inputs
+    name, shape, dtype = made.name(input), list(input.type.shape), onnx.TensorProto.FLOAT
+    if len(shape) == 3:
+        table = np.random.default_rng(7).standard_normal((TOKENS, shape[-1]), dtype=np.float32)
+        made.node("Gather", [made.constant(table), "tokens"], name)
+        name, shape, dtype = "tokens", shape[:2], onnx.TensorProto.INT64
     for value in graph.order():
         if value.inputs:
             made.write(value)
     model = helper.make_graph(
-        made.nodes, graph.name,
-        [helper.make_tensor_value_info(made.name(v), 1, list(v.type.shape)) for _, v in graph.inputs],
+        made.nodes, graph.name, [helper.make_tensor_value_info(name, dtype, shape)],
         [helper.make_tensor_value_info(made.name(v), 1, list(v.type.shape)) for _, v in graph.outputs],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in made.constants.items()],
     )  # fmt: skip
@@ -106,7 +113,9 @@ def written_file(name: str, folder: Path) -> Path:
     path = folder / f"{name}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        onnx.save(onnx_model(MODELS[name](1, FLOAT32)), str(path))
+        part = path.with_suffix(".part.onnx")
+        onnx.save(onnx_model(MODELS[NAMES.get(name, name)](1, FLOAT32)), str(part))
+        part.replace(path)
     return path
 
 
