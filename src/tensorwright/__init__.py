@@ -73,6 +73,7 @@ _ORIGINS = {
     "tensorwright.devices.device": ("Allocator",),
     "tensorwright.runtime.outputs": ("OutputAllocator",),
     "tensorwright.importers.custom": ("CustomNode",),
+    "tensorwright.plan.bundle": ("bundle",),
     "tensorwright.runtime.context": ("ExecutionContext",),
     "tensorwright.runtime.engine": ("Engine",),
     "tensorwright.runtime.load": ("load",),

@@ -66,6 +66,7 @@ from tensorwright.base.errors import WorkspaceError as WorkspaceError
 from tensorwright.devices.cpu.stream import CpuEvent, CpuStream
 from tensorwright.devices.device import Allocator as Allocator
 from tensorwright.importers.custom import CustomNode as CustomNode
+from tensorwright.plan.bundle import bundle as bundle
 from tensorwright.runtime.context import ExecutionContext as ExecutionContext
 from tensorwright.runtime.engine import Engine as Engine
 from tensorwright.runtime.load import load as load

@@ -1,4 +1,4 @@
-"""The command line, `tensorwright`: build, run, bench, inspect, compare, quantize, keygen, sign and verify."""
+"""The command line, `tensorwright`: build, run, bench, inspect, compare, quantize, bundle, keygen, sign and verify."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 import tensorwright
 from tensorwright.cli.bench import bench
 from tensorwright.cli.build import build
+from tensorwright.cli.bundle import bundle
 from tensorwright.cli.command import reported
 from tensorwright.cli.compare import compare
 from tensorwright.cli.inspect import inspect
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, run, bench, inspect, compare, quantize, keygen, sign, verify):
+for command in (build, run, bench, inspect, compare, quantize, bundle, keygen, sign, verify):
     app.command(command.__name__)(reported(command))
 
 

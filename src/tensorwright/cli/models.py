@@ -14,13 +14,14 @@ from tensorwright.cli.options import Given
 from tensorwright.importers.formats import format_of
 from tensorwright.importers.inputs import Shapes
 from tensorwright.plan.file import MAGIC
+from tensorwright.plan.places import MAGIC as MAGIC_OF_BUNDLES
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a file is a plan rather than a model.
+    """Whether a file is a plan, or a bundle of them, rather than a model.
 
     Raises:
         OSError: it cannot be read.
@@ -28,7 +29,7 @@ def is_plan(path: Path) -> bool:
     if path.is_dir():
         return False
     with path.open("rb") as file:
-        return path.suffix == ".plan" or file.read(len(MAGIC)) == MAGIC
+        return path.suffix == ".plan" or file.read(len(MAGIC)) in (MAGIC, MAGIC_OF_BUNDLES)
 
 
 def with_shapes(path: Path, given: Given) -> Mapping[str, object]:

@@ -17,7 +17,7 @@ from tensorwright.cli.arrays import Array, complete_inputs, read_inputs
 from tensorwright.cli.models import is_plan, plan_of
 from tensorwright.cli.options import Given
 from tensorwright.cli.tables import console
-from tensorwright.plan.file import read_plan
+from tensorwright.plan.file import open_plans
 from tensorwright.runtime.pool import EnginePool
 from tensorwright.runtime.remote import IN_A_PROCESS
 
@@ -75,12 +75,12 @@ def throughput(
 
     times: duration, rounds, warm-up.
     """
-    plan = read_plan(source) if is_plan(source) else plan_of(source, options, quiet=True)
+    plans = [one.verify() for one in open_plans(source)] if is_plan(source) else [plan_of(source, options, quiet=True)]
     threads = cast("int | None", options.get("threads"))
     wanted = devices if devices == "all" else devices.split(",")
-    with EnginePool(plan, wanted, threads=threads, contexts=contexts, processes=processes) as everything:
+    with EnginePool(plans, wanted, threads=threads, contexts=contexts, processes=processes) as everything:
         names = [state.name.removesuffix(IN_A_PROCESS) for state in everything.devices]
-        with EnginePool(plan, names[:1], threads=threads, contexts=contexts, processes=processes) as first:
+        with EnginePool(plans, names[:1], threads=threads, contexts=contexts, processes=processes) as first:
             load = _load(first, given, batch, seed, times)
             pools = {names[0]: first, ", ".join(names): everything} if len(names) > 1 else {names[0]: first}
             rates = load.run(pools)

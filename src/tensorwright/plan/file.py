@@ -17,6 +17,7 @@ from tensorwright.base.errors import PlanError
 from tensorwright.base.pages import map_pages
 from tensorwright.plan.limits import MAX_MANIFEST
 from tensorwright.plan.manifest import CODE_ALIGNMENT, Facts, Manifest, read_manifest, write_manifest
+from tensorwright.plan.places import places_of
 from tensorwright.plan.plan import (
     FORMAT_VERSION,
     WEIGHTS_ALIGNMENT,
@@ -134,7 +135,7 @@ def sign_file(path: str | os.PathLike[str], key: PrivateKey) -> None:
         PlanError: the file is no plan or damaged, or the key is none.
         OSError: the file cannot be read or written.
     """
-    write_plan(_open_file(path, copy=True, trusted=None).verify(), path, key)
+    write_plan(_only(_open_file(path, copy=True, trusted=None), path).verify(), path, key)
 
 
 def _signed(plan: Plan, key: PrivateKey | None) -> list[bytes | memoryview]:
@@ -164,10 +165,46 @@ def open_plan(
     comes; tables are hashed through mappings of their own, so that rows that no inference touches stay out of the
     memory of the process.
     """
-    return _open_file(path, copy=copy, trusted=trusted_here() if trusted is None else trusted)
+    return _only(open_plans(path, copy=copy, trusted=trusted), path)
 
 
-def _open_file(path: str | os.PathLike[str], *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
+def open_plans(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    *,
+    copy: bool = False,
+    trusted: Sequence[PublicKey] | None = None,
+) -> tuple[OpenedPlan, ...]:
+    """As `open_plan`, of a file or of bytes: the plans of a bundle, or the only one."""
+    trusted = trusted_here() if trusted is None else trusted
+    if isinstance(source, bytes | bytearray | memoryview):
+        content = memoryview(bytes(source) if copy else source).cast("B").toreadonly()
+        return _open_all(content, "the plan", None, trusted)
+    return _open_file(source, copy=copy, trusted=trusted)
+
+
+def _only(opened: Sequence[OpenedPlan], where: str | os.PathLike[str]) -> OpenedPlan:
+    if len(opened) == 1:
+        return opened[0]
+    targets = ", ".join(one.plan.stamp.target for one in opened)
+    raise PlanError(f"{os.fspath(where)} holds plans for several targets ({targets}), expected one; `load` chooses")
+
+
+def _open_all(
+    content: memoryview, where: str, handle: int | None, trusted: Sequence[PublicKey] | None
+) -> tuple[OpenedPlan, ...]:
+    """handle: of the file that the content is mapped from."""
+    places = places_of(content, where)
+    if places is None:
+        return (_open(content, where, handle, trusted, 0),)
+    return tuple(
+        _open(content[start : start + size], f"{where}, plan {number}", handle, trusted, start)
+        for number, (start, size) in enumerate(places)
+    )
+
+
+def _open_file(
+    path: str | os.PathLike[str], *, copy: bool, trusted: Sequence[PublicKey] | None
+) -> tuple[OpenedPlan, ...]:
     if "\0" in os.fsdecode(path):
         raise PlanError(f"{os.fsdecode(path)!r}: expected the path of a plan, found one with a zero byte")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # Opening a pipe must not wait for its writer.
@@ -179,9 +216,9 @@ def _open_file(path: str | os.PathLike[str], *, copy: bool, trusted: Sequence[Pu
         if size == 0:
             raise PlanError(f"{os.fspath(path)} is empty; {_ADVICE}")
         if copy:
-            return _open(_read(handle, size), os.fspath(path), None, trusted)
+            return _open_all(_read(handle, size), os.fspath(path), None, trusted)
         content = memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ))
-        return _open(content, os.fspath(path), os.dup(handle), trusted)
+        return _open_all(content, os.fspath(path), handle, trusted)
     finally:
         os.close(handle)
 
@@ -197,8 +234,7 @@ def parse_plan(buffer: bytes | bytearray | memoryview) -> Plan:
 
 def open_buffer(buffer: bytes | bytearray | memoryview, *, trusted: Sequence[PublicKey] | None = None) -> OpenedPlan:
     """As `parse_plan`, but the weights are verified while the caller goes on. trusted: see `open_plan`."""
-    trusted = trusted_here() if trusted is None else trusted
-    return _open(memoryview(buffer).cast("B").toreadonly(), "the plan", None, trusted)
+    return _only(open_plans(buffer, trusted=trusted), "the plan")
 
 
 def _read(handle: int, size: int) -> memoryview:
@@ -229,34 +265,32 @@ def _parts(plan: Plan) -> Iterator[bytes | memoryview]:
         position = section.end
 
 
-def _open(content: memoryview, where: str, handle: int | None, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
-    """handle: of the file that the content is mapped from; it is closed."""
-    try:
-        sections, end = _read_header(content, where)
-        _require_layout(sections, end, where)
-        manifest, code, weights = sections
-        packed, tail = content[weights.offset : weights.end], content[end:]
-        if trusted is not None:
-            # Whoever may write to a file that is mapped must not change code after it was verified.
-            content = memoryview(bytes(content[: weights.offset]))
-            require_trusted((content, packed), tail, trusted, where)
-        position = HEADER_BYTES
-        for section in sections:
-            _require_zeros(content[position : section.offset], position, where)
-            position = section.end
-        for section in (manifest, code):
-            _require_digest(section, _digest(content[section.offset : section.end]), where)
-        facts = read_manifest(content[manifest.offset : manifest.end], code.size, weights.size)
-        if seal_of(facts.document, code.digest, weights.digest) != facts.seal:
-            raise PlanError(f"{where}: manifest, code and weights were not made for each other; {_ADVICE}")
-    except BaseException:
-        if handle is not None:
-            os.close(handle)
-        raise
+def _open(
+    content: memoryview, where: str, handle: int | None, trusted: Sequence[PublicKey] | None, start: int
+) -> OpenedPlan:
+    """handle: of the file that the content is mapped from, where it starts at a byte."""
+    sections, end = _read_header(content, where)
+    _require_layout(sections, end, where)
+    manifest, code, weights = sections
+    packed, tail = content[weights.offset : weights.end], content[end:]
+    if trusted is not None:
+        # Whoever may write to a file that is mapped must not change code after it was verified.
+        content = memoryview(bytes(content[: weights.offset]))
+        require_trusted((content, packed), tail, trusted, where)
+    position = HEADER_BYTES
+    for section in sections:
+        _require_zeros(content[position : section.offset], position, where)
+        position = section.end
+    for section in (manifest, code):
+        _require_digest(section, _digest(content[section.offset : section.end]), where)
+    facts = read_manifest(content[manifest.offset : manifest.end], code.size, weights.size)
+    if seal_of(facts.document, code.digest, weights.digest) != facts.seal:
+        raise PlanError(f"{where}: manifest, code and weights were not made for each other; {_ADVICE}")
     plan = _plan(facts, bytes(content[code.offset : code.end]), packed)
     if handle is None:
         return OpenedPlan(plan, weights, lambda: _digest(plan.weights), where)
-    return OpenedPlan(plan, weights, lambda: _file_digest(handle, weights.offset, plan), where)
+    own = os.dup(handle)
+    return OpenedPlan(plan, weights, lambda: _file_digest(own, start + weights.offset, plan), where)
 
 
 def _plan(manifest: Manifest, code: bytes, weights: memoryview) -> Plan:

@@ -9,13 +9,14 @@ import os
 from typing import TYPE_CHECKING, Any, overload
 
 from tensorwright.base.errors import ExecutionError, PlanError
-from tensorwright.plan.file import open_buffer, open_plan
+from tensorwright.plan.file import open_plans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tensorwright.devices.device import Allocator, Device
     from tensorwright.plan.file import OpenedPlan
+    from tensorwright.plan.plan import Plan
     from tensorwright.plan.signature import PublicKey
     from tensorwright.runtime.engine import Engine
     from tensorwright.runtime.pool import Devices, EnginePool
@@ -74,9 +75,10 @@ def load(
     without it every plan is loaded.
     device: what it runs on, such as ``cuda:1``; None for the first of the kind that the plan was made for.
     devices: "all", or several such names: the plan is loaded on each, and requests go to whichever is free; see
-    `EnginePool`, also for contexts, queue, patience, processes and report, which belong to `devices`. For devices that
-    differ, `source` may be a list of paths of plans, from one model for several targets: each device takes the first
-    that it can run.
+    `EnginePool`, also for contexts, queue, patience, processes and report, which belong to `devices`.
+
+    For devices that differ, a file may hold plans from one model for several targets (`bundle` writes it), and with
+    `devices` `source` may be a list of files: each device takes the first plan that it can run.
 
     Raises:
         PlanError: it is no plan, damaged, of another version, for another machine or not to be trusted.
@@ -88,12 +90,12 @@ def load(
     if devices is None and options:
         raise ExecutionError(f"load: {', '.join(options)} belong to a pool; say its devices, such as devices='all'")
     sources: Sequence[object] = source if devices is not None and isinstance(source, list | tuple) else [source]
-    opened = [_opened(one, copy=copy, trusted=trusted) for one in sources]
+    opened = [plan for one in sources for plan in _opened(one, copy=copy, trusted=trusted)]
     from tensorwright.runtime.engine import Engine
 
     loaded: Engine | EnginePool
     if devices is None:
-        loaded = Engine(opened[0].plan, allocator, threads, device)
+        loaded = Engine(_fitting([one.plan for one in opened], device), allocator, threads, device)
     else:
         from tensorwright.runtime.pool import EnginePool
 
@@ -107,9 +109,29 @@ def load(
     return loaded
 
 
-def _opened(source: object, *, copy: bool, trusted: Sequence[PublicKey] | None) -> OpenedPlan:
-    if isinstance(source, bytes | bytearray | memoryview):
-        return open_buffer(bytes(source) if copy else source, trusted=trusted)
-    if not isinstance(source, str | os.PathLike):
+def _opened(source: object, *, copy: bool, trusted: Sequence[PublicKey] | None) -> tuple[OpenedPlan, ...]:
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         raise PlanError(f"load: expected the path of a plan, or its bytes, found {type(source).__name__}")
-    return open_plan(source, copy=copy, trusted=trusted)
+    return open_plans(source, copy=copy, trusted=trusted)
+
+
+def _fitting(plans: Sequence[Plan], device: Device | str | None) -> Plan:
+    """The first plan that the device can run.
+
+    Raises:
+        PlanError: there are several, and it can run none; the message says why.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    from tensorwright.devices.find import device_for
+
+    reasons = []
+    for plan in plans:
+        try:
+            found = device_for(plan.stamp.device, device) if device is None or isinstance(device, str) else device
+            found.check(plan.stamp)
+        except (PlanError, ExecutionError) as error:
+            reasons.append(f"{plan.stamp.target}: {error}")
+        else:
+            return plan
+    raise PlanError(f"no plan for '{plans[0].name}' can run here ({'; '.join(reasons)})")

@@ -17,6 +17,7 @@ from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.base.fork import forkable
 from tensorwright.base.unique import Unique
 from tensorwright.devices.find import device_for, devices_of, split_name
+from tensorwright.plan.bundle import require_alike
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.requests import Request, RequestQueue
@@ -89,7 +90,7 @@ class EnginePool(Unique):
         processes: bool = False,
         report: Callable[[str], object] | None = None,
     ) -> None:
-        plans = _alike([plan] if isinstance(plan, Plan) else plan)
+        plans = require_alike([plan] if isinstance(plan, Plan) else plan)
         self._plan = plans[0]
         self._process = os.getpid()
         contexts, queue, patience = _checked("contexts", contexts), _checked("queue", queue), _patient(patience)
@@ -402,28 +403,6 @@ class _Crew:
     def _all_lost(self) -> Exception:
         reasons = "; ".join(f"{place.name}: {place.lost}" for place in self.places)
         return DeviceError(f"{self.where} has no devices left ({reasons}); load its plan again", lost=True)
-
-
-def _alike(plans: Sequence[Plan]) -> Sequence[Plan]:
-    """The plans, which are of one network as far as callers see.
-
-    Raises:
-        PlanError: there is none, or their inputs or outputs differ.
-    """
-    if not plans:
-        raise PlanError("a pool needs a plan, found none")
-    for plan in plans[1:]:
-        if plan.bindings != plans[0].bindings:
-            raise PlanError(
-                f"the plans of a pool are expected to have the same inputs and outputs, found {_shown(plans[0])} and "
-                f"{_shown(plan)}; build them from one model, for several targets"
-            )
-    return plans
-
-
-def _shown(plan: Plan) -> str:
-    bindings = ", ".join(f"{binding.mode} {binding.name}: {binding.type}" for binding in plan.bindings)
-    return f"'{plan.name}' for {plan.stamp.target} ({bindings})"
 
 
 def _listed(plans: Sequence[Plan], devices: Devices, make: Callable[[str, str], Device]) -> list[Device]:
