@@ -320,6 +320,12 @@ def high_power_of_a_norm() -> bytes:
     return model_of(nodes, {"x": (1, [1, 3, 9])}, ["y"]).SerializeToString()
 
 
+def many_parts_of_a_sequence() -> bytes:
+    nodes = [node("SplitToSequence", "x", "s", axis=1, keepdims=0), node("SequenceAt", "s i", "y")]
+    model = model_of(nodes, {"x": (1, [2, 1 << 31])}, ["y"], constants={"i": np.array(0)}, opset=17)
+    return model.SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -380,6 +386,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "places of giant windows were listed": ("ONNX node", places_of_giant_windows),
     "sums of squares that overflow were compared": ("ONNX node", squares_that_overflow),
     "powers that float32 does not hold were compared": ("ONNX node", high_power_of_a_norm),
+    "all elements of a giant axis were listed as parts": ("ONNX node", many_parts_of_a_sequence),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }

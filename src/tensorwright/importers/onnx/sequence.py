@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.graph.graph import Value
+from tensorwright.importers.arrays import expect_parts
 from tensorwright.importers.compose import joined, stacked
 from tensorwright.importers.onnx.node import Node, Term
 from tensorwright.importers.onnx.shape import split_along
@@ -41,13 +42,17 @@ def SequenceInsert(node: Node, sequence: Term, tensor: Term, position: Value | N
 def SplitToSequence(node: Node, x: Value, split: Value | None = None, *, axis: int = 0, keepdims: int = 1) -> Term:
     own = node.axis(axis, x.type.rank)
     (extent,) = node.static([x.type.shape[own]], "the extent of the axis that is split")
-    if split is None:
+    given = None if split is None else node.integers(split, "split")
+    size = 1 if given is None else given[0] if split is not None and split.type.rank == 0 else extent
+    if size < 1 < extent:
+        node.fail(f"an axis of {extent} elements in parts of {size}; expected at least 1")
+    expect_parts(node, -(-extent // max(1, size)))
+    if given is None:
         parts = split_along(node, x, own, [1] * extent)
         shape = x.type.shape[:own] + x.type.shape[own + 1 :]
         return tuple(parts if keepdims else [node.reshape(part, shape) for part in parts])
-    sizes = list(node.integers(split, "split"))
-    if split.type.rank == 0:
-        size = sizes[0]
+    sizes = list(given)
+    if split is not None and split.type.rank == 0:
         sizes = [size] * (extent // size) + ([extent % size] if extent % size else [])
     return tuple(split_along(node, x, own, sizes))
 
