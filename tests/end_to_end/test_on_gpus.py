@@ -383,7 +383,7 @@ def test_gpus_in_processes_of_their_own_survive_each_other(plans, engine: Engine
         for number, (found, wanted) in enumerate(zip(pool.map(cases), expected, strict=True)):
             assert_same(found["y"], wanted)
             if number == 20 and number_of_gpus() > 1:
-                os.kill(pool.engines[0]._module._worker.pid, signal.SIGKILL)
+                os.kill(pool.engines[0].modules[0]._worker.pid, signal.SIGKILL)
     assert len(reports) == (number_of_gpus() > 1)
 
 
