@@ -11,6 +11,7 @@ from regions.example import Example, examples
 from regions.following import following
 from tensorwright.graph.graph import Value, apply, constant_value, input_value
 from tensorwright.graph.region import Region, joined, region_of
+from tensorwright.ops.cache import CachedMatMul
 from tensorwright.ops.elementwise import Binary, ReplaceNan
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
@@ -40,6 +41,7 @@ class Heads:
     turned: which of q, k, v and the output are read or written through a transposition of heads and rows.
     together: q, k and v, all turned, are parts of one tensor ``[batch, rows, 3 heads, depth]``.
     plain_keys: k is given as ``[*lead, depth, columns]``. guarded: NaNs of the softmax are replaced by 0.
+    room: so many rows have k and v, of which the first count; 0 for as many as count.
     """
 
     lead: tuple[Dim, ...]
@@ -56,6 +58,7 @@ class Heads:
     values_lead: tuple[Dim, ...] | None = None
     guarded: bool = False
     dtype: DType = FLOAT32
+    room: int = 0
 
     def region(self, rng: np.random.Generator) -> Region:
         before: list[Region] = []
@@ -73,15 +76,17 @@ class Heads:
             before.append(region_of([apply(Transpose(SWAPPED), source)]))
             return before[-1].output
 
-        keys = (self.depth, self.columns) if self.plain_keys else (self.columns, self.depth)
+        count = self.room or self.columns
+        keys = (self.depth, count) if self.plain_keys else (count, self.depth)
         q, k = given("q", self.rows, self.depth, self.lead), given("k", *keys, self.lead)
-        v = given("v", self.columns, self.width, self.lead if self.values_lead is None else self.values_lead)
-        values = [apply(MatMul(transpose_b=not self.plain_keys), q, k)]
+        v = given("v", count, self.width, self.lead if self.values_lead is None else self.values_lead)
+        scores = CachedMatMul(self.columns, True) if self.room else MatMul(transpose_b=not self.plain_keys)
+        values = [apply(scores, q, k)]
         for word in self.between.split():
             values.append(self._followed(word, values[-1], rng))
         powers = apply(Softmax(values[-1].type.rank - 1), values[-1])
         softmax = [powers, *([apply(ReplaceNan(), powers)] if self.guarded else [])]
-        finished = [apply(MatMul(), softmax[-1], v)]
+        finished = [apply(CachedMatMul(self.columns) if self.room else MatMul(), softmax[-1], v)]
         for word in self.after.split():
             finished.append(following(word, finished[-1], rng))
         stages = [region_of(values, values[0]), region_of(softmax, powers), region_of(finished, finished[0])]
@@ -127,6 +132,8 @@ HEADS = {
     "past": Heads((BATCH, 3), LENGTH, TOTAL, 20, 37, "half mask", (BATCH, 1, LENGTH, TOTAL)),
     "past-turned": Heads((BATCH, 2), LENGTH, TOTAL, 16, 16, "half", turned="qo", guarded=True),
     "past-by-column": Heads((2,), 5, TOTAL, 12, 20, after="columns", plain_keys=True),
+    "cache": Heads((2, 2), 5, 21, 20, 24, "mask", (2, 1, 1, 21), room=30),
+    "cache-past": Heads((BATCH, 2), LENGTH, TOTAL, 16, 20, "half", turned="qo", room=130),
     "unknown-rows": Heads((BATCH, 2), LENGTH, 30, 20, 24, turned="qkvo"),
 }
 
@@ -142,6 +149,7 @@ HALF = {
     "wide": Heads((2,), 19, 80, 128, 128, "half", dtype=FLOAT16),
     "batch": Heads((BATCH, 4), 20, 36, 16, 16, "half mask", (BATCH, 1, 1, 36), turned="qkvo", dtype=FLOAT16),
     "together": Heads((2, 3), 37, 37, 24, 24, "half", turned="qkvo", together=True, dtype=FLOAT16),
+    "cache": Heads((2, 2), 17, 40, 32, 32, "half", dtype=FLOAT16, room=64),
     "bfloat16": Heads((2, 2), 40, 40, 32, 32, "half", dtype=BFLOAT16),
 }
 """For tensor cores."""
@@ -152,6 +160,7 @@ TILES = {
     "together": Heads((BATCH, 2), 33, 33, 64, 64, "half", turned="qkvo", together=True, dtype=BFLOAT16),
     "long": Heads((1,), 40, 300, 96, 33, "half", after="columns", dtype=BFLOAT16),
     "one-row": Heads((3,), 1, 20, 32, 17, dtype=BFLOAT16),
+    "cache": Heads((2, 2), 5, 21, 32, 24, "half", dtype=BFLOAT16, room=30),
 }
 """For tile registers."""
 

@@ -25,6 +25,7 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.passes.blocks import widened_products
+from tensorwright.passes.caches import read_caches
 from tensorwright.passes.float8 import products_of_float8
 from tensorwright.passes.integers import products_of_bytes
 from tensorwright.passes.requantise import requantise
@@ -85,7 +86,7 @@ class CudaToolchain:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        return (widen_channels, join_heads, sum_rows)
+        return (widen_channels, join_heads, sum_rows, read_caches)
 
     @property
     def roofline(self) -> Roofline:

@@ -78,6 +78,15 @@ class BindingTable:
         return self.plan.symbols[0] if leads else None
 
     @cached_property
+    def _linear(self) -> tuple[tuple[tuple[Symbol, int, int] | None, ...], ...]:
+        """The symbol that each extent of each binding shows, with its factor and the rest; None where it shows none."""
+        return tuple(tuple(map(linear_part, binding.type.shape)) for binding in self.bindings)
+
+    @cached_property
+    def _symbols(self) -> Mapping[str, Symbol]:
+        return {symbol.name: symbol for symbol in self.plan.symbols}
+
+    @cached_property
     def max_batch_size(self) -> int:
         """The largest batch; 1 when no dimension is a batch."""
         return self.batch_symbol.max if self.batch_symbol is not None else 1
@@ -142,7 +151,11 @@ class BindingTable:
         """The shape of a binding, -1 for dimensions that are not known yet."""
         values = {name: found.value for name, found in evidence.items()}
         return tuple(
-            evaluate(dim, values) if all(symbol.name in values for symbol in symbols_of(dim)) else UNKNOWN
+            dim
+            if isinstance(dim, int)
+            else evaluate(dim, values)
+            if all(symbol.name in values for symbol in symbols_of(dim))
+            else UNKNOWN
             for dim in self.bindings[number].type.shape
         )
 
@@ -203,8 +216,7 @@ class BindingTable:
             self._add(found, name, evidence)
         for number, shape in shapes.items():
             self._require_rank(number, shape)
-            for axis, (dim, extent) in enumerate(zip(self.bindings[number].type.shape, shape, strict=True)):
-                linear = linear_part(dim)
+            for axis, (linear, extent) in enumerate(zip(self._linear[number], shape, strict=True)):
                 if linear is not None:
                     symbol, factor, rest = linear
                     value, left = divmod(extent - rest, factor)
@@ -251,7 +263,7 @@ class BindingTable:
         )
 
     def _add(self, found: dict[str, Evidence], name: str, evidence: Evidence) -> None:
-        symbol = next(symbol for symbol in self.plan.symbols if symbol.name == name)
+        symbol = self._symbols[name]
         if not symbol.min <= evidence.value <= symbol.max:
             raise ExecutionError(
                 f"{self.where}: dimension '{name}' is {evidence.value}, because {evidence.source}; expected "

@@ -13,6 +13,7 @@ from tensorwright.base.errors import ExecutionError, ImportFailure
 from tensorwright.importers.onnx import import_onnx
 from tensorwright.importers.onnx.translate import read_network
 from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.equations import solution
 
 SCALES = np.float32([1, 1, 2, 2])
 
@@ -112,3 +113,11 @@ def test_open_dimensions_get_as_much_of_the_default_range_as_the_network_allows(
     assert tw.OnnxParser(network).parse(model.SerializeToString())
     (height,) = network.to_graph().symbols()
     assert (height.name, height.min, height.opt, height.max) == ("(height/2)", 1, 20, 20)
+
+
+def test_a_dimension_may_be_the_sum_of_others():
+    """The columns of a mask under a name of their own are those of the past and the new ones."""
+    past, new, total = symbol("past", 0, 5, 60), symbol("new", 1, 2, 8), symbol("total", 1, 7, 80)
+    assert solution(past + new, total) == {total.terms[0][0][0]: past + new}
+    assert solution(total, past + 2 * new) == {total.terms[0][0][0]: past + 2 * new}
+    assert solution(past + new + 100, total) is None
