@@ -161,7 +161,7 @@ def test_an_output_that_no_memory_holds_is_an_error():
 def test_extents_of_several_symbols_show_the_last_one_that_is_unknown():
     pair = table(given_input("mask", n + 2 * h), given_input("x", n), wanted_output("y", n * h))
     assert pair.sizes({0: (21,), 1: (3,)}, {}).symbols == (3, 9)
-    with pytest.raises(ExecutionError, match="expected shape .* found 20 on axis 0"):
+    with pytest.raises(ExecutionError, match=r"expected shape .* found 20 on axis 0"):
         pair.sizes({0: (20,), 1: (3,)}, {})
     with pytest.raises(ExecutionError, match=r"'H' is 3, because axis 0 of input 'mask' .* which is 2\*H \+ N, has 9"):
         pair.sizes({0: (9,), 1: (3,)}, {})
