@@ -210,6 +210,25 @@ def test_a_request_that_one_process_cannot_do_another_does(plan: Plan, monkeypat
         assert sum(state.lost is not None for state in pool.devices) == 1
 
 
+def test_who_brings_a_request_may_be_interrupted(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    side, x = Played(plan), np.ones((1, 8), np.float32)
+
+    def interrupted(_slot: object, _inputs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pools, "_relay", lambda _engine, contexts: Relay(side, contexts))
+    with EnginePool(plan, ["null:0"], contexts=1) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr("tensorwright.runtime.relay._Slot.prepare", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(x)
+        future = pool.submit(x)
+        _, slot = asked_of([side])
+        side.compute(slot)
+        side.answer(slot)
+        assert_right(future.result(SECONDS), x)
+
+
 def test_a_slow_process_does_less(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     slow, fast = Played(plan), Played(plan)
     sides = iter((slow, fast))

@@ -320,8 +320,10 @@ class _Crew:
     def _begin(self, request: Request[Inputs, Outputs], place: _Place, relay: _Relay, slot: int) -> None:
         try:
             relay.begin(slot, request, request.inputs)
-        except BaseException as error:  # noqa: BLE001 - raised by who asked
+        except BaseException as error:
             self._settle(place, request, {}, error)
+            if not isinstance(error, Exception):  # Whoever brings a request may be interrupted.
+                raise
 
     def _serve(self, request: Request[Inputs, Outputs], place: _Place, context: ExecutionContext) -> None:
         try:
