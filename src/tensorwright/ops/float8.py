@@ -27,8 +27,8 @@ FORMAT = "float8_e4m3fn"
 _NEAREST = NarrowFloat(FORMAT)
 _SIGN, _NO_NUMBER = 0x80, 0x7F
 _MANTISSA, _SHIFT = 3, 23 - 3
-_LEAST, _QUANTUM = 2.0**-6, 2.0**-9
-"""The smallest normal number, and what those below are multiples of."""
+_LARGEST, _LEAST, _QUANTUM = 448.0, 2.0**-6, 2.0**-9
+"""The largest number, the smallest normal one, and what those below are multiples of."""
 _REBIAS = (127 - 7) << _MANTISSA
 """The exponent of float32 less that of a byte, where the byte's mantissa begins."""
 
@@ -49,13 +49,17 @@ class ToFloat8(Elementwise):
         return encoded(_NEAREST.reference(*inputs))
 
     def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
-        value = _NEAREST.scalar(operands, TensorType(FLOAT32, output.shape))
-        size = call("abs", value)
-        normal = call("sub", _shifted("shift_right", _bits(size), _SHIFT), constant(_REBIAS, INT32))
-        small = convert(call("mul", size, constant(1 / _QUANTUM, FLOAT32)), INT32)
+        """Mantissas are rounded by adding half of what is dropped to odd ones, a little less to even ones."""
+        (x,) = operands
+        size = call("min", call("abs", x), constant(_LARGEST, FLOAT32))
+        bits = _bits(size)
+        odd = call("bit_and", _shifted("shift_right", bits, _SHIFT), constant(1, INT32))
+        rounded = call("add", call("add", bits, constant((1 << _SHIFT - 1) - 1, INT32)), odd)
+        normal = call("sub", _shifted("shift_right", rounded, _SHIFT), constant(_REBIAS, INT32))
+        small = convert(call("round", call("mul", size, constant(1 / _QUANTUM, FLOAT32))), INT32)
         code = call("select", call("less", size, constant(_LEAST, FLOAT32)), small, normal)
-        code = call("select", call("is_nan", value), constant(_NO_NUMBER, INT32), code)
-        sign = call("bit_and", _shifted("shift_right", _bits(value), 24), constant(_SIGN, INT32))
+        code = call("select", call("is_nan", x), constant(_NO_NUMBER, INT32), code)
+        sign = call("bit_and", _shifted("shift_right", _bits(x), 24), constant(_SIGN, INT32))
         return convert(call("add", code, sign), output.dtype)
 
 
