@@ -483,6 +483,9 @@ class Machine:
 
     def _do_mma(self, it: Instruction, who: Index) -> None:
         """Fragments as in the PTX manual: m16n8k16, and m16n8k8, whose upper half of the depth is not there."""
+        if "m8n8k16" in it.parts:
+            self._multiply_eighths(it, who)
+            return
         if it.parts[-3] not in ("f16", "bf16"):
             self._multiply_words(it, who)
             return
@@ -523,6 +526,19 @@ class Machine:
             own = num.numbers(self._bits(source, rows, total_kind).reshape(-1), total_kind).reshape(len(rows), 8, 4)
             sums = own + total[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2]
             self._set_bits(target, rows, num.bits_of(sums, total_kind).reshape(len(rows), WARP))
+
+    def _multiply_eighths(self, it: Instruction, who: Index) -> None:
+        """m8n8k16 of bytes: thread (g, q) has word q of row or column g."""
+        rows = self._warps(who)
+        d, a, b, c = (re.findall(r"[%\w]+", operand) for operand in it.operands)
+        left, right = (
+            _factors(np.ascontiguousarray(self._bits(one, rows, "b32").astype(np.uint32)).view(np.uint8), kind)
+            for (one,), kind in zip((a, b), it.parts[-3:-1], strict=True)
+        )
+        total = left.reshape(-1, 8, 16) @ right.reshape(-1, 8, 16).transpose(0, 2, 1)
+        for part, (target, source) in enumerate(zip(d, c, strict=True)):
+            own = num.numbers(self._bits(source, rows, "s32").reshape(-1), "s32").reshape(len(rows), 8, 4)
+            self._set_bits(target, rows, num.bits_of(own + total[:, :, part::2], "s32").reshape(len(rows), WARP))
 
     def _pairs(self, register: str, rows: Index, dtype: type) -> npt.NDArray[np.float64]:
         """An 8×8 matrix for each warp, of which thread (g, q) has row g, columns 2q and 2q + 1."""

@@ -72,7 +72,7 @@ class CudaToolchain:
 
     @property
     def fast_types(self) -> frozenset[DType]:
-        return frozenset({FLOAT16, BFLOAT16, INT8} if self.machine.has_async_copies else {FLOAT16})
+        return frozenset({FLOAT16, INT8, *([BFLOAT16] if self.machine.capability >= 80 else [])})
 
     @property
     def joins_untimed(self) -> bool:
@@ -80,9 +80,8 @@ class CudaToolchain:
 
     @property
     def first_passes(self) -> tuple[Pass, ...]:
-        integers = (products_of_bytes, requantise) if INT8 in self.fast_types else ()
         numbers = (products_of_float8,) if self.machine.has_float8_products else ()
-        return (*integers, *numbers, widened_products)
+        return (products_of_bytes, requantise, *numbers, widened_products)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

@@ -13,8 +13,8 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
-_FLOAT_SUMS, _INTEGER_SUMS = ("{ " + ", ".join([name] * 4) + " }" for name in ("float", "i32"))
-_SIGNED, _UNSIGNED, _TURNED = (f"m16n8k32.row.col.{types}" for types in ("s8", "u8.s8", "s8.u8"))
+_FLOAT_SUMS = "{ float, float, float, float }"
+_SIGNED, _UNSIGNED, _TURNED = "s8", "u8.s8", "s8.u8"
 
 
 def multiply_16x8x16(
@@ -51,14 +51,16 @@ def multiply_16x8(
     """``sums + left · right`` for 16 rows, 8 columns and 32 bytes of the depth, in float32, or int32 for bytes.
 
     Like `multiply_16x8x16`, and for float32, which is read as TF32, with one element instead of each pair; for bytes,
-    whose right factors are signed, or if they are `turned` the left ones, from sm_80 on, with four; so for numbers of 8
-    bits, from sm_89 on.
+    whose right factors are signed, or if they are `turned` the left ones, with four; so for numbers of 8 bits, from
+    sm_89 on.
     """
     if dtype == FLOAT8:
         return _multiply_float8(builder, left, right, sums)
     if dtype in (INT8, UINT8):
         kind = _SIGNED if dtype == INT8 else _TURNED if turned else _UNSIGNED
-        return _multiply(builder, kind, [register.typed for register in (*left, *right)], sums)
+        if target.capability < 80:
+            return _multiply_quarters(builder, kind, left, right, sums)
+        return _multiply(builder, f"m16n8k32.row.col.{kind}", [register.typed for register in (*left, *right)], sums)
     if dtype == FLOAT32:
         return _multiply(builder, "m16n8k8.row.col.tf32", [register.typed for register in (*left, *right)], sums)
     return multiply_16x8x16(builder, target, dtype, left, right, sums)
@@ -108,6 +110,18 @@ def power_of_two(builder: FunctionBuilder, exponent: Register) -> Register:
     return builder.value(f"call float {name}({exponent.typed})", FLOAT32)
 
 
+def _multiply_quarters(
+    builder: FunctionBuilder, kind: str, left: Sequence[Register], right: Sequence[Register], sums: Sequence[Register]
+) -> list[Register]:
+    """Products of bytes by the instruction of sm_75, for 8 rows and half of the depth."""
+    found = list(sums)
+    for half in range(2):
+        for rows in range(2):
+            operands, own = [left[2 * half + rows].typed, right[half].typed], slice(2 * rows, 2 * rows + 2)
+            found[own] = _multiply(builder, f"m8n8k16.row.col.{kind}", operands, found[own])
+    return found
+
+
 def _multiply_float8(
     builder: FunctionBuilder, left: Sequence[Register], right: Sequence[Register], sums: Sequence[Register]
 ) -> list[Register]:
@@ -136,10 +150,11 @@ def _multiply(
     builder: FunctionBuilder, shape: str, operands: Sequence[str], sums: Sequence[Register]
 ) -> list[Register]:
     name, dtype = f"@llvm.nvvm.mma.{shape}", sums[0].dtype
-    kind = _FLOAT_SUMS if dtype == FLOAT32 else _INTEGER_SUMS
-    types = ", ".join([operand.rsplit(" ", 1)[0] for operand in operands] + [sums[0].type] * 4)
+    own = [sums[0].type] * len(sums)
+    kind = f"{{ {', '.join(own)} }}"
+    types = ", ".join([*(operand.rsplit(" ", 1)[0] for operand in operands), *own])
     builder.declare(f"declare {kind} {name}({types})")
     result = builder.fresh()
     arguments = ", ".join([*operands, *(register.typed for register in sums)])
     builder.emit(f"{result} = call {kind} {name}({arguments})")
-    return [builder.value(f"extractvalue {kind} {result}, {part}", dtype) for part in range(4)]
+    return [builder.value(f"extractvalue {kind} {result}, {part}", dtype) for part in range(len(sums))]

@@ -20,7 +20,7 @@ from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.tactic import Config, Tactic
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, INT8, UINT8
 
-OLDEST = {FLOAT16: 75, BFLOAT16: 80, INT8: 80, UINT8: 80, FLOAT8: 89}
+OLDEST = {FLOAT16: 75, BFLOAT16: 80, INT8: 75, UINT8: 75, FLOAT8: 89}
 """Types of the left operand, and the capability from which on tensor cores multiply them as they are."""
 DTYPES = tuple(OLDEST)
 
