@@ -73,6 +73,18 @@ def test_zeros_of_both_signs_are_tied():
     assert found.tolist() == op.reference(scores, boxes).tolist() == [[[1, 2, 3, 0]]]
 
 
+def test_any_number_of_boxes(rng: np.random.Generator):
+    op, target = BoxSuppression(40, 0.3, 0.2), TARGETS[best_instruction_set()]
+    places = symbol("p", 0, 30, 70)
+    region = region_for(op, (2, 2, places), (2, 1, places, 4))
+    (config,) = Suppression().configs(region, target)
+    kernel = Suppression().emit(region, config, target)
+    for count in (0, 1, 2, 37, 64, 70):
+        scores, boxes = rng.uniform(0, 1, (2, 2, count)).astype(np.float32), boxes_in(rng, 2, 1, count)
+        found = run_kernel(region, kernel, target, [scores, boxes], {"p": count})
+        np.testing.assert_array_equal(found, op.reference(scores, boxes))
+
+
 def test_many_boxes_are_not_computed_by_reference(rng: np.random.Generator) -> None:
     """All pairs of them would take longer than the rest of the build."""
     region = region_for(BoxSuppression(20_000, 0.5, 0.0), (1, 1, 20_000), (1, 1, 20_000, 4))
@@ -97,7 +109,7 @@ def test_only_its_own_tactic_computes_it():
         (BoxSuppression(1, 0.5, 0.0), (1, 2, 3), (1, 3, 3, 4), r"expected \[1, 2 or 1, 3, 4\]"),
         (BoxSuppression(0, 0.5, 0.0), (1, 2, 3), (1, 1, 3, 4), "limit: expected at least 1"),
         (BoxSuppression(1, 0.5, 0.0, 0), (1, 2, 3), (1, 1, 3, 4), "candidates: expected at least 1"),
-        (BoxSuppression(1, 0.5, 0.0), (1, 2, symbol("p", 1, 2, 3)), (1, 1, symbol("p", 1, 2, 3), 4), "to be fixed"),
+        (BoxSuppression(1, 0.5, 0.0), (1, symbol("c", 1, 2, 3), 3), (1, 1, 3, 4), "C to be fixed"),
     ],
 )
 def test_what_does_not_fit(op: BoxSuppression, scores, boxes, message: str):

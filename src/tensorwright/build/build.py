@@ -36,6 +36,7 @@ from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
+from tensorwright.passes.pieces import in_groups
 from tensorwright.passes.pipeline import optimise
 from tensorwright.passes.recurrent import unrolled
 from tensorwright.plan.manifest import require_possible
@@ -154,7 +155,8 @@ class _Build:
                 lambda graph: self._rewritten(graph, Dump(None)),
             )
         graph = self._rewritten(graph, dump)
-        graph = separate_outputs(replace_empty(_in_chosen_types(graph, self.wishes, config, tools, self._measure)))
+        graph = in_groups(_in_chosen_types(graph, self.wishes, config, tools, self._measure))
+        graph = separate_outputs(replace_empty(graph))
         graph, uses = watched(graph, partition(graph, fuse=config.optimise), config.check_indices, tools.roofline)
         regions, chains = _regions(graph, config)
         dump.regions(graph, regions, chains)

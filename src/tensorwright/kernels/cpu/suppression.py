@@ -10,9 +10,10 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.function import signature
+from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.detection import BoxSuppression
+from tensorwright.tensor.dim import upper_bound
 from tensorwright.tensor.dtype import BOOL, FLOAT32, INT64, UINT8
 from tensorwright.tensor.layout import PLAIN
 
@@ -38,16 +39,20 @@ class Suppression(Tactic[Target, TacticOptions]):
         op = region.output.op
         assert isinstance(op, BoxSuppression)
         scores, boxes = region.input_types
-        classes, places = (int(extent) for extent in scores.shape[1:] if isinstance(extent, int))
-        memory = _Memory(places, min(op.limit, places), target.float_lanes)
-        builder = FunctionBuilder(target=target)
-        _Writer(builder, op, memory, classes if boxes.shape[1] == 1 else 1).write()
+        _, classes, places = scores.shape
+        assert isinstance(classes, int)
+        most, symbols = upper_bound(places), region.symbols
+        memory = _Memory(most, min(op.limit, most), target.float_lanes)
+        emitter = argument_emitter(2, symbols, target)
+        writer = _Writer(emitter.builder, op, memory, classes if boxes.shape[1] == 1 else 1)
+        writer.write(Term(emitter.builder, emitter.integer(places)))
         return Kernel(
-            text=builder.module(signature(2, 0), FUNCTION_ATTRIBUTES),
+            text=emitter.builder.module(signature(2, len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
             output=config.output,
             tasks=scores.shape[0] * classes,
             packings=(None, None),
+            symbols=symbols,
             workspace=memory.size,
         )
 
@@ -59,21 +64,17 @@ TACTICS = (Suppression(),)
 class _Memory:
     """The workspace of a task: what changes from one candidate to the next, a tree of keys, the boxes that are kept.
 
-    places: boxes to choose from. kept: the largest number that is. lanes: of a vector.
+    most: boxes to choose from, at most. kept: the largest number that is. lanes: of a vector.
     """
 
-    places: int
+    most: int
     kept: int
     lanes: int
 
     @property
     def levels(self) -> int:
-        """Of the tree, without its root; its leaves are as many as places, or some more."""
-        return (self.places - 1).bit_length()
-
-    @property
-    def leaves(self) -> int:
-        return 1 << self.levels
+        """Of the tree, without its root, at most; its leaves are as many as boxes."""
+        return (2 * max(1, self.most) - 1).bit_length() - 1
 
     @property
     def column(self) -> int:
@@ -83,7 +84,7 @@ class _Memory:
     @property
     def boxes(self) -> int:
         """Where they start, behind the state and the tree."""
-        return CACHE_LINE + 2 * self.leaves * INT64.size
+        return CACHE_LINE + -(-2 * self.most * INT64.size // CACHE_LINE) * CACHE_LINE
 
     @property
     def size(self) -> int:
@@ -104,18 +105,19 @@ class _Writer:
         self._tree = builder.offset(state, CACHE_LINE, UINT8)
         self._columns = [builder.offset(state, memory.boxes + number * memory.column, UINT8) for number in range(5)]
 
-    def write(self) -> None:
-        b, places = self._b, self._memory.places
+    def write(self, places: Term) -> None:
+        """places: boxes to choose from."""
+        b = self._b
         with b.loop(Register("%begin", INT64), Register("%end", INT64)) as task:
-            image = b.div(task.index, self._shared)
-            scores = b.offset(Pointer("%in0"), b.scaled(task.index, places), FLOAT32)
-            boxes = b.offset(Pointer("%in1"), b.scaled(image, 4 * places), FLOAT32)
+            image = self._term(b.div(task.index, self._shared))
+            scores = b.offset(Pointer("%in0"), (self._term(task.index) * places).register, FLOAT32)
+            boxes = b.offset(Pointer("%in1"), (image * places * 4).register, FLOAT32)
             kept = b.offset(Pointer("%out"), b.scaled(task.index, self._op.limit), INT64)
-            turns = self._turns(self._plant(scores))
+            turns = self._turns(self._plant(scores, places))
             b.store(i64(0), self._count, INT64)
             b.store(literal(self._op.overlap, FLOAT32), self._threshold, FLOAT32)
             with b.loop(0, turns), b.when(self._number(self._count).less(self._op.limit).register):
-                self._consider(self._best(), boxes, kept)
+                self._consider(self._best(places), boxes, kept)
             with b.loop(b.load(self._count, INT64), self._op.limit) as rest:
                 b.store(i64(-1), b.offset(kept, rest.index, INT64), INT64)
 
@@ -128,19 +130,17 @@ class _Writer:
 
     # ---- the tree
 
-    def _plant(self, scores: Pointer) -> Register:
+    def _plant(self, scores: Pointer, places: Term) -> Register:
         """Make the tree of all scores above the limit. How many there are."""
-        b, memory = self._b, self._memory
-        with b.loop(0, memory.places, carried=[0]) as loop:
+        b = self._b
+        with b.loop(0, places.register, carried=[0]) as loop:
             score = self._term(b.load(b.offset(scores, loop.index, FLOAT32), FLOAT32))
             is_candidate = score.greater(self._op.score)
             key = is_candidate.choose(self._key(score, self._term(loop.index)), TAKEN)
-            self._set(self._term(loop.index) + memory.leaves, key)
+            self._set(places + self._term(loop.index), key)
             loop.following = [(self._term(loop.carried[0]) + is_candidate.converted("zext", INT64)).register]
-        with b.loop(memory.leaves + memory.places, 2 * memory.leaves) as rest:
-            b.store(i64(TAKEN), b.offset(self._tree, rest.index, INT64), INT64)
-        with b.loop(1, memory.leaves) as upwards:
-            self._choose_larger(memory.leaves - self._term(upwards.index))
+        with b.loop(1, places.register) as upwards:
+            self._choose_larger(places - self._term(upwards.index))
         return loop.final[0]
 
     def _key(self, score: Term, place: Term) -> Term:
@@ -150,10 +150,10 @@ class _Writer:
         behind = ((1 << PLACE_BITS) - 1) - place
         return (ordered.converted("sext", INT64) << PLACE_BITS) | behind
 
-    def _best(self) -> Register:
+    def _best(self, places: Term) -> Register:
         """The place of the best candidate that is left; it is left no longer."""
         place = ((1 << PLACE_BITS) - 1) - (self._node(i64(1)) & ((1 << PLACE_BITS) - 1))
-        leaf = place + self._memory.leaves
+        leaf = places + place
         self._set(leaf, Term(self._b, i64(TAKEN)))
         with self._b.loop(0, self._memory.levels, carried=[leaf.register]) as loop:
             parent = self._term(loop.carried[0]).logical_right(1)
