@@ -161,6 +161,8 @@ TILES = {
     "long": Heads((1,), 40, 300, 96, 33, "half", after="columns", dtype=BFLOAT16),
     "one-row": Heads((3,), 1, 20, 32, 17, dtype=BFLOAT16),
     "cache": Heads((2, 2), 5, 21, 32, 24, "half", dtype=BFLOAT16, room=30),
+    "plain-keys": Heads((2,), 20, 39, 32, 24, plain_keys=True, dtype=BFLOAT16),
+    "depth-in-pairs": Heads((2,), 18, 34, 42, 16, dtype=BFLOAT16),
 }
 """For tile registers."""
 

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
-from tensorwright.kernels.attention.problem import Problem, problem_of
+from tensorwright.kernels.attention.problem import KnownProblem, Problem, known, problem_of
+from tensorwright.kernels.cpu.attention.pairs import PairAttentionWriter, PairTiling, pairs_fit
 from tensorwright.kernels.cpu.attention.write import AttentionTiling, AttentionWriter
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.grid import TALLEST_OF_UNKNOWN
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
 from tensorwright.kernels.numerics import FLOAT_TOTAL
-from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions, plain_inputs
+from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import bounds, is_static, tuning_value
+from tensorwright.tensor.dtype import BFLOAT16
 from tensorwright.tensor.layout import PLAIN
 
+PAIR_RATE = 1.3
+"""How many times faster pairs are taken to be where nobody measures: softmax takes as long."""
 BLOCK_ROWS = 16
 """At most so many rows, but one tile at least, have their scores in workspace at a time."""
 
@@ -68,7 +72,42 @@ class Attention(Tactic[Target, AttentionOptions]):
         )
 
 
-TACTICS = (Attention(),)
+class PairAttention(Tactic[Target, AttentionOptions]):
+    """The same in bfloat16, with dot products of pairs; powers are rounded to bfloat16 before they meet v."""
+
+    name = "attention_pairs"
+    joins = True
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[AttentionOptions]]:
+        problem = known(problem_of(region, (BFLOAT16,))) if target.has_bfloat16_dot else None
+        if problem is None or not pairs_fit(problem):
+            return []
+        vectors = -(-problem.columns // target.lanes(FLOAT_TOTAL))
+        configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
+        return [each for each in configs if _pair_tiling(problem, each.options, target).workspace <= target.l2_bytes]
+
+    def efficiency(self, region: Region, config: Config[AttentionOptions]) -> float:
+        return TUNED * PAIR_RATE
+
+    def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
+        problem = known(problem_of(region, (BFLOAT16,)))
+        assert problem is not None
+        tiling, symbols = _pair_tiling(problem, config.options, target), region.symbols
+        emitter = argument_emitter(len(region.inputs), symbols, target)
+        emitter.builder.flushes = True
+        PairAttentionWriter(tiling, emitter).write()
+        return Kernel(
+            text=emitter.builder.module(signature(len(region.inputs), len(symbols)), FUNCTION_ATTRIBUTES),
+            inputs=config.inputs,
+            output=config.output,
+            tasks=tiling.tasks,
+            packings=(None,) * len(region.inputs),
+            symbols=symbols,
+            workspace=tiling.workspace,
+        )
+
+
+TACTICS = (Attention(), PairAttention())
 
 
 def _packs(problem: Problem) -> bool:
@@ -82,6 +121,11 @@ def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config
     groups = task_groups(max(1, tuning_value(tiles.count)), max(1, tuning_value(problem.batches)))
     options = AttentionOptions(rows, vectors, max(1, BLOCK_ROWS // rows), groups)
     return Config(plain_inputs(region), PLAIN, options)
+
+
+def _pair_tiling(problem: KnownProblem, options: AttentionOptions, target: Target) -> PairTiling:
+    plain = _tiling(problem, options, target)
+    return PairTiling(problem, plain.lanes, plain.tiles, plain.block, plain.scores, plain.result, plain.groups)
 
 
 def _tiling(problem: Problem, options: AttentionOptions, target: Target) -> AttentionTiling:

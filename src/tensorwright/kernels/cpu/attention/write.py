@@ -187,8 +187,7 @@ class AttentionWriter:
         epilogue = ScaledRows(
             whole.epilogue, tiling.lanes, self._workspace(3), batch * problem.rows + first, tiling.total
         )
-        back = emitter.integer(first * -tiling.columns)
-        left = LeftMatrix(self._offset(self._workspace(2), back), tiling.columns, 1)
+        left = self._weights(first)
         loop = TileLoop(
             emitter,
             epilogue,
@@ -201,6 +200,11 @@ class AttentionWriter:
         for panel, right in self._panels(tiling.result, epilogue.column, problem.columns, self._workspace(1)):
             loop.run(tiling.tiles, tiles, left, right, panel, batch * problem.rows)
 
+    def _weights(self, first: Dim) -> LeftMatrix:
+        """The powers as the left factor of a block whose first row is given: row 0 would lie before them."""
+        back = self.emitter.integer(first * -self.tiling.columns)
+        return LeftMatrix(self._offset(self._workspace(2), back), self.tiling.columns, 1)
+
     def _panels(
         self, panels: Panels, column: Variable, depth: Dim, packed: Pointer
     ) -> Iterator[tuple[Panel, tile.Factor]]:
@@ -209,8 +213,12 @@ class AttentionWriter:
         for kind, number in self._each_kind(panels):
             first = panels.first_vector(expression(number)) * panels.lanes
             emitter.values[column] = emitter.integer(first)
-            start = self._offset(packed, emitter.integer(first * depth))
-            yield kind, tile.Factor(start, i64(kind.vectors * panels.lanes), is_padded=True)
+            yield kind, self._factor(packed, first, depth, kind)
+
+    def _factor(self, packed: Pointer, first: Dim, depth: Dim, kind: Panel) -> tile.Factor:
+        """A panel, as it is packed, that starts with a column of the whole."""
+        start = self._offset(packed, self.emitter.integer(first * depth))
+        return tile.Factor(start, i64(kind.vectors * self.tiling.lanes), is_padded=True)
 
     def _each_kind(self, panels: Panels) -> Iterator[tuple[Panel, Variable]]:
         emitter, builder = self.emitter, self.emitter.builder
