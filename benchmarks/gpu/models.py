@@ -17,6 +17,7 @@ from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Reshape, Slice, Transpose
 from tensorwright.passes.quantise import quantised
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
+from tensorwright.tensor.range import Range
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
@@ -192,4 +193,4 @@ RANGE = 8.0
 
 def in_integers(graph: Graph) -> Graph:
     """The network with its products quantised."""
-    return quantised(graph, dict.fromkeys(graph.order(), RANGE)).graph
+    return quantised(graph, dict.fromkeys(graph.order(), Range.within(RANGE))).graph

@@ -18,7 +18,7 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.layout import PLAIN, Layout
 
 ACCESS_BYTES = 16
-DTYPES = (FLOAT16, BFLOAT16, FLOAT32)
+FLOATS = (FLOAT16, BFLOAT16, FLOAT32)
 UNROLLED = 9
 """Taps that are written out; of larger kernels it is one row at a time."""
 MOST_TAPS = 225
@@ -36,6 +36,7 @@ class Pixels(TacticOptions):
 class Depthwise:
     """A depthwise convolution whose input and output lie alike, channels in blocks of `layout` innermost.
 
+    dtype: of the input; that of the weights is the same, or signed bytes beside bytes.
     stage: the convolution itself, with inputs in the order of those of the region that is computed.
     """
 
@@ -111,7 +112,8 @@ def depthwise_of(region: Region) -> Depthwise | None:
     dtype = problem.numerics.left
     found = Depthwise(problem, stage, Layout(problem.groups) if region.stages else BLOCKED, dtype)
     types = {type.dtype for type in (*stage.input_types, stage.output.type)}
-    if types != {dtype} or dtype not in DTYPES or problem.groups % found.lanes or problem.taps > MOST_TAPS:
+    has_types = problem.numerics.is_integer or (types == {dtype} and dtype in FLOATS)
+    if not has_types or problem.groups % found.lanes or problem.taps > MOST_TAPS:
         return None
     return found if is_aligned(stage, found.inputs, found.layout, found.lanes) else None
 

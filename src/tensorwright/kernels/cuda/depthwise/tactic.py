@@ -22,6 +22,8 @@ from tensorwright.tensor.layout import PLAIN
 
 REGISTERS = 128
 """Of a thread: for the sums of 4 pixels and a row of what they read."""
+MOST_SUMS = 32
+"""Of a thread."""
 OPTIONS = tuple(Pixels(pixels, warps) for pixels in (1, 2, 4) for warps in (4, 2, 8))
 
 
@@ -35,7 +37,11 @@ class DepthwiseConvolution(Tactic[CudaTarget, Pixels]):
         if found is None:
             return []
         inputs, output = (plain_inputs(region), PLAIN) if self.joins else (found.inputs, found.layout)
-        sensible = [options for options in OPTIONS if options.pixels < 2 * found.columns.output]
+        sensible = [
+            options
+            for options in OPTIONS
+            if options.pixels < 2 * found.columns.output and options.pixels * found.lanes <= MOST_SUMS
+        ]
         return [Config(inputs, output, options) for options in sorted(sensible, key=found.estimate)]
 
     def efficiency(self, region: Region, config: Config[Pixels]) -> float:

@@ -15,7 +15,7 @@ from tensorwright.kernels.cuda.depthwise.problem import Depthwise, Pixels
 from tensorwright.kernels.cuda.fragments.rows import ZEROS
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.tensor.dim import Dim, expression, product
-from tensorwright.tensor.dtype import FLOAT32
+from tensorwright.tensor.dtype import INT32, DType
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,26 @@ class DepthwiseKernel(ThreadWriter):
         """The weights of one row of the kernel (i64)."""
         builder, found = self.builder, self.depthwise
         taps, block = found.columns.kernel, found.layout.block
-        start = builder.offset(weights, builder.scaled(tap, taps * block), found.dtype)
-        places = [builder.offset(start, number * block, found.dtype) for number in range(taps)]
-        return [builder.load(place, found.dtype, found.lanes) for place in places]
+        dtype = found.problem.numerics.right
+        start = builder.offset(weights, builder.scaled(tap, taps * block), dtype)
+        places = [builder.offset(start, number * block, dtype) for number in range(taps)]
+        return [self._factor(place, dtype) for place in places]
+
+    def _factor(self, place: Pointer, dtype: DType) -> Register:
+        """A vector of factors, in the type of the sums."""
+        loaded = self.builder.load(place, dtype, self.depthwise.lanes)
+        if not self.depthwise.problem.numerics.is_integer:
+            return loaded
+        return self.builder.convert("sext" if dtype.kind == "signed" else "zext", loaded, INT32)
 
     def _bias(self, place: _Place) -> list[Register]:
         builder, found = self.builder, self.depthwise
-        bias = literal(0.0, FLOAT32, found.lanes)
+        bias = literal(0, found.problem.numerics.total, found.lanes)
         if found.problem.bias is not None:
             offset = builder.add(builder.scaled(place.block, found.layout.block), place.channel)
-            start = builder.offset(self.emitter.operands[found.problem.bias], offset, found.dtype)
-            bias = builder.load(start, found.dtype, found.lanes)
+            dtype = found.problem.numerics.result
+            start = builder.offset(self.emitter.operands[found.problem.bias], offset, dtype)
+            bias = builder.load(start, dtype, found.lanes)
         return [bias] * self.options.pixels
 
     def _first_column(self, place: _Place) -> Register:
@@ -158,7 +167,7 @@ class DepthwiseKernel(ThreadWriter):
         place = builder.offset(start, offset * found.layout.block, found.dtype)
         if inside is not None:
             place = builder.choose(inside, place, Pointer(f"addrspacecast (ptr addrspace(1) {ZEROS} to ptr)"))
-        return builder.load(place, found.dtype, found.lanes)
+        return self._factor(place, found.dtype)
 
     # ---- results
 
