@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tensorwright as tw
+from cuda_emulator import emulated
 from targets import RUNNABLE
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.graph.region import Region
@@ -137,6 +139,18 @@ def test_convolutions_are_those_of_integers(target, dtype, zero, kernel, stride,
     model = network(rng, dtype, zero, kernel, stride)
     found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "zero"),
+    [(partial(perceptron, per_column=True), np.int8, 0), (partial(network, kernel=3, stride=1), np.uint8, 131)],
+)
+def test_tensor_cores_multiply_integers(make, dtype, zero, rng, monkeypatch, tmp_path):
+    """On an emulated GPU; signed activations stay signed."""
+    emulated(monkeypatch, tmp_path, size=16 << 20)
+    model = make(rng, dtype, zero)
+    found = check(model, 0.1, rng, level=0, device="cuda")
+    assert found == [np.dtype(dtype).name] * 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])
