@@ -53,6 +53,8 @@ from tensorwright.tune.select import Searched, select
 from tensorwright.tune.tuner import Bounds, Tuner
 from tensorwright.tune.verify import Verifier
 
+LARGEST_RACED = 1 << 30
+"""Quantised models whose weights take more bytes in float32 stay in integers: timing would hold them in both forms."""
 HARDEST = 5
 """At this level everything is timed, also to decide about types."""
 TIMINGS_KEPT = "timings kept"
@@ -252,7 +254,8 @@ def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Seque
 def _quantisable(graph: Graph, wishes: Wishes, config: BuildConfig, tools: Toolchain) -> Quantisable | None:
     """A quantised network whose products are integers where that is faster; None where nothing is timed, or all are."""
     products = quantised_products(graph) if config.level > 0 and INT8 in tools.fast_types and config.optimise else ()
-    if not products:
+    size = sum(value.inputs[1].type.max_bytes for value in products)
+    if not products or size > LARGEST_RACED:
         return None
 
     def is_free(value: Value) -> bool:
