@@ -87,6 +87,31 @@ def test_steps_write_new_rows_into_the_cache(level, batch, rng):
                 assert np.isnan(cache[:, :, past:]).all()
 
 
+def test_calls_on_arrays_write_into_the_cache_that_is_given_for_both(rng):
+    arrays = drawn(rng, 1, 9, 1)
+    expected = evaluate_graph(decoder(), arrays, {"batch": 1, "past": 9, "length": 1})
+    caches = {name: np.full((1, GROUPS, ROOM, DEPTH), np.nan, np.float32) for name in ("past_k", "past_v")}
+    for name, cache in caches.items():
+        cache[:, :, :9] = arrays[name]
+    given = {name.replace("past", "next"): cache for name, cache in caches.items()}
+    with engine_for(0) as engine:
+        for _ in range(2):
+            found = engine({**arrays, **caches}, outputs=given)
+            assert all(found[name] is cache for name, cache in given.items())
+            np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(caches["past_k"][:, :, :10], expected["next_k"])
+        read_only = caches["past_k"].copy()
+        read_only.flags.writeable = False
+        for wrong, message in (
+            ({"z": caches["past_k"]}, "has no output 'z'; expected some of 'y', 'next_k', 'next_v'"),
+            ({"y": caches["past_k"]}, r"output 'y' .*expected an array of shape .* that may be written, found shape"),
+            ({"next_k": caches["past_k"].astype(np.float64)}, "output 'next_k' .*expected dtype float32"),
+            ({"next_k": read_only}, "that may be written, .*, read-only"),
+        ):
+            with pytest.raises(tw.ExecutionError, match=message):
+                engine({**arrays, **caches}, outputs=wrong)
+
+
 def test_caches_in_other_memory_are_copied(rng):
     with engine_for(0) as engine, engine.create_execution_context() as context:
         arrays = drawn(rng, 1, 9, 1)

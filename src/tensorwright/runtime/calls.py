@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tensorwright.base.errors import ExecutionError
 from tensorwright.runtime.arrays import Array, OutputMemory, array_address, is_acceptable, output_maker, refusal
 from tensorwright.runtime.bindings import wrong_names
 from tensorwright.runtime.fixed_calls import FixedCall, fixed_call
@@ -35,8 +36,13 @@ class ArrayCalls:
         self._memories = [OutputMemory() for _ in table.outputs]
         self._known: dict[object, tuple[Sizes, _Makers]] = {}
 
-    def run(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None]) -> dict[str, Array]:
-        """Have `execute` run on arrays, and return new ones; see `ExecutionContext.__call__`."""
+    def run(
+        self,
+        inputs: Array | Mapping[str, Array],
+        execute: Callable[[], None],
+        outputs: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
+        """Have `execute` run on arrays, and return new ones or those given; see `ExecutionContext.__call__`."""
         arrays = self._by_place(inputs)
         addresses = []
         for slot, dtype in zip(self._inputs, self._dtypes, strict=True):
@@ -49,14 +55,36 @@ class ArrayCalls:
         with self._launcher.lock:
             self._launcher.require_ready()
             sizes, makers = self._known.get(key) or self._learn(key, arrays)
+            taken = {} if outputs is None else self._taken(outputs, sizes)
             self._launcher.prepare(sizes)
             bindings = self._launcher.bindings
             for slot in self._inputs:
                 bindings[slot.number] = addresses[slot.place]
             for number, name, make in makers:
-                results[name], bindings[number] = make()
+                results[name], bindings[number] = taken[name] if name in taken else make()
             execute()
         return results
+
+    def _taken(self, outputs: Mapping[str, Array], sizes: Sizes) -> dict[str, tuple[Array, int]]:
+        """The arrays that the caller gives for outputs, and their addresses."""
+        slots = {slot.name: slot for slot in self._table.outputs}
+        unknown = [name for name in outputs if name not in slots]
+        if unknown:
+            raise ExecutionError(
+                f"{self._table.where} has no output {', '.join(map(repr, unknown))}; expected some of "
+                f"{', '.join(map(repr, slots))}"
+            )
+        for name, array in outputs.items():
+            slot = slots[name]
+            if not is_acceptable(slot.dtype.numpy, array):
+                raise refusal(self._table, slot, array)
+            shape = sizes.shapes[slot.number]
+            if array.shape != shape or not array.flags.writeable:
+                raise ExecutionError(
+                    f"{self._table.describe(slot.number)}: expected an array of shape {shape} that may be written, "
+                    f"found shape {array.shape}{'' if array.flags.writeable else ', read-only'}"
+                )
+        return {name: (array, array_address(array)) for name, array in outputs.items()}
 
     def fixed(self) -> FixedCall | None:
         """The short way for plans whose sizes are fixed; None for others. For after the first run."""

@@ -67,7 +67,13 @@ class ExecutionContext(Unique):
             self._own_memory = Buffer(allocator, self._memory_bytes, device.memory_alignment, what)
             self._use_memory(self._own_memory.address)
 
-    def __call__(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None = None) -> dict[str, Array]:
+    def __call__(
+        self,
+        inputs: Array | Mapping[str, Array],
+        stream: Stream | int | None = None,
+        *,
+        outputs: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
         """Run on arrays: a mapping by name, or one bare array for a network of one input.
 
         Returns new arrays by name of output. Arrays must have exactly the dtype of their binding and be C-contiguous.
@@ -76,16 +82,18 @@ class ExecutionContext(Unique):
         `torch.from_dlpack` and its like take without a copy. The work is put into a stream and not waited for.
 
         stream: for arrays on the device: that of the caller, or its handle; None for the default stream.
+        outputs: NumPy arrays that results are written into, by name of output; others get new ones. An input may be
+            one of them where the network allows it: see `caches_in_place` of `tensorwright.build`.
 
         Raises:
             ExecutionError: something about the inputs is wrong; nothing has run.
         """
         fixed = self.fixed_call
-        found = fixed(inputs) if fixed is not None and stream is None else None
+        found = fixed(inputs) if fixed is not None and stream is None and outputs is None else None
         if found is not None:
             return found
         calls = self._calls_for(inputs)
-        if not self._device.has_host_memory:
+        if not self._device.has_host_memory and outputs is None:
             found = calls.run_on_device(inputs, stream)
         if found is not None:
             return found
@@ -94,7 +102,7 @@ class ExecutionContext(Unique):
                 f"{self._table.where}: expected arrays on the device with the stream {stream!r}, found arrays of the "
                 "host, whose results are waited for; leave the stream out"
             )
-        results = calls.run(inputs)
+        results = calls.run(inputs, outputs=outputs)
         self.fixed_call = calls.fixed_call
         return results
 

@@ -64,11 +64,17 @@ class Engine(Unique):
         self._fixed: FixedCall | None = None
         self._closed = False
 
-    def __call__(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None = None) -> dict[str, Array]:
+    def __call__(
+        self,
+        inputs: Array | Mapping[str, Array],
+        stream: Stream | int | None = None,
+        *,
+        outputs: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
         """Run on arrays; see `ExecutionContext.__call__`. Calls from several threads wait for each other."""
         fixed = self._fixed
-        found = fixed(inputs) if fixed is not None and stream is None else None
-        return self._call_context(inputs, stream) if found is None else found
+        found = fixed(inputs) if fixed is not None and stream is None and outputs is None else None
+        return self._call_context(inputs, stream, outputs) if found is None else found
 
     def run_buffers(self, inputs: Mapping[str, Bytes]) -> dict[str, memoryview]:
         """Run on objects with the buffer protocol, without NumPy; see `ExecutionContext.run_buffers`."""
@@ -237,9 +243,11 @@ class Engine(Unique):
             raise
         return tuple(modules)
 
-    def _call_context(self, inputs: Array | Mapping[str, Array], stream: Stream | int | None) -> dict[str, Array]:
+    def _call_context(
+        self, inputs: Array | Mapping[str, Array], stream: Stream | int | None, outputs: Mapping[str, Array] | None
+    ) -> dict[str, Array]:
         context = self._default or self._default_context()
-        results = context(inputs, stream)
+        results = context(inputs, stream, outputs=outputs)
         self._fixed = context.fixed_call
         return results
 

@@ -122,15 +122,20 @@ class ProfileCalls(Unique):
         """The one for addresses on the device, and the one for those of this process if that is another one."""
         return (self.launcher,) if self.here is self.launcher else (self.launcher, self.here)
 
-    def run(self, inputs: Array | Mapping[str, Array], execute: Callable[[], None] | None = None) -> dict[str, Array]:
-        """Run on NumPy arrays. execute: what does so in place of the launcher."""
+    def run(
+        self,
+        inputs: Array | Mapping[str, Array],
+        execute: Callable[[], None] | None = None,
+        outputs: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
+        """Run on NumPy arrays. execute: what does so in place of the launcher. outputs: where results go, by name."""
         calls = self._calls
         if calls is not None:
-            return calls.run(inputs, execute or self.here.execute)
+            return calls.run(inputs, execute or self.here.execute, outputs)
         from tensorwright.runtime.calls import ArrayCalls
 
         calls = ArrayCalls(self.table, self.here)
-        results = calls.run(inputs, execute or self.here.execute)
+        results = calls.run(inputs, execute or self.here.execute, outputs)
         self._calls, self.fixed_call = calls, calls.fixed()
         return results
 
