@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import tensorwright as tw
 from graphs import binary, drawn, given, network
@@ -97,6 +98,7 @@ def test_weights_are_held_once(made):
     plan = made[0]
     assert plan.weights.nbytes < 2 * alone.weights.nbytes + 1
     read_back = parse_plan(serialize_plan(plan))
+    assert serialize_plan(read_back) == serialize_plan(plan)
     assert all(profile.weights is read_back.weights for profile in read_back.profiles)
     read = [{part.place for step in p.steps for part in step.reads if part.base == "weights"} for p in plan.profiles]
     assert read[1] == read[2]
@@ -143,3 +145,30 @@ def test_files_whose_profiles_do_not_fit_the_plan_are_refused(made, path, value,
     content = with_manifest(serialize_plan(made[0]), lambda text: replaced(text, path, value))
     with pytest.raises(tw.PlanError, match=message):
         parse_plan(content)
+
+
+def test_models_that_run_in_stages_have_no_profiles():
+    nodes = [helper.make_node("NonZero", ["x"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.INT64, [2, "found"])
+    model = helper.make_model(helper.make_graph(nodes, "network", [x], [y]), ir_version=8)
+    with pytest.raises(tw.BuildError, match="profiles and caches_in_place are for models that one plan can express"):
+        tw.build(model, level=0, timing_cache="", profiles=[{"n": 1}, {"n": 2}])
+
+
+def test_quantised_products_keep_their_ranges_in_all_profiles(rng):
+    x = tw.symbol("n", 1, 4, 16)
+    network = tw.Builder().create_network(1)
+    given_x = network.add_input("x", tw.float32, (x, 32))
+    weights = network.add_constant((32, 32), rng.standard_normal((32, 32)).astype(np.float32))
+    op = tw.MatrixOperation.NONE
+    product = network.add_matrix_multiply(given_x, op, weights.get_output(0), op)
+    network.mark_output(product.get_output(0))
+    given = [rng.standard_normal((4, 32)).astype(np.float32) for _ in range(3)]
+    calibrator = tw.Calibrator([{"x": array} for array in given])
+    profiles = [{"n": 1}, {"n": (2, 4, 16)}]
+    options = {"level": 0, "precision": "int8", "calibrator": calibrator, "profiles": profiles, "timing_cache": ""}
+    with tw.build(network, **options) as engine, tw.build(network, level=0, timing_cache="") as exact:
+        for rows in (1, 4):
+            found, expected = (next(iter(one(given[0][:rows]).values())) for one in (engine, exact))
+            assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
