@@ -17,6 +17,9 @@ import numpy as np
 
 from tensorwright.build.precision import Measure, Wishes, conversions, costs_in, least
 from tensorwright.graph.graph import Graph, Value, storage_root
+from tensorwright.graph.region import Region
+from tensorwright.kernels.work import work
+from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.dtype import INT8
 from tensorwright.tune.estimate import Roofline
 from tensorwright.tune.pbqp import solve
@@ -27,7 +30,9 @@ Kept = Callable[[Value], bool]
 
 
 HOPELESS = 3.0
-"""Kernels for floats that are expected to take so many times as long as integers do are not timed."""
+"""Kernels for floats that are expected to take so many times as long as integers do are not timed, where arithmetic is
+what takes the time.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def kept_in_floats(plain: Graph, whole: Graph, products: Sequence[Value], measur
         found: dict[str, float] = {}
         costs = _costs_of_integers(integers, _places(searched), everything)
         for place, item in enumerate(searched):
-            bound = HOPELESS * costs[place] if place in costs else inf
+            is_comparable = place in costs and _is_bound_by_arithmetic(item.region, measurement.roofline)
+            bound = HOPELESS * costs[place] if is_comparable else inf
             found[item.region.signature] = max(bound, found.get(item.region.signature, 0.0))
         return found
 
@@ -86,6 +92,13 @@ def kept_in_floats(plain: Graph, whole: Graph, products: Sequence[Value], measur
     if kept not in seconds:
         seconds[kept] = sum(map(least, measurement.measure(measurement.partly(kept))))
     return kept if seconds[kept] <= min(seconds.values()) else min(seconds, key=lambda names: seconds[names])
+
+
+def _is_bound_by_arithmetic(region: Region, roofline: Roofline) -> bool:
+    """Whether estimates can be believed: how fast data move depends on where they lie."""
+    needed = work(region)
+    arithmetic = tuning_value(needed.flops) / roofline.flops_per_second
+    return arithmetic > tuning_value(needed.bytes) / roofline.bytes_per_second
 
 
 def _places(searched: Sequence[Searched]) -> Mapping[str, int]:
