@@ -52,6 +52,12 @@ def engine_for(level: int, **options: object) -> Engine:
     return Engine(build(decoder(), config))
 
 
+@pytest.fixture(scope="module")
+def engine():
+    with engine_for(0) as found:
+        yield found
+
+
 def drawn(rng, batch, past, length):
     shapes = {"q": (GROUPS * REPEATS, length, DEPTH), "k": (GROUPS, length, DEPTH), "v": (GROUPS, length, DEPTH)}
     shapes |= {"mask": (1, length, past + length), "past_k": (GROUPS, past, DEPTH), "past_v": (GROUPS, past, DEPTH)}
@@ -67,11 +73,12 @@ def run(context, arrays, caches, results):
 
 
 @pytest.mark.parametrize(("level", "batch"), [(0, 2), (1, 1)])
-def test_steps_write_new_rows_into_the_cache(level, batch, rng):
+def test_steps_write_new_rows_into_the_cache(level, batch, engine, rng):
     caches = {name: np.full((batch, GROUPS, ROOM, DEPTH), np.nan, np.float32) for name in ("past_k", "past_v")}
     past = 0
-    with engine_for(level) as engine, engine.create_execution_context() as context:
-        assert engine.get_binding_shape("past_k") == engine.get_binding_shape("next_v") == (-1, GROUPS, ROOM, DEPTH)
+    used = engine if level == 0 else engine_for(level)
+    with used.create_execution_context() as context:
+        assert used.get_binding_shape("past_k") == used.get_binding_shape("next_v") == (-1, GROUPS, ROOM, DEPTH)
         for length in (4, 1, 1, 3, 1):
             arrays = drawn(rng, batch, past, length)
             arrays |= {name: caches[name][:, :, :past].copy() for name in caches}
@@ -87,33 +94,32 @@ def test_steps_write_new_rows_into_the_cache(level, batch, rng):
                 assert np.isnan(cache[:, :, past:]).all()
 
 
-def test_calls_on_arrays_write_into_the_cache_that_is_given_for_both(rng):
+def test_calls_on_arrays_write_into_the_cache_that_is_given_for_both(engine, rng):
     arrays = drawn(rng, 1, 9, 1)
     expected = evaluate_graph(decoder(), arrays, {"batch": 1, "past": 9, "length": 1})
     caches = {name: np.full((1, GROUPS, ROOM, DEPTH), np.nan, np.float32) for name in ("past_k", "past_v")}
     for name, cache in caches.items():
         cache[:, :, :9] = arrays[name]
     given = {name.replace("past", "next"): cache for name, cache in caches.items()}
-    with engine_for(0) as engine:
-        for _ in range(2):
-            found = engine({**arrays, **caches}, outputs=given)
-            assert all(found[name] is cache for name, cache in given.items())
-            np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-4, atol=1e-5)
-            np.testing.assert_array_equal(caches["past_k"][:, :, :10], expected["next_k"])
-        read_only = caches["past_k"].copy()
-        read_only.flags.writeable = False
-        for wrong, message in (
-            ({"z": caches["past_k"]}, "has no output 'z'; expected some of 'y', 'next_k', 'next_v'"),
-            ({"y": caches["past_k"]}, r"output 'y' .*expected an array of shape .* that may be written, found shape"),
-            ({"next_k": caches["past_k"].astype(np.float64)}, "output 'next_k' .*expected dtype float32"),
-            ({"next_k": read_only}, "that may be written, .*, read-only"),
-        ):
-            with pytest.raises(tw.ExecutionError, match=message):
-                engine({**arrays, **caches}, outputs=wrong)
+    for _ in range(2):
+        found = engine({**arrays, **caches}, outputs=given)
+        assert all(found[name] is cache for name, cache in given.items())
+        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(caches["past_k"][:, :, :10], expected["next_k"])
+    read_only = caches["past_k"].copy()
+    read_only.flags.writeable = False
+    for wrong, message in (
+        ({"z": caches["past_k"]}, "has no output 'z'; expected some of 'y', 'next_k', 'next_v'"),
+        ({"y": caches["past_k"]}, r"output 'y' .*expected an array of shape .* that may be written, found shape"),
+        ({"next_k": caches["past_k"].astype(np.float64)}, "output 'next_k' .*expected dtype float32"),
+        ({"next_k": read_only}, "that may be written, .*, read-only"),
+    ):
+        with pytest.raises(tw.ExecutionError, match=message):
+            engine({**arrays, **caches}, outputs=wrong)
 
 
-def test_caches_in_other_memory_are_copied(rng):
-    with engine_for(0) as engine, engine.create_execution_context() as context:
+def test_caches_in_other_memory_are_copied(engine, rng):
+    with engine.create_execution_context() as context:
         arrays = drawn(rng, 1, 9, 1)
         expected = evaluate_graph(decoder(), arrays, {"batch": 1, "past": 9, "length": 1})
         caches = {name: np.zeros((1, GROUPS, ROOM, DEPTH), np.float32) for name in ("past_k", "past_v")}
@@ -127,8 +133,8 @@ def test_caches_in_other_memory_are_copied(rng):
             np.testing.assert_array_equal(cache, before[name])
 
 
-def test_other_sizes_are_refused(rng):
-    with engine_for(0) as engine, engine.create_execution_context() as context:
+def test_other_sizes_are_refused(engine, rng):
+    with engine.create_execution_context() as context:
         arrays = drawn(rng, 1, 9, 1)
         caches = {name: np.zeros((1, GROUPS, ROOM, DEPTH), np.float32) for name in ("past_k", "past_v")}
         arrays |= caches

@@ -132,7 +132,7 @@ HEADS = {
     "past": Heads((BATCH, 3), LENGTH, TOTAL, 20, 37, "half mask", (BATCH, 1, LENGTH, TOTAL)),
     "past-turned": Heads((BATCH, 2), LENGTH, TOTAL, 16, 16, "half", turned="qo", guarded=True),
     "past-by-column": Heads((2,), 5, TOTAL, 12, 20, after="columns", plain_keys=True),
-    "cache": Heads((2, 2), 5, 21, 20, 24, "mask", (2, 1, 1, 21), room=30),
+    "cache": Heads((2,), 3, 9, 8, 16, "half", room=12),
     "cache-past": Heads((BATCH, 2), LENGTH, TOTAL, 16, 20, "half", turned="qo", room=130),
     "unknown-rows": Heads((BATCH, 2), LENGTH, 30, 20, 24, turned="qkvo"),
 }
