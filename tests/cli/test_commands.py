@@ -352,3 +352,17 @@ def test_compare_ranks_layers_and_writes_those_to_keep(tmp_path, samples):
     assert "expected bf16, fp16 or int8" in fail("compare", LENET, "--precision", "int4", *options)
     kept.write_text("[1]")
     assert "expected JSON" in fail("build", LENET, "--layer-precision", f"@{kept}", *QUICK)
+
+
+def test_plans_with_several_profiles(tmp_path):
+    path = tmp_path / "several.plan"
+    ranges = ("--optimization-profile", "batch=1", "--optimization-profile", "batch=2:4:8")
+    succeed("build", LENET, "-o", path, *ranges, *QUICK)
+    engine = tw.load(path)
+    assert [engine.get_profile_shape(number, "image")[1][0] for number in range(2)] == [1, 4]
+    printed = succeed("inspect", path, "--json", "--optimization-profile", "1")
+    shown, _ = json.JSONDecoder().raw_decode(printed)  # A note beside it says what the others are.
+    assert shown["symbols"] == {"batch": [2, 4, 8]}
+    assert "counted from 0" in fail("inspect", path, "--optimization-profile", "2")
+    assert "no variable dimension 'rows'" in fail("build", LENET, "--optimization-profile", "rows=1", *QUICK)
+    assert "expected NAME=D or NAME=MIN:OPT:MAX" in fail("build", LENET, "--optimization-profile", "batch=1:2", *QUICK)

@@ -54,7 +54,8 @@ class BuildOptions(Options):
             "32)}]``: the plan holds code tuned for each, and weights once; an inference runs that of the profiles "
             "that its shapes fit which is tuned for the nearest sizes. Dimensions that a profile does not name keep "
             "their range. Empty for one profile of the network's own ranges.",
-            help=None,
+            spelt=("--optimization-profile",),
+            help="NAME=D or NAME=MIN:OPT:MAX,...: code for a range of variable dimensions. Repeat for several.",
         ),
     ] = ()
     caches_in_place: Annotated[

@@ -136,6 +136,24 @@ def entries(text: str) -> tuple[str, tuple[Entry, ...]]:
     return name, tuple(entry for entry in found if entry is not None)
 
 
+def ranges(text: str) -> dict[str, tuple[int, int, int] | int]:
+    """Sizes of dimensions by name, one or MIN:OPT:MAX: ``batch=1`` or ``batch=2:8:32,sequence=128``."""
+    found: dict[str, tuple[int, int, int] | int] = {}
+    for part in text.split(","):
+        name, value = named(part)
+        try:
+            sizes = [int(size) for size in value.split(":")]
+        except ValueError:
+            sizes = []
+        if len(sizes) not in (1, 3):
+            raise UsageError(
+                f"profile '{text}': expected NAME=D or NAME=MIN:OPT:MAX with commas between them, such as "
+                "batch=2:8:32,sequence=128"
+            )
+        found[name] = sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1], sizes[2])
+    return found
+
+
 def _entry(text: str) -> Entry | None:
     parts = text.strip().split(":")
     if parts == ["-1"]:

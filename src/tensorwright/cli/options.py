@@ -13,7 +13,7 @@ from typer import Option as ShellOption
 
 from tensorwright.api.shortcuts import EngineOptions
 from tensorwright.base.options import Option, Options, options_of
-from tensorwright.cli.command import number, numbers, pairs, size
+from tensorwright.cli.command import number, numbers, pairs, ranges, size
 
 Given = Mapping[str, object]
 """What a command was given, by the name of the option; what it was not given is not there."""
@@ -83,6 +83,9 @@ def _value(option: Option, given: object) -> object:
         return None
     if option.name in _SIZES:
         return size(str(given))
+    if option.name == "profiles":
+        assert isinstance(given, list)
+        return tuple(map(ranges, given))
     if option.name == "constants" or Mapping[str, float] in option.kinds:
         assert isinstance(given, list)
         return dict(map(number, given))
