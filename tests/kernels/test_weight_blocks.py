@@ -18,10 +18,10 @@ TARGET = TARGETS["avx512_bf16"]
 native = pytest.mark.skipif(not is_native(TARGET.name), reason="this machine has no dot products of bytes")
 
 
-def computed(region: Region, a: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """By the first config, which multiplies bytes."""
+def computed(region: Region, a: npt.NDArray[np.float32], number: int = 0) -> npt.NDArray[np.float32]:
+    """By one of the first configs, which multiply bytes."""
     tactic = WeightBlocks()
-    config = tactic.configs(region, TARGET)[0]
+    config = tactic.configs(region, TARGET)[number]
     assert config.options.bytes
     constants = [weights_in(value).array for value in region.inputs[1:]]
     return run_kernel(region, tactic.emit(region, config, TARGET), TARGET, [a, *constants])
@@ -48,6 +48,19 @@ def test_rounds_no_more_than_the_largest_of_a_block(bits: int, zeros: bool, rng:
     off = np.abs(found - exact) / bound
     assert off[:3].max() < 2e-7
     assert np.abs(found[3]).max() < 1e-30
+
+
+@native
+@pytest.mark.parametrize("number", [0, 3])
+def test_rest_behind_long_blocks(number: int, rng: np.random.Generator) -> None:
+    """Numbers that the loop over the blocks computes do not reach behind it: LLVM gave up the process."""
+    region, a = (
+        Weights((3, 52), 159, bits=8, block=48, zeros=True).region(rng),
+        rng.standard_normal((3, 52), np.float32),
+    )
+    arrays = [weights_in(value).array for value in region.inputs[1:]]
+    exact = a.astype(np.float64) @ region.output.op.weights(*arrays).T
+    assert np.abs(computed(region, a, number) - exact).max() < 1e-5 * np.abs(exact).max()
 
 
 @native

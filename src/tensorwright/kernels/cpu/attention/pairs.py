@@ -104,7 +104,7 @@ class PairAttentionWriter(AttentionWriter):
         whole, rest = divmod(depth // GROUP, unit)
         work = self._turn if factor.row_step == 1 else self._merge
         if whole:
-            with builder.loop(0, whole * unit, unit) as loop:
+            with emitter.loop(0, whole * unit, unit) as loop:
                 work(factor, source, destination, loop.index, vectors, count, unit)
         if rest:
             work(factor, source, destination, i64(whole * unit), vectors, count, rest)

@@ -98,7 +98,7 @@ class DigitWriter(PanelWriter):
     def _split_row(self, row: Dim) -> None:
         whole, rest = divmod(self.depth, self.op.block)
         if whole:
-            with self.builder.loop(0, whole) as loop:
+            with self.emitter.loop(0, whole) as loop:
                 self._split_block(row, loop.index, self.op.block)
         if rest:
             self._split_block(row, i64(whole), rest)

@@ -139,7 +139,7 @@ class PanelWriter(ABC):
         totals = [self._zero_total] * (len(rows) * self.vectors)
         whole, rest = divmod(self.depth, self.op.block)
         if whole:
-            with self.builder.loop(0, whole, 1, totals, at_least_once=True) as loop:
+            with self.builder.loop(0, whole, 1, totals, at_least_once=True) as loop, self.emitter.scope():
                 loop.following = self.block_added(place, rows, loop.index, self.op.block, loop.carried)
             totals = loop.final
         return self.block_added(place, rows, i64(whole), rest, totals) if rest else totals
