@@ -103,8 +103,11 @@ __all__ = ["__version__", *_WHERE]  # noqa: PLE0604 - all of them are strings
 def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module 'tensorwright' has no attribute '{name}'")
+    from tensorwright.base.fork import importing
+
     module, original = _WHERE[name]
-    value: object = getattr(importlib.import_module(module), original)
+    with importing:
+        value: object = getattr(importlib.import_module(module), original)
     globals()[name] = value
     return value
 

@@ -90,6 +90,8 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return not (operands[1:] and operands[1].dtype.kind in "iu" and _powers_are_open(*operands[:2]))
         case "Squeeze":  # An empty list of axes is taken for none at all.
             return not (operands[1:] and node.input[1] in known and operands[1].size == 0)
+        case "AffineGrid":  # Of one element, aligned at both ends, ONNX divides by zero.
+            return not (given.get("align_corners") and operands[1:] and 1 in operands[1][2:])
         case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
             return given.get("bias", 1.0) > 0
     return True

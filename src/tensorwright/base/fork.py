@@ -1,4 +1,4 @@
-"""Locks that a child process finds open.
+"""Locks that a child process finds open, and imports that it finds done.
 
 A fork copies the locks of a process as they are, but only the thread that calls it: what another thread held would stay
 locked in the child for good. What such a lock protects has to be usable at every moment, whatever has been done of it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -38,6 +39,11 @@ class cached_property(functools.cached_property[T_co]):  # noqa: N801  # It is u
             forkable(self.lock)
 
 
+importing = threading.RLock()
+"""Held by a thread that imports modules when they are first used: no fork happens meanwhile. A child would wait for
+ever for a module that a thread of its parent had begun to import.
+"""
+
 # What a fork has to find is a matter of the process; the set keeps nothing alive.
 _LOCKS: weakref.WeakSet[_Lock] = weakref.WeakSet()
 
@@ -49,3 +55,4 @@ def _open_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_open_all)
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 
+from tensorwright.base.fork import importing
+
 
 def names_of(package: str, **modules: Sequence[str]) -> Callable[[str], object]:
     """The ``__getattr__`` of a package: it finds names in those of its modules that have them."""
@@ -13,6 +15,7 @@ def names_of(package: str, **modules: Sequence[str]) -> Callable[[str], object]:
     def find(name: str) -> object:
         if name not in where:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(f"{package}.{where[name]}"), name)
+        with importing:
+            return getattr(importlib.import_module(f"{package}.{where[name]}"), name)
 
     return find

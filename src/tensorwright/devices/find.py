@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tensorwright.base.errors import ExecutionError, PlanError
+from tensorwright.base.fork import importing
 
 if TYPE_CHECKING:
     from tensorwright.devices.device import Device
@@ -88,4 +89,5 @@ def device_for(kind: str, name: str | None = None) -> Device:
 
 
 def _kind(kind: str) -> _Kind:
-    return cast("_Kind", importlib.import_module(f"tensorwright.devices.{kind}.device"))
+    with importing:
+        return cast("_Kind", importlib.import_module(f"tensorwright.devices.{kind}.device"))

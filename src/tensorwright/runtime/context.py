@@ -10,7 +10,7 @@ from operator import index
 from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.base.fork import forkable
+from tensorwright.base.fork import forkable, importing
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import END_OF_MEMORY, Buffer
 from tensorwright.runtime.outputs import OutputAllocators
@@ -117,7 +117,8 @@ class ExecutionContext(Unique):
         Raises:
             ExecutionError: something about the inputs is wrong; nothing has run.
         """
-        from tensorwright.runtime.buffers import run_buffers
+        with importing:
+            from tensorwright.runtime.buffers import run_buffers
 
         return run_buffers(self._table, self._launched_here, self._shapes, inputs)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.base.fork import forkable
+from tensorwright.base.fork import forkable, importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,7 @@ class Launcher:
 def _watch(table: BindingTable, device: Device) -> IndexWatch | None:
     if not table.plan.indices:
         return None
-    from tensorwright.runtime.indices import IndexWatch
+    with importing:
+        from tensorwright.runtime.indices import IndexWatch
 
     return IndexWatch(table.plan, device, table.where)

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, overload
 
 from tensorwright.base.errors import ExecutionError, PlanError
+from tensorwright.base.fork import importing
 from tensorwright.plan.file import open_plans
 
 if TYPE_CHECKING:
@@ -91,13 +92,15 @@ def load(
         raise ExecutionError(f"load: {', '.join(options)} belong to a pool; say its devices, such as devices='all'")
     sources: Sequence[object] = source if devices is not None and isinstance(source, list | tuple) else [source]
     opened = [plan for one in sources for plan in _opened(one, copy=copy, trusted=trusted)]
-    from tensorwright.runtime.engine import Engine
+    with importing:
+        from tensorwright.runtime.engine import Engine
 
     loaded: Engine | EnginePool
     if devices is None:
         loaded = Engine(_fitting([one.plan for one in opened], device), allocator, threads, device)
     else:
-        from tensorwright.runtime.pool import EnginePool
+        with importing:
+            from tensorwright.runtime.pool import EnginePool
 
         loaded = EnginePool([one.plan for one in opened], devices, allocator=allocator, threads=threads, **options)
     try:
@@ -123,7 +126,8 @@ def _fitting(plans: Sequence[Plan], device: Device | str | None) -> Plan:
     """
     if len(plans) == 1:
         return plans[0]
-    from tensorwright.devices.find import device_for
+    with importing:
+        from tensorwright.devices.find import device_for
 
     reasons = []
     for plan in plans:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
-from tensorwright.base.fork import forkable
+from tensorwright.base.fork import forkable, importing
 from tensorwright.base.unique import Unique
 from tensorwright.devices.find import device_for, devices_of, split_name
 from tensorwright.plan.bundle import require_alike
@@ -426,13 +426,15 @@ def _listed(plans: Sequence[Plan], devices: Devices, make: Callable[[str, str], 
 
 
 def _relay(engine: Engine, contexts: int) -> _Relay | None:
-    from tensorwright.runtime.relay import relay_of
+    with importing:
+        from tensorwright.runtime.relay import relay_of
 
     return relay_of(engine, contexts)
 
 
 def _remote(_kind: str, name: str) -> Device:
-    from tensorwright.runtime.remote import RemoteDevice
+    with importing:
+        from tensorwright.runtime.remote import RemoteDevice
 
     return RemoteDevice(name)
 

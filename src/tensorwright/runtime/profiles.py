@@ -7,6 +7,7 @@ from math import log2
 from typing import TYPE_CHECKING, cast
 
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.fork import importing
 from tensorwright.base.unique import Unique
 from tensorwright.runtime.bindings import BindingTable
 from tensorwright.runtime.launcher import Launcher
@@ -132,7 +133,8 @@ class ProfileCalls(Unique):
         calls = self._calls
         if calls is not None:
             return calls.run(inputs, execute or self.here.execute, outputs)
-        from tensorwright.runtime.calls import ArrayCalls
+        with importing:
+            from tensorwright.runtime.calls import ArrayCalls
 
         calls = ArrayCalls(self.table, self.here)
         results = calls.run(inputs, execute or self.here.execute, outputs)
@@ -152,13 +154,15 @@ class ProfileCalls(Unique):
 
     def _staging(self, module: Module, obstacle: str) -> Launcher:
         """A launcher whose bindings are addresses of this process."""
-        from tensorwright.runtime.staging import StagedExecutor
+        with importing:
+            from tensorwright.runtime.staging import StagedExecutor
 
         staged = StagedExecutor(module.create_executor(), self._device, self._allocator, module.plan)
         return Launcher(self.table, staged, self._device, obstacle, self.launcher.lock)
 
     def _made_device_calls(self) -> DeviceCalls | None:
-        from tensorwright.runtime.device_calls import DeviceCalls
+        with importing:
+            from tensorwright.runtime.device_calls import DeviceCalls
 
         arrays = self._device.arrays(self._allocator)
         return None if arrays is None else DeviceCalls(self.table, self.launcher, arrays)
