@@ -326,6 +326,11 @@ def many_parts_of_a_sequence() -> bytes:
     return model.SerializeToString()
 
 
+def deconvolution_of_no_rows() -> bytes:
+    nodes = [node("ConvTranspose", "x w", "y", output_shape=[10, 8], strides=[3, 2])]
+    return model_of(nodes, {"x": (1, [1, 1, 0, 3]), "w": (1, [1, 2, 3, 3])}, ["y"]).SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -387,6 +392,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "sums of squares that overflow were compared": ("ONNX node", squares_that_overflow),
     "powers that float32 does not hold were compared": ("ONNX node", high_power_of_a_norm),
     "all elements of a giant axis were listed as parts": ("ONNX node", many_parts_of_a_sequence),
+    "elements that are not there were read where a plan has no weights": ("ONNX node", deconvolution_of_no_rows),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }

@@ -144,7 +144,14 @@ class _Composer:
     def body_at(self, value: Value, index: tuple[Dim, ...]) -> Scalar:
         """The scalar of one element of a value."""
         scalar = self._at(value, index, _Composition({}, [0]))
-        return transform(scalar, lambda i: i, lambda load: replace(load, operand=_final(load.operand)))
+        return transform(scalar, lambda i: i, self._finished)
+
+    def _finished(self, load: Load) -> Scalar:
+        """A load of an input by its number; of one without elements what stands for those outside."""
+        operand = _final(load.operand)
+        if load.guard is not None and self.inputs[operand].type.is_empty:
+            return Constant(load.otherwise, load.dtype)
+        return replace(load, operand=operand)
 
     def _at(self, value: Value, index: tuple[Dim, ...], state: _Composition) -> Scalar:
         key = (value, index)

@@ -158,7 +158,7 @@ class Deconvolution(Op):
         kept = [upper_bound(self._extent(axis, x.shape[2 + axis], weights.shape[2 + axis])) for axis in range(spatial)]
         room = [max(f, b + n) for f, b, n in zip(full, self.pads_begin, kept, strict=True)]
         canvas = np.zeros((x.shape[0], groups, outputs, *room), np.result_type(x, weights))
-        for number, tap in enumerate(product(*map(range, weights.shape[2:]))):
+        for number, tap in enumerate(product(*map(range, weights.shape[2:])) if x.size else ()):
             part = np.matmul(kernels[..., number], grouped).reshape(x.shape[0], groups, outputs, *x.shape[2:])
             touched = [
                 slice(k * d, k * d + (n - 1) * s + 1, s)
