@@ -66,6 +66,14 @@ def test_uneven_ranges_have_a_zero_point(low, high, zero, rng):
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("range", [Range(0.0, 1e-45), Range(-1e-45, 1e-45), Range(-1e-44, 1e-45), Range(-0.0, 0.0)])
+def test_steps_are_never_zero(range, rng):
+    x = given("x", ROWS, DEPTH)
+    graph = quantised(network(product(x, rng)), {x: range}).graph
+    (quantise,) = (one for one in graph.order() if isinstance(one.op, Quantize))
+    assert steps_of(quantise.inputs[1]) >= np.finfo(np.float32).tiny
+
+
 def test_images_keep_zero_at_zero(rng):
     """What lies around them is 0 in integers, too."""
     image = given("x", 1, 4, 5, 5)

@@ -22,6 +22,8 @@ from tensorwright.tensor.range import Range
 from tensorwright.tensor.weights import weights_of
 
 SIGNED_STEPS, UNSIGNED_STEPS = 127, 255
+SMALLEST_STEP = float(np.finfo(np.float32).tiny)
+"""Smaller ones would be 0 where processors flush them, and nothing can be divided by that."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,11 @@ def activations_in_integers(value: Value, steps: Steps) -> Value:
 def _steps(value: Value, range: Range, is_image: bool) -> Steps:
     largest = range.largest or 1.0
     if _is_positive(value):
-        return Steps(UINT8, largest / UNSIGNED_STEPS)
+        return Steps(UINT8, max(largest / UNSIGNED_STEPS, SMALLEST_STEP))
     low, high = min(range.low, 0.0), max(range.high, 0.0)
     if is_image or low == -high:
-        return Steps(INT8, largest / SIGNED_STEPS)
-    scale = (high - low) / UNSIGNED_STEPS
+        return Steps(INT8, max(largest / SIGNED_STEPS, SMALLEST_STEP))
+    scale = max((high - low) / UNSIGNED_STEPS, SMALLEST_STEP)
     return Steps(UINT8, scale, round(-low / scale))
 
 
