@@ -10,6 +10,10 @@ from tensorwright.base.errors import BuildError
 from tensorwright.codegen.memory import require_memory
 from tensorwright.codegen.target import Target
 
+STRAIGHT = 32 << 10
+"""Kernels of so many bytes of text are tiles that were written out: passes over them take longer than making machine
+code, and the code is as fast without (DenseNet-121, ResNet-50: within 0.6 %)."""
+
 
 @cache
 def _initialise() -> None:
@@ -33,6 +37,8 @@ def _optimised(text: str, target: Target) -> llvm.ModuleRef:
     except RuntimeError as error:
         raise BuildError(f"generated code is not valid LLVM IR (a defect of tensorwright): {error}") from error
     module.triple = target.triple
+    if len(text) >= STRAIGHT and "define internal" not in text:  # What it calls is to be inlined.
+        return module
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = False
     options.slp_vectorization = False
