@@ -29,8 +29,6 @@ RUNTIME = (
 """Tests of the runtime that need no compiler but LLVM's, for plans that are written by hand."""
 LEFT_OUT = {
     "the stress test": "QEMU keeps its translation of code that is unmapped, so that memory grows with every engine",
-    "runtime/test_context.py::test_children_infer_that_were_forked_during_inferences": "under QEMU one of about 30 "
-    "such children hangs; of 600 on a processor none did",
     "tests of instruction sets": "they are of another family",
     "builds, the command line, signed plans, faults": "they compile many kernels, with LLVM at a tenth of its speed",
     "whatever times kernels": "the times would be those of the emulation",

@@ -16,6 +16,7 @@ from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.normalization import InstanceNormalization
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import ArgReduction, Reduction
+from tensorwright.ops.resize import Resize
 from tensorwright.tensor.dim import evaluate
 
 Array = npt.NDArray[np.generic]
@@ -92,6 +93,8 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return not (operands[1:] and node.input[1] in known and operands[1].size == 0)
         case "AffineGrid":  # Of one element, aligned at both ends, ONNX divides by zero.
             return not (given.get("align_corners") and operands[1:] and 1 in operands[1][2:])
+        case "TopK":  # Unsorted, in any order.
+            return bool(given.get("sorted", 1))
         case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
             return given.get("bias", 1.0) > 0
     return True
@@ -109,6 +112,8 @@ def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array
             return zero + 4 * UNIT + UNIT * sqrt(terms) * sizes
         case Reduction():
             return zero + 4 * UNIT
+        case Resize():  # Coordinates are in float32, and are off by more the further they lie from the beginning.
+            return zero + UNIT / 2 * max(operands[0].shape, default=0) * np.abs(operands[0]).max(initial=0.0)
         case InstanceNormalization(epsilon=epsilon):  # It is the line ``x s + (b - m s)``, whose terms may cancel.
             x, scale = np.asarray(operands[0], np.float64), np.asarray(operands[1], np.float64)
             spread = np.sqrt(x.var(axis=tuple(range(2, x.ndim)), keepdims=True) + epsilon)
@@ -119,7 +124,7 @@ def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array
 
 def further_matters(value: Value) -> bool:
     """Whether `further_off` may be more than 0."""
-    return isinstance(value.op, Sigmoid | Reduction | InstanceNormalization)
+    return isinstance(value.op, Sigmoid | Reduction | Resize | InstanceNormalization)
 
 
 def is_open(value: Value, environment: Mapping[str, int]) -> bool:

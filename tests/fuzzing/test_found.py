@@ -331,6 +331,29 @@ def deconvolution_of_no_rows() -> bytes:
     return model_of(nodes, {"x": (1, [1, 1, 0, 3]), "w": (1, [1, 2, 3, 3])}, ["y"]).SerializeToString()
 
 
+def input_divided_by_its_root() -> bytes:
+    nodes = [node("ReduceMean", "x", "m", axes=[1]), node("Sub", "x m", "s"), node("Add", "e x", "a"),
+             node("Sqrt", "a", "r"), node("Div", "s r", "y")]  # fmt: skip
+    constants = {"e": np.float32(16)}
+    return model_of(nodes, {"x": (1, [1, 8])}, ["y"], constants=constants, opset=13).SerializeToString()
+
+
+def rows_of_a_long_softmax() -> bytes:
+    nodes = [node("Sign", "x", "s"), node("Softmax", "s", "y", axis=0)]
+    return model_of(nodes, {"x": (1, [8192, 2])}, ["y"], opset=13).SerializeToString()
+
+
+def unsorted_ranks() -> bytes:
+    nodes = [node("TopK", "x k", "y i", axis=0, sorted=0)]
+    return model_of(nodes, {"x": (1, [2, 64])}, ["y"], constants={"k": np.array([2])}).SerializeToString()
+
+
+def quotient_of_nearly_nothing() -> bytes:
+    nodes = [node("Resize", "x _ _ n", "r", mode="linear"), node("Div", "o r", "y")]
+    constants = {"n": np.array([1, 1, 64, 64]), "o": np.float32(1)}
+    return model_of(nodes, {"x": (1, [1, 1, 7, 7])}, ["y"], constants=constants).SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -393,6 +416,10 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "powers that float32 does not hold were compared": ("ONNX node", high_power_of_a_norm),
     "all elements of a giant axis were listed as parts": ("ONNX node", many_parts_of_a_sequence),
     "elements that are not there were read where a plan has no weights": ("ONNX node", deconvolution_of_no_rows),
+    "a root of an input was taken for that of a mean": ("ONNX node", input_divided_by_its_root),
+    "long sums were as precise as short ones": ("ONNX node", rows_of_a_long_softmax),
+    "unsorted elements were compared in order": ("ONNX node", unsorted_ranks),
+    "interpolated elements were taken to be exact": ("ONNX node", quotient_of_nearly_nothing),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }

@@ -17,12 +17,14 @@ import numpy.typing as npt
 from networks.network import Network
 from tensorwright.graph.graph import ConstantTensor, Graph, Input, Value
 from tensorwright.importers.onnx import import_onnx
-from tensorwright.ops.activation import Clip, HardSigmoid, HardSwish, Relu
+from tensorwright.ops.activation import Clip, Elu, HardSigmoid, HardSwish, Relu, Selu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary, Cast, Identity, Select, Unary
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import LogSoftmax, Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
+from tensorwright.ops.resize import Resize
 from tensorwright.tensor.dim import linear_part
 from tensorwright.tensor.dtype import DType
 
@@ -36,6 +38,9 @@ PRECISION = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-23, "flo
 
 FAST_PRECISION = 1e-6
 """Rounding error of products by algorithms that need fewer operations, relative to the largest element."""
+
+LONG = 256
+"""Terms of a sum from which on their order matters more than their own precision."""
 
 EXACT_FUNCTIONS = {"max", "min", "neg", "abs", "floor", "ceil", "round", "trunc", "sign"}
 FACTOR = 24.0
@@ -66,9 +71,10 @@ class Noise:
     def result(self, value: Value, operands: Sequence[Array], array: Array) -> Array:
         precision = PRECISION[value.type.dtype.name]
         moved = self.moved(array, precision)
-        if isinstance(value.op, HardSigmoid | HardSwish):  # Near 0 the two terms of their line cancel.
+        if isinstance(value.op, HardSigmoid | HardSwish | Elu | Selu):  # Near 0 the terms that they add up cancel.
             factor = np.abs(operands[0]) if isinstance(value.op, HardSwish) else 1.0
             moved = moved + precision * factor * self._signs(array)
+        moved = moved + precision * long_sum(value, operands, array) * self._signs(array)
         if isinstance(value.op, Convolution | MatMul) and array.size:
             largest = float(np.abs(array).max()) * FAST_PRECISION
             moved = moved + largest * self._signs(array)
@@ -78,6 +84,23 @@ class Noise:
 
     def _signs(self, array: Array) -> npt.NDArray[np.float64]:
         return self.rng.integers(0, 2, array.shape) * 2.0 - 1.0
+
+
+def long_sum(value: Value, operands: Sequence[Array], array: Array) -> Array:
+    """By how many units of precision sums of many terms are off that are added up in order."""
+    terms = operands[0].size / max(1, array.size) if operands else 1
+    if isinstance(value.op, Softmax | LogSoftmax):
+        terms = operands[0].shape[value.op.axis]
+    if terms <= LONG:
+        return np.zeros(array.shape)
+    match value.op:
+        case Reduction(function) if function in ("add", "mean"):
+            return np.sqrt(terms) / 2 * np.asarray(value.op.reference(np.abs(operands[0])), np.float64)
+        case Softmax():
+            return np.sqrt(terms) / 2 * np.abs(array)
+        case LogSoftmax():
+            return np.full(array.shape, np.sqrt(terms) / 2)
+    return np.zeros(array.shape)
 
 
 def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[str, Array]:
@@ -94,7 +117,11 @@ def computed(graph: Graph, inputs: Arrays, noise: Noise | None = None) -> dict[s
         operands = [results[operand] for operand in value.inputs]
         rounds = not is_exact(value) or (noise is not None and noise.rounds_anywhere and value.type.dtype.size < 4)
         is_noisy = noise is not None and value.type.dtype.is_float and rounds
-        if noise is not None and is_noisy and value.op.kind in ("anchor", "reduction"):
+        if (
+            noise is not None
+            and is_noisy
+            and (value.op.kind in ("anchor", "reduction") or isinstance(value.op, Resize))
+        ):
             operands = [
                 noise.moved(array, PRECISION[operand.type.dtype.name]) if operand.type.dtype.is_float else array
                 for array, operand in zip(operands, value.inputs, strict=True)
@@ -132,6 +159,8 @@ def is_exact(value: Value) -> bool:
             return not value.inputs[0].type.dtype.is_float or _is_wider(value.type.dtype, value.inputs[0].type.dtype)
         case Pool(mode):
             return mode == "max"
+        case Resize(mode):
+            return mode == "nearest"
         case Reduction(function):
             return function in ("max", "min")
     return value.op.kind not in ("anchor", "elementwise", "reduction") or value.op.name in (

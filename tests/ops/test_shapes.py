@@ -13,12 +13,14 @@ from tensorwright.graph.graph import apply, input_value
 from tensorwright.ops import indexing, normalization, shape
 from tensorwright.ops.activation import PRelu, Sigmoid
 from tensorwright.ops.convolution import Convolution, Deconvolution
+from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.resize import Resize
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import FLOAT16, INT32
+from tensorwright.tensor.dtype import FLOAT16, INT32, UINT8
+from tensorwright.tensor.type import TensorType
 
 BATCH = symbol("batch", 1, 8, 64)
 SIDE = symbol("side", 32, 224, 512)
@@ -112,3 +114,22 @@ def test_nothing_is_repeated_without_taking_memory():
 def test_no_operator_gives_negative_extents():
     with pytest.raises(ShapeError, match="no negative extents"):
         apply(shape.Expand((2, -1)), input_value("x", f32(2, 1).type))
+
+
+def test_numbers_added_to_integers_are_of_their_type():
+    with pytest.raises(ShapeError, match="value: expected one of uint8, found -7"):
+        apply(shape.Pad((1,), (0,), "constant", -7), input_value("x", TensorType(UINT8, (3,))))
+
+
+def test_floats_have_no_bits():
+    with pytest.raises(ShapeError, match="'bit_not' is of integers, found float32"):
+        apply(Unary("bit_not"), input_value("x", f32(2).type))
+
+
+def test_windows_in_far_padding_take_no_memory(rng):
+    """The same as in near padding."""
+    x, weights = rng.standard_normal((1, 2, 5)), rng.standard_normal((3, 2, 2))
+    near = Convolution((7,), (14,), (14,), (2,)).reference(x, weights)
+    far = Convolution((7 << 30,), (7 << 31,), (7 << 31,), (2,)).reference(x, weights)
+    assert near.shape == far.shape
+    assert (near[..., 2] == far[..., 2]).all()

@@ -67,6 +67,8 @@ class Convolution(Op):
     def reference(self, *inputs: Array) -> Array:
         x, weights = map(widened, inputs[:2])
         groups, kernel = self.groups, weights.shape[2:]
+        if 0 in (empty := self._empty_shape(x, weights)):
+            return np.zeros(empty, x.dtype)
         outputs = weights.shape[0] // groups
         matrices = weights.reshape(groups, outputs, prod(weights.shape[1:]))
         images = []
@@ -76,8 +78,6 @@ class Convolution(Op):
             columns = np.moveaxis(view, range(1, 1 + len(kernel)), range(-len(kernel), 0))
             columns = columns.reshape(groups, matrices.shape[2], prod(spatial))
             images.append(np.matmul(matrices, columns).reshape(groups * outputs, *spatial))
-        if not images:
-            return np.zeros(self._empty_shape(x, weights), x.dtype)
         return _with_bias(np.stack(images), inputs)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
@@ -103,7 +103,7 @@ class Convolution(Op):
         extents = zip(
             x.shape[2:], weights.shape[2:], self.strides, self.pads_begin, self.pads_end, self.dilations, strict=True
         )
-        return (0, weights.shape[0], *(upper_bound(window_count(*extent)) for extent in extents))
+        return (x.shape[0], weights.shape[0], *(upper_bound(window_count(*extent)) for extent in extents))
 
 
 @dataclass(frozen=True, eq=False)

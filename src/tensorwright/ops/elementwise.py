@@ -18,6 +18,7 @@ from tensorwright.tensor.type import TensorType
 
 COMPARISONS = ("equal", "less", "less_equal")
 LOGIC = ("and", "or", "xor", "not")
+BITS = ("bit_and", "bit_or", "bit_xor", "bit_not", "shift_left", "shift_right")
 PREDICATES = ("is_nan", "is_inf")
 
 
@@ -89,6 +90,7 @@ class Binary(Elementwise):
 
 def _expect_truth_values(op: Op, function: str, inputs: Sequence[TensorType]) -> None:
     for type in inputs:
+        expect(function not in BITS or not type.dtype.is_float, op, f"'{function}' is of integers, found {type.dtype}")
         expect(function not in LOGIC or type.dtype == BOOL, op, f"'{function}' is of bool, found {type.dtype}; cast it")
 
 

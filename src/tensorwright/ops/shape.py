@@ -22,7 +22,7 @@ from tensorwright.graph.expression import (
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_equal, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
 from tensorwright.ops.checks import expect_axis, expect_same_dtype, show
-from tensorwright.ops.mathematics import call, constant, position, positions, unflattened
+from tensorwright.ops.mathematics import call, constant, highest, lowest, position, positions, unflattened
 from tensorwright.tensor.dim import (
     Dim,
     bounds,
@@ -220,6 +220,10 @@ class Pad(Op):
             expect(len(pads) == x.rank, self, f"{name}: expected one value per axis of {show(x.shape)}, found {pads}")
         modes = ("constant", "reflect", "edge", "wrap")
         expect(self.mode in modes, self, f"mode: expected one of {', '.join(modes)}, found {self.mode}")
+        fits = not x.dtype.is_integer or lowest(x.dtype) <= self.value <= highest(x.dtype)
+        expect(
+            fits or not any((*self.before, *self.after)), self, f"value: expected one of {x.dtype}, found {self.value}"
+        )
         for axis, extent in enumerate(x.shape):
             kept = self._kept(axis, extent)
             widest = max(self.before[axis], self.after[axis], 0)

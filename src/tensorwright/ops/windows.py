@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from tensorwright.graph.expression import Scalar, compare, inside
@@ -9,6 +11,9 @@ from tensorwright.graph.op import Array, Op, expect
 from tensorwright.tensor.dim import Dim, ceil_divide, floor_divide, minimum
 
 Ints = tuple[int, ...]
+
+MOST_PADDED = 1 << 24
+"""Elements of an image with its padding, from which on only what lies under windows is made."""
 
 
 def expect_per_axis(op: Op, spatial: int, low: int, **attributes: Ints) -> None:
@@ -60,6 +65,8 @@ def sliding_windows(
     """A view of the padded input of shape ``[*batch, *positions, *window]``, for the last axes of x."""
     spatial = len(window)
     lead = x.ndim - spatial
+    if prod(n + b + a for n, b, a in zip(x.shape[lead:], before, after, strict=True)) > MOST_PADDED:
+        return _taken_windows(x, window, strides, before, after, dilations, fill)
     padded = np.pad(x, [(0, 0)] * lead + list(zip(before, after, strict=True)), constant_values=fill)
     spans = tuple((k - 1) * d + 1 for k, d in zip(window, dilations, strict=True))
     places = [max(0, n - s + 1) for n, s in zip(padded.shape[lead:], spans, strict=True)]
@@ -69,3 +76,24 @@ def sliding_windows(
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(lead, x.ndim)))
     every = (slice(None),) * lead + tuple(slice(None, None, s) for s in strides)
     return np.asarray(view[(*every, *(slice(None, None, d) for d in dilations))])
+
+
+def _taken_windows(
+    x: Array, window: Ints, strides: Ints, before: Ints, after: Ints, dilations: Ints, fill: float
+) -> Array:
+    """The same without the padded input, which may be far larger than all windows together."""
+    spatial = len(window)
+    lead = x.ndim - spatial
+    for axis in range(spatial):
+        at, extent = lead + axis, x.shape[lead + axis]
+        if not extent:
+            x = np.empty((*x.shape[:at], 1, *x.shape[at + 1 :]), x.dtype)
+        room = extent + before[axis] + after[axis] - (window[axis] - 1) * dilations[axis] - 1
+        starts = [number * strides[axis] - before[axis] for number in range(max(0, room // strides[axis] + 1))]
+        places = [[start + tap * dilations[axis] for tap in range(window[axis])] for start in starts]
+        inside = np.array([[0 <= p < extent for p in line] for line in places], bool).reshape(-1, window[axis])
+        clipped = np.array([[min(max(p, 0), max(extent - 1, 0)) for p in line] for line in places], np.int64)
+        taken = np.take(x, clipped.reshape(inside.shape), axis=at)
+        shape = (1,) * at + inside.shape + (1,) * (x.ndim - at - 1)
+        x = np.moveaxis(np.where(inside.reshape(shape), taken, np.asarray(fill, x.dtype)), at + 1, -1)
+    return x

@@ -68,11 +68,11 @@ def layer_normalization(value: Value) -> Value | None:
     if found is None:
         return None
     centred, spread, epsilon = found
-    if function_of(centred) != "sub" or not _is_square(spread.inputs[0], centred):
+    axis = _trailing_axes(spread)
+    if axis is None or function_of(centred) != "sub" or not _is_square(spread.inputs[0], centred):
         return None
     x, mean = centred.inputs
-    axis = _trailing_axes(spread)
-    if axis is None or _trailing_axes(mean) != axis or mean.inputs[0] is not x or x.type != value.type:
+    if _trailing_axes(mean) != axis or mean.inputs[0] is not x or x.type != value.type:
         return None
     scale = _ones(x, axis, value.name)
     return None if scale is None else apply(LayerNormalization(axis, epsilon), x, scale, name=value.name)
