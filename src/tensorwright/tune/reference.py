@@ -22,7 +22,7 @@ from tensorwright.tune.tolerance import is_narrow, rounding_unit
 Array = npt.NDArray[np.generic]
 Places = tuple[npt.NDArray[np.int64], ...]
 
-MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 24
+MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 22
 """Regions with more operations, or more elements in inputs and results, are looked at in some places only."""
 
 MOST_PAIRS = 1 << 22
