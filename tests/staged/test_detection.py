@@ -56,6 +56,39 @@ def test_a_plan_cannot_leave_sizes_open(rng: np.random.Generator) -> None:
         import_onnx(model_of(NODES, drawn(rng, 0), ["pairs"], constants=CONSTANTS))
 
 
+def test_what_follows_from_data_is_compiled_once(rng: np.random.Generator) -> None:
+    """Any number of boxes none among them, then as many as are kept: the first call foresees it."""
+    nodes = [
+        node("Greater", "scores lowest", "good"),
+        node("NonZero", "good", "where"),
+        node("Squeeze", "where zero_axis", "places"),
+        node("Gather", "boxes places", "candidates", axis=0),
+        node("Gather", "scores places", "marks", axis=0),
+        node("Unsqueeze", "candidates zero_axis", "b"),
+        node("Unsqueeze", "marks two_axes", "s"),
+        node("Shape", "marks", "most"),
+        node("NonMaxSuppression", "b s most overlap", "chosen"),
+        node("Gather", "chosen two", "kept", axis=1),
+        node("Gather", "candidates kept", "found", axis=0),
+    ]
+    constants = {
+        "lowest": np.float32(0.5), "zero_axis": np.int64([0]), "two_axes": np.int64([0, 1]), "two": np.int64(2),
+        "overlap": np.float32([0.4]),
+    }  # fmt: skip
+    arrays = drawn(rng, 0)
+    feeds = {"boxes": arrays["boxes"][0], "scores": arrays["logits"][0, 0]}
+    model = model_of(nodes, feeds, ["found", "kept"], constants=constants)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tw.build(model, level=0, threads=2, timing_cache="") as engine:
+        compiled = set()
+        for shift in (0, -1, 1, -9, 0.3, 9):
+            given = {**feeds, "scores": feeds["scores"] + np.float32(shift)}
+            for actual, expected in zip(engine(given).values(), session.run(None, given), strict=True):
+                np.testing.assert_array_equal(actual, expected)
+            compiled.add(len(engine.engines))
+        assert len(compiled) == 1
+
+
 def test_images_of_any_size_give_any_number_of_boxes(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes are computed from the input's, boxes from the map's; of what remains the best few are taken."""
     nodes = [
