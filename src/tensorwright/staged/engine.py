@@ -335,12 +335,14 @@ class StagedEngine:
         if stage.engine is not None:
             outputs = stage.engine({feed.binding: feed.array(known) for feed in part.feeds})
         found: dict[str, Known] = {**known, **part.known_from(outputs, known)}
-        types = dict(stage.types)
+        types, held = dict(stage.types), sum(map(size, found.values()))
         for node in part.hosted:
             watch.check()
             missing = {name: self._model.constant(name, position) for name in node.inputs if name not in found}
-            found |= self._on_host(node, {**missing, **found}, watch, types)
-            watch.hold(node.label, sum(map(size, found.values())))
+            results = self._on_host(node, {**missing, **found}, watch, types)
+            found |= results
+            held += sum(map(size, results.values()))
+            watch.hold(node.label, held)
         return {name: value for name, value in found.items() if name in part.kept}, types
 
     def _on_host(
