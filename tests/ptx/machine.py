@@ -450,6 +450,7 @@ class Machine:
         total = left @ right.transpose(0, 2, 1)
         if self._bits(it.operands[3], groups, "pred").any():
             total += self._sums_of(registers, groups, numbers, total_kind)
+        total = _added_with_few_bits(total) if it.parts[-1] == "e4m3" else total
         words = total.astype(num.dtype_of(total_kind)).view(np.uint32)
         self._products.sums.update(self._dealt(registers, groups, words))
         for number, block, at, own in zip(numbers, blocks, np.concatenate(places, 1), groups, strict=True):
@@ -525,6 +526,7 @@ class Machine:
         for part, (target, source) in enumerate(zip(d, c, strict=True)):
             own = num.numbers(self._bits(source, rows, total_kind).reshape(-1), total_kind).reshape(len(rows), 8, 4)
             sums = own + total[:, part // 2 * 8 : part // 2 * 8 + 8, part % 2 :: 2]
+            sums = _added_with_few_bits(sums) if left_kind == "e4m3" else sums
             self._set_bits(target, rows, num.bits_of(sums, total_kind).reshape(len(rows), WARP))
 
     def _multiply_eighths(self, it: Instruction, who: Index) -> None:
@@ -609,6 +611,12 @@ def _factors(raw: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
     if kind == "tf32":
         return (raw.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
     return raw.view(ml_dtypes.bfloat16 if kind == "bf16" else np.float16).astype(np.float64)
+
+
+def _added_with_few_bits(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums of float8 as tensor cores of Hopper have them: about 14 bits, the others cut off."""
+    mantissa, exponent = np.frexp(sums)
+    return np.asarray(np.ldexp(np.trunc(np.ldexp(mantissa, 14)), exponent - 14))
 
 
 def _moves(it: Instruction) -> bool:

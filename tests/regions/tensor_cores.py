@@ -68,18 +68,18 @@ class Float8:
     tail: str = ""
 
     def region(self, rng: np.random.Generator) -> Region:
-        right = constant(encoded(rng.uniform(-1, 1, self.right).astype(np.float32)))
+        right = constant(encoded(rng.uniform(-0.2, 1, self.right).astype(np.float32)))
         total = apply(Float8Product(self.op), input_value("x", TensorType(UINT8, self.x)), right)
         return followed(total, self.tail, rng)
 
 
 class Float8Example(Example):
-    """Bytes of all numbers up to 2."""
+    """Bytes of numbers between 0 and 2, whose sums grow."""
 
     def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[Array]:
         drawn = super().inputs(region, symbols, rng)
         return [
-            encoded(rng.uniform(-2, 2, array.shape).astype(np.float32))
+            encoded(rng.uniform(0, 2, array.shape).astype(np.float32))
             if array.dtype == np.uint8 and not is_constant(value)
             else array
             for value, array in zip(region.inputs, drawn, strict=True)
@@ -92,6 +92,7 @@ BYTES: Mapping[str, Spec] = {
     "bytes-window": BytesWindow((1, 72, 9, 8), 96, (3, 3), (2, 2), (1, 1), tail="residual relu bytes"),
     "bytes-window-signed": BytesWindow((2, 160, 5, 6), 40, (1, 1), left=INT8),
     "float8-product": Float8(MatMul(), (130, 272), (272, 104), "columns"),
+    "float8-product-deep": Float8(MatMul(), (8, 4096), (4096, 32)),
     "float8-product-batch": Float8(MatMul(), (BATCH, 9, 80), (80, 64), "columns gelu"),
     "float8-window": Float8(
         Convolution((2, 2), (1, 1), (1, 1), (1, 1)), (1, 80, 9, 8), (96, 80, 3, 3), "scale relu float8"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.ir import FunctionBuilder
-from tensorwright.codegen.values import Register
+from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 
 _FLOAT_SUMS = "{ float, float, float, float }"
@@ -125,16 +125,18 @@ def _multiply_quarters(
 def _multiply_float8(
     builder: FunctionBuilder, left: Sequence[Register], right: Sequence[Register], sums: Sequence[Register]
 ) -> list[Register]:
-    """LLVM has no intrinsic for it."""
+    """By assembly, since LLVM has no intrinsic; added up in float32, since tensor cores add with fewer bits."""
     text = (
         "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
         "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
     )
     constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
-    operands, result = ", ".join(register.typed for register in (*left, *right, *sums)), builder.fresh()
+    zeros = [literal(0.0, FLOAT32)] * len(sums)
+    operands, result = ", ".join(register.typed for register in (*left, *right, *zeros)), builder.fresh()
     call = f'call {_FLOAT_SUMS} asm "{text}", "{constraints}"({operands}) convergent nounwind memory(none)'
     builder.emit(f"{result} = {call}")
-    return [builder.value(f"extractvalue {_FLOAT_SUMS} {result}, {part}", FLOAT32) for part in range(4)]
+    parts = [builder.value(f"extractvalue {_FLOAT_SUMS} {result}, {part}", FLOAT32) for part in range(4)]
+    return [builder.add(own, part) for own, part in zip(sums, parts, strict=True)]
 
 
 def _halves(builder: FunctionBuilder, registers: Sequence[Register]) -> list[str]:

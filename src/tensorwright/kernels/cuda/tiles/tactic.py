@@ -16,6 +16,7 @@ from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.cuda.tiles.arithmetic import (
     Arithmetic,
+    Float8Products,
     MultiplyAdds,
     SplitProducts,
     WarpgroupProducts,
@@ -113,20 +114,20 @@ class SpecialisedProduct(Tactic[CudaTarget, SpecialisedTiling]):
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, EIGHT):
             return []
-        found = specialised_tilings(problem, WarpgroupProducts(problem.dtype), target)
+        found = specialised_tilings(problem, _tensor_cores(problem.dtype, target), target)
         return [Config(inputs, problem.layout, tiling) for tiling in found]
 
     def efficiency(self, region: Region, config: Config[SpecialisedTiling]) -> float:
         problem = self.problem(region)
         assert problem is not None
-        microseconds = estimate(problem, config.options, WarpgroupProducts(problem.dtype), TYPICAL)
+        microseconds = estimate(problem, config.options, _tensor_cores(problem.dtype, TYPICAL), TYPICAL)
         return roofline_share(region, UNFITTED * microseconds)
 
     def emit(self, region: Region, config: Config[SpecialisedTiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        SpecialisedKernel(region, config, problem, tiling, WarpgroupProducts(problem.dtype), emitter).write()
+        SpecialisedKernel(region, config, problem, tiling, _tensor_cores(problem.dtype, target), emitter).write()
         weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
         return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)
 
@@ -162,7 +163,7 @@ class Tf32Product(_Tiles):
 
 def _tensor_cores(dtype: DType, target: CudaTarget) -> Arithmetic:
     if target.has_warpgroup_products:
-        return WarpgroupProducts(dtype)
+        return Float8Products() if dtype == FLOAT8 else WarpgroupProducts(dtype)
     return WarpProducts(dtype, target, FEWER_SUMS) if dtype == FLOAT8 else WarpProducts(dtype, target)
 
 
