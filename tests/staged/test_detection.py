@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 import tensorwright as tw
 from importers.onnx.models import model_of, node
@@ -85,6 +86,43 @@ def test_what_follows_from_data_is_compiled_once(rng: np.random.Generator) -> No
             given = {**feeds, "scores": feeds["scores"] + np.float32(shift)}
             for actual, expected in zip(engine(given).values(), session.run(None, given), strict=True):
                 np.testing.assert_array_equal(actual, expected)
+            compiled.add(len(engine.engines))
+        assert len(compiled) == 1
+
+
+def test_what_only_a_branch_reads_is_compiled_once(rng: np.random.Generator) -> None:
+    """The marks of what was found are taken there and nowhere else; it chooses boxes, so that it runs on the host."""
+    nodes = [
+        node("Greater", "scores lowest", "good"),
+        node("NonZero", "good", "where"),
+        node("Squeeze", "where zero_axis", "places"),
+        node("Gather", "boxes places", "candidates", axis=0),
+        node("Gather", "scores places", "marks", axis=0),
+    ]
+    then = [
+        node("Unsqueeze", "candidates zero_axis", "b"),
+        node("Unsqueeze", "marks two_axes", "s"),
+        node("NonMaxSuppression", "b s most overlap", "chosen"),
+        node("Gather", "chosen two", "then_y", axis=1),
+    ]
+    branches = [
+        helper.make_graph(nodes_of, name, [], [helper.make_tensor_value_info(f"{name}_y", TensorProto.INT64, None)])
+        for name, nodes_of in (("then", then), ("else", [node("Identity", "places", "else_y")]))
+    ]
+    nodes.append(node("If", "any", "y", then_branch=branches[0], else_branch=branches[1]))
+    constants = {
+        "lowest": np.float32(0), "zero_axis": np.int64([0]), "two_axes": np.int64([0, 1]), "two": np.int64(2),
+        "most": np.int64([90]), "overlap": np.float32([0.4]),
+    }  # fmt: skip
+    arrays = drawn(rng, 0)
+    feeds = {"boxes": arrays["boxes"][0], "scores": arrays["logits"][0, 0], "any": np.array(True)}
+    model = model_of(nodes, feeds, ["y"], constants=constants)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tw.build(model, level=0, threads=2, timing_cache="") as engine:
+        compiled = set()
+        for shift in (0, -1, 1, 0.3):
+            given = {**feeds, "scores": feeds["scores"] + np.float32(shift)}
+            np.testing.assert_array_equal(engine(given)["y"], session.run(None, given)[0])
             compiled.add(len(engine.engines))
         assert len(compiled) == 1
 

@@ -51,7 +51,10 @@ class History:
 
 
 def types_of(part: Part, forms: Mapping[str, Form]) -> dict[str, TensorType]:
-    """The types of what is known when a part has run that was made for some forms; nothing is said of some tensors."""
+    """The types of what is known when a part has run that was made for some forms; nothing is said of some tensors.
+
+    What only a branch reads that runs on the host is among them.
+    """
     found = {name: form for name, form in forms.items() if isinstance(form, TensorType)}
     for name, result in part.results.items():
         if isinstance(result, Rows):
@@ -65,7 +68,7 @@ def types_of(part: Part, forms: Mapping[str, Form]) -> dict[str, TensorType]:
             if of is not None and of.rank:
                 count = _count(node.results[0], upper_bound(of.elements))
                 found[node.results[0]] = TensorType(INT64, (of.rank, count))
-    return {name: type for name, type in found.items() if name in part.kept}
+    return found
 
 
 def _count(name: str, most: int) -> Dim:
