@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,12 +16,13 @@ from regions.collection import EXAMPLES
 from regions.example import Symbols
 from regions.rigs import CudaRig
 from regions.sampling import Rotation, every
-from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
 from tensorwright.kernels.tactic import AnyTactic
 from tensorwright.tune.cuda.runner import run_cuda_kernel
 
@@ -64,3 +68,31 @@ def test_a_sample_of_each_tactic(tactic: AnyTactic[CudaTarget], rig: GpuRig, rng
     fitting = [e for e in EXAMPLES.values() if any(applicable(rig, e.region(rng), target, [tactic]))]
     for example in fitting[:: -(-len(fitting) // 3)]:
         Trial(example, GpuRig(rig.context, [tactic]), rng).check(target, Rotation(1, 0))
+
+
+SPECIALISED = """
+import sys
+import numpy as np
+from kernels.cuda.test_on_gpu import GpuRig
+from regions.checking import Trial
+from regions.collection import EXAMPLES
+from regions.sampling import every
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import driver
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
+
+rig = GpuRig(Context(driver()), [SpecialisedProduct()])
+assert Trial(EXAMPLES[sys.argv[1]], rig, np.random.default_rng(1)).check("sm_90", every)
+"""
+"""In a process of its own: no GPU has run these kernels yet, and one whose warps wait in vain never ends."""
+
+
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if n.startswith("tensor-cores-") and "product" in n])
+def test_specialised_products(name: str, rig: GpuRig, rng: np.random.Generator) -> None:
+    target = CUDA_TARGETS[cuda_target_for(rig.context.properties.capability).name]
+    if not SpecialisedProduct().configs(EXAMPLES[name].region(rng), target):
+        pytest.skip("no product of row-major rows for wgmma")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", SPECIALISED, name]
+    done = subprocess.run(command, timeout=120, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
