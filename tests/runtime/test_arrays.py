@@ -33,3 +33,9 @@ def test_arrays_without_elements_may_have_large_extents() -> None:
     assert make()[0].shape == make()[0].shape == (0, 1 << 40, 1 << 20)
     with pytest.raises(ExecutionError, match="beyond any array"):
         output_maker((0, 1 << 40, 1 << 23), np.dtype(np.uint8), OutputMemory())
+
+
+def test_arrays_may_have_as_many_axes_as_those_of_numpy() -> None:
+    most = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+    make = output_maker((1,) * most, np.dtype(np.float32), OutputMemory())
+    assert make()[0].ndim == most

@@ -22,6 +22,8 @@ ARRAY_ALIGNMENT = 64
 SMALL = 1024
 SLOTS = 32
 """How many small arrays share a piece of memory, which lives as long as any of them."""
+MOST_AXES = 32
+"""Arrays of many more are beyond NumPy, and small arrays need one more in the memory that they share."""
 LARGE = 1 << 14
 """Bytes from which on memory is used again: fresh memory costs a page fault for every page, more than many kernels."""
 KEPT = 2
@@ -105,7 +107,7 @@ def output_maker(
         offset = -address % ARRAY_ALIGNMENT
         return _Array(shape, dtype, buffer.data, offset), address + offset
 
-    if not shape or size > SMALL or addressed > sys.maxsize // SLOTS:
+    if not 0 < len(shape) < MOST_AXES or size > SMALL or addressed > sys.maxsize // SLOTS:
         return make_large
     table = partial(_table, shape, dtype, -(-size // ARRAY_ALIGNMENT) * ARRAY_ALIGNMENT)
     return chain.from_iterable(iter(table, None)).__next__
