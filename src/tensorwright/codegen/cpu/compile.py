@@ -12,7 +12,7 @@ from tensorwright.codegen.target import Target
 
 STRAIGHT = 32 << 10
 """Kernels of so many bytes of text are tiles that were written out: passes over them take longer than making machine
-code, and the code is as fast without (DenseNet-121, ResNet-50: within 0.6 %)."""
+code, and the code is as fast without (DenseNet-121, ResNet-50: within 1 %)."""
 
 OPTIMISED = "define internal", "@llvm.x86.tile"
 """Long text with these is optimised all the same: functions to be inlined; what was not measured on tile registers."""
