@@ -114,7 +114,8 @@ def test_the_older_interface(builder, images, tmp_path, capsys):
     assert calibrator.calls == [["x"]] * 4
     lines = (tmp_path / "cache").read_text().splitlines()
     assert lines[0] == "TRT-8000-EntropyCalibration"
-    assert [line.split(": ")[0] for line in lines[1:]] == ["x", "y"]
+    ends = [f"{name} ({end})" for name in "xy" for end in ("lowest", "highest")]
+    assert sorted(line.split(": ")[0] for line in lines[1:]) == sorted(["x", "y", *ends])
     assert 0 < calibration(engine)["ranges"]["y"] <= np.exp(np.abs(images).max()) * 1.001
     assert capsys.readouterr().err.count("WARNING") == 0
     x = images[:1]
