@@ -7,6 +7,7 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from tensorwright.base.errors import BuildError
+from tensorwright.codegen.ir import WORTH_PASSES
 from tensorwright.codegen.memory import require_memory
 from tensorwright.codegen.target import Target
 
@@ -14,8 +15,9 @@ STRAIGHT = 32 << 10
 """Kernels of so many bytes of text are tiles that were written out: passes over them take longer than making machine
 code, and the code is as fast without (DenseNet-121, ResNet-50: within 1 %)."""
 
-OPTIMISED = "define internal", "@llvm.x86.tile"
-"""Long text with these is optimised all the same: functions to be inlined; what was not measured on tile registers."""
+OPTIMISED = "define internal", "@llvm.x86.tile", WORTH_PASSES
+"""Long text with these is optimised all the same: functions to be inlined; what was not measured on tile registers;
+what says so itself."""
 
 
 @cache
