@@ -29,7 +29,7 @@ def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: i
     models = list(dict.fromkeys(str(row["model"]) for row in chosen))
     engines = [engine for engine in COLOURS if any(row["engine"] == engine for row in chosen)]
     medians = {(row["model"], row["engine"]): float(row["median_ms"]) for row in chosen}
-    figure, axes = plt.subplots(figsize=(10, 4))
+    figure, axes = plt.subplots(figsize=(max(10, len(models)), 4))
     width = 0.8 / len(engines)
     for number, engine in enumerate(engines):
         places = np.arange(len(models)) + (number - (len(engines) - 1) / 2) * width
@@ -41,13 +41,13 @@ def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: i
         for place, height in zip(places, heights, strict=True):
             if height > HIGHEST:
                 axes.text(place, HIGHEST - 0.04, f"{height:.1f} ×", rotation=90, ha="center", va="top", fontsize=8)
-    axes.set_xticks(range(len(models)), models)
+    axes.set_xticks(range(len(models)), models, fontsize=8)
     axes.set_ylabel("median latency ÷ tensorwright's")
     axes.axhline(1, color=COLOURS["tensorwright"], linewidth=0.8)
     axes.set_ylim(0, HIGHEST)
     types = ", ".join(dict.fromkeys(str(row["precision"]) for row in chosen))
     axes.set_title(f"Batch 1, {types}, {threads} thread{'s' if threads > 1 else ''}; lower is better", fontsize=11)
-    axes.legend(ncol=len(engines), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=9)
+    axes.legend(ncol=len(engines), frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(destination, dpi=150)
@@ -55,7 +55,7 @@ def draw(rows: list[dict[str, float | int | str]], destination: Path, threads: i
 
 def _group(row: dict[str, float | int | str]) -> str:
     """What a group of bars is called."""
-    return str(row["model"]) if row["precision"] == "float32" else f"{row['model']} {row['precision']}"
+    return str(row["model"]) if row["precision"] == "float32" else f"{row['model']}\n{row['precision']}"
 
 
 if __name__ == "__main__":

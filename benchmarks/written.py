@@ -22,7 +22,7 @@ from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import LayerNormalization, Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
-from tensorwright.ops.shape import Reshape, Transpose
+from tensorwright.ops.shape import Concatenation, Reshape, Slice, Transpose
 from tensorwright.tensor.dtype import FLOAT32
 
 OPSET, TOKENS = 20, 1000
@@ -80,12 +80,26 @@ class _Writer:
                 self.node("LayerNormalization", inputs, output, axis=op.axis, epsilon=op.epsilon)
             case Softmax():
                 self.node("Softmax", inputs, output, axis=op.axis)
-            case Reshape():
-                self.node("Reshape", [*inputs, self.constant(np.array(op.shape))], output)
-            case Transpose():
-                self.node("Transpose", inputs, output, perm=list(op.permutation))
+            case Reshape() | Concatenation() | Slice() | Transpose():
+                self.rearrange(op, inputs, output)
             case _:
                 raise NotImplementedError(f"{op} is not written in ONNX")
+
+    def rearrange(self, op: Reshape | Concatenation | Slice | Transpose, inputs: list[str], output: str) -> None:
+        """The node of an operator that computes nothing."""
+        match op:
+            case Reshape():
+                self.node("Reshape", [*inputs, self.constant(np.array(op.shape))], output)
+            case Concatenation():
+                self.node("Concat", inputs, output, axis=op.axis)
+            case Slice():
+                ends = np.add(
+                    op.starts, np.multiply(op.extents, op.steps)
+                )  # Of steps forward, which networks here have.
+                places = (op.starts, ends, range(len(op.starts)), op.steps)
+                self.node("Slice", [*inputs, *(self.constant(np.array(place)) for place in places)], output)
+            case Transpose():
+                self.node("Transpose", inputs, output, perm=list(op.permutation))
 
 
 def onnx_model(graph: Graph) -> onnx.ModelProto:
