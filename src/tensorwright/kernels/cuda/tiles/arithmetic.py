@@ -115,16 +115,7 @@ class WarpgroupProducts:
         publish_to_tensor_cores(builder)
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
-        begin_products(builder)
-        found = list(sums)
-        left, right = tile_descriptor(builder, place.left), tile_descriptor(builder, place.right)
-        for part in range(PARTS):
-            columns = advanced(builder, right, part * STEP_BYTES)
-            for tile, own in enumerate(found):
-                rows = advanced(builder, left, tile * TILE_BYTES + part * STEP_BYTES)
-                found[tile] = multiply_rows(builder, self.dtype, rows, columns, own)
-        end_products(builder)
-        return found
+        return _step(builder, self.dtype, place, sums)
 
     def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
         return _waited(builder, 1, begun)
@@ -228,16 +219,7 @@ class Float8Products:
         publish_to_tensor_cores(builder)
 
     def multiply(self, builder: ThreadBuilder, place: Place, sums: Sums) -> Sums:
-        begin_products(builder)
-        parts = list(sums)
-        left, right = tile_descriptor(builder, place.left), tile_descriptor(builder, place.right)
-        for part in range(PARTS):
-            columns = advanced(builder, right, part * STEP_BYTES)
-            for tile, total in enumerate(parts):
-                rows = advanced(builder, left, tile * TILE_BYTES + part * STEP_BYTES)
-                parts[tile] = multiply_rows(builder, FLOAT8, rows, columns, total, from_zero=part == 0)
-        end_products(builder)
-        return parts
+        return _step(builder, FLOAT8, place, sums, from_zero=True)
 
     def settle(self, builder: ThreadBuilder, sums: Sums, begun: Sums) -> Sums:
         parts = _waited(builder, 0, begun)
@@ -366,3 +348,17 @@ def _read(builder: ThreadBuilder, place: Register, offset: int, elements: int) -
         return [builder.value(f"load float, ptr addrspace(3) {pointer}, align 4", FLOAT32)]
     vector = builder.value(f"load <4 x float>, ptr addrspace(3) {pointer}, align 16", FLOAT32, 4)
     return [builder.extract(vector, part) for part in range(4)]
+
+
+def _step(builder: ThreadBuilder, dtype: DType, place: Place, sums: Sums, *, from_zero: bool = False) -> Sums:
+    """Begin the products of one step, added to the sums, or to nothing."""
+    begin_products(builder)
+    found = list(sums)
+    left, right = tile_descriptor(builder, place.left), tile_descriptor(builder, place.right)
+    for part in range(PARTS):
+        columns = advanced(builder, right, part * STEP_BYTES)
+        for tile, own in enumerate(found):
+            rows = advanced(builder, left, tile * TILE_BYTES + part * STEP_BYTES)
+            found[tile] = multiply_rows(builder, dtype, rows, columns, own, from_zero=from_zero and part == 0)
+    end_products(builder)
+    return found
