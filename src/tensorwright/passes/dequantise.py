@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from tensorwright.graph.graph import Graph, Value, apply, constant_value, is_constant
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
@@ -57,4 +55,4 @@ def _dequantized(value: Value) -> Value | None:
 def _in_floats(value: Value) -> Value:
     known = known_array(value)
     assert known is not None
-    return constant_value(weights_of(np.ascontiguousarray(known)), value.name)
+    return constant_value(weights_of(known), value.name)

@@ -123,11 +123,11 @@ def _right(value: Value) -> _Right | None:
 
 
 def _constant(codes: npt.NDArray[np.generic], value: Value) -> Value:
-    return constant_value(weights_of(np.ascontiguousarray(codes)), value.name)
+    return constant_value(weights_of(codes), value.name)
 
 
 def _scaled(product: Value, left: _Left, scale: npt.NDArray[np.float32], value: Value) -> Value:
     one = apply(Reshape(()), left.scale, name=value.name) if left.scale.type.rank else left.scale
-    factors = constant_value(weights_of(np.ascontiguousarray(scale)), value.name)
+    factors = constant_value(weights_of(scale), value.name)
     both = apply(Binary("mul"), one, factors, name=value.name)
     return apply(Binary("mul"), product, both, name=value.name)

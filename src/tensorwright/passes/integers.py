@@ -222,14 +222,14 @@ def _sums_fit(terms: int) -> bool:
 
 
 def _constant(array: Integers, value: Value) -> Value:
-    return constant_value(weights_of(np.ascontiguousarray(array).astype(np.int8)), value.name)
+    return constant_value(weights_of(array.astype(np.int8)), value.name)
 
 
 def _dequantized(product: Value, left: _Left, sums: Integers, scale: npt.NDArray[np.float32], value: Value) -> Value:
     """What an integer product stands for. sums, scale: of the right factor's columns, to broadcast to the product."""
     columns = constant_value(weights_of(sums.astype(np.int32)), value.name)
     zero = apply(Binary("mul"), _scalar(left.zero), columns, name=value.name)
-    factors = constant_value(weights_of(np.ascontiguousarray(scale)), value.name)
+    factors = constant_value(weights_of(scale), value.name)
     both = apply(Binary("mul"), _scalar(left.scale), factors, name=value.name)
     return apply(Dequantize(), product, both, zero, name=value.name)
 

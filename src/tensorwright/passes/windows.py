@@ -48,7 +48,7 @@ def windows_as_channels(value: Value) -> Value | None:
     padded = np.pad(array, ((0, 0), (0, 0), (0, 0), (0, window - width)))
     moved = padded.transpose(0, 3, 1, 2).reshape(array.shape[0], window * channels, array.shape[2], 1)
     windows = apply(WidthWindows(window, op.strides[1], op.pads_begin[1], positions), x, name=value.name)
-    kernel = constant_value(weights_of(np.ascontiguousarray(moved)), name=weights.name)
+    kernel = constant_value(weights_of(moved), name=weights.name)
     narrow = Convolution((op.strides[0], 1), (op.pads_begin[0], 0), (op.pads_end[0], 0), (1, 1))
     return apply(narrow, windows, kernel, *bias, name=value.name)
 
