@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.scalar import lane_mask
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
@@ -19,9 +18,10 @@ from tensorwright.kernels.cpu.amx.arithmetic import tile_arithmetic
 from tensorwright.kernels.cpu.amx.block import Rows, TileBlock
 from tensorwright.kernels.cpu.amx.matmul_tactic import RATE
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
+from tensorwright.kernels.cpu.attention.kernel import attention_kernel
 from tensorwright.kernels.cpu.attention.rows import ScaledRows, ScoreRows
 from tensorwright.kernels.cpu.attention.write import AttentionTiling, AttentionWriter
-from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.function import argument_emitter
 from tensorwright.kernels.cpu.matmul.loops import panel_masks
 from tensorwright.kernels.cpu.matmul.shapes import task_groups
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles
@@ -72,19 +72,11 @@ class TileAttention(Tactic[Target, TileAttentionOptions]):
         arithmetic = tile_arithmetic(Numerics(BFLOAT16, BFLOAT16, FLOAT_TOTAL, BFLOAT16), target)
         assert problem is not None
         assert arithmetic is not None
-        tiling, symbols = _tiling(problem, config.options), region.symbols
-        emitter = argument_emitter(len(region.inputs), symbols, target)
+        tiling = _tiling(problem, config.options)
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
         emitter.builder.flushes = True
         TileAttentionWriter(tiling, emitter, TileBlock(emitter.builder, arithmetic, TALL, WIDE)).write()
-        return Kernel(
-            text=emitter.builder.module(signature(len(region.inputs), len(symbols)), FUNCTION_ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=tiling.tasks,
-            packings=(None,) * len(region.inputs),
-            symbols=symbols,
-            workspace=tiling.workspace,
-        )
+        return attention_kernel(region, config, tiling, emitter)
 
 
 TACTICS = (TileAttention(),)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import KnownProblem, Problem, known, problem_of
+from tensorwright.kernels.cpu.attention.kernel import attention_kernel
 from tensorwright.kernels.cpu.attention.pairs import PairAttentionWriter, PairTiling, pairs_fit
 from tensorwright.kernels.cpu.attention.write import AttentionTiling, AttentionWriter
-from tensorwright.kernels.cpu.function import argument_emitter, signature
+from tensorwright.kernels.cpu.function import argument_emitter
 from tensorwright.kernels.cpu.matmul.grid import TALLEST_OF_UNKNOWN
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
@@ -57,19 +57,10 @@ class Attention(Tactic[Target, AttentionOptions]):
     def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
         problem = problem_of(region)
         assert problem is not None
-        tiling, symbols = _tiling(problem, config.options, target), region.symbols
-        emitter = argument_emitter(len(region.inputs), symbols, target)
-        builder, inputs = emitter.builder, emitter.operands
+        tiling = _tiling(problem, config.options, target)
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
         AttentionWriter(tiling, emitter).write()
-        return Kernel(
-            text=builder.module(signature(len(inputs), len(symbols)), FUNCTION_ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=tiling.tasks,
-            packings=(None,) * len(inputs),
-            symbols=symbols,
-            workspace=tiling.workspace,
-        )
+        return attention_kernel(region, config, tiling, emitter)
 
 
 class PairAttention(Tactic[Target, AttentionOptions]):
@@ -92,19 +83,11 @@ class PairAttention(Tactic[Target, AttentionOptions]):
     def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
         problem = known(problem_of(region, (BFLOAT16,)))
         assert problem is not None
-        tiling, symbols = _pair_tiling(problem, config.options, target), region.symbols
-        emitter = argument_emitter(len(region.inputs), symbols, target)
+        tiling = _pair_tiling(problem, config.options, target)
+        emitter = argument_emitter(len(region.inputs), region.symbols, target)
         emitter.builder.flushes = True
         PairAttentionWriter(tiling, emitter).write()
-        return Kernel(
-            text=emitter.builder.module(signature(len(region.inputs), len(symbols)), FUNCTION_ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=tiling.tasks,
-            packings=(None,) * len(region.inputs),
-            symbols=symbols,
-            workspace=tiling.workspace,
-        )
+        return attention_kernel(region, config, tiling, emitter)
 
 
 TACTICS = (Attention(), PairAttention())
