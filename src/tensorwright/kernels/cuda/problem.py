@@ -62,9 +62,9 @@ class Problem:
     """``y[row, column] = epilogue(Σ over taps and channels of left[row, tap, channel] · right[column, tap, channel])``.
 
     dtype: of the left operand, FLOAT8 for bytes that stand for such numbers; the right one has the same, or signed
-    bytes beside bytes. left, right, bias: which
-    inputs of the region they are. row_axes: what a row is made of, outermost first; taps, and
-    `block_step`, elements between neighbouring pieces of 32 channels. layout: of the left operand and of the output.
+    bytes beside bytes. left, right, bias: which inputs of the region they are. row_axes: what a row is made of,
+    outermost first; taps, and `block_step`, elements between neighbouring pieces of 32 channels. layout: of the left
+    operand and of the output.
     """
 
     dtype: DType

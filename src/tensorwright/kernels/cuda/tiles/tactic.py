@@ -26,7 +26,6 @@ from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.specialised import (
     SpecialisedKernel,
-    SpecialisedTiling,
     left_map,
     specialised_tilings,
 )
@@ -39,14 +38,14 @@ TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
 FEWER_SUMS = 32
 """Of a thread, beside what the assembler takes for products of float8 on sm_100."""
-UNFITTED = 1.05
-"""What estimates of specialised products are multiplied by: only measured ones take the place of others."""
 
 
 class _Tiles(Tactic[CudaTarget, Tiling]):
     """What all have in common; see `kernels.cuda.tiles`."""
 
     dtypes: ClassVar[tuple[DType, ...]]
+    slowdown: ClassVar[float] = 1.0
+    """What estimates are multiplied by: where they were not fitted, only measured products take the place of others."""
 
     @abstractmethod
     def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
@@ -68,14 +67,17 @@ class _Tiles(Tactic[CudaTarget, Tiling]):
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, EIGHT):
             return []
-        found = tilings(problem, self.arithmetic(problem.dtype, target), target)
-        return [Config(inputs, problem.layout, tiling) for tiling in found]
+        return [Config(inputs, problem.layout, tiling) for tiling in self.tilings(problem, target)]
+
+    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
+        """Those worth timing, the most promising first."""
+        return tilings(problem, self.arithmetic(problem.dtype, target), target)
 
     def efficiency(self, region: Region, config: Config[Tiling]) -> float:
         problem = self.problem(region)
         assert problem is not None
         arithmetic = self.arithmetic(problem.dtype, TYPICAL)
-        return roofline_share(region, estimate(problem, config.options, arithmetic, TYPICAL))
+        return roofline_share(region, self.slowdown * estimate(problem, config.options, arithmetic, TYPICAL))
 
     def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options
@@ -96,38 +98,31 @@ class TiledProduct(_Tiles):
         return MultiplyAdds() if dtype == FLOAT32 else _tensor_cores(dtype, target)
 
 
-class SpecialisedProduct(Tactic[CudaTarget, SpecialisedTiling]):
+class SpecialisedProduct(_Tiles):
     """Products of row-major rows with constants by `wgmma`, with a warp that has the copy engine feed the others."""
 
     name = "specialised product"
     dtypes = (FLOAT16, BFLOAT16, FLOAT8, *BYTES)
+    slowdown = 1.05
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return _tensor_cores(dtype, target)
 
     def problem(self, region: Region) -> Problem | None:
-        """The product that a region is."""
         found = problem_of(region, self.dtypes)
         return None if found is None or not found.layout.is_plain else found
 
-    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[SpecialisedTiling]]:
-        problem = self.problem(region)
-        if problem is None or not target.has_warpgroup_products:
-            return []
-        inputs = layouts(region, problem)
-        if not is_aligned(region, inputs, problem.layout, EIGHT):
-            return []
-        found = specialised_tilings(problem, _tensor_cores(problem.dtype, target), target)
-        return [Config(inputs, problem.layout, tiling) for tiling in found]
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
+        return super().configs(region, target) if target.has_warpgroup_products else []
 
-    def efficiency(self, region: Region, config: Config[SpecialisedTiling]) -> float:
-        problem = self.problem(region)
-        assert problem is not None
-        microseconds = estimate(problem, config.options, _tensor_cores(problem.dtype, TYPICAL), TYPICAL)
-        return roofline_share(region, UNFITTED * microseconds)
+    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
+        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
 
-    def emit(self, region: Region, config: Config[SpecialisedTiling], target: CudaTarget) -> CudaKernel:
+    def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        SpecialisedKernel(region, config, problem, tiling, _tensor_cores(problem.dtype, target), emitter).write()
+        SpecialisedKernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
         weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
         return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)
 
