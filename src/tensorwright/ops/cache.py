@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from tensorwright.graph.expression import Computation, Load, Variable, all_of, inside, variables_for
+from tensorwright.graph.expression import Computation, Load, all_of, inside, variables_for
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_equal, expect_inputs
 from tensorwright.ops.checks import expect_axis, expect_factors, expect_rank, expect_same_dtype, show
-from tensorwright.ops.mathematics import accumulator, call, convert, position, positions, reduce_over
+from tensorwright.ops.mathematics import call, positions
+from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import Dim, bounds, tuning_value
 from tensorwright.tensor.type import TensorType
 
@@ -54,11 +55,10 @@ class CacheUpdate(Op):
         index = positions(variables)
         at = index[self.axis] - self.start
         guard = all_of(inside(at, rows.shape[self.axis]))
-        old = Load(0, index, cache.dtype)
-        if guard is None:
-            return Computation(variables, Load(1, (*index[: self.axis], at, *index[self.axis + 1 :]), rows.dtype))
         new = Load(1, (*index[: self.axis], at, *index[self.axis + 1 :]), rows.dtype, guard)
-        return Computation(variables, call("select", guard, new, old))
+        if guard is None:
+            return Computation(variables, new)
+        return Computation(variables, call("select", guard, new, Load(0, index, cache.dtype)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +95,4 @@ class CachedMatMul(Op):
         return np.asarray(np.matmul(a, np.swapaxes(b, -1, -2) if self.transpose_b else b))
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
-        a, b = inputs
-        variables = variables_for(output.shape)
-        *batch, row, column = positions(variables)
-        inner = Variable("r0", a.shape[-1])
-        k, wide = position(inner), accumulator(output.dtype)
-        left = Load(0, (*batch, row, k), a.dtype)
-        right = Load(1, (*batch, column, k) if self.transpose_b else (*batch, k, column), b.dtype)
-        total = reduce_over("add", (inner,), call("mul", convert(left, wide), convert(right, wide)))
-        return Computation(variables, convert(total, output.dtype))
+        return MatMul(transpose_b=self.transpose_b).define(inputs, output)

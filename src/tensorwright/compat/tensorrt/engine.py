@@ -14,7 +14,7 @@ from tensorwright.compat.tensorrt.bindings import Key, joined, split
 from tensorwright.compat.tensorrt.dims import Dims
 from tensorwright.compat.tensorrt.enums import DataType, TensorIOMode, TensorLocation
 from tensorwright.compat.tensorrt.facade import Facade, faces, forward, getter
-from tensorwright.compat.tensorrt.outputs import OutputAllocator, adapter
+from tensorwright.compat.tensorrt.outputs import Adapter, OutputAllocator
 from tensorwright.compat.tensorrt.profilers import IProfiler
 from tensorwright.runtime.context import ExecutionContext as RuntimeContext
 from tensorwright.runtime.engine import Engine
@@ -177,7 +177,6 @@ class ExecutionContext(Facade[RuntimeContext]):
         self.engine = engine
         self.profiler: IProfiler | None = None
         self._addresses: dict[str, int] = {}
-        self._allocators: dict[str, OutputAllocator | None] = {}
         self._sizes: dict[int | None, tuple[int, ...]] = {}
 
     def get_engine(self) -> CudaEngine:
@@ -234,14 +233,13 @@ class ExecutionContext(Facade[RuntimeContext]):
 
     def set_output_allocator(self, name: str, output_allocator: OutputAllocator | None) -> bool:
         """Have an allocator give the memory of an output when its size is known; None for its address again."""
-        adapted = None if output_allocator is None else adapter(output_allocator)
-        self.inner.set_output_allocator(name, adapted)
-        self._allocators[name] = output_allocator
+        self.inner.set_output_allocator(name, None if output_allocator is None else Adapter(output_allocator))
         return True
 
     def get_output_allocator(self, name: str) -> OutputAllocator | None:
         """What gives the memory of an output."""
-        return self._allocators.get(name)
+        found = self.inner.get_output_allocator(name)
+        return found.inner if isinstance(found, Adapter) else None
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         """Say the shape of an input."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tensorwright.runtime.outputs import OutputAllocator as RuntimeAllocator
-
 
 class OutputAllocator:
     """Gives the memory of an output when its size is known; subclass it. See `tensorwright.OutputAllocator`."""
@@ -24,19 +22,14 @@ class OutputAllocator:
         raise NotImplementedError(f"{type(self).__name__} must implement notify_shape")
 
 
-class _Adapter:
-    """Asks by the later of both methods."""
+class Adapter:
+    """An allocator as the runtime calls it: asks by the later of both methods."""
 
     def __init__(self, inner: OutputAllocator) -> None:
-        self._inner = inner
+        self.inner = inner
 
     def reallocate_output(self, name: str, memory: int, size: int, alignment: int) -> int | None:
-        return self._inner.reallocate_output_async(name, memory, size, alignment, 0)
+        return self.inner.reallocate_output_async(name, memory, size, alignment, 0)
 
     def notify_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        self._inner.notify_shape(name, shape)
-
-
-def adapter(allocator: OutputAllocator) -> RuntimeAllocator:
-    """The allocator as the runtime calls it."""
-    return _Adapter(allocator)
+        self.inner.notify_shape(name, shape)
