@@ -26,6 +26,14 @@ CONSTANTS = {
     "most": np.int64([20]), "overlap": np.float32([0.4]), "lowest": np.float32([0.6]), "half": np.float32(0.5),
     "two": np.int64(2), "zero": np.int64(0), "one": np.int64([1]), "three": np.int64([3]), "axes": np.int64([1]),
 }  # fmt: skip
+CANDIDATES = [
+    node("Greater", "scores lowest", "good"),
+    node("NonZero", "good", "where"),
+    node("Squeeze", "where zero_axis", "places"),
+    node("Gather", "boxes places", "candidates", axis=0),
+    node("Gather", "scores places", "marks", axis=0),
+]
+"""Boxes with good scores, as many as there are, and their scores."""
 
 
 def drawn(rng: np.random.Generator, shift: float, classes: int = 3, count: int = 150) -> dict[str, np.ndarray]:
@@ -60,11 +68,7 @@ def test_a_plan_cannot_leave_sizes_open(rng: np.random.Generator) -> None:
 def test_what_follows_from_data_is_compiled_once(rng: np.random.Generator) -> None:
     """Any number of boxes none among them, then as many as are kept: the first call foresees it."""
     nodes = [
-        node("Greater", "scores lowest", "good"),
-        node("NonZero", "good", "where"),
-        node("Squeeze", "where zero_axis", "places"),
-        node("Gather", "boxes places", "candidates", axis=0),
-        node("Gather", "scores places", "marks", axis=0),
+        *CANDIDATES,
         node("Unsqueeze", "candidates zero_axis", "b"),
         node("Unsqueeze", "marks two_axes", "s"),
         node("Shape", "marks", "most"),
@@ -92,13 +96,7 @@ def test_what_follows_from_data_is_compiled_once(rng: np.random.Generator) -> No
 
 def test_what_only_a_branch_reads_is_compiled_once(rng: np.random.Generator) -> None:
     """The marks of what was found are taken there and nowhere else; it chooses boxes, so that it runs on the host."""
-    nodes = [
-        node("Greater", "scores lowest", "good"),
-        node("NonZero", "good", "where"),
-        node("Squeeze", "where zero_axis", "places"),
-        node("Gather", "boxes places", "candidates", axis=0),
-        node("Gather", "scores places", "marks", axis=0),
-    ]
+    nodes = list(CANDIDATES)
     then = [
         node("Unsqueeze", "candidates zero_axis", "b"),
         node("Unsqueeze", "marks two_axes", "s"),

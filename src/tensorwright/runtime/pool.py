@@ -64,8 +64,8 @@ class EnginePool(Unique):
     allocator: gives all device memory; None for each device's own.
     threads: of an inference on a CPU; None for the plan's number divided by the contexts.
     contexts: of each device; None for 3 where copies have to overlap with kernels, or with processes, and 1 elsewhere.
-    queue: how many requests may wait before who adds one waits, too; None for 2 for each that
-    may be at work.
+    queue: how many requests may wait before who adds one waits, too; None for 2 for each that may be at
+    work.
     patience: seconds after which a request that a device has not answered is given to another one as well; None for
     never.
     processes: whether every device is in a process of its own: what takes a device from its process then leaves the

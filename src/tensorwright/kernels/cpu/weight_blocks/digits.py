@@ -3,7 +3,7 @@
 In a block of the reduction, activations become multiples of 1/8355000 of the largest magnitude, about what float32
 rounds the largest to; such an integer is three signed bytes, digits to the base 256. A dot product of bytes multiplies
 four weights by four digits, so that three of them do what four multiply-adds do, and the weights need a shift and a
-mask mask for 32 bits at a time. Sums are exact integers until the end of a block.
+mask for 32 bits at a time. Sums are exact integers until the end of a block.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ LANES, UNROLLED, AHEAD = 16, 8, 2048
 """LANES: activations that are split at once. UNROLLED: words of a block without a loop. AHEAD: bytes to prefetch."""
 INFORMATION = DIGITS + 1
 """Of a block of activations: the sums of its digits, and its step."""
-
 
 Step: TypeAlias = Callable[[Term, Register, list[Register]], list[Register]]
 """What is done with 16 activations, of the given number in a block, and carried values; gives the next values."""
