@@ -17,7 +17,7 @@ from tensorwright.ops.indexing import (
     Trilu,
 )
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BOOL, INT32, INT64, UINT8
+from tensorwright.tensor.dtype import BOOL, FLOAT64, INT32, INT64, UINT8
 
 BATCH = symbol("batch", 1, 2, 4)
 LENGTH = symbol("length", 1, 5, 20)
@@ -59,6 +59,8 @@ CASES = (
     Case("nan", TopKIndices(4, 1), (Fixed(GAPS),)),
     Case("nan-smallest", TopKIndices(4, 1, largest=False), (Fixed(GAPS),)),
     Case("int", TopKIndices(4, 1), (Operand(INT32, (2, 9), -3, 4),)),
+    Case("int64", TopKIndices(4, 1, largest=False), (Operand(INT64, (2, 9), -3, 4),)),
+    Case("float64", TopKIndices(4, 0), (Operand(FLOAT64, (9, 2)),)),
     Case("symbolic", TopKIndices(3, 1), (f32(BATCH, LENGTH),), symbols=VALUES),
     Case("upper", Trilu(upper=True), (f32(2, 5, 7),)),
     Case("lower", Trilu(upper=False, k=1), (f32(7, 5),)),

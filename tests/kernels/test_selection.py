@@ -15,7 +15,18 @@ from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.indexing import TopKIndices
 from tensorwright.passes.fuse import partition
 from tensorwright.tensor.dim import Dim, minimum, symbol
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT8, INT32, INT64, UINT32, DType
+from tensorwright.tensor.dtype import (
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    INT32,
+    INT64,
+    UINT8,
+    UINT32,
+    UINT64,
+    DType,
+)
 from tensorwright.tensor.type import TensorType
 from tensorwright.tune.cpu.kernel_runner import run_kernel
 
@@ -31,7 +42,10 @@ def selected(region: Region, x: np.ndarray, **symbols: int) -> np.ndarray:
     return run_kernel(region, Selection().emit(region, config, target), target, [x], symbols)
 
 
-@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16, INT8, INT32, UINT32], ids=str)
+ALL = (FLOAT16, FLOAT32, FLOAT64, INT8, INT32, INT64, UINT8, UINT32, UINT64)
+
+
+@pytest.mark.parametrize("dtype", ALL, ids=str)
 @pytest.mark.parametrize("largest", [True, False])
 def test_long_rows_with_ties(dtype: DType, largest: bool, rng: np.random.Generator) -> None:
     op = TopKIndices(150, 1, largest)
@@ -41,6 +55,16 @@ def test_long_rows_with_ties(dtype: DType, largest: bool, rng: np.random.Generat
     if dtype.is_float:
         x[:, 1::90], x[:, 2::90], x[:, 3::50] = np.nan, -np.inf, -0.0
     region = region_for(op, x.shape, dtype)
+    np.testing.assert_array_equal(selected(region, x), op.reference(x))
+
+
+@pytest.mark.parametrize("dtype", [INT64, UINT64, FLOAT64], ids=str)
+@pytest.mark.parametrize("largest", [True, False])
+def test_elements_that_differ_only_in_one_half(dtype: DType, largest: bool, rng: np.random.Generator) -> None:
+    """Both ends of the type, and numbers that are equal in their upper or their lower 32 bits."""
+    bits = rng.integers(0, 3, (2, 300)).astype(np.uint64) << 32 | rng.integers(0, 3, (2, 300)).astype(np.uint64)
+    x = np.concatenate([bits, bits[:, :90] ^ np.uint64(1 << 63), ~bits[:, :20]], axis=1).view(dtype.numpy)
+    region = region_for(op := TopKIndices(410, 1, largest), x.shape, dtype)
     np.testing.assert_array_equal(selected(region, x), op.reference(x))
 
 
@@ -59,9 +83,3 @@ def test_nothing_is_computed_within_it() -> None:
     best = apply(TopKIndices(3, 1), apply(Binary("add"), x, x))
     graph = Graph((("x", x),), (("y", apply(Binary("add"), best, best)),))
     assert [len(region.values) for region in partition(graph)] == [1, 1, 1]
-
-
-def test_wider_types_have_the_generic_tactic() -> None:
-    region, target = region_for(TopKIndices(2, 0), (9,), INT64), TARGETS[best_instruction_set()]
-    assert not Selection().configs(region, target)
-    assert Generic().configs(region, target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import TypeAlias
 
 from tensorwright.codegen.convert import convert
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
@@ -16,7 +17,7 @@ from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.indexing import TopKIndices
 from tensorwright.tensor.dim import Dim, ceil_divide, product, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64, INT64
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tensor.type import TensorType
 
@@ -24,11 +25,15 @@ BLOCK_BITS = 6
 """So many bits of a place say where in its block it is; a block is looked through again when its best was taken."""
 BLOCK = 1 << BLOCK_BITS
 
-NONE = -(1 << 63)
-"""The key of a block of which all is taken."""
 PLACE_BITS = 32
-"""The lower half of a key is the place, counted from the end."""
+"""The lower half of a key is the place, counted from the end; where elements are wider, the second part of a key is."""
 LAST_PLACE = (1 << PLACE_BITS) - 1
+
+LEAST, NO_PLACE = -(1 << 63), -1
+"""The key of a block of which all is taken."""
+
+Key: TypeAlias = tuple[Term, ...]
+"""Integers of 64 bits, of which the first that differ decide."""
 
 
 class Selection(Tactic[Target, TacticOptions]):
@@ -52,7 +57,7 @@ class Selection(Tactic[Target, TacticOptions]):
             tasks=writer.outer * writer.inner,
             packings=(None,),
             symbols=symbols,
-            workspace=2 * writer.most_blocks * INT64.size,
+            workspace=2 * writer.most_blocks * writer.parts * INT64.size,
         )
 
 
@@ -60,19 +65,18 @@ TACTICS = (Selection(),)
 
 
 def selects(region: Region) -> bool:
-    """Whether the tactic computes a region: elements of at most 32 bits, of which every one has a place of 32 bits."""
+    """Whether the tactic computes a region: every element of a row has a place of 32 bits."""
     if len(region.values) != 1 or not isinstance(region.output.op, TopKIndices):
         return False
     (x,) = region.input_types
-    return x.dtype.size <= FLOAT32.size and upper_bound(x.shape[region.output.op.axis]) <= LAST_PLACE
+    return upper_bound(x.shape[region.output.op.axis]) <= LAST_PLACE
 
 
 class _Writer:
     """Writes the kernel.
 
-    A key is an integer that grows with what is looked for and, of equal elements, with the distance from the last
-    place. Node n of the tree, in the workspace, is the larger of the nodes 2n and 2n + 1; the leaves are the largest
-    keys of the blocks.
+    A key grows with what is looked for and, of equal elements, with the distance from the last place. Node n of the
+    tree, in the workspace, is the larger of the nodes 2n and 2n + 1; the leaves are the largest keys of the blocks.
     """
 
     def __init__(self, emitter: ScalarEmitter, op: TopKIndices, x: TensorType) -> None:
@@ -94,6 +98,11 @@ class _Writer:
     @property
     def inner(self) -> Dim:
         return product(self._x.shape[self._op.axis + 1 :])
+
+    @property
+    def parts(self) -> int:
+        """Of a key."""
+        return 2 if self._x.dtype.size > FLOAT32.size else 1
 
     @property
     def most_blocks(self) -> int:
@@ -134,7 +143,7 @@ class _Writer:
     def _take(self, row: Pointer) -> Register:
         """The place of the best element that is left; it is left no longer."""
         key = self._node(self._term(i64(1)))
-        place = LAST_PLACE - (key & LAST_PLACE)
+        place = LAST_PLACE - (key[-1] & LAST_PLACE)
         block = place.logical_right(BLOCK_BITS)
         self._set(self._blocks + block, self._best(row, block, key))
         levels = (2 * self.most_blocks - 1).bit_length() - 1
@@ -144,46 +153,74 @@ class _Writer:
             loop.following = [parent.register]
         return place.register
 
-    def _best(self, row: Pointer, block: Term, below: Term | None) -> Term:
+    def _best(self, row: Pointer, block: Term, below: Key | None) -> Key:
         """The largest key of a block, of those below another."""
         b, first = self.builder, block << BLOCK_BITS
         last = first + BLOCK
         last = last.less(self._extent).choose(last, self._extent)
-        with b.loop(first.register, last.register, carried=[NONE]) as loop:
-            place, best = self._term(loop.index), self._term(loop.carried[0])
+        with b.loop(first.register, last.register, carried=(LEAST, NO_PLACE)[: self.parts]) as loop:
+            place, best = self._term(loop.index), self._terms(loop.carried)
             element = b.load(b.offset(row, (place * self._inner).register, self._x.dtype), self._x.dtype)
             key = self._key(element, place)
-            better = key.greater(best) if below is None else key.greater(best) & key.less(below)
-            loop.following = [better.choose(key, best).register]
-        return self._term(loop.final[0])
+            better = _above(key, best) if below is None else _above(key, best) & _above(below, key)
+            loop.following = [term.register for term in _chosen(better, key, best)]
+        return self._terms(loop.final)
 
-    def _key(self, element: Register, place: Term) -> Term:
+    def _key(self, element: Register, place: Term) -> Key:
         """See the class. Zeros of both signs are equal; no number is larger than every number."""
-        if self._x.dtype.is_float:
-            number = self._term(convert(self.builder, element, FLOAT32))
-            bits = (number + 0.0).bits()
-            ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-            ordered = number.is_nan().choose(ordered.constant(0x7FFFFFFF), ordered).converted("sext", INT64)
-        else:
-            ordered = self._term(convert(self.builder, element, INT64))
+        ordered = self._ordered(element)
         if not self._op.largest:
             ordered = ~ordered
-        if self._x.dtype.kind == "unsigned" and self._x.dtype.size == FLOAT32.size:
-            ordered = ordered + (1 << 31) if not self._op.largest else ordered - (1 << 31)
-        return (ordered << PLACE_BITS) | (LAST_PLACE - place)
+        from_the_end = LAST_PLACE - place
+        return ((ordered << PLACE_BITS) | from_the_end,) if self.parts == 1 else (ordered, from_the_end)
+
+    def _ordered(self, element: Register) -> Term:
+        """A signed integer that grows with an element, of 32 bits if elements have no more."""
+        dtype = self._x.dtype
+        if dtype.is_float:
+            number = self._term(convert(self.builder, element, FLOAT32 if dtype.size <= FLOAT32.size else FLOAT64))
+            bits = (number + 0.0).bits()
+            largest = (1 << (8 * bits.dtype.size - 1)) - 1
+            ordered = bits ^ ((bits >> (8 * bits.dtype.size - 1)) & largest)
+            return self._widened(number.is_nan().choose(ordered.constant(largest), ordered))
+        whole = self._widened(self._term(element))
+        return whole + -(1 << (8 * dtype.size - 1)) if dtype.kind == "unsigned" else whole
+
+    def _widened(self, integer: Term) -> Term:
+        return self._term(convert(self.builder, integer.register, INT64))
 
     def _choose_larger(self, number: Term) -> None:
         one, other = self._node(number * 2), self._node(number * 2 + 1)
-        self._set(number, one.greater(other).choose(one, other))
+        self._set(number, _chosen(_above(one, other), one, other))
 
-    def _node(self, number: Term) -> Term:
-        return self._term(self.builder.load(self.builder.offset(self._tree, number.register, INT64), INT64))
+    def _node(self, number: Term) -> Key:
+        return self._terms([self.builder.load(place, INT64) for place in self._places(number)])
 
-    def _set(self, number: Term, key: Term) -> None:
-        self.builder.store(key.register, self.builder.offset(self._tree, number.register, INT64), INT64)
+    def _set(self, number: Term, key: Key) -> None:
+        for part, place in zip(key, self._places(number), strict=True):
+            self.builder.store(part.register, place, INT64)
+
+    def _places(self, number: Term) -> list[Pointer]:
+        first = self.builder.offset(self._tree, (number * self.parts).register, INT64)
+        return [self.builder.offset(first, part, INT64) for part in range(self.parts)]
 
     def _integer(self, value: Dim) -> Term:
         return self._term(self._emitter.integer(value))
 
     def _term(self, register: Register) -> Term:
         return Term(self.builder, register)
+
+    def _terms(self, registers: Iterable[Register]) -> Key:
+        return tuple(map(self._term, registers))
+
+
+def _above(one: Key, other: Key) -> Term:
+    """Whether a key is larger than another."""
+    first, rival = one[0], other[0]
+    if len(one) == 1:
+        return first.greater(rival)
+    return first.greater(rival) | first.equals(rival) & _above(one[1:], other[1:])
+
+
+def _chosen(condition: Term, one: Key, other: Key) -> Key:
+    return tuple(condition.choose(a, b) for a, b in zip(one, other, strict=True))
