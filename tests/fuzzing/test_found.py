@@ -291,6 +291,13 @@ def many_skips() -> bytes:
     return model_of(nodes, {"x": (TensorProto.INT32, [12])}, ["y"], opset=9).SerializeToString()
 
 
+def nothing_of_usual_frames() -> bytes:
+    """An open extent leaves no element at the size that is tuned for."""
+    nodes = [node("Conv", "x w", "y", strides=[2, 2], pads=[1, 1, 0, 0])]
+    weights = {"w": np.ones((3, 32, 3, 3), np.float32)}
+    return model_of(nodes, {"x": (TensorProto.FLOAT, ["n", 32, "n", 8])}, ["y"], constants=weights).SerializeToString()
+
+
 def hits_among_many() -> bytes:
     shapes = {"data": (1, [65536, 4]), "at": (7, [65536, 4]), "updates": (1, [65536, 4])}
     return model_of([node("ScatterElements", "data at updates", "y")], shapes, ["y"]).SerializeToString()
@@ -407,6 +414,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "maxima of padding were taken for the least integers": ("ONNX node", windows_of_padding),
     "a sixth in float32 was one in float64": ("ONNX node", nearly_a_sixth),
     "distances beyond the last item were tried": ("ONNX node", many_skips),
+    "tiles of rows without elements were counted": ("ONNX node", nothing_of_usual_frames),
     "a kernel was looked at that takes minutes": ("ONNX node", hits_among_many),
     "an index before the start was counted from the end twice": ("ONNX node", index_before_the_start),
     "places of giant windows were listed": ("ONNX node", places_of_giant_windows),

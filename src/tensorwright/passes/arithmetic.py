@@ -157,18 +157,19 @@ def clip(value: Value) -> Value | None:
         return apply(Relu(), x, name=value.name)
     if isinstance(x.op, Clip | Relu):
         first, last = limits_of(x)
-        ends = [min(max(end, low), high) for end in (min(first, last), last)]
+        ends = [min(max(end, low), high) for end in (first, last)]
         return apply(_limits(*ends), x.inputs[0], name=joined_name(x, value))
     return None
 
 
 def limits_of(value: Value) -> tuple[float, float]:
-    """Both ends of what a Clip or Relu leaves as it is."""
+    """The least and the largest number that a Clip or Relu gives."""
     if isinstance(value.op, Relu):
         return 0.0, math.inf
     assert isinstance(value.op, Clip)
-    low, high = value.op.low, value.op.high
-    return (-math.inf if low is None else low), (math.inf if high is None else high)
+    low = -math.inf if value.op.low is None else value.op.low
+    high = math.inf if value.op.high is None else value.op.high
+    return min(low, high), high
 
 
 def _limits(low: float, high: float) -> Clip:
@@ -183,7 +184,7 @@ def relu(value: Value) -> Value | None:
         return x
     if isinstance(x.op, Clip) and value.type.dtype.is_float:
         first, last = limits_of(x)
-        return apply(_limits(max(min(first, last), 0.0), max(last, 0.0)), x.inputs[0], name=joined_name(x, value))
+        return apply(_limits(max(first, 0.0), max(last, 0.0)), x.inputs[0], name=joined_name(x, value))
     return None
 
 

@@ -15,6 +15,7 @@ from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.quantization import Dequantize, Quantize
 from tensorwright.ops.shape import Pad, Reshape, Transpose
+from tensorwright.passes.arithmetic import limits_of
 from tensorwright.passes.fold import known_array
 from tensorwright.passes.integers import multiplies_bytes
 from tensorwright.tensor.dtype import FLOAT32, INT8, UINT8, DType
@@ -150,5 +151,5 @@ def _is_positive(value: Value) -> bool:
     while isinstance(value.op, Transpose | Reshape | Pool) or (isinstance(value.op, Pad) and value.op.value >= 0):
         value = value.inputs[0]
     if isinstance(value.op, Clip):
-        return value.op.low is not None and value.op.low >= 0
+        return limits_of(value)[0] >= 0
     return isinstance(value.op, Relu | Sigmoid | Softmax)

@@ -114,6 +114,14 @@ CASES = [
 ]  # fmt: skip
 
 
+def test_limits_that_cross_leave_what_is_no_number() -> None:
+    model = model_of(
+        [node("Clip", "x low high", "y")], {"x": (1, [6])}, ["y"], 13, {"low": np.float32(8), "high": np.float32(1)}
+    )
+    (found,) = run(model, {"x": np.float32([np.nan, np.inf, -np.inf, 0, 5, 9])})
+    np.testing.assert_array_equal(found, np.float32([np.nan, 1, 1, 1, 1, 1]))
+
+
 def test_before_opset_7_operands_broadcast_from_a_stated_axis(rng: np.random.Generator) -> None:
     """Against NumPy: ONNX Runtime does not read such models. Slopes are one per channel; Clip's bounds attributes."""
     nodes = [

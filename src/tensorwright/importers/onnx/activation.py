@@ -103,8 +103,6 @@ def Clip(
     if fixed and x.type.dtype.is_float:
         lowest = None if low is None else node.number(low, "min")
         highest = None if high is None else node.number(high, "max")
-        if lowest is not None and highest is not None and lowest > highest:
-            return node.expand(node.scalar(highest, x), x.type.shape)
         return x if lowest is highest is None else node.apply(activation.Clip(lowest, highest), x)
     result = x if low is None else node.binary("max", x, _scalar(node, low, "min"))
     return result if high is None else node.binary("min", result, _scalar(node, high, "max"))

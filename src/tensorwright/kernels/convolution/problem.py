@@ -125,8 +125,8 @@ class OpenAxis:
 
     @property
     def usual(self) -> Axis:
-        """The axis at the extents that are tuned for."""
-        return Axis(tuning_value(self.input), tuning_value(self.output), self.kernel, *self._steps)
+        """The axis at the extents that are tuned for, with elements where it is open."""
+        return Axis(_usual(self.input), _usual(self.output), self.kernel, *self._steps)
 
     @property
     def is_pointwise(self) -> bool:
@@ -177,6 +177,10 @@ def open_problem_of(region: Region) -> OpenProblem | None:
         usual = replace(usual, axes=tuple(axis.usual for axis in merged_axes), merged=carrier)
         return OpenProblem(usual, merged_axes)
     return OpenProblem(usual, (axes[0], axes[1]) if len(axes) == 2 else (OpenAxis(1, 1, 1), axes[0]))
+
+
+def _usual(extent: Dim) -> int:
+    return extent if isinstance(extent, int) else max(1, tuning_value(extent))
 
 
 def _axes(anchor: Value) -> tuple[OpenAxis, ...]:

@@ -23,7 +23,6 @@ from tensorwright.kernels.cpu.spatial.operands import row_options
 from tensorwright.kernels.cpu.spatial.runs import even_size
 from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
-from tensorwright.tensor.dim import tuning_value
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
@@ -96,9 +95,8 @@ def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
     """Tiles of one row, all taps around the loop over channels; pixels: tiles of a task where there is but one row."""
     usual = problem.usual
     if usual.is_depthwise:
-        width = tuning_value(problem.axes[1].output)
         for limit in (WIDEST, WIDEST // 2):
-            yield row_options(even_size(max(1, width), limit))
+            yield row_options(even_size(usual.axes[1].output, limit))
         return
     for options in options_for(usual, target):
         if options.rows == 1 and (not options.taps_inside or usual.axes[-1].kernel == 1):
