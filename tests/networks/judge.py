@@ -1,8 +1,8 @@
 """What a network must compute: in float64, with bounds of the error that rounding may cause, and by ONNX Runtime.
 
 How much rounding matters is not derived but tried: the network is computed again with every result of an operator that
-rounds moved by one unit of its type's precision, up or down at random (for operators that sum, every operand too). The
-largest change of an output, times a factor, is the error that is allowed anywhere in it.
+rounds moved by up to a unit of its type's precision, up or down at random (for operators that sum, every operand too).
+The largest change of an output, times a factor, is the error that is allowed anywhere in it.
 """
 
 from __future__ import annotations
@@ -66,24 +66,25 @@ class Noise:
     rounds_anywhere: bool = False
 
     def moved(self, array: Array, precision: float) -> Array:
-        return np.asarray(array * (1.0 + precision * self._signs(array)))
+        return np.asarray(array * (1.0 + precision * self._directions(array)))
 
     def result(self, value: Value, operands: Sequence[Array], array: Array) -> Array:
         precision = PRECISION[value.type.dtype.name]
         moved = self.moved(array, precision)
         if isinstance(value.op, HardSigmoid | HardSwish | Elu | Selu):  # Near 0 the terms that they add up cancel.
             factor = np.abs(operands[0]) if isinstance(value.op, HardSwish) else 1.0
-            moved = moved + precision * factor * self._signs(array)
-        moved = moved + precision * long_sum(value, operands, array) * self._signs(array)
+            moved = moved + precision * factor * self._directions(array)
+        moved = moved + precision * long_sum(value, operands, array) * self._directions(array)
         if isinstance(value.op, Convolution | MatMul) and array.size:
             largest = float(np.abs(array).max()) * FAST_PRECISION
-            moved = moved + largest * self._signs(array)
+            moved = moved + largest * self._directions(array)
         if self.further is not None:
-            moved = moved + self.further(value, operands, array) * self._signs(array)
+            moved = moved + self.further(value, operands, array) * self._directions(array)
         return moved
 
-    def _signs(self, array: Array) -> npt.NDArray[np.float64]:
-        return self.rng.integers(0, 2, array.shape) * 2.0 - 1.0
+    def _directions(self, array: Array) -> npt.NDArray[np.float64]:
+        """Up or down, by different parts of a unit, so that two moves do not cancel."""
+        return (self.rng.integers(0, 2, array.shape) * 2.0 - 1.0) * self.rng.uniform(0.5, 1.0, array.shape)
 
 
 def long_sum(value: Value, operands: Sequence[Array], array: Array) -> Array:

@@ -14,11 +14,15 @@ from networks.checking import Verdict, check
 from networks.choices import DrawnChoices
 from networks.generate import generate, network_of
 from networks.isolation import Ended, isolated
-from networks.judge import computed, disagreement, expectation, graph_of
+from networks.judge import PRECISION, computed, disagreement, expectation, graph_of
 from networks.memory import Guarded
 from networks.network import Network, Node, Tensor, is_varying, text
 from networks.running import MAIN, deal
 from networks.shrink import shrink
+from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.ops.elementwise import Binary, Cast
+from tensorwright.tensor.dtype import FLOAT32, FLOAT64
+from tensorwright.tensor.type import TensorType
 
 SEEDS = range(8)
 
@@ -102,6 +106,15 @@ def test_what_is_slightly_wrong_is_found(rng: np.random.Generator) -> None:
         wrong = array.astype(np.float32)
         wrong[(0,) * wrong.ndim] += 1e-3 * max(1.0, float(np.abs(array).max()))
         assert "1 of" in disagreement(wrong, array, right.errors[name])
+
+
+def test_moves_do_not_cancel() -> None:
+    """The errors of two products of one element, which a wider type shows."""
+    x = input_value("x", TensorType(FLOAT32, ()))
+    y = apply(Cast(FLOAT64), apply(Binary("mul"), apply(Binary("mul"), x, x), x))
+    graph, inputs = Graph((("x", x),), (("y", y),)), {"x": np.array(1, np.float32)}
+    errors = [expectation(graph, inputs, np.random.default_rng(seed), trials=6).errors["y"] for seed in range(300)]
+    assert min(errors) > PRECISION["float32"]
 
 
 def test_what_is_written_outside_is_found() -> None:
