@@ -11,13 +11,16 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, apply
+from tensorwright.ops.cache import CacheUpdate
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Concatenation, Expand, Reshape, Transpose
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.pipeline import optimise
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.dtype import INT64
 
 BATCH, PAST, LENGTH = symbol("batch", 1, 1, 2), symbol("past", 0, 9, 20), symbol("length", 1, 1, 4)
 TOTAL, ROOM = PAST + LENGTH, 24
@@ -166,6 +169,42 @@ def test_profiles_share_the_room_of_the_caches(rng):
                 cache[:, :, :past] = arrays[name]
                 arrays[name] = cache
             np.testing.assert_allclose(engine(arrays)["y"], expected["y"], rtol=1e-4, atol=1e-5)
+
+
+def scattered(*, read_twice: bool = False) -> Graph:
+    """A buffer of which two rows of each sequence are replaced, and its sums along them."""
+    cache, rows, first = (
+        given("cache", BATCH, 2, 9, DEPTH),
+        given("rows", BATCH, 2, 2, DEPTH),
+        given("first", BATCH, dtype=INT64),
+    )
+    found = apply(CacheUpdate(2, 0), cache, rows, first)
+    sums = apply(Reduction("add", (2,), False), found)
+    more = [unary("exp", cache)] if read_twice else []
+    made = network(sums, found, *more)
+    return Graph(made.inputs, tuple(zip(("sums", "next", "more"), (v for _, v in made.outputs), strict=False)))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_rows_of_a_buffer_are_replaced_where_it_lies(in_place, rng):
+    config = BuildConfig(level=0, threads=2, timing_cache="", caches_in_place=in_place, check_plan=True)
+    cache, rows = (rng.standard_normal((2, 2, n, DEPTH), np.float32) for n in (9, 2))
+    first, expected = np.array([3, 7]), cache.copy()
+    for one in range(2):
+        expected[one, :, first[one] : first[one] + 2] = rows[one]
+    with Engine(build(scattered(), config)) as engine:
+        before = cache.copy()
+        found = engine({"cache": cache, "rows": rows, "first": first})
+        np.testing.assert_array_equal(found["next"], expected)
+        np.testing.assert_array_equal(cache, before)
+        found = engine({"cache": cache, "rows": rows, "first": first}, outputs={"next": cache})
+        np.testing.assert_array_equal(cache, expected)
+        np.testing.assert_allclose(found["sums"], expected.sum(2), rtol=1e-4, atol=1e-5)
+
+
+def test_buffers_that_are_read_twice_are_refused():
+    with pytest.raises(tw.BuildError, match="output 'next' is input 'cache' with other rows, which something else"):
+        build(scattered(read_twice=True), BuildConfig(level=0, timing_cache="", caches_in_place=True))
 
 
 def test_rewriting_leaves_no_slice_of_a_cache():

@@ -1,4 +1,7 @@
-"""Inputs that a network only adds rows to become caches: buffers with room for the most rows that there may be."""
+"""Inputs that a network only adds rows to become caches: buffers with room for the most rows that there may be.
+
+Some are buffers already, of which an operator of the model replaces rows: for these nothing changes.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ def with_caches(graph: Graph) -> Graph:
     is the first part of that.
 
     Raises:
-        BuildError: there is no such input, or the number of rows that are there follows from no other input.
+        BuildError: there is no such input, nor one of which an output replaces rows; the number of rows that are there
+            follows from no other input; something else reads an input of which an output replaces rows.
     """
-    extended = _extended(graph)
-    if not extended:
+    extended, replaced = _extended(graph), _replaced(graph)
+    if not extended and not replaced:
         raise BuildError(
             "caches_in_place: no input is continued by an output: expected an output that is the concatenation of an "
-            "input, which nothing else reads, with new rows"
+            "input, which nothing else reads, with new rows, or that input with other rows (TensorScatter)"
         )
+    _require_alone(graph, replaced)
     caches = {value.inputs[0]: _cache(value) for value in extended.values()}
     updates = {value: _update(value, caches[value.inputs[0]]) for value in extended.values()}
     _require_sizes(graph, caches)
@@ -52,14 +57,35 @@ def _extended(graph: Graph) -> dict[str, Value]:
     """Concatenations that continue an input, by the output that they are."""
     uses, found = graph.uses(), dict[str, Value]()
     for name, output in graph.outputs:
-        value = output
-        while isinstance(value.op, Identity):
-            (value,) = value.inputs
+        value = _source(output)
         if not isinstance(value.op, Concatenation) or len(value.inputs) != 2 or value in found.values():
             continue
         if isinstance(value.inputs[0].op, Input) and uses[value.inputs[0]] == 1:
             found[name] = value
     return found
+
+
+def _replaced(graph: Graph) -> dict[str, Value]:
+    """Updates of inputs as they are, by the output that they are."""
+    found = {name: _source(output) for name, output in graph.outputs}
+    return {name: v for name, v in found.items() if isinstance(v.op, CacheUpdate) and isinstance(v.inputs[0].op, Input)}
+
+
+def _source(value: Value) -> Value:
+    while isinstance(value.op, Identity):
+        (value,) = value.inputs
+    return value
+
+
+def _require_alone(graph: Graph, replaced: Mapping[str, Value]) -> None:
+    """Refuse networks that read the rows of a cache elsewhere, too: before or after they are replaced."""
+    uses = graph.uses()
+    for name, value in replaced.items():
+        if uses[value.inputs[0]] > 1:
+            raise BuildError(
+                f"caches_in_place: output '{name}' is input '{value.inputs[0].name}' with other rows, which something "
+                f"else reads, too: expected that only this output reads it; build without"
+            )
 
 
 def _cache(value: Value) -> Value:

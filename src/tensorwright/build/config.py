@@ -63,7 +63,8 @@ class BuildOptions(Options):
         About(
             "whether inputs that the network only adds rows to, and that an output continues, such as a decoder's "
             "keys and values, have room for as many rows as there may be at most, and so have these outputs: then "
-            "both may be the same memory, in which an inference writes the new rows alone.",
+            "both may be the same memory, in which an inference writes the new rows alone. So may be an input and an "
+            "output that is that input with other rows (TensorScatter), which nothing else may read then.",
             help="Give caches of keys and values room for all rows, so that only new ones are written.",
         ),
     ] = False

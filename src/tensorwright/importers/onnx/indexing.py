@@ -10,6 +10,7 @@ from tensorwright.graph.graph import Value
 from tensorwright.importers.compose import iota
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops import indexing as ops
+from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import bounds
 from tensorwright.tensor.dtype import INT64
 
@@ -117,23 +118,9 @@ def ReverseSequence(node: Node, x: Value, lengths: Value, *, batch_axis: int = 1
 def TensorScatter(
     node: Node, cache: Value, update: Value, write_indices: Value | None = None, *, axis: int = -2, mode: str = "linear"
 ) -> Value:
-    """Writes `update` along an axis from a position of each batch element on; circular writes wrap around.
-
-    Stated from the output's side: position t takes the update number ``t - start`` where there is such a one.
-    """
-    own, rank = node.axis(axis, cache.type.rank), cache.type.rank
-    extent, count = cache.type.shape[own], update.type.shape[own]
-    if count == 0:
+    """Writes `update` along an axis from a position of each batch element on; circular writes wrap around."""
+    own = node.axis(axis, cache.type.rank)
+    if update.type.shape[own] == 0:
         return cache
-    position = iota(node, extent, own, rank)
-    if write_indices is None:
-        offset = position
-    else:
-        batch = node.reshape(write_indices, (write_indices.type.shape[0], *[1] * (rank - 1)))
-        offset = node.subtract(position, node.cast(batch, INT64))
-    if mode == "circular":
-        offset = node.binary("floor_mod", offset, node.shape_scalar(extent))
-    limit, zero = node.shape_scalar(count), node.constant(0, INT64)
-    written = node.binary("and", node.binary("less_equal", zero, offset), node.binary("less", offset, limit))
-    source = node.expand(node.select(written, offset, zero), cache.type.shape)
-    return node.select(written, node.apply(ops.GatherElements(own), update, source), cache)
+    indices = [] if write_indices is None else [write_indices]
+    return node.apply(CacheUpdate(own, 0, circular=mode == "circular"), cache, update, *indices)

@@ -12,12 +12,15 @@ from math import sqrt
 
 from tensorwright.graph.graph import Value
 from tensorwright.importers.compose import counting, iota, joined, part, stacked
+from tensorwright.importers.contents import contents_of
 from tensorwright.importers.onnx.matmul import MatMul
 from tensorwright.importers.onnx.node import Node, Term
+from tensorwright.ops.cache import CacheUpdate
 from tensorwright.ops.indexing import Gather
 from tensorwright.ops.normalization import Softmax
-from tensorwright.tensor.dim import Dim, floor_divide
+from tensorwright.tensor.dim import Dim, bounds, floor_divide
 from tensorwright.tensor.dtype import INT64
+from tensorwright.tensor.equations import require_equal
 
 DOMAIN = "com.microsoft"
 FORBIDDEN = -10000.0
@@ -123,23 +126,26 @@ def GroupQueryAttention(
 ) -> list[Term]:
     """Causal attention with fewer heads of keys than of queries; `lengths` are the total ones, minus one.
 
-    The present is the past with the new keys behind it: a past that is longer than what it holds is not supported.
+    The present is the past with the new keys behind it or, where the past always has room for all, among its rows.
     """
     if smooth_softmax or lengths is None:
         node.unsupported("a smooth softmax, or no lengths")
-    if key is None or value is None:
-        node.unsupported("keys and values packed with the queries")
-    q, k, v = _heads(node, query, num_heads), _heads(node, key, kv_num_heads), _heads(node, value, kv_num_heads)
+    counts = num_heads, kv_num_heads, kv_num_heads
+    pieces = _parted(node, query, counts) if key is None or value is None else [query, key, value]
+    q, k, v = (_heads(node, piece, count) for piece, count in zip(pieces, counts, strict=True))
     batch, length = query.type.shape[:2]
     ends = node.reshape(node.cast(lengths, INT64), (batch, 1))
-    first = node.subtract(ends, node.shape_scalar(length - 1))
+    first = node.binary("max", node.subtract(ends, node.shape_scalar(length - 1)), node.constant(0, INT64))
     places = node.add(first, node.reshape(counting(node, length), (1, length))) if positions is None else positions
     if do_rotary and cosines is not None and sines is not None:
         given = (places, cosines, sines, bool(rotary_interleaved))
         q, k = _rotated(node, q, *given), _rotated(node, k, *given)
+    seen = k, v
     if past_key is not None and past_value is not None:
-        k, v = joined(node, [past_key, k], 2), joined(node, [past_value, v], 2)
-    repeated = [_repeated(node, piece, num_heads // kv_num_heads) for piece in (k, v)]
+        total = None if total_length is None else _total(total_length)
+        k, v = (_continued(node, *pair, first, total) for pair in ((past_key, k), (past_value, v)))
+        seen = (k, v) if total is None else (part(node, k, {2: (0, total)}), part(node, v, {2: (0, total)}))
+    repeated = [_repeated(node, piece, num_heads // kv_num_heads) for piece in seen]
     heads = Heads(node, q, *repeated)
     masks = [attention_bias, heads.window(node.add(first, iota(node, length, 1, 2)), local_window_size)]
     return [heads.attend(scale, masks, softcap), k, v]
@@ -264,6 +270,30 @@ def _unpacked(node: Node, packed: Value) -> list[Value]:
     batch, length, heads, count, width = packed.type.shape
     pieces = [part(node, packed, {3: (n, 1)}) for n in range(node.static([count], "how many are packed")[0])]
     return [node.transpose(node.reshape(piece, (batch, length, heads, width)), (0, 2, 1, 3)) for piece in pieces]
+
+
+def _parted(node: Node, packed: Value, counts: Sequence[int]) -> list[Value]:
+    """The parts of ``[B, S, N · D]`` with so many heads each."""
+    width = floor_divide(packed.type.shape[2], sum(counts))
+    starts = (sum(counts[:number]) * width for number in range(len(counts)))
+    return [part(node, packed, {2: (start, n * width)}) for start, n in zip(starts, counts, strict=True)]
+
+
+def _total(total_length: Value) -> Dim | None:
+    """How many keys there are with the new ones, if shapes say it."""
+    known = contents_of(total_length)
+    return None if known is None else known.reshape(-1)[0]
+
+
+def _continued(node: Node, past: Value, rows: Value, first: Value, total: Dim | None) -> Value:
+    """A past ``[B, N, T, D]`` with new rows: from `first` on where it has room for `total` rows, else behind it."""
+    room, length = past.type.shape[2], rows.type.shape[2]
+    if total is not None and bounds(room)[0] >= bounds(total)[1]:
+        return node.apply(CacheUpdate(2, 0), past, rows, node.reshape(first, first.type.shape[:1]))
+    if total is not None:
+        message = f"expected a past of {total} rows, or of {total} less the {length} new ones; found {room}"
+        require_equal(room + length, total, message)
+    return joined(node, [past, rows], 2)
 
 
 def _width(x: Value) -> Dim:

@@ -14,7 +14,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.cache import CacheUpdate
-from tensorwright.tensor.dim import Dim, expression, maximum, minimum, product
+from tensorwright.tensor.dim import Dim, expression, floor_divide, minimum, product
 from tensorwright.tensor.dtype import BOOL, INT16, INT32, INT64, UINT8, DType
 from tensorwright.tensor.layout import PLAIN
 
@@ -34,19 +34,21 @@ class Caching(Tactic[Target, TacticOptions]):
     def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:
         op = region.output.op
         assert isinstance(op, CacheUpdate)
-        shape = region.output.type.shape
-        cache, rows = (region.input_number(value) for value in region.output.inputs)
+        shape, given = region.output.type.shape, region.output.inputs
+        cache, *_ = numbers = [region.input_number(value) for value in given]
         emitter = argument_emitter(len(region.inputs), region.symbols, target)
+        emitter.operands = [emitter.operands[number] for number in numbers]
+        task = Variable("task", product(shape[: op.axis]))
+        sequence = floor_divide(expression(task), product(shape[1 : op.axis]))
         _Writer(
             emitter,
             _WORDS[region.output.type.dtype.size],
             product(shape[op.axis + 1 :]),
             shape[op.axis],
-            region.inputs[rows].type.shape[op.axis],
-            op.start,
-            emitter.operands[cache],
-            emitter.operands[rows],
-        ).write(product(shape[: op.axis]))
+            given[1].type.shape[op.axis],
+            op.begin([value.type for value in given], sequence),
+            op.circular,
+        ).write(task)
         text = emitter.builder.module(signature(len(region.inputs), len(region.symbols), (cache,)), FUNCTION_ATTRIBUTES)
         return Kernel(
             text=text,
@@ -64,39 +66,46 @@ TACTICS = (Caching(),)
 
 @dataclass(frozen=True)
 class _Writer:
-    """width: elements of a row; room: rows of the cache; count: new rows; start: where the first of them goes."""
+    """width: elements of a row; room: rows of the cache; count: new rows; begin: where the first of them goes.
+
+    The operands of the emitter are those of the operator.
+    """
 
     emitter: ScalarEmitter
     word: DType
     width: Dim
     room: Dim
     count: Dim
-    start: Dim
-    cache: Pointer
-    rows: Pointer
+    begin: Dim
+    circular: bool
 
-    def write(self, tasks: Dim) -> None:
-        emitter, builder, task = self.emitter, self.emitter.builder, Variable("task", tasks)
-        output = Pointer("%out")
+    def write(self, task: Variable) -> None:
+        emitter, builder = self.emitter, self.emitter.builder
+        output, (cache, *_) = Pointer("%out"), emitter.operands
         elsewhere = Register(builder.fresh(), BOOL)
-        builder.emit(f"{elsewhere.text} = icmp ne ptr {output.text}, {self.cache.text}")
-        first = maximum(self.start, 0)
-        last = maximum(minimum(self.start + self.count, self.room), first)
+        builder.emit(f"{elsewhere.text} = icmp ne ptr {output.text}, {cache.text}")
         with builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop:
             emitter.values[task] = loop.index
             with emitter.scope():
                 matrix = expression(task) * self.room * self.width
                 with emitter.when(elsewhere):
-                    self._copy(output, matrix, self.cache, matrix, self.room * self.width)
-                source = (expression(task) * self.count + first - self.start) * self.width
-                self._copy(output, matrix + first * self.width, self.rows, source, (last - first) * self.width)
+                    self._copy(matrix, cache, matrix, self.room * self.width)
+                fitting = minimum(self.count, self.room - self.begin)
+                self._copy_rows(expression(task), self.begin, 0, fitting)
+                if self.circular:
+                    self._copy_rows(expression(task), 0, fitting, self.count - fitting)
 
-    def _copy(self, to: Pointer, place: Dim, source: Pointer, first: Dim, count: Dim) -> None:
-        """Copy so many elements from one place to another."""
+    def _copy_rows(self, task: Dim, place: Dim, first: Dim, count: Dim) -> None:
+        """Copy so many new rows, from the first of them on, to a place in the cache."""
+        source = (task * self.count + first) * self.width
+        self._copy((task * self.room + place) * self.width, self.emitter.operands[1], source, count * self.width)
+
+    def _copy(self, place: Dim, source: Pointer, first: Dim, count: Dim) -> None:
+        """Copy so many elements to a place in the output."""
         emitter, builder, word = self.emitter, self.emitter.builder, self.word
         lanes = emitter.target.lanes(word)
         target, origin = (
-            builder.offset(base, emitter.integer(at), word) for base, at in ((to, place), (source, first))
+            builder.offset(base, emitter.integer(at), word) for base, at in ((Pointer("%out"), place), (source, first))
         )
         whole = emitter.integer(count // lanes * lanes)
         for begin, end, step in ((0, whole, lanes), (whole, emitter.integer(count), 1)):
