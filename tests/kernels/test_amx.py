@@ -46,6 +46,19 @@ def test_the_inner_loop_of_a_product_only_loads_and_multiplies(rng: np.random.Ge
     assert any("tilerelease" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("tactic", "spec"),
+    [(TileMatMul(), linear((128, 768), 384, "columns", BFLOAT16)), (TileConvolution(), DIRECT["3x3"])],
+    ids=["product", "convolution"],
+)
+def test_a_block_is_finished_between_the_products_of_the_next(tactic, spec, rng: np.random.Generator) -> None:
+    region = replace(spec, dtype=BFLOAT16).region(rng)
+    first, *_ = tactic.configs(region, TARGET)
+    code = tactic.emit(region, first, TARGET).code
+    before, _, _ = code[code.index("call void @llvm.x86.tdp") :].partition("call void @llvm.x86.tilestored64")
+    assert "call <16 x bfloat> @llvm.x86.avx512bf16.cvtneps2bf16" in before, "products alone"
+
+
 def test_bytes_are_multiplied_as_unsigned_by_signed_ones(rng: np.random.Generator) -> None:
     region = BytesWindow((1, 64, 7, 7), 32, (3, 3)).region(rng)
     first, *_ = TileConvolution().configs(region, TARGET)

@@ -23,6 +23,7 @@ from tensorwright.kernels.cpu.amx.block import SHAPES, Ahead, Rows, TileBlock
 from tensorwright.kernels.cpu.amx.image import FoldedPacker, ImagePacker, Line, TileImage
 from tensorwright.kernels.cpu.amx.matmul_tactic import RATE
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
+from tensorwright.kernels.cpu.amx.unfinished import STATE_BYTES, Unfinished
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
@@ -39,6 +40,9 @@ FEW_CHANNELS = 4
 """Up to so many channels leave most of a register empty: taps are folded into them."""
 
 MOST_TAPS = 25
+MOST_PIECES = 5
+"""Behind so many taps at most there is code to finish a piece of another block."""
+
 PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
 """Into how many parts to deal the positions of an image and its outputs, the most promising first."""
 
@@ -275,7 +279,11 @@ def _packing(tiling: ConvolutionTiling) -> Packing:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the body of a kernel. Workspace: a table for the registers, sums, the image."""
+    """Writes the body of a kernel. Workspace: a table for the registers, what is unfinished, sums, the image.
+
+    Blocks of the most frequent kind of panel are finished while the next block of the kind, of the same task, is
+    multiplied.
+    """
 
     tiling: ConvolutionTiling
     emitter: ScalarEmitter
@@ -284,18 +292,30 @@ class _Writer:
     block: TileBlock
 
     @property
+    def unfinished(self) -> Unfinished:
+        return Unfinished(self.emitter.builder, self._workspace(CONFIGURATION_BYTES))
+
+    @property
     def sums(self) -> Pointer:
-        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES, INT8)
+        return self._workspace(CONFIGURATION_BYTES + STATE_BYTES)
 
     @property
     def packed(self) -> Pointer:
-        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES + self.block.bytes, INT8)
+        return self._workspace(CONFIGURATION_BYTES + STATE_BYTES + self.block.bytes)
+
+    def _workspace(self, distance: int) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), distance, INT8)
 
     @property
     def workspace_bytes(self) -> int:
         """The last register of rows may read behind the image."""
         behind = self.block.tall * TILE_BYTES
-        return CONFIGURATION_BYTES + self.block.bytes + self.tiling.image.bytes + behind
+        return CONFIGURATION_BYTES + STATE_BYTES + self.block.bytes + self.tiling.image.bytes + behind
+
+    @property
+    def most_positions(self) -> int:
+        """Positions of a block."""
+        return self.block.tall * self.tiling.height
 
     def write(self) -> None:
         self.block.configure(Pointer("%workspace"), [self.tiling.height] * self.block.tall)
@@ -320,12 +340,14 @@ class _Writer:
         source = builder.offset(operand, builder.scaled(batch, self.memory.image), tiling.arithmetic.bits)
         self._packer(source).pack(row.register, column.register)
         self._start(batch, row.register, column.register)
+        self.unfinished.clear()
         low = self._term(output) * options.outputs
         high = least(low + options.outputs, tiling.panel_count)
         for kind, start, stop in tiling.panels.kinds:
             begin, end = greatest(low, upper_bound(start)), least(high, upper_bound(stop))
             with self.emitter.loop(begin.register, end.register) as loop:
                 self._panel(loop.index, kind, positions.register)
+        self._finish_waiting(i64(0), self.unfinished.rows)
 
     def _packer(self, source: Pointer) -> ImagePacker | FoldedPacker:
         tiling = self.tiling
@@ -364,25 +386,39 @@ class _Writer:
     def _panel(self, panel: Register, kind: Panel, positions: Register) -> None:
         """All positions of a task for one panel of outputs."""
         emitter, builder, tiling = self.emitter, self.emitter.builder, self.tiling
-        number = Variable("panel", tiling.panel_count)
+        number, waits = Variable("panel", tiling.panel_count), kind == self._waiting
         emitter.values[number] = panel
         first = emitter.integer(tiling.panels.first_vector(expression(number)))
-        emitter.values[self._first] = first
         weights = builder.offset(
             emitter.operands[tiling.problem.weights], builder.scaled(first, tiling.vector_bytes), INT8
         )
-        bias, most = self._bias(first, kind.vectors), self.block.tall * tiling.height
+        most = self.most_positions
         following = builder.offset(weights, kind.vectors * tiling.vector_bytes, INT8)
+        if not waits:
+            self._finish_waiting(i64(0), self.unfinished.rows)
+            self.unfinished.clear()
         with emitter.loop(0, positions, most) as loop:
             ahead = None
             if tiling.most_positions > most:
                 piece, _ = builder.divided(loop.index, most)
-                share = tiling.most_positions // most
+                share = -(-tiling.most_positions // most)
                 ahead = self.block.ahead(following, piece, tiling.steps, share, kind.vectors)
-            self._sum(loop.index, weights, kind.vectors, ahead)
-            count = least(self._term(positions) - self._term(loop.index), most)
-            with emitter.loop(0, count.register) as rows:
-                self._finish(loop.index, rows.index, bias, kind.vectors)
+            self._sum(loop.index, weights, kind, ahead)
+            count = least(self._term(positions) - self._term(loop.index), most).register
+            if waits:
+                self.unfinished.set(count, loop.index, first)
+            else:
+                self._finish(kind, loop.index, first, (i64(0), count))
+
+    @property
+    def _waiting(self) -> Panel:
+        """The kind of panels whose blocks wait to be finished."""
+        return self.tiling.panels.usual
+
+    def _finish_waiting(self, begin: Register, end: Register) -> None:
+        """Finish some positions of the block that waits."""
+        position, first = self.unfinished.fact(0), self.unfinished.fact(1)
+        self._finish(self._waiting, position, first, (begin, end))
 
     def _bias(self, first: Register, columns: int) -> list[Register] | None:
         problem, builder = self.tiling.problem, self.emitter.builder
@@ -392,11 +428,12 @@ class _Writer:
         place = builder.offset(self.emitter.operands[problem.bias], builder.scaled(first, ROWS), dtype)
         return [builder.load(builder.offset(place, number * ROWS, dtype), dtype, ROWS) for number in range(columns)]
 
-    def _sum(self, position: Register, weights: Pointer, columns: int, ahead: Ahead | None) -> None:
+    def _sum(self, position: Register, weights: Pointer, kind: Panel, ahead: Ahead | None) -> None:
         """The sums of a block of positions, written to workspace."""
         builder, block, image = self.emitter.builder, self.block, self.tiling.image
         start = builder.offset(self.packed, builder.scaled(position, ROW_BYTES), INT8)
-        (rows, inner), height = self.tiling.taps, self.tiling.height
+        (rows, inner), height, columns = self.tiling.taps, self.tiling.height, kind.vectors
+        between = -(-rows * inner // MOST_PIECES)
         block.clear()
         for tap in range(rows * inner):
             source = builder.offset(start, image.distance(*divmod(tap, inner)), INT8)
@@ -407,23 +444,35 @@ class _Writer:
                 firsts = [builder.offset(at, number * height * ROW_BYTES, INT8) for number in range(block.tall)]
                 right = builder.offset(place, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
                 block.step([Rows(first, ROW_BYTES) for first in firsts], right, columns)
+                if kind == self._waiting and tap % between == 0:
+                    number = builder.add(loop.index, tap // between * image.steps)
+                    pieces = -(-rows * inner // between) * image.steps
+                    self._finish_waiting(*self.unfinished.piece(number, -(-self.most_positions // pieces)))
         block.store(self.sums, [number * height for number in range(block.tall)], columns)
 
-    def _finish(self, position: Register, row: Register, bias: list[Register] | None, columns: int) -> None:
-        """Run the epilogue over the outputs of one position, if it is one."""
-        emitter, width = self.emitter, self.tiling.image.columns.extent
-        place, output = self._term(position) + self._term(row), self.tiling.problem.axes[-1].output
-        if self.tiling.splits_rows:
-            y, x = place // width, place % width
-        else:
-            y, x = place.constant(0), place
-        emitter.values.update(zip(self._within, (y.register, x.register), strict=True))
-        is_real = x.less(output).register if self.tiling.splits_rows and width > output else None
-        with emitter.when(is_real):
-            sums = self.block.row(self.sums, row, columns)
-            if bias is not None:
-                sums = [emitter.builder.add(value, each) for value, each in zip(sums, bias, strict=True)]
-            self._store(sums)
+    def _finish(self, kind: Panel, position: Register, first: Register, piece: tuple[Register, Register]) -> None:
+        """Run the epilogue over the outputs of some positions of a block, as far as they are some."""
+        emitter, builder = self.emitter, self.emitter.builder
+        width, output = self.tiling.image.columns.extent, self.tiling.problem.axes[-1].output
+        emitter.values[self._first] = first
+        with emitter.scope():
+            bias = self._bias(first, kind.vectors)
+            place = self._term(position) + self._term(piece[0])
+            y, x = (place // width, place % width) if self.tiling.splits_rows else (place.constant(0), place)
+            with builder.loop(*piece, carried=(y.register, x.register)) as loop, emitter.scope():
+                emitter.values.update(zip(self._within, loop.carried, strict=True))
+                y, x = map(self._term, loop.carried)
+                gaps = self.tiling.splits_rows and width > output
+                with emitter.when(x.less(output).register if gaps else None):
+                    sums = self.block.row(self.sums, loop.index, kind.vectors)
+                    if bias is not None:
+                        sums = [builder.add(value, each) for value, each in zip(sums, bias, strict=True)]
+                    self._store(sums)
+                x = x + 1
+                if self.tiling.splits_rows:
+                    ends = x.equals(width)
+                    y, x = ends.choose(y + 1, y), ends.choose(x.constant(0), x)
+                loop.following = [y.register, x.register]
 
     def _store(self, sums: Sequence[Register]) -> None:
         emitter, lane = self.emitter, Variable("lane", ROWS)

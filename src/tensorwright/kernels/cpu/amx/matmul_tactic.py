@@ -17,11 +17,12 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.amx.arithmetic import TileArithmetic, tile_arithmetic
 from tensorwright.kernels.cpu.amx.block import SHAPES, Ahead, Rows, TileBlock
 from tensorwright.kernels.cpu.amx.registers import CONFIGURATION_BYTES, ROW_BYTES, ROWS, TILE_BYTES
+from tensorwright.kernels.cpu.amx.unfinished import STATE_BYTES, Unfinished
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.grid import Grid, Place
 from tensorwright.kernels.cpu.matmul.loops import panel_masks
 from tensorwright.kernels.cpu.matmul.shapes import task_groups
-from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
+from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
 from tensorwright.kernels.tactic import TUNED, Array, Config, Kernel, Packing, Tactic, TacticOptions, plain_inputs
@@ -129,7 +130,10 @@ def _packing(panels: Panels, arithmetic: TileArithmetic, *, transposed: bool) ->
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the body of a kernel. Workspace: a table for the registers, sums, the ends of rows."""
+    """Writes the body of a kernel. Workspace: a table for the registers, what is unfinished, sums, the ends of rows.
+
+    Blocks of the most frequent kind of panel are finished while the next block of the kind is multiplied.
+    """
 
     problem: Problem
     grid: Grid
@@ -164,22 +168,36 @@ class _Writer:
         return max(tiles.heights)
 
     @property
+    def most_rows(self) -> int:
+        """Rows of the tallest block."""
+        return self.block.tall * ROWS
+
+    @property
+    def unfinished(self) -> Unfinished:
+        return Unfinished(self.emitter.builder, self._workspace(CONFIGURATION_BYTES))
+
+    @property
     def sums(self) -> Pointer:
-        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES, INT8)
+        return self._workspace(CONFIGURATION_BYTES + STATE_BYTES)
 
     @property
     def ends(self) -> Pointer:
-        return self.emitter.builder.offset(Pointer("%workspace"), CONFIGURATION_BYTES + self.block.bytes, INT8)
+        return self._workspace(CONFIGURATION_BYTES + STATE_BYTES + self.block.bytes)
+
+    def _workspace(self, distance: int) -> Pointer:
+        return self.emitter.builder.offset(Pointer("%workspace"), distance, INT8)
 
     @property
     def workspace_bytes(self) -> int:
         ends = self.block.tall * TILE_BYTES if self.end else 0
-        return CONFIGURATION_BYTES + self.block.bytes + ends
+        return CONFIGURATION_BYTES + STATE_BYTES + self.block.bytes + ends
 
     def write(self) -> None:
         if self.height is not None:
             self._configure(i64(self.height))
+        self.unfinished.clear()
         self.grid.write(self.emitter, self._panel)
+        self._finish_waiting(i64(0), self.unfinished.rows)
         self.block.registers.release()
 
     def _configure(self, height: Register) -> None:
@@ -188,43 +206,57 @@ class _Writer:
     def _panel(self, place: Place) -> None:
         """The blocks of rows of a task past a panel of b."""
         emitter, builder, tiles, steps = self.emitter, self.emitter.builder, self.grid.tiles, self._steps
-        first = self.grid.panels.first_vector(place.panel)
-        emitter.values[self.epilogue.column] = emitter.integer(first * ROWS)
+        first, waits = self.grid.panels.first_vector(place.panel), place.kind == self._waiting
         panel = builder.offset(
             emitter.operands[self.problem.b.number], emitter.integer(first * (steps * TILE_BYTES)), INT8
         )
+        if not waits:
+            self._finish_waiting(i64(0), self.unfinished.rows)
+            self.unfinished.clear()
         tile, row = Variable("tile", tiles.count), Variable("row", tiles.batches * tiles.rows)
-        masks = panel_masks(emitter, self.epilogue, place.kind)
         with emitter.loop(emitter.integer(place.piece[0]), emitter.integer(place.piece[1])) as loop:
             emitter.values[tile] = loop.index
             emitter.values[row] = emitter.integer(tiles.first_row(expression(tile)))
             height = emitter.integer(tiles.height(expression(tile)) if self.height is None else self.height)
             if self.height is None:
                 self._configure(height)
-            piece = emitter.integer(expression(tile) - place.piece[0])
-            self._sum(emitter.values[row], height, panel, place.kind.vectors, piece)
-            self._finish(expression(row), height, masks)
+            ahead = self._ahead(panel, expression(tile), place.kind.vectors)
+            self._sum(emitter.values[row], height, panel, place.kind, ahead)
+            column = emitter.integer(first * ROWS)
+            if waits:
+                self.unfinished.set(height, emitter.values[row], column)
+            else:
+                self._finish(place.kind, emitter.values[row], column, (i64(0), height))
+
+    @property
+    def _waiting(self) -> Panel:
+        """The kind of panels whose blocks wait to be finished."""
+        return self.grid.panels.usual
+
+    def _finish_waiting(self, begin: Register, end: Register) -> None:
+        """Finish some rows of the block that waits."""
+        row, column = self.unfinished.fact(0), self.unfinished.fact(1)
+        self._finish(self._waiting, row, column, (begin, end))
 
     @property
     def _steps(self) -> int:
         return self.block.arithmetic.steps(self.depth)
 
-    def _ahead(self, panel: Pointer, piece: Register, columns: int) -> Ahead | None:
+    def _ahead(self, panel: Pointer, tile: Dim, columns: int) -> Ahead | None:
         """The part of the next panel that a block fetches; one block alone would fetch as fast as it reads."""
-        blocks = max(1, tuning_value(self.grid.blocks) * self.grid.groups)
-        share = tuning_value(self.grid.tiles.count) // blocks
+        share = -(-tuning_value(self.grid.tiles.count) // max(1, tuning_value(self.grid.blocks)))
         if share < 2:
             return None
         following = self.emitter.builder.offset(panel, self._steps * columns * TILE_BYTES, INT8)
-        return self.block.ahead(following, piece, self._steps, share, columns)
+        return self.block.ahead(following, self.emitter.integer(tile % share), self._steps, share, columns)
 
-    def _sum(self, row: Register, height: Register, panel: Pointer, columns: int, piece: Register) -> None:
+    def _sum(self, row: Register, height: Register, panel: Pointer, kind: Panel, ahead: Ahead | None) -> None:
         builder, block, firsts = self.emitter.builder, self.block, self.block.split(height)[0]
+        columns = kind.vectors
         a = builder.offset(self.emitter.operands[self.problem.a.number], builder.scaled(row, self.step_bytes), INT8)
         if self.end:
             self._bring_ends(a, height)
         starts = [builder.offset(a, builder.scaled(first, self.step_bytes), INT8) for first in firsts]
-        ahead = self._ahead(panel, piece, columns)
         block.clear()
         if self.whole_steps:
             with builder.loop(0, self.whole_steps, at_least_once=True) as loop:
@@ -233,12 +265,20 @@ class _Writer:
                 rows = [Rows(builder.offset(start, distance, INT8), self.step_bytes) for start in starts]
                 right = builder.offset(panel, builder.scaled(loop.index, columns * TILE_BYTES), INT8)
                 block.step(rows, right, columns)
+                self._meanwhile(kind, loop.index, self.whole_steps)
         if self.end:
             rows = [
                 Rows(builder.offset(self.ends, builder.scaled(first, ROW_BYTES), INT8), ROW_BYTES) for first in firsts
             ]
             block.step(rows, builder.offset(panel, self.whole_steps * columns * TILE_BYTES, INT8), columns)
+            if not self.whole_steps:
+                self._meanwhile(kind, i64(0), 1)
         block.store(self.sums, firsts, columns)
+
+    def _meanwhile(self, kind: Panel, step: Register, steps: int) -> None:
+        """Finish a step's piece of the block that waits."""
+        if kind == self._waiting:
+            self._finish_waiting(*self.unfinished.piece(step, -(-self.most_rows // steps)))
 
     def _bring_ends(self, a: Pointer, height: Register) -> None:
         """Bring what rows have behind whole registers into workspace, with zeros behind it."""
@@ -250,10 +290,15 @@ class _Writer:
             value = builder.masked_load(source, lane_mask(self.end, lanes), literal(0, bits, lanes), bits)
             builder.store(value, builder.offset(self.ends, builder.scaled(loop.index, ROW_BYTES), INT8), bits)
 
-    def _finish(self, first: Dim, height: Register, masks: Sequence[Register | None]) -> None:
-        """Run the epilogue over the rows of a block."""
-        emitter, within = self.emitter, Variable("within", self.block.tall * ROWS)
-        with emitter.loop(0, height) as loop:
-            emitter.values[within] = loop.index
-            sums = self.block.row(self.sums, loop.index, len(masks))
-            self.epilogue.store(emitter, Pointer("%out"), sums, first + expression(within), masks)
+    def _finish(self, kind: Panel, first: Register, column: Register, piece: tuple[Register, Register]) -> None:
+        """Run the epilogue over some rows of a block that has its first row and column there."""
+        emitter, tiles = self.emitter, self.grid.tiles
+        start, within = Variable("start", tiles.batches * tiles.rows), Variable("within", self.most_rows)
+        emitter.values.update({start: first, self.epilogue.column: column})
+        with emitter.scope():
+            masks = panel_masks(emitter, self.epilogue, kind)
+            with emitter.loop(*piece) as loop:
+                emitter.values[within] = loop.index
+                sums = self.block.row(self.sums, loop.index, kind.vectors)
+                row = expression(start) + expression(within)
+                self.epilogue.store(emitter, Pointer("%out"), sums, row, masks)

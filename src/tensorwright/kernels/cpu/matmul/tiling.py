@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorwright.tensor.dim import Dim, bounds, ceil_divide, maximum, minimum
+from tensorwright.tensor.dim import Dim, bounds, ceil_divide, maximum, minimum, tuning_value
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,11 @@ class Panels:
             last = least + 1 if longer == self.count else least
             kinds.append((Panel(last, partial), end, self.count))
         return tuple((kind, start, stop) for kind, start, stop in kinds if start < stop)
+
+    @property
+    def usual(self) -> Panel:
+        """The most frequent kind."""
+        return max(self.kinds, key=lambda kind: tuning_value(kind[2] - kind[1]))[0]
 
 
 def part_of(total: Dim, parts: Dim, part: Dim) -> Dim:
