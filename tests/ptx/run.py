@@ -20,9 +20,17 @@ Array = npt.NDArray[np.generic]
 
 
 def run_on_machine(
-    region: Region, kernel: CudaKernel, ptx: str, arrays: Sequence[Array], symbols: Mapping[str, int]
+    region: Region,
+    kernel: CudaKernel,
+    ptx: str,
+    arrays: Sequence[Array],
+    symbols: Mapping[str, int],
+    shared: int | None = None,
 ) -> Array:
-    """The region's output, row-major, for row-major inputs; what was not written is NaN, or nonsense for integers."""
+    """The region's output, row-major, for row-major inputs; what was not written is NaN, or nonsense for integers.
+
+    shared: the number of an input whose memory the output has.
+    """
     inputs, type = arranged(region, kernel, arrays), region.output.type
     shape = tuple(evaluate(dim, symbols) for dim in type.shape)
     output = np.full(evaluate(kernel.output.elements(shape), symbols) * type.dtype.size, 0xA5, np.uint8)
@@ -30,8 +38,9 @@ def run_on_machine(
     if type.dtype.is_float:
         output[:] = np.nan
     memory = GlobalMemory(sum(a.nbytes + 1024 for a in (output, *inputs)) + (1 << 16))
-    place = memory.place(output)
-    addresses = [place, *(memory.place(array) for array in inputs), memory.place(np.zeros(1, np.uint8))]
+    places = [memory.place(array) for array in inputs]
+    place = memory.place(output) if shared is None else places[shared]
+    addresses = [place, *places, memory.place(np.zeros(1, np.uint8))]
     grid = Grid(
         tuple(evaluate(size, symbols) for size in kernel.grid), kernel.block, kernel.cluster, kernel.shared_bytes
     )

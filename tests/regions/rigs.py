@@ -199,3 +199,5 @@ class CudaRig(Rig[CudaTarget]):
         rng: np.random.Generator,
     ) -> Iterator[tuple[str, Array]]:
         yield "", run_on_machine(region, kernel, compiled, arrays, symbols)
+        for number in kernel.in_place:
+            yield f"in place of input {number}", run_on_machine(region, kernel, compiled, arrays, symbols, number)

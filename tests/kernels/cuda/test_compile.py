@@ -194,7 +194,7 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
-        "attention", "depthwise", "depthwise rows", "fragment product", "rows", "tiled product",
+        "attention", "caching", "depthwise", "depthwise rows", "fragment product", "rows", "tiled product",
         "split product", "tf32 product", "generic",
     ]  # fmt: skip
 

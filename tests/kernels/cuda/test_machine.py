@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ptx.machine import Grid, Machine, Stuck
-from ptx.memory import GlobalMemory, Race, Stray
+from ptx.memory import Addresses, GlobalMemory, Race, Stray, Threads
 from ptx.parse import parse
 from ptx.run import run_on_machine
 from regions.attention import Heads
@@ -18,6 +18,7 @@ from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.kernels.cuda.attention.tactic import Attention
+from tensorwright.kernels.cuda.caching.tactic import Caching
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
@@ -51,6 +52,29 @@ def test_a_missing_barrier_is_a_race(rng: np.random.Generator) -> None:
 def test_what_lies_outside_is_noticed(rng: np.random.Generator) -> None:
     with pytest.raises(Stray, match="outside of all operands"):
         changed("ld.global.nc.v4.b32 \t{%r", "add.s64 %rd1, %rd1, 1048576;\n\tld.global.nc.v4.b32 \t{%r", rng)
+
+
+@pytest.mark.parametrize("name", ["CacheUpdate-symbolic", "CacheUpdate-first-rows", "CacheUpdate-sequences-round"])
+def test_in_a_cache_only_new_rows_are_written(
+    name: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    example, tactic = EXAMPLES[name], Caching()
+    region = example.region(rng)
+    kernel = tactic.emit(region, *tactic.configs(region, TARGET), TARGET)
+    symbols, stored = example.sizes_of(region)[0], list[int]()
+    arrays = example.inputs(region, symbols, rng)
+    store = GlobalMemory.store
+
+    def counted(memory: GlobalMemory, at: Addresses, content: np.ndarray, threads: Threads) -> None:
+        stored.append(content.size)
+        store(memory, at, content, threads)
+
+    monkeypatch.setattr(GlobalMemory, "store", counted)
+    rows = arrays[region.input_number(region.output.inputs[1])]
+    for shared, size in ((None, arrays[0].nbytes), (0, rows.nbytes)):
+        stored.clear()
+        run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, symbols, shared)
+        assert sum(stored) == size
 
 
 @pytest.mark.parametrize("name", ["Quantize-halves", "Quantize-to-int16"])

@@ -17,6 +17,7 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import BLOCKED
 from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.tactic import Config, Tactic, TacticOptions
+from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import product, tuning_value
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.type import TensorType
@@ -47,6 +48,8 @@ class Generic(Tactic[CudaTarget, GroupOptions]):
     general = GroupOptions(1)
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[GroupOptions]]:
+        if isinstance(region.output.op, CacheUpdate):  # With a thread for every element the whole cache is written.
+            return []
         plain = configs_in(region, (PLAIN,) * len(region.inputs), PLAIN)
         blocked = blocked_layouts(region)
         found = [*plain, *(configs_in(region, *blocked) if blocked is not None else [])]

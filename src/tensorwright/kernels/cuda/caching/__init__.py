@@ -1,0 +1,1 @@
+"""New rows in a cache, on a GPU."""
