@@ -37,6 +37,10 @@ class GlobalMemory:
         self._end = -(-(address + raw.size + GUARD) // GUARD) * GUARD
         return address
 
+    def require(self, at: Addresses) -> None:
+        """Raises Stray where nothing is allocated."""
+        self._places(at, 1)
+
     def load(self, at: Addresses, size: int, threads: Threads) -> npt.NDArray[np.uint8]:
         places = self._places(at, size)
         writers = self._writers[places]

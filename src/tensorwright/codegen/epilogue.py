@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.graph.expression import Computation, Variable, rename
+from tensorwright.graph.expression import Computation, Load, Variable, rename, walk
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dim import Atom, Dim, substitute
 from tensorwright.tensor.dtype import DType
@@ -38,13 +38,22 @@ class Epilogue:
         position: for every physical axis its index, in variables that the emitter knows; on the lane axis the index of
         lane 0, or an expression of the lane's own variable. Without `lane` the accumulator is one element.
         """
-        moved: dict[Atom, Dim] = dict(zip(self.flat.variables, position, strict=True))
+        moved = self._moved(position)
         body, address = rename(self.flat.body, moved), substitute(self.flat.address, moved)
         emitter.given[self.anchor] = accumulator
         with emitter.scope(), emitter.in_lanes(lane):
             value = emitter.scalar(body)
         del emitter.given[self.anchor]
         return value, address
+
+    def reads(self, position: Sequence[Dim]) -> Iterator[tuple[int, Dim]]:
+        """The operands, beside the accumulator, that the element at a position reads whatever it is, and where."""
+        for node in walk(rename(self.flat.body, self._moved(position))):
+            if isinstance(node, Load) and node.operand != self.anchor and node.guard is None:
+                yield node.operand, node.index[0]
+
+    def _moved(self, position: Sequence[Dim]) -> dict[Atom, Dim]:
+        return dict(zip(self.flat.variables, position, strict=True))
 
     def store(
         self,

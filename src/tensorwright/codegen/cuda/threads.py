@@ -38,6 +38,12 @@ class ThreadBuilder(FunctionBuilder):
             values.append(self.load(Pointer(chosen), dtype))
         return self.select(mask, self.vector_of(values), otherwise)
 
+    def prefetch(self, address: Pointer, locality: int = 2) -> None:
+        """Have what lies at an address brought near, without waiting for it: into the L1 (3), or only into the L2."""
+        text = f"prefetch.L{1 if locality > 2 else 2} [$0];"
+        place = self.value(f"ptrtoint ptr {address.text} to i64", INT64)
+        self.emit(f'call void asm sideeffect "{text}", "l"({place.typed}) nounwind')
+
     def special(self, name: str) -> Register:
         """A special register such as ``tid.x`` or ``ctaid.y``, an i32."""
         intrinsic = f"@llvm.nvvm.read.ptx.sreg.{name}"

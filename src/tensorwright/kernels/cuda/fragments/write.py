@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import wide
-from tensorwright.codegen.epilogue import Epilogue, epilogue_of
-from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, i64, literal
-from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.fragments.loop import Depth
 from tensorwright.kernels.cuda.fragments.rows import RowReader
@@ -19,9 +17,8 @@ from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
-from tensorwright.kernels.cuda.rows import split_row
+from tensorwright.kernels.cuda.results import request_constants, result_position, row_position
 from tensorwright.kernels.tactic import AnyConfig
-from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import INT32
 
 
@@ -52,10 +49,11 @@ class FragmentKernel(ThreadWriter):
         rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(tiling.row_tiles)]
         depth = Depth(problem, tiling, self.target, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
+        finish = Finish(self, first_row, first_group, lane)
+        finish.request_constants()
         builder.launch_next()
         builder.wait_for_previous()
         sums = depth.sums(right)
-        finish = Finish(self, first_row, first_group, lane)
         Sums(tiling, builder, lane, slot, depth_warp, problem.total).finish(self._units(sums), finish.unit)
 
     def _digit(self, number: Register, step: int, extent: int) -> Register:
@@ -148,21 +146,18 @@ class Finish:
             dtype = kernel.region.inputs[problem.bias].type.dtype
             place = builder.offset(emitter.operands[problem.bias], column, dtype)
             values = builder.add(values, builder.load(place, dtype, QUAD))
-        names: list[Dim] = []
-        for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
-            variable = Variable(f"row{number}", axis.extent)
-            emitter.values[variable] = index
-            names.append(0 if axis.extent == 1 else expression(variable))
-        lane = Variable("column", problem.columns if problem.layout.is_plain else GROUP)
-        position: tuple[Dim, ...]
-        if problem.layout.is_plain:
-            emitter.values[lane] = column
-            position = (*names, expression(lane))
-        else:
-            block = Variable("block", problem.groups)
-            emitter.values[block], emitter.values[lane] = group, self._inside()
-            position = (names[0], 0 if problem.groups == 1 else expression(block), *names[1:], expression(lane))
-        self._epilogue().store(emitter, Pointer("%out"), values, position, Lane(lane, QUAD))
+        names = row_position(emitter, problem, row)
+        position, lane = result_position(emitter, problem, names, group, self._inside(), QUAD)
+        epilogue = epilogue_of(kernel.region, kernel.config.inputs, kernel.config.output)
+        epilogue.store(emitter, Pointer("%out"), values, position, lane)
 
-    def _epilogue(self) -> Epilogue:
-        return epilogue_of(self.kernel.region, self.kernel.config.inputs, self.kernel.config.output)
+    def request_constants(self) -> None:
+        """Have what finishing reads of constants brought near, for each group of columns that there is."""
+        kernel, builder = self.kernel, self.kernel.builder
+        for number in range(kernel.tiling.column_groups):
+            group = builder.add(self.first_group, number)
+            with builder.when(self._exists(self.first_row, group)):
+                request_constants(
+                    kernel.emitter, kernel.region, kernel.config, kernel.problem,
+                    self.first_row, group, self._inside(), QUAD,
+                )  # fmt: skip

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Pointer, Register, literal, register_name
-from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import EIGHT, GROUP, Problem
-from tensorwright.kernels.cuda.rows import split_row
+from tensorwright.kernels.cuda.results import result_position, row_position
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.copy import SHARED
 from tensorwright.kernels.cuda.tiles.tiling import ROWS, Tiling
 from tensorwright.kernels.tactic import AnyConfig
-from tensorwright.tensor.dim import Dim, expression
+from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT32
 
+AT_ONCE = 4
+"""Units that are finished together: whatever they read is under way at the same time, and takes registers."""
 NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
 
 
@@ -62,11 +63,26 @@ class Finish(ThreadWriter):
         row = builder.add(self.first_row, self._own_row())
         row = builder.add(row, ROWS * tile + EIGHT * half)
         with emitter.when(builder.compare("sle", row, self.last_row)):
-            position = self._position(row)
-            for group in range(self.tiling.column_groups):
-                with emitter.when(self._is_ours(start + group, group)):
-                    values = units[start + group] if self.tiling.cluster == 1 else self._total(start + group)
-                    self._store(position, group, values)
+            position = row_position(emitter, self.problem, row)
+            for groups, is_ours in self._shares(start):
+                with emitter.when(is_ours):
+                    for first in range(0, len(groups), AT_ONCE):
+                        self._store(position, {g: units[start + g] for g in groups[first : first + AT_ONCE]}, start)
+
+    def _shares(self, start: int) -> Iterator[tuple[list[int], Register | None]]:
+        """The groups of a row whose units are finished together, and whether this block does that; None if it does."""
+        builder, cluster = self.builder, self.tiling.cluster
+        whole = not self.problem.layout.is_plain or self.problem.columns % GROUP == 0
+        for rank in range(min(cluster, self.tiling.column_groups)):
+            groups = list(range(rank, self.tiling.column_groups, cluster))
+            owner = literal((start + rank) % cluster, INT32)
+            is_ours = builder.compare("eq", builder.block_index("z"), owner) if cluster > 1 else None
+            if whole:
+                yield groups, is_ours
+                continue
+            for group in groups:
+                exists = builder.compare("slt", self._column(group), self.problem.columns)
+                yield [group], exists if is_ours is None else builder.binary("and", is_ours, exists)
 
     def _own_row(self) -> Register:
         builder, place = self.builder, self.place
@@ -78,18 +94,6 @@ class Finish(ThreadWriter):
         builder = self.builder
         return builder.scaled(wide(builder, builder.binary("and", self.place.lane, 3)), EIGHT)
 
-    def _is_ours(self, unit: int, group: int) -> Register | None:
-        """Whether this block finishes a unit, and it exists; None if that is so for all."""
-        builder, problem = self.builder, self.problem
-        found = None
-        if self.tiling.cluster > 1:
-            rank = literal(unit % self.tiling.cluster, INT32)
-            found = builder.compare("eq", builder.block_index("z"), rank)
-        if problem.layout.is_plain and problem.columns % GROUP:
-            exists = builder.compare("slt", self._column(group), problem.columns)
-            found = exists if found is None else builder.binary("and", found, exists)
-        return found
-
     def _column(self, group: int) -> Register:
         builder = self.builder
         return builder.add(builder.scaled(self._group(group), GROUP), self._own_column())
@@ -97,33 +101,31 @@ class Finish(ThreadWriter):
     def _group(self, group: int) -> Register:
         return self.builder.add(self.first_group, group)
 
-    def _position(self, row: Register) -> list[Dim]:
-        """The index along each axis of a row, in variables that the emitter knows."""
-        emitter, problem, names = self.emitter, self.problem, list[Dim]()
-        for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
-            variable = Variable(f"row{number}", axis.extent)
-            emitter.values[variable] = index
-            names.append(0 if axis.extent == 1 else expression(variable))
-        return names
+    def _store(self, row: list[Dim], units: Mapping[int, list[Register]], start: int) -> None:
+        """Finish units of a row, by group, and write them: whatever they read is requested before the first is written,
+        since what is written may be what the next one reads.
+        """
+        emitter, epilogue = self.emitter, epilogue_of(self.region, self.config.inputs, self.config.output)
+        finished = []
+        for group, own in units.items():
+            values = own if self.tiling.cluster == 1 else self._total(start + group)
+            position, lane = result_position(
+                emitter, self.problem, row, self._group(group), self._own_column(), EIGHT, group
+            )
+            value, address = epilogue.apply(emitter, self._biased(values, group), position, lane)
+            finished.append((value, address, lane))
+        for value, address, lane in finished:
+            with emitter.scope(), emitter.in_lanes(lane):
+                emitter.store(value, Pointer("%out"), address, epilogue.dtype)
 
-    def _store(self, row: list[Dim], group: int, values: list[Register]) -> None:
-        emitter, problem, builder = self.emitter, self.problem, self.builder
-        vector, column = builder.vector_of(values), self._column(group)
-        if problem.bias is not None:
-            dtype = self.region.inputs[problem.bias].type.dtype
-            place = builder.offset(emitter.operands[problem.bias], column, dtype)
-            vector = builder.add(vector, builder.load(place, dtype, EIGHT))
-        lane = Variable("column", problem.columns if problem.layout.is_plain else GROUP)
-        position: tuple[Dim, ...]
-        if problem.layout.is_plain:
-            emitter.values[lane] = column
-            position = (*row, expression(lane))
-        else:
-            block = Variable("block", problem.groups)
-            emitter.values[block], emitter.values[lane] = self._group(group), self._own_column()
-            position = (row[0], 0 if problem.groups == 1 else expression(block), *row[1:], expression(lane))
-        epilogue = epilogue_of(self.region, self.config.inputs, self.config.output)
-        epilogue.store(emitter, Pointer("%out"), vector, position, Lane(lane, EIGHT))
+    def _biased(self, values: list[Register], group: int) -> Register:
+        builder, bias = self.builder, self.problem.bias
+        vector = builder.vector_of(values)
+        if bias is None:
+            return vector
+        dtype = self.region.inputs[bias].type.dtype
+        place = builder.offset(self.emitter.operands[bias], self._column(group), dtype)
+        return builder.add(vector, builder.load(place, dtype, EIGHT))
 
     # ---- the sums of a cluster
 

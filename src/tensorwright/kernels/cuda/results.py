@@ -1,0 +1,78 @@
+"""Where the results of products and convolutions lie, and what is read to finish them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorwright.codegen.cuda.nest import GroupEmitter
+from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.scalar import Lane
+from tensorwright.codegen.values import Register
+from tensorwright.graph.expression import Variable
+from tensorwright.graph.graph import is_constant
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.problem import GROUP, Problem
+from tensorwright.kernels.cuda.rows import split_row
+from tensorwright.kernels.tactic import AnyConfig
+from tensorwright.tensor.dim import Dim, expression
+
+
+def row_position(emitter: GroupEmitter, problem: Problem, row: Register) -> list[Dim]:
+    """The index along each axis of a row (i64), in variables that the emitter knows then."""
+    names = list[Dim]()
+    for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
+        variable = Variable(f"row{number}", axis.extent)
+        emitter.values[variable] = index
+        names.append(0 if axis.extent == 1 else expression(variable))
+    return names
+
+
+def result_position(
+    emitter: GroupEmitter,
+    problem: Problem,
+    row: Sequence[Dim],
+    group: Register,
+    inside: Register,
+    lanes: int,
+    number: int = 0,
+) -> tuple[tuple[Dim, ...], Lane]:
+    """The index along each physical axis of neighbouring results, in variables that the emitter knows then.
+
+    group: of columns, inside: the first column in it, i64; number: tells apart results that are wanted together.
+    """
+    if problem.layout.is_plain:
+        column = Variable(f"column{number}", problem.columns)
+        emitter.values[column] = emitter.builder.add(emitter.builder.scaled(group, GROUP), inside)
+        return (*row, expression(column)), Lane(column, lanes)
+    block, column = Variable(f"block{number}", problem.groups), Variable(f"column{number}", GROUP)
+    emitter.values[block], emitter.values[column] = group, inside
+    blocks = 0 if problem.groups == 1 else expression(block)
+    return (row[0], blocks, *row[1:], expression(column)), Lane(column, lanes)
+
+
+def request_constants(
+    emitter: GroupEmitter,
+    region: Region,
+    config: AnyConfig,
+    problem: Problem,
+    row: Register,
+    group: Register,
+    inside: Register,
+    lanes: int,
+) -> None:
+    """Have the constants brought near that finishing results reads, as it will begin when the sums are there.
+
+    The results have to exist; row: i64, others as for `result_position`.
+    """
+    builder = emitter.builder
+    with emitter.scope():
+        position, _ = result_position(emitter, problem, row_position(emitter, problem, row), group, inside, lanes)
+        if problem.bias is not None:
+            column = builder.add(builder.scaled(group, GROUP), inside)
+            dtype = region.inputs[problem.bias].type.dtype
+            builder.prefetch(builder.offset(emitter.operands[problem.bias], column, dtype))
+        for operand, address in epilogue_of(region, config.inputs, config.output).reads(position):
+            value = region.inputs[operand]
+            if is_constant(value):
+                place = builder.offset(emitter.operands[operand], emitter.integer(address), value.type.dtype)
+                builder.prefetch(place)
