@@ -66,12 +66,14 @@ def multiply_16x8(
     return multiply_16x8x16(builder, target, dtype, left, right, sums)
 
 
-def load_matrices(builder: FunctionBuilder, address: Register) -> list[Register]:
+def load_matrices(builder: FunctionBuilder, address: Register, *, transposed: bool = False) -> list[Register]:
     """Four matrices of 8 rows of 16 bytes from shared memory: for each, thread (g, q) gets word q of row g, an i32.
 
     address: the thread's, in shared memory, i32; that of thread t is where row t mod 8 of matrix t / 8 lies.
+    transposed: the two-byte elements (2q, g) and (2q + 1, g) instead.
     """
-    name, kind = "@llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16.p3", "{ i32, i32, i32, i32 }"
+    turned, kind = ".trans" if transposed else "", "{ i32, i32, i32, i32 }"
+    name = f"@llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{turned}.b16.p3"
     builder.declare(f"declare {kind} {name}(ptr addrspace(3))")
     pointer, result = builder.fresh("p"), builder.fresh()
     builder.emit(f"{pointer} = inttoptr {address.typed} to ptr addrspace(3)")

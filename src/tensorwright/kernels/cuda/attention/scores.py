@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.matrix import multiply_16x8x16, packed_pair, power_of_two, transposed_8x8
@@ -24,6 +25,8 @@ from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT32, DType
 LOWEST = literal(-math.inf, FLOAT32)
 TO_TWO = math.log2(math.e)
 Words = list[list[Register]]
+Rights = Callable[[int, int], Words]
+"""Right factors: for each of four tiles of 8 elements of the width, its lower and its upper rows."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,36 @@ class ScoreLoop(ThreadWriter):
 
     def _round(self, piece: Register, queries: list[Words], state: State) -> State:
         """One piece of 32 columns; those beyond the last have no weight."""
-        builder, pieces = self.builder, self.pieces
+        builder = self.builder
         first = Term(builder, builder.scaled(piece, PIECE))
         columns = [first + 8 * tile for tile in range(4)]
-        own = [self._at_most(c + Term(builder, wide(builder, self.group)), pieces.problem.columns - 1) for c in columns]
-        keys = [self._row(pieces.problem.k, column, pieces.depth, axis=-1) for column in own]
-        values = [self._row(pieces.problem.v, column, pieces.width) for column in own]
+        keys, values = self._keys(columns), self._values(columns)
         sums = [self._products(queries, key) for key in keys]
         scores = [self._finished(tile, column) for tile, column in zip(sums, columns, strict=True)]
         largest, powers, factors = self._powers(scores, state)
         total = [self._scaled_sum(state.total[half], factors[half], powers, half) for half in range(2)]
         result = [[builder.mul(r, factors[part // 2]) for part, r in enumerate(tile)] for tile in state.result]
         return State(largest, total, self._weighted(powers, values, result))
+
+    def _keys(self, tiles: list[Term]) -> list[Words]:
+        """Of each tile of 8 columns the thread's elements of one, piece by piece. tiles: their first columns."""
+        problem = self.pieces.problem
+        return [self._row(problem.k, column, self.pieces.depth, axis=-1) for column in self._own_columns(tiles)]
+
+    def _values(self, tiles: list[Term]) -> Rights:
+        """What powers are multiplied by: of two tiles of columns from one on, and of a piece of the width."""
+        problem = self.pieces.problem
+        words = [self._row(problem.v, column, self.pieces.width) for column in self._own_columns(tiles)]
+
+        def turned(first: int, piece: int) -> Words:
+            two = words[first : first + 2]
+            return [[transposed_8x8(self.builder, one[piece][tile]) for one in two] for tile in range(4)]
+
+        return turned
+
+    def _own_columns(self, tiles: list[Term]) -> list[Register]:
+        builder, last = self.builder, self.pieces.problem.columns - 1
+        return [self._at_most(tile + Term(builder, wide(builder, self.group)), last) for tile in tiles]
 
     def _products(self, queries: list[Words], key: Words) -> list[Register]:
         """Scores of 16 rows by 8 columns."""
@@ -183,7 +204,7 @@ class ScoreLoop(ThreadWriter):
                 total = builder.add(total, tile[2 * half + part])
         return total
 
-    def _weighted(self, powers: Words, values: list[Words], result: Words) -> Words:
+    def _weighted(self, powers: Words, values: Rights, result: Words) -> Words:
         """Sums with the products of 16 rows of powers by 32 of values added."""
         builder, found = self.builder, list(result)
         for pair in (0, 2):
@@ -193,8 +214,7 @@ class ScoreLoop(ThreadWriter):
                 for half in range(2)
             ]
             for piece in range(self.pieces.width):
-                for tile in range(4):
+                for tile, right in enumerate(values(pair, piece)):
                     number = 4 * piece + tile
-                    right = [transposed_8x8(builder, values[pair + deep][piece][tile]) for deep in range(2)]
                     found[number] = multiply_16x8x16(builder, self.target, self.dtype, left, right, found[number])
         return found

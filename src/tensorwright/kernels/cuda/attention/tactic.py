@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.nest import GroupEmitter
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.codegen.epilogue import Epilogue
 from tensorwright.graph.expression import Load, depends, walk
 from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import Factor, KnownProblem, known, problem_of
-from tensorwright.kernels.cuda.attention.pieces import ACCESS, Pieces
+from tensorwright.kernels.cuda.attention.heads import Heads, HeadsKernel
+from tensorwright.kernels.cuda.attention.pieces import ACCESS, ROWS, Pieces
 from tensorwright.kernels.cuda.attention.write import AttentionKernel, result_epilogue, score_epilogue
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
 from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.tactic import Config, Tactic, TacticOptions, plain_inputs
-from tensorwright.tensor.dim import Dim, IntegerExpression, product
+from tensorwright.tensor.dim import Dim, IntegerExpression, product, tuning_value
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, DType
 from tensorwright.tensor.layout import PLAIN
 
 MOST = 128
 """The largest depth and width: more would not fit the registers."""
 WARPS = (4, 2, 8, 1)
+MOST_WARPS = 8
+"""Of a block whose warps have rows of their own."""
+TYPICAL = CUDA_TARGETS["sm_90"]
+"""What is measured."""
 
 
 @dataclass(frozen=True)
 class WarpOptions(TacticOptions):
-    """warps: those of a block, which share its rows' columns."""
+    """warps: those of a block, which share its rows' columns, or have rows of their own."""
 
     warps: int
 
@@ -52,22 +58,60 @@ class Attention(Tactic[CudaTarget, WarpOptions]):
         pieces = Pieces(problem, config.options.warps)
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         AttentionKernel(region, pieces, _dtype(problem), target, emitter).write()
-        function = emitter.builder.module(signature(region, pieces.threads, pieces.registers), ATTRIBUTES)
-        return CudaKernel(
-            text=f"{SHARED_TEXT}\n{function}",
-            inputs=config.inputs,
-            output=config.output,
-            tasks=product(pieces.grid),
-            packings=(None,) * len(region.inputs),
-            symbols=region.symbols,
-            grid=pieces.grid,
-            block=pieces.threads,
-            shared_bytes=pieces.shared_bytes,
-            waits=target.has_dependent_launch,
-        )
+        return _kernel(region, config, pieces, emitter, target)
 
 
-TACTICS = (Attention(),)
+class AttentionOfHeads(Tactic[CudaTarget, WarpOptions]):
+    """For every warp of a block 16 rows of its own, for all of them keys and values in shared memory."""
+
+    name = "attention of heads"
+    joins = True
+
+    def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[WarpOptions]]:
+        problem = _problem(region, target)
+        if problem is None or not target.has_async_copies:
+            return []
+        tiles = -(-problem.rows // ROWS)
+        fewest = -(-tiles // MOST_WARPS)
+        counts = dict.fromkeys(-(-tiles // (times * fewest)) for times in (1, 2, 4))
+        fitting = [warps for warps in counts if Heads(problem, warps).shared_bytes <= target.block_shared_bytes]
+        return [Config(plain_inputs(region), PLAIN, WarpOptions(warps)) for warps in fitting]
+
+    def efficiency(self, region: Region, config: Config[WarpOptions]) -> float:
+        """More than where each block reads all keys for 16 rows, if there are blocks enough for the GPU."""
+        problem = _problem(region, TYPICAL)
+        assert problem is not None
+        blocks = tuning_value(product(Heads(problem, config.options.warps).grid))
+        return 1.0 if blocks >= TYPICAL.multiprocessors else 0.5
+
+    def emit(self, region: Region, config: Config[WarpOptions], target: CudaTarget) -> CudaKernel:
+        problem = _problem(region, target)
+        assert problem is not None
+        heads = Heads(problem, config.options.warps)
+        emitter = thread_emitter(len(region.inputs), region.symbols, target)
+        HeadsKernel(heads, _dtype(problem), target, emitter).write()
+        return _kernel(region, config, heads, emitter, target)
+
+
+def _kernel(
+    region: Region, config: Config[WarpOptions], sizes: Pieces | Heads, emitter: GroupEmitter, target: CudaTarget
+) -> CudaKernel:
+    function = emitter.builder.module(signature(region, sizes.threads, sizes.registers), ATTRIBUTES)
+    return CudaKernel(
+        text=f"{SHARED_TEXT}\n{function}",
+        inputs=config.inputs,
+        output=config.output,
+        tasks=product(sizes.grid),
+        packings=(None,) * len(region.inputs),
+        symbols=region.symbols,
+        grid=sizes.grid,
+        block=sizes.threads,
+        shared_bytes=sizes.shared_bytes,
+        waits=target.has_dependent_launch,
+    )
+
+
+TACTICS = (Attention(), AttentionOfHeads())
 
 
 def _problem(region: Region, target: CudaTarget) -> KnownProblem | None:

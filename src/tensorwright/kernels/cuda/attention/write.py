@@ -57,7 +57,7 @@ class AttentionKernel(ThreadWriter):
         warp, lane = builder.warp_and_lane()
         group, quad = Term(builder, lane).logical_right(2).register, (Term(builder, lane) & 3).register
         first_row = builder.scaled(wide(builder, builder.block_index("x")), ROWS)
-        batch = self._batch()
+        batch = batch_position(self.emitter, pieces.problem)
         builder.launch_next()
         builder.wait_for_previous()
         loop = ScoreLoop(
@@ -68,45 +68,47 @@ class AttentionKernel(ThreadWriter):
         total = [builder.combined(value, builder.add, 4) for value in state.total]
         meeting = Meeting(pieces, builder, lane, warp)
         meeting.leave(State(state.largest, total, state.result))
-        row = builder.add(first_row, wide(builder, group))
-        column = builder.scaled(wide(builder, quad), ACCESS)
-        meeting.finish(lambda half, piece, values: self._store(batch, row, column, half, piece, values))
+        first_row = builder.add(first_row, wide(builder, group))
+        first_column = builder.scaled(wide(builder, quad), ACCESS)
 
-    def _batch(self) -> tuple[Dim, ...]:
-        """The index of the block's batch, as variables that the emitter knows."""
-        extents = self.pieces.problem.batch
-        if not extents:
-            return ()
-        names: list[Dim] = []
-        indexes = split_index(self.emitter, extents, wide(self.builder, self.builder.block_index("y")))
-        for number, (extent, index) in enumerate(zip(extents, indexes, strict=True)):
-            variable = Variable(f"batch{number}", extent)
-            self.emitter.values[variable] = index
-            names.append(0 if extent == 1 else expression(variable))
-        return tuple(names)
+        def store(half: Register, piece: Register, values: list[Register]) -> None:
+            row = builder.add(first_row, builder.scaled(wide(builder, half), 8))
+            column = builder.add(first_column, builder.scaled(wide(builder, piece), PIECE))
+            store_result(self.emitter, pieces.problem, (batch, row, column), values)
 
-    def _store(
-        self,
-        batch: tuple[Dim, ...],
-        row: Register,
-        column: Register,
-        half: Register,
-        piece: Register,
-        values: list[Register],
-    ) -> None:
-        """Finish 8 neighbouring columns of a row."""
-        builder, emitter, problem = self.builder, self.emitter, self.pieces.problem
-        row = builder.add(row, builder.scaled(wide(builder, half), 8))
-        column = builder.add(column, builder.scaled(wide(builder, piece), PIECE))
-        exists = Term(builder, row).less(problem.rows)
-        if problem.width % PIECE:
-            exists = exists & Term(builder, column).less(problem.width)
-        rows, lane = Variable("row", problem.rows), Variable("column", problem.width)
-        with builder.when(exists.register), emitter.scope():
-            emitter.values[rows], emitter.values[lane] = row, column
-            position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
-            epilogue = result_epilogue(problem)
-            epilogue.store(emitter, Pointer("%out"), builder.vector_of(values), position, Lane(lane, ACCESS))
+        meeting.finish(store)
+
+
+def batch_position(emitter: GroupEmitter, problem: KnownProblem) -> tuple[Dim, ...]:
+    """The index of the block's batch, as variables that the emitter knows."""
+    builder, names = emitter.builder, list[Dim]()
+    if not problem.batch:
+        return ()
+    indexes = split_index(emitter, problem.batch, wide(builder, builder.block_index("y")))
+    for number, (extent, index) in enumerate(zip(problem.batch, indexes, strict=True)):
+        variable = Variable(f"batch{number}", extent)
+        emitter.values[variable] = index
+        names.append(0 if extent == 1 else expression(variable))
+    return tuple(names)
+
+
+def store_result(
+    emitter: GroupEmitter,
+    problem: KnownProblem,
+    place: tuple[tuple[Dim, ...], Register, Register],
+    values: list[Register],
+) -> None:
+    """Finish neighbouring columns of a row. place: the batch's index, the row, the first column (i64)."""
+    builder, (batch, row, column) = emitter.builder, place
+    exists = Term(builder, row).less(problem.rows)
+    if problem.width % PIECE:
+        exists = exists & Term(builder, column).less(problem.width)
+    rows, lane = Variable("row", problem.rows), Variable("column", problem.width)
+    with emitter.when(exists.register):
+        emitter.values[rows], emitter.values[lane] = row, column
+        position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
+        epilogue = result_epilogue(problem)
+        epilogue.store(emitter, Pointer("%out"), builder.vector_of(values), position, Lane(lane, len(values)))
 
 
 @dataclass(frozen=True)
