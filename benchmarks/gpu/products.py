@@ -40,7 +40,20 @@ from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
-CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
+
+class ProductOfMates(SpecialisedProduct):
+    """Blocks that share columns."""
+
+    name = "product of mates"
+    mates = (2,)
+
+
+CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
+    TiledProduct(),
+    SpecialisedProduct(),
+    FragmentProduct(),
+    ProductOfMates(),
+)
 TYPES = (FLOAT16, UINT8, FLOAT8)
 FEW_FLOPS = 6e9
 """Of shapes that fragments are tried for."""
@@ -133,7 +146,9 @@ def _constant(array: npt.NDArray[np.generic] | np.generic) -> Value:
 
 @dataclass(frozen=True)
 class Row:
-    """microseconds of the fastest config; error: of some rows of products, relative to the largest number."""
+    """microseconds of the fastest config, all: of every one that was timed, as they are offered; error:
+    of some rows of products, relative to the largest number.
+    """
 
     shape: str
     dtype: str
@@ -142,6 +157,7 @@ class Row:
     microseconds: float
     tflops: float
     error: float | None
+    all: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,8 @@ class Race:
             timed = [(*found, config) for found, (config, _) in zip(self._timed(region, own, arrays), own, strict=True)]
             seconds, error, config = min(timed, key=lambda one: one[0])
             worst = max((one[1] for one in timed if one[1] is not None), default=error)
-            yield Row(shape.name, str(dtype), name, config, seconds * 1e6, shape.flops / seconds / 1e12, worst)
+            times = {config: seconds * 1e6 for seconds, _, config in timed}
+            yield Row(shape.name, str(dtype), name, config, seconds * 1e6, shape.flops / seconds / 1e12, worst, times)
 
     def _timed(
         self, region: Region, own: Sequence[tuple[str, CudaKernel]], arrays: Sequence[Array]
@@ -236,6 +253,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--most", type=int, default=5, help="configs of each tactic")
     parser.add_argument("--without", nargs="*", default=[], help="tactics by name")
+    parser.add_argument("--types", nargs="*", default=[str(dtype) for dtype in TYPES], help="element types by name")
+    parser.add_argument("--shapes", nargs="*", default=[], help="only these, by name")
     parser.add_argument("--cubins", type=Path, default=Path(".cubins"), help="where machine code is kept")
     parser.add_argument("--compile-only", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -247,7 +266,12 @@ def main() -> None:
     with CudaCompilerPool(target, options.processes) as compiler:
         race = Race(context, target, compiler, options.most, options.without, options.cubins)
         pairs = [
-            (s, d) for s in _in_turn([*products()], [*convolutions()]) for d in TYPES if d != FLOAT8 or not s.image
+            (shape, dtype)
+            for shape in _in_turn([*products()], [*convolutions()])
+            for dtype in TYPES
+            if str(dtype) in options.types
+            and (not options.shapes or shape.name in options.shapes)
+            and (dtype != FLOAT8 or not shape.image)
         ]
         if options.compile_only:
             for kernel in [

@@ -14,6 +14,7 @@ from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
+from regions.rigs import ProductOfMates
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -115,9 +116,11 @@ def test_a_pipeline_that_waits_too_little_is_a_race(old: str, new: str, reason: 
 WAIT, TRUE = r"mbarrier.try_wait.parity.shared::cta.b64 (%p\d+), [^;]*;", r"setp.eq.b32 \1, 0, 0;"
 
 
-def changed_specialised(pattern: str, new: str, number: int, rng: np.random.Generator) -> None:
+def changed_specialised(
+    pattern: str, new: str, number: int, rng: np.random.Generator, tactic: SpecialisedProduct, rows: int, columns: int
+) -> None:
     """Run a kernel whose warps are specialised with one place of its PTX changed."""
-    region, tactic = linear((64, 512), 32, "columns", FLOAT16).region(rng), SpecialisedProduct()
+    region = linear((rows, 512), columns, "columns", FLOAT16).region(rng)
     config = min(tactic.configs(region, TARGET), key=lambda c: c.options.stages)
     kernel = tactic.emit(region, config, TARGET)
     ptx = compile_ptx(kernel.code, TARGET)
@@ -148,7 +151,23 @@ def test_specialised_warps_have_to_wait_for_each_other(
     pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, number, rng)
+        changed_specialised(pattern, new, number, rng, SpecialisedProduct(), 64, 32)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "error", "reason"),
+    [
+        (r"barrier.cluster.wait.aligned;|barrier.cluster.wait;", "", Race, "before its maker was met"),
+        (r"@%p\d+ mbarrier.arrive.release.cluster[^;]*;", "", Stuck, "phase that is never complete"),
+        (r"(mapa.shared::cluster.u32 %r\d+, %r\d+, )%r\d+;", r"\g<1>0;", Stuck, "phase that is never complete"),
+        (r"(multicast::cluster [^;]*, )%rs\d+;", r"\g<1>1;", Stuck, "phase that is never complete"),
+    ],
+)
+def test_blocks_that_share_columns_have_to_wait_for_each_other(
+    pattern: str, new: str, error: type[Exception], reason: str, rng: np.random.Generator
+) -> None:
+    with pytest.raises(error, match=reason):
+        changed_specialised(pattern, new, 0, rng, ProductOfMates(), 128, 64)
 
 
 SMALL = """

@@ -13,18 +13,16 @@ from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.operands import packings
 from tensorwright.kernels.cuda.problem import Problem
 from tensorwright.kernels.tactic import AnyConfig, Packing
-from tensorwright.tensor.dim import Dim, product
+from tensorwright.tensor.dim import Dim, product, upper_bound
 
 
 class ProductTiling(Protocol):
-    """How a product is dealt to blocks: what its launch has to know."""
+    """How a product is dealt to blocks: what its launch has to know. Blocks along z form a cluster."""
 
     @property
     def threads(self) -> int: ...
     @property
     def registers(self) -> int: ...
-    @property
-    def cluster(self) -> int: ...
     @property
     def shared_bytes(self) -> int: ...
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]: ...
@@ -55,7 +53,7 @@ def product_kernel(
         symbols=region.symbols,
         grid=grid,
         block=tiling.threads,
-        cluster=tiling.cluster,
+        cluster=upper_bound(grid[2]),
         shared_bytes=tiling.shared_bytes,
         waits=target.has_dependent_launch,
         maps=maps,

@@ -2,17 +2,21 @@
 
 Barriers in shared memory stand between them, two for each stage: one that it is full, which counts the bytes that come,
 and one that it is empty, at which every warp that multiplies arrives. Nobody else waits for anybody.
+
+Blocks of a cluster lie one below the other and share their columns: each has a part of them copied to all. Then a stage
+is empty when the warps of all of them have arrived.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.mbarrier import (
     BARRIER_BYTES,
     announce,
     arrive,
+    arrive_at,
     copy_box,
     copy_run,
     make_barrier,
@@ -27,9 +31,17 @@ from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Sums
 from tensorwright.kernels.cuda.tiles.finish import Finish
 from tensorwright.kernels.cuda.tiles.steps import Steps
-from tensorwright.kernels.cuda.tiles.tiling import MOST_BLOCKS, ROW_BYTES, WARPGROUP, Tiling, chosen, estimate
+from tensorwright.kernels.cuda.tiles.tiling import (
+    MOST_BLOCKS,
+    ROW_BYTES,
+    ROWS,
+    WARPGROUP,
+    Tiling,
+    chosen,
+    estimate,
+)
 from tensorwright.kernels.cuda.tiles.write import TileKernel
-from tensorwright.tensor.dim import tuning_value, upper_bound
+from tensorwright.tensor.dim import Dim, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT32
 
 WARPS = WARPGROUP // WARP
@@ -39,7 +51,9 @@ BAND = 8
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies."""
+    """With a warp more, which copies. mates: blocks of a cluster, which share columns."""
+
+    mates: int = 1
 
     @property
     def threads(self) -> int:
@@ -49,6 +63,19 @@ class SpecialisedTiling(Tiling):
     def shared_bytes(self) -> int:
         return self.stages * (self.stage_bytes + 2 * BARRIER_BYTES)
 
+    @property
+    def own_groups(self) -> int:
+        """Groups of columns that a block copies."""
+        return self.column_groups // self.mates
+
+    @property
+    def fetched_bytes(self) -> int:
+        return ROW_BYTES * (self.rows + GROUP * self.own_groups)
+
+    def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
+        across, down, _ = super().grid(problem)
+        return across, (down + (self.mates - 1)) // self.mates, self.mates
+
 
 def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     """The map of a row-major left operand, whose boxes are what a block copies of it for a step."""
@@ -57,27 +84,38 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     return TensorMap(1 + problem.left, size, (problem.channels, problem.rows), (problem.channels * size,), box)
 
 
-def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
-    """Tilings worth timing, the most promising first."""
-    possible = _possible(problem, arithmetic, target)
+def specialised_tilings(
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, mates: Sequence[int]
+) -> list[SpecialisedTiling]:
+    """Tilings worth timing, the most promising first. mates: how many there may be."""
+    possible = _possible(problem, arithmetic, target, mates)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
-def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
-    rows, steps = tuning_value(problem.rows), Steps(problem).count
+def _possible(
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, mates: Sequence[int]
+) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
             for stages in (3, 4, 6, 8):
-                tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, 1, stages)
-                if (
-                    tiling.sums <= arithmetic.most_sums
-                    and tiling.shared_bytes <= target.block_shared_bytes
-                    and problem.groups % column_groups == 0
-                    and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
-                    and stages <= max(3, steps)
-                    and (row_tiles * warpgroups == 1 or tiling.rows < 2 * rows)
-                ):
-                    yield tiling
+                for count in mates:
+                    tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, 1, stages, mates=count)
+                    if _fits(problem, tiling, arithmetic, target):
+                        yield tiling
+
+
+def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
+    rows = tuning_value(problem.rows)
+    return (
+        tiling.sums <= arithmetic.most_sums
+        and tiling.shared_bytes <= target.block_shared_bytes
+        and problem.groups % tiling.column_groups == 0
+        and tiling.column_groups % tiling.mates == 0
+        and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
+        and tiling.stages <= max(3, Steps(problem).count)
+        and (tiling.rows == ROWS or tiling.rows < 2 * rows)
+        and (tiling.mates == 1 or tiling.rows < rows)
+    )
 
 
 @dataclass(frozen=True)
@@ -92,15 +130,20 @@ class _Stage:
 class SpecialisedKernel(TileKernel):
     """Emits the body of a kernel. The left operand's map is its first one."""
 
+    tiling: SpecialisedTiling
+
     def write(self) -> None:
         builder, tiling = self.builder, self.tiling
         thread, producer = builder.thread(), WARPGROUP * tiling.warpgroups
         with builder.when(builder.compare("eq", thread, producer)):
             for stage in self._stages(tiling.stages):
                 make_barrier(builder, stage.full, 1)
-                make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
+                make_barrier(builder, stage.empty, WARPS * tiling.warpgroups * tiling.mates)
             publish_barriers(builder)
-        builder.meet()
+        if tiling.mates > 1:
+            builder.meet_cluster()
+        else:
+            builder.meet()
         builder.launch_next()
         row_block, first_group = self._block()
         with builder.when(builder.compare("eq", thread, producer)):
@@ -110,7 +153,7 @@ class SpecialisedKernel(TileKernel):
             self._multiply(thread, row_block, first_group)
 
     def _block(self) -> tuple[Register, Register]:
-        """The block's number among those one below the other (i32), and its first group of columns (i64)."""
+        """The block's number among those one below the other (i32), and the cluster's first group of columns (i64)."""
         builder, tiling, problem = self.builder, self.tiling, self.problem
         across, down = problem.groups // tiling.column_groups, tiling.grid(problem)[1]
         column, row = builder.block_index("x"), builder.block_index("y")
@@ -122,6 +165,8 @@ class SpecialisedKernel(TileKernel):
             height = builder.select(builder.compare("slt", left, BAND), left, literal(BAND, INT32))
             row = builder.add(band, builder.binary("urem", inside, height))
             column = builder.binary("udiv", inside, height)
+        if tiling.mates > 1:
+            row = builder.add(builder.mul(row, tiling.mates), builder.block_index("z"))
         return row, builder.scaled(wide(builder, column), tiling.column_groups)
 
     def _stages(self, count: int) -> list[_Stage]:
@@ -166,10 +211,17 @@ class SpecialisedKernel(TileKernel):
         return [after, builder.select(is_last, builder.binary("xor", parity, 1), parity)]
 
     def _columns(self, first_group: Register) -> Pointer:
-        """Where the first step of the first group lies."""
+        """Where the first step lies of the first group that the block copies."""
         builder, problem = self.builder, self.problem
+        if self.tiling.mates > 1:
+            first_group = builder.add(first_group, wide(builder, self._first_own))
         offset = builder.scaled(first_group, Steps(problem).count * self._group)
         return builder.offset(self.emitter.operands[problem.right], offset, problem.dtype)
+
+    @property
+    def _first_own(self) -> Register:
+        """The first group that the block copies, of those that its cluster computes (i32)."""
+        return self.builder.mul(self.builder.block_index("z"), self.tiling.own_groups)
 
     @property
     def _group(self) -> int:
@@ -177,15 +229,17 @@ class SpecialisedKernel(TileKernel):
         return GROUP * Steps(self.problem).channels
 
     def _copy_columns(self, columns: Pointer, step: Register, stage: _Stage) -> None:
-        """Announce a step and begin to copy its columns."""
+        """Announce a step and begin to copy the block's part of its columns."""
         builder, problem, tiling = self.builder, self.problem, self.tiling
         announce(builder, stage.full, tiling.stage_bytes)
-        source = builder.offset(columns, builder.scaled(wide(builder, step), self._group), problem.dtype)
-        to = builder.add(stage.place, tiling.rows * ROW_BYTES)
-        for group in range(tiling.column_groups):
-            distance = group * Steps(problem).count * self._group
+        along = builder.scaled(wide(builder, step), self._group)
+        source, to = builder.offset(columns, along, problem.dtype), builder.add(stage.place, tiling.rows * ROW_BYTES)
+        if tiling.mates > 1:
+            to = builder.add(to, builder.mul(self._first_own, GROUP * ROW_BYTES))
+        for group in range(tiling.own_groups):
             place = builder.add(to, group * GROUP * ROW_BYTES)
-            copy_run(builder, place, builder.offset(source, distance, problem.dtype), GROUP * ROW_BYTES, stage.full)
+            read = builder.offset(source, group * Steps(problem).count * self._group, problem.dtype)
+            copy_run(builder, place, read, GROUP * ROW_BYTES, stage.full, tiling.mates)
 
     def _copy_rows(self, first_row: Register, step: Register, stage: _Stage) -> None:
         channel = self.builder.mul(step, Steps(self.problem).channels)
@@ -214,8 +268,18 @@ class SpecialisedKernel(TileKernel):
             at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
             begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
             sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-            is_read = builder.compare("ne", loop.index, 0)
-            arrive(builder, before, builder.binary("and", is_read, builder.compare("eq", place.lane, 0)))
+            if steps > tiling.stages:
+                is_filled_again = builder.compare("ult", builder.sub(loop.index, 1), steps - tiling.stages)
+                self._leave(before, is_filled_again, place.lane)
             kept = [register for tile in sums for register in tile]
             loop.following = [*kept, *self._next(number, parity), stage.empty]
         return self.arithmetic.finish(builder, self._tiles(loop.final[:-3]))
+
+    def _leave(self, empty: Register, is_filled_again: Register, lane: Register) -> None:
+        """Arrive at the barriers of all blocks that copy into a stage."""
+        builder, mates = self.builder, self.tiling.mates
+        condition = builder.binary("and", is_filled_again, builder.compare("ult", lane, mates))
+        if mates == 1:
+            arrive(builder, empty, condition)
+        else:
+            arrive_at(builder, empty, builder.binary("and", lane, mates - 1), condition)

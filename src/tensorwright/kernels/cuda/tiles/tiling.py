@@ -76,6 +76,11 @@ class Tiling(TacticOptions):
         return ROW_BYTES * (self.rows + self.columns)
 
     @property
+    def fetched_bytes(self) -> int:
+        """What a block's copies of a step read."""
+        return self.plane_bytes
+
+    @property
     def stage_bytes(self) -> int:
         return self.planes * self.plane_bytes
 
@@ -153,7 +158,7 @@ def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: C
     if full < MANY_WAVES:
         last = _wave(tiling, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
         waves = full * wave + last
-    from_l2 = blocks * steps * tiling.plane_bytes / 7.0e6
+    from_l2 = blocks * steps * tiling.fetched_bytes / 7.0e6
     rows, size = tuning_value(problem.rows), problem.dtype.size
     weights = problem.columns * problem.channels * len(problem.taps)
     memory = size * (rows * (problem.columns + problem.channels) + weights) / 3.7e6
@@ -169,7 +174,7 @@ def _resident(tiling: Tiling, target: CudaTarget) -> int:
 
 def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> float:
     """Microseconds of as many blocks as there are multiprocessors, `active` times."""
-    busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
+    busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.fetched_bytes
     ahead = max(1, tiling.stages - arithmetic.stages_in_use)  # Fewer stages may be for another arithmetic.
     waiting = max(arithmetic.pace.least, arithmetic.pace.copied / ahead)
     return 1.27 + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)
