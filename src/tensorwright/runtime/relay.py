@@ -24,7 +24,7 @@ Inputs: TypeAlias = "Array | Mapping[str, Array]"
 Outputs: TypeAlias = "dict[str, Array]"
 Request = TypeVar("Request")
 
-AHEAD = 3
+AHEAD = 6
 """Requests under way beyond those that contexts compute: meanwhile, their arrays and messages are exchanged."""
 
 
