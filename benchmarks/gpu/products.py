@@ -41,18 +41,18 @@ from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
 
-class ProductOfMates(SpecialisedProduct):
-    """Blocks that share columns."""
+class ProductOfClusters(SpecialisedProduct):
+    """Clusters of blocks."""
 
-    name = "product of mates"
-    mates = (2,)
+    name = "product of clusters"
+    clusters = ((1, 2), (2, 1), (4, 1))
 
 
 CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
     TiledProduct(),
     SpecialisedProduct(),
     FragmentProduct(),
-    ProductOfMates(),
+    ProductOfClusters(),
 )
 TYPES = (FLOAT16, UINT8, FLOAT8)
 FEW_FLOPS = 6e9

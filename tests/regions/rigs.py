@@ -172,18 +172,18 @@ class NullRig(Rig[None]):
         yield "", NullBench().prepare(region, kernel, compiled, arrays, symbols, {}).run()
 
 
-class ProductOfMates(SpecialisedProduct):
-    """Blocks that share columns, which no network is computed with yet."""
+class ProductOfClusters(SpecialisedProduct):
+    """Clusters of blocks, which no network is computed with yet."""
 
-    name = "product of mates"
-    mates = (2,)
+    name = "product of clusters"
+    clusters = ((1, 2), (2, 1), (4, 1))
 
 
 class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = (*cuda_tactics(), ProductOfMates())
+    tactics = (*cuda_tactics(), ProductOfClusters())
     targets = CUDA_TARGETS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

@@ -14,7 +14,7 @@ from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
-from regions.rigs import ProductOfMates
+from regions.rigs import ProductOfClusters
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -121,7 +121,7 @@ def changed_specialised(
 ) -> None:
     """Run a kernel whose warps are specialised with one place of its PTX changed."""
     region = linear((rows, 512), columns, "columns", FLOAT16).region(rng)
-    config = min(tactic.configs(region, TARGET), key=lambda c: c.options.stages)
+    config = min(tactic.configs(region, TARGET), key=lambda c: (c.options.cluster, c.options.stages))
     kernel = tactic.emit(region, config, TARGET)
     ptx = compile_ptx(kernel.code, TARGET)
     place = list(re.finditer(pattern, ptx))[number]
@@ -167,7 +167,7 @@ def test_blocks_that_share_columns_have_to_wait_for_each_other(
     pattern: str, new: str, error: type[Exception], reason: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, 0, rng, ProductOfMates(), 128, 64)
+        changed_specialised(pattern, new, 0, rng, ProductOfClusters(), 128, 64)
 
 
 SMALL = """

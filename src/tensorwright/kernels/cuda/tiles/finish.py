@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
-from tensorwright.codegen.cuda.threads import wide
+from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.values import Pointer, Register, literal, register_name
 from tensorwright.graph.region import Region
@@ -158,6 +158,14 @@ class Finish(ThreadWriter):
             found.append(self.builder.fresh("p"))
             self.builder.emit(f"{found[-1]} = getelementptr {kind}, {NEAR} {SHARED}, {index.typed}")
         return found
+
+
+def attend(builder: ThreadBuilder, tiling: Tiling) -> None:
+    """Meet the threads that finish, as often as they meet, for those of the block that have no sums."""
+    if tiling.cluster > 1:
+        builder.meet()
+        builder.meet_cluster()
+        builder.meet_cluster()
 
 
 def _units(sums: Sums) -> list[list[Register]]:

@@ -3,8 +3,8 @@
 Barriers in shared memory stand between them, two for each stage: one that it is full, which counts the bytes that come,
 and one that it is empty, at which every warp that multiplies arrives. Nobody else waits for anybody.
 
-Blocks of a cluster lie one below the other and share their columns: each has a part of them copied to all. Then a stage
-is empty when the warps of all of them have arrived.
+Blocks of a cluster split the depth, or lie one below the other and share their columns: each has a part of them copied
+to all. Then a stage is empty when the warps of all of them have arrived.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cuda.tensor_map import TensorMap
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Sums
-from tensorwright.kernels.cuda.tiles.finish import Finish
+from tensorwright.kernels.cuda.tiles.finish import Finish, attend
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.cuda.tiles.tiling import (
     MOST_BLOCKS,
@@ -45,13 +45,14 @@ from tensorwright.tensor.dim import Dim, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT32
 
 WARPS = WARPGROUP // WARP
+FEWEST_STAGES = 3
 BAND = 8
 """Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
 
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies. mates: blocks of a cluster, which share columns."""
+    """With a warp more, which copies. mates: blocks of a cluster that share columns, if none splits the depth."""
 
     mates: int = 1
 
@@ -61,7 +62,12 @@ class SpecialisedTiling(Tiling):
 
     @property
     def shared_bytes(self) -> int:
-        return self.stages * (self.stage_bytes + 2 * BARRIER_BYTES)
+        return self.barriers_start + 2 * self.stages * BARRIER_BYTES
+
+    @property
+    def barriers_start(self) -> int:
+        """Bytes of shared memory before the barriers: stages, and then sums in their place."""
+        return super().shared_bytes
 
     @property
     def own_groups(self) -> int:
@@ -73,8 +79,8 @@ class SpecialisedTiling(Tiling):
         return ROW_BYTES * (self.rows + GROUP * self.own_groups)
 
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
-        across, down, _ = super().grid(problem)
-        return across, (down + (self.mates - 1)) // self.mates, self.mates
+        across, down, cluster = super().grid(problem)
+        return across, (down + (self.mates - 1)) // self.mates, cluster * self.mates
 
 
 def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
@@ -85,34 +91,34 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
 
 
 def specialised_tilings(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, mates: Sequence[int]
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, clusters: Sequence[tuple[int, int]]
 ) -> list[SpecialisedTiling]:
-    """Tilings worth timing, the most promising first. mates: how many there may be."""
-    possible = _possible(problem, arithmetic, target, mates)
+    """Tilings worth timing, the most promising first. clusters: blocks that may split the depth, or share columns."""
+    possible = _possible(problem, arithmetic, target, clusters)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
 def _possible(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, mates: Sequence[int]
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, clusters: Sequence[tuple[int, int]]
 ) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
-            for stages in (3, 4, 6, 8):
-                for count in mates:
-                    tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, 1, stages, mates=count)
+            for stages in (FEWEST_STAGES, 4, 6, 8):
+                for cluster, mates in clusters:
+                    tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages, mates=mates)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
 
 
 def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
-    rows = tuning_value(problem.rows)
+    rows, steps = tuning_value(problem.rows), Steps(problem).count
     return (
         tiling.sums <= arithmetic.most_sums
         and tiling.shared_bytes <= target.block_shared_bytes
         and problem.groups % tiling.column_groups == 0
         and tiling.column_groups % tiling.mates == 0
         and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
-        and tiling.stages <= max(3, Steps(problem).count)
+        and (tiling.stages <= steps // tiling.cluster or (tiling.cluster == 1 and tiling.stages == FEWEST_STAGES))
         and (tiling.rows == ROWS or tiling.rows < 2 * rows)
         and (tiling.mates == 1 or tiling.rows < rows)
     )
@@ -146,8 +152,10 @@ class SpecialisedKernel(TileKernel):
             builder.meet()
         builder.launch_next()
         row_block, first_group = self._block()
-        with builder.when(builder.compare("eq", thread, producer)):
-            self._copy(row_block, first_group)
+        with builder.when(builder.compare("sge", thread, producer)):
+            with builder.when(builder.compare("eq", thread, producer)):
+                self._copy(row_block, first_group)
+            attend(builder, tiling)
         with builder.when(builder.compare("slt", thread, producer)):
             builder.wait_for_previous()
             self._multiply(thread, row_block, first_group)
@@ -176,28 +184,28 @@ class SpecialisedKernel(TileKernel):
     def _stage(self, number: Register) -> _Stage:
         builder, tiling = self.builder, self.tiling
         base, barrier = self._base(), builder.mul(number, BARRIER_BYTES)
-        full = builder.add(builder.add(base, tiling.stages * tiling.stage_bytes), barrier)
+        full = builder.add(builder.add(base, tiling.barriers_start), barrier)
         place = builder.add(base, builder.mul(number, tiling.stage_bytes))
         return _Stage(place, full, builder.add(full, tiling.stages * BARRIER_BYTES))
 
     # ---- the warp that copies, one thread of it
 
     def _copy(self, row_block: Register, first_group: Register) -> None:
-        builder, stages, steps = self.builder, self.tiling.stages, Steps(self.problem).count
+        builder, stages, (first, count) = self.builder, self.tiling.stages, self._part()
         first_row, columns = builder.mul(row_block, self.tiling.rows), self._columns(first_group)
-        ahead = min(stages, steps)
-        places = self._stages(ahead)
-        for number, stage in enumerate(places):
-            self._copy_columns(columns, literal(number, INT32), stage)
+        steps = Steps(self.problem).count // self.tiling.cluster
+        ahead = [(stage, builder.add(first, number)) for number, stage in enumerate(self._stages(min(stages, steps)))]
+        for stage, step in ahead:
+            self._copy_columns(columns, step, stage)
         builder.wait_for_previous()
-        for number, stage in enumerate(places):
-            self._copy_rows(first_row, literal(number, INT32), stage)
-        if steps <= stages:
+        for stage, step in ahead:
+            self._copy_rows(first_row, step, stage)
+        if steps < stages:
             return
-        carried = [literal(0, INT32), literal(0, INT32)]
-        with builder.loop(stages, steps, 1, carried, at_least_once=True) as loop:
+        with builder.loop(stages, wide(builder, count), 1, [literal(0, INT32), literal(0, INT32)]) as loop:
             at, parity = loop.carried
-            stage, step = self._stage(at), builder.convert("trunc", loop.index, INT32)
+            stage = self._stage(at)
+            step = builder.add(first, builder.convert("trunc", loop.index, INT32))
             wait_for_phase(builder, stage.empty, parity)
             self._copy_columns(columns, step, stage)
             self._copy_rows(first_row, step, stage)
@@ -258,19 +266,22 @@ class SpecialisedKernel(TileKernel):
         ).run(sums)
 
     def _sums_of_stages(self, place: Place) -> Sums:
-        builder, tiling, steps = self.builder, self.tiling, Steps(self.problem).count
+        builder, tiling, count = self.builder, self.tiling, wide(self.builder, self._part()[1])
         zero, first = literal(0, INT32), self._stage(literal(0, INT32))
         zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
-        with builder.loop(0, steps, 1, [*zeros, zero, zero, first.empty], at_least_once=True) as loop:
+        filled_again = builder.sub(count, tiling.stages)
+        with builder.loop(0, count, 1, [*zeros, zero, zero, first.empty], at_least_once=True) as loop:
             *flat, number, parity, before = loop.carried
             stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
             wait_for_phase(builder, stage.full, parity)
             at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
             begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
             sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-            if steps > tiling.stages:
-                is_filled_again = builder.compare("ult", builder.sub(loop.index, 1), steps - tiling.stages)
-                self._leave(before, is_filled_again, place.lane)
+            last = builder.sub(loop.index, 1)
+            is_filled_again = builder.binary(
+                "and", builder.compare("sge", last, 0), builder.compare("slt", last, filled_again)
+            )
+            self._leave(before, is_filled_again, place.lane)
             kept = [register for tile in sums for register in tile]
             loop.following = [*kept, *self._next(number, parity), stage.empty]
         return self.arithmetic.finish(builder, self._tiles(loop.final[:-3]))
