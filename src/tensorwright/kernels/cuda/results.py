@@ -17,11 +17,14 @@ from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
 
 
-def row_position(emitter: GroupEmitter, problem: Problem, row: Register) -> list[Dim]:
-    """The index along each axis of a row (i64), in variables that the emitter knows then."""
+def row_position(emitter: GroupEmitter, problem: Problem, row: Register, number: int = 0) -> list[Dim]:
+    """The index along each axis of a row (i64), in variables that the emitter knows then.
+
+    number: tells apart rows that are wanted together.
+    """
     names = list[Dim]()
-    for number, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
-        variable = Variable(f"row{number}", axis.extent)
+    for place, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
+        variable = Variable(f"row{number}.{place}", axis.extent)
         emitter.values[variable] = index
         names.append(0 if axis.extent == 1 else expression(variable))
     return names

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import wide
-from tensorwright.codegen.epilogue import epilogue_of
+from tensorwright.codegen.epilogue import Epilogue, epilogue_of
+from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.region import Region
@@ -19,6 +20,7 @@ from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.results import request_constants, result_position, row_position
 from tensorwright.kernels.tactic import AnyConfig
+from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT32
 
 
@@ -120,10 +122,35 @@ class Finish:
         own = wide(builder, ((Term(builder, self.lane) & 3) << 1).register)
         first = builder.add(builder.add(self.first_row, builder.scaled(tile, 8)), own)
         group = builder.add(self.first_group, wide(builder, (unit % groups).register))
-        for half in range(2):
-            row = (Term(builder, first) + half).register
-            with builder.when(self._exists(row, group)), kernel.emitter.scope():
-                self._store(row, group, builder.vector_of(values[QUAD * half : QUAD * half + QUAD]))
+        emitter, epilogue = kernel.emitter, epilogue_of(kernel.region, kernel.config.inputs, kernel.config.output)
+        with emitter.scope():
+            finished = []
+            for half in range(2):  # What is read for both is requested before the first is written.
+                row = (Term(builder, first) + half).register
+                exists, vector = self._exists(row, group), builder.vector_of(values[QUAD * half : QUAD * half + QUAD])
+                finished.append((exists, *self._finished(epilogue, exists, row, group, vector, half)))
+            for exists, value, address, lane in finished:
+                with emitter.when(exists), emitter.in_lanes(lane):
+                    emitter.store(value, Pointer("%out"), address, epilogue.dtype)
+
+    def _finished(
+        self, epilogue: Epilogue, exists: Register, row: Register, group: Register, values: Register, number: int
+    ) -> tuple[Register, Dim, Lane]:
+        """What becomes of 4 neighbouring columns of a row, and its address; if they do not exist, of the first ones.
+
+        number: tells the rows apart.
+        """
+        kernel, emitter, builder = self.kernel, self.kernel.emitter, self.kernel.builder
+        problem = kernel.problem
+        row, group, inside = (builder.select(exists, index, i64(0)) for index in (row, group, self._inside()))
+        if problem.bias is not None:
+            dtype = kernel.region.inputs[problem.bias].type.dtype
+            column = builder.add(builder.scaled(group, GROUP), inside)
+            place = builder.offset(emitter.operands[problem.bias], column, dtype)
+            values = builder.add(values, builder.load(place, dtype, QUAD))
+        names = row_position(emitter, problem, row, number)
+        position, lane = result_position(emitter, problem, names, group, inside, QUAD, number)
+        return *epilogue.apply(emitter, values, position, lane), lane
 
     def _inside(self) -> Register:
         """The thread's first column in its group."""
@@ -137,19 +164,6 @@ class Finish:
         column = builder.add(builder.scaled(group, GROUP), self._inside())
         columns = problem.columns if problem.layout.is_plain else problem.groups * GROUP
         return builder.binary("and", exists, builder.compare("slt", column, columns))
-
-    def _store(self, row: Register, group: Register, values: Register) -> None:
-        kernel, emitter = self.kernel, self.kernel.emitter
-        problem, builder = kernel.problem, self.kernel.builder
-        column = builder.add(builder.scaled(group, GROUP), self._inside())
-        if problem.bias is not None:
-            dtype = kernel.region.inputs[problem.bias].type.dtype
-            place = builder.offset(emitter.operands[problem.bias], column, dtype)
-            values = builder.add(values, builder.load(place, dtype, QUAD))
-        names = row_position(emitter, problem, row)
-        position, lane = result_position(emitter, problem, names, group, self._inside(), QUAD)
-        epilogue = epilogue_of(kernel.region, kernel.config.inputs, kernel.config.output)
-        epilogue.store(emitter, Pointer("%out"), values, position, lane)
 
     def request_constants(self) -> None:
         """Have what finishing reads of constants brought near, for each group of columns that there is."""
