@@ -32,7 +32,7 @@ from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
-from tensorwright.ops.shape import Concatenation
+from tensorwright.ops.shape import Concatenation, Slice
 from tensorwright.plan.file import read_plan, serialize_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
@@ -252,9 +252,19 @@ def test_threads_and_unknown_targets_are_refused() -> None:
         build(small_network(), BuildConfig(device="cuda", instruction_set="sm_12", level=0))
 
 
+def test_parts_are_launches_of_one_kernel() -> None:
+    x = input_value("x", TensorType(FLOAT32, (20, 6)))
+    parts = [apply(Slice((number, 0), (1, 6), (1, 1)), x) for number in range(20)]
+    graph = Graph((("x", x),), tuple((f"y{number}", part) for number, part in enumerate(parts)), "parts")
+    image = read_image(build(graph, ABROAD).executable.code, (), "the plan")
+    assert len(image.modules) == 1
+    assert [step.symbols for step in image.steps] == [(number,) for number in range(20)]
+
+
 def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
     symbol = Symbol("n", 1, 2, 3)
-    step = ImageStep("k", (("arena", 0), ("binding", 1)), ("n",), (expression(symbol), 1, 1), 32, 1, 0, dependent=True)
+    grid = (expression(symbol), 1, 1)
+    step = ImageStep("k", (("arena", 0), ("binding", 1)), ("n", 7), grid, 32, 1, 0, dependent=True)
     tensor_map = TensorMap(1, 2, (64, expression(symbol)), (128,), (64, 32))
     image = Image({"k": b"code"}, (step, replace(step, maps=(tensor_map,))), 64)
     code = write_image(image)

@@ -81,9 +81,8 @@ class Turns:
         tasks = evaluate(kernel.tasks, symbols)
         self._scratch.fill(poison)
         addresses = [self._address(operand, bindings) for operand in step.operands]
-        values = [symbols[symbol.name] for symbol in kernel.symbols]
         begin, end = tasks * thread // threads, tasks * (thread + 1) // threads
-        self._kernels[kernel.name].call(*addresses, self._scratch.address, *values, begin, end)
+        self._kernels[kernel.name].call(*addresses, self._scratch.address, *kernel.arguments(symbols), begin, end)
 
     def _address(self, operand: Address, bindings: Sequence[int]) -> int:
         if operand.base == "binding":

@@ -45,7 +45,7 @@ def run_on_machine(
         tuple(evaluate(size, symbols) for size in kernel.grid), kernel.block, kernel.cluster, kernel.shared_bytes
     )
     if evaluate(kernel.tasks, symbols):
-        arguments = [*addresses, *(symbols[symbol.name] for symbol in kernel.symbols)]
+        arguments = [*addresses, *kernel.arguments(symbols)]
         maps = [one.at(addresses[one.operand], symbols) for one in kernel.maps]
         Machine(parse(ptx), grid, memory, arguments, maps).run()
     raw = memory.bytes[place : place + output.nbytes].copy().view(type.dtype.numpy)

@@ -56,7 +56,7 @@ class Rehearsal:
                     tasks = evaluate(step.kernel.tasks, self.symbols)
                     ends = [tasks * (share + more) // threads for more in (0, 1)]
                     addresses = [memory.address(operand) for operand in step.operands]
-                    symbols = [self.symbols[symbol.name] for symbol in step.kernel.symbols]
+                    symbols = step.kernel.arguments(self.symbols)
                     self.kernels.load(step.kernel).call(*addresses, memory.workspace.ctypes.data, *symbols, *ends)
         return [memory.bindings[number].tobytes() for number in range(len(program.inputs), len(memory.bindings))]
 

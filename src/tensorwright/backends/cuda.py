@@ -120,7 +120,7 @@ def _launch(step: Step) -> ImageStep:
     return ImageStep(
         kernel=kernel.name,
         operands=tuple((operand.base, operand.offset) for operand in step.operands),
-        symbols=tuple(symbol.name for symbol in kernel.symbols),
+        symbols=tuple(one if isinstance(one, int) else one.name for one in kernel.symbols),
         grid=kernel.grid,
         block=kernel.block,
         cluster=kernel.cluster,

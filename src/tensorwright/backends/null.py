@@ -86,7 +86,7 @@ def _call(step: Step, names: dict[str, str]) -> str:
         f"view('{operand.base}', {operand.offset}, {_bytes(value, names)})"
         for operand, value in zip(step.operands, values, strict=True)
     ]
-    symbols = "".join(f"{names[symbol.name]}, " for symbol in step.kernel.symbols)
+    symbols = "".join(f"{one if isinstance(one, int) else names[one.name]}, " for one in step.kernel.symbols)
     return f"{step.kernel.name}({views[0]}, [{', '.join(views[1:])}], ({symbols}))"
 
 

@@ -36,6 +36,7 @@ from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
+from tensorwright.passes.patterns import in_patterns
 from tensorwright.passes.pieces import in_groups
 from tensorwright.passes.pipeline import optimise
 from tensorwright.passes.recurrent import unrolled
@@ -247,7 +248,7 @@ def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, 
 
 def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Sequence[Region]]:
     """The regions of a network, and chains of them that one kernel may compute."""
-    regions = partition(graph, fuse=config.optimise)
+    regions = in_patterns(partition(graph, fuse=config.optimise))
     return regions, joins(graph, regions) if config.optimise else ()
 
 

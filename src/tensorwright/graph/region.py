@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tensorwright.graph.expression import (
@@ -35,12 +35,21 @@ class Region:
     stages: the regions that were joined into this one: each with an anchor reads the result of the one before with an
         anchor; those without one move what the others read, or transpose what the last one gives. Empty for a region
         with one anchor. Otherwise the anchor is that of the last stage that has one.
+    pattern: what it shares a kernel with, if many regions are alike but for numbers: a region with a symbol for each of
+        these, a slot. slots: by name, what they are here.
     """
 
     values: tuple[Value, ...]
     inputs: tuple[Value, ...]
     anchor: Value | None
     stages: tuple[Region, ...] = ()
+    pattern: Region | None = None
+    slots: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def general(self) -> Region:
+        """What kernels are made for."""
+        return self.pattern or self
 
     @property
     def output(self) -> Value:
@@ -117,6 +126,8 @@ class Region:
 
         Constants of one element are part of the code, others are data.
         """
+        if self.pattern is not None:
+            return self.pattern.signature
         numbers = {value: f"in{position}" for position, value in enumerate(self.inputs)}
         lines = [f"{numbers[v]}: {_constant_text(v)}{v.type}" for v in self.inputs]
         for position, value in enumerate(self.values):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ class Kernel:
     threads wait for each other between two waves, and a share has the same tasks of each, and the same workspace: so
     tasks may read what those of waves before wrote to the output, and what their own share left in the workspace.
     alignment: bytes to which tensors are aligned that kernels of its kind read and write.
-    in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments.
+    in_place: the inputs whose memory the output may share. symbols: the dimensions passed as arguments, or numbers.
     writes: the part of the output's memory that each task writes, whole blocks of channels with their padding; it then
     reads no more of its inputs than the definition of these elements does, whole blocks again. None says nothing.
     """
@@ -93,7 +93,7 @@ class Kernel:
     output: Layout
     tasks: Dim
     packings: tuple[Packing | None, ...]
-    symbols: tuple[Symbol, ...] = ()
+    symbols: tuple[Symbol | int, ...] = ()
     workspace: int = 0
     in_place: tuple[int, ...] = ()
     writes: Slabs | None = None
@@ -104,6 +104,17 @@ class Kernel:
     def tasks_of_wave(self) -> Dim:
         """The tasks of each wave."""
         return floor_divide(self.tasks, self.waves)
+
+    def arguments(self, symbols: Mapping[str, int]) -> tuple[int, ...]:
+        """What is passed for the dimensions, whose values are given by name."""
+        return tuple(one if isinstance(one, int) else symbols[one.name] for one in self.symbols)
+
+    def filled(self, slots: Mapping[str, int]) -> Self:
+        """The kernel with numbers passed for the symbols of these names."""
+        if not slots:
+            return self
+        symbols = (one if isinstance(one, int) else slots.get(one.name, one) for one in self.symbols)
+        return replace(self, symbols=tuple(symbols))
 
     @property
     def name(self) -> str:

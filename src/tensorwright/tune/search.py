@@ -81,8 +81,8 @@ class Search:
         known: dict[str, Searched] = {}
         for region in regions:
             if region.signature not in known:
-                known[region.signature] = self.one(region)
-        return [replace(known[region.signature], region=region) for region in regions]
+                known[region.signature] = self.one(region.general)
+        return [known[region.signature].found_for(region) for region in regions]
 
     def joined(self, regions: Sequence[Region]) -> list[Searched]:
         """All kernels, not timed yet, for those of the joined regions that have any."""

@@ -8,7 +8,8 @@ edge, too: it costs something to keep the constant in two packings. See `tensorw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class Candidate:
     kernel: Callable[[], Kernel]
     exact: bool = True
 
+    def filled(self, slots: Mapping[str, int]) -> Candidate:
+        """The candidate for a region of the same pattern."""
+        return replace(self, kernel=cache(lambda: self.kernel().filled(slots))) if slots else self
+
     @property
     def layouts(self) -> tuple[tuple[Layout, ...], Layout]:
         return self.trial.config.inputs, self.trial.config.output
@@ -53,6 +58,10 @@ class Searched:
     region: Region
     candidates: tuple[Candidate, ...]
     trials: tuple[Trial, ...]
+
+    def found_for(self, region: Region) -> Searched:
+        """The same for a region with an equal signature."""
+        return replace(self, region=region, candidates=tuple(one.filled(region.slots) for one in self.candidates))
 
     def alternatives(self, shared: Sequence[int] = ()) -> list[Candidate]:
         """The cheapest candidate for every assignment of layouts, and of packings of the inputs in `shared`."""

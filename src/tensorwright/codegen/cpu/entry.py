@@ -41,7 +41,7 @@ class EntryStep:
 
     function: str
     operands: tuple[Address, ...]
-    symbols: tuple[Symbol, ...]
+    symbols: tuple[Symbol | int, ...]
     tasks: Dim
     free: int = 0
     waves: Dim = 1
@@ -143,8 +143,11 @@ class _Calls:
     def _call(self, step: EntryStep, begin: Register, end: Register) -> None:
         pointers = [_operand(self._builder, self._fields, operand) for operand in step.operands]
         arguments = [f"ptr {p.text}" for p in (*pointers, self._scratch)]
-        arguments += [self._values[s.name].typed for s in step.symbols] + [begin.typed, end.typed]
+        arguments += [self._argument(one).typed for one in step.symbols] + [begin.typed, end.typed]
         self._builder.emit(f"call void @{step.function}({', '.join(arguments)})")
+
+    def _argument(self, one: Symbol | int) -> Register:
+        return i64(one) if isinstance(one, int) else self._values[one.name]
 
 
 def _choice(count: int) -> str:

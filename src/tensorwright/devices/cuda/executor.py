@@ -170,7 +170,7 @@ class CudaExecutor(Unique):
             self.bindings[place] if base == "binding" else bases[base] + place for base, place in step.operands
         ]
         addresses.append(self._memory + self._module.workspace_offset)
-        arguments = (*addresses, *(values[name] for name in step.symbols))
+        arguments = (*addresses, *(values[one] if isinstance(one, str) else one for one in step.symbols))
         maps = tuple(one.at(addresses[one.operand], values) for one in step.maps)
         return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent, maps)
 

@@ -30,13 +30,13 @@ _MOST_IN_A_BOX = 256
 class ImageStep:
     """One launch. operands: output first, each an offset in the arena or the weights, or the number of a binding.
 
-    symbols: the names of the dimensions that follow the operands as arguments. The others are as in
+    symbols: the names of the dimensions that follow the operands as arguments, or numbers. The others are as in
     `tensorwright.devices.cuda.code.Launch`.
     """
 
     kernel: str
     operands: tuple[tuple[Base, int], ...]
-    symbols: tuple[str, ...]
+    symbols: tuple[str | int, ...]
     grid: tuple[Dim, Dim, Dim]
     block: int
     cluster: int
@@ -121,14 +121,13 @@ def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol
         refuse(where, "nine fields, the first the name of a kernel", item)
     kernel, operands, names, grid, block, cluster, shared, dependent, maps = found
     sizes = [read_dim(size, symbols, f"{where}.grid") for size in sequence(grid, f"{where}.grid")]
-    named = [name if name in symbols else refuse(where, "symbols", name) for name in sequence(names, where)]
     if len(sizes) != 3:
         refuse(where, "a grid of three sizes", grid)
     operand_count = len(sequence(operands, where))
     return ImageStep(
         kernel=text({"kernel": kernel}, "kernel", where),
         operands=tuple(_operand(operand, where) for operand in sequence(operands, where)),
-        symbols=tuple(str(name) for name in named),
+        symbols=tuple(_argument(one, symbols, where) for one in sequence(names, where)),
         grid=(sizes[0], sizes[1], sizes[2]),
         block=integer(block, f"{where}.block", 1, _MOST_THREADS),
         cluster=integer(cluster, f"{where}.cluster", 1, _MOST_CLUSTER),
@@ -136,6 +135,12 @@ def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol
         dependent=dependent is True,
         maps=tuple(_map(one, operand_count, symbols, f"{where}.maps") for one in sequence(maps, f"{where}.maps")),
     )
+
+
+def _argument(item: Json, symbols: Mapping[str, Symbol], where: str) -> str | int:
+    if isinstance(item, str):
+        return item if item in symbols else refuse(where, "symbols", item)
+    return integer(item, where, 0, MAX_SIZE)
 
 
 def _map(item: Json, operands: int, symbols: Mapping[str, Symbol], where: str) -> TensorMap:

@@ -64,9 +64,8 @@ class Checker:
         return Look(number, step, symbols, segments, self._written)
 
     def _written(self, look: Look) -> Owners | None:
-        kernel = look.step.kernel
-        symbols = tuple(look.symbols[s.name] for s in kernel.symbols)
-        key = (kernel.name, symbols, look.segments, evaluate(kernel.waves, look.symbols), look.output.size)
+        kernel, symbols = look.step.kernel, look.symbols
+        key = (kernel.name, kernel.arguments(symbols), look.segments, evaluate(kernel.waves, symbols), look.output.size)
         if key not in self.known:
             self.known[key] = self._found(look)
         return self.known[key]

@@ -90,7 +90,7 @@ def prepare(step: Step, loaded: Loaded, constants: Mapping[int, PackedConstant],
         region.output.type.dtype.size,
         tuple(inputs),
         aligned_bytes(kernel.workspace + MARGIN),
-        tuple(symbols[symbol.name] for symbol in kernel.symbols),
+        kernel.arguments(symbols),
         evaluate(kernel.waves, symbols),
     )
 

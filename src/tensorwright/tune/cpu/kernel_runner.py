@@ -77,7 +77,7 @@ def prepare(
         output=poisoned(elements, region.output.type.dtype, allocator),
         inputs=tuple(inputs),
         workspace=poisoned(kernel.workspace, UINT8, allocator),
-        symbols=tuple(symbols[symbol.name] for symbol in kernel.symbols),
+        symbols=kernel.arguments(symbols),
         tasks=evaluate(kernel.tasks, symbols),
     )
 

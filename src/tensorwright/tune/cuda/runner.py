@@ -85,9 +85,8 @@ class DeviceArrays:
 def launch_of(kernel: CudaKernel, addresses: Sequence[int], symbols: Mapping[str, int]) -> Launch:
     """The launch of a kernel on addresses of output, inputs and workspace."""
     x, y, z = (evaluate(size, symbols) for size in kernel.grid)
-    values = tuple(symbols[symbol.name] for symbol in kernel.symbols)
     maps = tuple(one.at(addresses[one.operand], symbols) for one in kernel.maps)
-    arguments = (*addresses, *values)
+    arguments = (*addresses, *kernel.arguments(symbols))
     return Launch((x, y, z), kernel.block, arguments, kernel.cluster, kernel.shared_bytes, kernel.waits, maps)
 
 

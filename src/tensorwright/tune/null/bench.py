@@ -63,9 +63,8 @@ class NullBench:
         type = region.output.type
         output = np.empty(tuple(evaluate(dim, symbols) for dim in type.shape), type.dtype.numpy)
         output.reshape(-1).view(np.uint8).fill(POISON)
-        values = tuple(symbols[symbol.name] for symbol in kernel.symbols)
         seconds = len(compiled) * SECONDS_PER_CHARACTER
-        return NullPrepared(namespace[kernel.name], tuple(inputs), output, values, seconds)
+        return NullPrepared(namespace[kernel.name], tuple(inputs), output, kernel.arguments(symbols), seconds)
 
     def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
         return [
