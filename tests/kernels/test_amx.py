@@ -20,6 +20,7 @@ from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.amx.convolution_tactic import FEW_CHANNELS, TileConvolution
 from tensorwright.kernels.cpu.amx.matmul_tactic import TileMatMul
+from tensorwright.kernels.cpu.amx.registers import ROWS
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT32
 
 TARGET = TARGETS["avx512_amx"]
@@ -57,6 +58,19 @@ def test_a_block_is_finished_between_the_products_of_the_next(tactic, spec, rng:
     code = tactic.emit(region, first, TARGET).code
     before, _, _ = code[code.index("call void @llvm.x86.tdp") :].partition("call void @llvm.x86.tilestored64")
     assert "call <16 x bfloat> @llvm.x86.avx512bf16.cvtneps2bf16" in before, "products alone"
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "is_whole"),
+    [(64, 56, 1, True), (512, 14, 3, False), (512, 7, 1, False)],
+    ids=["many positions", "large weights", "few positions"],
+)
+def test_tasks_have_all_outputs_where_positions_are_many_and_weights_small(
+    channels: int, size: int, kernel: int, is_whole: bool, rng: np.random.Generator
+) -> None:
+    spec = BytesWindow((1, channels, size, size), 512, (kernel, kernel))
+    first, *_ = TileConvolution().configs(spec.region(rng), TARGET)
+    assert (first.options.outputs * first.options.wide * ROWS >= 512) is is_whole
 
 
 def test_bytes_are_multiplied_as_unsigned_by_signed_ones(rng: np.random.Generator) -> None:

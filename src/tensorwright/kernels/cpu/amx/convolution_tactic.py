@@ -44,7 +44,7 @@ MOST_PIECES = 5
 """Behind so many taps at most there is code to finish a piece of another block."""
 
 PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
-"""Into how many parts to deal the positions of an image and its outputs, the most promising first."""
+"""Into how many parts to deal the positions of an image and its outputs, the most promising of many positions first."""
 
 
 @dataclass(frozen=True)
@@ -238,11 +238,22 @@ def _candidates(problem: Problem, arithmetic: TileArithmetic, target: Target) ->
     """Few or many tasks, that share the image or the weights, as long as what they read of the image stays in the
     second-level cache. Every second one has the second shape of a block.
     """
-    first, second = ([_options(problem, arithmetic, *shape, *parts) for parts in PARTS] for shape in SHAPES)
+    dealt = _parts(problem, arithmetic, target)
+    first, second = ([_options(problem, arithmetic, *shape, *parts) for parts in dealt] for shape in SHAPES)
     rounds = [first[0], first[1], second[0], *first[2:4], second[1], first[4], *second[2:]]
     for options in dict.fromkeys(rounds):
         if options.units == 1 or ConvolutionTiling(problem, options, arithmetic).image.bytes <= target.l2_bytes:
             yield options
+
+
+def _parts(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Sequence[tuple[int, int]]:
+    """Positions are dealt out if there are many, and the weights, which all of them read, stay in the second-level
+    cache; else outputs come first.
+    """
+    tiling = ConvolutionTiling(problem, ConvolutionOptions(1, 1, 1, 1), arithmetic)
+    if tiling.units >= PARTS[0][0] and tiling.output_blocks * tiling.vector_bytes <= target.l2_bytes:
+        return PARTS
+    return sorted(PARTS, key=lambda parts: parts[0] / parts[1])
 
 
 def _options(
