@@ -8,8 +8,11 @@ from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 RUNNABLE = runnable_instruction_sets()
 """Those that this machine has, the best first."""
 
-EXECUTABLE = (*dict.fromkeys(("avx512_amx", *RUNNABLE)),) if "avx512_bf16" in RUNNABLE else RUNNABLE
-"""Those whose kernels tests can run: with `tile_emulation`, tile registers need a processor with all the rest."""
+EMULATED = ("avx512_amx", "avx512_fp16") if "avx512_bf16" in RUNNABLE else ()
+EXECUTABLE = (*dict.fromkeys((*EMULATED, *RUNNABLE)),)
+"""Those whose kernels tests can run: with `emulation`, tile registers and arithmetic in float16 need a processor with
+all the rest.
+"""
 
 SINGLE = tuple(
     name for name in RUNNABLE if not (INSTRUCTION_SETS[name].has_bfloat16_dot or INSTRUCTION_SETS[name].has_integer_dot)

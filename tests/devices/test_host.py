@@ -31,7 +31,8 @@ def test_a_stamp_holds_only_the_features_that_the_code_uses():
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(
         PlanError,
-        match="'mmx' is unknown; expected one of avx512_amx, avx512_bf16, avx512_vnni, avx512, avx2, baseline, aarch64",
+        match="'mmx' is unknown; expected one of avx512_amx, avx512_fp16, avx512_bf16, avx512_vnni, avx512, avx2, "
+        "baseline, aarch64",
     ):
         host_stamp("mmx")
 

@@ -47,15 +47,15 @@ def test_with_permission_tile_registers_are_the_best_choice(processor):
 
 def test_without_permission_the_next_best_is_chosen_and_errors_say_why(processor):
     processor(False)
-    assert best_instruction_set() == "avx512_bf16"
-    with pytest.raises(PlanError, match=r"lacks amx_bf16, .*the system does not permit.*choose 'avx512_bf16'"):
+    assert best_instruction_set() == "avx512_fp16"
+    with pytest.raises(PlanError, match=r"lacks amx_bf16, .*the system does not permit.*choose 'avx512_fp16'"):
         host_stamp("avx512_amx")
 
 
 def test_builds_without_permission_say_what_they_take_instead(processor):
     processor(False)
-    with pytest.warns(RuntimeWarning, match="'avx512_bf16' is taken in place of 'avx512_amx'"):
-        assert BACKEND.toolchain(None, 1, None).target == "avx512_bf16"
+    with pytest.warns(RuntimeWarning, match="'avx512_fp16' is taken in place of 'avx512_amx'"):
+        assert BACKEND.toolchain(None, 1, None).target == "avx512_fp16"
 
 
 def test_a_plan_with_tile_registers_is_refused_where_they_are_not_permitted(processor):
@@ -70,6 +70,6 @@ def test_a_plan_with_tile_registers_is_refused_where_they_are_not_permitted(proc
 def test_a_plan_with_tile_registers_is_refused_by_a_processor_without(monkeypatch):
     monkeypatch.setattr(host, "processor_features", lambda: FEATURES - {"amx_tile", "amx_bf16", "amx_int8"})
     monkeypatch.setattr(host, "host_features", host.host_features.__wrapped__)
-    stamp = replace(host_stamp("avx512_bf16"), target="avx512_amx", features=tuple(sorted(FEATURES)))
+    stamp = replace(host_stamp("avx512_fp16"), target="avx512_amx", features=tuple(sorted(FEATURES)))
     with pytest.raises(PlanError, match=r"avx512_amx on .* lacks amx_bf16, amx_int8, amx_tile; build it again"):
         check(stamp)

@@ -1,4 +1,4 @@
-"""Whole networks in tile registers, which are emulated where the processor has none."""
+"""Whole networks in tile registers and in float16, which are emulated where the processor has neither."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tensorwright as tw
+from emulation import compile_emulated
 from targets import EXECUTABLE, RUNNABLE
 from tensorwright.codegen.cpu import pool
-from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.devices.cpu import host, permission
-from tensorwright.devices.cpu.instruction_sets import TILES
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.tune.cpu import kernel_runner
-from tile_emulation import emulated
 
 TARGET = "avx512_amx"
 needs_tiles = pytest.mark.skipif(TARGET not in EXECUTABLE, reason="this processor neither has nor emulates AMX")
@@ -23,15 +22,15 @@ needs_tiles = pytest.mark.skipif(TARGET not in EXECUTABLE, reason="this processo
 
 @pytest.fixture
 def tiles(monkeypatch):
-    """A processor that has tile registers, whatever this one has."""
+    """A processor that has tile registers and arithmetic in float16, whatever this one has."""
     if TARGET in RUNNABLE:
         return
-    present = host.host_features() | frozenset(TILES)
+    present = host.host_features() | frozenset(INSTRUCTION_SETS[TARGET].features)
     monkeypatch.setattr(host, "processor_features", lambda: present)
     monkeypatch.setattr(host, "host_features", lambda: present)
     monkeypatch.setattr(permission, "tiles_are_permitted", lambda: True)
     for module in (pool, kernel_runner):
-        monkeypatch.setattr(module, "compile_object", lambda text, target: compile_object(emulated(text), target))
+        monkeypatch.setattr(module, "compile_object", compile_emulated)
     monkeypatch.setattr(pool.CompilerPool, "_start", lambda self: None)
 
 
@@ -75,3 +74,17 @@ def test_a_network_in_bfloat16(tiles, level: int, threads: int, rng: np.random.G
     assert np.abs(found - expected).max() <= 0.03 * np.abs(expected).max()
     used = {str(step["tactic"]) for step in engine.report["steps"]}
     assert level or {"matmul_tiles", "convolution_tiles"} <= used, used
+
+
+@needs_tiles
+@pytest.mark.parametrize(("level", "threads", "target"), [(0, 1, TARGET), (1, 2, "avx512_fp16"), (1, 3, TARGET)])
+def test_a_network_in_float16(tiles, level: int, threads: int, target: str, rng: np.random.Generator) -> None:
+    made, x = model(rng), rng.standard_normal((1, 8, 14, 14)).astype(np.float32)
+    options = {"timing_cache": "", "instruction_set": target, "check_plan": True}
+    held = {"layer_precision": {"*": "fp16"}} if level else {}
+    engine = tw.build(made, precision="fp16", level=level, threads=threads, **options, **held)
+    (expected,) = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    found = engine({"x": x})["y"]
+    assert np.abs(found - expected).max() <= 0.004 * np.abs(expected).max()
+    configs = [str(step["config"]) for step in engine.report["steps"]]
+    assert level or any("group=2" in config for config in configs), configs

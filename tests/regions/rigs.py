@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from cases.case import Array
+from emulation import compile_emulated
 from guarded import GuardedMemory
 from ptx.run import run_on_machine
 from regions.example import Symbols
@@ -33,11 +34,10 @@ from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.kernels.work import work
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tensor.dtype import BFLOAT16, INT8
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
 from tensorwright.tune.memory import POISON
 from tensorwright.tune.null.bench import NullBench
-from tile_emulation import emulated
 
 TargetType = TypeVar("TargetType")
 MOST_FLOPS = 1 << 16
@@ -98,16 +98,16 @@ class CpuRig(Rig[Target]):
 
     def fits(self, region: Region, target: str) -> bool:
         """Dot products need elements of their types; what else there is differs from set to set."""
-        dtypes = {type.dtype for type in region.input_types}
-        has_dot = TARGETS[target].has_bfloat16_dot, TARGETS[target].has_integer_dot
-        return not any(has_dot) or (has_dot[0] and BFLOAT16 in dtypes) or (has_dot[1] and INT8 in dtypes)
+        dtypes, known = {type.dtype for type in region.input_types}, TARGETS[target]
+        own = {BFLOAT16: known.has_bfloat16_dot, INT8: known.has_integer_dot, FLOAT16: known.has_half_arithmetic}
+        return not any(own.values()) or any(has and dtype in dtypes for dtype, has in own.items())
 
     def runs(self, target: str, tactic: AnyTactic[Target], region: Region, symbols: Symbols) -> bool:
         return target in EXECUTABLE
 
     def compiled(self, kernel: Kernel, target: str) -> LoadedKernel | None:
         is_emulated = target in EXECUTABLE and target not in RUNNABLE
-        code = compile_object(emulated(kernel.code) if is_emulated else kernel.code, TARGETS[target])
+        code = (compile_emulated if is_emulated else compile_object)(kernel.code, TARGETS[target])
         return LoadedKernel(kernel, TARGETS[target], code) if target in EXECUTABLE else None
 
     def outputs(

@@ -42,7 +42,7 @@ from tensorwright.schedule.cpu.arrange import arrange_for
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
 from tensorwright.tensor.dim import Symbol
-from tensorwright.tensor.dtype import BFLOAT16, INT8, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cpu.bench import CpuBench
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel
@@ -79,8 +79,13 @@ class CpuToolchain:
 
     @property
     def fast_types(self) -> frozenset[DType]:
-        dots = {BFLOAT16: self.machine.has_bfloat16_dot, INT8: self.machine.has_integer_dot}
-        return frozenset(dtype for dtype, has_dot in dots.items() if has_dot)
+        machine = self.machine
+        fast = {
+            BFLOAT16: machine.has_bfloat16_dot,
+            FLOAT16: machine.has_half_arithmetic,
+            INT8: machine.has_integer_dot,
+        }
+        return frozenset(dtype for dtype, is_fast in fast.items() if is_fast)
 
     @property
     def joins_untimed(self) -> bool:

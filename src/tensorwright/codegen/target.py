@@ -15,9 +15,9 @@ class Target:
     has_rounding: floor and its like; has_half: conversions from and to float16; has_scale: multiplication by powers of
     two in one instruction; has_lookup: lanes of a full vector that choose entries of another;
     has_bfloat16_dot: dot products of pairs of bfloat16;
-    has_integer_dot: dot products of four unsigned and four signed bytes; has_tiles: products of matrices in tile
-    registers (AMX), of bfloat16 and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in
-    bytes for one core.
+    has_integer_dot: dot products of four unsigned and four signed bytes; has_half_arithmetic: products and sums of
+    float16, twice as many at once as of float32; has_tiles: products of matrices in tile registers (AMX), of bfloat16
+    and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in bytes for one core.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Target:
     has_lookup: bool = False
     has_bfloat16_dot: bool = False
     has_integer_dot: bool = False
+    has_half_arithmetic: bool = False
     has_tiles: bool = False
 
     def lanes(self, dtype: DType) -> int:

@@ -22,6 +22,7 @@ def _target(known: InstructionSet) -> Target:
         has_lookup=known.has_lookup,
         has_bfloat16_dot=known.has_bfloat16_dot,
         has_integer_dot=known.has_integer_dot,
+        has_half_arithmetic=known.has_half_arithmetic,
         has_tiles=known.has_tiles,
     )
 

@@ -2,7 +2,7 @@
 
 Vectors of the right factor run along columns, elements of the left one are the same in every lane. A step of the
 reduction consumes `group` neighbouring elements of either factor: one for multiply-adds, two for dot products of
-bfloat16, four for those of bytes.
+bfloat16 and products of float16, four for dot products of bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.numerics import SINGLE, Numerics
 from tensorwright.kernels.tactic import Array
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT16, INT32, DType
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Arithmetic(ABC):
     @abstractmethod
     def group(self) -> int:
         """Elements of the reduction that one step consumes."""
+
+    @property
+    def registers(self) -> int:
+        """Vector registers that a sum takes."""
+        return 1
 
     @property
     def name(self) -> str:
@@ -105,11 +110,8 @@ class MultiplyAdd(Arithmetic):
         return builder.fma(right, left, total)
 
 
-@dataclass(frozen=True)
-class BFloat16Dot(Arithmetic):
-    """VDPBF16PS: the products of two pairs of bfloat16, added to a float32 without rounding in between; numbers below
-    the normal ones count as zero (Intel, "BFLOAT16 - Hardware Numerics Definition", 2018).
-    """
+class Pairs(Arithmetic):
+    """Neighbours of two bytes each, which are read together."""
 
     @property
     def group(self) -> int:
@@ -122,6 +124,16 @@ class BFloat16Dot(Arithmetic):
         assert mask is None
         return self._pairs(builder, place, self.lanes)
 
+    def _pairs(self, builder: FunctionBuilder, place: Pointer, lanes: int) -> Register:
+        return builder.load(place, INT32, lanes, alignment=self.left.size)
+
+
+@dataclass(frozen=True)
+class BFloat16Dot(Pairs):
+    """VDPBF16PS: the products of two pairs of bfloat16, added to a float32 without rounding in between; numbers below
+    the normal ones count as zero (Intel, "BFLOAT16 - Hardware Numerics Definition", 2018).
+    """
+
     def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
         lanes = total.lanes
         name = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
@@ -130,8 +142,58 @@ class BFloat16Dot(Arithmetic):
         a, b = (builder.value(f"bitcast {value.typed} to {pairs}", BFLOAT16, 2 * lanes).text for value in (right, left))
         return builder.value(f"call {sums} {name}({total.typed}, {pairs} {a}, {pairs} {b})", FLOAT32, lanes)
 
-    def _pairs(self, builder: FunctionBuilder, place: Pointer, lanes: int) -> Register:
-        return builder.load(place, INT32, lanes, alignment=BFLOAT16.size)
+
+@dataclass(frozen=True)
+class WidenedPairs(Pairs):
+    """Pairs of float16 as float32, one product after the other."""
+
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        for shift in (0, 16):
+            a, b = (self._widened(builder, value, shift) for value in (right, left))
+            total = builder.fma(a, b, total)
+        return total
+
+    def _widened(self, builder: FunctionBuilder, pairs: Register, shift: int) -> Register:
+        """The element of each pair that begins at a bit."""
+        bits = builder.convert("trunc", builder.binary("lshr", pairs, shift), INT16)
+        raw = builder.value(f"bitcast {bits.typed} to <{bits.lanes} x half>", FLOAT16, bits.lanes)
+        return builder.widen(raw.text, FLOAT16, bits.lanes)
+
+
+@dataclass(frozen=True)
+class HalfPairs(Pairs):
+    """VFMADDPH: products of pairs of float16, added to pairs of sums in float16: see `PartialSums`."""
+
+    @property
+    def registers(self) -> int:
+        return 2
+
+    @property
+    def careful(self) -> Arithmetic:
+        """The same sums, of the same packed factors, without a rounding or an overflow in float16."""
+        return WidenedPairs(self.numerics, self.lanes)
+
+    def step(self, builder: FunctionBuilder, right: Register, left: Register, total: Register) -> Register:
+        operands = [_halves(builder, value) for value in (right, left, total)]
+        name = f"@llvm.fma.v{2 * total.lanes}f16"
+        return self._call(builder, name, operands, total.lanes)
+
+    def add(self, builder: FunctionBuilder, a: Register, b: Register) -> Register:
+        """Pairs of sums, added up."""
+        x, y = _halves(builder, a), _halves(builder, b)
+        return _bits(builder, f"fadd <{2 * a.lanes} x half> {x}, {y}", a.lanes)
+
+    def fold(self, builder: FunctionBuilder, pairs: Register, total: Register) -> Register:
+        """Float32 sums with the elements of pairs added to them, which are added up in float16 first."""
+        turned = builder.binary("lshr", pairs, 16)
+        bits = builder.convert("trunc", self.add(builder, pairs, turned), INT16)
+        return builder.add(total, builder.widen(_halves(builder, bits, 1), FLOAT16, total.lanes))
+
+    def _call(self, builder: FunctionBuilder, name: str, operands: Sequence[str], lanes: int) -> Register:
+        vector = f"<{2 * lanes} x half>"
+        builder.declare(f"declare {vector} {name}({', '.join([vector] * len(operands))})")
+        arguments = ", ".join(f"{vector} {operand}" for operand in operands)
+        return _bits(builder, f"call {vector} {name}({arguments})", lanes)
 
 
 @dataclass(frozen=True)
@@ -160,6 +222,17 @@ class IntegerDot(Arithmetic):
         return builder.value(f"call {total.type} {name}({total.typed}, {bytes} {a}, {bytes} {b})", INT32, lanes)
 
 
+def _halves(builder: FunctionBuilder, value: Register, group: int = 2) -> str:
+    """A register seen as numbers in float16, so many in each lane."""
+    return builder.value(f"bitcast {value.typed} to <{group * value.lanes} x half>", FLOAT16, group * value.lanes).text
+
+
+def _bits(builder: FunctionBuilder, instruction: str, lanes: int) -> Register:
+    """What an instruction gives in float16, in pairs."""
+    found = builder.value(instruction, FLOAT16, 2 * lanes)
+    return builder.value(f"bitcast <{2 * lanes} x half> {found.text} to <{lanes} x i32>", INT32, lanes)
+
+
 def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
     """The ways in which a target computes such sums, the fastest first; none for integers that it has no dot for."""
     if numerics.total == INT32:
@@ -167,6 +240,8 @@ def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
     found: list[Arithmetic] = [MultiplyAdd(numerics, target.lanes(numerics.total))]
     if target.has_bfloat16_dot and numerics.left == numerics.right == BFLOAT16:
         found.insert(0, BFloat16Dot(numerics, target.lanes(numerics.total)))
+    if target.has_half_arithmetic and numerics.left == numerics.right == FLOAT16:
+        found.insert(0, HalfPairs(numerics, target.lanes(numerics.total)))
     return found
 
 

@@ -12,7 +12,8 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Pointer, Register, i64
-from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, HalfPairs, arithmetic_of
+from tensorwright.kernels.cpu.partial_sums import PartialSums, once_more_unless_finite
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.kernels.cpu.spatial.tiling import Tiling
@@ -122,6 +123,15 @@ class BroadcastTile(TileEmitter):
         def one_round(values: Sequence[Register], channel: Register, count: int) -> Sums:
             return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
 
+        if isinstance(self.arithmetic, HalfPairs):
+            assert isinstance(channels.count, int)
+            steps = channels.unroll // self.arithmetic.group * len(taps)
+
+            def add(channel: Register, values: Sequence[Register], count: int) -> Sequence[Register]:
+                return list(one_round(values, channel, count).values())
+
+            writer = PartialSums(builder, self.arithmetic, channels.unroll, steps, 1, add)
+            return dict(zip(sums, writer.added(list(sums.values()), channels.first, channels.count), strict=True))
         known = channels.count if isinstance(channels.count, int) else 0
         whole = channels.count if isinstance(channels.count, Register) else i64(known - known % channels.unroll)
         stop = builder.add(channels.first, whole)
@@ -213,7 +223,8 @@ class BroadcastTile(TileEmitter):
         """
         tile, axis = self.tile, self.axes[-1]
         factors: dict[tuple[int, int], Register] = {}
-        by_source = len(taps) > 1 and tile.accumulators + len(taps) * tile.blocks < self.registers
+        registers = tile.accumulators * self.arithmetic.registers + len(taps) * tile.blocks
+        by_source = len(taps) > 1 and registers < self.registers
         step = axis.dilation if len(taps) > 1 else 0
         for row in sorted({row for row, _, _ in sums}):
             reads = [
@@ -263,7 +274,15 @@ class BroadcastTasks(TaskEmitter):
             taps_inside=tiling.options.taps_inside,
             prefetch=tiling.options.prefetch,
         )
-        return emitter.sum(self._initial(tile, block), image, weights, places)
+        start = self._initial(tile, block)
+        sums = emitter.sum(start, image, weights, places)
+        if not isinstance(emitter.arithmetic, HalfPairs):
+            return sums
+        careful = replace(emitter, arithmetic=emitter.arithmetic.careful)
+        again = once_more_unless_finite(
+            self.builder, list(sums.values()), lambda: list(careful.sum(start, image, weights, places).values())
+        )
+        return dict(zip(sums, again, strict=True))
 
     def _channels(self, block: Register) -> Channels:
         """The input channels that a group of output blocks sums over."""

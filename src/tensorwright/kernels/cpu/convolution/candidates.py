@@ -24,9 +24,12 @@ TapTile = tuple[int, int, int, bool]
 """Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
 
 
-def options_for(problem: Problem, target: Target) -> list[TilingOptions]:
-    """The most promising first: every register tile in the order of its cost, then with other orders."""
-    tiles = sorted(_tiles(problem, target), key=lambda tile: _cost(problem, target, tile))
+def options_for(problem: Problem, target: Target, registers: int = 1) -> list[TilingOptions]:
+    """The most promising first: every register tile in the order of its cost, then with other orders.
+
+    registers: how many a sum takes.
+    """
+    tiles = sorted(_tiles(problem, target, registers), key=lambda tile: _cost(problem, target, tile))
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
     rounds = [options for candidates in zip_longest(*orders) for options in candidates if options is not None]
     if _streams_weights(problem):
@@ -42,7 +45,7 @@ def _streams_weights(problem: Problem) -> bool:
     return weights >= STREAMED_WEIGHTS and positions <= STREAMED_POSITIONS
 
 
-def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
+def _tiles(problem: Problem, target: Target, registers: int) -> Iterator[TapTile]:
     """Register tiles: accumulators, weights and a broadcast pixel fit into the registers."""
     count = -(-problem.outputs // target.lanes(problem.numerics.total))
     height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
@@ -55,7 +58,7 @@ def _tiles(problem: Problem, target: Target) -> Iterator[TapTile]:
             continue
         for inside in (True, False) if taps > 1 else (True,):
             weights = taps * blocks if inside else blocks
-            limit = min(target.registers - spare - weights, most_sums) // blocks
+            limit = min(target.registers - spare - weights, most_sums) // (blocks * registers)
             limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
             if limit < 1 or (blocks > 4 and height * width > LATENCY):
                 continue

@@ -47,7 +47,7 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
             for arithmetic in arithmetics(problem.numerics, target)
             for source in sources
             if _fits(arithmetic, problem, source)
-            for options in options_for(merged(problem, region), target)
+            for options in options_for(merged(problem, region), target, arithmetic.registers)
         ]
 
     def efficiency(self, region: Region, config: Config[TilingOptions]) -> float:

@@ -112,10 +112,15 @@ class GridOptions(TacticOptions):
     groups: int
 
 
-def grid_options(make: Callable[[int, int, int], Grid], columns: Dim, target: Target) -> Iterator[GridOptions]:
-    """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups."""
+def grid_options(
+    make: Callable[[int, int, int], Grid], columns: Dim, target: Target, registers: int = 1
+) -> Iterator[GridOptions]:
+    """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups.
+
+    registers: how many a sum takes.
+    """
     whole = tuning_value(Panels(columns, make(1, 1, 1).panels.lanes, 1).vectors)
-    for tallest, vectors in tile_shapes(target, whole):
+    for tallest, vectors in tile_shapes(target, whole, registers):
         rows, grid = tallest, make(tallest, vectors, 1)
         if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
             rows = TALLEST_OF_UNKNOWN

@@ -49,7 +49,7 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
         return [
             Config(plain, PLAIN, PackedOptions(each.rows, each.vectors, each.groups, arithmetic.group))
             for arithmetic in _arithmetics(problem, target)
-            for each in grid_options(make, problem.columns, target)
+            for each in grid_options(make, problem.columns, target, arithmetic.registers)
         ]
 
     def efficiency(self, region: Region, config: Config[PackedOptions]) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register, i64
-from tensorwright.kernels.cpu.arithmetic import Arithmetic
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, HalfPairs
+from tensorwright.kernels.cpu.partial_sums import PartialSums, once_more_unless_finite
 from tensorwright.tensor.dtype import DType
 
 LINE_BYTES = 64
@@ -83,6 +84,9 @@ class TileEmitter:
     def reduce(self, depth: Register, known_depth: int | None = None) -> Accumulators:
         """The sums over all steps of the reduction, from zero."""
         tile, builder = self.tile, self.builder
+        if isinstance(tile.arithmetic, HalfPairs):
+            assert known_depth is not None
+            return self._by_rows(self._in_halves(tile.arithmetic, known_depth))
         carried = [tile.arithmetic.zero()] * (tile.rows * tile.vectors * tile.splits)
         if known_depth is None:
             whole = builder.binary("and", depth, -tile.unroll)
@@ -90,8 +94,7 @@ class TileEmitter:
             whole = i64(known_depth // tile.unroll * tile.unroll)
         if known_depth is None or known_depth >= tile.unroll:
             with builder.loop(0, whole, tile.unroll, carried, at_least_once=known_depth is not None) as loop:
-                self._prefetch(loop.index)
-                loop.following = self._steps(loop.index, loop.carried, tile.unroll)
+                loop.following = self._round(loop.index, loop.carried, tile.unroll)
             carried = loop.final
         if known_depth is None:
             with builder.loop(whole, depth, 1, carried) as loop:
@@ -100,6 +103,21 @@ class TileEmitter:
         else:
             carried = self._steps(whole, carried, known_depth % tile.unroll)
         return self._summed(carried)
+
+    def _in_halves(self, arithmetic: HalfPairs, depth: int) -> list[Register]:
+        tile, builder = self.tile, self.builder
+        sums = PartialSums(builder, arithmetic, tile.unroll, tile.unroll, tile.splits, self._round)
+        totals = sums.added([arithmetic.zero()] * (tile.rows * tile.vectors), i64(0), depth)
+        careful = replace(self, tile=replace(tile, arithmetic=arithmetic.careful, splits=1), ahead=())
+        return once_more_unless_finite(
+            builder, totals, lambda: [total for row in careful.reduce(i64(depth), depth) for total in row]
+        )
+
+    def _round(self, first: Register, sums: Sequence[Register], count: int) -> list[Register]:
+        """Some steps, and what a whole round of them fetches ahead."""
+        if count == self.tile.unroll:
+            self._prefetch(first)
+        return self._steps(first, sums, count)
 
     def _steps(self, first: Register, carried: Sequence[Register], count: int) -> list[Register]:
         sums = list(carried)
@@ -164,4 +182,8 @@ class TileEmitter:
             for part, other in zip(parts[: len(parts) - half], parts[half:], strict=True):
                 part[:] = [self.builder.add(a, b) for a, b in zip(part, other, strict=True)]
             parts = parts[:half]
-        return [parts[0][row * tile.vectors : (row + 1) * tile.vectors] for row in range(tile.rows)]
+        return self._by_rows(parts[0])
+
+    def _by_rows(self, sums: Sequence[Register]) -> Accumulators:
+        tile = self.tile
+        return [list(sums[row * tile.vectors : (row + 1) * tile.vectors]) for row in range(tile.rows)]

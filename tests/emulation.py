@@ -1,14 +1,22 @@
-"""Kernels with AMX's tile registers on processors that have none: the instructions become functions.
+"""Kernels with AMX's tile registers, and with arithmetic in float16, on processors that have neither.
 
-What a kernel calls is replaced in its text, so that everything else is the code that processors with AMX get. The
-registers lie on the stack of the kernel's function, and the functions have names that are local to their object. A
-register that was configured for no rows, or for sizes that do not fit together, ends the process, as it does there.
+The instructions become functions: what a kernel calls is replaced in its text, so that everything else is the code that
+those processors get. The tile registers lie on the stack of the kernel's function, and the functions have names that
+are local to their object. A register that was configured for no rows, or for sizes that do not fit together, ends the
+process, as it does there. Multiply-adds of float16 are rounded to float32 first, which makes a difference once in
+thousands of times; other arithmetic in float16 LLVM does in float32 by itself, with the same results.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.target import Target
+
+_HALF_ARITHMETIC = ",+avx512fp16"
+_HALF_FMA = re.compile(r"^declare <(\d+) x half> @llvm\.fma\.v\d+f16\(.*\)\n", re.MULTILINE)
 _CALL = re.compile(r"call void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(")
 _DECLARATION = re.compile(r"^declare void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(.*\)\n", re.MULTILINE)
 _CONFIGURATION, _TILE = 64, 1024
@@ -222,8 +230,37 @@ def _bytes() -> str:
 PRODUCTS = {"tdpbf16ps": _product("tdpbf16ps", "float", _PAIRS), "tdpbusd": _product("tdpbusd", "i32", _bytes())}
 
 
+def compile_emulated(code: str, target: Target) -> bytes:
+    """A relocatable object of a module for a target, some of whose instructions this processor lacks."""
+    features = target.features.replace(_HALF_ARITHMETIC, "")
+    return compile_object(emulated(code), replace(target, features=features))
+
+
 def emulated(code: str) -> str:
-    """A module with functions in place of what AMX has instructions for; its last function is a kernel."""
+    """A module with functions in place of instructions; its last function is a kernel."""
+    functions = [_half_fma(int(lanes), code) for lanes in _HALF_FMA.findall(code)]
+    without = re.sub(r"@llvm\.fma\.v(\d+)f16", r"@.Lemulated.fma.\1", _HALF_FMA.sub("", code))
+    return "\n".join((*functions, _with_tiles(without)))
+
+
+def _half_fma(lanes: int, code: str) -> str:
+    """A function that multiplies and adds, for a module."""
+    halves, floats, name = f"<{lanes} x half>", f"<{lanes} x float>", f"@llvm.fma.v{lanes}f32"
+    declaration = f"declare {floats} {name}({floats}, {floats}, {floats})"
+    widened = "\n".join(f"  %{each}.wide = fpext {halves} %{each} to {floats}" for each in "abc")
+    return f"""
+{"" if declaration in code else declaration}
+define internal {halves} @.Lemulated.fma.{lanes}({halves} %a, {halves} %b, {halves} %c) nounwind "no-builtins" {{
+{widened}
+  %sum = call {floats} {name}({floats} %a.wide, {floats} %b.wide, {floats} %c.wide)
+  %result = fptrunc {floats} %sum to {halves}
+  ret {halves} %result
+}}
+"""
+
+
+def _with_tiles(code: str) -> str:
+    """A module with functions in place of what AMX has instructions for."""
     used = {match[1] for match in _DECLARATION.finditer(code)}
     if not used:
         return code

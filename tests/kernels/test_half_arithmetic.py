@@ -1,0 +1,176 @@
+"""Products added up in float16: what the machine code contains, what is declined, shapes of all kinds, large sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.test_matmul import vector_loops
+from regions.checking import Trial
+from regions.convolutions import DIRECT, Window
+from regions.example import Example, Spec, Symbols
+from regions.following import constant, followed
+from regions.products import LINEAR, linear
+from regions.rigs import CpuRig
+from regions.sampling import every
+from targets import EXECUTABLE
+from tensorwright.codegen.cpu.compile import compile_assembly
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.graph.graph import apply, input_value
+from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
+from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
+from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.matmul import MatMul
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
+from tensorwright.tensor.type import TensorType
+
+TARGET = TARGETS["avx512_fp16"]
+needs_halves = pytest.mark.skipif(
+    TARGET.name not in EXECUTABLE, reason="this processor neither has nor emulates arithmetic in float16"
+)
+TAILS = st.sampled_from(["", "bias", "bias relu", "bias add relu"])
+EXTENTS = st.integers(1, 3) | st.integers(15, 18)
+
+
+class PairsAlone(CpuRig):
+    """The tactics that add up in float16."""
+
+    tactics = (PackedMatMul(), DirectConvolution())
+
+
+GROUP = 32
+
+
+@dataclass(frozen=True)
+class Opposites:
+    """A product, or a convolution, of groups of large channels and, nearly, their opposites."""
+
+    x: tuple[int, ...]
+    outputs: int
+    kernel: tuple[int, ...] = ()
+
+    def region(self, rng: np.random.Generator) -> Region:
+        x, channels = input_value("x", TensorType(FLOAT16, self.x)), self.x[1]
+        drawn = rng.uniform(50, 150, (channels // (2 * GROUP), GROUP, self.outputs, *self.kernel))
+        weights = np.stack([drawn, -drawn], 1).reshape(channels, *drawn.shape[2:]).astype(np.float16)
+        if not self.kernel:
+            return followed(apply(MatMul(False, False), x, constant(weights)), "", rng)
+        pads = tuple(size // 2 for size in self.kernel)
+        op = Convolution((1, 1), pads, pads, (1, 1), 1)
+        return followed(apply(op, x, constant(np.moveaxis(weights, 0, 1))), "", rng)
+
+
+@dataclass(frozen=True, repr=False)
+class Large(Example):
+    """odd: an element of the input."""
+
+    odd: float = 1.0
+
+    def inputs(self, region: Region, symbols: Symbols, rng: np.random.Generator) -> list[np.ndarray]:
+        x, *others = super().inputs(region, symbols, rng)
+        half = rng.uniform(50, 150, (len(x), x.shape[1] // (2 * GROUP), 1, GROUP, *x.shape[2:]))
+        x = (np.concatenate([half, half], 2).reshape(x.shape) + rng.uniform(-2, 2, x.shape)).astype(x.dtype)
+        x[0, 3] = self.odd
+        return [x, *others]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_inner_loops_of_products_only_load_and_multiply(number: int, rng: np.random.Generator) -> None:
+    region = linear((128, 768), 384, dtype=FLOAT16).region(rng)
+    config = PackedMatMul().configs(region, TARGET)[number]
+    loops = vector_loops(compile_assembly(PackedMatMul().emit(region, config, TARGET).code, TARGET))
+    native = [body for body in loops if any("vfmadd231ph" in line for line in body)]
+    assert config.options.group == 2
+    assert native
+    for body in native:
+        accumulators = {config.options.vectors * rows for rows in range(1, config.options.rows + 1)}
+        assert sum("vfmadd" in line for line in body) in {4 * count for count in accumulators}
+        assert not any("rsp" in line or "vcvt" in line or "vpbroadcastw" in line for line in body)
+
+
+@pytest.mark.parametrize("name", ["pointwise", "3x3", "3d-pointwise"])
+def test_convolutions_multiply_in_float16(name: str, rng: np.random.Generator) -> None:
+    region = replace(DIRECT[name], dtype=FLOAT16).region(rng)
+    first, *others = DirectConvolution().configs(region, TARGET)
+    assert first.options.group == 2
+    assert any(config.options.group == 1 for config in others)
+    assert "vfmadd231ph" in compile_assembly(DirectConvolution().emit(region, first, TARGET).code, TARGET)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16, FLOAT32])
+@pytest.mark.parametrize("target", ["avx512_bf16", "avx512_vnni", "avx512", "avx2", "baseline", "aarch64"])
+def test_other_targets_never_add_up_in_float16(dtype, target: str, rng: np.random.Generator) -> None:
+    product, window = replace(LINEAR["whole-tiles"], dtype=dtype), replace(DIRECT["3x3"], dtype=dtype)
+    for tactic, spec in ((PackedMatMul(), product), (DirectConvolution(), window)):
+        region = spec.region(rng)
+        for config in tactic.configs(region, TARGETS[target]):
+            assert "x half> @llvm.fma" not in tactic.emit(region, config, TARGETS[target]).text
+
+
+PRODUCTS = linear((48, 63), 192, dtype=FLOAT16), replace(LINEAR["both-transposed"], dtype=FLOAT16)
+WINDOWS = "pointwise-odd-channels", "groups-of-blocks", "first-layer-7x7"
+
+
+def test_pairs_have_to_lie_side_by_side(rng: np.random.Generator) -> None:
+    regions = [spec.region(rng) for spec in (*PRODUCTS, *(replace(DIRECT[name], dtype=FLOAT16) for name in WINDOWS))]
+    offered = [
+        config for region in regions for tactic in PairsAlone.tactics for config in tactic.configs(region, TARGET)
+    ]
+    assert offered
+    assert all(config.options.group == 1 for config in offered)
+
+
+@needs_halves
+@settings(max_examples=6)
+@given(st.tuples(st.integers(1, 20), st.integers(1, 150)), st.integers(2, 70), st.integers(0, 99))
+def test_products_of_all_shapes(a: tuple[int, int], columns: int, seed: int) -> None:
+    assert _checked(Example("drawn", linear((a[0], 2 * a[1]), columns, "columns", FLOAT16)), seed)
+
+
+@needs_halves
+@settings(max_examples=6)
+@given(st.data())
+def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
+    kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 3)] * 2)) for _ in range(3))
+    begin, end = (data.draw(st.tuples(*[st.integers(0, 3)] * 2)) for _ in range(2))
+    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
+    spatial = [max(data.draw(EXTENTS), span - b - e) for span, b, e in zip(spans, begin, end, strict=True)]
+    channels, outputs = 2 * data.draw(st.integers(3, 80)), data.draw(st.integers(1, 50))
+    x = (data.draw(st.integers(1, 2)), channels, *map(int, spatial))
+    window = Window(x, outputs, kernel, strides, begin, end, dilations, 1, data.draw(TAILS), FLOAT16)
+    assert _checked(Example("drawn", window), data.draw(st.integers(0, 99)))
+
+
+@needs_halves
+@pytest.mark.parametrize(
+    "spec",
+    [linear((8, 4096), 40, dtype=FLOAT16), Window((1, 512, 5, 5), 24, (3, 3), dtype=FLOAT16)],
+    ids=["product", "3x3"],
+)
+def test_long_sums_are_as_near_as_short_ones(spec: Spec, rng: np.random.Generator) -> None:
+    assert _checked(Example("long", spec), int(rng.integers(100)))
+
+
+@needs_halves
+@pytest.mark.parametrize("odd", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize(
+    "spec",
+    [Opposites((9, 128), 40), Opposites((1, 64, 5, 6), 24, (1, 1)), Opposites((1, 128, 5, 6), 40, (3, 3))],
+    ids=["product", "pointwise", "3x3"],
+)
+def test_sums_beyond_float16_are_those_of_float32(spec: Spec, odd: float, rng: np.random.Generator) -> None:
+    """Partial sums become infinite, results do not; what is not finite itself stays where it belongs."""
+    assert _checked(Large("large", spec, odd=odd), int(rng.integers(100)))
+
+
+def _checked(example: Example, seed: int) -> int:
+    """How many configs add up in float16; all are right."""
+    rng = np.random.default_rng(seed)
+    return Trial(example, PairsAlone(), rng).check(
+        TARGET.name, lambda key, configs: [config for config in every(key, configs) if config.options.group == 2]
+    )
