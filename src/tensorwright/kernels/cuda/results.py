@@ -53,7 +53,14 @@ def result_position(
     return (row[0], blocks, *row[1:], expression(column)), Lane(column, lanes)
 
 
-def request_constants(
+def reads_variables(region: Region, config: AnyConfig) -> bool:
+    """Whether finishing results reads what is no constant."""
+    epilogue = epilogue_of(region, config.inputs, config.output)
+    read = epilogue.reads([0] * len(epilogue.variables))
+    return not all(is_constant(region.inputs[operand]) for operand, _ in read)
+
+
+def request(
     emitter: GroupEmitter,
     region: Region,
     config: AnyConfig,
@@ -62,20 +69,22 @@ def request_constants(
     group: Register,
     inside: Register,
     lanes: int,
+    *,
+    constants: bool,
 ) -> None:
-    """Have the constants brought near that finishing results reads, as it will begin when the sums are there.
+    """Have the constants brought near that finishing results reads, or all that are none, before the sums are there.
 
     The results have to exist; row: i64, others as for `result_position`.
     """
     builder = emitter.builder
     with emitter.scope():
         position, _ = result_position(emitter, problem, row_position(emitter, problem, row), group, inside, lanes)
-        if problem.bias is not None:
+        if constants and problem.bias is not None:
             column = builder.add(builder.scaled(group, GROUP), inside)
             dtype = region.inputs[problem.bias].type.dtype
             builder.prefetch(builder.offset(emitter.operands[problem.bias], column, dtype))
         for operand, address in epilogue_of(region, config.inputs, config.output).reads(position):
             value = region.inputs[operand]
-            if is_constant(value):
+            if is_constant(value) == constants:
                 place = builder.offset(emitter.operands[operand], emitter.integer(address), value.type.dtype)
                 builder.prefetch(place)

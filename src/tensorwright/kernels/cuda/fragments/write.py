@@ -18,7 +18,7 @@ from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, Problem
-from tensorwright.kernels.cuda.results import request_constants, result_position, row_position
+from tensorwright.kernels.cuda.results import request, result_position, row_position
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT32
@@ -171,7 +171,7 @@ class Finish:
         for number in range(kernel.tiling.column_groups):
             group = builder.add(self.first_group, number)
             with builder.when(self._exists(self.first_row, group)):
-                request_constants(
+                request(
                     kernel.emitter, kernel.region, kernel.config, kernel.problem,
-                    self.first_row, group, self._inside(), QUAD,
+                    self.first_row, group, self._inside(), QUAD, constants=True,
                 )  # fmt: skip

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
+from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.values import Pointer, Register, literal, register_name
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import EIGHT, GROUP, Problem
-from tensorwright.kernels.cuda.results import result_position, row_position
+from tensorwright.kernels.cuda.results import reads_variables, request, result_position, row_position
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.copy import SHARED
 from tensorwright.kernels.cuda.tiles.tiling import ROWS, Tiling
@@ -43,6 +44,36 @@ class Finish(ThreadWriter):
     last_row: Register
     first_group: Register
 
+    def request_constants(self) -> None:
+        """Have the constants brought near that finishing reads, by the block's first warp."""
+        builder = self.builder
+        if not self._is_whole:
+            return
+        with self.emitter.when(builder.compare("slt", self.thread, WARP)):
+            for group in range(self.tiling.column_groups):
+                self._request(self.last_row, group, constants=True)
+
+    def request(self) -> None:
+        """Have what finishing reads beside constants brought near, which the kernel before may have written.
+
+        Not in clusters: of what their threads have sums of each finishes a part, and few rows are in the L2 anyway.
+        """
+        builder, last = self.builder, self.last_row
+        if self.tiling.cluster > 1 or not self._is_whole or not reads_variables(self.region, self.config):
+            return
+        for tile in range(self.tiling.row_tiles):
+            for half in range(2):
+                row = self._row(tile, half)
+                row = builder.select(builder.compare("slt", row, last), row, last)
+                for group in range(self.tiling.column_groups):
+                    self._request(row, group, constants=False)
+
+    def _request(self, row: Register, group: int, *, constants: bool) -> None:
+        request(
+            self.emitter, self.region, self.config, self.problem,
+            row, self._group(group), self._own_column(), EIGHT, constants=constants,
+        )  # fmt: skip
+
     def run(self, sums: Sums) -> None:
         """Finish all sums of the thread."""
         builder, units = self.builder, _units(sums)
@@ -59,9 +90,7 @@ class Finish(ThreadWriter):
     def _finish_row(self, start: int, units: list[list[Register]]) -> None:
         """The units of one row."""
         builder, emitter = self.builder, self.emitter
-        tile, half = divmod(start // self.tiling.column_groups, 2)
-        row = builder.add(self.first_row, self._own_row())
-        row = builder.add(row, ROWS * tile + EIGHT * half)
+        row = self._row(*divmod(start // self.tiling.column_groups, 2))
         with emitter.when(builder.compare("sle", row, self.last_row)):
             position = row_position(emitter, self.problem, row)
             for groups, is_ours in self._shares(start):
@@ -72,22 +101,27 @@ class Finish(ThreadWriter):
     def _shares(self, start: int) -> Iterator[tuple[list[int], Register | None]]:
         """The groups of a row whose units are finished together, and whether this block does that; None if it does."""
         builder, cluster = self.builder, self.tiling.cluster
-        whole = not self.problem.layout.is_plain or self.problem.columns % GROUP == 0
         for rank in range(min(cluster, self.tiling.column_groups)):
             groups = list(range(rank, self.tiling.column_groups, cluster))
             owner = literal((start + rank) % cluster, INT32)
             is_ours = builder.compare("eq", builder.block_index("z"), owner) if cluster > 1 else None
-            if whole:
+            if self._is_whole:
                 yield groups, is_ours
                 continue
             for group in groups:
                 exists = builder.compare("slt", self._column(group), self.problem.columns)
                 yield [group], exists if is_ours is None else builder.binary("and", is_ours, exists)
 
-    def _own_row(self) -> Register:
+    @property
+    def _is_whole(self) -> bool:
+        """Whether all columns of the groups exist."""
+        return not self.problem.layout.is_plain or self.problem.columns % GROUP == 0
+
+    def _row(self, tile: int, half: int) -> Register:
+        """The thread's row in the upper or lower half of a tile (i64)."""
         builder, place = self.builder, self.place
-        own = builder.mul(place.warp, 16)
-        return wide(builder, builder.add(own, builder.binary("lshr", place.lane, 2)))
+        own = builder.add(builder.mul(place.warp, 16), builder.binary("lshr", place.lane, 2))
+        return builder.add(builder.add(self.first_row, wide(builder, own)), ROWS * tile + EIGHT * half)
 
     def _own_column(self) -> Register:
         """The thread's first column in a group."""

@@ -157,7 +157,6 @@ class SpecialisedKernel(TileKernel):
                 self._copy(row_block, first_group)
             attend(builder, tiling)
         with builder.when(builder.compare("slt", thread, producer)):
-            builder.wait_for_previous()
             self._multiply(thread, row_block, first_group)
 
     def _block(self) -> tuple[Register, Register]:
@@ -258,12 +257,15 @@ class SpecialisedKernel(TileKernel):
     def _multiply(self, thread: Register, row_block: Register, first_group: Register) -> None:
         builder, tiling, problem = self.builder, self.tiling, self.problem
         place, own_row = self._place(thread)
-        sums = self._sums_of_stages(place)
         first_row = builder.add(builder.scaled(wide(builder, row_block), tiling.rows), wide(builder, own_row))
         last_row = self.emitter.integer(problem.rows - 1)
-        Finish(
+        finish = Finish(
             self.region, self.config, problem, tiling, self.emitter, place, thread, first_row, last_row, first_group
-        ).run(sums)
+        )
+        finish.request_constants()
+        builder.wait_for_previous()
+        finish.request()
+        finish.run(self._sums_of_stages(place))
 
     def _sums_of_stages(self, place: Place) -> Sums:
         builder, tiling, count = self.builder, self.tiling, wide(self.builder, self._part()[1])

@@ -41,21 +41,11 @@ class TileKernel(ThreadWriter):
         rows = Copier(self.problem, tiling, self.emitter, thread, first_row, last_row)
         columns = column_copier(self.problem, tiling, self.emitter, thread, first_group, first_row)
         place, own_row = self._place(thread)
-        sums = self._sums(rows, columns, place)
-        first_row = builder.add(first_row, wide(builder, own_row))
         finish = Finish(
-            self.region,
-            self.config,
-            self.problem,
-            tiling,
-            self.emitter,
-            place,
-            thread,
-            first_row,
-            last_row,
-            first_group,
-        )
-        finish.run(sums)
+            self.region, self.config, self.problem, tiling, self.emitter, place, thread,
+            builder.add(first_row, wide(builder, own_row)), last_row, first_group,
+        )  # fmt: skip
+        finish.run(self._sums(rows, columns, place, finish))
 
     def _rows(self) -> tuple[Register, Register]:
         """The first row of the block, and the last one that shares its right operand, i64."""
@@ -91,12 +81,14 @@ class TileKernel(ThreadWriter):
             bounds.append(builder.binary("udiv", builder.mul(rank, steps), cluster))
         return bounds[0], builder.sub(bounds[1], bounds[0])
 
-    def _sums(self, copier: Copier, columns: ColumnCopier, place: Place) -> Sums:
-        """The sums of the block's part of the depth."""
+    def _sums(self, copier: Copier, columns: ColumnCopier, place: Place, finish: Finish) -> Sums:
+        """The sums of the block's part of the depth. finish: what will read before they are written."""
         builder, tiling, ahead = self.builder, self.tiling, self.tiling.stages - self.arithmetic.stages_in_use
         first, count = self._part()
         copies = _Copies(tiling, copier, copier.rows(), columns, columns.start(), self._base())
+        finish.request_constants()
         copies.begin(first, ahead, is_constant=self.problem.moving is None)
+        finish.request()
         zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
         carried = [*zeros, literal(0, INT32), literal(ahead % tiling.stages * tiling.stage_bytes, INT32)]
         with builder.loop(0, wide(builder, count), 1, carried, at_least_once=True) as loop:
