@@ -218,7 +218,11 @@ class ScalarEmitter:
         if rounded is None:
             return bounded_integer(self.builder, self.scalar(node), low, high, dtype)
         number, shift = rounded
-        return rounded_integer(self.builder, self.scalar(number), shift, int(low), int(high), dtype)
+        return rounded_integer(self.builder, self._to_be_rounded(number), shift, int(low), int(high), dtype)
+
+    def _to_be_rounded(self, node: Scalar) -> Register:
+        """A float32 that is rounded to an integer of at most two bytes."""
+        return self.scalar(node)
 
     def _aligned(self, operands: Sequence[Scalar]) -> list[Register]:
         values = [self.scalar(operand) for operand in operands]

@@ -18,12 +18,17 @@ from regions.rigs import ProductOfClusters
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
+from tensorwright.graph.graph import apply, constant_value, input_value
+from tensorwright.graph.region import region_of
 from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.caching.tactic import Caching
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
-from tensorwright.tensor.dtype import FLOAT16
+from tensorwright.ops.quantization import Quantize
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT16
+from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.inputs import random_inputs
 
 TARGET = CUDA_TARGETS["sm_90"]
@@ -168,6 +173,22 @@ def test_blocks_that_share_columns_have_to_wait_for_each_other(
 ) -> None:
     with pytest.raises(error, match=reason):
         changed_specialised(pattern, new, 0, rng, ProductOfClusters(), 128, 64)
+
+
+def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.Generator) -> None:
+    scales = (2.0 ** rng.integers(-120, 120, 24) * rng.uniform(1, 2, 24)).astype(np.float32)
+    halves = ((rng.integers(-300, 300, (40, 24)) + 0.5) * scales.astype(np.float64)).astype(np.float32)
+    x = np.concatenate([np.nextafter(halves, np.float32(way)) for way in (-np.inf, 0, np.inf)])
+    x[::7] = rng.choice(np.float32([np.inf, -np.inf, np.nan, 3e38, -3e38, 0]), x[::7].shape)
+    given, constant = input_value("x", TensorType(FLOAT32, x.shape)), constant_value(weights_of(scales))
+    region, tactic = region_of([apply(Quantize(INT16), given, constant)]), Generic()
+    for config in tactic.configs(region, TARGET):
+        kernel = tactic.emit(region, config, TARGET)
+        ptx = compile_ptx(kernel.code, TARGET)
+        assert "rcp.approx" in ptx
+        found = run_on_machine(region, kernel, ptx, [x, scales], {})
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(found, Quantize(INT16).reference(x, scales))
 
 
 SMALL = """

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tensorwright.codegen.cuda.quotient import quotient
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.scalar import STRIDED_STEPS, Lane, ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, i64, literal
-from tensorwright.graph.expression import Load, Reduce, Scalar, Variable, scalar_atoms, stride_along, walk
+from tensorwright.graph.expression import Apply, Load, Reduce, Scalar, Variable, scalar_atoms, stride_along, walk
 from tensorwright.graph.functions import reduction_identity
 from tensorwright.tensor.dim import Dim, IntegerExpression, product, upper_bound
-from tensorwright.tensor.dtype import INT32, DType
+from tensorwright.tensor.dtype import FLOAT32, INT32, DType
 
 BLOCK = 256
 """Threads in a block."""
@@ -107,6 +108,14 @@ class GroupEmitter(ScalarEmitter):
     group_size: int = 1
     dealing: bool = False
     rank: Register = field(default_factory=lambda: i64(0))
+
+    def _to_be_rounded(self, node: Scalar) -> Register:
+        if not isinstance(node, Apply) or node.function != "div" or node.dtype != FLOAT32:
+            return super()._to_be_rounded(node)
+        dividend, divisor = (self.scalar(operand) for operand in node.operands)
+        if dividend.lanes < divisor.lanes:
+            dividend = self.builder.splat(dividend, divisor.lanes)
+        return quotient(self.builder, dividend, divisor)
 
     def _load(self, node: Load) -> Register:
         if self.lane is None or node.guard is None or node.operand in self.given:

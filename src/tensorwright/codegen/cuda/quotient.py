@@ -1,0 +1,43 @@
+"""Quotients without branches, for what is rounded to an integer then.
+
+The assembler divides by a reciprocal and two corrections, and calls a function for numbers near the ends of float32's
+range. Here the corrections are left out instead where they do not count, for quotients from 2^22 on: those that are
+infinite, or no numbers, stay so.
+"""
+
+from __future__ import annotations
+
+from tensorwright.codegen.cuda.threads import ThreadBuilder
+from tensorwright.codegen.values import Register, literal
+from tensorwright.tensor.dtype import FLOAT32
+
+CORRECTIONS = 2
+"""After so many the quotient is rounded correctly."""
+LARGE = float(1 << 22)
+
+
+def quotient(builder: ThreadBuilder, dividend: Register, divisor: Register) -> Register:
+    """``dividend / divisor`` in float32, rounded correctly below 2^22, large where it is not.
+
+    divisor: of magnitude 2^-126 to 2^126; one for all lanes, or one for each.
+    """
+    lanes = dividend.lanes
+    minus, inverse = builder.value(f"fneg {divisor.typed}", FLOAT32, divisor.lanes), _inverse(builder, divisor)
+    if divisor.lanes < lanes:
+        minus, inverse = builder.splat(minus, lanes), builder.splat(inverse, lanes)
+    first = result = builder.mul(dividend, inverse)
+    for _ in range(CORRECTIONS):
+        result = builder.fma(builder.fma(minus, result, dividend), inverse, result)
+    size = builder.intrinsic("fabs", (first,))
+    is_small = builder.compare("olt", size, literal(LARGE, FLOAT32, lanes))
+    return builder.select(is_small, result, first)
+
+
+def _inverse(builder: ThreadBuilder, value: Register) -> Register:
+    """``1 / value``, correct to the last bit but one."""
+    own = [value] if value.lanes == 1 else [builder.extract(value, lane) for lane in range(value.lanes)]
+    text = 'call float asm "rcp.approx.f32 $0, $1;", "=f,f"'
+    found = [builder.value(f"{text}({one.typed}) nounwind memory(none)", FLOAT32) for one in own]
+    first = found[0] if value.lanes == 1 else builder.vector_of(found)
+    minus, one = builder.value(f"fneg {value.typed}", FLOAT32, value.lanes), literal(1.0, FLOAT32, value.lanes)
+    return builder.fma(builder.fma(minus, first, one), first, first)
