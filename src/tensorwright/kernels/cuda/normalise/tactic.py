@@ -126,8 +126,8 @@ class _Kernel(ThreadWriter):
         with self.emitter.when(builder.compare("slt", row, self.emitter.integer(problem.rows))):
             places, exists = self._places(lane)
             constants = {n: self._loaded(n, places) for n in problem.parameters if is_constant(self.region.inputs[n])}
-            builder.wait_for_previous()
             builder.launch_next()
+            builder.wait_for_previous()
             start = builder.scaled(row, problem.extent)
             x = self._loaded(problem.x, [builder.add(start, place) for place in places])
             others = [constants.get(n) or self._loaded(n, places) for n in problem.parameters]
