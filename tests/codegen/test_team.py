@@ -13,8 +13,9 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.cpu import team
 from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.entry import EntryStep, entry_module
+from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
+from tensorwright.codegen.cpu.steps import FEWEST_ROWS, EntryStep
 from tensorwright.codegen.cpu.targets import target_named
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.ops.activation import Relu
@@ -204,7 +205,7 @@ def test_the_entry_compiles_for_every_target_without_relocation(name):
     target = target_named(name)
     steps = [
         EntryStep("kernel", (Address("binding", 1), Address("binding", 0)), (), tasks, free, waves)
-        for tasks, free, waves in ((4, 0, 1), (8, 6, 1), (8, 0, 5))
+        for tasks, free, waves in ((4, 0, 1), (8, 6, 1), (8, 0, 5), *[(3, 0, 1)] * FEWEST_ROWS)
     ]
     kernel = "define void @kernel(ptr %out, ptr %in, ptr %workspace, i64 %begin, i64 %end) { ret void }"
     objects = [compile_object(text, target) for text in (entry_module(steps, (), 64, target), kernel)]

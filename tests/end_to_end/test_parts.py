@@ -44,7 +44,7 @@ NETWORKS = {
     "elements": network(*(part(X, (number, number % 6), (1, 1)) for number in range(COUNT))),
     "overlapping": network(*(part(X, (number, 0), (5, 6)) for number in range(COUNT - 5))),
     "backwards": network(*(part(COLUMNS, (0, 4 + number), (-1, 3), -2) for number in range(COUNT - 4))),
-    "open": network(*(part(OPEN, (0, 2 * number, 1), (-1, 2, 4)) for number in range(COUNT))),
+    "open": network(*(part(OPEN, (0, 2 * number, 1), (-1, 2, 4)) for number in range(COUNT)), unary("exp", OPEN)),
     "turned round": network(apply(Concatenation(0), *rows(apply(MatMul(), X, PRODUCT))[::-1])),
 }
 
@@ -73,7 +73,16 @@ def test_other_devices_are_told_where_parts_begin(name: str, rng: np.random.Gene
         check(NETWORKS[name], engine, rng)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS)[:-1])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_part_has_its_time(threads: int, rng: np.random.Generator) -> None:
+    graph, x = NETWORKS["rows"], rng.standard_normal((COUNT, 6)).astype(np.float32)
+    with Engine(build(graph, BuildConfig(threads=threads, level=0))) as engine:
+        times = engine.create_execution_context().profile(x, COUNT)
+    assert len(times) == COUNT + 1
+    assert sorted(times) == list(times)
+
+
+@pytest.mark.parametrize("name", ["rows", "columns", "elements", "overlapping", "backwards"])
 def test_parts_share_a_kernel(name: str) -> None:
     regions = in_patterns(partition(NETWORKS[name]))
     assert len(regions) >= FEWEST

@@ -13,9 +13,10 @@ from hashlib import sha256
 from tensorwright.backends.backend import Backend
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_assembly
-from tensorwright.codegen.cpu.entry import EntryStep, entry_module
+from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CpuCompilerPool
+from tensorwright.codegen.cpu.steps import EntryStep
 from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES

@@ -1,7 +1,8 @@
 """The native entry of a network: all its steps, by one thread or by a team.
 
 A team goes through the steps in groups. Within a group no thread waits for another; between two groups all wait for
-each other. `tensorwright.codegen.cpu.team` says how.
+each other. `tensorwright.codegen.cpu.team` says how. Steps one after another that call the same kernel in the same way
+are one piece of code with a table of where their operands lie.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.codegen.cpu.steps import EntryStep, Piece, pieces_of
 from tensorwright.codegen.cpu.team import entries, team_functions
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.devices.cpu import abi
-from tensorwright.plan.plan import Address
+from tensorwright.plan.plan import Base
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64, UINT8
 
@@ -27,24 +29,8 @@ IntegerArray = npt.NDArray[np.int64]
 MOST_THREADS = 61
 """More threads wait before every step."""
 MOST_OPTIMISED = 512
-"""The calls of more steps are not optimised, which takes longer than compiling all of their kernels."""
-
-
-@dataclass(frozen=True)
-class EntryStep:
-    """One call: the kernel's function, its operands (output first), symbols and the number of tasks of a wave.
-
-    free: the numbers of threads with which no thread has to wait for others before this step, as the bits of a number;
-    with every other number of threads all wait for each other. waves: how many follow each other; if there may be
-    several, the step has to be a group of its own.
-    """
-
-    function: str
-    operands: tuple[Address, ...]
-    symbols: tuple[Symbol | int, ...]
-    tasks: Dim
-    free: int = 0
-    waves: Dim = 1
+"""More calls are not optimised, which takes longer than compiling all of their kernels."""
+STEP_ARGUMENTS = "ptr %context, i64 %share, i64 %threads, i64 %number, i64 %wave"
 
 
 def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspace: int, target: Target) -> str:
@@ -52,16 +38,17 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
 
     symbols: in the order of the native symbol table. workspace: scratch bytes per thread.
     """
-    arguments = {step.function: 2 + len(step.operands) - 1 for step in steps}
+    arguments = {step.function: 1 + len(step.operands) for step in steps}
     counts = {step.function: len(step.symbols) for step in steps}
     declarations = [
         f"declare void @{name}({', '.join(['ptr'] * pointers + ['i64'] * (counts[name] + 2))})"
         for name, pointers in sorted(arguments.items())
     ]
-    code = _Code(symbols, workspace, target, "nounwind noinline" + (" optnone" if len(steps) > MOST_OPTIMISED else ""))
-    team = [code.step(number, step) for number, step in enumerate(steps)]
-    parts = [code.alone(steps), *team, _choice(len(steps)), _following(steps), code.waves(steps)]
-    return "\n".join([*declarations, team_functions(target, len(steps)), *parts, entries()])
+    pieces = list(pieces_of(steps))
+    code = _Code(symbols, workspace, target, "nounwind noinline" + (" optnone" if len(pieces) > MOST_OPTIMISED else ""))
+    tables = [piece.table for piece in pieces if piece.is_table]
+    parts = [code.alone(pieces), *map(code.share, pieces), _choice(pieces), _following(steps), code.waves(steps)]
+    return "\n".join([*declarations, *tables, team_functions(target, len(steps)), *parts, entries()])
 
 
 @dataclass(frozen=True)
@@ -73,25 +60,29 @@ class _Code:
     target: Target
     attributes: str
 
-    def alone(self, steps: Sequence[EntryStep]) -> str:
+    def alone(self, pieces: Sequence[Piece]) -> str:
         """The function of a thread that does everything."""
         builder = FunctionBuilder(target=self.target)
         calls = _Calls(builder, self, i64(0))
         builder.emit("call void @profile(ptr %context, i64 0)")
-        for number, step in enumerate(steps):
-            calls.call_alone(step)
-            builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
+        for piece in pieces:
+            tasks = calls.integer(piece.steps[0].tasks * piece.steps[0].waves)
+            if piece.is_table:
+                with builder.loop(piece.first, piece.first + len(piece.steps)) as loop:
+                    calls.call_alone(piece, loop.index, tasks)
+            else:
+                calls.call_alone(piece, i64(piece.first), tasks)
         return builder.function("internal void @single_body(ptr %context)", self.attributes)
 
-    def step(self, number: int, step: EntryStep) -> str:
-        """The function that does a team member's share of a step."""
+    def share(self, piece: Piece) -> str:
+        """The function that does a team member's share of a step of a piece."""
         builder = FunctionBuilder(target=self.target)
-        share = Register("%share", INT64)
-        _Calls(builder, self, share).call_share(step, Register("%threads", INT64), Register("%wave", INT64))
-        is_first = builder.compare("eq", share, 0)
-        with builder.when(is_first):
-            builder.emit(f"call void @profile(ptr %context, i64 {number + 1})")
-        signature = f"internal void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)"
+        share, threads, number, wave = (Register(f"%{name}", INT64) for name in ("share", "threads", "number", "wave"))
+        calls = _Calls(builder, self, share)
+        calls.call_share(piece, number, threads, wave)
+        with builder.when(builder.compare("eq", share, 0)):
+            calls.profile(number)
+        signature = f"internal void @step_{piece.first}({STEP_ARGUMENTS})"
         return builder.function(signature, self.attributes)
 
     def waves(self, steps: Sequence[EntryStep]) -> str:
@@ -126,39 +117,56 @@ class _Calls:
         """An integer made of symbols."""
         return self._emitter.integer(value)
 
-    def call_alone(self, step: EntryStep) -> None:
-        """Call a kernel for all of its tasks."""
-        self._call(step, i64(0), self.integer(step.tasks * step.waves))
+    def profile(self, number: Register) -> None:
+        """Say that the step with a number is done."""
+        self._builder.emit(f"call void @profile(ptr %context, {self._builder.add(number, 1).typed})")
 
-    def call_share(self, step: EntryStep, threads: Register, number: Register) -> None:
-        """Call a kernel for one share, out of so many threads', of the tasks of the wave with a number."""
-        builder, tasks = self._builder, self.integer(step.tasks)
+    def call_alone(self, piece: Piece, number: Register, tasks: Register) -> None:
+        """Call the kernel of a step of a piece for all of its tasks, so many."""
+        self._call(piece, number, i64(0), tasks)
+        self.profile(number)
+
+    def call_share(self, piece: Piece, number: Register, threads: Register, wave: Register) -> None:
+        """Call the kernel of a step of a piece for one share, out of so many threads', of the tasks of a wave."""
+        builder, step = self._builder, piece.steps[0]
+        tasks = self.integer(step.tasks)
         begin, end = _share(builder, tasks, self._share, threads)
         if step.waves != 1:
-            first, every = builder.mul(number, tasks), self.integer(step.tasks * step.waves)
+            first, every = builder.mul(wave, tasks), self.integer(step.tasks * step.waves)
             begin, end = builder.add(first, begin), builder.add(first, end)
             end = builder.select(builder.compare("ult", end, every), end, every)
-        self._call(step, begin, end)
+        self._call(piece, number, begin, end)
 
-    def _call(self, step: EntryStep, begin: Register, end: Register) -> None:
-        pointers = [_operand(self._builder, self._fields, operand) for operand in step.operands]
+    def _call(self, piece: Piece, number: Register, begin: Register, end: Register) -> None:
+        step, numbers = piece.steps[0], iter(self._numbers(piece, number))
+        pointers = [self._operand(operand.base, next(numbers)) for operand in step.operands]
         arguments = [f"ptr {p.text}" for p in (*pointers, self._scratch)]
-        arguments += [self._argument(one).typed for one in step.symbols] + [begin.typed, end.typed]
+        symbols = [next(numbers) if isinstance(one, int) else self._values[one.name] for one in step.symbols]
+        arguments += [one.typed for one in (*symbols, begin, end)]
         self._builder.emit(f"call void @{step.function}({', '.join(arguments)})")
 
-    def _argument(self, one: Symbol | int) -> Register:
-        return i64(one) if isinstance(one, int) else self._values[one.name]
+    def _numbers(self, piece: Piece, number: Register) -> list[Register]:
+        if not piece.is_table:
+            return [i64(one) for one in piece.steps[0].numbers]
+        place = self._builder.mul(self._builder.sub(number, piece.first), piece.width)
+        row = self._builder.offset(Pointer(f"@numbers_{piece.first}"), place, INT64)
+        return [_table_entry(self._builder, row, column) for column in range(piece.width)]
+
+    def _operand(self, base: Base, number: Register) -> Pointer:
+        if base != "binding":
+            return self._builder.offset(self._fields[base], number, UINT8)
+        return _loaded(self._builder, self._builder.offset(self._fields["bindings"], number, INT64))
 
 
-def _choice(count: int) -> str:
+def _choice(pieces: Sequence[Piece]) -> str:
     """The function that does a share of the step with a number. A table of jumps would need relocation."""
-    targets = " ".join(f"i64 {number}, label %step{number}" for number in range(count))
-    cases = [
-        f"step{number}:\n  call void @step_{number}(ptr %context, i64 %share, i64 %threads, i64 %wave)\n  ret void"
-        for number in range(count)
-    ]
-    arguments = "ptr %context, i64 %share, i64 %threads, i64 %number, i64 %wave"
-    head = f"define internal void @step({arguments}) nounwind noinline"
+    targets = " ".join(
+        f"i64 {piece.first + number}, label %step{piece.first}"
+        for piece in pieces
+        for number in range(len(piece.steps))
+    )
+    cases = [f"step{p.first}:\n  call void @step_{p.first}({STEP_ARGUMENTS})\n  ret void" for p in pieces]
+    head = f"define internal void @step({STEP_ARGUMENTS}) nounwind noinline"
     switch = f"  switch i64 %number, label %none [ {targets} ]\nnone:\n  ret void"
     return "\n".join([f'{head} "no-jump-tables"="true" {{\nentry:', switch, *cases, "}"])
 
@@ -205,7 +213,10 @@ def _share(builder: FunctionBuilder, tasks: Register, thread: Register, threads:
 
 
 def _field(builder: FunctionBuilder, name: str) -> Pointer:
-    place = builder.offset(Pointer("%context"), abi.field_offset(name), UINT8)
+    return _loaded(builder, builder.offset(Pointer("%context"), abi.field_offset(name), UINT8))
+
+
+def _loaded(builder: FunctionBuilder, place: Pointer) -> Pointer:
     pointer = builder.fresh("p")
     builder.emit(f"{pointer} = load ptr, ptr {place.text}, align 8")
     return Pointer(pointer)
@@ -213,12 +224,3 @@ def _field(builder: FunctionBuilder, name: str) -> Pointer:
 
 def _table_entry(builder: FunctionBuilder, table: Pointer, number: int) -> Register:
     return builder.load(builder.offset(table, number, INT64), INT64)
-
-
-def _operand(builder: FunctionBuilder, fields: dict[str, Pointer], operand: Address) -> Pointer:
-    if operand.base != "binding":
-        return builder.offset(fields[operand.base], operand.offset, UINT8)
-    place = builder.offset(fields["bindings"], operand.offset, INT64)
-    pointer = builder.fresh("p")
-    builder.emit(f"{pointer} = load ptr, ptr {place.text}, align 8")
-    return Pointer(pointer)
