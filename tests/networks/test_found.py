@@ -35,9 +35,21 @@ SCATTERED = Network(
     ("y",),
 )
 
+SCATTERED_SUM = Network(
+    (tensor("x", 3, 4, 5), tensor("z")),
+    (Constant(tensor("places", 3, 1, dtype="int64", low=0, high=2), elements=(0, 1, 2)),),
+    (
+        node("Add", "x z", tensor("sum", 3, 4, 5, low=-2, high=2)),
+        node("ScatterND", "sum places sum", tensor("t", 3, 4, 5, low=-2, high=2)),
+        node("Tanh", "t", tensor("y", 3, 4, 5)),
+    ),
+    ("y",),
+)
+
 FOUND: dict[str, tuple[Network, Configuration]] = {
     "a view of nothing": (NOTHING, MAIN),
     "a scatter of nothing": (SCATTERED, MAIN),
+    "a sum scattered into itself": (SCATTERED_SUM, MAIN),
 }
 
 

@@ -191,8 +191,13 @@ class _Composer:
             return inside
         if isinstance(inside, Load) and inside.guard is None:
             return replace(inside, guard=load.guard, otherwise=load.otherwise)
-        guarded = _guarded(inside, load.guard)
+        guarded = _guarded(inside, self._with_own_reductions(load.guard, state))
         return Apply("select", (load.guard, guarded, Constant(load.otherwise, load.dtype)), load.dtype)
+
+    def _with_own_reductions(self, guard: Scalar, state: _Composition) -> Scalar:
+        """The guard for use inside of other reductions, which may be those that it has itself."""
+        state.count[0] += 1
+        return rename_reductions(guard, lambda v: Variable(f"c{state.count[0]}{v.name}", v.extent))
 
 
 def _final(number: int) -> int:
