@@ -11,8 +11,9 @@ import pytest
 
 from tensorwright.base.addresses import buffer_address, bytes_at
 from tensorwright.base.errors import ExecutionError
+from tensorwright.base.pages import HUGE_PAGE
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cpu.memory import HUGE_PAGE, PageAllocator
+from tensorwright.devices.cpu.memory import PageAllocator
 from tensorwright.devices.device import Allocator
 
 

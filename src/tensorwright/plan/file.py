@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import xxhash
 
 from tensorwright.base.errors import PlanError
-from tensorwright.base.pages import map_pages
+from tensorwright.base.pages import ask_for_huge_pages, map_pages
 from tensorwright.plan.limits import MAX_MANIFEST
 from tensorwright.plan.manifest import CODE_ALIGNMENT, Facts, Manifest, read_manifest, write_manifest
 from tensorwright.plan.places import places_of
@@ -217,8 +217,9 @@ def _open_file(
             raise PlanError(f"{os.fspath(path)} is empty; {_ADVICE}")
         if copy:
             return _open_all(_read(handle, size), os.fspath(path), None, trusted)
-        content = memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ))
-        return _open_all(content, os.fspath(path), handle, trusted)
+        pages = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
+        ask_for_huge_pages(pages)
+        return _open_all(memoryview(pages), os.fspath(path), handle, trusted)
     finally:
         os.close(handle)
 

@@ -7,15 +7,14 @@ import threading
 
 from tensorwright.base.addresses import mapping_address
 from tensorwright.base.fork import forkable
-from tensorwright.base.pages import map_pages
+from tensorwright.base.pages import HUGE_PAGE, map_pages
 from tensorwright.base.unique import Unique
 
-HUGE_PAGE = 2 << 20
 PAGE = mmap.PAGESIZE
 
 
 class PageAllocator(Unique):
-    """Maps zeroed pages for every request. Requests of at least one huge page ask the system for huge pages."""
+    """Maps zeroed pages for every request, those of at least one huge page at a multiple of its size."""
 
     def __init__(self) -> None:
         self._lock = forkable(threading.RLock())  # Memory may be freed by the collector while it is allocated.
@@ -23,11 +22,8 @@ class PageAllocator(Unique):
 
     def allocate(self, size: int, alignment: int, flags: int) -> int:
         """Raises OSError when the system has no memory left."""
-        large = size >= HUGE_PAGE
-        granularity = max(alignment, HUGE_PAGE if large else PAGE)
+        granularity = max(alignment, HUGE_PAGE if size >= HUGE_PAGE else PAGE)
         mapping = map_pages(size + granularity - PAGE)
-        if large and hasattr(mmap, "MADV_HUGEPAGE"):
-            _advise_huge_pages(mapping)
         address = _round_up(mapping_address(mapping), granularity)
         with self._lock:
             self._mappings[address] = mapping
@@ -41,10 +37,3 @@ class PageAllocator(Unique):
 
 def _round_up(value: int, granularity: int) -> int:
     return -(-value // granularity) * granularity
-
-
-def _advise_huge_pages(mapping: mmap.mmap) -> None:
-    try:
-        mapping.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        return  # Kernels built without huge pages run as well, a little slower.
