@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tensorwright.base import pages
-from tensorwright.base.addresses import mapping_address
+from tensorwright.base.addresses import buffer_address
 from tensorwright.base.pages import HUGE_PAGE, ask_for_huge_pages, grown, map_pages
 
 
@@ -23,7 +23,7 @@ def test_what_was_there_stays_and_the_rest_is_zero(system: str, monkeypatch: pyt
 
 def has_asked_for_huge_pages(memory: mmap.mmap) -> bool:
     """Whether the system says so of the mapping that the memory lies in."""
-    address, inside = mapping_address(memory), False
+    address, inside = buffer_address(memoryview(memory)), False
     for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
         name, *_ = line.split()
         if "-" in name:
