@@ -291,6 +291,13 @@ def many_skips() -> bytes:
     return model_of(nodes, {"x": (TensorProto.INT32, [12])}, ["y"], opset=9).SerializeToString()
 
 
+def constant_of_two_values() -> bytes:
+    nodes = [node("Constant", "", "c", value_ints=[1, -1, 1], value_int=0), node("Reshape", "x c", "y")]
+    model = model_of(nodes, {"x": (TensorProto.FLOAT, [4])}, ["y"])
+    model.graph.node[0].attribute.reverse()
+    return model.SerializeToString()
+
+
 def nothing_of_usual_frames() -> bytes:
     """An open extent leaves no element at the size that is tuned for."""
     nodes = [node("Conv", "x w", "y", strides=[2, 2], pads=[1, 1, 0, 0])]
@@ -414,6 +421,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "maxima of padding were taken for the least integers": ("ONNX node", windows_of_padding),
     "a sixth in float32 was one in float64": ("ONNX node", nearly_a_sixth),
     "distances beyond the last item were tried": ("ONNX node", many_skips),
+    "one of two values of a constant was taken": ("ONNX node", constant_of_two_values),
     "tiles of rows without elements were counted": ("ONNX node", nothing_of_usual_frames),
     "a kernel was looked at that takes minutes": ("ONNX node", hits_among_many),
     "an index before the start was counted from the end twice": ("ONNX node", index_before_the_start),

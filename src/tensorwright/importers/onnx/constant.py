@@ -30,6 +30,16 @@ def Constant(
     value_int: int | None = None,
     value_ints: tuple[int, ...] | None = None,
 ) -> Value:
+    given = {
+        "value": value,
+        "value_float": value_float,
+        "value_floats": value_floats,
+        "value_int": value_int,
+        "value_ints": value_ints,
+    }
+    found = [name for name, one in given.items() if one is not None]
+    if len(found) > 1:
+        node.fail(f"expected one attribute with its value, found {' and '.join(found)}")
     if value is not None:
         return constant_value(value, node.name)
     floats = value_floats if value_float is None else value_float
