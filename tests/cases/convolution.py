@@ -6,7 +6,7 @@ from cases.case import Case, Operand, f32
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.width_windows import WidthWindows
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT64, INT32
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT64, INT32, UINT8
 
 BATCH = symbol("batch", 1, 2, 4)
 WIDTH = symbol("width", 5, 7, 12)
@@ -80,6 +80,9 @@ WINDOWS = (
     Case("few-channels", WidthWindows(8, 2, 3, 5), (f32(2, 3, 4, 10),)),
     Case("one-channel", WidthWindows(8, 1, 0, 3), (Operand(FLOAT16, (1, 1, 3, 10)),)),
     Case("beyond", WidthWindows(4, 3, 1, 4), (f32(BATCH, 2, 3, 9),), symbols={"batch": 3}),
+    Case("image", WidthWindows(8, 2, 3, 7), (Operand(FLOAT16, (BATCH, 3, 5, 14)),), symbols={"batch": 3}),
+    Case("patches", WidthWindows(16, 16, 0, 2), (Operand(FLOAT16, (2, 3, 4, 32)),)),
+    Case("bytes", WidthWindows(8, 2, 3, 5), (Operand(UINT8, (2, 3, 4, 10)),)),
 )
 
 CASES = (*CONVOLUTIONS, *DECONVOLUTIONS, *WINDOWS)
