@@ -113,20 +113,25 @@ def test_tiles_fit_their_blocks_and_their_depth(name: str, rng: np.random.Genera
         assert tiling.stages - arithmetic.stages_in_use <= Steps(problem).count // tiling.cluster
 
 
-@pytest.mark.parametrize("name", ["product-batches", "window-uneven", "window-float32"])
-def test_packed_tiles_are_swizzled_rows(name: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("name", "taps"),
+    [("product-batches", 1), ("window-uneven", 1), ("window-float32", 1), ("window-symbolic", 2), ("three-axes", 4)],
+)
+def test_packed_tiles_are_swizzled_rows(name: str, taps: int, rng: np.random.Generator) -> None:
     problem = problem_of(TILED_REGIONS[name].region(rng), TiledProduct.dtypes)
     assert problem is not None
-    steps, taps, shape = Steps(problem), len(problem.taps), (problem.columns, problem.channels)
-    matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
+    steps, shape = Steps(problem), (problem.columns, problem.channels, len(problem.taps))
+    assert steps.taps == taps
+    matrices = np.arange(1, 1 + np.prod(shape), dtype=np.int64).reshape(shape)
     given = matrices if problem.transposed else matrices[..., 0].T
     packed = pack_tiles(problem, rounds=False).pack(given)
-    packed = packed.reshape(problem.groups, taps, steps.slabs, GROUP, 8, problem.piece)
-    for group, tap, slab, row, place, element in rng.integers(0, packed.shape, (50, 6)):
+    packed = packed.reshape(problem.groups, -1, steps.slabs, GROUP, 8, problem.piece)
+    for group, turn, slab, row, place, element in rng.integers(0, packed.shape, (50, 6)):
         column = GROUP * group + 8 * (row % 8 // 2) + 2 * (row // 8) + row % 2
-        channel = steps.channels * slab + problem.piece * (place ^ row % 8) + element
-        inside = column < problem.columns and channel < problem.channels
-        assert packed[group, tap, slab, row, place, element] == (matrices[column, channel, tap] if inside else 0)
+        tap, piece = divmod(place ^ row % 8, 8 // taps)
+        tap, channel = taps * turn + tap, steps.channels * slab + problem.piece * piece + element
+        inside = column < shape[0] and channel < shape[1] and tap < shape[2]
+        assert packed[group, turn, slab, row, place, element] == (matrices[column, channel, tap] if inside else 0)
 
 
 def test_weights_are_rounded_to_the_nearest_tf32(rng: np.random.Generator) -> None:

@@ -73,7 +73,7 @@ class Copier(ThreadWriter):
         builder, problem = self.builder, self.problem
         indexes = split_row(self.emitter, problem, number)
         offset = builder.add(row_origin(self.emitter, problem, indexes), wide(builder, self._inside_step()))
-        is_guarded = problem.pads or self.steps.rest
+        is_guarded = problem.pads or self.steps.rest or self.steps.lacks_taps
         inside = taps_inside(builder, problem, indexes) if is_guarded else None
         return Row(builder.offset(self.emitter.operands[problem.left], offset, problem.dtype), inside)
 
@@ -104,11 +104,16 @@ class Copier(ThreadWriter):
     def _piece(self) -> Register:
         return self.builder.binary("urem", self.thread, PIECES)
 
+    def _piece_of_tap(self) -> Register:
+        if self.steps.taps == 1:
+            return self._piece()
+        return self.builder.binary("urem", self._piece(), self.steps.pieces)
+
     def _inside_step(self) -> Register:
         """Elements from the start of a row's step to the thread's piece."""
         builder, own = self.builder, self.steps.pieces_of_block
-        block = builder.binary("udiv", self._piece(), own)
-        inner = builder.binary("urem", self._piece(), own)
+        block = builder.binary("udiv", self._piece_of_tap(), own)
+        inner = builder.binary("urem", self._piece_of_tap(), own)
         far = builder.mul(block, self.problem.block_step)
         return builder.add(far, builder.mul(inner, self.problem.piece))
 
@@ -120,8 +125,11 @@ class Copier(ThreadWriter):
         return builder.add(offset, builder.mul(swapped, PIECE_BYTES))
 
     def _tap(self, step: Register) -> tuple[Register, Register]:
-        """The tap and the slab of channels of a step."""
-        builder, slabs = self.builder, literal(self.steps.slabs, INT32)
+        """The tap and the slab of channels of the thread's piece of a step."""
+        builder, slabs, taps = self.builder, literal(self.steps.slabs, INT32), self.steps.taps
+        if taps > 1:
+            own = builder.binary("udiv", self._piece(), self.steps.pieces)
+            return builder.add(builder.mul(step, taps), own), literal(0, INT32)
         if len(self.problem.taps) == 1:
             return literal(0, INT32), step
         if self.steps.slabs == 1:
@@ -133,7 +141,7 @@ class Copier(ThreadWriter):
         builder, steps = self.builder, self.steps
         if not steps.rest:
             return None
-        inside = builder.compare("ult", self._piece(), steps.rest)
+        inside = builder.compare("ult", self._piece_of_tap(), steps.rest)
         return builder.binary("or", inside, builder.compare("ne", slab, steps.slabs - 1))
 
     def _size(self, inside: Register, tap: Register, exists: Register | None) -> Register:
