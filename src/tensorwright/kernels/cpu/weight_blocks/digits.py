@@ -26,7 +26,7 @@ DIGITS, BASE, LARGEST = 3, 256, 8_355_000
 """LARGEST: three digits from -128 to 127 hold it, also with what rounding may add."""
 SMALLEST_RANGE = 1e-30
 """Blocks with smaller numbers have the steps of this range, so that the inverse of a step is finite."""
-LANES, UNROLLED, AHEAD = 16, 8, 2048
+LANES, UNROLLED, AHEAD = 16, 8, 8192
 """LANES: activations that are split at once. UNROLLED: words of a block without a loop. AHEAD: bytes to prefetch."""
 INFORMATION = DIGITS + 1
 """Of a block of activations: the sums of its digits, and its step."""
@@ -62,7 +62,14 @@ class DigitWriter(PanelWriter):
         """Of four weights in a word, one of each byte."""
         return self.op.per_byte
 
-    def prepare(self) -> None:
+    @property
+    def _scales_ahead(self) -> int:
+        """Bytes of scales that belong to the words that are prefetched."""
+        return AHEAD // max(1, self.op.block // self.per_word)
+
+    def prepare(self, first: Panel) -> None:
+        """Split the rows, while the first weights are on their way."""
+        first.prefetch_first(AHEAD, self._scales_ahead)
         row = Variable("row", self.count)
         with self.emitter.loop(0, self.emitter.integer(self.count)) as loop:
             self.emitter.values[row] = loop.index
@@ -71,6 +78,7 @@ class DigitWriter(PanelWriter):
     def block_added(
         self, panel: Panel, rows: Sequence[Dim], number: Register, length: int, totals: Sequence[Register]
     ) -> list[Register]:
+        panel.prefetch_scales(number, self._scales_ahead)
         information = [self._information(row, number) for row in rows]
         sums = self._sums(panel, [self._digits(row) for row in rows], information, number, length)
         found: list[Register] = []
@@ -121,9 +129,7 @@ class DigitWriter(PanelWriter):
 
         def split(activations: Term, start: Register, carried: list[Register]) -> list[Register]:
             whole = activations.exact_mul(inverse).intrinsic("rint")
-            digits = _digits_of(
-                Term(builder, builder.call("@llvm.fptosi.sat.v16i32.v16f32", INT32, LANES, [whole.register]))
-            )
+            digits = _digits_of(whole.is_nan().choose(whole.constant(0.0), whole).converted("fptosi", INT32))
             for number, digit in enumerate(digits):
                 place = builder.offset(builder.offset(destination, number * self.padded, INT8), start, INT8)
                 bytes = builder.convert("trunc", digit.register, INT8)

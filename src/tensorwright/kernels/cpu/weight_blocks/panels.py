@@ -86,13 +86,15 @@ class PanelWriter(ABC):
 
     def write(self) -> None:
         """The kernel: its tasks are the panels."""
-        self.prepare()
         panel = Variable("panel", self.panels)
+        with self.emitter.scope():
+            self.emitter.values[panel] = Register("%begin", INT64)
+            self.prepare(Panel.at(self, expression(panel)))
         with self.builder.loop(Register("%begin", INT64), Register("%end", INT64)) as loop, self.emitter.scope():
             self.emitter.values[panel] = loop.index
             self._panel(expression(panel))
 
-    def prepare(self) -> None:  # noqa: B027 (most have nothing to prepare)
+    def prepare(self, first: Panel) -> None:  # noqa: B027 (most have nothing to prepare)
         """What a share of the tasks does once, before its first panel."""
 
     @abstractmethod
@@ -181,6 +183,20 @@ class Panel:
         row = builder.offset(self.words, builder.scaled(number, writer.width), INT32)
         for start in range(0, 4 * writer.width, LINE):
             builder.prefetch(builder.offset(row, ahead + start, INT8), 3)
+
+    def prefetch_scales(self, number: Register, ahead: int) -> None:
+        """Ask for the scales that lie so many bytes behind those of a block."""
+        writer, builder = self.writer, self.writer.builder
+        row = builder.offset(self.scales, builder.scaled(number, writer.width), FLOAT32)
+        for start in range(0, 4 * writer.width, LINE):
+            builder.prefetch(builder.offset(row, ahead + start, INT8), 3)
+
+    def prefetch_first(self, words: int, scales: int) -> None:
+        """Ask for so many bytes of words and of scales from the first on."""
+        builder = self.writer.builder
+        for start, size in ((self.words, words), (self.scales, scales)):
+            with builder.loop(0, size, LINE) as loop:
+                builder.prefetch(builder.offset(start, loop.index, INT8), 3)
 
     def scale(self, number: Register, vector: int) -> Register:
         """The scales of a block."""
