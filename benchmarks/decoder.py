@@ -1,7 +1,8 @@
 """One step of a decoder of GPT-2's size with weights of few bits: ``python -m benchmarks.decoder --threads 1,2``.
 
-Twelve layers of 768, a vocabulary of 50257, one token, keys and values of the tokens before as inputs and outputs,
-random weights in blocks of 32 with a scale each (MatMulNBits), written with onnx alone. The engines take turns; each
+Twelve layers of 768, a vocabulary of 50257, one token, random weights in blocks of 32 with a scale each (MatMulNBits),
+attention over the keys and values of the tokens before (GroupQueryAttention, a mask says how many there are), written
+with onnx alone. Past and present are the same memory, with room for 1024 tokens, for all engines. They take turns; each
 waits for its turn in a process of its own. Beside the times stands the share of the memory's bandwidth, measured in the
 same run: the bytes of weights and scales that a step reads, over its shortest time.
 """
@@ -32,13 +33,24 @@ ROUNDS, ROUND_SECONDS = 12, 0.5
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder; `past`: tokens whose keys and values are known."""
+    """Sizes of a decoder; `past`: tokens whose keys and values are known; `room`: of their buffers, in tokens."""
 
     layers: int = 12
     width: int = 768
     heads: int = 12
     vocabulary: int = 50257
     past: int = 128
+    room: int = 1024
+
+    @property
+    def cache(self) -> tuple[int, ...]:
+        """The shape of the keys or values of a layer."""
+        return 1, self.heads, self.room, self.width // self.heads
+
+    @property
+    def caches(self) -> list[str]:
+        """The names of keys and values before a step."""
+        return [f"{kind}{number}" for number in range(self.layers) for kind in ("key", "value")]
 
     @property
     def weight_bytes(self) -> int:
@@ -86,49 +98,52 @@ class _Writer:
     def gelu(self, x: str) -> str:
         return self.node("Gelu", x, approximate="tanh")
 
-    def heads(self, x: str) -> str:
-        shape = self.shape
-        parted = self.node("Reshape", x, self.constant(np.array([1, 1, shape.heads, -1])))
-        return self.node("Transpose", parted, perm=[0, 2, 1, 3])
+    def lengths(self) -> tuple[str, str]:
+        """From the mask: the place of the new token, and how many there are with it."""
+        counted = self.node("ReduceSum", "mask", self.constant(np.array([1])), keepdims=0)
+        last = self.node("Cast", self.node("Sub", counted, self.constant(np.array([1]))), to=TensorProto.INT32)
+        total = self.node("Gather", self.node("Shape", "mask"), self.constant(np.array(1)))
+        return last, self.node("Cast", total, to=TensorProto.INT32)
 
-    def layer(self, x: str, number: int) -> str:
+    def attention(self, x: str, number: int, lengths: tuple[str, str]) -> str:
+        width, heads = self.shape.width, self.shape.heads
+        given = [*(self.product(x, width, width) for _ in range(3)), f"key{number}", f"value{number}", *lengths]
+        outputs = [f"attention{number}", f"key{number} now", f"value{number} now"]
+        counts = {"num_heads": heads, "kv_num_heads": heads}
+        self.nodes.append(
+            helper.make_node("GroupQueryAttention", given, outputs, outputs[0], domain="com.microsoft", **counts)
+        )
+        return outputs[0]
+
+    def layer(self, x: str, number: int, lengths: tuple[str, str]) -> str:
         width = self.shape.width
-        normal = self.normalised(x)
-        q, k, v = (self.heads(self.product(normal, width, width)) for _ in range(3))
-        keys = self.node("Concat", f"key{number}", k, output=f"key{number} now", axis=2)
-        values = self.node("Concat", f"value{number}", v, output=f"value{number} now", axis=2)
-        turned = self.node("Transpose", keys, perm=[0, 1, 3, 2])
-        scale = self.constant(np.float32((width // self.shape.heads) ** -0.5))
-        weights = self.node("Softmax", self.node("Mul", self.node("MatMul", q, turned), scale), axis=-1)
-        joined = self.node("Transpose", self.node("MatMul", weights, values), perm=[0, 2, 1, 3])
-        flat = self.node("Reshape", joined, self.constant(np.array([1, 1, width])))
-        x = self.node("Add", x, self.product(flat, width, width))
+        attended = self.attention(self.normalised(x), number, lengths)
+        x = self.node("Add", x, self.product(attended, width, width))
         inner = self.gelu(self.product(self.normalised(x), width, 4 * width))
         return self.node("Add", x, self.product(inner, 4 * width, width))
 
 
 def decoder(shape: Shape) -> onnx.ModelProto:
-    """The model: inputs `token` ``int64[1, 1]``, `key0`, `value0`, … ``float32[1, heads, past, width / heads]``."""
+    """The model: inputs `token` ``int64[1, 1]``, `mask` ``int64[1, past + 1]``, `key0`, `value0`, … of float32, outputs
+    `scores`, `key0 now`, `value0 now`, … of the same shapes.
+    """
     made = _Writer(shape)
     x = made.node("Gather", made.floats(shape.vocabulary, shape.width, scale=1.0), "token")
+    lengths = made.lengths()
     for number in range(shape.layers):
-        x = made.layer(x, number)
+        x = made.layer(x, number, lengths)
     last = made.product(made.normalised(x), shape.width, shape.vocabulary)
     made.node("Identity", last, output="scores")
-    cached = [f"{kind}{number}" for number in range(shape.layers) for kind in ("key", "value")]
-    head = shape.width // shape.heads
 
     def tensor(name: str, *extents: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, extents)
 
     token = helper.make_tensor_value_info("token", TensorProto.INT64, [1, 1])
+    mask = helper.make_tensor_value_info("mask", TensorProto.INT64, [1, shape.past + 1])
     graph = helper.make_graph(
         made.nodes, "decoder",
-        [token, *(tensor(name, 1, shape.heads, shape.past, head) for name in cached)],
-        [
-            tensor("scores", 1, 1, shape.vocabulary),
-            *(tensor(f"{name} now", 1, shape.heads, shape.past + 1, head) for name in cached),
-        ],
+        [token, mask, *(tensor(name, *shape.cache) for name in shape.caches)],
+        [tensor("scores", 1, 1, shape.vocabulary), *(tensor(f"{name} now", *shape.cache) for name in shape.caches)],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in made.constants.items()],
     )  # fmt: skip
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
@@ -136,18 +151,22 @@ def decoder(shape: Shape) -> onnx.ModelProto:
 
 
 def feeds(shape: Shape) -> dict[str, Array]:
-    """A token, and random keys and values."""
-    rng, extents = np.random.default_rng(2), (1, shape.heads, shape.past, shape.width // shape.heads)
-    cached = [f"{kind}{number}" for number in range(shape.layers) for kind in ("key", "value")]
-    return {"token": np.array([[7]]), **{name: rng.standard_normal(extents, np.float32) for name in cached}}
+    """A token, a mask of ones, and random keys and values, zeros behind those of the tokens that there are."""
+    rng = np.random.default_rng(2)
+    found: dict[str, Array] = {"token": np.array([[7]]), "mask": np.ones((1, shape.past + 1), np.int64)}
+    for name in shape.caches:
+        found[name] = np.zeros(shape.cache, np.float32)
+        found[name][:, :, : shape.past] = rng.standard_normal((1, *shape.cache[1:2], shape.past, shape.cache[3]))
+    return found
 
 
 def tensorwright_step(model: bytes, inputs: dict[str, Array], threads: int) -> Callable[[], Array]:
     """A step of the engine that the default level builds."""
     import tensorwright as tw
 
-    engine = tw.build(onnx.load_from_string(model), threads=threads)
-    return lambda: engine(inputs)["scores"]
+    engine = tw.build(onnx.load_from_string(model), threads=threads, caches_in_place=True)
+    shared = {f"{name} now": array for name, array in inputs.items() if name not in ("token", "mask")}
+    return lambda: engine(inputs, outputs=shared)["scores"]
 
 
 def onnxruntime_step(model: bytes, inputs: dict[str, Array], threads: int) -> Callable[[], Array]:
@@ -161,7 +180,19 @@ def _session(model: bytes, inputs: dict[str, Array], threads: int) -> Callable[[
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: np.asarray(session.run(None, inputs)[0])
+    bound = session.io_binding()
+    for name, array in inputs.items():
+        tensor = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        bound.bind_ortvalue_input(name, tensor)
+        if name not in ("token", "mask"):
+            bound.bind_ortvalue_output(f"{name} now", tensor)
+    bound.bind_output("scores")
+
+    def step() -> Array:
+        session.run_with_iobinding(bound)
+        return np.asarray(bound.get_outputs()[-1].numpy())
+
+    return step
 
 
 def onnxruntime_bytes_step(model: bytes, inputs: dict[str, Array], threads: int) -> Callable[[], Array]:
