@@ -37,7 +37,7 @@ from tensorwright.plan.file import read_plan, serialize_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.load import load
-from tensorwright.tensor.dim import Symbol, expression
+from tensorwright.tensor.dim import Symbol, expression, symbol, symbols_of
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -250,6 +250,16 @@ def test_threads_and_unknown_targets_are_refused() -> None:
         build(small_network(), BuildConfig(device="cuda", instruction_set="sm_90", threads=3, level=0))
     with pytest.raises(BuildError, match="no GPU architecture 'sm_12'; expected one of sm_75"):
         build(small_network(), BuildConfig(device="cuda", instruction_set="sm_12", level=0))
+
+
+def test_layers_with_other_names_are_launches_of_one_kernel() -> None:
+    inputs = [input_value(name, TensorType(FLOAT32, (symbol(name, 1, 50, 900), 300))) for name in "ba"]
+    graph = network(*(apply(Softmax(1), x) for x in inputs))
+    plan = build(graph, ABROAD)
+    image = read_image(plan.executable.code, plan.symbols, "the plan")
+    assert len(image.modules) == 1
+    assert [step.symbols for step in image.steps] == [("b",), ("a",)]
+    assert [{one.name for size in step.grid for one in symbols_of(size)} for step in image.steps] == [{"b"}, {"a"}]
 
 
 def test_parts_are_launches_of_one_kernel() -> None:

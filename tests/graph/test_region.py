@@ -11,6 +11,8 @@ from tensorwright.graph.interpret import interpret
 from tensorwright.graph.region import region_of
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.indexing import Gather, GatherElements
+from tensorwright.ops.shape import Reshape
+from tensorwright.tensor.dim import Dim, symbol
 from tensorwright.tensor.dtype import FLOAT32, INT64
 from tensorwright.tensor.type import TensorType
 
@@ -37,3 +39,21 @@ def test_what_is_computed_is_read_at_indices_from_data(
     inputs = tuple(region.inputs[number] for number in order)
     found = interpret(type(region)(region.values, inputs, taken).computation, [arrays[value] for value in inputs])
     assert_close(found, value_of(taken, arrays), 1e-6)
+
+
+def joined(rows: Dim, columns: Dim) -> str:
+    """The signature of a product of both axes, seen as one."""
+    x = input_value("x", TensorType(FLOAT32, (rows, columns, 4)))
+    total = apply(Binary("add"), x, x)
+    return region_of([total, apply(Reshape((rows * columns, 4)), total)]).signature
+
+
+def test_names_of_symbols_are_not_part_of_what_a_region_needs() -> None:
+    a, b, c = (symbol(name, 1, 4, 8) for name in "abc")
+    assert len({joined(a, b), joined(b, a), joined(c, b), joined(b, c)}) == 1
+
+
+def test_ranges_of_symbols_and_which_axes_are_equal_are_part_of_what_a_region_needs() -> None:
+    a, b = (symbol(name, 1, 4, 8) for name in "ab")
+    others = [joined(a, a), joined(a, symbol("b", 1, 4, 9)), joined(a, symbol("b", 1, 5, 8)), joined(a, 8)]
+    assert len({joined(a, b), *others}) == 1 + len(others)

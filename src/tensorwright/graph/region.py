@@ -20,7 +20,8 @@ from tensorwright.graph.expression import (
     walk,
 )
 from tensorwright.graph.graph import Value, is_constant, weights_in
-from tensorwright.tensor.dim import Dim, Symbol, expression, symbols_of
+from tensorwright.graph.substitute import dims_of, substituted, substituted_type
+from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import BOOL
 from tensorwright.tensor.type import TensorType
 
@@ -81,6 +82,18 @@ class Region:
         return tuple(sorted(found, key=lambda s: s.name))
 
     @cached_property
+    def named(self) -> tuple[Symbol, ...]:
+        """The symbols of types and attributes, in the order in which the signature comes upon them."""
+        shapes = [dim for value in (*self.inputs, *self.values) for dim in value.type.shape]
+        attributes = [dim for value in self.values for dim in dims_of(value.op)]
+        return tuple(dict.fromkeys(symbol for dim in (*shapes, *attributes) for symbol in symbols_of(dim)))
+
+    @property
+    def filling(self) -> tuple[Symbol | int, ...]:
+        """What stands here for the symbols `named` of what kernels are made for."""
+        return tuple(self.slots.get(symbol.name, symbol) for symbol in self.general.named)
+
+    @cached_property
     def computation(self) -> Computation:
         """The whole region as one computation whose operands are the region's inputs."""
         return _Composer(self.inputs, frozenset(self.values)).computation(self.output)
@@ -124,15 +137,19 @@ class Region:
     def signature(self) -> str:
         """A text that is equal for regions that need the same kernel: operators, types and wiring, no names.
 
-        Constants of one element are part of the code, others are data.
+        Constants of one element are part of the code, others are data. Symbols are called by their places in `named`.
         """
         if self.pattern is not None:
             return self.pattern.signature
+        named = {s: Symbol(f"s{place}", s.min, s.opt, s.max) for place, s in enumerate(self.named)}
+        dims: Mapping[Atom, Dim] = {symbol: expression(name) for symbol, name in named.items()}
         numbers = {value: f"in{position}" for position, value in enumerate(self.inputs)}
-        lines = [f"{numbers[v]}: {_constant_text(v)}{v.type}" for v in self.inputs]
+        lines = [f"{s}: {s.min} {s.opt} {s.max}" for s in named.values()]
+        lines += [f"{numbers[v]}: {_constant_text(v)}{substituted_type(v.type, dims)}" for v in self.inputs]
         for position, value in enumerate(self.values):
             numbers[value] = f"v{position}"
-            lines.append(f"{numbers[value]}: {value.type} = {value.op}({', '.join(numbers[i] for i in value.inputs)})")
+            type, op = substituted_type(value.type, dims), substituted(value.op, dims)
+            lines.append(f"{numbers[value]}: {type} = {op}({', '.join(numbers[i] for i in value.inputs)})")
         lines.extend(f"stage: {numbers[stage.output]}" for stage in self.stages)
         return "\n".join(lines)
 

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tensorwright.base.fork import cached_property
 from tensorwright.graph.region import Region
 from tensorwright.kernels.slabs import Slabs
 from tensorwright.kernels.work import Work, work
-from tensorwright.tensor.dim import Dim, Symbol, floor_divide
+from tensorwright.tensor.dim import Dim, Symbol, dims_for, floor_divide, substitute
 from tensorwright.tensor.layout import PLAIN, Layout
 
 Array = npt.NDArray[np.generic]
@@ -109,14 +110,17 @@ class Kernel:
         """What is passed for the dimensions, whose values are given by name."""
         return tuple(one if isinstance(one, int) else symbols[one.name] for one in self.symbols)
 
-    def filled(self, slots: Mapping[str, int]) -> Self:
-        """The kernel with numbers passed for the symbols of these names."""
-        if not slots:
-            return self
-        symbols = (one if isinstance(one, int) else slots.get(one.name, one) for one in self.symbols)
-        return replace(self, symbols=tuple(symbols))
+    def filled(self, others: Mapping[Symbol, Symbol | int]) -> Self:
+        """The same code with numbers, or symbols of the same ranges, in place of symbols."""
+        dims = dims_for(others)
+        return replace(
+            self,
+            symbols=tuple(one if isinstance(one, int) else others.get(one, one) for one in self.symbols),
+            tasks=substitute(self.tasks, dims),
+            waves=substitute(self.waves, dims),
+        )
 
-    @property
+    @cached_property
     def name(self) -> str:
         """A name that is equal for equal code."""
         return "k" + blake2b(self.text.encode(), digest_size=8).hexdigest()

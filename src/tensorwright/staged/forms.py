@@ -78,7 +78,8 @@ def _count(name: str, most: int) -> Dim:
 def foreseen(types: Types, exact: Mapping[str, Form]) -> dict[str, Form]:
     """The forms of what is known, with symbols where types say that extents may be others in the next call.
 
-    They are tuned for what is here. What follows from a symbol that another tensor shows is computed from that.
+    They are tuned for what is here, or about that. What follows from a symbol that another tensor shows is computed
+    from that.
     """
     fitting = {name: type for name, type in types.items() if _is_of(exact.get(name), type)}
     places = {
@@ -88,7 +89,7 @@ def foreseen(types: Types, exact: Mapping[str, Form]) -> dict[str, Form]:
         if not isinstance(dim, int) and isinstance(extent, int)
     }
     shown: dict[Atom, Dim] = {
-        found: symbol(found.name, found.min, max(extent, min(1, found.max)), found.max)
+        found: symbol(found.name, found.min, _usual(extent, found.min, found.max), found.max)
         for dim, (_, extent) in places.items()
         if (found := _bare(dim)) is not None
     }
@@ -98,11 +99,18 @@ def foreseen(types: Types, exact: Mapping[str, Form]) -> dict[str, Form]:
             tuned[dim] = substitute(dim, shown)
         else:
             low, most = bounds(dim)
-            tuned[dim] = symbol(place, max(0, low), max(extent, min(1, most)), most)
+            tuned[dim] = symbol(place, max(0, low), _usual(extent, low, most), most)
     return {
         **exact,
         **{n: replace(type, shape=tuple(tuned.get(d, d) for d in type.shape)) for n, type in fitting.items()},
     }
+
+
+def _usual(extent: int, low: int, most: int) -> int:
+    """What an extent is tuned for. Those that may be 0 follow from data, and will be others in the next call: a power
+    of two is as good for them, and the same for most, so that they share kernels.
+    """
+    return extent if low > 0 else min(1 << max(0, extent - 1).bit_length(), most)
 
 
 def _bare(dim: Dim) -> Symbol | None:

@@ -336,6 +336,11 @@ def substitute(value: Dim, replacements: Mapping[Atom, Dim]) -> Dim:
     return _collect(terms)
 
 
+def dims_for(others: Mapping[Symbol, Symbol | int]) -> Mapping[Atom, Dim]:
+    """What `substitute` needs to put other symbols, or numbers, in place of symbols."""
+    return {symbol: one if isinstance(one, int) else expression(one) for symbol, one in others.items()}
+
+
 def coefficient_of(value: Dim, atom: Atom) -> Dim | None:
     """How much the integer grows when `atom` grows by one; None when it is not linear in the atom."""
     if isinstance(value, int):

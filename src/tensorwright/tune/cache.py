@@ -22,7 +22,6 @@ from tensorwright.base.errors import FileError
 from tensorwright.base.files import replacing, require_regular
 from tensorwright.graph.region import Region
 from tensorwright.plan.plan import MachineStamp
-from tensorwright.tensor.dim import Symbol
 from tensorwright.tune.choice import Trial
 
 FORMAT = "tensorwright timing cache 1"
@@ -121,14 +120,13 @@ def parse(text: str) -> dict[str, float]:
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
-def timing_key(stamp: MachineStamp, region: Region, symbols: tuple[Symbol, ...], trial: Trial, threads: int) -> str:
+def timing_key(stamp: MachineStamp, region: Region, trial: Trial, threads: int) -> str:
     """The key of one timing."""
     text = "\n".join(
         [
             repr(stamp),
             source_digest(),
             region.signature,
-            repr([(s.name, s.min, s.opt, s.max) for s in symbols]),
             trial.tactic,
             repr(trial.config),
             str(threads),

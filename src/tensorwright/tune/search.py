@@ -91,8 +91,7 @@ class Search:
             if region.signature not in known:
                 found = self._kernels(region)
                 known[region.signature] = Searched(region, found.candidates, found.trials)
-        found_for = [(region, known[region.signature]) for region in regions]
-        return [replace(found, region=region) for region, found in found_for if found.candidates]
+        return [known[region.signature].found_for(region) for region in regions if known[region.signature].candidates]
 
     def one(self, region: Region) -> Searched:
         """All kernels for a region at their estimated cost.

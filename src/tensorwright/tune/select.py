@@ -19,6 +19,7 @@ from tensorwright.graph.graph import Graph, Value, apply, is_constant, storage_r
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.ops.elementwise import Identity
+from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.layout import PLAIN, Layout
 from tensorwright.tensor.weights import Weights
 from tensorwright.tune.choice import Choice, Trial
@@ -37,9 +38,9 @@ class Candidate:
     kernel: Callable[[], Kernel]
     exact: bool = True
 
-    def filled(self, slots: Mapping[str, int]) -> Candidate:
-        """The candidate for a region of the same pattern."""
-        return replace(self, kernel=cache(lambda: self.kernel().filled(slots))) if slots else self
+    def filled(self, others: Mapping[Symbol, Symbol | int]) -> Candidate:
+        """The candidate for a region with other symbols, or with numbers, in place of symbols."""
+        return replace(self, kernel=cache(lambda: self.kernel().filled(others))) if others else self
 
     @property
     def layouts(self) -> tuple[tuple[Layout, ...], Layout]:
@@ -61,7 +62,9 @@ class Searched:
 
     def found_for(self, region: Region) -> Searched:
         """The same for a region with an equal signature."""
-        return replace(self, region=region, candidates=tuple(one.filled(region.slots) for one in self.candidates))
+        pairs = zip(self.region.named, region.filling, strict=True)
+        others = {old: new for old, new in pairs if old != new}
+        return replace(self, region=region, candidates=tuple(one.filled(others) for one in self.candidates))
 
     def alternatives(self, shared: Sequence[int] = ()) -> list[Candidate]:
         """The cheapest candidate for every assignment of layouts, and of packings of the inputs in `shared`."""

@@ -146,7 +146,7 @@ class Tuner:
         return others
 
     def _key(self, region: Region, candidate: Candidate) -> str:
-        return timing_key(self.stamp, region, region.general.symbols, candidate.trial, self.threads)
+        return timing_key(self.stamp, region, candidate.trial, self.threads)
 
     def _known(self, region: Region, candidate: Candidate) -> float | None:
         return self.cache.get(self._key(region, candidate))

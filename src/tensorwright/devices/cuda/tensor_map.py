@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from ctypes import c_uint, c_ulonglong
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.devices.cuda.context import Context
-from tensorwright.tensor.dim import Dim, evaluate
+from tensorwright.tensor.dim import Atom, Dim, evaluate, substitute
 
 MAP_BYTES = 128
 MAP_ALIGNMENT = 64
@@ -38,6 +38,11 @@ class TensorMap:
     extents: tuple[Dim, ...]
     strides: tuple[Dim, ...]
     box: tuple[int, ...]
+
+    def substituted(self, dims: Mapping[Atom, Dim]) -> TensorMap:
+        """The map with other sizes in place of symbols."""
+        extents, strides = (tuple(substitute(one, dims) for one in sizes) for sizes in (self.extents, self.strides))
+        return replace(self, extents=extents, strides=strides)
 
     def at(self, address: int, sizes: Mapping[str, int]) -> PlacedMap:
         """The map of a tensor that lies at an address, with given values of the symbols."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 from tensorwright.devices.cuda.tensor_map import TensorMap
 from tensorwright.kernels.tactic import Kernel
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, Symbol, dims_for, substitute
 
 ALIGNMENT = 16
 """Bytes to which every tensor is aligned: one access of a thread."""
@@ -30,3 +32,8 @@ class CudaKernel(Kernel):
     waits: bool = False
     maps: tuple[TensorMap, ...] = ()
     alignment: int = ALIGNMENT
+
+    def filled(self, others: Mapping[Symbol, Symbol | int]) -> Self:
+        dims = dims_for(others)
+        x, y, z = (substitute(size, dims) for size in self.grid)
+        return replace(super().filled(others), grid=(x, y, z), maps=tuple(one.substituted(dims) for one in self.maps))
