@@ -63,7 +63,7 @@ class _Code:
     def alone(self, pieces: Sequence[Piece]) -> str:
         """The function of a thread that does everything."""
         builder = FunctionBuilder(target=self.target)
-        calls = _Calls(builder, self, i64(0))
+        calls = _Calls(builder, self, i64(0), [piece.steps[0] for piece in pieces])
         builder.emit("call void @profile(ptr %context, i64 0)")
         for piece in pieces:
             tasks = calls.integer(piece.steps[0].tasks * piece.steps[0].waves)
@@ -78,7 +78,7 @@ class _Code:
         """The function that does a team member's share of a step of a piece."""
         builder = FunctionBuilder(target=self.target)
         share, threads, number, wave = (Register(f"%{name}", INT64) for name in ("share", "threads", "number", "wave"))
-        calls = _Calls(builder, self, share)
+        calls = _Calls(builder, self, share, piece.steps[:1])
         calls.call_share(piece, number, threads, wave)
         with builder.when(builder.compare("eq", share, 0)):
             calls.profile(number)
@@ -90,7 +90,7 @@ class _Code:
         builder = FunctionBuilder(target=self.target)
         count, number = i64(1), Register("%number", INT64)
         repeated = [(position, step) for position, step in enumerate(steps) if step.waves != 1]
-        calls = _Calls(builder, self, i64(0)) if repeated else None
+        calls = _Calls(builder, self, i64(0), [step for _, step in repeated]) if repeated else None
         for position, step in repeated:
             assert calls is not None
             is_it = builder.compare("eq", number, position)
@@ -101,14 +101,18 @@ class _Code:
 
 
 class _Calls:
-    """Writes calls of kernels into one function. share: the number of the share, whose scratch memory is used."""
+    """Writes calls of kernels into one function: those of some steps, or of others that are like these.
 
-    def __init__(self, builder: FunctionBuilder, code: _Code, share: Register) -> None:
+    share: the number of the share, whose scratch memory is used.
+    """
+
+    def __init__(self, builder: FunctionBuilder, code: _Code, share: Register, steps: Sequence[EntryStep]) -> None:
         self._builder = builder
         self._share = share
         fields = ("bindings", "arena", "workspace", "weights", "symbols")
         self._fields = {name: _field(builder, name) for name in fields}
-        self._values = {s.name: _table_entry(builder, self._fields["symbols"], i) for i, s in enumerate(code.symbols)}
+        table, used = self._fields["symbols"], frozenset[str]().union(*(step.used for step in steps))
+        self._values = {s.name: _table_entry(builder, table, i) for i, s in enumerate(code.symbols) if s.name in used}
         self._emitter = ScalarEmitter(builder, code.target, (), self._values)
         scratch = builder.mul(share, code.workspace)
         self._scratch = builder.offset(self._fields["workspace"], scratch, UINT8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tensorwright.plan.plan import Address
-from tensorwright.tensor.dim import Dim, Symbol
+from tensorwright.tensor.dim import Dim, Symbol, symbols_of
 
 FEWEST_ROWS = 8
 """So many steps that are alike have a table."""
@@ -33,6 +33,12 @@ class EntryStep:
     def numbers(self) -> tuple[int, ...]:
         """What may be different for steps that are alike."""
         return (*(operand.offset for operand in self.operands), *(one for one in self.symbols if isinstance(one, int)))
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The names of the symbols that the call needs."""
+        named = [one for one in self.symbols if isinstance(one, Symbol)]
+        return frozenset(one.name for one in (*named, *symbols_of(self.tasks), *symbols_of(self.waves)))
 
     @property
     def likeness(self) -> tuple[object, ...]:
