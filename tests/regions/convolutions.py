@@ -234,6 +234,14 @@ OPEN = {
     "depthwise-stride": Window((1, 20, 8, WIDTH), 20, (3, 3), (2, 2), (0, 0), (1, 1), groups=20, tail="hardswish"),
     "depthwise-5x5-dilated": Window((2, 16, HEIGHT, 13), 16, (5, 5), begin=(4, 4), dilations=(2, 2), groups=16),
     "depthwise-1d": Window((1, 18, WIDTH), 18, (4,), (2,), (1,), (2,), (1,), groups=18, tail="bias add"),
+    "groups-of-4": Window((BATCH, 36, HEIGHT, WIDTH), 36, (3, 3), begin=(1, 1), groups=9, tail="bias add relu"),
+    "groups-of-2-stride": Window((1, 20, HEIGHT, 9), 20, (5, 3), (2, 2), (2, 1), groups=10, tail="bias clip"),
+    "groups-of-blocks": Window((2, 48, HEIGHT, WIDTH), 96, (3, 3), begin=(1, 1), groups=3, tail="bias relu"),
+    "groups-of-24": Window((1, 72, HEIGHT, WIDTH), 72, (3, 3), (2, 2), (1, 1), groups=3, tail="bias add relu"),
+    "groups-fewer-outputs": Window((1, 35, 6, WIDTH), 15, (2, 3), begin=(1, 1), groups=5, tail="bias"),
+    "groups-pointwise": Window((BATCH, 40, HEIGHT, WIDTH), 30, (1, 1), groups=10, tail="bias relu"),
+    "groups-few-channels": Window((1, 2, HEIGHT, WIDTH), 6, (3, 3), begin=(1, 1), groups=2, tail="bias relu"),
+    "groups-1d": Window((1, 24, WIDTH), 32, (3,), (1,), (2,), (2,), (2,), groups=4, tail="bias add"),
 }  # fmt: skip
 """Images whose extents are known only at run time."""
 

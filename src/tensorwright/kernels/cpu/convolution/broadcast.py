@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.term import least
+from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, HalfPairs, arithmetic_of
 from tensorwright.kernels.cpu.partial_sums import PartialSums, once_more_unless_finite
@@ -270,7 +270,7 @@ class BroadcastTasks(TaskEmitter):
             numerics=tiling.problem.numerics,
             arithmetic=arithmetic_of(tiling.problem.numerics, self.emitter.target, tiling.options.group),
             workspace=self.workspace,
-            channels=self._channels(block),
+            channels=channels_of(tiling, self._term(block), self.memory.block),
             taps_inside=tiling.options.taps_inside,
             prefetch=tiling.options.prefetch,
         )
@@ -284,17 +284,20 @@ class BroadcastTasks(TaskEmitter):
         )
         return dict(zip(sums, again, strict=True))
 
-    def _channels(self, block: Register) -> Channels:
-        """The input channels that a group of output blocks sums over."""
-        tiling, problem = self.tiling, self.tiling.problem
-        unroll = tiling.unroll(self.memory.block)
-        if problem.groups == 1:
-            return Channels(i64(0), problem.channels, unroll)
-        first_output = self._term(block) * tiling.lanes
-        first = first_output // problem.outputs * problem.channels
-        if not tiling.spans:
-            return Channels(first.register, problem.channels, unroll)
-        last_output = least(first_output + (tiling.lanes - 1), problem.all_outputs - 1)
-        last = last_output // problem.outputs * problem.channels
-        count = last - first + problem.channels
-        return Channels(first.register, count.register, unroll)
+
+def channels_of(tiling: Tiling, block: Term, side_by_side: int) -> Channels:
+    """The input channels that a group of output blocks sums over.
+
+    block: the number of its first one. side_by_side: channels that lie so in the input.
+    """
+    problem, unroll = tiling.problem, tiling.unroll(side_by_side)
+    if problem.groups == 1:
+        return Channels(i64(0), problem.channels, unroll)
+    first_output = block * tiling.lanes
+    first = first_output // problem.outputs * problem.channels
+    if not tiling.spans:
+        return Channels(first.register, problem.channels, unroll)
+    last_output = least(first_output + (tiling.lanes - 1), problem.all_outputs - 1)
+    last = last_output // problem.outputs * problem.channels
+    count = last - first + problem.channels
+    return Channels(first.register, count.register, unroll)

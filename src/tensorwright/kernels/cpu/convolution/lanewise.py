@@ -9,7 +9,9 @@ from operator import itemgetter
 
 import numpy as np
 
+from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register
+from tensorwright.kernels.convolution.problem import Problem
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.kernels.cpu.spatial.tiling import Tiling
@@ -49,20 +51,13 @@ class LanewiseTile(TileEmitter):
             uses = list(group)
             vector = self._vector(x, row, source)
             for channel in range(self.channels):
-                element = self._spread(vector, channel)
+                element = spread(self.builder, vector, self.channels, channel)
                 for _, tap, _, column in uses:
                     if (tap, channel) not in factors:
                         factors[tap, channel] = self._weight(weights, tap, channel)
                     key = row, column, 0
                     result[key] = self.builder.fma(factors[tap, channel], element, result[key])
         return result
-
-    def _spread(self, vector: Register, channel: int) -> Register:
-        """In each lane, one channel of the lane's group."""
-        if self.channels == 1:
-            return vector
-        lanes = [lane - lane % self.channels + channel for lane in range(vector.lanes)]
-        return self.builder.shuffle(vector, vector, lanes)
 
     def _vector(self, x: Pointer, row: int, source: int) -> Register:
         across, along = self.memory.spatial[-2:]
@@ -95,6 +90,19 @@ class LanewiseTasks(TaskEmitter):
             image, self.builder.scaled(block, self.memory.channel), self.tiling.problem.numerics.left
         )
         return emitter.sum(self._initial(tile, block), image, weights, places)
+
+
+def is_lanewise(problem: Problem, lanes: int) -> bool:
+    """Whether lanes may stay apart: several whole groups of as many outputs as channels are in a block."""
+    same = problem.groups > 1 and problem.channels == problem.outputs
+    return same and lanes % problem.channels == 0 and lanes != problem.channels
+
+
+def spread(builder: FunctionBuilder, vector: Register, channels: int, channel: int) -> Register:
+    """In each lane, one of the channels of the lane's group."""
+    if channels == 1:
+        return vector
+    return builder.shuffle(vector, vector, [lane - lane % channels + channel for lane in range(vector.lanes)])
 
 
 def pack_lanewise(tiling: Tiling) -> Packing:

@@ -10,7 +10,7 @@ from tensorwright.kernels.convolution.problem import Problem, layouts, problem_o
 from tensorwright.kernels.cpu.arithmetic import arithmetics
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
-from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTasks, LanewiseTiling, pack_lanewise
+from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTasks, LanewiseTiling, is_lanewise, pack_lanewise
 from tensorwright.kernels.cpu.convolution.tapwise import TapwiseTasks, TapwiseTiling, pack_tapwise
 from tensorwright.kernels.cpu.spatial.operands import dealt, row_options
 from tensorwright.kernels.cpu.spatial.runs import even_size
@@ -25,15 +25,7 @@ class LanewiseConvolution(Tactic[Target, TilingOptions]):
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[TilingOptions]]:
         problem, blocked = problem_of(region), blocked_layout(target)
-        lanes = blocked.block
-        if (
-            problem is None
-            or problem.numerics.is_integer
-            or problem.groups == 1
-            or problem.channels != problem.outputs
-            or lanes % problem.channels
-            or problem.channels == lanes
-        ):
+        if problem is None or problem.numerics.is_integer or not is_lanewise(problem, blocked.block):
             return ()
         inputs = layouts(region, problem, blocked, blocked)
         return [Config(inputs, blocked, options) for options in dict.fromkeys(_candidates(problem, target))]

@@ -14,6 +14,8 @@ from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.problem import OpenAxis, OpenProblem, Problem
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
+from tensorwright.kernels.cpu.convolution.broadcast import channels_of
+from tensorwright.kernels.cpu.convolution.lanewise import spread
 from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling
 from tensorwright.tensor.dim import Dim, ceil_divide, expression
 
@@ -40,12 +42,14 @@ class OpenTasks:
     ends where these positions do. All other positions are tiles of their own, whose taps are found at run time.
 
     tiling: of the usual extents; it says how blocks of outputs are grouped. block: channels that lie side by side in x.
+    lanewise: whether lanes stay apart.
     """
 
     problem: OpenProblem
     tiling: Tiling
     arithmetic: Arithmetic
     block: int
+    lanewise: bool
     emitter: ScalarEmitter
     epilogue: Epilogue
     output: Pointer
@@ -192,7 +196,7 @@ class OpenTasks:
         channels = -(-self.usual.all_channels // self.block)
         line = expression(row) * down.stride - down.before
         distance = (expression(image) * channels * pixels + line * along.input) * self.block
-        if self.usual.is_depthwise:
+        if self.lanewise:
             distance += expression(block) * pixels * self.block
         start = self._in_image(self.x, self.emitter.integer(distance))
         place = Term(self.builder, columns.first) * along.stride - along.before
@@ -214,22 +218,41 @@ class OpenTasks:
         axis, outputs = self.problem.axes[1], sum(run.lanes)
         image = self._in_image(image, (Term(self.builder, along) * (axis.dilation * self.block)).register)
         number = Term(self.builder, down) * axis.kernel + Term(self.builder, along)
-        size = self.usual.channels * outputs
+        size = self.tiling.weight_channels * outputs
         weights = self.builder.offset(weights, (number * size).register, self.arithmetic.right)
-        if self.usual.is_depthwise:
+        if self.lanewise:
             return self._lanewise(run, sums, image, weights)
+        if self.usual.groups > 1:
+            return self._channels_of_groups(run, sums, image, weights)
         return self._channels(run, sums, image, weights)
 
     def _lanewise(self, run: OutputRun, sums: Sums, image: Pointer, weights: Pointer) -> Sums:
-        """A tap for a block of channels, each with weights of its own."""
+        """A tap for a block of channels, each lane with weights of its own for every channel of its group."""
         (lanes,), numerics, step = run.lanes, self.usual.numerics, self.problem.axes[1].stride * self.block
-        factor = self.builder.load(weights, numerics.right, lanes)
-        return {
-            (column, 0): self.builder.fma(
-                self.builder.load(self._in_image(image, column * step), numerics.left, lanes), factor, total
-            )
-            for (column, _), total in sums.items()
-        }
+        channels, builder, result = self.usual.channels, self.builder, dict(sums)
+        places = [self._in_weights(weights, channel * lanes) for channel in range(channels)]
+        factors = [builder.load(place, numerics.right, lanes) for place in places]
+        for key in sums:
+            vector = builder.load(self._in_image(image, key[0] * step), numerics.left, lanes)
+            for channel, factor in enumerate(factors):
+                result[key] = builder.fma(factor, spread(builder, vector, channels, channel), result[key])
+        return result
+
+    def _channels_of_groups(self, run: OutputRun, sums: Sums, image: Pointer, weights: Pointer) -> Sums:
+        """A tap for the channels of the groups that some blocks of outputs belong to, wherever these begin in x."""
+        builder, outputs, size = self.builder, sum(run.lanes), self.block
+        channels = channels_of(self.tiling, self._term(expression(self.variables[1])), size)
+        pixels = self._term(self.problem.axes[0].input * self.problem.axes[1].input * size)
+        count = channels.count if isinstance(channels.count, Register) else i64(channels.count)
+
+        def of_round(sums: Sums, number: Register) -> Sums:
+            behind = Term(builder, number) * channels.unroll
+            channel = behind + Term(builder, channels.first)
+            here = self._in_image(image, (channel // size * pixels + channel % size).register)
+            factors = self._in_weights(weights, (behind * outputs).register)
+            return self._round(run, sums, here, factors, channels.unroll)
+
+        return self._each((i64(0), (Term(builder, count) // channels.unroll).register), sums, of_round)
 
     def _channels(self, run: OutputRun, sums: Sums, image: Pointer, weights: Pointer) -> Sums:
         """A tap for all channels, block by block."""

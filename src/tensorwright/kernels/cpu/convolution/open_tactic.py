@@ -14,9 +14,9 @@ from tensorwright.kernels.convolution.problem import OpenProblem, layouts, open_
 from tensorwright.kernels.cpu.arithmetic import arithmetic_of
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.candidates import options_for
-from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling, pack_lanewise
+from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling, is_lanewise, pack_lanewise
 from tensorwright.kernels.cpu.convolution.open import OpenTasks
-from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs
+from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.operands import row_options
@@ -27,12 +27,12 @@ from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
 
 WIDEST = 14
-"""Positions in a tile of a depthwise convolution, at most."""
+"""Positions in a tile whose lanes stay apart, at most."""
 
 
 class OpenConvolution(Tactic[Target, TilingOptions]):
     """Tiles of positions of a row × blocks of output channels in registers, as the direct convolution has them, with
-    loops instead of code for every place where taps leave the image; depthwise, vectors of channels.
+    loops instead of code for every place where taps leave the image; vectors of channels where lanes may stay apart.
     """
 
     name = "open convolution"
@@ -42,9 +42,7 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
         if problem is None or problem.usual.numerics.is_integer:
             return ()
         usual, blocked = problem.usual, blocked_layout(target)
-        if usual.groups > 1 and not usual.is_depthwise:
-            return ()
-        sources = [blocked] if usual.all_channels > FEW_CHANNELS or usual.is_depthwise else []
+        sources = [blocked] if usual.all_channels > FEW_CHANNELS or usual.groups > 1 else []
         if usual.groups == 1 and usual.channels <= PLAIN_CHANNELS:
             sources.append(PLAIN)
         return [
@@ -60,8 +58,9 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
         problem = open_problem_of(region)
         assert problem is not None
         usual, symbols = problem.usual, region.symbols
-        kind = LanewiseTiling if usual.is_depthwise else Tiling
-        tiling = kind(usual, config.options, target.lanes(usual.numerics.total))
+        lanes = target.lanes(usual.numerics.total)
+        lanewise = is_lanewise(usual, lanes)
+        tiling = (LanewiseTiling if lanewise else Tiling)(usual, config.options, lanes)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         operands = emitter.operands
         tasks = OpenTasks(
@@ -69,6 +68,7 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
             tiling=tiling,
             arithmetic=arithmetic_of(usual.numerics, target, 1),
             block=config.inputs[usual.x].block,
+            lanewise=lanewise,
             emitter=emitter,
             epilogue=epilogue_of(region, config.inputs, config.output),
             output=Pointer("%out"),
@@ -77,7 +77,8 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
             bias=None if usual.bias is None else operands[usual.bias],
         )
         tasks.run(Register("%begin", INT64), Register("%end", INT64))
-        weights = pack_lanewise(tiling) if usual.is_depthwise else pack_outputs(tiling)
+        whole = pack_spanning if tiling.spans else pack_outputs
+        weights = pack_lanewise(tiling) if lanewise else whole(tiling)
         return Kernel(
             text=emitter.builder.module(signature(len(operands), len(symbols)), FUNCTION_ATTRIBUTES),
             inputs=config.inputs,
@@ -94,8 +95,9 @@ TACTICS = (OpenConvolution(),)
 def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
     """Tiles of one row, all taps around the loop over channels; pixels: tiles of a task where there is but one row."""
     usual = problem.usual
-    if usual.is_depthwise:
-        for limit in (WIDEST, WIDEST // 2):
+    if is_lanewise(usual, target.lanes(usual.numerics.total)):
+        most = min(WIDEST, target.registers - usual.channels - 1)
+        for limit in (most, most // 2):
             yield row_options(even_size(usual.axes[1].output, limit))
         return
     for options in options_for(usual, target):
