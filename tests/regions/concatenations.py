@@ -11,18 +11,18 @@ from regions.following import followed
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region
 from tensorwright.ops.shape import Concatenation
-from tensorwright.tensor.dim import Dim, symbol
-from tensorwright.tensor.dtype import FLOAT32, DType
+from tensorwright.tensor.dim import Dim, minimum, symbol
+from tensorwright.tensor.dtype import BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT64, DType
 from tensorwright.tensor.type import TensorType
 
-BATCH = symbol("batch", 1, 2, 5)
+BATCH, COUNT = symbol("batch", 1, 2, 5), symbol("count", 1, 3, 40)
 
 
 @dataclass(frozen=True)
 class Concatenated:
     """Operands of so many channels, one after another, or one of them several times; what follows, in words."""
 
-    channels: tuple[int, ...]
+    channels: tuple[Dim, ...]
     spatial: tuple[Dim, ...]
     batch: Dim = 1
     tail: str = ""
@@ -50,6 +50,14 @@ CONCATENATIONS = {
     "point": Concatenated((100, 28), (1, 1), batch=2),
     "twice": Concatenated((10,), (3, 5), batch=2, times=2),
     "other-axis": Concatenated((8, 8), (4, 4), axis=2),
+    "open": Concatenated((COUNT, 5, COUNT + BATCH), (3,), batch=2),
+    "open-bytes": Concatenated((minimum(COUNT, 7), 1, COUNT), (70,), dtype=INT8),
+    "open-halves": Concatenated((COUNT, 2), (), batch=BATCH, dtype=FLOAT16),
+    "open-wide": Concatenated((3, COUNT, COUNT), (500, BATCH)),
+    "open-twice": Concatenated((COUNT,), (2, 3), batch=3, times=2, dtype=INT64),
+    "open-last": Concatenated((2, 2), (BATCH, COUNT), axis=3, dtype=BOOL),
+    "open-first": Concatenated((5, 5, 5), (17,), batch=BATCH, axis=0, dtype=FLOAT64),
+    "open-tail": Concatenated((COUNT, 5), (8,), tail="relu"),
 }
 
 EXAMPLES = examples("concatenation", CONCATENATIONS)

@@ -11,15 +11,13 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cpu.copying import WORDS, copy
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import Dim, expression, floor_divide, minimum, product
-from tensorwright.tensor.dtype import BOOL, INT16, INT32, INT64, UINT8, DType
+from tensorwright.tensor.dtype import BOOL, INT64, DType
 from tensorwright.tensor.layout import PLAIN
-
-_WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
-"""By the bytes of an element, what is copied for it."""
 
 
 class Caching(Tactic[Target, TacticOptions]):
@@ -42,7 +40,7 @@ class Caching(Tactic[Target, TacticOptions]):
         sequence = floor_divide(expression(task), product(shape[1 : op.axis]))
         _Writer(
             emitter,
-            _WORDS[region.output.type.dtype.size],
+            WORDS[region.output.type.dtype.size],
             product(shape[op.axis + 1 :]),
             shape[op.axis],
             given[1].type.shape[op.axis],
@@ -103,12 +101,7 @@ class _Writer:
     def _copy(self, place: Dim, source: Pointer, first: Dim, count: Dim) -> None:
         """Copy so many elements to a place in the output."""
         emitter, builder, word = self.emitter, self.emitter.builder, self.word
-        lanes = emitter.target.lanes(word)
         target, origin = (
             builder.offset(base, emitter.integer(at), word) for base, at in ((Pointer("%out"), place), (source, first))
         )
-        whole = emitter.integer(count // lanes * lanes)
-        for begin, end, step in ((0, whole, lanes), (whole, emitter.integer(count), 1)):
-            with builder.loop(begin, end, step) as loop:
-                element = builder.load(builder.offset(origin, loop.index, word), word, step)
-                builder.store(element, builder.offset(target, loop.index, word), word)
+        copy(builder, emitter.target, word, target, origin, emitter.integer(count))

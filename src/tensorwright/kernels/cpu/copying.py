@@ -1,0 +1,24 @@
+"""Copies of elements that lie side by side."""
+
+from __future__ import annotations
+
+from tensorwright.codegen.ir import FunctionBuilder
+from tensorwright.codegen.target import Target
+from tensorwright.codegen.term import Term
+from tensorwright.codegen.values import Pointer, Register
+from tensorwright.tensor.dtype import INT16, INT32, INT64, UINT8, DType
+
+WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
+"""By the bytes of an element, what is copied for it."""
+
+
+def copy(
+    builder: FunctionBuilder, target: Target, word: DType, destination: Pointer, source: Pointer, count: Register
+) -> None:
+    """Copy so many words, not fewer than none, from one place to another that does not overlap it."""
+    lanes = target.lanes(word)
+    whole = (Term(builder, count) // lanes * lanes).register
+    for begin, end, step in ((0, whole, lanes), (whole, count, 1)):
+        with builder.loop(begin, end, step) as loop:
+            element = builder.load(builder.offset(source, loop.index, word), word, step)
+            builder.store(element, builder.offset(destination, loop.index, word), word)
