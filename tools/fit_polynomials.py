@@ -169,6 +169,10 @@ TABLES = [
         lambda x: x**2 * mpmath.exp(-x), -HALF_LN2, HALF_LN2, {"float32": (4, 0), "float64": (9, 0)},
     ),
     Table(
+        "EXP_COARSE", "as EXP, for results of two bytes", lambda x: (mpmath.expm1(x) - x) / x**2,
+        lambda x: x**2 * mpmath.exp(-x), -HALF_LN2, HALF_LN2, {"float32": (2, 0)},
+    ),
+    Table(
         "LOG1P", "(log(1 + f) - f + f**2 / 2) / f**3 for sqrt(1 / 2) <= 1 + f <= sqrt(2)",
         lambda f: (mpmath.log1p(f) - f + f * f / 2) / f**3, lambda f: abs(f**3 / mpmath.log1p(f)),
         1 / ROOT - 1, ROOT - 1, {"float32": (7, 0)},

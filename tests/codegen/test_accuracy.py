@@ -11,7 +11,7 @@ import pytest
 from codegen.vector_kernel import WIDTHS, Array, applied, run, units_in_the_last_place
 from targets import SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.tensor.dtype import FLOAT32, FLOAT64, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT32, FLOAT64, DType
 
 
 @dataclass(frozen=True)
@@ -151,3 +151,16 @@ def test_power_is_accurate(dtype: DType, rng: np.random.Generator) -> None:
         assert distance[worst] <= 1.5, (target, lanes, base[worst], exponent[worst], actual[worst])
         zero = actual == 0
         np.testing.assert_array_equal(np.signbit(actual[zero]), np.signbit(expected[zero]))
+
+
+@pytest.mark.parametrize(("function", "bound"), [("exp", 2e-5), ("erf", 2e-4)])
+def test_functions_for_results_of_two_bytes(function: str, bound: float, rng: np.random.Generator) -> None:
+    """Relative errors far below half a unit of float16, 4.9e-4; what is special stays so."""
+    special = np.float32([0.0, -0.0, math.inf, -math.inf, math.nan, 1000.0, -1000.0, 89.5])
+    values = np.concatenate([rng.uniform(-87.0, 88.0, 4096), rng.uniform(-1.0, 1.0, 4096)]).astype(np.float32)
+    values = np.concatenate([values, np.resize(special, 64)])
+    with np.errstate(over="ignore"):
+        expected = exact(function, values).astype(np.float32)
+    for target, lanes in WIDTHS:
+        (actual,) = run([(applied(function, BFLOAT16), FLOAT32)], [values], target, lanes)
+        np.testing.assert_allclose(actual, expected, rtol=bound, atol=1e-37, err_msg=f"{target}, {lanes} lanes")

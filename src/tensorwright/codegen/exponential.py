@@ -5,7 +5,7 @@ Accuracies are measured, in units in the last place (ulp) of the result against 
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import log, pi, sqrt
 
 from tensorwright.codegen.format import format_of
 from tensorwright.codegen.polynomials import (
@@ -15,6 +15,7 @@ from tensorwright.codegen.polynomials import (
     ERFC_DENOMINATOR,
     ERFC_ROOT,
     EXP,
+    EXP_COARSE,
     LN2,
     SINH,
     TANH,
@@ -64,6 +65,17 @@ def exp_times_power_of_two(value: Term, shift: int, tail: Term | None = None) ->
     half = twice.logical_right(1)
     first, second = half << form.digits, (twice - half) << form.digits
     return significand * first.bits(value.dtype) * second.bits(value.dtype)
+
+
+def coarse_exp(value: Term) -> Term:
+    """Within 2e-5 of the result: for results of two bytes."""
+    if value.dtype != FLOAT32 or not _scales_in_one_instruction(value):
+        return exp(value)
+    form = format_of(value)
+    value, anchor = value.bounded(form.exp_low, form.exp_high), 1.5 * 2.0**form.digits
+    exponent = (value * INVERSE_LN2 + anchor) - anchor
+    rest = value - exponent * log(2)
+    return _scaled(rest.polynomial((1.0, 1.0, *EXP_COARSE[FLOAT32])), exponent)
 
 
 def _scales_in_one_instruction(value: Term) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen import division, rounding, transcendental
 from tensorwright.codegen.convert import convert
-from tensorwright.codegen.exponential import coarse_erf
+from tensorwright.codegen.exponential import coarse_erf, coarse_exp
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.power import power
 from tensorwright.codegen.term import Term, maximum, minimum
@@ -134,7 +134,7 @@ _BOOL: Mapping[str, Emit] = {
 }  # fmt: skip
 
 _OF_KIND: Mapping[str, Mapping[str, Emit]] = {"float": _FLOAT, "signed": _INTEGER, "unsigned": _INTEGER, "bool": _BOOL}
-_COARSE: Mapping[str, Emit] = {"erf": coarse_erf}
+_COARSE: Mapping[str, Emit] = {"erf": coarse_erf, "exp": coarse_exp}
 """For results of two bytes."""
 _COMPARISONS: Mapping[str, Emit] = {"equal": Term.equals, "less": Term.less, "less_equal": Term.at_most}
 _LOGIC: Mapping[str, Emit] = {

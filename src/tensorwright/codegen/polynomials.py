@@ -76,6 +76,15 @@ EXP: Table = {
     ),
 }
 
+# as EXP, for results of two bytes: 90 (float32).
+EXP_COARSE: Table = {
+    FLOAT32: (
+        0.5000513792037964,
+        0.1675368696451187,
+        0.04127700254321098,
+    ),
+}
+
 # (log(1 + f) - f + f**2 / 2) / f**3 for sqrt(1 / 2) <= 1 + f <= sqrt(2): 0.1 (float32).
 LOG1P: Table = {
     FLOAT32: (

@@ -26,6 +26,7 @@ from tensorwright.kernels.cpu.matmul.loops import panel_masks
 from tensorwright.kernels.cpu.matmul.shapes import task_groups
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
+from tensorwright.kernels.cpu.rows.normalise import Row
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.tensor.dim import Dim, expression, tuning_value, upper_bound
@@ -105,6 +106,11 @@ class TileTiling(AttentionTiling):
     def result_steps(self) -> int:
         """Registers along the columns of the scores."""
         return -(-self.columns // self.depth_of_step)
+
+    @property
+    def powers(self) -> int:
+        """Powers of a row, rounded up to whole registers."""
+        return self.result_steps * self.depth_of_step
 
     @property
     def pieces(self) -> tuple[int, ...]:
@@ -240,20 +246,18 @@ class TileAttentionWriter(AttentionWriter):
         self._product(tiling.scores, (q, step), right, height, partial(self._finish, epilogue, self._workspace(2), row))
 
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
-        """Powers in bfloat16, with zeros behind them."""
+        """Powers have zeros behind them, up to a whole register."""
         super()._softmax(batch, rows)
         tiling, builder = self.tiling, self.emitter.builder
-        vectors, width = tiling.columns // tiling.lanes, tiling.result_steps * tiling.depth_of_step
-        with builder.loop(0, self.emitter.integer(rows[1] - rows[0]), at_least_once=True) as loop:
-            source = self._offset(self._workspace(2), builder.scaled(loop.index, tiling.columns))
-            place = builder.offset(self._powers, builder.scaled(loop.index, width), BFLOAT16)
-            with builder.loop(0, vectors, at_least_once=True) as inner:
-                distance = builder.scaled(inner.index, tiling.lanes)
-                value = builder.load(self._offset(source, distance), tiling.total, tiling.lanes)
-                builder.store(value, builder.offset(place, distance, BFLOAT16), BFLOAT16)
-            if width > tiling.columns:
-                zero = literal(0.0, tiling.total, tiling.lanes)
-                builder.store(zero, builder.offset(place, tiling.columns, BFLOAT16), BFLOAT16)
+        if tiling.powers > tiling.columns:
+            zero = literal(0.0, tiling.total, tiling.lanes)
+            with builder.loop(0, self.emitter.integer(rows[1] - rows[0]), at_least_once=True) as loop:
+                end = builder.offset(self._powers_of(loop.index).start, tiling.columns, BFLOAT16)
+                builder.store(zero, end, BFLOAT16)
+
+    def _powers_of(self, number: Register) -> Row:
+        place = self.emitter.builder.scaled(number, self.tiling.powers)
+        return Row(self.emitter.builder.offset(self._powers, place, BFLOAT16), BFLOAT16)
 
     def _result(self, batch: Dim, tiles: tuple[Dim, Dim], first: Dim) -> None:
         tiling, emitter, problem = self.tiling, self.emitter, self.tiling.problem

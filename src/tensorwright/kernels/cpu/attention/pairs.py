@@ -14,6 +14,7 @@ from tensorwright.kernels.cpu.attention.write import AttentionTiling, AttentionW
 from tensorwright.kernels.cpu.matmul import tile
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels
+from tensorwright.kernels.cpu.rows.normalise import Row
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
 from tensorwright.tensor.dim import Dim, expression, upper_bound
 from tensorwright.tensor.dtype import BFLOAT16, INT16, INT32, DType
@@ -67,15 +68,9 @@ class PairAttentionWriter(AttentionWriter):
         start = self._offset(packed, self.emitter.integer(first * steps_of(upper_bound(depth))))
         return tile.Factor(start, i64(GROUP * kind.vectors * self.tiling.lanes), is_padded=True)
 
-    def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
-        super()._softmax(batch, rows)
-        tiling, builder = self.tiling, self.emitter.builder
-        with builder.loop(0, self.emitter.integer(rows[1] - rows[0]), at_least_once=True) as loop:
-            row = builder.scaled(loop.index, tiling.columns)
-            source, place = self._offset(self._workspace(2), row), builder.offset(self._powers, row, BFLOAT16)
-            with builder.loop(0, tiling.columns, tiling.lanes, at_least_once=True) as inner:
-                value = builder.load(self._offset(source, inner.index), tiling.total, tiling.lanes)
-                builder.store(value, builder.offset(place, inner.index, BFLOAT16), BFLOAT16)
+    def _powers_of(self, number: Register) -> Row:
+        place = self.emitter.builder.scaled(number, self.tiling.columns)
+        return Row(self.emitter.builder.offset(self._powers, place, BFLOAT16), BFLOAT16)
 
     def _weights(self, first: Dim) -> LeftMatrix:
         back = self.emitter.integer(first * -self.tiling.columns)

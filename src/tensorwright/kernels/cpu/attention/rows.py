@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.scalar import Lane, ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue
+from tensorwright.kernels.cpu.rows.normalise import Row
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import DType
@@ -17,8 +19,8 @@ AT_ONCE = 16
 """Vectors of a row that are worked on without a loop."""
 
 
-Body = Callable[[Pointer, Sequence[Register], int], list[Register]]
-"""Works on some vectors from a place on: with what it has carried so far, for the next ones."""
+Vectors = Callable[[Register | int, int], list[Register]]
+"""So many vectors from an element of a row on."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Larger(RowVectors):
 
 @dataclass(frozen=True)
 class RowPowers:
-    """Replaces x by ``exp(x - max)`` in rows of `count` vectors; by 0 if `replaces_nan` and the sum is NaN.
+    """Makes ``exp(x - max)`` of x, rows of `count` vectors; 0 if `replaces_nan` and the sum is NaN.
 
     unit: an unknown number of vectors is a multiple of it.
     """
@@ -92,61 +94,66 @@ class RowPowers:
     replaces_nan: bool
 
     def largest(self, row: Pointer) -> Register:
-        """The maximum of a row; of one with NaNs, any of its numbers."""
+        """The maximum of a row; of one with NaNs, any of its numbers or NaN."""
         vectors = Larger(self.vectors.builder, self.vectors.dtype, self.vectors.lanes)
 
-        def body(start: Pointer, so_far: Sequence[Register], count: int) -> list[Register]:
-            x = vectors.load(start, vectors.dtype, count, -inf)
-            return [vectors.apply("max", a, b) for a, b in zip(x, so_far, strict=True)]
+        def scores(first: Register | int, count: int) -> list[Register]:
+            return vectors.load(self._at(row, first), vectors.dtype, count, -inf)
 
-        return vectors.total("max", self._rounds(row, -inf, body))
+        return vectors.total("max", self._rounds(vectors, "max", -inf, scores))
 
-    def write(self, row: Pointer, largest: Register) -> Register:
-        """Replace a row, given its maximum, and return the reciprocal of the sum."""
+    def write(self, row: Pointer, largest: Register, powers: Row) -> Register:
+        """Write the powers of a row, given its maximum, and return the reciprocal of their sum."""
         vectors, builder = self.vectors, self.vectors.builder
         shift, dtype = vectors.spread(largest), vectors.dtype
 
-        def body(start: Pointer, so_far: Sequence[Register], count: int) -> list[Register]:
-            powers = [vectors.apply("exp", builder.sub(x, shift)) for x in vectors.load(start, dtype, count, -inf)]
-            for number, power in enumerate(powers):
-                builder.store(power, builder.offset(start, number * vectors.lanes, dtype), dtype)
-            return [builder.add(a, b) for a, b in zip(so_far, powers, strict=True)]
+        def found(first: Register | int, count: int) -> list[Register]:
+            x = vectors.load(self._at(row, first), dtype, count, -inf)
+            values = [apply_function(builder, "exp", [builder.sub(each, shift)], powers.dtype) for each in x]
+            to = builder.offset(powers.start, first, powers.dtype)
+            for number, value in enumerate(values):
+                builder.store(value, builder.offset(to, number * vectors.lanes, powers.dtype), powers.dtype)
+            return values
 
-        total = vectors.total("add", self._rounds(row, 0.0, body))
+        total = vectors.total("add", self._rounds(vectors, "add", 0.0, found))
         if self.replaces_nan:
-            total = self._cleared(row, total)
+            total = self._cleared(powers, total)
         return builder.div(literal(1.0, dtype), total)
 
-    def _cleared(self, row: Pointer, total: Register) -> Register:
+    def _cleared(self, powers: Row, total: Register) -> Register:
         """Clear the row if its sum is NaN, as are all its elements divided by it; the sum to divide by."""
         builder, lanes, dtype = self.vectors.builder, self.vectors.lanes, self.vectors.dtype
         is_nan, zero = builder.compare("uno", total, total), literal(0.0, dtype, lanes)
         with builder.when(is_nan), builder.loop(0, self.count) as loop:
-            builder.store(zero, builder.offset(row, builder.scaled(loop.index, lanes), dtype), dtype)
+            place = builder.offset(powers.start, builder.scaled(loop.index, lanes), powers.dtype)
+            builder.store(zero, place, powers.dtype)
         return builder.select(is_nan, literal(1.0, dtype), total)
 
-    def _rounds(
-        self,
-        row: Pointer,
-        identity: float,
-        body: Body,
-    ) -> list[Register]:
-        builder, lanes = self.vectors.builder, self.vectors.lanes
-        first = [literal(identity, self.vectors.dtype, lanes)]
+    def _at(self, row: Pointer, element: Register | int) -> Pointer:
+        return self.vectors.builder.offset(row, element, self.vectors.dtype)
+
+    def _rounds(self, by: RowVectors, function: str, identity: float, vectors: Vectors) -> list[Register]:
+        """All vectors of a row, combined into a few by a function that leaves what it is given beside `identity`."""
+        first = literal(identity, by.dtype, by.lanes)
         if not isinstance(self.count, int):
-            return self._looped(row, self.count, first * self.unit, body)
+            return self._looped(by, function, self.count, [first] * self.unit, vectors)
         at_once = min(self.count, AT_ONCE)
         whole, rest = divmod(self.count, at_once)
         if whole == 1:
-            carried = body(row, first * at_once, at_once)
+            so_far = vectors(0, at_once)
         else:
-            carried = self._looped(row, i64(whole * at_once), first * at_once, body)
-        last = builder.offset(row, whole * at_once * lanes, self.vectors.dtype)
-        return [*body(last, carried[:rest], rest), *carried[rest:]]
+            so_far = self._looped(by, function, i64(whole * at_once), [first] * at_once, vectors)
+        last = vectors(whole * at_once * by.lanes, rest)
+        return [*_each(by, function, last, so_far[:rest]), *so_far[rest:]]
 
-    def _looped(self, row: Pointer, count: Register, carried: list[Register], body: Body) -> list[Register]:
-        builder = self.vectors.builder
-        with builder.loop(0, count, len(carried), carried, at_least_once=True) as loop:
-            start = builder.offset(row, builder.scaled(loop.index, self.vectors.lanes), self.vectors.dtype)
-            loop.following = body(start, loop.carried, len(carried))
+    def _looped(
+        self, by: RowVectors, function: str, count: Register, first: list[Register], vectors: Vectors
+    ) -> list[Register]:
+        with by.builder.loop(0, count, len(first), first, at_least_once=True) as loop:
+            found = vectors(by.builder.scaled(loop.index, by.lanes), len(first))
+            loop.following = _each(by, function, found, loop.carried)
         return loop.final
+
+
+def _each(by: RowVectors, function: str, left: Sequence[Register], right: Sequence[Register]) -> list[Register]:
+    return [by.apply(function, a, b) for a, b in zip(left, right, strict=True)]

@@ -16,6 +16,7 @@ from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
 from tensorwright.kernels.cpu.matmul.pack import PanelPacker
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.cpu.rows.epilogue import row_epilogue
+from tensorwright.kernels.cpu.rows.normalise import Row
 from tensorwright.kernels.cpu.rows.vectors import RowVectors
 from tensorwright.kernels.numerics import FLOAT_TOTAL, Numerics
 from tensorwright.tensor.dim import Dim, expression, is_static, minimum, tuning_value, upper_bound
@@ -141,7 +142,7 @@ class AttentionWriter:
             loop.run(tiling.tiles, tiles, left, right, panel, batch * problem.rows)
 
     def _softmax(self, batch: Dim, rows: tuple[Dim, Dim]) -> None:
-        """Replace the scores by their powers; the maximum of each row is found while the row before is written."""
+        """Make powers of the scores; the maximum of each row is found while the row before is written."""
         tiling, emitter, builder = self.tiling, self.emitter, self.emitter.builder
         vectors = tiling.vectors if isinstance(tiling.vectors, int) else emitter.integer(tiling.vectors)
         powers = RowPowers(
@@ -157,9 +158,14 @@ class AttentionWriter:
                 self._fetch_ahead(batch, rows[0] + expression(number), rows[1] + expression(number))
             row = self._offset(scores, builder.scaled(loop.index, tiling.columns))
             following = powers.largest(self._offset(row, tiling.columns))
-            inverse = powers.write(row, loop.carried[0])
+            inverse = powers.write(row, loop.carried[0], self._powers_of(loop.index))
             builder.store(inverse, self._offset(self._workspace(3), loop.index), tiling.total)
             loop.following = [following]
+
+    def _powers_of(self, number: Register) -> Row:
+        """Where the powers of a row of the block lie: in place of the scores."""
+        start = self._offset(self._workspace(2), self.emitter.builder.scaled(number, self.tiling.columns))
+        return Row(start, self.tiling.total)
 
     def _fetch_ahead(self, batch: Dim, row: Dim, later: Dim) -> None:
         """Ask for a later row of q, and for the share of one row in k and v of the next batch."""
