@@ -18,15 +18,18 @@ from regions.products import LINEAR, linear
 from regions.rigs import CpuRig
 from regions.sampling import every
 from targets import EXECUTABLE
+from tensorwright.backends.cpu import CpuToolchain
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.devices.cpu.host import stamp_elsewhere
 from tensorwright.graph.graph import apply, input_value
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
-from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
+from tensorwright.kernels.cpu.catalogue import tactics
+from tensorwright.kernels.cpu.convolution.tactic import HalfConvolution
+from tensorwright.kernels.cpu.matmul.tactic import HalfMatMul
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 
 TARGET = TARGETS["avx512_fp16"]
@@ -40,7 +43,7 @@ EXTENTS = st.integers(1, 3) | st.integers(15, 18)
 class PairsAlone(CpuRig):
     """The tactics that add up in float16."""
 
-    tactics = (PackedMatMul(), DirectConvolution())
+    tactics = (HalfMatMul(), HalfConvolution())
 
 
 GROUP = 32
@@ -82,10 +85,9 @@ class Large(Example):
 @pytest.mark.parametrize("number", range(3))
 def test_inner_loops_of_products_only_load_and_multiply(number: int, rng: np.random.Generator) -> None:
     region = linear((128, 768), 384, dtype=FLOAT16).region(rng)
-    config = PackedMatMul().configs(region, TARGET)[number]
-    loops = vector_loops(compile_assembly(PackedMatMul().emit(region, config, TARGET).code, TARGET))
+    config = HalfMatMul().configs(region, TARGET)[number]
+    loops = vector_loops(compile_assembly(HalfMatMul().emit(region, config, TARGET).code, TARGET))
     native = [body for body in loops if any("vfmadd231ph" in line for line in body)]
-    assert config.options.group == 2
     assert native
     for body in native:
         accumulators = {config.options.vectors * rows for rows in range(1, config.options.rows + 1)}
@@ -96,20 +98,8 @@ def test_inner_loops_of_products_only_load_and_multiply(number: int, rng: np.ran
 @pytest.mark.parametrize("name", ["pointwise", "3x3", "3d-pointwise"])
 def test_convolutions_multiply_in_float16(name: str, rng: np.random.Generator) -> None:
     region = replace(DIRECT[name], dtype=FLOAT16).region(rng)
-    first, *others = DirectConvolution().configs(region, TARGET)
-    assert first.options.group == 2
-    assert any(config.options.group == 1 for config in others)
-    assert "vfmadd231ph" in compile_assembly(DirectConvolution().emit(region, first, TARGET).code, TARGET)
-
-
-@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16, FLOAT32])
-@pytest.mark.parametrize("target", ["avx512_bf16", "avx512_vnni", "avx512", "avx2", "baseline", "aarch64"])
-def test_other_targets_never_add_up_in_float16(dtype, target: str, rng: np.random.Generator) -> None:
-    product, window = replace(LINEAR["whole-tiles"], dtype=dtype), replace(DIRECT["3x3"], dtype=dtype)
-    for tactic, spec in ((PackedMatMul(), product), (DirectConvolution(), window)):
-        region = spec.region(rng)
-        for config in tactic.configs(region, TARGETS[target]):
-            assert "x half> @llvm.fma" not in tactic.emit(region, config, TARGETS[target]).text
+    first, *_ = HalfConvolution().configs(region, TARGET)
+    assert "vfmadd231ph" in compile_assembly(HalfConvolution().emit(region, first, TARGET).code, TARGET)
 
 
 PRODUCTS = linear((48, 63), 192, dtype=FLOAT16), replace(LINEAR["both-transposed"], dtype=FLOAT16)
@@ -117,12 +107,30 @@ WINDOWS = "pointwise-odd-channels", "groups-of-blocks", "first-layer-7x7"
 
 
 def test_pairs_have_to_lie_side_by_side(rng: np.random.Generator) -> None:
-    regions = [spec.region(rng) for spec in (*PRODUCTS, *(replace(DIRECT[name], dtype=FLOAT16) for name in WINDOWS))]
-    offered = [
-        config for region in regions for tactic in PairsAlone.tactics for config in tactic.configs(region, TARGET)
-    ]
-    assert offered
-    assert all(config.options.group == 1 for config in offered)
+    for spec in (*PRODUCTS, *(replace(DIRECT[name], dtype=FLOAT16) for name in WINDOWS)):
+        assert not any(tactic.configs(spec.region(rng), TARGET) for tactic in PairsAlone.tactics), spec
+
+
+@pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT32])
+def test_other_types_are_declined(dtype: DType, rng: np.random.Generator) -> None:
+    assert not HalfMatMul().configs(replace(LINEAR["whole-tiles"], dtype=dtype).region(rng), TARGET)
+    assert not HalfConvolution().configs(replace(DIRECT["3x3"], dtype=dtype).region(rng), TARGET)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("spec", [LINEAR["whole-tiles"], DIRECT["3x3"]], ids=["product", "convolution"])
+def test_only_inexact_tactics_add_up_in_float16_and_only_where_processors_can(
+    spec: Spec, target: str, rng: np.random.Generator
+) -> None:
+    region, can = replace(spec, dtype=FLOAT16).region(rng), target in ("avx512_amx", "avx512_fp16")
+    toolchain = CpuToolchain(TARGETS[target], stamp_elsewhere(target), 1, tactics(), None)
+    narrow = set()
+    for tactic in toolchain.catalogue:
+        for config in () if tactic.joins else tactic.configs(region, TARGETS[target])[:1]:
+            if "x half> @llvm.fma" in tactic.emit(region, config, TARGETS[target]).text:
+                narrow.add(tactic)
+    assert bool(narrow) == can == (FLOAT16 in toolchain.fast_types)
+    assert not any(tactic.exact for tactic in narrow)
 
 
 @needs_halves
@@ -171,6 +179,4 @@ def test_sums_beyond_float16_are_those_of_float32(spec: Spec, odd: float, rng: n
 def _checked(example: Example, seed: int) -> int:
     """How many configs add up in float16; all are right."""
     rng = np.random.default_rng(seed)
-    return Trial(example, PairsAlone(), rng).check(
-        TARGET.name, lambda key, configs: [config for config in every(key, configs) if config.options.group == 2]
-    )
+    return Trial(example, PairsAlone(), rng).check(TARGET.name, every)

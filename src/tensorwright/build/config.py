@@ -130,8 +130,9 @@ class BuildOptions(Options):
     fast_algorithms: Annotated[
         bool,
         About(
-            "whether algorithms that need fewer operations and round differently may be used (Winograd, Strassen). "
-            "Each is admitted only while its measured relative error stays below 1e-4, which the plan's report states. "
+            "whether algorithms that need fewer operations and round differently may be used (Winograd, Strassen, sums "
+            "of float16 in float16). Each is admitted only while its measured relative error stays below 1e-4, which "
+            "the plan's report states, or, in narrower types, what they round. "
             "At level 0 nothing is measured; for normally distributed data their errors are below 2e-5.",
             help="Algorithms that need fewer operations and round differently.",
         ),

@@ -134,8 +134,8 @@ class Kernel:
 class Tactic(ABC, Generic[TargetType, OptionsType]):
     """A way to compute regions on targets of one kind. Pure: it neither compiles nor measures.
 
-    exact: it adds the products of the definition; False for algorithms that need fewer operations and round
-        differently, such as Winograd's and Strassen's.
+    exact: it adds the products of the definition in the type of the sum; False for algorithms that need fewer
+        operations and round differently, such as Winograd's and Strassen's.
     spreads: an input that is infinite, NaN or so large that sums of a few such numbers overflow may reach outputs that
         the definition does not compute from it.
     joins: it computes joined regions (`Region.stages`), and no others.

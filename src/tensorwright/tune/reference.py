@@ -12,13 +12,10 @@ from tensorwright.graph.graph import Value
 from tensorwright.graph.interpret import interpret_at, steps_of
 from tensorwright.graph.region import Region
 from tensorwright.kernels.work import work
-from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.detection import BoxSuppression
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.mathematics import highest, lowest
-from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dim import evaluate
-from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.inputs import has_computed_indices
 from tensorwright.tune.tolerance import is_narrow, rounding_unit
 
@@ -31,10 +28,6 @@ MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 22
 MOST_PAIRS = 1 << 22
 """Regions that compare more boxes of a class with each other are not computed by reference."""
 
-ERROR_OF_HALVES = 2 * rounding_unit(FLOAT16)
-"""What sums of products are off that are added up in float16 in short pieces, relative to the root of the sum of the
-squares of the products: a little more than the mean."""
-
 FEWEST_PLACES = 4
 MOST_STEPS = 1 << 21
 """Terms that may be added up to look at some elements."""
@@ -45,8 +38,7 @@ class Expected:
     """The elements of a region's output, in float64 or as integers, at some places; None: all of them.
 
     spread: how far results lie apart that are rounded to their types after every operator, or not at all; or, where
-    results follow from one another, what roundings of the inputs make of them; or, of products of float16, what becomes
-    of them if they are added up in float16.
+    results follow from one another, what roundings of the inputs make of them.
     """
 
     values: Array
@@ -77,8 +69,6 @@ def whole_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, 
     """The output computed by the operators' references in float64, results between operators rounded to their types."""
     values = _evaluated(region, arrays, symbols, rounded=True)
     spread = _distance(values, _evaluated(region, arrays, symbols, rounded=False)) if is_narrow(region) else 0.0
-    if any(map(_multiplies_halves, region.values)):
-        spread = max(spread, _distance(values, _evaluated(region, arrays, symbols, rounded=False, halves=True)))
     if region.is_sequential and region.output.type.dtype.is_float:
         spread = max(spread, _distance(values, _evaluated(region, _moved(region, arrays), symbols, rounded=False)))
     return Expected(values, None, spread)
@@ -155,31 +145,19 @@ def _fits(array: Array, cast: Value) -> bool:
     return bool(((whole >= lowest(cast.type.dtype)) & (whole <= highest(cast.type.dtype))).all())
 
 
-def _evaluated(
-    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool, halves: bool = False
-) -> Array:
-    return _results(region, arrays, symbols, rounded=rounded, halves=halves)[region.output]
+def _evaluated(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool) -> Array:
+    return _results(region, arrays, symbols, rounded=rounded)[region.output]
 
 
 def _results(
-    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool, halves: bool = False
+    region: Region, arrays: Sequence[Array], symbols: Mapping[str, int], *, rounded: bool
 ) -> dict[Value, Array]:
-    """halves: whether products of float16 are off as if they were added up in it."""
     results = dict(zip(region.inputs, map(_widened, arrays), strict=True))
     for value in region.values:
-        op, operands = value.op.specialised(symbols), [results[operand] for operand in value.inputs]
         with np.errstate(all="ignore"):
-            result = op.reference(*operands)
-            if halves and _multiplies_halves(value):
-                squares = op.reference(*(np.square(operand) for operand in operands[:2]))
-                result = np.add(result, ERROR_OF_HALVES * np.sqrt(np.asarray(squares, np.float64)))
+            result = value.op.specialised(symbols).reference(*(results[operand] for operand in value.inputs))
             results[value] = _rounded(np.asarray(result), value, rounded and value is not region.output)
     return results
-
-
-def _multiplies_halves(value: Value) -> bool:
-    factors = value.inputs[:2] if isinstance(value.op, Convolution | MatMul) else ()
-    return bool(factors) and all(factor.type.dtype == FLOAT16 for factor in factors)
 
 
 def _rounded(array: Array, value: Value, rounded: bool) -> Array:

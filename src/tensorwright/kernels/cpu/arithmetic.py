@@ -240,11 +240,16 @@ def arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
     found: list[Arithmetic] = [MultiplyAdd(numerics, target.lanes(numerics.total))]
     if target.has_bfloat16_dot and numerics.left == numerics.right == BFLOAT16:
         found.insert(0, BFloat16Dot(numerics, target.lanes(numerics.total)))
-    if target.has_half_arithmetic and numerics.left == numerics.right == FLOAT16:
-        found.insert(0, HalfPairs(numerics, target.lanes(numerics.total)))
     return found
 
 
+def half_arithmetics(numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+    """Ways to compute them that add up in float16 for a while, so that they round more."""
+    fits = target.has_half_arithmetic and numerics.left == numerics.right == FLOAT16
+    return [HalfPairs(numerics, target.lanes(numerics.total))] if fits else []
+
+
 def arithmetic_of(numerics: Numerics, target: Target, group: int) -> Arithmetic:
-    """The one of them that consumes so many elements in a step."""
-    return next(each for each in arithmetics(numerics, target) if each.group == group)
+    """The one, of all these, that consumes so many elements in a step."""
+    known = (*arithmetics(numerics, target), *half_arithmetics(numerics, target))
+    return next(each for each in known if each.group == group)

@@ -4,7 +4,7 @@ A partial sum of `PRODUCTS` products begins at zero, so that what float16 rounds
 added up in float16, and what comes of that is added to the sum in float32. With u = 2^-11, what float16 rounds at
 most, a result is off by no more than (`PRODUCTS` + `PARTS` + 1) · u times the sum of the magnitudes of all products, to
 first order, and by 2^-25 for every rounding of a number below the normal ones. Errors of both signs mostly cancel: of
-random factors results were off by less than 2.5 u of the largest result, their own rounding included.
+random factors results were usually off by 2 u of the largest one, their own rounding included.
 
 Partial sums beyond the range of float16 are infinite, and so is then what becomes of them, or it is no number: such
 sums are computed once more, in float32.

@@ -8,13 +8,14 @@ from dataclasses import replace
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, merged, problem_of
-from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics, half_arithmetics
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.candidates import options_for
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
+from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
@@ -44,11 +45,14 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
             sources.append(PLAIN)
         return [
             Config(layouts(region, problem, source, blocked), blocked, _grouped(options, arithmetic.group))
-            for arithmetic in arithmetics(problem.numerics, target)
+            for arithmetic in self.arithmetics(problem.numerics, target)
             for source in sources
             if _fits(arithmetic, problem, source)
             for options in options_for(merged(problem, region), target, arithmetic.registers)
         ]
+
+    def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+        return arithmetics(numerics, target)
 
     def efficiency(self, region: Region, config: Config[TilingOptions]) -> float:
         return TUNED * config.options.group
@@ -61,7 +65,17 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
         return kernel_of(region, config, target, tiling, BroadcastTasks, weights, widened_bytes(tiling, target))
 
 
-TACTICS = (DirectConvolution(),)
+class HalfConvolution(DirectConvolution):
+    """The same in partial sums of float16."""
+
+    name = "convolution_halves"
+    exact = False
+
+    def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+        return half_arithmetics(numerics, target)
+
+
+TACTICS = (DirectConvolution(), HalfConvolution())
 
 
 def _fits(arithmetic: Arithmetic, problem: Problem, source: Layout) -> bool:

@@ -11,7 +11,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, i64
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetic_of, arithmetics, half_arithmetics
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.grid import Grid, GridOptions, Place, grid_at, grid_options
 from tensorwright.kernels.cpu.matmul.loops import LeftMatrix, TileLoop
@@ -20,6 +20,7 @@ from tensorwright.kernels.cpu.matmul.tile import Factor
 from tensorwright.kernels.cpu.matmul.tiling import Panels, RowTiles
 from tensorwright.kernels.cpu.rows.epilogue import RowEpilogue, row_epilogue
 from tensorwright.kernels.matmul.problem import Problem, problem_of
+from tensorwright.kernels.numerics import Numerics
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Packing, Tactic, plain_inputs
 from tensorwright.tensor.dim import is_static, tuning_value
 from tensorwright.tensor.layout import PLAIN
@@ -48,9 +49,13 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
         plain, make = plain_inputs(region), partial(_grid, problem, problem.columns, target)
         return [
             Config(plain, PLAIN, PackedOptions(each.rows, each.vectors, each.groups, arithmetic.group))
-            for arithmetic in _arithmetics(problem, target)
+            for arithmetic in self.arithmetics(problem.numerics, target)
+            if _fits(arithmetic, problem)
             for each in grid_options(make, problem.columns, target, arithmetic.registers)
         ]
+
+    def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+        return arithmetics(numerics, target)
 
     def efficiency(self, region: Region, config: Config[PackedOptions]) -> float:
         return TUNED * config.options.group
@@ -63,7 +68,7 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
         symbols = region.symbols
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, inputs = emitter.builder, emitter.operands
-        arithmetic = _arithmetic_of(problem, config.options.group, target)
+        arithmetic = arithmetic_of(problem.numerics, target, config.options.group)
         epilogue = row_epilogue(region, arithmetic.lanes)
         grid.write(emitter, partial(_write_panel, problem, grid, emitter, epilogue, arithmetic))
         packings: list[Packing | None] = [None] * len(inputs)
@@ -79,7 +84,17 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
         )
 
 
-TACTICS = (PackedMatMul(),)
+class HalfMatMul(PackedMatMul):
+    """The same in partial sums of float16."""
+
+    name = "matmul_halves"
+    exact = False
+
+    def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
+        return half_arithmetics(numerics, target)
+
+
+TACTICS = (PackedMatMul(), HalfMatMul())
 
 
 def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: int, groups: int) -> Grid:
@@ -87,18 +102,10 @@ def _grid(problem: Problem, columns: int, target: Target, rows: int, vectors: in
     return Grid(1, tiles, Panels(columns, target.lanes(problem.numerics.total), vectors), groups)
 
 
-def _arithmetics(problem: Problem, target: Target) -> list[Arithmetic]:
-    """Those whose groups of elements do not cross from row to row of a."""
-    depth, is_row_major = problem.depth, problem.a.column_step == 1
-    return [
-        each
-        for each in arithmetics(problem.numerics, target)
-        if each.group == 1 or (is_row_major and isinstance(depth, int) and depth % each.group == 0)
-    ]
-
-
-def _arithmetic_of(problem: Problem, group: int, target: Target) -> Arithmetic:
-    return next(each for each in _arithmetics(problem, target) if each.group == group)
+def _fits(arithmetic: Arithmetic, problem: Problem) -> bool:
+    """Whether groups of elements do not cross from row to row of a."""
+    depth, group = problem.depth, arithmetic.group
+    return group == 1 or (problem.a.column_step == 1 and isinstance(depth, int) and depth % group == 0)
 
 
 def _write_panel(
