@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensorwright.graph.graph import Graph, Value, apply, constant_value, input_value
+from tensorwright.graph.graph import Graph, Value, apply, constant_value, input_value, weights_in
 from tensorwright.ops.activation import Clip, Gelu, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
@@ -160,15 +160,15 @@ def convnext(batch: int, dtype: DType = FLOAT16) -> Graph:
     return Graph((("image", image),), (("logits", make.linear(pooled, 1000)),), "convnext_tiny")
 
 
-def vit(batch: int, dtype: DType = FLOAT16) -> Graph:
+def vit(batch: int, dtype: DType = FLOAT16, layers: int = 12, width: int = 768) -> Graph:
     """ViT-Base for images of 224×224 pixels: 197 tokens of 768, 12 layers of 12 heads."""
-    make, width = Maker(np.random.default_rng(5), dtype), 768
+    make = Maker(np.random.default_rng(5), dtype)
     image = input_value("image", TensorType(dtype, (batch, 3, 224, 224)))
     patches = apply(Reshape((batch, width, 196)), make.convolution(image, width, 16, 16, 1.0))
-    first = make.weights(batch, 1, width, scale=0.5)
+    first = constant_value(weights_of(np.repeat(weights_in(make.weights(1, 1, width, scale=0.5)).array, batch, 0)))
     x = apply(Concatenation(1), first, apply(Transpose((0, 2, 1)), patches))
     x = apply(Binary("add"), x, make.weights(1, 197, width, scale=0.5))
-    for _ in range(12):
+    for _ in range(layers):
         x = apply(Binary("add"), _attention(make, make.normalised(x), 12), x)
         y = make.linear(apply(Gelu(False), make.linear(make.normalised(x), 4 * width)), width)
         x = apply(Binary("add"), y, x)
