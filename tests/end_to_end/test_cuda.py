@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,8 +147,10 @@ def test_work_of_a_stream_is_not_waited_for(plan: Plan, fake: FakeLibrary) -> No
 
 
 def test_profiles_time_every_launch(plan: Plan, fake: FakeLibrary) -> None:
-    context = Engine(plan).create_execution_context()
-    assert context.profile(inputs_of(2), 2) == [1_500_000] * 3
+    context, before, of_the_gpu = Engine(plan).create_execution_context(), time.perf_counter_ns(), 1_500_000
+    (first, *others), (second, *_) = (context.profile(inputs_of(2), 2) for _ in range(2))
+    assert others == [first] * 2
+    assert before + of_the_gpu <= first < second <= time.perf_counter_ns() + of_the_gpu
     assert not any(launch["attributes"] for launch in fake.launches)
 
 

@@ -39,7 +39,7 @@ class Profile:
 def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs: int = 10) -> Profile:
     """Run several times and keep the smallest time of each step.
 
-    The rate of the counter is measured against the clock by two runs that lie some time apart.
+    The rate of the counter is measured against the clock by the ends of two runs that lie some time apart.
 
     Raises:
         ExecutionError: the plan does not name its steps, or the inputs are wrong.
@@ -48,10 +48,10 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     if not names:
         raise ExecutionError("the plan cannot be profiled: its report does not name its steps; build it again")
     count = len(names)
-    first_clock, first = time.perf_counter_ns(), context.profile(inputs, count)
+    first, first_clock = context.profile(inputs, count), time.perf_counter_ns()
     time.sleep(CALIBRATION_SECONDS)
-    last_clock, last = time.perf_counter_ns(), context.profile(inputs, count)
-    rate = (last_clock - first_clock) / max(1, last[0] - first[0])
+    last, last_clock = context.profile(inputs, count), time.perf_counter_ns()
+    rate = (last_clock - first_clock) / max(1, last[-1] - first[-1])
     samples = [first, last, *(context.profile(inputs, count) for _ in range(runs - 2))]
     ticks = [min(times) for times in zip(*map(_spent, _orderly(samples)), strict=True)]
     steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))

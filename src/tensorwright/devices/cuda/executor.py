@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, MutableSequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -97,7 +98,9 @@ class CudaExecutor(Unique):
             target.synchronize()
 
     def run_profiled(self, steps: int) -> list[int]:
-        """Nanoseconds on the GPU's clock; every launch waits for the one before it."""
+        """Nanoseconds: of the host's clock when it begins, and behind it of the GPU's; every launch waits for the one
+        before it.
+        """
         self._require_aligned()
         events = [CudaEvent(self._module.context) for _ in range(steps + 1)]
 
@@ -109,10 +112,11 @@ class CudaExecutor(Unique):
                 event.record_in_graph(stream)
 
         graph = CudaGraph(self._module.context, record)
+        began = time.perf_counter_ns()
         graph.launch(self._stream)
         self._stream.synchronize()
         graph.close()
-        return [round(events[0].elapsed_time(event) * TICKS_PER_MILLISECOND) for event in events]
+        return [began + round(events[0].elapsed_time(event) * TICKS_PER_MILLISECOND) for event in events]
 
     def close(self) -> None:
         if self._graph is not None:
