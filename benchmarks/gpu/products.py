@@ -40,20 +40,7 @@ from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
-
-class ProductOfClusters(SpecialisedProduct):
-    """Clusters of blocks."""
-
-    name = "product of clusters"
-    clusters = ((1, 2), (2, 1), (4, 1))
-
-
-CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
-    TiledProduct(),
-    SpecialisedProduct(),
-    FragmentProduct(),
-    ProductOfClusters(),
-)
+CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
 TYPES = (FLOAT16, UINT8, FLOAT8)
 FEW_FLOPS = 6e9
 """Of shapes that fragments are tried for."""

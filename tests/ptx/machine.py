@@ -370,25 +370,15 @@ class Machine:
                 source = int(self._address(it.operands[1], own)[0])
                 content = self._memory.load(source + pieces, PIECE_BYTES, own.repeat(len(pieces)))
                 places = to + pieces
-            shared = it.parts[-1] == "multicast::cluster"
-            barrier = int(self._address(it.operands[3 if shared else -1], own)[0])
-            homes = self._mates(block, int(self._bits(it.operands[4], own, "b16")[0])) if shared else [block]
-            for home in homes:
-                if self._barriers.copy(home, barrier, places, content, int(self._order.rows_of(own)[0]), block):
-                    self._wake()
-
-    def _mates(self, block: int, mask: int) -> list[int]:
-        """The blocks of a block's cluster whose bits are set."""
-        first = block % self._plane + block // self._plane // self._grid.cluster * self._grid.cluster * self._plane
-        return [first + rank * self._plane for rank in range(self._grid.cluster) if mask >> rank & 1]
+            barrier = int(self._address(it.operands[-1], own)[0])
+            if self._barriers.copy(block, barrier, places, content, int(self._order.rows_of(own)[0])):
+                self._wake()
 
     def _do_mbarrier(self, it: Instruction, who: Index) -> None:
         row_of, complete = self._order.rows_of(who), np.ones(len(who), np.bool_)
         at = self._address(next(operand for operand in it.operands if operand.startswith("[")), who)
         for place, (thread, row) in enumerate(zip(who, row_of, strict=True)):
             own, block = np.array([thread]), int(self._block[thread])
-            if "shared::cluster" in it.parts:
-                block, at[place] = int(at[place] >> RANK_BITS) - 1, at[place] & (1 << RANK_BITS) - 1
             if "init" in it.parts:
                 self._barriers.make(block, int(at[place]), int(it.operands[1]), int(row))
             elif "arrive" in it.parts:

@@ -59,8 +59,8 @@ class Order:
 class Barrier:
     """maker: the warp that made it, and its clock then. pending: arrivals that its phase waits for, of `arrivals`.
 
-    bytes: announced, and not begun to be copied; another block of the cluster may copy before. told: what those that
-    arrived let others know, in this phase and the last one.
+    bytes: announced, and not begun to be copied. told: what those that arrived let others know, in this phase and the
+    last one.
     """
 
     arrivals: int
@@ -108,12 +108,12 @@ class Barriers:
         barrier.pending -= 1
         return self._completed(block, barrier)
 
-    def copy(self, block: int, at: int, to: Addresses, content: npt.NDArray[np.uint8], row: int, source: int) -> bool:
-        """Begin copies of pieces to places of a block, by a warp of a block; whether the phase is complete by that."""
+    def copy(self, block: int, at: int, to: Addresses, content: npt.NDArray[np.uint8], row: int) -> bool:
+        """Begin copies of pieces to places of a block; whether the phase is complete by that."""
         barrier = self._known(block, at, row)
         if not barrier.published:
             raise Race("the copy engine counts bytes at a barrier that was not published to it")
-        if content.size > barrier.bytes and (source == block or not barrier.pending):
+        if content.size > barrier.bytes:
             raise Race("the copy engine brings more bytes than were announced")
         self._shared.await_copy(block, to, content.shape[1], row)
         barrier.bytes -= content.size

@@ -141,6 +141,7 @@ HALF = {
     "plain": Heads((3,), 32, 64, 64, 64, dtype=FLOAT16),
     "heads": Heads((1, 12), 128, 128, 64, 64, "half", turned="qkvo", dtype=FLOAT16),
     "odd": Heads((2, 3), 7, 130, 24, 40, "half", after="relu", dtype=FLOAT16),
+    "image": Heads((1, 2), 197, 197, 64, 64, "half", turned="qkvo", together=True, dtype=FLOAT16),
     "odd-columns": Heads((1, 2), 19, 37, 16, 24, "half", turned="qkvo", dtype=FLOAT16),
     "one-row": Heads((4,), 1, 50, 16, 32, dtype=FLOAT16),
     "few-columns": Heads((2, 2), 21, 6, 32, 64, "half mask", (2, 1, 1, 6), dtype=FLOAT16),

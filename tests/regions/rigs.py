@@ -29,7 +29,6 @@ from tensorwright.kernels.cpu.catalogue import tactics as cpu_tactics
 from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.kernels.work import work
 from tensorwright.tensor.arrange import from_layout
@@ -172,18 +171,11 @@ class NullRig(Rig[None]):
         yield "", NullBench().prepare(region, kernel, compiled, arrays, symbols, {}).run()
 
 
-class ProductOfClusters(SpecialisedProduct):
-    """Clusters of blocks, which no network is computed with yet."""
-
-    name = "product of clusters"
-    clusters = ((1, 2), (2, 1), (4, 1))
-
-
 class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = (*cuda_tactics(), ProductOfClusters())
+    tactics = cuda_tactics()
     targets = CUDA_TARGETS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
-from regions.rigs import ProductOfClusters
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -24,6 +24,7 @@ from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.caching.tactic import Caching
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.tiles.specialised import SpecialisedTiling
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
 from tensorwright.ops.quantization import Quantize
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT16
@@ -122,11 +123,12 @@ WAIT, TRUE = r"mbarrier.try_wait.parity.shared::cta.b64 (%p\d+), [^;]*;", r"setp
 
 
 def changed_specialised(
-    pattern: str, new: str, number: int, rng: np.random.Generator, tactic: SpecialisedProduct, rows: int, columns: int
+    pattern: str, new: str, number: int, rng: np.random.Generator, chosen: Callable[[SpecialisedTiling], bool]
 ) -> None:
-    """Run a kernel whose warps are specialised with one place of its PTX changed."""
-    region = linear((rows, 512), columns, "columns", FLOAT16).region(rng)
-    config = min(tactic.configs(region, TARGET), key=lambda c: (c.options.cluster, c.options.stages))
+    """Run a kernel whose warps are specialised, with one of some tilings, with one place of its PTX changed."""
+    region, tactic = linear((64, 512), 32, "columns", FLOAT16).region(rng), SpecialisedProduct()
+    fitting = [config for config in tactic.configs(region, TARGET) if chosen(config.options)]
+    config = min(fitting, key=lambda config: config.options.stages)
     kernel = tactic.emit(region, config, TARGET)
     ptx = compile_ptx(kernel.code, TARGET)
     place = list(re.finditer(pattern, ptx))[number]
@@ -156,23 +158,12 @@ def test_specialised_warps_have_to_wait_for_each_other(
     pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, number, rng, SpecialisedProduct(), 64, 32)
+        changed_specialised(pattern, new, number, rng, lambda tiling: tiling.cluster == 1)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "new", "error", "reason"),
-    [
-        (r"barrier.cluster.wait.aligned;|barrier.cluster.wait;", "", Race, "before its maker was met"),
-        (r"@%p\d+ mbarrier.arrive.release.cluster[^;]*;", "", Stuck, "phase that is never complete"),
-        (r"(mapa.shared::cluster.u32 %r\d+, %r\d+, )%r\d+;", r"\g<1>0;", Stuck, "phase that is never complete"),
-        (r"(multicast::cluster [^;]*, )%rs\d+;", r"\g<1>1;", Stuck, "phase that is never complete"),
-    ],
-)
-def test_blocks_that_share_columns_have_to_wait_for_each_other(
-    pattern: str, new: str, error: type[Exception], reason: str, rng: np.random.Generator
-) -> None:
-    with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, 0, rng, ProductOfClusters(), 128, 64)
+def test_blocks_that_split_the_depth_have_to_meet_before_they_add(rng: np.random.Generator) -> None:
+    with pytest.raises(Stuck, match="wait at a barrier for others"):
+        changed_specialised("barrier.cluster.wait;", "", 0, rng, lambda tiling: tiling.cluster == 2)
 
 
 def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.Generator) -> None:

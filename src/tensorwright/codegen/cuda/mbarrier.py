@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.tensor.dtype import BOOL, INT32, INT64
+from tensorwright.tensor.dtype import BOOL, INT64
 
 BARRIER_BYTES = 8
 
@@ -35,14 +35,6 @@ def arrive(builder: FunctionBuilder, barrier: Register, condition: Register) -> 
     _assembly(builder, "@$1 mbarrier.arrive.shared::cta.b64 _, [$0];", "r,b", barrier.typed, condition.typed)
 
 
-def arrive_at(builder: FunctionBuilder, barrier: Register, rank: Register, condition: Register) -> None:
-    """The same, at the barrier that lies there in the block of this number (i32) in the cluster."""
-    text = "mapa.shared::cluster.u32 $0, $1, $2;"
-    far = builder.value(f'call i32 asm "{text}", "=r,r,r"({barrier.typed}, {rank.typed}) nounwind', INT32)
-    text = "@$1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [$0];"
-    _assembly(builder, text, "r,b", far.typed, condition.typed)
-
-
 def announce(builder: FunctionBuilder, barrier: Register, size: int) -> None:
     """Arrive, and announce bytes of copies that the barrier's phase waits for, too."""
     text = "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;"
@@ -61,21 +53,11 @@ def wait_for_phase(builder: FunctionBuilder, barrier: Register, parity: Register
     builder.start_block(complete)
 
 
-def copy_run(
-    builder: FunctionBuilder, to: Register, source: Pointer, size: int, barrier: Register, blocks: int = 1
-) -> None:
-    """Begin to copy neighbouring bytes to shared memory, a multiple of 16 from and to one; the barrier counts them.
-
-    blocks: of the cluster, so many of which get them, and count them, at the same place.
-    """
-    text = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes{} [$0], [$1], $2, [$3]{};"
+def copy_run(builder: FunctionBuilder, to: Register, source: Pointer, size: int, barrier: Register) -> None:
+    """Begin to copy neighbouring bytes to shared memory, a multiple of 16 from and to one; the barrier counts them."""
+    text = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [$0], [$1], $2, [$3];"
     address = builder.value(f"ptrtoint ptr {source.text} to i64", INT64)
-    known = [to.typed, address.typed, f"i32 {size}", barrier.typed]
-    if blocks == 1:
-        _assembly(builder, text.format("", ""), "r,l,n,r", *known)
-    else:
-        all_of_them = f"i16 {(1 << blocks) - 1}"
-        _assembly(builder, text.format(".multicast::cluster", ", $4"), "r,l,n,r,h", *known, all_of_them)
+    _assembly(builder, text, "r,l,n,r", to.typed, address.typed, f"i32 {size}", barrier.typed)
 
 
 def copy_box(

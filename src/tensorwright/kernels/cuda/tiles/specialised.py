@@ -3,20 +3,19 @@
 Barriers in shared memory stand between them, two for each stage: one that it is full, which counts the bytes that come,
 and one that it is empty, at which every warp that multiplies arrives. Nobody else waits for anybody.
 
-Blocks of a cluster split the depth, or lie one below the other and share their columns: each has a part of them copied
-to all. Then a stage is empty when the warps of all of them have arrived.
+Blocks of a cluster split the depth. That they share columns, and copy a part of them to all, was slower in all products
+that were timed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.mbarrier import (
     BARRIER_BYTES,
     announce,
     arrive,
-    arrive_at,
     copy_box,
     copy_run,
     make_barrier,
@@ -41,20 +40,19 @@ from tensorwright.kernels.cuda.tiles.tiling import (
     estimate,
 )
 from tensorwright.kernels.cuda.tiles.write import TileKernel
-from tensorwright.tensor.dim import Dim, tuning_value, upper_bound
+from tensorwright.tensor.dim import tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT32
 
 WARPS = WARPGROUP // WARP
 FEWEST_STAGES = 3
+CLUSTERS = (1, 2, 4)
 BAND = 8
 """Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
 
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies. mates: blocks of a cluster that share columns, if none splits the depth."""
-
-    mates: int = 1
+    """With a warp more, which copies."""
 
     @property
     def threads(self) -> int:
@@ -69,19 +67,6 @@ class SpecialisedTiling(Tiling):
         """Bytes of shared memory before the barriers: stages, and then sums in their place."""
         return super().shared_bytes
 
-    @property
-    def own_groups(self) -> int:
-        """Groups of columns that a block copies."""
-        return self.column_groups // self.mates
-
-    @property
-    def fetched_bytes(self) -> int:
-        return ROW_BYTES * (self.rows + GROUP * self.own_groups)
-
-    def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
-        across, down, cluster = super().grid(problem)
-        return across, (down + (self.mates - 1)) // self.mates, cluster * self.mates
-
 
 def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     """The map of a row-major left operand, whose boxes are what a block copies of it for a step."""
@@ -90,22 +75,18 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     return TensorMap(1 + problem.left, size, (problem.channels, problem.rows), (problem.channels * size,), box)
 
 
-def specialised_tilings(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, clusters: Sequence[tuple[int, int]]
-) -> list[SpecialisedTiling]:
-    """Tilings worth timing, the most promising first. clusters: blocks that may split the depth, or share columns."""
-    possible = _possible(problem, arithmetic, target, clusters)
+def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
+    """Tilings worth timing, the most promising first."""
+    possible = _possible(problem, arithmetic, target)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
-def _possible(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, clusters: Sequence[tuple[int, int]]
-) -> Iterator[SpecialisedTiling]:
+def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
             for stages in (FEWEST_STAGES, 4, 6, 8):
-                for cluster, mates in clusters:
-                    tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages, mates=mates)
+                for cluster in CLUSTERS:
+                    tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
 
@@ -116,11 +97,9 @@ def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, t
         tiling.sums <= arithmetic.most_sums
         and tiling.shared_bytes <= target.block_shared_bytes
         and problem.groups % tiling.column_groups == 0
-        and tiling.column_groups % tiling.mates == 0
         and upper_bound(tiling.grid(problem)[1]) <= MOST_BLOCKS
         and (tiling.stages <= steps // tiling.cluster or (tiling.cluster == 1 and tiling.stages == FEWEST_STAGES))
         and (tiling.rows == ROWS or tiling.rows < 2 * rows)
-        and (tiling.mates == 1 or tiling.rows < rows)
     )
 
 
@@ -144,12 +123,9 @@ class SpecialisedKernel(TileKernel):
         with builder.when(builder.compare("eq", thread, producer)):
             for stage in self._stages(tiling.stages):
                 make_barrier(builder, stage.full, 1)
-                make_barrier(builder, stage.empty, WARPS * tiling.warpgroups * tiling.mates)
+                make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
             publish_barriers(builder)
-        if tiling.mates > 1:
-            builder.meet_cluster()
-        else:
-            builder.meet()
+        builder.meet()
         builder.launch_next()
         row_block, first_group = self._block()
         with builder.when(builder.compare("sge", thread, producer)):
@@ -160,7 +136,7 @@ class SpecialisedKernel(TileKernel):
             self._multiply(thread, row_block, first_group)
 
     def _block(self) -> tuple[Register, Register]:
-        """The block's number among those one below the other (i32), and the cluster's first group of columns (i64)."""
+        """The block's number among those one below the other (i32), and its first group of columns (i64)."""
         builder, tiling, problem = self.builder, self.tiling, self.problem
         across, down = problem.groups // tiling.column_groups, tiling.grid(problem)[1]
         column, row = builder.block_index("x"), builder.block_index("y")
@@ -172,8 +148,6 @@ class SpecialisedKernel(TileKernel):
             height = builder.select(builder.compare("slt", left, BAND), left, literal(BAND, INT32))
             row = builder.add(band, builder.binary("urem", inside, height))
             column = builder.binary("udiv", inside, height)
-        if tiling.mates > 1:
-            row = builder.add(builder.mul(row, tiling.mates), builder.block_index("z"))
         return row, builder.scaled(wide(builder, column), tiling.column_groups)
 
     def _stages(self, count: int) -> list[_Stage]:
@@ -218,17 +192,10 @@ class SpecialisedKernel(TileKernel):
         return [after, builder.select(is_last, builder.binary("xor", parity, 1), parity)]
 
     def _columns(self, first_group: Register) -> Pointer:
-        """Where the first step lies of the first group that the block copies."""
+        """Where the first step of the first group lies."""
         builder, problem = self.builder, self.problem
-        if self.tiling.mates > 1:
-            first_group = builder.add(first_group, wide(builder, self._first_own))
         offset = builder.scaled(first_group, Steps(problem).count * self._group)
         return builder.offset(self.emitter.operands[problem.right], offset, problem.dtype)
-
-    @property
-    def _first_own(self) -> Register:
-        """The first group that the block copies, of those that its cluster computes (i32)."""
-        return self.builder.mul(self.builder.block_index("z"), self.tiling.own_groups)
 
     @property
     def _group(self) -> int:
@@ -236,17 +203,15 @@ class SpecialisedKernel(TileKernel):
         return GROUP * Steps(self.problem).channels
 
     def _copy_columns(self, columns: Pointer, step: Register, stage: _Stage) -> None:
-        """Announce a step and begin to copy the block's part of its columns."""
+        """Announce a step and begin to copy its columns."""
         builder, problem, tiling = self.builder, self.problem, self.tiling
         announce(builder, stage.full, tiling.stage_bytes)
         along = builder.scaled(wide(builder, step), self._group)
         source, to = builder.offset(columns, along, problem.dtype), builder.add(stage.place, tiling.rows * ROW_BYTES)
-        if tiling.mates > 1:
-            to = builder.add(to, builder.mul(self._first_own, GROUP * ROW_BYTES))
-        for group in range(tiling.own_groups):
+        for group in range(tiling.column_groups):
             place = builder.add(to, group * GROUP * ROW_BYTES)
             read = builder.offset(source, group * Steps(problem).count * self._group, problem.dtype)
-            copy_run(builder, place, read, GROUP * ROW_BYTES, stage.full, tiling.mates)
+            copy_run(builder, place, read, GROUP * ROW_BYTES, stage.full)
 
     def _copy_rows(self, first_row: Register, step: Register, stage: _Stage) -> None:
         channel = self.builder.mul(step, Steps(self.problem).channels)
@@ -283,16 +248,8 @@ class SpecialisedKernel(TileKernel):
             is_filled_again = builder.binary(
                 "and", builder.compare("sge", last, 0), builder.compare("slt", last, filled_again)
             )
-            self._leave(before, is_filled_again, place.lane)
+            is_first = builder.compare("eq", place.lane, 0)
+            arrive(builder, before, builder.binary("and", is_filled_again, is_first))
             kept = [register for tile in sums for register in tile]
             loop.following = [*kept, *self._next(number, parity), stage.empty]
         return self.arithmetic.finish(builder, self._tiles(loop.final[:-3]))
-
-    def _leave(self, empty: Register, is_filled_again: Register, lane: Register) -> None:
-        """Arrive at the barriers of all blocks that copy into a stage."""
-        builder, mates = self.builder, self.tiling.mates
-        condition = builder.binary("and", is_filled_again, builder.compare("ult", lane, mates))
-        if mates == 1:
-            arrive(builder, empty, condition)
-        else:
-            arrive_at(builder, empty, builder.binary("and", lane, mates - 1), condition)

@@ -107,8 +107,6 @@ class SpecialisedProduct(_Tiles):
 
     name = "specialised product"
     dtypes = (FLOAT16, BFLOAT16, FLOAT8, *BYTES)
-    clusters: ClassVar[Sequence[tuple[int, int]]] = ((1, 1),)
-    """How many blocks may split the depth, or share columns. No GPU has run more than one yet."""
 
     def slowdown(self, dtype: DType) -> float:
         """As measured beside tiles that all threads copy, in 13 products of each type."""
@@ -125,7 +123,7 @@ class SpecialisedProduct(_Tiles):
         return super().configs(region, target) if target.has_warpgroup_products else []
 
     def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
-        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target, self.clusters)
+        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
 
     def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options

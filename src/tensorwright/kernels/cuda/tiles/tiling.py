@@ -76,11 +76,6 @@ class Tiling(TacticOptions):
         return ROW_BYTES * (self.rows + self.columns)
 
     @property
-    def fetched_bytes(self) -> int:
-        """What a block's copies of a step read."""
-        return self.plane_bytes
-
-    @property
     def stage_bytes(self) -> int:
         return self.planes * self.plane_bytes
 
@@ -143,7 +138,7 @@ def _fits(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: Cuda
 
 
 def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: CudaTarget) -> float:
-    """Microseconds on an H200, fitted to 2500 kernels of two networks; elsewhere the order counts.
+    """Microseconds on an H200, fitted to 2500 kernels, clusters to 150 others; elsewhere the order counts.
 
     The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
     wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
@@ -158,11 +153,11 @@ def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: C
     if full < MANY_WAVES:
         last = _wave(tiling, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
         waves = full * wave + last
-    from_l2 = blocks * steps * tiling.fetched_bytes / 7.0e6
+    from_l2 = blocks * steps * tiling.plane_bytes / 7.0e6
     rows, size = tuning_value(problem.rows), problem.dtype.size
     weights = problem.columns * problem.channels * len(problem.taps)
     memory = size * (rows * (problem.columns + problem.channels) + weights) / 3.7e6
-    cluster = 0.8 + 7.5e-5 * tiling.rows * tiling.columns if tiling.cluster > 1 else 0.0
+    cluster = 0.2 + 3.0e-4 * tiling.rows * tiling.columns if tiling.cluster > 1 else 0.0
     return 0.3 + max(waves, from_l2, memory) + cluster
 
 
@@ -174,7 +169,7 @@ def _resident(tiling: Tiling, target: CudaTarget) -> int:
 
 def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> float:
     """Microseconds of as many blocks as there are multiprocessors, `active` times."""
-    busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.fetched_bytes
+    busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
     ahead = max(1, tiling.stages - arithmetic.stages_in_use)  # Fewer stages may be for another arithmetic.
     waiting = max(arithmetic.pace.least, arithmetic.pace.copied / ahead)
     return 1.27 + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)
