@@ -332,15 +332,18 @@ def test_quantize_writes_a_model_that_reads_the_digits(tmp_path, samples, digit)
 
 def test_compare_ranks_layers_and_writes_those_to_keep(tmp_path, samples):
     options = ("--data", samples, "--threads", "1", "-q", "--shape", "batch=1")
-    kept, page = tmp_path / "kept.json", tmp_path / "errors.html"
+    kept, page, plot = tmp_path / "kept.json", tmp_path / "errors.html", tmp_path / "errors.png"
     printed = succeed(
-        "compare", LENET, "--precision", "int8", *options, "--max-error", "0.0", "-o", kept, "--html", page
-    )
+        "compare", LENET, "--precision", "int8", *options, "--max-error", "0.0", "-o", kept,
+        "--html", page, "--plot", plot,
+    )  # fmt: skip
     layers = json.loads(kept.read_text())
     assert {"conv2": "fp32", "fc1": "fp32", "fc2": "fp32"}.items() <= layers.items()
     assert f"with all {len(layers)} layers in int8" in printed
     assert f"0 % off with {len(layers)} of them in float32" in printed
     assert page.read_text().count("<rect") == 2 * len(layers)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "expected a name that ends in .png" in fail("compare", LENET, "--precision", "bf16", *options, "--plot", "a")
     succeed("build", LENET, "-o", tmp_path / "a.plan", "--precision", "int8", "--calibration-data", samples,
             "--layer-precision", f"@{kept}", *QUICK)  # fmt: skip
     steps = tw.load(tmp_path / "a.plan").report["steps"]

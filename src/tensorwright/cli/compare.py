@@ -20,6 +20,7 @@ from tensorwright.cli.models import is_plan, shapes_of
 from tensorwright.cli.quantize import Data, Mean, Shape, Std
 from tensorwright.cli.tables import console
 from tensorwright.picture.comparison import comparison_page
+from tensorwright.picture.plot import FORMATS, comparison_plot
 
 Found = Annotated[str, Option("--algorithm", help=f"For int8, how ranges are found: {', '.join(ALGORITHMS)}.")]
 Output = Annotated[
@@ -36,6 +37,9 @@ def compare(
     ] = None,
     output: Output = None,
     html: Annotated[Path | None, Option(help="Write a page that shows the errors of all layers.")] = None,
+    plot: Annotated[
+        Path | None, Option(help="Draw the same with matplotlib, into a .png, .svg or .pdf (tensorwright[plots]).")
+    ] = None,
     algorithm: Found = "MinMaxCalibration",
     image_mean: Mean = "0",
     image_std: Std = "255",
@@ -51,6 +55,8 @@ def compare(
         raise UsageError(f"--algorithm {algorithm}: expected one of {', '.join(ALGORITHMS)}")
     if output is not None and max_error is None:
         raise UsageError("--output is for the layers to keep: say --max-error, too")
+    if plot is not None and plot.suffix[1:] not in FORMATS:
+        raise UsageError(f"--plot {plot}: expected a name that ends in {', '.join('.' + one for one in FORMATS)}")
     made = compared(
         model,
         data,
@@ -64,9 +70,11 @@ def compare(
         progress=None if quiet else ProgressBar(),
     )
     if output is not None:
-        _write(output, json.dumps(made.layer_precision, indent=2) + "\n")
+        _write(output, (json.dumps(made.layer_precision, indent=2) + "\n").encode())
     if html is not None:
-        _write(html, comparison_page(made, model.stem))
+        _write(html, comparison_page(made, model.stem).encode())
+    if plot is not None:
+        _write(plot, comparison_plot(made, model.stem, plot.suffix[1:]))
     if as_json:
         print(json.dumps(_as_json(made), indent=2))
         return
@@ -75,14 +83,14 @@ def compare(
     out.print(f"outputs: {_percent(made.error)} off with all {len(made.layers)} layers in {made.precision}")
     if made.kept_error is not None:
         out.print(f"{_percent(made.kept_error)} off with {len(made.kept)} of them in float32")
-    for path in (output, html):
+    for path in (output, html, plot):
         if path is not None:
             out.print(shown(f"written: {path}"), highlight=False, soft_wrap=True)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(content)
 
 
 def _table(made: Comparison) -> Table:
