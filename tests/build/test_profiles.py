@@ -147,13 +147,13 @@ def test_files_whose_profiles_do_not_fit_the_plan_are_refused(made, path, value,
         parse_plan(content)
 
 
-def test_models_that_run_in_stages_have_no_profiles():
+def test_models_that_run_in_stages_have_no_caches_in_place():
     nodes = [helper.make_node("NonZero", ["x"], ["y"])]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
     y = helper.make_tensor_value_info("y", TensorProto.INT64, [2, "found"])
     model = helper.make_model(helper.make_graph(nodes, "network", [x], [y]), ir_version=8)
-    with pytest.raises(tw.BuildError, match="profiles and caches_in_place are for models that one plan can express"):
-        tw.build(model, level=0, timing_cache="", profiles=[{"n": 1}, {"n": 2}])
+    with pytest.raises(tw.BuildError, match="caches_in_place is for models that one plan can express"):
+        tw.build(model, level=0, timing_cache="", caches_in_place=True)
 
 
 def test_quantised_products_keep_their_ranges_in_all_profiles(rng):

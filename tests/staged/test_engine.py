@@ -312,3 +312,30 @@ def test_wrong_models_and_inputs_are_refused(rng: np.random.Generator) -> None:
         staged(unknown)({"x": x})
     with pytest.raises(ImportFailure, match="do not broadcast"):
         staged(model_of([node("Add", "x w", "y")], {"x": x}, ["y"], constants={"w": np.float32([1, 2])}))
+
+
+def test_every_native_program_has_the_profiles_of_its_dimensions(rng: np.random.Generator) -> None:
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node("Relu", "a", "b"),
+        node("NonZero", "b", "where"),
+        node("Shape", "where", "count"),
+        node("ReduceSum", "a axes", "s", keepdims=0),
+        node("Exp", "s", "y"),
+    ]
+    constants = {"w": rng.standard_normal((4, 6)).astype(np.float32)}
+    inputs = {"x": (TensorProto.FLOAT, ("batch", 4)), "axes": (TensorProto.INT64, (1,))}
+    model = model_of(nodes, inputs, ["y", "count"], constants=constants)
+    options = {"level": 0, "threads": 2, "timing_cache": "", "logger": Heard()}
+    profiles = [{"batch": 1}, {"batch": (2, 4, 8)}]
+    with tw.build(model, profiles=profiles, **options) as engine:
+        for batch in (1, 3, 8, 1):
+            x = rng.standard_normal((batch, 4)).astype(np.float32)
+            assert_as_reference(engine, model, {"x": x, "axes": np.int64([1])})
+        assert [one.num_optimization_profiles for one in engine.engines] == [2, 2]
+        with pytest.raises(ExecutionError, match="batch"):
+            engine({"x": np.ones((9, 4), np.float32), "axes": np.int64([1])})
+    with pytest.raises(BuildError, match="no variable dimension 'rows'; expected some of 'batch'"):
+        tw.build(model, profiles=[{"rows": 1}], **options)
+    with pytest.raises(BuildError, match="the network allows 1 to 16, 1 to 99 is asked for"):
+        tw.build(model, profiles=[{"batch": (1, 2, 99)}], **options)

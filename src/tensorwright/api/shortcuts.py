@@ -137,9 +137,9 @@ def build(source: Source, options: EngineOptions) -> Engine | MaybeStaged:  # no
         in_stages = format_of(source).in_stages
         if in_stages is None:
             raise
-        if config.profiles or config.caches_in_place:
+        if config.caches_in_place:
             raise BuildError(
-                f"profiles and caches_in_place are for models that one plan can express; this one cannot: {error.cause}"
+                f"caches_in_place is for models that one plan can express; this one cannot: {error.cause}"
             ) from error
         config.log("warning", f"{error.cause}\n{STAGED}")
         from tensorwright.staged.engine import StagedEngine

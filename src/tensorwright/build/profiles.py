@@ -41,12 +41,24 @@ def profiles_of(graph: Graph, wanted: Profiles, batch_symbol: str | None) -> tup
     Raises:
         BuildError: a profile names what is no dimension of the network, or asks for more than the network allows.
     """
-    symbols = graph.symbols()
+    return profiles_among(graph.symbols(), wanted, batch_symbol)
+
+
+def profiles_among(symbols: tuple[Symbol, ...], wanted: Profiles, batch_symbol: str | None) -> tuple[Profile, ...]:
+    """The same for a network with these symbols, in order."""
     if not wanted:
         return (Profile(symbols, {}),)
     if len(wanted) > MAX_PROFILES:
         raise BuildError(f"profiles: expected at most {MAX_PROFILES}, found {len(wanted)}; join some of them")
     return tuple(_profile(f"profiles[{n}]", symbols, one, batch_symbol) for n, one in enumerate(wanted))
+
+
+def within(wanted: Profiles, symbols: Sequence[Symbol]) -> Profiles:
+    """What profiles say of a part of the network that has these symbols: equal ones once, none if that is nothing."""
+    names = {symbol.name for symbol in symbols}
+    found = [{name: range_ for name, range_ in one.items() if name in names} for one in wanted]
+    distinct = [one for number, one in enumerate(found) if one not in found[:number]]
+    return distinct if any(distinct) else ()
 
 
 def hull(profiles: Sequence[Profile]) -> tuple[Symbol, ...]:

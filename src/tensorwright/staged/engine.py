@@ -16,6 +16,7 @@ from tensorwright.base.fork import forkable
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import dump_within
+from tensorwright.build.profiles import profiles_among, within
 from tensorwright.graph.graph import Graph
 from tensorwright.importers.onnx.parts import Form, Part, PartialModel, form_of
 from tensorwright.runtime.engine import Engine
@@ -24,6 +25,7 @@ from tensorwright.staged.control import CONTROL
 from tensorwright.staged.forms import History, Types, covers, foreseen, types_of
 from tensorwright.staged.outputs import placed
 from tensorwright.staged.watch import Watch, size
+from tensorwright.tensor.dim import symbols_of
 
 if TYPE_CHECKING:
     from tensorwright.importers.onnx.host import HostNode, Known
@@ -152,8 +154,15 @@ class StagedEngine:
         return None if type is None else type.dtype
 
     def prepare(self) -> None:
-        """Compile the first stage for inputs as they are declared, if no values of them are needed for it."""
+        """Compile the first stage for inputs as they are declared, if no values of them are needed for it.
+
+        Raises:
+            BuildError: a profile names what is no dimension of the inputs, or asks for more than they allow.
+        """
         kept, declared = self._start.part.kept, self._model.inputs
+        dims = (dim for type in declared.values() if type is not None for dim in type.shape)
+        symbols = dict.fromkeys(found for dim in dims for found in symbols_of(dim))
+        profiles_among(tuple(symbols), self._config.profiles, None)
         exact: dict[str, Form] = {n: replace(t, shape=t.tuning_shape) for n, t in declared.items() if t and n in kept}
         ready = all(t is not None for n, t in declared.items() if n in kept) and self._start.part.after.remaining
         if ready and not self._start.then.variants and not self._model.part(self._start.part.after, exact, {}).asks:
@@ -296,7 +305,11 @@ class StagedEngine:
 
     def _built(self, graph: Graph) -> Engine:
         self._count += 1
-        config = replace(self._config, dump=dump_within(self._config.dump, f"part-{self._count:02}"))
+        config = replace(
+            self._config,
+            dump=dump_within(self._config.dump, f"part-{self._count:02}"),
+            profiles=within(self._config.profiles, graph.symbols()),
+        )
         return Engine(build(graph, config), config.allocator, device=config.device)
 
     def _translated(
