@@ -20,6 +20,9 @@ from tensorwright.kernels.numerics import SINGLE, Numerics
 from tensorwright.kernels.tactic import Array
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT8, INT16, INT32, DType
 
+MOST_REGISTERS = 32
+"""No target has more vector registers."""
+
 
 @dataclass(frozen=True)
 class Arithmetic(ABC):
@@ -34,9 +37,9 @@ class Arithmetic(ABC):
         """Elements of the reduction that one step consumes."""
 
     @property
-    def registers(self) -> int:
-        """Vector registers that a sum takes."""
-        return 1
+    def tile_sums(self) -> Sequence[int]:
+        """How many sums a register tile may have at most, the most promising number first."""
+        return (MOST_REGISTERS,)
 
     @property
     def name(self) -> str:
@@ -165,8 +168,11 @@ class HalfPairs(Pairs):
     """VFMADDPH: products of pairs of float16, added to pairs of sums in float16: see `PartialSums`."""
 
     @property
-    def registers(self) -> int:
-        return 2
+    def tile_sums(self) -> Sequence[int]:
+        """So few that partial sums and what they are added to have registers, or more, which read less for each
+        product; what they are added to is then on the stack.
+        """
+        return 14, 24
 
     @property
     def careful(self) -> Arithmetic:

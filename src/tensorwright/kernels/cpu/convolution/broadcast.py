@@ -223,8 +223,7 @@ class BroadcastTile(TileEmitter):
         """
         tile, axis = self.tile, self.axes[-1]
         factors: dict[tuple[int, int], Register] = {}
-        registers = tile.accumulators * self.arithmetic.registers + len(taps) * tile.blocks
-        by_source = len(taps) > 1 and registers < self.registers
+        by_source = len(taps) > 1 and tile.accumulators + len(taps) * tile.blocks < self.registers
         step = axis.dilation if len(taps) > 1 else 0
         for row in sorted({row for row, _, _ in sums}):
             reads = [

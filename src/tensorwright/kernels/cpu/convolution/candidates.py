@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from math import isqrt, prod
 
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
+from tensorwright.kernels.cpu.arithmetic import MOST_REGISTERS
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 
@@ -24,18 +25,23 @@ TapTile = tuple[int, int, int, bool]
 """Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
 
 
-def options_for(problem: Problem, target: Target, registers: int = 1) -> list[TilingOptions]:
+def options_for(problem: Problem, target: Target, sums: Sequence[int] = (MOST_REGISTERS,)) -> list[TilingOptions]:
     """The most promising first: every register tile in the order of its cost, then with other orders.
 
-    registers: how many a sum takes.
+    sums: how many a tile may have at most; tiles for each of these numbers take turns.
     """
-    tiles = sorted(_tiles(problem, target, registers), key=lambda tile: _cost(problem, target, tile))
+    turns = zip_longest(*(_options_with(problem, target, most) for most in sums))
+    return list(dict.fromkeys(options for turn in turns for options in turn if options is not None))[:MOST_CANDIDATES]
+
+
+def _options_with(problem: Problem, target: Target, most: int) -> list[TilingOptions]:
+    tiles = sorted(_tiles(problem, target, most), key=lambda tile: _cost(problem, target, tile))
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
     rounds = [options for candidates in zip_longest(*orders) for options in candidates if options is not None]
     if _streams_weights(problem):
         asking = [replace(options, prefetch=True) for options in rounds]
         rounds = [asking[0], rounds[0], *asking[1:]]
-    return list(dict.fromkeys(rounds))[:MOST_CANDIDATES]
+    return rounds
 
 
 def _streams_weights(problem: Problem) -> bool:
@@ -45,12 +51,12 @@ def _streams_weights(problem: Problem) -> bool:
     return weights >= STREAMED_WEIGHTS and positions <= STREAMED_POSITIONS
 
 
-def _tiles(problem: Problem, target: Target, registers: int) -> Iterator[TapTile]:
+def _tiles(problem: Problem, target: Target, most: int) -> Iterator[TapTile]:
     """Register tiles: accumulators, weights and a broadcast pixel fit into the registers."""
     count = -(-problem.outputs // target.lanes(problem.numerics.total))
     height, width, taps = problem.axes[-2].output, problem.axes[-1].output, problem.axes[-1].kernel
     spare = 2 if target.has_fma else 3
-    most_sums = 28 if target.registers >= 32 else 12
+    most_sums = min(most, 28 if target.registers >= 32 else 12)
     for blocks in (1, 2, 3, 4, 6, 8):
         if blocks > count or (
             problem.groups > 1 and blocks > 1 and problem.outputs % (blocks * target.lanes(problem.numerics.total))
@@ -58,13 +64,13 @@ def _tiles(problem: Problem, target: Target, registers: int) -> Iterator[TapTile
             continue
         for inside in (True, False) if taps > 1 else (True,):
             weights = taps * blocks if inside else blocks
-            limit = min(target.registers - spare - weights, most_sums) // (blocks * registers)
+            limit = min(target.registers - spare - weights, most_sums) // blocks
             limit = limit if blocks > 1 or target.registers >= 32 else limit - 2
             if limit < 1 or (blocks > 4 and height * width > LATENCY):
                 continue
             columns = even_size(width, limit)
-            most = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
-            for rows in {1, even_size(height, max(1, most))}:
+            tallest = min(MOST_ROWS, height, limit // columns) if blocks > 1 and not inside else 1
+            for rows in {1, even_size(height, max(1, tallest))}:
                 yield rows, columns, blocks, inside
 
 

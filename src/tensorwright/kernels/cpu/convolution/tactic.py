@@ -48,7 +48,7 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
             for arithmetic in self.arithmetics(problem.numerics, target)
             for source in sources
             if _fits(arithmetic, problem, source)
-            for options in options_for(merged(problem, region), target, arithmetic.registers)
+            for options in options_for(merged(problem, region), target, arithmetic.tile_sums)
         ]
 
     def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Register
 from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.arithmetic import MOST_REGISTERS
 from tensorwright.kernels.cpu.matmul.shapes import task_groups, tile_shapes
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels, RowTiles, part_of
 from tensorwright.kernels.slabs import MOST_TASKS, DealtAxis, Slabs, slabs_along
@@ -113,14 +114,14 @@ class GridOptions(TacticOptions):
 
 
 def grid_options(
-    make: Callable[[int, int, int], Grid], columns: Dim, target: Target, registers: int = 1
+    make: Callable[[int, int, int], Grid], columns: Dim, target: Target, sums: Sequence[int] = (MOST_REGISTERS,)
 ) -> Iterator[GridOptions]:
     """The options of all grids worth trying; `make` gives the grid for rows and vectors of a tile, and groups.
 
-    registers: how many a sum takes.
+    sums: how many a tile may have at most.
     """
     whole = tuning_value(Panels(columns, make(1, 1, 1).panels.lanes, 1).vectors)
-    for tallest, vectors in tile_shapes(target, whole, registers):
+    for tallest, vectors in dict.fromkeys(shape for most in sums for shape in tile_shapes(target, whole, most)):
         rows, grid = tallest, make(tallest, vectors, 1)
         if not is_static(grid.tiles.rows) and rows > TALLEST_OF_UNKNOWN:
             rows = TALLEST_OF_UNKNOWN

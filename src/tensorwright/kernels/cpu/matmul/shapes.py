@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tensorwright.codegen.target import Target
+from tensorwright.kernels.cpu.arithmetic import MOST_REGISTERS
 
 THREADS = (2, 4, 8)
 """Numbers of threads that the tasks are to keep equally busy."""
 WELL_BALANCED = 0.95
 
 
-def tile_shapes(target: Target, vectors: int, registers: int = 1) -> Iterator[tuple[int, int]]:
+def tile_shapes(target: Target, vectors: int, most: int = MOST_REGISTERS) -> Iterator[tuple[int, int]]:
     """Rows × vectors of the register tiles, the most promising first, for a product `vectors` vectors wide.
 
-    Beside its accumulators, of so many registers each, a tile needs a register for each of its vectors, one for an
-    element of a, and, without fused multiplication and addition, one for the product.
+    Beside its accumulators, `most` of them at most, a tile needs a register for each of its vectors, one for an element
+    of a, and, without fused multiplication and addition, one for the product.
     """
     spare = target.registers - 1 - (0 if target.has_fma else 1)
     widths = (4, 3, 2) if target.registers >= 32 else (2, 3)
     for width in dict.fromkeys(min(width, vectors) for width in widths):
-        rows = (spare - width) // (width * registers)
+        rows = min(spare - width, most) // width
         yield (rows if rows % 2 == 0 or rows < 8 else rows - 1), width
 
 

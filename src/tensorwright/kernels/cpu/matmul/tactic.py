@@ -51,7 +51,7 @@ class PackedMatMul(Tactic[Target, PackedOptions]):
             Config(plain, PLAIN, PackedOptions(each.rows, each.vectors, each.groups, arithmetic.group))
             for arithmetic in self.arithmetics(problem.numerics, target)
             if _fits(arithmetic, problem)
-            for each in grid_options(make, problem.columns, target, arithmetic.registers)
+            for each in grid_options(make, problem.columns, target, arithmetic.tile_sums)
         ]
 
     def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
@@ -89,6 +89,10 @@ class HalfMatMul(PackedMatMul):
 
     name = "matmul_halves"
     exact = False
+
+    def configs(self, region: Region, target: Target) -> Sequence[Config[PackedOptions]]:
+        """Narrow tiles first, which read the least of b."""
+        return sorted(super().configs(region, target), key=lambda config: config.options.vectors)
 
     def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
         return half_arithmetics(numerics, target)
