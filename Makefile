@@ -9,7 +9,8 @@
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
 #   make fuzz        hostile inputs for SECONDS=600, on all cores; findings, made smaller, in FOLDER=.fuzz
-#   make test-aarch64  plans built here and the runtime's tests on AArch64, played by QEMU (Debian 12, network); 10 minutes
+#   make test-aarch64  plans built here, the runtime's tests and a short soak on AArch64, played by QEMU (Debian 12,
+#                    network); 15 minutes
 #   make soak        engines, contexts, streams, events, pools and forks in 8 threads for SECONDS=600
 #   make test-cuda   the tests that need an NVIDIA GPU, on a machine that has one
 #   make test-cuda-sanitized   a sample of all kernels there, watched by compute-sanitizer

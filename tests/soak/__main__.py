@@ -9,9 +9,11 @@ import argparse
 import faulthandler
 import sys
 
-from soak.soak import Soak
+from soak.soak import MOST_GROWTH, Soak
 
 ROUNDS = 20
+MOST_TRANSLATED = 2 << 30
+"""Bytes by which the process may grow on an emulator, which keeps its translation of code that is unmapped."""
 
 
 def main() -> int:
@@ -19,10 +21,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long to go on")
     parser.add_argument("--threads", type=int, default=8, help="at the same time")
     parser.add_argument("--seed", type=int, default=0, help="of what they do")
+    parser.add_argument("--emulated", action="store_true", help="the processor is, by what keeps memory for all code")
     given = parser.parse_args()
     faulthandler.enable()
     faulthandler.dump_traceback_later(given.seconds + 300, exit=True)
-    soak = Soak(given.threads, given.seed)
+    soak = Soak(given.threads, given.seed, MOST_TRANSLATED if given.emulated else MOST_GROWTH)
     soak.run(given.seconds, ROUNDS)
     lines = [f"{sum(soak.turns.values())} turns of {given.threads} threads"]
     lines += [f"{count:9} {name}" for name, count in soak.turns.most_common()]

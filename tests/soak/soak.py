@@ -37,10 +37,13 @@ class Left:
 
 @dataclass
 class Soak:
-    """threads: so many. seed: of what they do. turns: how often each was done. failures: what went wrong."""
+    """threads: so many. seed: of what they do. most_growth: bytes by which the process may grow once it is warm.
+    turns: how often each was done. failures: what went wrong.
+    """
 
     threads: int = 8
     seed: int = 0
+    most_growth: int = MOST_GROWTH
     turns: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -53,7 +56,7 @@ class Soak:
             self.left.append(settled(self.left[-1] if self.left else None))
             if self.failures:
                 return
-        self.failures += leaks(self.left)
+        self.failures += leaks(self.left, self.most_growth)
 
     def _round(self, everything: Shared, number: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -99,12 +102,12 @@ def settled(before: Left | None) -> Left:
             return held()
 
 
-def leaks(left: list[Left]) -> list[str]:
+def leaks(left: list[Left], most_growth: int = MOST_GROWTH) -> list[str]:
     """What a process held more of at the end than when it was warm."""
     if len(left) <= WARM:
         return []
     warm, last = left[WARM - 1], left[-1]
-    found = [f"memory grew from {warm} to {last}"] if last.memory - warm.memory > MOST_GROWTH else []
+    found = [f"memory grew from {warm} to {last}"] if last.memory - warm.memory > most_growth else []
     found += [f"descriptors grew from {warm} to {last}"] if last.descriptors > warm.descriptors else []
     found += [f"threads grew from {warm} to {last}"] if last.threads > warm.threads else []
     return found
