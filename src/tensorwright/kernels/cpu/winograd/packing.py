@@ -13,8 +13,10 @@ from tensorwright.kernels.cpu.winograd.tiling import WinogradTiling
 from tensorwright.kernels.cpu.winograd.transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
 
-COLUMNS = 1 << 12
-"""Kernels that are transformed at once, so that they stay in the cache in float64."""
+MULTIPLICATIONS = 1 << 18
+"""So many at once: what they need stays in the cache in float64, and NumPy's products of this size have no threads, which
+would wait for each other for longer than they compute where others need the cores.
+"""
 
 
 def transformed_weights(weights: Array, height: TileAxis, width: TileAxis) -> list[Array]:
@@ -36,8 +38,9 @@ def _products(transform: npt.NDArray[np.float64], taps: Array) -> npt.NDArray[np
     """``[points, taps]`` times ``[*taps, …]`` in float64, some columns at a time, rounded to float32."""
     flat = taps.reshape(transform.shape[1], -1)
     result = np.empty((len(transform), flat.shape[1]), np.float32)
-    for start in range(0, flat.shape[1], COLUMNS):
-        some = slice(start, start + COLUMNS)
+    columns = MULTIPLICATIONS // transform.size
+    for start in range(0, flat.shape[1], columns):
+        some = slice(start, start + columns)
         result[:, some] = transform @ flat[:, some].astype(np.float64)
     return result
 
