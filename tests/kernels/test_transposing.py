@@ -5,17 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from regions.concatenations import Concatenated
 from regions.moves import MOVES, Moved
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.transposing.tactic import Transposing
 from tensorwright.ops.shape import Transpose
+from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.layout import PLAIN
 
 
 def test_nothing_is_not_turned(rng: np.random.Generator) -> None:
     region = Moved((2, 3, 4, 0), (Transpose((1, 3, 0, 2)),)).region(rng)
     assert not Transposing().configs(region, TARGETS["baseline"])
+
+
+def test_formulas_of_open_extents_are_not_looked_at(rng: np.random.Generator) -> None:
+    """They may be sums of many, and blocks need extents that are known."""
+    counts = tuple(symbol(f"n{number}", 1, 2, 9) for number in range(3))
+    region = Concatenated(counts, (), axis=1).region(rng)
+    assert not Transposing().configs(region, TARGETS["avx2"])
+    assert "computation" not in vars(region)
 
 
 def test_reorders_both_ways(rng: np.random.Generator) -> None:

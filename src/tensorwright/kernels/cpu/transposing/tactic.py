@@ -25,8 +25,11 @@ class Transposing(Tactic[Target, TacticOptions]):
     name = "transposing"
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        if region.anchor is not None or region.is_sequential or not is_turned(region.output.type.dtype):
+        output = region.output.type
+        if region.anchor is not None or region.is_sequential or not is_turned(output.dtype):
             return []
+        if not any(isinstance(extent, int) and extent > 1 for extent in output.shape):
+            return []  # Blocks need known extents; formulas of many open ones take long to look at.
         return [config for config in _layouts(region, target) if _tiling(region, config, target) is not None]
 
     def emit(self, region: Region, config: AnyConfig, target: Target) -> Kernel:

@@ -14,8 +14,8 @@ from tensorwright.kernels.cpu.winograd.transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
 
 MULTIPLICATIONS = 1 << 18
-"""So many at once: what they need stays in the cache in float64, and NumPy's products of this size have no threads, which
-would wait for each other for longer than they compute where others need the cores.
+"""So many at once: what they need stays in the cache in float64, and NumPy's products of this size have no threads,
+which would wait for each other for longer than they compute where others need the cores.
 """
 
 
