@@ -19,10 +19,13 @@ from networks.memory import Guarded
 from networks.network import Network, Node, Tensor, is_varying, text
 from networks.running import MAIN, deal
 from networks.shrink import shrink
-from tensorwright.graph.graph import Graph, apply, input_value
+from tensorwright.graph.graph import Graph, apply, constant_value, input_value
 from tensorwright.ops.elementwise import Binary, Cast
+from tensorwright.ops.normalization import Softmax
+from tensorwright.ops.reduction import Reduction
 from tensorwright.tensor.dtype import FLOAT32, FLOAT64
 from tensorwright.tensor.type import TensorType
+from tensorwright.tensor.weights import weights_of
 
 SEEDS = range(8)
 
@@ -115,6 +118,15 @@ def test_moves_do_not_cancel() -> None:
     graph, inputs = Graph((("x", x),), (("y", y),)), {"x": np.array(1, np.float32)}
     errors = [expectation(graph, inputs, np.random.default_rng(seed), trials=6).errors["y"] for seed in range(300)]
     assert min(errors) > PRECISION["float32"]
+
+
+def test_what_is_lost_in_sums_is_allowed() -> None:
+    """A mask of -1e9 leaves nothing of what it is added to, in float32."""
+    x = input_value("x", TensorType(FLOAT32, (2,)))
+    masked = apply(Binary("add"), x, constant_value(weights_of(np.float32(-1e9))))
+    y = apply(Reduction("max", (0,), False), apply(Softmax(0), masked))
+    right = expectation(Graph((("x", x),), (("y", y),)), {"x": np.array([-2, 2], np.float32)}, np.random.default_rng(0))
+    assert not disagreement(np.float32(0.5), right.outputs["y"], right.errors["y"])
 
 
 def test_what_is_written_outside_is_found() -> None:
