@@ -19,7 +19,7 @@ from tensorwright.kernels.matmul.problem import problem_of
 from tensorwright.ops.matmul import MatMul
 from tensorwright.passes.fuse import partition
 from tensorwright.tensor.dim import symbol
-from tensorwright.tensor.dtype import BFLOAT16, INT8, UINT8
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, UINT8
 from tensorwright.tensor.type import TensorType
 
 
@@ -33,6 +33,16 @@ def test_dot_products_of_bfloat16(rng: np.random.Generator) -> None:
     assert "vdpbf16ps" in compile_assembly(PackedMatMul().emit(region, first, target).code, target)
     odd = replace(product, a=(48, 63), b=(63, 192)).region(rng)
     assert not any(config.options.group > 1 for config in PackedMatMul().configs(odd, target))
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2"])
+def test_float16_is_spread_before_it_is_converted(target: str, rng: np.random.Generator) -> None:
+    """No single element is converted, which would be spread from a register."""
+    region, machine = Product((16, 64), (64, 96), constant=True, dtype=FLOAT16).region(rng), TARGETS[target]
+    for config in PackedMatMul().configs(region, machine):
+        assembly = compile_assembly(PackedMatMul().emit(region, config, machine).code, machine)
+        assert "vpbroadcastw" in assembly
+        assert not re.search(r"vbroadcastss\s+%xmm", assembly)
 
 
 @pytest.mark.parametrize("number", range(3))
