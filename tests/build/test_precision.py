@@ -138,3 +138,33 @@ def test_weights_that_a_model_has_in_float16_stay_so_where_that_is_permitted(lev
     assert np.abs(run(half, x) - run(exact, x)).max() < 8 * ROUNDING["float16"] * np.abs(run(exact, x)).max()
     held = tw.build(model, precision="fp16", layer_precision={"stored": "fp32"}, **options)
     assert precisions(held)["stored"] == "float32"
+
+
+def test_residual_streams_stay_in_float32_unless_they_are_held_to_another_type(rng):
+    """Rounded sums stay rounded to the end; factors are rounded for one product alone."""
+    depth = 64
+    constants = {f"w{n}": rng.standard_normal((depth, depth)) / 100 for n in range(8)} | {"one": np.ones(depth)}
+    nodes = []
+    for n in range(8):
+        nodes += [
+            helper.make_node("MatMul", [f"x{n}", f"w{n}"], [f"m{n}"], name=f"product{n}"),
+            helper.make_node("Add", [f"x{n}", f"m{n}"], [f"s{n}"], name=f"sum{n}"),
+            helper.make_node("LayerNormalization", [f"s{n}", "one"], [f"x{n + 1}"], name=f"norm{n}"),
+        ]
+    made = helper.make_graph(
+        nodes,
+        "stream",
+        [helper.make_tensor_value_info("x0", 1, [32, depth])],
+        [helper.make_tensor_value_info("x8", 1, [32, depth])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    x = rng.standard_normal((32, depth)).astype(np.float32)
+    expected = tw.build(model, level=0)({"x0": x})["x8"]
+
+    def error(**options) -> float:
+        found = tw.build(model, precision="bf16", level=0, timing_cache="", **options)({"x0": x})["x8"]
+        return float(np.abs(found - expected).max())
+
+    if "bfloat16" in precisions(tw.build(model, precision="bf16", level=0, timing_cache="")).values():
+        assert error() < 0.5 * error(layer_precision={"*": "bf16"})

@@ -53,6 +53,11 @@ class Toolchain(Protocol):
         ...
 
     @property
+    def keeps_streams(self) -> bool:
+        """Whether residual streams stay in float32 where the rest is narrower, since that costs little here."""
+        ...
+
+    @property
     def joins_untimed(self) -> bool:
         """Whether joined regions may take the place of their stages by estimates, where nothing is measured."""
         ...

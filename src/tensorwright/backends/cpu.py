@@ -89,6 +89,10 @@ class CpuToolchain:
         return frozenset(dtype for dtype, is_fast in fast.items() if is_fast)
 
     @property
+    def keeps_streams(self) -> bool:
+        return True
+
+    @property
     def joins_untimed(self) -> bool:
         return False
 

@@ -75,6 +75,10 @@ class CudaToolchain:
         return frozenset({FLOAT16, INT8, *([BFLOAT16] if self.machine.capability >= 80 else [])})
 
     @property
+    def keeps_streams(self) -> bool:
+        return False
+
+    @property
     def joins_untimed(self) -> bool:
         return True
 

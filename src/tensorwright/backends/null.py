@@ -47,6 +47,7 @@ class NullToolchain:
     first_passes: tuple[Pass, ...] = ()
     passes: tuple[Pass, ...] = ()
     fast_types: frozenset[DType] = frozenset()
+    keeps_streams: bool = False
     joins_untimed: bool = False
 
     def compiler(self) -> AbstractContextManager[Compiler]:

@@ -40,6 +40,7 @@ from tensorwright.passes.patterns import in_patterns
 from tensorwright.passes.pieces import in_groups
 from tensorwright.passes.pipeline import optimise
 from tensorwright.passes.recurrent import unrolled
+from tensorwright.passes.streams import residual_streams
 from tensorwright.plan.manifest import require_possible
 from tensorwright.plan.plan import Plan
 from tensorwright.schedule.pool import pooled
@@ -297,7 +298,8 @@ def _in_chosen_types(graph: Graph, wishes: Wishes, config: BuildConfig, tools: T
     if len(wishes.types) == 1:
         return graph
     measured = measure if config.level > 0 else None
-    graph = in_chosen_types(graph, wishes, tools.fast_types, measured, tools.roofline, config.log)
+    kept = residual_streams(graph) if tools.keeps_streams else frozenset()
+    graph = in_chosen_types(graph, wishes, tools.fast_types, kept, measured, tools.roofline, config.log)
     return optimise(graph, further=tools.passes) if config.optimise else graph
 
 

@@ -105,48 +105,59 @@ def in_chosen_types(
     graph: Graph,
     wishes: Wishes,
     fast: Collection[DType],
+    kept: Collection[Value],
     measure: Measure | None,
     roofline: Roofline,
     log: Callable[[str, str], None],
 ) -> Graph:
     """The network with every region in the permitted type that is fastest for the whole.
 
-    fast: types in which the target multiplies faster than in float32. measure: None to take these types unmeasured.
+    fast: types in which the target multiplies faster than in float32. kept: values that stay in float32 if they are not
+    held to another type. measure: None to take the fast types unmeasured.
     """
     types = wishes.types
     if len(types) == 1:
         return graph
     if measure is None:
         best = next((dtype for dtype in wishes.permitted if dtype in fast), FLOAT32)
-        made = recast(graph, lambda value: wishes.held_type(value) or best)
+        made = recast(graph, lambda value: wishes.held_type(value) or (FLOAT32 if value in kept else best))
     else:
-        made = recast(graph, _chosen(graph, wishes, measure, roofline))
+        made = recast(graph, _chosen(graph, wishes, kept, measure, roofline))
     _tell(made, wishes, fast, log)
     return made.graph
 
 
-def _chosen(graph: Graph, wishes: Wishes, measure: Measure, roofline: Roofline) -> Callable[[Value], DType]:
+def _chosen(
+    graph: Graph, wishes: Wishes, kept: Collection[Value], measure: Measure, roofline: Roofline
+) -> Callable[[Value], DType]:
     """For every value the type that its region is to have."""
     searched, types = measure(graph), wishes.types
     regions = [item.region for item in searched]
     number = {value: place for place, region in enumerate(regions) for value in region.values}
-    narrow = [costs_in(graph, dtype, number, len(regions), measure) for dtype in types[1:]]
+    narrow = [costs_in(graph, dtype, number, len(regions), measure, kept) for dtype in types[1:]]
     costs = np.array([[least(item) for item in searched], *narrow]).T
     for value, place in number.items():
         held = wishes.held_type(value)
         if held is not None:
             costs[place] = [cost if dtype == held else np.inf for dtype, cost in zip(types, costs[place], strict=True)]
     picks = solve(costs.tolist(), conversions(regions, number, types, roofline))
-    picked = {value: types[picks[place]] for value, place in number.items()}
+    picked = {value: FLOAT32 if value in kept else types[picks[place]] for value, place in number.items()}
     return lambda value: wishes.held_type(value) or picked.get(storage_root(value), FLOAT32)
 
 
-def costs_in(graph: Graph, dtype: DType, number: Mapping[Value, int], count: int, measure: Measure) -> list[float]:
-    """What each region of a graph costs if the whole is computed in a narrow type.
+def costs_in(
+    graph: Graph,
+    dtype: DType,
+    number: Mapping[Value, int],
+    count: int,
+    measure: Measure,
+    kept: Collection[Value] = (),
+) -> list[float]:
+    """What each region of a graph costs if all but what is kept is computed in a narrow type.
 
     A region of the recast graph may hold values of several regions: its cost is dealt out among them.
     """
-    made = recast(graph, lambda _: dtype)
+    made = recast(graph, lambda value: FLOAT32 if value in kept else dtype)
     costs = [0.0] * count
     for item in measure(made.graph):
         origins = [made.origins[value] for value in item.region.values if value in made.origins]
