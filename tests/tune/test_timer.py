@@ -116,7 +116,9 @@ def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> N
     size = arrays[1].nbytes
     for cold, copies in ((0, 1), (3 * size, 3), (10**9, MAX_COPIES)):
         call = timed_call(region, kernel, loaded, first, {}, 3, cold)
-        assert len({operands.inputs[1].ctypes.data for operands in call.operands}) == copies
+        places = [operands.inputs[1].ctypes.data for operands in call.operands]
+        assert places == list(range(places[0], places[0] + copies * size, size))
+        assert all(np.array_equal(operands.inputs[1], first.inputs[1]) for operands in call.operands)
         assert len({operands.inputs[0].ctypes.data for operands in call.operands}) == 1
         assert call.share == -(-first.tasks // 3)
-        assert call.arguments(copies) == call.arguments(0) == (*first.arguments[:-1], call.share)
+        assert call.arguments(copies) == call.arguments(0) == (*call.operands[0].arguments[:-1], call.share)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands
-from tensorwright.tune.memory import aligned_copy
+from tensorwright.tune.memory import ALIGNMENT, aligned_bytes
 
 Array = npt.NDArray[np.generic]
 
@@ -99,20 +99,32 @@ def timed_call(
 ) -> Call:
     """A kernel prepared for timing one thread's share of its tasks.
 
-    first: its operands; more are made with copies of the constants.
+    first: its operands; others are made with copies of the constants, if there have to be several.
     cold_bytes: how much memory the copies of its constants should take together, so that no copy stays in a cache.
     """
     constants = [number for number, value in enumerate(region.inputs) if is_constant(value)]
     size = sum(first.inputs[number].nbytes for number in constants)
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
-    copies = [first, *(_with_copies(first, constants, allocator) for _ in range(count - 1))]
+    copies = [first] if count == 1 else _with_copies(first, constants, count, allocator)
     tasks, waits = evaluate(kernel.tasks, symbols), evaluate(kernel.waves, symbols) - 1
     return Call(loaded, copies, -(-tasks // threads), waits * WAIT_SECONDS if threads > 1 else 0.0)
 
 
-def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None) -> Operands:
-    inputs = tuple(aligned_copy(a, allocator) if i in numbers else a for i, a in enumerate(operands.inputs))
-    return Operands(operands.output, inputs, operands.workspace, operands.symbols, operands.tasks)
+def _with_copies(operands: Operands, numbers: Sequence[int], count: int, allocator: Allocator | None) -> list[Operands]:
+    """So many times the operands, each with constants of its own. These lie side by side, as in a plan, so that they
+    have huge pages as there.
+    """
+    sizes = {number: -(-operands.inputs[number].nbytes // ALIGNMENT) * ALIGNMENT for number in numbers}
+    block, found = aligned_bytes(count * sum(sizes.values()), allocator), list[Operands]()
+    for start in range(0, block.nbytes, sum(sizes.values())):
+        inputs, place = list(operands.inputs), start
+        for number, size in sizes.items():
+            array = operands.inputs[number].reshape(-1)
+            inputs[number] = block[place : place + array.nbytes].view(array.dtype)
+            inputs[number][:] = array
+            place += size
+        found.append(replace(operands, inputs=tuple(inputs)))
+    return found
 
 
 def race(contestants: Sequence[Contestant]) -> None:
