@@ -17,7 +17,6 @@ from cuda_fake import INVALID_VALUE, OUT_OF_MEMORY, FakeLibrary
 from ptx.machine import Grid, Machine
 from ptx.memory import NOBODY, GlobalMemory
 from ptx.parse import parse
-from tensorwright.codegen.cuda.compile import find_assembler
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import Driver
 
@@ -30,7 +29,7 @@ def without_assembler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    find_assembler.cache_clear()
+    monkeypatch.setattr("tensorwright.codegen.cuda.compile.find_assembler", lambda: str(broken))
 
 
 def emulated(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: int) -> EmulatedLibrary:
