@@ -126,6 +126,7 @@ class BuilderConfig:
     device = _Chosen[str]()
     instruction_set = _Chosen[str | None]()
     target = _Chosen[str | None]()
+    compatible = _Chosen[bool]()
     fast_algorithms = _Chosen[bool]()
     strict_nans = _Chosen[bool]()
     tf32 = _Chosen[bool]()

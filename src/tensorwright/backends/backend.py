@@ -125,6 +125,14 @@ class Backend(Protocol):
         """
         ...
 
+    def compatible(self) -> Backend:
+        """The backend whose plans run on devices of its kind that are newer than their target, too.
+
+        Raises:
+            BuildError: it makes no such plans; the message says what does instead.
+        """
+        ...
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> Toolchain:
         """The toolchain for a target.
 

@@ -158,6 +158,12 @@ class CpuBackend:
             raise BuildError(f"device 'cpu:{number}': all processors of this machine are one device, cpu")
         return self
 
+    def compatible(self) -> CpuBackend:
+        raise BuildError(
+            "compatible is for GPUs: a plan for a CPU runs on all that have its instruction set; say the oldest of "
+            f"them as instruction_set, one of {', '.join(self.targets)}"
+        )
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
         machine = target_named(target or _best_instruction_set())
         catalogue = tactics() if self.catalogue is None else self.catalogue

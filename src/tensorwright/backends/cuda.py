@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from tensorwright.backends.backend import Backend
@@ -15,6 +15,7 @@ from tensorwright.codegen.cuda.pool import CudaCompilerPool
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.device import gpu_stamp
+from tensorwright.devices.cuda.fallback import packed
 from tensorwright.devices.cuda.image import ENTRY, Image, ImageStep, write_image
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.device import Allocator
@@ -115,7 +116,9 @@ class CudaToolchain:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
         modules = {name: compiler.compile(name, kernel.code) for name, kernel in kernels.items()}
         steps = tuple(_launch(step) for step in program.steps)
-        return Executable(write_image(Image(modules, steps, program.workspace_bytes)), {ENTRY: 0})
+        kept = kernels if self.machine.is_compatible else {}
+        ptx = {name: packed(compile_ptx(kernel.code, self.machine)) for name, kernel in kept.items()}
+        return Executable(write_image(Image(modules, steps, program.workspace_bytes, ptx)), {ENTRY: 0})
 
 
 def _launch(step: Step) -> ImageStep:
@@ -142,21 +145,28 @@ def _open(number: int) -> Context:
 
 @dataclass(frozen=True)
 class CudaBackend:
-    """Makes plans for a GPU of this machine or, without timing kernels, for any architecture."""
+    """Makes plans for a GPU of this machine or, without timing kernels, for any architecture.
+
+    is_compatible: newer GPUs run them, too.
+    """
 
     number: int = 0
+    is_compatible: bool = False
     name = "cuda"
     targets = tuple(CUDA_TARGETS)
 
     def numbered(self, number: int) -> CudaBackend:
-        return CudaBackend(number)
+        return replace(self, number=number)
+
+    def compatible(self) -> CudaBackend:
+        return replace(self, is_compatible=True)
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CudaToolchain:
         if threads not in (None, 1):
             raise BuildError(f"threads: a GPU's plan is launched by one thread, found {threads}; leave it out")
         if target is None:
             return self._for_this_machine(allocator)
-        return CudaToolchain(cuda_target_named(target), f"a GPU of {target}", allocator, is_here=False)
+        return CudaToolchain(self._chosen(cuda_target_named(target)), f"a GPU of {target}", allocator, is_here=False)
 
     def _for_this_machine(self, allocator: Allocator | None) -> CudaToolchain:
         try:
@@ -165,9 +175,11 @@ class CudaBackend:
             raise BuildError(
                 f"no GPU to build for: {error}; name an architecture ({', '.join(self.targets)}) and build with level 0"
             ) from error
-        return CudaToolchain(
-            cuda_target_for(properties.capability), properties.name, allocator, is_here=True, number=self.number
-        )
+        machine = self._chosen(cuda_target_for(properties.capability))
+        return CudaToolchain(machine, properties.name, allocator, is_here=True, number=self.number)
+
+    def _chosen(self, target: CudaTarget) -> CudaTarget:
+        return target.compatible() if self.is_compatible else target
 
 
 BACKEND: Backend = CudaBackend()

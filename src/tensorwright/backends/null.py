@@ -106,6 +106,10 @@ class NullBackend:
         """All null devices are alike."""
         return self
 
+    def compatible(self) -> NullBackend:
+        """Its plans run everywhere."""
+        return self
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> NullToolchain:
         if target not in (None, TARGET):
             raise BuildError(f"no target '{target}' of the null device; expected {TARGET}")

@@ -9,7 +9,6 @@ from math import inf
 from pathlib import Path
 
 from tensorwright.backends.backend import Backend, Toolchain
-from tensorwright.backends.find import backend_named
 from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
@@ -25,6 +24,7 @@ from tensorwright.build.profiles import Profile, hull, profiles_of, replacing
 from tensorwright.build.ranges import narrowed
 from tensorwright.build.report import build_report
 from tensorwright.build.sizes import require_tensors, within_memory
+from tensorwright.build.tools import toolchain_for
 from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.graph.region import Region
 from tensorwright.graph.substitute import with_dims
@@ -84,8 +84,7 @@ def build(
     config = replace(config, progress=progress)
     require_small(graph, config)
     progress.check()
-    backend = backend or backend_named(config.device)
-    tools = backend.toolchain(config.wanted_target, config.threads, config.allocator)
+    tools = toolchain_for(config, backend)
     _require_bench(tools, config)
     limits = Limits(
         config.max_workspace_size,

@@ -127,6 +127,16 @@ class BuildOptions(Options):
             help="What the plan is to run on: cpu, cuda (cuda:1), or null, which evaluates by reference.",
         ),
     ] = "cpu"
+    compatible: Annotated[
+        bool,
+        About(
+            "whether GPUs that are newer than the target run the plan, too: it keeps the PTX of its kernels beside the "
+            "machine code, and such a GPU's driver compiles that when the plan is loaded. Kernels use nothing that "
+            "newer GPUs lack, so that the plan may be slower on its own target, on sm_90 in particular. For CPUs "
+            "`instruction_set` says what a plan needs.",
+            help="Keep PTX, so that GPUs newer than the target run the plan, too; kernels use what all of them have.",
+        ),
+    ] = False
     fast_algorithms: Annotated[
         bool,
         About(

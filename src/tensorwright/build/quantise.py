@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
-from tensorwright.backends.find import backend_named
 from tensorwright.base.errors import BuildError
 from tensorwright.base.text import unused_name
 from tensorwright.build.build import build
@@ -14,6 +13,7 @@ from tensorwright.build.calibrate import Calibration, Calibrator, calibrate
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.integers import Kept, Quantisable
 from tensorwright.build.precision import wishes_of
+from tensorwright.build.tools import toolchain_for
 from tensorwright.graph.graph import Graph, Value
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
@@ -63,7 +63,7 @@ def build_quantised(
     """
     found = _ranges(tensors, measured, calibrator, config, given or {})
     quantisable = None
-    tools = backend_named(config.device).toolchain(config.wanted_target, config.threads, config.allocator)
+    tools = toolchain_for(config)
     if INT8 in tools.fast_types:
         ranges = {tensors[name]: found.range_of(name) for name in found.ranges if name in tensors}
         wishes = wishes_of(config.precision, config.layer_precision or {}, graph)

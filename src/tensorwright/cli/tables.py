@@ -14,6 +14,7 @@ from tensorwright.cli.command import shown
 from tensorwright.cli.roofline import MATTERS, NEAR_ENOUGH, Roof, Standing, findings, standing
 from tensorwright.picture.times import Timing
 from tensorwright.plan.plan import Json, Plan
+from tensorwright.plan.stamp import target_text
 from tensorwright.runtime.bindings import format_shape
 from tensorwright.runtime.profiler import Profile
 
@@ -58,7 +59,7 @@ def plan_header(plan: Plan) -> Table:
     rows = [
         ("network", plan.name),
         ("built by", f"tensorwright {stamp.package_version}"),
-        ("machine", f"{stamp.model}, {stamp.architecture} {stamp.operating_system}, {stamp.target}"),
+        ("machine", f"{stamp.model}, {stamp.architecture} {stamp.operating_system}, {target_text(stamp)}"),
         ("threads", str(plan.threads)),
         ("barriers", _barriers(plan)),
         ("code", format_bytes(len(plan.executable.code))),

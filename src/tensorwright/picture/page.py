@@ -15,6 +15,7 @@ from tensorwright.picture.steps import steps_table
 from tensorwright.picture.timeline import timeline
 from tensorwright.picture.times import Timing, format_time, meaning
 from tensorwright.plan.plan import Plan
+from tensorwright.plan.stamp import target_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -99,7 +100,7 @@ def _summary(facts: Facts, times: Sequence[Timing]) -> Markup:
         ("weights", format_bytes(plan.weights.nbytes)),
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),
         ("code", format_bytes(len(plan.executable.code))),
-        ("machine", f"{stamp.model}, {stamp.target}"),
+        ("machine", f"{stamp.model}, {target_text(stamp)}"),
         *((("memory", ", ".join(facts.memory)),) if facts.memory else ()),
         *((binding.mode, f"{binding.name}: {binding.type!r}") for binding in plan.bindings),
         ("built by", f"tensorwright {stamp.package_version}"),

@@ -5,6 +5,15 @@ from __future__ import annotations
 from tensorwright.base.errors import PlanError
 from tensorwright.plan.plan import MachineStamp
 
+OR_NEWER = "+"
+"""What the name of a target ends with where newer devices run the plan, too, such as ``sm_80+``."""
+
+
+def target_text(stamp: MachineStamp) -> str:
+    """The target of a plan as people read it."""
+    name = stamp.target.removesuffix(OR_NEWER)
+    return name if name == stamp.target else f"{name} and newer"
+
 
 def require_equal(stamp: MachineStamp, host: MachineStamp) -> None:
     """Refuse a plan of another version of the package, for another device, system or architecture.

@@ -19,13 +19,19 @@ from regions.rigs import CudaRig
 from regions.sampling import Choose, Part, Rotation, every, key_of
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
+from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 
 SELDOM = 96
 """One of so many examples is assembled."""
 
 
-@pytest.mark.skipif(find_assembler() is None, reason="ptxas was not found; the package nvidia-cuda-nvcc has it")
+needs_assembler = pytest.mark.skipif(
+    find_assembler() is None, reason="ptxas was not found; the package nvidia-cuda-nvcc has it"
+)
+
+
+@needs_assembler
 @pytest.mark.parametrize("target", CUDA_TARGETS)
 def test_kernels_are_assembled_without_spills(
     target: str, request: pytest.FixtureRequest, rng: np.random.Generator
@@ -38,6 +44,25 @@ def test_kernels_are_assembled_without_spills(
     choose = every if part else Rotation(1, seed)
     spilling = [found for example in chosen for found in _spilling(example, target, choose, rng)]
     assert not spilling
+
+
+@needs_assembler
+@pytest.mark.parametrize("name", ["tensor-cores-product", "tensor-cores-float8-product", "half-attention-heads"])
+@pytest.mark.parametrize(
+    "target", [target for target in CUDA_TARGETS.values() if target.capability <= 90], ids=lambda one: one.name
+)
+def test_code_of_compatible_targets_is_assembled_for_newer_ones(
+    target: CudaTarget, name: str, rng: np.random.Generator
+) -> None:
+    region, oldest = EXAMPLES[name].region(rng), target.compatible()
+    kernels = [
+        tactic.emit(region, config, oldest) for tactic in tactics() for config in tactic.configs(region, oldest)[:1]
+    ]
+    assert kernels
+    for kernel in kernels:
+        ptx = compile_ptx(kernel.code, oldest)
+        for newer in (one for one in CUDA_TARGETS.values() if one.capability > oldest.capability):
+            assert assemble(ptx, newer)[0]
 
 
 def _spilling(example: Example, name: str, choose: Choose, rng: np.random.Generator) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.target import Target
+from tensorwright.plan.stamp import OR_NEWER
 
 TRIPLE = "nvptx64-nvidia-cuda"
 WARP = 32
+LEAST_SHARED = 99 * 1024
+"""Shared memory that a block may have on every GPU of compute capability 8.0 or later."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,24 @@ class CudaTarget(Target):
     capability: int = 0
     block_shared_bytes: int = 48 * 1024
     multiprocessors: int = 1
+
+    @property
+    def is_compatible(self) -> bool:
+        """Whether newer GPUs run its code, too, compiled once more from PTX."""
+        return self.name.endswith(OR_NEWER)
+
+    def compatible(self) -> CudaTarget:
+        """What this architecture has in common with all newer ones: none of the features with an "a" (`wgmma`), and no
+        more shared memory than the least of them has.
+        """
+        if self.is_compatible:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}{OR_NEWER}",
+            cpu=self.name,
+            block_shared_bytes=min(self.block_shared_bytes, LEAST_SHARED),
+        )
 
     @property
     def has_clusters(self) -> bool:
@@ -82,14 +103,15 @@ CUDA_TARGETS = dict(
 
 
 def cuda_target_named(name: str) -> CudaTarget:
-    """The target of a name such as ``sm_90``.
+    """The target of a name such as ``sm_90``, or ``sm_90+`` for what it has in common with newer ones.
 
     Raises:
         BuildError: there is none; the message lists those there are.
     """
-    if name not in CUDA_TARGETS:
+    found = CUDA_TARGETS.get(name.removesuffix(OR_NEWER))
+    if found is None:
         raise BuildError(f"no GPU architecture '{name}'; expected one of {', '.join(CUDA_TARGETS)}")
-    return CUDA_TARGETS[name]
+    return found.compatible() if name.endswith(OR_NEWER) else found
 
 
 def cuda_target_for(capability: int) -> CudaTarget:

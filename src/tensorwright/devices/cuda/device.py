@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from typing import TYPE_CHECKING
 
 import tensorwright
-from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.arrays import CudaArrays
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.executor import CudaModule
+from tensorwright.devices.cuda.fallback import difference, needs_compiler
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator, is_page_locked
 from tensorwright.devices.cuda.stream import DEFAULT, LEGACY, CudaEvent, CudaStream
@@ -42,11 +43,12 @@ class CudaDevice:
 
     def check(self, stamp: MachineStamp) -> None:
         require_equal(stamp, gpu_stamp(stamp.target, self.context.properties.name))
-        found, wanted = self.context.properties.capability, target_capability(stamp.target)
-        if found // 10 != wanted // 10 or found < wanted:
-            raise PlanError(
-                f"the plan was built for {stamp.target} on {stamp.model}; this is {self.context.properties.name} of "
-                f"compute capability {found / 10:.1f}; build it again here"
+        if needs_compiler(stamp, self.context.properties):
+            warnings.warn(
+                f"{difference(stamp, self.context.properties)}: the driver compiles the kernels now, which takes "
+                "seconds, and none was chosen for this GPU; build it again here for speed",
+                RuntimeWarning,
+                stacklevel=2,
             )
 
     def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> CudaModule:
@@ -120,15 +122,3 @@ def gpu_stamp(target: str, model: str) -> MachineStamp:
         features=(),
         model=model,
     )
-
-
-def target_capability(target: str) -> int:
-    """Ten times the compute capability that a target such as ``sm_90`` is for.
-
-    Raises:
-        PlanError: it is no such name.
-    """
-    number = target.removeprefix("sm_")
-    if not number.isdecimal() or number == target:
-        raise PlanError(f"the plan was built for the target '{target}', expected one such as sm_90; build it again")
-    return int(number)

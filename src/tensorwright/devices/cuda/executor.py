@@ -13,6 +13,7 @@ from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.fallback import loadable
 from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.image import ImageStep, read_image
 from tensorwright.devices.cuda.library import CudaError
@@ -38,10 +39,12 @@ class CudaModule(Unique):
     def __init__(self, plan: Plan, context: Context, allocator: Allocator, weights: Buffer | None = None) -> None:
         self.plan = plan
         self.context = context
-        self.image = read_image(plan.executable.code, plan.symbols, f"plan '{plan.name}'")
+        where = f"plan '{plan.name}'"
+        self.image = read_image(plan.executable.code, plan.symbols, where)
         self.workspace_offset = _aligned(plan.arena_bytes)
         self.memory_bytes = max(ALIGNMENT, self.workspace_offset + self.image.workspace_bytes)
-        self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in self.image.modules.items()}
+        codes = loadable(self.image, plan.stamp, context.properties, where)
+        self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in codes}
         self.functions = {name: code.function(name) for name, code in self._codes.items()}
         size = plan.weights.nbytes
         self.turns = Turns(context)

@@ -1,7 +1,8 @@
 """What a plan for a GPU holds as its code: the machine code of all kernels, and the launches of one inference.
 
-The bytes are the length of a header (8 bytes, little-endian), the header in JSON, and one module for each kernel: a
-cubin, or PTX where there was no assembler. Plain data; the runtime reads it without the compiler.
+The bytes are the length of a header (8 bytes, little-endian), the header in JSON, one module for each kernel (a cubin,
+or PTX where there was no assembler) and, in plans that newer GPUs run, too, the packed PTX of each. Plain data; the
+runtime reads it without the compiler.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.tensor_map import SWIZZLED_BYTES, TensorMap
@@ -47,23 +49,32 @@ class ImageStep:
 
 @dataclass(frozen=True)
 class Image:
-    """modules: machine code or PTX of each kernel by name. workspace_bytes: that all launches share."""
+    """modules: machine code or PTX of each kernel by name. workspace_bytes: that all launches share.
+
+    ptx: of each kernel, packed, for newer GPUs than the modules are for; empty in plans for one family alone.
+    """
 
     modules: Mapping[str, bytes] = field(repr=False)
     steps: tuple[ImageStep, ...]
     workspace_bytes: int
+    ptx: Mapping[str, bytes] = field(repr=False, default_factory=dict)
 
 
 def write_image(image: Image) -> bytes:
     """The bytes of an image."""
-    places, offset = {}, 0
-    for name, code in image.modules.items():
-        places[name], offset = [offset, len(code)], offset + len(code)
+    pieces = [*image.modules.values(), *image.ptx.values()]
+    ends = list(accumulate(map(len, pieces)))
+    places = [[end - len(piece), len(piece)] for piece, end in zip(pieces, ends, strict=True)]
     header = json.dumps(
-        {"kernels": places, "workspace": image.workspace_bytes, "steps": [_written(step) for step in image.steps]},
+        {
+            "kernels": dict(zip(image.modules, places, strict=False)),
+            "ptx": dict(zip(image.ptx, places[len(image.modules) :], strict=True)),
+            "workspace": image.workspace_bytes,
+            "steps": [_written(step) for step in image.steps],
+        },
         separators=(",", ":"),
     ).encode()
-    return b"".join([len(header).to_bytes(_LENGTH_BYTES, "little"), header, *image.modules.values()])
+    return b"".join([len(header).to_bytes(_LENGTH_BYTES, "little"), header, *pieces])
 
 
 def _written(step: ImageStep) -> list[Json]:
@@ -95,19 +106,20 @@ def read_image(code: bytes, symbols: Sequence[Symbol], where: str) -> Image:
         length = integer(int.from_bytes(code[:_LENGTH_BYTES], "little"), "length", 2, len(code) - _LENGTH_BYTES)
         header = mapping(json.loads(code[_LENGTH_BYTES : _LENGTH_BYTES + length]), "header")
         rest = memoryview(code)[_LENGTH_BYTES + length :]
-        modules = {name: _module(rest, place, f"kernels.{name}") for name, place in _mapping(header, "kernels").items()}
+        modules, ptx = _pieces(rest, header, "kernels"), _pieces(rest, header, "ptx")
         known = {symbol.name: symbol for symbol in symbols}
         steps = tuple(_step(item, modules, known, f"steps[{n}]") for n, item in enumerate(items(header, "steps")))
-        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE))
+        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE), ptx)
     except (Refusal, ValueError, RecursionError) as error:
         raise PlanError(f"{where}: its launches cannot be read: {error}; build it again") from error
 
 
-def _mapping(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    return mapping(fields.get(name), name)
+def _pieces(rest: memoryview, header: Mapping[str, Json], field: str) -> dict[str, bytes]:
+    places = mapping(header.get(field), field)
+    return {name: _piece(rest, place, f"{field}.{name}") for name, place in places.items()}
 
 
-def _module(rest: memoryview, place: Json, where: str) -> bytes:
+def _piece(rest: memoryview, place: Json, where: str) -> bytes:
     found = sequence(place, where)
     if len(found) != 2:
         refuse(where, "[offset, size]", place)
