@@ -91,13 +91,14 @@ class HeadsKernel(ThreadWriter):
         self._copy(problem.k, -1, heads.pieces.depth, batch, base)
         self._copy(problem.v, -2, heads.pieces.width, batch, values)
         end_group(builder)
-        wait_for_groups(builder, 0)
-        builder.meet()
         loop = _HeadLoop(
             heads.pieces, self.dtype, self.target, self.emitter, score_epilogue(problem), batch, first_row,
             literal(0, INT32), group, quad, base, values, lane,
         )  # fmt: skip
-        self._finish(loop.run(), batch, first_row, group, quad)
+        queries = loop.queries()
+        wait_for_groups(builder, 0)
+        builder.meet()
+        self._finish(loop.run(queries), batch, first_row, group, quad)
 
     def _copy(self, factor: Factor, axis: int, pieces: int, batch: tuple[Dim, ...], to: Register) -> None:
         """Begin to copy all columns of a factor; axis: of its columns."""

@@ -65,9 +65,13 @@ class ScoreLoop(ThreadWriter):
     group: Register
     quad: Register
 
-    def run(self) -> State:
+    def queries(self) -> list[Words]:
+        """The thread's elements of its two rows."""
+        pieces = self.pieces
+        return [self._row(pieces.problem.q, self._existing_row(8 * half), pieces.depth) for half in range(2)]
+
+    def run(self, queries: list[Words]) -> State:
         builder, pieces = self.builder, self.pieces
-        queries = [self._row(pieces.problem.q, self._existing_row(8 * half), pieces.depth) for half in range(2)]
         zero = literal(0.0, FLOAT32)
         state = State([LOWEST] * 2, [zero] * 2, [[zero] * 4 for _ in range(4 * pieces.width)])
         start = wide(builder, self.warp)

@@ -64,7 +64,7 @@ class AttentionKernel(ThreadWriter):
             pieces, self.dtype, self.target, self.emitter, score_epilogue(pieces.problem), batch, first_row, warp,
             group, quad,
         )  # fmt: skip
-        state = loop.run()
+        state = loop.run(loop.queries())
         total = [builder.combined(value, builder.add, 4) for value in state.total]
         meeting = Meeting(pieces, builder, lane, warp)
         meeting.leave(State(state.largest, total, state.result))
