@@ -10,16 +10,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tensorwright.codegen.cuda.normal import coarse_erf, one_plus_coarse_erf
 from tensorwright.codegen.cuda.quotient import quotient
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.flatten import FlatComputation
 from tensorwright.codegen.scalar import STRIDED_STEPS, Lane, ScalarEmitter
 from tensorwright.codegen.values import Pointer, Register, i64, literal
-from tensorwright.graph.expression import Apply, Load, Reduce, Scalar, Variable, scalar_atoms, stride_along, walk
+from tensorwright.graph.expression import (
+    Apply,
+    Constant,
+    Load,
+    Reduce,
+    Scalar,
+    Variable,
+    scalar_atoms,
+    stride_along,
+    walk,
+)
 from tensorwright.graph.functions import reduction_identity
 from tensorwright.tensor.dim import Dim, IntegerExpression, product, upper_bound
-from tensorwright.tensor.dtype import FLOAT32, INT32, DType
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
 
 BLOCK = 256
 """Threads in a block."""
@@ -108,6 +119,16 @@ class GroupEmitter(ScalarEmitter):
     group_size: int = 1
     dealing: bool = False
     rank: Register = field(default_factory=lambda: i64(0))
+
+    def _emit(self, node: Scalar) -> Register:
+        match node:
+            case Apply(function="erf", operands=(x,), dtype=dtype) if dtype in (FLOAT16, BFLOAT16):
+                return coarse_erf(self.builder, self.scalar(x))
+            case Apply(
+                function="add", operands=(Constant(value=1), Apply(function="erf", operands=(x,))), dtype=dtype
+            ) if dtype in (FLOAT16, BFLOAT16):
+                return one_plus_coarse_erf(self.builder, self.scalar(x))
+        return super()._emit(node)
 
     def _to_be_rounded(self, node: Scalar) -> Register:
         if not isinstance(node, Apply) or node.function != "div" or node.dtype != FLOAT32:
