@@ -25,7 +25,7 @@ RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
 Index = npt.NDArray[np.int64]
-RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE = range(5)
+RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE, AT_SOME = range(6)
 MAPS = 1 << 40
 """Where tensor maps, which no program reads, seem to lie."""
 
@@ -79,6 +79,7 @@ class Machine:
         self._maps = {MAPS + number * MAP_BYTES: placed for number, placed in enumerate(maps)}
         self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
         self._products = Products(self._shared, np.zeros(self._threads // WARPGROUP + 1, np.int64))
+        self._some = 0
         self._arguments = dict(zip(kernel.parameters, [*arguments, *self._maps], strict=True))
         self._names.update((name, address) for name, address in self._arguments.items() if address in self._maps)
         poison = np.full(self._threads, POISON, np.uint64)
@@ -132,10 +133,20 @@ class Machine:
                 self._order.meet(np.unique(self._block[freed & (group == number)]).tolist())
             epochs[blocks] += 1
             self._shared.epochs[blocks] += kind == AT_CLUSTER
+        self._release_some()
         if (self._state != RUNNING).sum() == before:
             if (self._state == AT_PHASE).any():
                 raise Stuck("threads wait for a barrier's phase that is never complete")
             raise Stuck("threads wait at a barrier for others that have returned or wait elsewhere")
+
+    def _release_some(self) -> None:
+        """Let go of those that wait for some threads of their block, if these are there."""
+        for block in (
+            np.nonzero(np.bincount(self._block, self._state == AT_SOME) == self._some)[0] if self._some else ()
+        ):
+            freed = np.nonzero((self._block == block) & (self._state == AT_SOME))[0]
+            self._order.meet_rows(np.unique(self._order.rows_of(freed)))
+            self._state[freed] = RUNNING
 
     # ---- operands
 
@@ -221,6 +232,8 @@ class Machine:
 
     def _do_bar(self, it: Instruction, who: Index) -> None:
         self._state[who] = AT_BARRIER
+        if len(it.operands) > 1:
+            self._state[who], self._some = AT_SOME, int(it.operands[1])
 
     def _do_barrier(self, it: Instruction, who: Index) -> None:
         if it.opcode == "barrier.cluster.wait":

@@ -50,7 +50,10 @@ class Order:
 
     def meet(self, blocks: Sequence[int]) -> None:
         """All warps of some blocks wait for each other."""
-        rows = np.concatenate([np.arange(self.warps) + block * (self.warps + 1) for block in blocks])
+        self.meet_rows(np.concatenate([np.arange(self.warps) + block * (self.warps + 1) for block in blocks]))
+
+    def meet_rows(self, rows: Threads) -> None:
+        """Some warps wait for each other."""
         self.known[rows] = self.known[rows].max(0)
         self.known[rows, rows] += 1
 

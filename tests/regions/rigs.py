@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -29,10 +30,14 @@ from tensorwright.kernels.cpu.catalogue import tactics as cpu_tactics
 from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.problem import Problem
+from tensorwright.kernels.cuda.tiles.specialised import specialised_tilings
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
+from tensorwright.kernels.cuda.tiles.tiling import Tiling
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.kernels.work import work
 from tensorwright.tensor.arrange import from_layout
-from tensorwright.tensor.dim import evaluate
+from tensorwright.tensor.dim import evaluate, product, tuning_value
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
 from tensorwright.tune.memory import POISON
@@ -171,11 +176,26 @@ class NullRig(Rig[None]):
         yield "", NullBench().prepare(region, kernel, compiled, arrays, symbols, {}).run()
 
 
+MOST_TILES = 12
+"""The machine takes its time for each."""
+
+
+class StayingProduct(SpecialisedProduct):
+    """Blocks compute about three tiles each, however few these are."""
+
+    name = "staying product"
+
+    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
+        found = specialised_tilings(problem, self.arithmetic(problem.dtype, target), target, stays=False)
+        counts = [(tiling, tuning_value(product(tiling.tiles(problem)))) for tiling in found if tiling.cluster == 1]
+        return [replace(tiling, staying=max(2, count // 3)) for tiling, count in counts if count <= MOST_TILES]
+
+
 class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = cuda_tactics()
+    tactics = (*cuda_tactics(), StayingProduct())
     targets = CUDA_TARGETS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

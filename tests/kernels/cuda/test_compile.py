@@ -34,7 +34,9 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 NEWEST = CUDA_TARGETS["sm_90"]
 
 
-def check(tactic: AnyTactic[CudaTarget], region: Region, config: Config, target: CudaTarget) -> None:
+def check(
+    tactic: AnyTactic[CudaTarget], region: Region, config: Config, target: CudaTarget, most_spilled: int = 0
+) -> None:
     kernel = tactic.emit(region, config, target)
     ptx = compile_ptx(kernel.code, target)
     assert f".entry {kernel.name}(" in ptx
@@ -42,7 +44,7 @@ def check(tactic: AnyTactic[CudaTarget], region: Region, config: Config, target:
     if find_assembler() is not None:
         _, resources = assemble(ptx, target)
         found = resources[kernel.name]
-        assert not found.spill_bytes, f"{config} spills {found}"
+        assert found.spill_bytes <= most_spilled, f"{config} spills {found}"
         assert found.registers * kernel.block <= 65536
 
 
@@ -93,11 +95,12 @@ def test_the_largest_tiles_do_not_spill(tactic: AnyTactic[CudaTarget], dtype: DT
 
 
 @pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
-def test_specialised_products_do_not_spill(dtype: DType, rng: np.random.Generator) -> None:
+def test_specialised_products_hardly_spill(dtype: DType, rng: np.random.Generator) -> None:
+    """With a warp more there are 168 registers: four are too few for GELU, once for each row."""
     region, tactic = linear((4096, 512), 256, "columns gelu", dtype).region(rng), SpecialisedProduct()
     configs = tactic.configs(region, NEWEST)
     for config in (configs[0], max(configs, key=lambda c: c.options.sums)):
-        check(tactic, region, config, NEWEST)
+        check(tactic, region, config, NEWEST, most_spilled=16)
     assert not tactic.configs(region, CUDA_TARGETS["sm_80"])
     assert not tactic.configs(region, CUDA_TARGETS["sm_100"])
 

@@ -15,6 +15,7 @@ from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
+from regions.rigs import StayingProduct
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -26,8 +27,10 @@ from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.tiles.specialised import SpecialisedTiling
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
+from tensorwright.ops.activation import Gelu
+from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.quantization import Quantize
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32, INT16
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT16, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.inputs import random_inputs
@@ -123,10 +126,16 @@ WAIT, TRUE = r"mbarrier.try_wait.parity.shared::cta.b64 (%p\d+), [^;]*;", r"setp
 
 
 def changed_specialised(
-    pattern: str, new: str, number: int, rng: np.random.Generator, chosen: Callable[[SpecialisedTiling], bool]
+    pattern: str,
+    new: str,
+    number: int,
+    rng: np.random.Generator,
+    chosen: Callable[[SpecialisedTiling], bool],
+    tactic: SpecialisedProduct,
+    rows: int,
 ) -> None:
     """Run a kernel whose warps are specialised, with one of some tilings, with one place of its PTX changed."""
-    region, tactic = linear((64, 512), 32, "columns", FLOAT16).region(rng), SpecialisedProduct()
+    region = linear((rows, 512), 32, "columns", FLOAT16).region(rng)
     fitting = [config for config in tactic.configs(region, TARGET) if chosen(config.options)]
     config = min(fitting, key=lambda config: config.options.stages)
     kernel = tactic.emit(region, config, TARGET)
@@ -158,12 +167,27 @@ def test_specialised_warps_have_to_wait_for_each_other(
     pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, number, rng, lambda tiling: tiling.cluster == 1)
+        changed_specialised(pattern, new, number, rng, lambda tiling: tiling.cluster == 1, SpecialisedProduct(), 64)
 
 
 def test_blocks_that_split_the_depth_have_to_meet_before_they_add(rng: np.random.Generator) -> None:
     with pytest.raises(Stuck, match="wait at a barrier for others"):
-        changed_specialised("barrier.cluster.wait;", "", 0, rng, lambda tiling: tiling.cluster == 2)
+        changed_specialised(
+            "barrier.cluster.wait;", "", 0, rng, lambda tiling: tiling.cluster == 2, SpecialisedProduct(), 64
+        )
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "reason"),
+    [(0, Stuck, "phase that is never complete"), (1, Stuck, "phase that is never complete")],
+)
+def test_blocks_that_stay_give_all_stages_back(
+    number: int, error: type[Exception], reason: str, rng: np.random.Generator
+) -> None:
+    """Those of each step, and the last one of a tile."""
+    arrival = r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;"
+    with pytest.raises(error, match=reason):
+        changed_specialised(arrival, "", number, rng, lambda tiling: tiling.rows == 64, StayingProduct(), 300)
 
 
 def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.Generator) -> None:
@@ -180,6 +204,32 @@ def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.G
         found = run_on_machine(region, kernel, ptx, [x, scales], {})
         with np.errstate(over="ignore"):
             np.testing.assert_array_equal(found, Quantize(INT16).reference(x, scales))
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
+def test_gelu_of_two_bytes_is_right_everywhere(dtype: DType) -> None:
+    x = np.concatenate([np.linspace(-9, 9, 4088), [0, -0.0, np.inf, 6e4, -6e4, 1e-4, -1e-4, np.nan]])
+    x = x.astype(dtype.numpy).reshape(64, 64)
+    region = region_of([apply(Gelu(False), input_value("x", TensorType(dtype, x.shape)))])
+    config = Generic().configs(region, TARGET)[0]
+    kernel = Generic().emit(region, config, TARGET)
+    ptx = compile_ptx(kernel.code, TARGET)
+    assert "ex2.approx" in ptx
+    found = run_on_machine(region, kernel, ptx, [x], {}).astype(np.float64)
+    exact = Gelu(False).reference(x.astype(np.float64))
+    np.testing.assert_allclose(found, exact, rtol=4 * np.finfo(np.float16).eps if dtype == FLOAT16 else 8e-3, atol=1e-5)
+
+
+def test_the_error_function_of_two_bytes(rng: np.random.Generator) -> None:
+    x = np.concatenate([rng.uniform(-5, 5, 900), 10.0 ** rng.uniform(-6, 2, 120), [np.inf, -np.inf, np.nan, 0]])
+    x = x.astype(np.float16).reshape(64, 16)
+    region = region_of([apply(Unary("erf"), input_value("x", TensorType(FLOAT16, x.shape)))])
+    kernel = Generic().emit(region, Generic().configs(region, TARGET)[0], TARGET)
+    ptx = compile_ptx(kernel.code, TARGET)
+    assert "ex2.approx" in ptx
+    found = run_on_machine(region, kernel, ptx, [x], {}).astype(np.float64)
+    exact = Unary("erf").reference(x.astype(np.float64))
+    np.testing.assert_allclose(found, exact, rtol=1.5 * np.finfo(np.float16).eps, atol=1e-7)
 
 
 SMALL = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,9 +14,9 @@ from cases.case import Array
 from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
 from regions.example import Symbols
-from regions.rigs import CudaRig
+from regions.rigs import CudaRig, StayingProduct
 from regions.sampling import Rotation, every
-from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
+from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.region import Region
@@ -64,3 +67,31 @@ def test_a_sample_of_each_tactic(tactic: AnyTactic[CudaTarget], rig: GpuRig, rng
     fitting = [e for e in EXAMPLES.values() if any(applicable(rig, e.region(rng), target, [tactic]))]
     for example in fitting[:: -(-len(fitting) // 3)]:
         Trial(example, GpuRig(rig.context, [tactic]), rng).check(target, Rotation(1, 0))
+
+
+STAYING = """
+import sys
+import numpy as np
+from kernels.cuda.test_on_gpu import GpuRig
+from regions.checking import Trial
+from regions.collection import EXAMPLES
+from regions.rigs import StayingProduct
+from regions.sampling import every
+from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.library import driver
+
+rig = GpuRig(Context(driver()), [StayingProduct()])
+assert Trial(EXAMPLES[sys.argv[1]], rig, np.random.default_rng(1)).check("sm_90", every)
+"""
+"""In a process of its own: no GPU has run these kernels yet, and one whose warps wait in vain never ends."""
+
+
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if n.startswith("tensor-cores-") and "product" in n])
+def test_products_whose_blocks_stay(name: str, rig: GpuRig, rng: np.random.Generator) -> None:
+    target = CUDA_TARGETS[cuda_target_for(rig.context.properties.capability).name]
+    if not StayingProduct().configs(EXAMPLES[name].region(rng), target):
+        pytest.skip("no product of row-major rows for wgmma")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", STAYING, name]
+    done = subprocess.run(command, timeout=120, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

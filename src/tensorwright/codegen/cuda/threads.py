@@ -67,6 +67,11 @@ class ThreadBuilder(FunctionBuilder):
         self.declare("declare void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)")
         self.emit("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
 
+    def meet_some(self, threads: int) -> None:
+        """So many threads of the block, whole warps and always the same, wait for each other."""
+        self.declare("declare void @llvm.nvvm.barrier.cta.sync.aligned.count(i32, i32)")
+        self.emit(f"call void @llvm.nvvm.barrier.cta.sync.aligned.count(i32 1, i32 {threads})")
+
     def meet_cluster(self) -> None:
         """All threads of the cluster wait for each other and see each other's stores to shared memory."""
         for name in ("arrive", "wait"):

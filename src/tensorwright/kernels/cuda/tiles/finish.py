@@ -21,8 +21,10 @@ from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT32
 
-AT_ONCE = 4
-"""Units that are finished together: whatever they read is under way at the same time, and takes registers."""
+AT_ONCE, FEW_AT_ONCE, MANY_SUMS = 4, 2, 96
+"""Units that are finished together: whatever they read is under way at the same time, and takes registers, of which
+there are less with many sums.
+"""
 NEAR, FAR = "ptr addrspace(3)", "ptr addrspace(7)"
 
 
@@ -95,8 +97,10 @@ class Finish(ThreadWriter):
             position = row_position(emitter, self.problem, row)
             for groups, is_ours in self._shares(start):
                 with emitter.when(is_ours):
-                    for first in range(0, len(groups), AT_ONCE):
-                        self._store(position, {g: units[start + g] for g in groups[first : first + AT_ONCE]}, start)
+                    for first in range(0, len(groups), self._at_once):
+                        self._store(
+                            position, {g: units[start + g] for g in groups[first : first + self._at_once]}, start
+                        )
 
     def _shares(self, start: int) -> Iterator[tuple[list[int], Register | None]]:
         """The groups of a row whose units are finished together, and whether this block does that; None if it does."""
@@ -111,6 +115,13 @@ class Finish(ThreadWriter):
             for group in groups:
                 exists = builder.compare("slt", self._column(group), self.problem.columns)
                 yield [group], exists if is_ours is None else builder.binary("and", is_ours, exists)
+
+    @property
+    def _at_once(self) -> int:
+        """Units to finish together: one, if none reads anything but constants."""
+        if self.tiling.cluster == 1 and not reads_variables(self.region, self.config):
+            return 1
+        return FEW_AT_ONCE if self.tiling.sums > MANY_SUMS else AT_ONCE
 
     @property
     def _is_whole(self) -> bool:

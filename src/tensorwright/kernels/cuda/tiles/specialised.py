@@ -40,7 +40,7 @@ from tensorwright.kernels.cuda.tiles.tiling import (
     estimate,
 )
 from tensorwright.kernels.cuda.tiles.write import TileKernel
-from tensorwright.tensor.dim import tuning_value, upper_bound
+from tensorwright.tensor.dim import Dim, minimum, product, tuning_value, upper_bound
 from tensorwright.tensor.dtype import INT32
 
 WARPS = WARPGROUP // WARP
@@ -52,11 +52,18 @@ BAND = 8
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies."""
+    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each."""
+
+    staying: int = 0
 
     @property
     def threads(self) -> int:
-        return WARPGROUP * self.warpgroups + WARP
+        return self.copying + WARP
+
+    @property
+    def copying(self) -> int:
+        """The number of the thread that copies."""
+        return WARPGROUP * self.warpgroups
 
     @property
     def shared_bytes(self) -> int:
@@ -67,6 +74,14 @@ class SpecialisedTiling(Tiling):
         """Bytes of shared memory before the barriers: stages, and then sums in their place."""
         return super().shared_bytes
 
+    @property
+    def filling(self) -> float:
+        return 0.3 if self.staying else super().filling
+
+    def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
+        blocks = minimum(product(self.tiles(problem)), self.staying)
+        return (blocks, 1, 1) if self.staying else super().grid(problem)
+
 
 def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     """The map of a row-major left operand, whose boxes are what a block copies of it for a step."""
@@ -75,13 +90,17 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     return TensorMap(1 + problem.left, size, (problem.channels, problem.rows), (problem.channels * size,), box)
 
 
-def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
-    """Tilings worth timing, the most promising first."""
-    possible = _possible(problem, arithmetic, target)
+def specialised_tilings(
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, *, stays: bool
+) -> list[SpecialisedTiling]:
+    """Tilings worth timing, the most promising first. stays: whether blocks may compute several tiles."""
+    possible = _possible(problem, arithmetic, target, stays=stays)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
-def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
+def _possible(
+    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, *, stays: bool
+) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
             for stages in (FEWEST_STAGES, 4, 6, 8):
@@ -89,6 +108,8 @@ def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> I
                     tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
+                        if stays and _can_stay(problem, tiling, target):
+                            yield replace(tiling, staying=target.multiprocessors)
 
 
 def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
@@ -101,6 +122,12 @@ def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, t
         and (tiling.stages <= steps // tiling.cluster or (tiling.cluster == 1 and tiling.stages == FEWEST_STAGES))
         and (tiling.rows == ROWS or tiling.rows < 2 * rows)
     )
+
+
+def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> bool:
+    """Whether there are more tiles than multiprocessors, each of which has room for one block."""
+    is_large = 2 * tiling.shared_bytes > target.l1_bytes
+    return is_large and tiling.cluster == 1 and tuning_value(product(tiling.tiles(problem))) > target.multiprocessors
 
 
 @dataclass(frozen=True)
@@ -119,29 +146,36 @@ class SpecialisedKernel(TileKernel):
 
     def write(self) -> None:
         builder, tiling = self.builder, self.tiling
-        thread, producer = builder.thread(), WARPGROUP * tiling.warpgroups
-        with builder.when(builder.compare("eq", thread, producer)):
+        thread = builder.thread()
+        self._make_barriers(thread)
+        builder.launch_next()
+        across, _ = tiling.tiles(self.problem)
+        number = builder.add(builder.mul(builder.block_index("y"), across), builder.block_index("x"))
+        row_block, first_group = self._tile(number)
+        with builder.when(builder.compare("sge", thread, tiling.copying)):
+            with builder.when(builder.compare("eq", thread, tiling.copying)):
+                self._copy(row_block, first_group)
+            attend(builder, tiling)
+        with builder.when(builder.compare("slt", thread, tiling.copying)):
+            self._multiply(thread, row_block, first_group)
+
+    def _make_barriers(self, thread: Register) -> None:
+        """By the thread that copies; all others see them then."""
+        builder, tiling = self.builder, self.tiling
+        with builder.when(builder.compare("eq", thread, tiling.copying)):
             for stage in self._stages(tiling.stages):
                 make_barrier(builder, stage.full, 1)
                 make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
             publish_barriers(builder)
         builder.meet()
-        builder.launch_next()
-        row_block, first_group = self._block()
-        with builder.when(builder.compare("sge", thread, producer)):
-            with builder.when(builder.compare("eq", thread, producer)):
-                self._copy(row_block, first_group)
-            attend(builder, tiling)
-        with builder.when(builder.compare("slt", thread, producer)):
-            self._multiply(thread, row_block, first_group)
 
-    def _block(self) -> tuple[Register, Register]:
-        """The block's number among those one below the other (i32), and its first group of columns (i64)."""
-        builder, tiling, problem = self.builder, self.tiling, self.problem
-        across, down = problem.groups // tiling.column_groups, tiling.grid(problem)[1]
-        column, row = builder.block_index("x"), builder.block_index("y")
-        if across > 1 and tuning_value(down) > BAND:
-            number = builder.add(builder.mul(row, across), column)
+    def _tile(self, number: Register) -> tuple[Register, Register]:
+        """Of a tile (i32) its number among those one below the other (i32), and its first group of columns (i64)."""
+        builder, tiling = self.builder, self.tiling
+        across, down = tiling.tiles(self.problem)
+        if tuning_value(down) <= BAND:
+            row, column = builder.binary("udiv", number, across), builder.binary("urem", number, across)
+        else:
             band = builder.mul(builder.binary("udiv", number, BAND * across), BAND)
             inside = builder.sub(number, builder.mul(band, across))
             left = builder.sub(builder.convert("trunc", self.emitter.integer(down), INT32), band)
@@ -220,17 +254,22 @@ class SpecialisedKernel(TileKernel):
     # ---- the warps that multiply
 
     def _multiply(self, thread: Register, row_block: Register, first_group: Register) -> None:
-        builder, tiling, problem = self.builder, self.tiling, self.problem
         place, own_row = self._place(thread)
-        first_row = builder.add(builder.scaled(wide(builder, row_block), tiling.rows), wide(builder, own_row))
-        last_row = self.emitter.integer(problem.rows - 1)
-        finish = Finish(
-            self.region, self.config, problem, tiling, self.emitter, place, thread, first_row, last_row, first_group
-        )
+        finish = self._finish(thread, place, own_row, row_block, first_group)
         finish.request_constants()
-        builder.wait_for_previous()
+        self.builder.wait_for_previous()
         finish.request()
         finish.run(self._sums_of_stages(place))
+
+    def _finish(
+        self, thread: Register, place: Place, own_row: Register, row_block: Register, first_group: Register
+    ) -> Finish:
+        builder, tiling, problem = self.builder, self.tiling, self.problem
+        first_row = builder.add(builder.scaled(wide(builder, row_block), tiling.rows), wide(builder, own_row))
+        last_row = self.emitter.integer(problem.rows - 1)
+        return Finish(
+            self.region, self.config, problem, tiling, self.emitter, place, thread, first_row, last_row, first_group
+        )
 
     def _sums_of_stages(self, place: Place) -> Sums:
         builder, tiling, count = self.builder, self.tiling, wide(self.builder, self._part()[1])

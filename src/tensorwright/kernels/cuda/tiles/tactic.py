@@ -26,9 +26,11 @@ from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.specialised import (
     SpecialisedKernel,
+    SpecialisedTiling,
     left_map,
     specialised_tilings,
 )
+from tensorwright.kernels.cuda.tiles.staying import StayingKernel
 from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
@@ -107,6 +109,8 @@ class SpecialisedProduct(_Tiles):
 
     name = "specialised product"
     dtypes = (FLOAT16, BFLOAT16, FLOAT8, *BYTES)
+    stays: ClassVar[bool] = False
+    """Whether blocks may compute several tiles. No GPU has run such kernels yet."""
 
     def slowdown(self, dtype: DType) -> float:
         """As measured beside tiles that all threads copy, in 13 products of each type."""
@@ -123,13 +127,15 @@ class SpecialisedProduct(_Tiles):
         return super().configs(region, target) if target.has_warpgroup_products else []
 
     def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
-        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
+        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target, stays=self.stays)
 
     def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        SpecialisedKernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
+        assert isinstance(tiling, SpecialisedTiling)
+        kernel = StayingKernel if tiling.staying else SpecialisedKernel
+        kernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
         weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
         return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)
 

@@ -12,7 +12,7 @@ from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.tactic import TacticOptions
-from tensorwright.tensor.dim import Dim, tuning_value, upper_bound
+from tensorwright.tensor.dim import Dim, product, tuning_value, upper_bound
 
 WARPGROUP = 128
 ROWS = 64
@@ -84,8 +84,17 @@ class Tiling(TacticOptions):
         sums = 4 * self.sums * self.threads if self.cluster > 1 else 0
         return max(self.stages * self.stage_bytes, sums)
 
+    @property
+    def filling(self) -> float:
+        """Microseconds on an H200 until a block's first stages are there."""
+        return 1.27
+
+    def tiles(self, problem: Problem) -> tuple[int, Dim]:
+        """How many tiles lie side by side, and one below the other."""
+        return problem.groups // self.column_groups, problem.batches * self.row_blocks(problem)
+
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
-        return problem.groups // self.column_groups, problem.batches * self.row_blocks(problem), self.cluster
+        return *self.tiles(problem), self.cluster
 
     def row_blocks(self, problem: Problem) -> Dim:
         """Blocks one below the other for all rows that share a right operand."""
@@ -143,8 +152,10 @@ def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: C
     The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
     wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
     """
-    x, y, z = (tuning_value(size) for size in tiling.grid(problem))
-    blocks, steps = x * y * z, ceil(Steps(problem).count / tiling.cluster)
+    blocks, steps = (
+        tuning_value(product(tiling.tiles(problem))) * tiling.cluster,
+        ceil(Steps(problem).count / tiling.cluster),
+    )
     resident = _resident(tiling, target)
     slots = resident * target.multiprocessors
     full, rest = divmod(blocks, slots)
@@ -172,4 +183,4 @@ def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> fl
     busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
     ahead = max(1, tiling.stages - arithmetic.stages_in_use)  # Fewer stages may be for another arithmetic.
     waiting = max(arithmetic.pace.least, arithmetic.pace.copied / ahead)
-    return 1.27 + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)
+    return tiling.filling + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)

@@ -1,0 +1,89 @@
+"""Specialised products whose blocks stay: each computes one tile after the other.
+
+While the warps that multiply finish a tile, stages of the next one are copied already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tensorwright.codegen.cuda.mbarrier import arrive, wait_for_phase
+from tensorwright.codegen.cuda.threads import wide
+from tensorwright.codegen.instructions import Loop
+from tensorwright.codegen.values import Register, literal
+from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
+from tensorwright.kernels.cuda.tiles.specialised import SpecialisedKernel
+from tensorwright.kernels.cuda.tiles.steps import Steps
+from tensorwright.tensor.dim import product
+from tensorwright.tensor.dtype import INT32
+
+
+class StayingKernel(SpecialisedKernel):
+    """Emits the body of a kernel. Both sides go through all stages of all tiles, as if they were those of one."""
+
+    def write(self) -> None:
+        builder, tiling = self.builder, self.tiling
+        thread = builder.thread()
+        self._make_barriers(thread)
+        builder.launch_next()
+        builder.wait_for_previous()
+        with builder.when(builder.compare("eq", thread, tiling.copying)):
+            self._copy_tiles()
+        with builder.when(builder.compare("slt", thread, tiling.copying)):
+            self._multiply_tiles(thread)
+
+    @contextmanager
+    def _each_tile(self, parity: int) -> Iterator[tuple[Loop, Register, Register]]:
+        """For every tile of the block: the loop, which carries the next stage and the parity of its phase, the tile's
+        number among those one below the other, and its first group of columns. parity: of the first stage.
+        """
+        builder, tiling = self.builder, self.tiling
+        first, tiles = wide(builder, builder.block_index()), self.emitter.integer(product(tiling.tiles(self.problem)))
+        carried = [literal(0, INT32), literal(parity, INT32)]
+        with builder.loop(first, tiles, tiling.staying, carried) as loop, self.emitter.scope():
+            yield loop, *self._tile(builder.convert("trunc", loop.index, INT32))
+
+    def _copy_tiles(self) -> None:
+        builder, tiling = self.builder, self.tiling
+        with self._each_tile(parity=1) as (tiles, row_block, first_group):
+            first_row, columns = builder.mul(row_block, tiling.rows), self._columns(first_group)
+            with builder.loop(0, Steps(self.problem).count, 1, tiles.carried, at_least_once=True) as loop:
+                at, parity = loop.carried
+                stage, step = self._stage(at), builder.convert("trunc", loop.index, INT32)
+                wait_for_phase(builder, stage.empty, parity)
+                self._copy_columns(columns, step, stage)
+                self._copy_rows(first_row, step, stage)
+                loop.following = self._next(at, parity)
+            tiles.following = loop.final
+
+    def _multiply_tiles(self, thread: Register) -> None:
+        place, own_row = self._place(thread)
+        with self._each_tile(parity=0) as (tiles, row_block, first_group):
+            finish = self._finish(thread, place, own_row, row_block, first_group)
+            finish.request()
+            sums, tiles.following = self._sums_from(place, tiles.carried)
+            finish.run(sums)
+            self.builder.meet_some(self.tiling.copying)  # Threads that part to finish have to multiply together again.
+
+    def _sums_from(self, place: Place, carried: list[Register]) -> tuple[Sums, list[Register]]:
+        """The sums of a tile, and the stage and parity of the next one's first."""
+        builder, tiling, steps = self.builder, self.tiling, Steps(self.problem).count
+        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
+        speaks = builder.compare("eq", place.lane, 0)
+        start = [*zeros, *carried, self._stage(carried[0]).empty]
+        with builder.loop(0, steps, 1, start, at_least_once=True) as loop:
+            *flat, number, parity, before = loop.carried
+            stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
+            wait_for_phase(builder, stage.full, parity)
+            at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
+            begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
+            sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
+            arrive(builder, before, builder.binary("and", speaks, builder.compare("ne", loop.index, 0)))
+            kept = [register for tile in sums for register in tile]
+            loop.following = [*kept, *self._next(number, parity), stage.empty]
+        *flat, number, parity, last = loop.final
+        sums = self.arithmetic.finish(builder, self._tiles(flat))
+        arrive(builder, last, speaks)
+        return sums, [number, parity]
