@@ -86,5 +86,7 @@ def test_a_network_in_float16(tiles, level: int, threads: int, target: str, rng:
     (expected,) = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
     found = engine({"x": x})["y"]
     assert np.abs(found - expected).max() <= 0.004 * np.abs(expected).max()
-    configs = [str(step["config"]) for step in engine.report["steps"]]
-    assert level or any("group=2" in config for config in configs), configs
+    used = {str(step["tactic"]) for step in engine.report["steps"]}
+    assert level or {"matmul_halves", "convolution_halves"} <= used, used
+    exact = tw.build(made, precision="fp16", level=0, threads=threads, fast_algorithms=False, **options)
+    assert not any("halves" in str(step["tactic"]) for step in exact.report["steps"])

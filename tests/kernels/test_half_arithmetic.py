@@ -31,6 +31,8 @@ from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
+from tensorwright.tune.inputs import random_inputs
+from tensorwright.tune.reference import whole_output
 
 TARGET = TARGETS["avx512_fp16"]
 needs_halves = pytest.mark.skipif(
@@ -162,6 +164,18 @@ def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
 )
 def test_long_sums_are_as_near_as_short_ones(spec: Spec, rng: np.random.Generator) -> None:
     assert _checked(Example("long", spec), int(rng.integers(100)))
+
+
+@needs_halves
+def test_what_is_lost_is_little_more_than_what_a_result_in_float16_loses(rng: np.random.Generator) -> None:
+    """Partial sums of 32 products would lose 1.9 · 2^-11."""
+    rig, region = PairsAlone(), linear((24, 2048), 96, dtype=FLOAT16).region(rng)
+    kernel = HalfMatMul().emit(region, HalfMatMul().configs(region, TARGET)[0], TARGET)
+    arrays = random_inputs(region, {}, rng)
+    (_, found), *_ = rig.outputs(region, kernel, rig.compiled(kernel, TARGET.name), arrays, {}, rng)
+    expected = whole_output(region, arrays, {}).values
+    squares = np.square(found.astype(np.float64) - expected).mean() / np.square(expected).mean()
+    assert np.sqrt(squares) < 1.8 * 2**-11
 
 
 @needs_halves

@@ -22,9 +22,9 @@ from tensorwright.kernels.cpu.arithmetic import HalfPairs
 from tensorwright.tensor.dtype import INT32, INT64
 
 PRODUCTS = 16
-"""With twice as many, errors come near to what a result in float16 may be off."""
-PARTS = 4
-"""With so many, bringing sums into float32 takes a tenth of the time of the products."""
+"""With twice as many, results are off by 1.9 u instead of 1.6 (the root of the mean of squares, relative to theirs)."""
+PARTS = 8
+"""With so many, what is not a product takes a tenth of the time; with half as many, results are off by 1.5 u."""
 
 AddSteps = Callable[[Register, Sequence[Register], int], Sequence[Register]]
 """Appends steps of the reduction, from a place on, added to sums, so many."""
