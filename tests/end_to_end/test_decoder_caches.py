@@ -113,3 +113,32 @@ def test_scattered_rows_share_past_and_present(threads, rng):
         np.testing.assert_allclose(found["y"], wanted[0], rtol=1e-4, atol=1e-5)
         for cache, right in zip(caches.values(), wanted[1:], strict=True):
             np.testing.assert_array_equal(cache, right)
+
+
+def test_attention_with_a_past_shares_it_with_the_present(rng):
+    """Opset 23: the operator itself puts new rows behind the past; the mask says how many there are."""
+    kind = TensorProto.FLOAT
+    inputs = {"q": (kind, ("batch", HEADS, "length", DEPTH)), "mask": (kind, ("length", "total"))}
+    inputs |= dict.fromkeys("kv", (kind, ("batch", GROUPS, "length", DEPTH)))
+    inputs |= dict.fromkeys(("past_k", "past_v"), (kind, ("batch", GROUPS, "past", DEPTH)))
+    model = model_of(
+        [node("Attention", "q k v mask past_k past_v", "y next_k next_v")], inputs, ["y", "next_k", "next_v"], 23
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shapes = {"batch": (1, 2, 2), "length": (1, 1, 4), "past": (0, 7, 20), "total": (1, 8, ROOM)}
+    options = {"level": 0, "threads": 2, "timing_cache": "", "check_plan": True}
+    with tw.build(model, shapes=shapes, caches_in_place=True, **options) as engine:
+        caches = {name: np.zeros((2, GROUPS, ROOM, DEPTH), np.float32) for name in ("past_k", "past_v")}
+        past = 0
+        for length in (4, 1, 2):
+            given = {"q": rng.standard_normal((2, HEADS, length, DEPTH), np.float32)}
+            given |= {name: rng.standard_normal((2, GROUPS, length, DEPTH), np.float32) for name in "kv"}
+            given["mask"] = rng.standard_normal((length, past + length), np.float32)
+            before = {name: cache[:, :, :past].copy() for name, cache in caches.items()}
+            y, *presents = session.run(None, {**given, **before})
+            shared = {name.replace("past", "next"): cache for name, cache in caches.items()}
+            found = engine({**given, **caches}, outputs=shared)
+            past += length
+            np.testing.assert_allclose(found["y"], y, rtol=1e-4, atol=1e-5)
+            for cache, right in zip(caches.values(), presents, strict=True):
+                np.testing.assert_array_equal(cache[:, :, :past], right)
