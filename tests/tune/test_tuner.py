@@ -22,6 +22,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Config, Kernel, Tactic, TacticOptions
 from tensorwright.ops.convolution import Convolution
+from tensorwright.ops.indexing import TopKIndices
 from tensorwright.ops.normalization import Softmax
 from tensorwright.runtime.engine import Engine
 from tensorwright.tune import tuner
@@ -129,6 +130,12 @@ def test_excluded_tactics_are_not_used() -> None:
     assert tactics == ["rows", "generic"]
     with pytest.raises(BuildError, match=r"exclude_tactics: expected names of .*winograd convolution.*; found row"):
         build(graph, BuildConfig(level=0, exclude_tactics=frozenset({"row"})))
+
+
+def test_tactics_that_alone_compute_a_layer_are_named() -> None:
+    largest = network(apply(TopKIndices(2, 1, True), given("x", 4, 9)))
+    with pytest.raises(BuildError, match=r"(?s)no kernel computes .*TopKIndices.*; do not exclude selection$"):
+        build(largest, BuildConfig(level=0, timing_cache="", exclude_tactics=frozenset({"selection"})))
 
 
 def _only_tactic(graph: Graph, excluded: frozenset[str]) -> str:

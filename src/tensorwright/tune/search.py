@@ -108,7 +108,10 @@ class Search:
                 f"bytes, the limit is {limit}; raise max_workspace_size to at least {least}"
             )
         if not found.candidates:
-            raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}")
+            offers = [offer for offer in self._offers_for(region) if not self.limits.admit(offer)]
+            names = [offer.name for offer in offers if offer.configs(region)]
+            advice = f"; do not exclude {' and '.join(names)}" if names else ""
+            raise BuildError(f"layer '{region.name}': no kernel computes {region.signature}{advice}")
         return Searched(region, found.candidates, found.trials)
 
     def reorder(self, region: Region, source: Layout, destination: Layout) -> Choice:
