@@ -9,6 +9,8 @@ from networks.network import Tensor
 from networks.shaping import fits_beside, join
 
 DEPTH = 3
+MANY = 16
+"""Pieces."""
 
 
 def _axis(g: Growing, x: Tensor) -> int:
@@ -104,6 +106,21 @@ def pieces(g: Growing) -> None:
     join(g, choose(g.choices, ([changed, halves[1]], [halves[1], changed], [halves[1], halves[0]])), axis)
 
 
+def many_pieces(g: Growing) -> None:
+    """So many equal pieces that they share kernels, some changed, put together backwards."""
+
+    def is_long(extent: tuple[int, ...]) -> bool:
+        return len(set(extent)) == 1 and extent[0] >= MANY
+
+    x = g.pick(lambda t: t.is_float and any(map(is_long, t.shape)))
+    axis = g.axis(x, is_long)
+    one = (x.dtype, [*x.shape[:axis], g.fixed(1), *x.shape[axis + 1 :]], x.low, x.high)
+    count = x.shape[axis][0]
+    parts = g.add_all("Split", [x, g.given([1] * count)], [one] * count, exact=True, axis=axis)
+    changed = [step(g, part) if chance(g.choices, 10) else part for part in parts]
+    join(g, changed[::-1] if chance(g.choices, 70) else changed[MANY // 2 :], axis)
+
+
 def doubled(g: Growing) -> None:
     """One operand twice, or a view of it beside it."""
     x = step(g, _source(g))
@@ -122,5 +139,6 @@ def _product(extents: tuple[int, ...]) -> int:
 
 
 TEMPLATES = (
-    (5, kept_operand), (4, dense_block), (6, scalars), (3, rows), (3, long_lived), (3, pieces), (2, doubled),
+    (5, kept_operand), (4, dense_block), (6, scalars), (3, rows), (3, long_lived), (3, pieces),
+    (2, many_pieces), (2, doubled),
 )  # fmt: skip
