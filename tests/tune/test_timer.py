@@ -81,8 +81,13 @@ def test_long_calls_are_repeated_until_they_took_long_enough(clock: Clock) -> No
     raced = _raced(*calls)
     assert [call.runs for call in calls] == [1 + 9, 1 + 9, 1]
     assert [one.seconds for one in raced] == pytest.approx([0.012, 0.014, 0.2])
+
+
+def test_one_turn_tells_enough_of_steady_calls(clock: Clock) -> None:
+    calls = [clock.passing(lambda run, s=s: s) for s in (0.03, 0.05, 0.032)]  # type: ignore[misc]
+    assert [len(one.times) for one in _raced(*calls)] == [4, 1, 4]
     (one,) = _raced(clock.passing(lambda run: 1.0))
-    assert len(one.times) == FIRST_TURNS
+    assert len(one.times) == 1
 
 
 def test_short_calls_are_repeated_on_one_copy_after_another(clock: Clock) -> None:

@@ -30,8 +30,10 @@ HOPELESS = 3.0
 """Long calls that took so many times as long as the fastest are not repeated."""
 LONG_CALL = 1e-3
 """From so many seconds on, what one call takes hardly varies."""
+STEADY_CALL = 1e-2
+"""What takes so many seconds is judged by one turn: what interrupts it is a small part of it."""
 ENOUGH_SECONDS = 0.1
-"""So long the fastest is timed, all turns together, if the first turns take that long."""
+"""So long the fastest is timed, all turns together, if the first turns take that long, or one of steady calls."""
 SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""
 
@@ -138,8 +140,8 @@ def race(contestants: Sequence[Contestant]) -> None:
     for turn in range(ALL_TURNS):
         for one in running:
             one.run()
-        if running and turn + 1 >= FIRST_TURNS:
-            best = min(running, key=lambda one: one.seconds)
+        best = min(running, key=lambda one: one.seconds, default=None)
+        if best is not None and (turn + 1 >= FIRST_TURNS or best.seconds >= STEADY_CALL):
             running = [one for one in running if one.seconds <= FAR_BEHIND * best.seconds]
             if sum(best.times) * best.repeats >= ENOUGH_SECONDS:
                 break
