@@ -45,6 +45,10 @@ class Pretender:
         self.turns.append(turn)
         return ()
 
+    def copied(self, most: int) -> Pretender:
+        self.copies = most
+        return self
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -86,6 +90,7 @@ def test_long_calls_are_repeated_until_they_took_long_enough(clock: Clock) -> No
 def test_one_turn_tells_enough_of_steady_calls(clock: Clock) -> None:
     calls = [clock.passing(lambda run, s=s: s) for s in (0.03, 0.05, 0.032)]  # type: ignore[misc]
     assert [len(one.times) for one in _raced(*calls)] == [4, 1, 4]
+    assert [call.copies for call in calls] == [1 + 4, 1 + 2, 1 + 4]
     (one,) = _raced(clock.passing(lambda run: 1.0))
     assert len(one.times) == 1
 
@@ -121,6 +126,9 @@ def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> N
     size = arrays[1].nbytes
     for cold, copies in ((0, 1), (3 * size, 3), (10**9, MAX_COPIES)):
         call = timed_call(region, kernel, loaded, first, {}, 3, cold)
+        assert call.operands == [first]
+        assert len(call.copied(2).operands) == min(copies, 2)
+        call = call.copied(MAX_COPIES)
         places = [operands.inputs[1].ctypes.data for operands in call.operands]
         assert places == list(range(places[0], places[0] + copies * size, size))
         assert all(np.array_equal(operands.inputs[1], first.inputs[1]) for operands in call.operands)

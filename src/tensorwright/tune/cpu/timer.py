@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +45,23 @@ WAIT_SECONDS = 2e-6
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel as it is timed: its code, its operands with several copies of its constants, how many of its tasks,
-    and the seconds in which threads would wait for each other.
+    """One kernel as it is timed: its code, its operands with copies of its constants, how many of its tasks, and the
+    seconds in which threads would wait for each other.
+
+    wanted: how many copies there should be, and what makes so many operands with them.
     """
 
     loaded: LoadedKernel
     operands: Sequence[Operands]
     share: int
     waits: float
+    wanted: int
+    copies: Callable[[int], Sequence[Operands]]
+
+    def copied(self, most: int) -> Call:
+        """The same with all copies that are wanted, but not more than `most`."""
+        count = min(self.wanted, most)
+        return self if count == 1 else replace(self, operands=self.copies(count))
 
     def arguments(self, turn: int) -> tuple[int, ...]:
         """Those of the copy whose turn it is."""
@@ -65,6 +76,13 @@ class Contestant:
     times: list[float] = field(default_factory=list)
     repeats: int = 1
     turn: int = 0
+
+    def begin(self) -> None:
+        """Get ready for the turns, once the first call has told how long they take."""
+        first = self.times.pop()
+        most = MAX_COPIES if first < STEADY_CALL else 1 + ceil(ENOUGH_SECONDS / first)
+        self.calls = [call.copied(most) for call in self.calls]
+        self.repeats = max(1, min(32, int(SHORT_CALL / max(first, 1e-7))))
 
     @property
     def seconds(self) -> float:
@@ -101,18 +119,19 @@ def timed_call(
 ) -> Call:
     """A kernel prepared for timing one thread's share of its tasks.
 
-    first: its operands; others are made with copies of the constants, if there have to be several.
+    first: its operands; others will be made with copies of the constants, if there have to be several.
     cold_bytes: how much memory the copies of its constants should take together, so that no copy stays in a cache.
     """
     constants = [number for number, value in enumerate(region.inputs) if is_constant(value)]
     size = sum(first.inputs[number].nbytes for number in constants)
     count = min(MAX_COPIES, max(1, cold_bytes // size)) if size else 1
-    copies = [first] if count == 1 else _with_copies(first, constants, count, allocator)
     tasks, waits = evaluate(kernel.tasks, symbols), evaluate(kernel.waves, symbols) - 1
-    return Call(loaded, copies, -(-tasks // threads), waits * WAIT_SECONDS if threads > 1 else 0.0)
+    waiting = waits * WAIT_SECONDS if threads > 1 else 0.0
+    copies = partial(_with_copies, first, constants, allocator)
+    return Call(loaded, [first], -(-tasks // threads), waiting, count, copies)
 
 
-def _with_copies(operands: Operands, numbers: Sequence[int], count: int, allocator: Allocator | None) -> list[Operands]:
+def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None, count: int) -> list[Operands]:
     """So many times the operands, each with constants of its own. These lie side by side, as in a plan, so that they
     have huge pages as there.
     """
@@ -133,10 +152,9 @@ def race(contestants: Sequence[Contestant]) -> None:
     """Time all contestants; afterwards each has its `seconds`."""
     for one in contestants:
         one.run()
-        one.repeats = max(1, min(32, int(SHORT_CALL / max(one.times[0], 1e-7))))
     running = _hopeful(contestants)
     for one in running:
-        one.times.clear()
+        one.begin()
     for turn in range(ALL_TURNS):
         for one in running:
             one.run()
