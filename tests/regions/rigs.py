@@ -191,21 +191,25 @@ class StayingProduct(SpecialisedProduct):
         return [replace(tiling, staying=max(2, count // 3)) for tiling, count in counts if count <= MOST_TILES]
 
 
+_GPUS = {**CUDA_TARGETS, "sm_90+": CUDA_TARGETS["sm_90"].compatible()}
+"""With what sm_90 has in common with newer ones, and no other target has: clusters beside products of warps."""
+
+
 class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
     tactics = (*cuda_tactics(), StayingProduct())
-    targets = CUDA_TARGETS
+    targets = _GPUS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:
         """The machine takes microseconds for an operation, if it is not one of a tensor core."""
         return tactic.general is None or evaluate(work(region).flops, symbols) <= MOST_FLOPS
 
     def compiled(self, kernel: CudaKernel, target: str) -> str:
-        ptx = compile_ptx(kernel.code, CUDA_TARGETS[target])
+        ptx = compile_ptx(kernel.code, self.targets[target])
         assert f".entry {kernel.name}(" in ptx
-        assert f".target {CUDA_TARGETS[target].cpu}" in ptx
+        assert f".target {self.targets[target].cpu}\n" in ptx
         return ptx
 
     def outputs(

@@ -16,7 +16,7 @@ from tensorwright.plan.plan import MachineStamp
 from tensorwright.plan.stamp import OR_NEWER
 
 MOST_PTX_BYTES = 64 << 20
-"""Of one kernel; the largest that was seen has 2 % of it."""
+"""Of one kernel; 100 KB are much."""
 
 
 def needs_compiler(stamp: MachineStamp, gpu: GpuProperties) -> bool:
