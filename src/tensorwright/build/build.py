@@ -36,6 +36,7 @@ from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.passes.outputs import named_apart, separate_outputs
+from tensorwright.passes.padding import normalises_padding
 from tensorwright.passes.patterns import in_patterns
 from tensorwright.passes.pieces import in_groups
 from tensorwright.passes.pipeline import optimise
@@ -86,16 +87,16 @@ def build(
     progress.check()
     tools = toolchain_for(config, backend)
     _require_bench(tools, config)
+    graph = narrowed(_with_own_names(graph, config))
     limits = Limits(
         config.max_workspace_size,
         tools.threads,
-        config.fast_algorithms,
+        config.fast_algorithms and not normalises_padding(graph),
         frozenset(config.exclude_tactics),
         config.strict_nans,
         config.tf32,
     )
     search = Search(tools.offers, tools.roofline, limits)
-    graph = narrowed(_with_own_names(graph, config))
     if config.caches_in_place:
         if quantisable is not None:
             raise BuildError("caches_in_place goes with no ranges of tensors for int8: leave one of them out")
@@ -186,7 +187,7 @@ class _Build:
         if config.checks_plan:
             tools.check(program, profile.symbols, self.compiler)
         machine = remembered_machine(self.cache, tools.stamp, tools.bench.capacities, tools.threads)
-        report = build_report(part.graph, program, tools, machine, config.fast_algorithms)
+        report = build_report(part.graph, program, tools, machine, self.search.limits.fast_algorithms)
         executable = tools.executable(program, profile.symbols, self.compiler)
         return assemble(
             part.graph.name, program, profile.symbols, tools, executable, report, config.batch_symbol, part.uses
