@@ -1,4 +1,5 @@
 """Networks as PyTorch exports them, built here and compared with ONNX Runtime: ``python -m benchmarks.exports``.
 
-Needs torch, torchvision, transformers and onnxscript beside the project; weights are random, nothing is downloaded.
+Needs torch, torchvision, transformers, diffusers and onnxscript beside the project; weights are random, nothing is
+downloaded.
 """

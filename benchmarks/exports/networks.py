@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-Made = tuple[Any, tuple[Any, ...]]
-"""A module in evaluation mode, and its arguments."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """make: for a size of the batch, the module and its arguments. names: of the arguments.
-
-    open: names of the open axes by argument; other extents are tried by adding `steps` of an axis' name to them.
-    finds: whether it gives boxes, scores and labels, of which the numbers follow from the image.
-    """
-
-    make: Callable[[int], Made]
-    names: tuple[str, ...]
-    open: Mapping[str, Mapping[int, str]]
-    steps: Mapping[str, int] = field(default_factory=lambda: {"batch": 1, "height": 32, "width": 64, "sequence": -3})
-    finds: bool = False
+from benchmarks.exports.network import Made, Network
+from benchmarks.exports.small import SMALL_NETWORKS
 
 
 def classifier(name: str) -> Network:
@@ -157,4 +140,5 @@ NETWORKS = {
     "llama": text("LlamaModel", "LlamaConfig", num_key_value_heads=2, use_cache=False),
     "mistral": text("MistralModel", "MistralConfig", num_key_value_heads=2, sliding_window=8, use_cache=False),
     "qwen2": text("Qwen2Model", "Qwen2Config", num_key_value_heads=2, use_cache=False),
+    **SMALL_NETWORKS,
 }
