@@ -88,6 +88,16 @@ def test_two_symbols_become_one_where_only_that_divides() -> None:
     assert restricted(batch, found) == restricted(H, found) == H
 
 
+@pytest.mark.parametrize("names", [("batch", "rows", "columns"), ("columns", "batch", "rows"), ("a", "c", "b")])
+def test_symbols_that_are_tuned_alike_become_one(names: tuple[str, str, str]) -> None:
+    """A mask of rows and columns is read as ``[batch, -1]``, which is the text's batch, whatever it is called."""
+    batch, rows, columns = (symbol(name, 1, extent, 40) for name, extent in zip(names, (2, 2, 12), strict=True))
+    found = solution(rows * columns // batch * batch, rows * columns)
+    assert found is not None
+    assert restricted(batch, found) == restricted(rows, found)
+    assert restricted(columns, found) == columns
+
+
 def test_restrictions_are_put_one_on_the_other() -> None:
     (half,) = symbols_of(symbol("(h/2)", 1, 50, 256))
     first = {SYMBOL: 2 * expression(half)}

@@ -66,7 +66,8 @@ def restricted(dim: Dim, restriction: Restriction) -> Dim:
 def solution(left: Dim, right: Dim, depth: int = MOST_DEPTH) -> Restriction | None:
     """A restriction of symbols under which two dimensions are the same expression, or None if none was found.
 
-    Ranges are narrowed first, then multiples are tried, the smallest first, then symbols are eliminated.
+    Ranges are narrowed first, then multiples are tried, the smallest first, then symbols are eliminated; those that are
+    tuned for the same extent are more likely to be the same.
     """
     if left == right:
         return {}
@@ -101,7 +102,7 @@ def _restrictions(difference: IntegerExpression) -> Iterator[Restriction]:
             yield from _narrowings(atom.left - atom.right)
     yield from _multiples(difference, atoms)
     yield from _eliminations(_without_common_factors(difference))
-    for one, other in permutations(symbols_of(difference), 2):
+    for one, other in sorted(permutations(symbols_of(difference), 2), key=lambda pair: pair[0].opt != pair[1].opt):
         yield from _as_other(one, other, 1, 0)
 
 
