@@ -9,9 +9,11 @@ from graphs import drawn, given, network, unary
 from tensorwright.backends.null import BACKEND as NULL
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.codegen.cpu import steps
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Concatenation, Slice
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.patterns import FEWEST, in_patterns
@@ -45,6 +47,7 @@ NETWORKS = {
     "overlapping": network(*(part(X, (number, 0), (5, 6)) for number in range(COUNT - 5))),
     "backwards": network(*(part(COLUMNS, (0, 4 + number), (-1, 3), -2) for number in range(COUNT - 4))),
     "open": network(*(part(OPEN, (0, 2 * number, 1), (-1, 2, 4)) for number in range(COUNT)), unary("exp", OPEN)),
+    "between others": network(*(unary("exp", unary("neg", row)) for row in rows(apply(Softmax(1), X)))),
     "turned round": network(apply(Concatenation(0), *rows(apply(MatMul(), X, PRODUCT))[::-1])),
 }
 
@@ -60,8 +63,12 @@ def check(graph: Graph, engine: Engine, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("level", [0, 3])
-def test_parts_are_right(name: str, threads: int, level: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("level", "rows"), [(0, 8), (0, 1000), (3, 8)])
+def test_parts_are_right(
+    name: str, threads: int, level: int, rows: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rows: so many steps that are alike have a table."""
+    monkeypatch.setattr(steps, "FEWEST_ROWS", rows)
     graph = NETWORKS[name]
     with Engine(build(graph, BuildConfig(threads=threads, level=level))) as engine:
         check(graph, engine, rng)
@@ -74,7 +81,8 @@ def test_other_devices_are_told_where_parts_begin(name: str, rng: np.random.Gene
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_every_part_has_its_time(threads: int, rng: np.random.Generator) -> None:
+def test_every_part_has_its_time(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "FEWEST_ROWS", COUNT)
     graph, x = NETWORKS["rows"], rng.standard_normal((COUNT, 6)).astype(np.float32)
     with Engine(build(graph, BuildConfig(threads=threads, level=0))) as engine:
         times = engine.create_execution_context().profile(x, COUNT)

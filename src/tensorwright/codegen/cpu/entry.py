@@ -1,8 +1,8 @@
 """The native entry of a network: all its steps, by one thread or by a team.
 
 A team goes through the steps in groups. Within a group no thread waits for another; between two groups all wait for
-each other. `tensorwright.codegen.cpu.team` says how. Steps one after another that call the same kernel in the same way
-are one piece of code with a table of where their operands lie.
+each other. `tensorwright.codegen.cpu.team` says how. Many steps that call the same kernel in the same way are one
+piece of code with a table of where their operands lie.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tensorwright.codegen.cpu.steps import EntryStep, Piece, pieces_of
+from tensorwright.codegen.cpu.steps import EntryStep, Piece, pieces_of, rows_of
 from tensorwright.codegen.cpu.team import entries, team_functions
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
@@ -44,9 +44,10 @@ def entry_module(steps: Sequence[EntryStep], symbols: Sequence[Symbol], workspac
         f"declare void @{name}({', '.join(['ptr'] * pointers + ['i64'] * (counts[name] + 2))})"
         for name, pointers in sorted(arguments.items())
     ]
-    pieces = list(pieces_of(steps))
+    pieces = pieces_of(steps)
     code = _Code(symbols, workspace, target, "nounwind noinline" + (" optnone" if len(pieces) > MOST_OPTIMISED else ""))
     tables = [piece.table for piece in pieces if piece.is_table]
+    tables += [rows_of(pieces)] if tables else []
     parts = [code.alone(pieces), *map(code.share, pieces), _choice(pieces), _following(steps), code.waves(steps)]
     return "\n".join([*declarations, *tables, team_functions(target, len(steps)), *parts, entries()])
 
@@ -65,14 +66,19 @@ class _Code:
         builder = FunctionBuilder(target=self.target)
         calls = _Calls(builder, self, i64(0), [piece.steps[0] for piece in pieces])
         builder.emit("call void @profile(ptr %context, i64 0)")
-        for piece in pieces:
-            tasks = calls.integer(piece.steps[0].tasks * piece.steps[0].waves)
-            if piece.is_table:
-                with builder.loop(piece.first, piece.first + len(piece.steps)) as loop:
-                    calls.call_alone(piece, loop.index, tasks)
-            else:
-                calls.call_alone(piece, i64(piece.first), tasks)
+        last = 0
+        for piece in (piece for piece in pieces if not piece.is_table):
+            self._between(builder, last, piece.first)
+            calls.call_alone(piece)
+            last = piece.first + 1
+        self._between(builder, last, sum(len(piece.steps) for piece in pieces))
         return builder.function("internal void @single_body(ptr %context)", self.attributes)
+
+    def _between(self, builder: FunctionBuilder, start: int, stop: int) -> None:
+        """Do steps that are in tables."""
+        if start < stop:
+            with builder.loop(start, stop, at_least_once=True) as loop:
+                builder.emit(f"call void @step(ptr %context, i64 0, i64 1, {loop.index.typed}, i64 0)")
 
     def share(self, piece: Piece) -> str:
         """The function that does a team member's share of a step of a piece."""
@@ -125,10 +131,11 @@ class _Calls:
         """Say that the step with a number is done."""
         self._builder.emit(f"call void @profile(ptr %context, {self._builder.add(number, 1).typed})")
 
-    def call_alone(self, piece: Piece, number: Register, tasks: Register) -> None:
-        """Call the kernel of a step of a piece for all of its tasks, so many."""
-        self._call(piece, number, i64(0), tasks)
-        self.profile(number)
+    def call_alone(self, piece: Piece) -> None:
+        """Call the kernel of a piece of one step for all of its tasks."""
+        (step,) = piece.steps
+        self._call(piece, i64(piece.first), i64(0), self.integer(step.tasks * step.waves))
+        self.profile(i64(piece.first))
 
     def call_share(self, piece: Piece, number: Register, threads: Register, wave: Register) -> None:
         """Call the kernel of a step of a piece for one share, out of so many threads', of the tasks of a wave."""
@@ -152,9 +159,9 @@ class _Calls:
     def _numbers(self, piece: Piece, number: Register) -> list[Register]:
         if not piece.is_table:
             return [i64(one) for one in piece.steps[0].numbers]
-        place = self._builder.mul(self._builder.sub(number, piece.first), piece.width)
-        row = self._builder.offset(Pointer(f"@numbers_{piece.first}"), place, INT64)
-        return [_table_entry(self._builder, row, column) for column in range(piece.width)]
+        row = self._builder.load(self._builder.offset(Pointer("@rows"), number, INT64), INT64)
+        place = self._builder.offset(Pointer(f"@numbers_{piece.first}"), self._builder.mul(row, piece.width), INT64)
+        return [_table_entry(self._builder, place, column) for column in range(piece.width)]
 
     def _operand(self, base: Base, number: Register) -> Pointer:
         if base != "binding":
@@ -164,11 +171,7 @@ class _Calls:
 
 def _choice(pieces: Sequence[Piece]) -> str:
     """The function that does a share of the step with a number. A table of jumps would need relocation."""
-    targets = " ".join(
-        f"i64 {piece.first + number}, label %step{piece.first}"
-        for piece in pieces
-        for number in range(len(piece.steps))
-    )
+    targets = " ".join(f"i64 {number}, label %step{piece.first}" for piece in pieces for number in piece.numbers)
     cases = [f"step{p.first}:\n  call void @step_{p.first}({STEP_ARGUMENTS})\n  ret void" for p in pieces]
     head = f"define internal void @step({STEP_ARGUMENTS}) nounwind noinline"
     switch = f"  switch i64 %number, label %none [ {targets} ]\nnone:\n  ret void"

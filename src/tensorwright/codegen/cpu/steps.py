@@ -1,15 +1,14 @@
-"""What the entry of a network does: steps, and those one after another that are one piece of code."""
+"""What the entry of a network does: steps, and those that are one piece of code because they are alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from tensorwright.plan.plan import Address
 from tensorwright.tensor.dim import Dim, Symbol, symbols_of
 
-FEWEST_ROWS = 8
+FEWEST_ROWS = 128
 """So many steps that are alike have a table."""
 
 
@@ -49,10 +48,14 @@ class EntryStep:
 
 @dataclass(frozen=True)
 class Piece:
-    """Steps one after another, the first of them with a number: one, or many that are alike."""
+    """One step, or many that are alike, with their numbers."""
 
-    first: int
+    numbers: tuple[int, ...]
     steps: tuple[EntryStep, ...]
+
+    @property
+    def first(self) -> int:
+        return self.numbers[0]
 
     @property
     def is_table(self) -> bool:
@@ -70,12 +73,21 @@ class Piece:
         return len(self.steps[0].numbers)
 
 
-def pieces_of(steps: Sequence[EntryStep]) -> Iterator[Piece]:
-    """The pieces of a network, in order."""
-    first = 0
-    for _, group in groupby(steps, key=lambda step: step.likeness):
-        alike = tuple(group)
-        parts = [alike] if len(alike) >= FEWEST_ROWS else [(step,) for step in alike]
-        for part in parts:
-            yield Piece(first, part)
-            first += len(part)
+def pieces_of(steps: Sequence[EntryStep]) -> list[Piece]:
+    """The pieces of a network, in the order of their first steps."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for number, step in enumerate(steps):
+        alike.setdefault(step.likeness, []).append(number)
+    pieces = list[Piece]()
+    for numbers in alike.values():
+        is_table = len(numbers) >= FEWEST_ROWS and steps[numbers[0]].waves == 1
+        parts = [numbers] if is_table else [[number] for number in numbers]
+        pieces += (Piece(tuple(part), tuple(steps[number] for number in part)) for part in parts)
+    return sorted(pieces, key=lambda piece: piece.first)
+
+
+def rows_of(pieces: Sequence[Piece]) -> str:
+    """In which row of its table each step is, as a constant."""
+    rows = {number: row for piece in pieces for row, number in enumerate(piece.numbers)}
+    listed = ", ".join(f"i64 {rows[number]}" for number in range(len(rows)))
+    return f"@rows = internal constant [{len(rows)} x i64] [{listed}], align 8"
