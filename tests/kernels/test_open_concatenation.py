@@ -9,9 +9,11 @@ from regions.concatenations import Concatenated
 from targets import RUNNABLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.concatenation.open_tactic import OpenConcatenation
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.dim import evaluate, minimum, symbol
 from tensorwright.tune.cpu.kernel_runner import run_kernel
+from tensorwright.tune.tuner import HOPELESS
 
 COUNTS = tuple(symbol(f"count{number}", 0, 300, 3000) for number in range(3))
 
@@ -43,3 +45,10 @@ def test_code_grows_as_the_pieces_do(rng: np.random.Generator) -> None:
 )
 def test_leaves_the_rest_to_others(concatenated: Concatenated, rng: np.random.Generator) -> None:
     assert not OpenConcatenation().configs(concatenated.region(rng), TARGETS["avx2"])
+
+
+def test_loops_over_elements_are_not_worth_timing(rng: np.random.Generator) -> None:
+    """Their code takes seconds to compile."""
+    region = Concatenated(COUNTS, (21,)).region(rng)
+    (found,) = Generic().configs(region, TARGETS["avx2"])
+    assert OpenConcatenation().efficiency(region, found) > HOPELESS * Generic().efficiency(region, found)

@@ -6,10 +6,22 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register
+from tensorwright.graph.region import Region
+from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dtype import INT16, INT32, INT64, UINT8, DType
 
 WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
 """By the bytes of an element, what is copied for it."""
+
+
+def is_copied(region: Region) -> bool:
+    """Whether a region only puts pieces side by side along an axis whose extents are known at run time."""
+    value = region.output
+    if len(region.values) > 1 or not isinstance(value.op, Concatenation) or len(value.inputs) < 2:
+        return False
+    axis = value.op.axis
+    is_open = any(not isinstance(piece.type.shape[axis], int) for piece in value.inputs)
+    return is_open and value.type.dtype.size in WORDS
 
 
 def copy(

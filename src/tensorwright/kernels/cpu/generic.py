@@ -13,6 +13,7 @@ from tensorwright.graph.expression import Load, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.blocks import blocked_layout
+from tensorwright.kernels.cpu.copying import is_copied
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.selection import selects
 from tensorwright.kernels.numerics import IN_BLOCKS
@@ -27,6 +28,8 @@ from tensorwright.tensor.type import TensorType
 STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.3, 0.03
 """Assumed share of the roofline: loops that stream through memory, that reduce or change the layout, that compute an
 anchor."""
+SEARCHED = 0.03
+"""The same of loops that ask of every element in which of several pieces it lies."""
 
 
 class Generic(Tactic[Target, TacticOptions]):
@@ -48,6 +51,8 @@ class Generic(Tactic[Target, TacticOptions]):
     def efficiency(self, region: Region, config: AnyConfig) -> float:
         if region.anchor is not None and region.anchor.op.kind == "anchor":
             return UNTUNED_ANCHOR
+        if is_copied(region):
+            return SEARCHED
         if len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1:
             return UNTUNED / 3
         return STREAMED if region.anchor is None else UNTUNED

@@ -10,7 +10,7 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.copying import WORDS, copy
+from tensorwright.kernels.cpu.copying import WORDS, copy, is_copied
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.shape import Concatenation
@@ -36,12 +36,7 @@ class OpenConcatenation(Tactic[Target, TacticOptions]):
     name = "open concatenation"
 
     def configs(self, region: Region, target: Target) -> Sequence[AnyConfig]:
-        value = region.output
-        if len(region.values) > 1 or not isinstance(value.op, Concatenation) or len(value.inputs) < 2:
-            return []
-        axis = value.op.axis
-        is_open = any(not isinstance(piece.type.shape[axis], int) for piece in value.inputs)
-        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)] if is_open and value.type.dtype.size in WORDS else []
+        return [Config(plain_inputs(region), PLAIN, NO_OPTIONS)] if is_copied(region) else []
 
     def efficiency(self, region: Region, config: AnyConfig) -> float:
         return COPIED
