@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections import Counter
 from typing import Any
 
 from tensorwright.devices.cuda.tensor_map import PlacedMap
 
-OUT_OF_MEMORY, NOT_READY, INVALID_VALUE, NOT_FOUND, LAUNCH_FAILED = 2, 600, 1, 500, 719
+OUT_OF_MEMORY, NOT_READY, INVALID_VALUE, NOT_FOUND, LAUNCH_FAILED, DESTROYED = 2, 600, 1, 500, 719, 709
 _NAMES = {
     INVALID_VALUE: (b"CUDA_ERROR_INVALID_VALUE", b"invalid argument"),
     OUT_OF_MEMORY: (b"CUDA_ERROR_OUT_OF_MEMORY", b"out of memory"),
@@ -23,7 +24,8 @@ _ATTRIBUTES = {75: 9, 76: 0, 16: 132, 38: 60 << 20, 97: 227 << 10, 13: 1_980_000
 class FakeLibrary:
     """Functions of the driver as methods; whatever is not written out succeeds.
 
-    contexts: primary ones, and which GPU they are of; foreign: the same of those that programs make.
+    contexts: primary ones, and which GPU they are of; foreign: the same of those that programs make; ended: the same of
+    primary ones that everybody has given back.
     fail: the code that a function of this name returns instead of doing anything.
     """
 
@@ -36,6 +38,8 @@ class FakeLibrary:
         self.pending = False
         self.contexts: dict[int, int] = {}
         self.foreign: dict[int, int] = {}
+        self.ended: dict[int, int] = {}
+        self._users: Counter[int] = Counter()
         self._thread = threading.local()
         self.attributes = dict(_ATTRIBUTES)
         self.maps: dict[int, PlacedMap] = {}
@@ -100,7 +104,14 @@ class FakeLibrary:
     def on_cuDevicePrimaryCtxRetain(self, handle: Any, device: int) -> None:  # noqa: N802
         if device not in self.contexts.values():
             self.contexts[self.handle()] = device
+        self._users[device] += 1
         handle._obj.value = next(context for context, found in self.contexts.items() if found == device)
+
+    def on_cuDevicePrimaryCtxRelease_v2(self, device: int) -> None:  # noqa: N802
+        self._users[device] -= 1
+        for context in [context for context, found in self.contexts.items() if found == device]:
+            if not self._users[device]:
+                self.ended[context] = self.contexts.pop(context)
 
     def on_cuDevicePrimaryCtxGetState(self, device: int, flags: Any, is_active: Any) -> None:  # noqa: N802
         is_active._obj.value = device in self.contexts.values()
@@ -113,7 +124,10 @@ class FakeLibrary:
 
     def on_cuCtxGetDevice(self, device: Any) -> None:  # noqa: N802
         context = self._thread.context
-        device._obj.value = self.contexts.get(context, self.foreign.get(context))
+        device._obj.value = {**self.contexts, **self.foreign, **self.ended}[context]
+
+    def on_cuCtxSynchronize(self) -> int:  # noqa: N802
+        return DESTROYED if self._thread.context in self.ended else 0
 
     # ---- memory
 

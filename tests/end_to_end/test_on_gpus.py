@@ -248,6 +248,23 @@ print("right")
     assert run(script).strip() == "right"
 
 
+def test_engines_one_after_the_other(plans) -> None:
+    """The first one's end takes the primary context, which stays current."""
+    script = f"""
+import numpy as np
+from tensorwright.runtime.load import load
+x = np.ones((8, {WIDTH}), np.float32)
+found = []
+for _ in range(3):
+    with load({str(plans[FLOAT32])!r}) as engine:
+        found.append(engine(x)["y"].copy())
+    del engine
+assert all(np.array_equal(found[0], one) for one in found)
+print("right")
+"""
+    assert run(script).strip() == "right"
+
+
 # ---- threads and processes
 
 

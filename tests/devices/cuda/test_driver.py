@@ -132,13 +132,27 @@ def test_a_context_that_the_program_made_for_the_gpu_is_used(fake: FakeLibrary) 
     assert not fake.count("cuCtxSetCurrent")
     first.close()
     assert not fake.count("cuDevicePrimaryCtxRelease_v2")
-    fake.contexts[0x888] = 10
+    primary = ctypes.c_void_p()
+    fake.on_cuDevicePrimaryCtxRetain(ctypes.byref(primary), 10)
     assert Context(driver)._handle.value == 0x777
-    fake.on_cuCtxSetCurrent(0x888)
-    assert Context(driver)._handle.value == 0x888
+    fake.on_cuCtxSetCurrent(primary)
+    assert Context(driver)._handle.value == primary.value
     fake.foreign[0x999] = 11
     fake.on_cuCtxSetCurrent(0x999)
-    assert Context(driver)._handle.value == 0x888
+    assert Context(driver)._handle.value == primary.value
+
+
+def test_a_context_that_was_given_back_is_not_taken_for_the_programs(fake: FakeLibrary) -> None:
+    driver = Driver(fake)
+    first = Context(driver)
+    first.synchronize()
+    first.close()
+    assert fake._thread.context == first._handle.value
+    second = Context(driver)
+    assert second._handle.value in fake.contexts
+    second.synchronize()
+    second.close()
+    assert fake.count("cuDevicePrimaryCtxRetain") == fake.count("cuDevicePrimaryCtxRelease_v2") == 2
 
 
 def test_a_forked_process_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

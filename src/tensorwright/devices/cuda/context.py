@@ -11,7 +11,7 @@ from ctypes import c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
 
 from tensorwright.base.errors import ExecutionError
-from tensorwright.devices.cuda.library import Driver
+from tensorwright.devices.cuda.library import DESTROYED, Driver
 
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MULTIPROCESSORS, _L2_BYTES, _SHARED_BYTES = 16, 38, 97
@@ -138,7 +138,8 @@ class Context:
         state = (ctypes.byref(flags), ctypes.byref(is_active))
         self.driver.call(f"asking for the state of {self}", "cuDevicePrimaryCtxGetState", self._device, *state)
         if not is_active.value:
-            return current
+            # A primary context that everybody has given back stays current, and is of no use.
+            return None if self.driver.try_call("cuCtxSynchronize") == DESTROYED else current
         self.driver.call(f"opening {self}", "cuDevicePrimaryCtxRetain", ctypes.byref(primary), self._device)
         self.driver.call(f"closing {self}", "cuDevicePrimaryCtxRelease_v2", self._device)
         return None if primary.value == current else current

@@ -13,7 +13,7 @@ LIBRARY = "libcuda.so.1"
 OLDEST_DRIVER = 12000
 """CUDA 12.0, as `cuDriverGetVersion` spells it: the first with clusters and dependent launches in graphs."""
 
-NOT_READY, OUT_OF_MEMORY = 600, 2
+NOT_READY, OUT_OF_MEMORY, DESTROYED = 600, 2, 709
 LOST = frozenset((4, 46, 201, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719))
 """Errors after which every further call for the GPU fails in this process: faults of kernels, of hardware, resets."""
 _ADDRESS, _HANDLE = c_ulonglong, c_void_p
