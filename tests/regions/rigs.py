@@ -186,8 +186,12 @@ class StayingProduct(SpecialisedProduct):
     name = "staying product"
 
     def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
-        found = specialised_tilings(problem, self.arithmetic(problem.dtype, target), target, stays=False)
-        counts = [(tiling, tuning_value(product(tiling.tiles(problem)))) for tiling in found if tiling.cluster == 1]
+        found = specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
+        counts = [
+            (tiling, tuning_value(product(tiling.tiles(problem))))
+            for tiling in found
+            if tiling.cluster == 1 and not tiling.staying
+        ]
         return [replace(tiling, staying=max(2, count // 3)) for tiling, count in counts if count <= MOST_TILES]
 
 

@@ -90,17 +90,13 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
     return TensorMap(1 + problem.left, size, (problem.channels, problem.rows), (problem.channels * size,), box)
 
 
-def specialised_tilings(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, *, stays: bool
-) -> list[SpecialisedTiling]:
-    """Tilings worth timing, the most promising first. stays: whether blocks may compute several tiles."""
-    possible = _possible(problem, arithmetic, target, stays=stays)
+def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
+    """Tilings worth timing, the most promising first."""
+    possible = _possible(problem, arithmetic, target)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
-def _possible(
-    problem: Problem, arithmetic: Arithmetic, target: CudaTarget, *, stays: bool
-) -> Iterator[SpecialisedTiling]:
+def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
             for stages in (FEWEST_STAGES, 4, 6, 8):
@@ -108,7 +104,7 @@ def _possible(
                     tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
-                        if stays and _can_stay(problem, tiling, target):
+                        if _can_stay(problem, tiling, target):
                             yield replace(tiling, staying=target.multiprocessors)
 
 

@@ -109,8 +109,6 @@ class SpecialisedProduct(_Tiles):
 
     name = "specialised product"
     dtypes = (FLOAT16, BFLOAT16, FLOAT8, *BYTES)
-    stays: ClassVar[bool] = False
-    """Whether blocks may compute several tiles. No GPU has run such kernels yet."""
 
     def slowdown(self, dtype: DType) -> float:
         """As measured beside tiles that all threads copy, in 13 products of each type."""
@@ -127,7 +125,7 @@ class SpecialisedProduct(_Tiles):
         return super().configs(region, target) if target.has_warpgroup_products else []
 
     def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
-        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target, stays=self.stays)
+        return specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
 
     def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
         problem, tiling = self.problem(region), config.options
