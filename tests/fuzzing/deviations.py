@@ -55,7 +55,11 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
         return False
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type and not a.ref_attr_name}
     operands = [known.get(name, np.zeros(0)) for name in node.input]
-    return _judges_windows(node.op_type, given, operands) and _judges_contents(node, given, operands, known)
+    return (
+        _judges_windows(node.op_type, given, operands)
+        and _judges_types(node.op_type, operands)
+        and _judges_contents(node, given, operands, known)
+    )
 
 
 def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequence[Array]) -> bool:
@@ -71,6 +75,15 @@ def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequen
     return True
 
 
+def _judges_types(operator: str, operands: Sequence[Array]) -> bool:
+    match operator:
+        case "Max" | "Min":  # Of int64: on some processors the larger of 1 and 2^31 is 1.
+            return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
+        case "Shrink":  # Of float64: it is computed in float32.
+            return not operands or operands[0].dtype != np.float64
+    return True
+
+
 def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Sequence[Array], known: Arrays) -> bool:
     match node.op_type:
         case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
@@ -81,8 +94,6 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return not float(getattr(given.get("softcap", 0), "real", 0)) < 0
         case "BlackmanWindow" | "HannWindow":  # At their ends cosines cancel; what is left of 0 is rounding.
             return False
-        case "Max" | "Min":  # Of int64: on some processors the larger of 1 and 2^31 is 1.
-            return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
         case "ReduceSum" | "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceProd":
             # Of integers: it computes them in floating point, and saturates where they leave the type.
             arrays = operands[:1] if known.keys() >= set(node.input[:1]) else known.values()
