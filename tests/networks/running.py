@@ -61,6 +61,8 @@ class Configuration:
 
 
 MAIN = Configuration()
+INDISPENSABLE = {"selection"}
+"""Tactics that alone compute an operator."""
 
 
 def deal(choices: Choices, *, tuned: int = 12) -> Configuration:
@@ -92,7 +94,7 @@ def _excluded(choices: Choices) -> frozenset[str]:
         return frozenset()
     offers = CpuBackend().toolchain(None, 1, None).offers
     names = sorted({offer.name for offer in offers if not offer.general})
-    return frozenset(name for name in names if chance(choices, 50))
+    return frozenset(name for name in names if chance(choices, 50)) - INDISPENSABLE
 
 
 def available_instruction_sets() -> tuple[str, ...]:
