@@ -91,12 +91,16 @@ class OpenedPlan:
             PlanError: they are damaged.
             OSError: they cannot be read.
         """
-        if self._thread is not None:
-            self._thread.join()
+        self.wait()
         if isinstance(self._found, BaseException):
             raise self._found
         _require_digest(self._weights, self._found, self._where)
         return self.plan
+
+    def wait(self) -> None:
+        """Wait until the weights are read, right or not."""
+        if self._thread is not None:
+            self._thread.join()
 
     def _hash(self) -> None:
         try:

@@ -92,22 +92,24 @@ def load(
         raise ExecutionError(f"load: {', '.join(options)} belong to a pool; say its devices, such as devices='all'")
     sources: Sequence[object] = source if devices is not None and isinstance(source, list | tuple) else [source]
     opened = [plan for one in sources for plan in _opened(one, copy=copy, trusted=trusted)]
-    with importing:
-        from tensorwright.runtime.engine import Engine
-
-    loaded: Engine | EnginePool
-    if devices is None:
-        loaded = Engine(_fitting([one.plan for one in opened], device), allocator, threads, device)
-    else:
-        with importing:
-            from tensorwright.runtime.pool import EnginePool
-
-        loaded = EnginePool([one.plan for one in opened], devices, allocator=allocator, threads=threads, **options)
+    loaded: Engine | EnginePool | None = None
     try:
+        plans = [one.plan for one in opened]
+        with importing:
+            from tensorwright.runtime.engine import Engine
+        if devices is None:
+            loaded = Engine(_fitting(plans, device), allocator, threads, device)
+        else:
+            with importing:
+                from tensorwright.runtime.pool import EnginePool
+            loaded = EnginePool(plans, devices, allocator=allocator, threads=threads, **options)
         for one in opened:
             one.verify()
     except BaseException:
-        loaded.close()
+        for one in opened:
+            one.wait()  # No thread is left that reads the file.
+        if loaded is not None:
+            loaded.close()
         raise
     return loaded
 
