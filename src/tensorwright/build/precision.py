@@ -192,4 +192,4 @@ def _tell(made: Recast, wishes: Wishes, fast: Collection[DType], log: Callable[[
         log("warning", f"layer '{value.name}' stays in float32: its constant '{constant}' does not fit a narrower type")
     for dtype in wishes.permitted:
         if dtype not in fast:
-            log("info", f"this target has no arithmetic in {dtype}: tensors in {dtype} are computed in float32")
+            log("warning", f"this target has no arithmetic in {dtype}: tensors in {dtype} are computed in float32")
