@@ -98,6 +98,7 @@ WRONG = [
     (indexing.ScatterNd(), [f32(3, 4), i64(2, 1), f32(2, 3)], "input updates: expected shape [2, 4], found [2, 3]"),
     (Resize("linear", (1.0, 2.0), (3, 8)), [Operand(INT32, (3, 4))], "expected a floating type"),
     (Resize("linear", (1.0,), (3, 8)), [f32(3, 4)], "scales: expected one value per axis"),
+    (Resize("nearest", (None, 1.0), (3, 4)), [f32(0, 4)], "the input has none along axis 0; found [3, 4]"),
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from math import ceil, floor, gcd
 from typing import Literal
 
@@ -110,7 +111,15 @@ class Resize(Op):
         expect(not crop or len(self.roi) == 2 * x.rank, self, message)
         if self.mode != "nearest":
             expect_float(self, x)
+        for axis, needed in enumerate(self.nonnegative(inputs)):
+            wanted = f"shape: expected no elements, since the input has none along axis {axis}"
+            expect(bounds(needed)[1] >= 0, self, f"{wanted}; found {show(self.shape)}")
         return TensorType(x.dtype, self.shape)
+
+    def nonnegative(self, inputs: Sequence[TensorType]) -> tuple[Dim, ...]:
+        (x,) = inputs
+        nothing = [0 - extent for extent in self.shape]  # Of no elements none is sampled.
+        return tuple(reduce(maximum, nothing, extent - 1) for extent in x.shape)
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

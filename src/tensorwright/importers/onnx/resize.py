@@ -141,6 +141,8 @@ def _from_sizes(node: Node, x: Value, axes: Ints, sizes: Sequence[Dim], policy: 
         node.fail(f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, found {policy}")
     extents = node.static([shape[axis] for axis in axes], "an axis that is resized with its aspect ratio kept")
     wanted = node.static(sizes, "sizes")
+    if 0 in extents:
+        node.fail(f"keep_aspect_ratio_policy {policy}: expected elements along the axes {list(axes)}, found {extents}")
     ratios = [Fraction(size, extent) for size, extent in zip(wanted, extents, strict=True)]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
     for axis, extent in zip(axes, extents, strict=True):
@@ -151,7 +153,7 @@ def _from_sizes(node: Node, x: Value, axes: Ints, sizes: Sequence[Dim], policy: 
 def _ratio(size: Dim, extent: Dim) -> float | None:
     """Output extent over input extent, if that is known now."""
     if isinstance(size, int) and isinstance(extent, int):
-        return size / extent
+        return size / extent if extent else None
     whole, part = floor_divide(size, extent), floor_divide(extent, size)
     if isinstance(whole, int) and whole * extent == size:
         return float(whole)
@@ -177,6 +179,8 @@ def _antialiased(node: Node, x: Value, operator: ResizeOp) -> Value:
         if operator.shape[axis] == x.type.shape[axis]:
             continue
         extents = node.static((x.type.shape[axis], operator.shape[axis]), "an axis that is resized with antialias")
+        if 0 in extents:
+            node.fail(f"antialias from {extents[0]} to {extents[1]} elements; expected some")
         if extents[0] * extents[1] > LONGEST:
             node.fail(f"antialias from {extents[0]} to {extents[1]} elements; expected a product of at most {LONGEST}")
         scale = extents[1] / extents[0] if factor is None else factor
