@@ -9,7 +9,7 @@ from tensorwright.graph.graph import Graph, Value, apply, input_value
 from tensorwright.ops.indexing import TopKIndices
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.resize import Resize
-from tensorwright.ops.shape import Concatenation, Pad, Slice
+from tensorwright.ops.shape import Concatenation, Slice
 from tensorwright.tensor.dim import maximum, symbol
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
@@ -47,11 +47,6 @@ def test_windows_have_a_place():
 def test_nothing_is_sampled_where_there_is_nothing():
     assert range_of(apply(Resize("nearest", (None, 1.0), (3, 2)), of((N - 3, 2)))) == (4, 4, 20)
     assert range_of(apply(Resize("nearest", (None, 1.0), (N - 3, 2)), of((N - 3, 2)))) == (3, 3, 20)
-
-
-def test_what_is_continued_has_elements():
-    for mode, least in (("edge", 4), ("wrap", 4), ("reflect", 6), ("constant", 3)):
-        assert range_of(apply(Pad((2, 0), (0, 0), mode), of((N - 3, 2))))[0] == least
 
 
 def test_no_more_are_ranked_than_there_are():

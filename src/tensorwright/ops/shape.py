@@ -225,19 +225,13 @@ class Pad(Op):
             fits or not any((*self.before, *self.after)), self, f"value: expected one of {x.dtype}, found {self.value}"
         )
         for axis, extent in enumerate(x.shape):
-            kept, need = self._kept(axis, extent), self._need(axis)
+            kept = self._kept(axis, extent)
+            widest = max(self.before[axis], self.after[axis], 0)
+            need = {"constant": 0, "reflect": widest + 1, "edge": 1, "wrap": 1}[self.mode] if widest else 0
             message = f"axis {axis} of extent {extent}: expected at least {need} elements for {self.mode}, found {kept}"
             expect(bounds(kept)[1] >= need, self, message)
         shape = (n + b + a for n, b, a in zip(x.shape, self.before, self.after, strict=True))
         return TensorType(x.dtype, tuple(shape))
-
-    def nonnegative(self, inputs: Sequence[TensorType]) -> tuple[Dim, ...]:
-        return tuple(self._kept(axis, extent) - self._need(axis) for axis, extent in enumerate(inputs[0].shape))
-
-    def _need(self, axis: int) -> int:
-        """The fewest elements along an axis that can be continued."""
-        widest = max(self.before[axis], self.after[axis], 0)
-        return {"constant": 0, "reflect": widest + 1, "edge": 1, "wrap": 1}[self.mode] if widest else 0
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
