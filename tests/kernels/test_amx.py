@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from regions.checking import Trial
 from regions.convolutions import DIRECT, BytesWindow, Window
+from regions.drawing import windows
 from regions.example import BytesExample, Example, Spec
 from regions.products import LINEAR, Bytes, linear
 from regions.rigs import CpuRig
@@ -25,8 +26,6 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT32
 
 TARGET = TARGETS["avx512_amx"]
 needs_tiles = pytest.mark.skipif(TARGET.name not in EXECUTABLE, reason="this processor neither has nor emulates AMX")
-TAILS = st.sampled_from(["", "bias", "bias relu", "bias add relu"])
-EXTENTS = st.integers(1, 3) | st.integers(15, 18)
 
 
 class TilesAlone(CpuRig):
@@ -105,20 +104,13 @@ def test_products_of_all_shapes(a: tuple[int, int], columns: int, of_bytes: bool
 
 @needs_tiles
 @settings(max_examples=6)
-@given(st.data())
-def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
-    kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 3)] * 2)) for _ in range(3))
-    begin, end = (data.draw(st.tuples(*[st.integers(0, 3)] * 2)) for _ in range(2))
-    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
-    spatial = [max(data.draw(EXTENTS), span - b - e) for span, b, e in zip(spans, begin, end, strict=True)]
-    channels, outputs = data.draw(st.integers(5, 70)), data.draw(st.integers(1, 50))
-    x = (data.draw(st.integers(1, 2)), channels, *map(int, spatial))
-    of_bytes = data.draw(st.booleans())
-    spec: Spec = Window(x, outputs, kernel, strides, begin, end, dilations, 1, data.draw(TAILS), BFLOAT16)
+@given(windows(st.integers(5, 70), BFLOAT16), st.booleans(), st.integers(0, 99))
+def test_convolutions_of_all_shapes(window: Window, of_bytes: bool, seed: int) -> None:
+    spec: Spec = window
     if of_bytes:
-        x = (*x[:2], *(max(extent, size) for extent, size in zip(x[2:], kernel, strict=True)))
-        spec = BytesWindow(x, outputs, kernel, strides, begin)
-    assert _checked(spec, of_bytes, data.draw(st.integers(0, 99))) or channels <= FEW_CHANNELS
+        spatial = (max(extent, size) for extent, size in zip(window.x[2:], window.kernel, strict=True))
+        spec = BytesWindow((*window.x[:2], *spatial), window.outputs, window.kernel, window.strides, window.begin)
+    assert _checked(spec, of_bytes, seed) or window.x[1] <= FEW_CHANNELS
 
 
 def _checked(spec: Spec, of_bytes: bool, seed: int) -> int:

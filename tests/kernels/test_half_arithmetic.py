@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kernels.test_matmul import vector_loops
 from regions.checking import Trial
 from regions.convolutions import DIRECT, Window
+from regions.drawing import windows
 from regions.example import Example, Spec, Symbols
 from regions.following import constant, followed
 from regions.products import LINEAR, linear
@@ -38,8 +39,6 @@ TARGET = TARGETS["avx512_fp16"]
 needs_halves = pytest.mark.skipif(
     TARGET.name not in EXECUTABLE, reason="this processor neither has nor emulates arithmetic in float16"
 )
-TAILS = st.sampled_from(["", "bias", "bias relu", "bias add relu"])
-EXTENTS = st.integers(1, 3) | st.integers(15, 18)
 
 
 class PairsAlone(CpuRig):
@@ -144,16 +143,9 @@ def test_products_of_all_shapes(a: tuple[int, int], columns: int, seed: int) -> 
 
 @needs_halves
 @settings(max_examples=6)
-@given(st.data())
-def test_convolutions_of_all_shapes(data: st.DataObject) -> None:
-    kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 3)] * 2)) for _ in range(3))
-    begin, end = (data.draw(st.tuples(*[st.integers(0, 3)] * 2)) for _ in range(2))
-    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
-    spatial = [max(data.draw(EXTENTS), span - b - e) for span, b, e in zip(spans, begin, end, strict=True)]
-    channels, outputs = 2 * data.draw(st.integers(3, 80)), data.draw(st.integers(1, 50))
-    x = (data.draw(st.integers(1, 2)), channels, *map(int, spatial))
-    window = Window(x, outputs, kernel, strides, begin, end, dilations, 1, data.draw(TAILS), FLOAT16)
-    assert _checked(Example("drawn", window), data.draw(st.integers(0, 99)))
+@given(windows(st.integers(3, 80).map(lambda half: 2 * half), FLOAT16), st.integers(0, 99))
+def test_convolutions_of_all_shapes(window: Window, seed: int) -> None:
+    assert _checked(Example("drawn", window), seed)
 
 
 @needs_halves

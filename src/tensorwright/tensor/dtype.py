@@ -63,6 +63,9 @@ BOOL = DType("bool", 1, "bool")
 FLOAT8 = DType("float8_e4m3fn", 1, "float")
 """What kernels take bytes for that stand for such numbers. Tensors hold them as uint8: it is not in `DTYPES`."""
 
+WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
+"""By the bytes of an element, what is copied for it."""
+
 DTYPES = {
     dtype.name: dtype
     for dtype in (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, INT32, UINT8, DType
@@ -66,7 +67,7 @@ def multiply_16x8(
     return multiply_16x8x16(builder, target, dtype, left, right, sums)
 
 
-def load_matrices(builder: FunctionBuilder, address: Register, *, transposed: bool = False) -> list[Register]:
+def load_matrices(builder: ThreadBuilder, address: Register, *, transposed: bool = False) -> list[Register]:
     """Four matrices of 8 rows of 16 bytes from shared memory: for each, thread (g, q) gets word q of row g, an i32.
 
     address: the thread's, in shared memory, i32; that of thread t is where row t mod 8 of matrix t / 8 lies.
@@ -75,8 +76,7 @@ def load_matrices(builder: FunctionBuilder, address: Register, *, transposed: bo
     turned, kind = ".trans" if transposed else "", "{ i32, i32, i32, i32 }"
     name = f"@llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{turned}.b16.p3"
     builder.declare(f"declare {kind} {name}(ptr addrspace(3))")
-    pointer, result = builder.fresh("p"), builder.fresh()
-    builder.emit(f"{pointer} = inttoptr {address.typed} to ptr addrspace(3)")
+    pointer, result = builder.in_shared(address), builder.fresh()
     builder.emit(f"{result} = call {kind} {name}(ptr addrspace(3) {pointer})")
     return [builder.value(f"extractvalue {kind} {result}, {part}", INT32) for part in range(4)]
 

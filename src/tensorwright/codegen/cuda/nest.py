@@ -29,7 +29,7 @@ from tensorwright.graph.expression import (
     walk,
 )
 from tensorwright.graph.functions import reduction_identity
-from tensorwright.tensor.dim import Dim, IntegerExpression, product, upper_bound
+from tensorwright.tensor.dim import Dim, IntegerExpression, expression, product, upper_bound
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
 
 BLOCK = 256
@@ -244,6 +244,16 @@ class RowsEmitter:
         with self.emitter.scope():
             value = self.emitter.scalar(self.flat.body)
             self.emitter.store(value, self.output, self.flat.address, self.dtype)
+
+
+def named_index(emitter: ScalarEmitter, name: str, extents: Sequence[Dim], number: Register) -> list[Dim]:
+    """As `split_index`, in variables of this name and the axis's number that the emitter knows then."""
+    found = list[Dim]()
+    for place, (extent, index) in enumerate(zip(extents, split_index(emitter, extents, number), strict=True)):
+        variable = Variable(f"{name}{place}", extent)
+        emitter.values[variable] = index
+        found.append(0 if extent == 1 else expression(variable))
+    return found
 
 
 def split_index(emitter: ScalarEmitter, extents: Sequence[Dim], number: Register) -> list[Register]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from math import pi, sqrt
 
 from tensorwright.codegen.cuda.matrix import power_of_two
@@ -30,18 +30,12 @@ def coarse_erf(builder: ThreadBuilder, value: Register) -> Register:
 def one_plus_coarse_erf(builder: ThreadBuilder, value: Register) -> Register:
     """``1 + erf(value)`` within 3e-6; 0 and 2 from where they are nearest."""
     x = Term(builder, value)
-    power = Term(builder, _each(builder, power_of_two, (x * (x * x).polynomial(MINUS_U)).register))
-    return (Term(builder, _each(builder, _inverse, (power + 1.0).register)) * 2.0).register
+    exponent = (x * (x * x).polynomial(MINUS_U)).register
+    power = Term(builder, builder.of_each_lane(partial(power_of_two, builder), exponent))
+    return (Term(builder, builder.of_each_lane(partial(_inverse, builder), (power + 1.0).register)) * 2.0).register
 
 
 def _inverse(builder: ThreadBuilder, value: Register) -> Register:
     name = "@llvm.nvvm.rcp.approx.ftz.f"
     builder.declare(f"declare float {name}(float)")
     return builder.value(f"call float {name}({value.typed})", FLOAT32)
-
-
-def _each(builder: ThreadBuilder, function: Callable[[ThreadBuilder, Register], Register], value: Register) -> Register:
-    """A function of every lane."""
-    if value.lanes == 1:
-        return function(builder, value)
-    return builder.vector_of([function(builder, builder.extract(value, lane)) for lane in range(value.lanes)])

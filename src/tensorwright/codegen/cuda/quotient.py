@@ -35,9 +35,11 @@ def quotient(builder: ThreadBuilder, dividend: Register, divisor: Register) -> R
 
 def _inverse(builder: ThreadBuilder, value: Register) -> Register:
     """``1 / value``, correct to the last bit but one."""
-    own = [value] if value.lanes == 1 else [builder.extract(value, lane) for lane in range(value.lanes)]
-    text = 'call float asm "rcp.approx.f32 $0, $1;", "=f,f"'
-    found = [builder.value(f"{text}({one.typed}) nounwind memory(none)", FLOAT32) for one in own]
-    first = found[0] if value.lanes == 1 else builder.vector_of(found)
+
+    def approximate(one: Register) -> Register:
+        text = 'call float asm "rcp.approx.f32 $0, $1;", "=f,f"'
+        return builder.value(f"{text}({one.typed}) nounwind memory(none)", FLOAT32)
+
+    first = builder.of_each_lane(approximate, value)
     minus, one = builder.value(f"fneg {value.typed}", FLOAT32, value.lanes), literal(1.0, FLOAT32, value.lanes)
     return builder.fma(builder.fma(minus, first, one), first, first)

@@ -44,6 +44,22 @@ class ThreadBuilder(FunctionBuilder):
         place = self.value(f"ptrtoint ptr {address.text} to i64", INT64)
         self.emit(f'call void asm sideeffect "{text}", "l"({place.typed}) nounwind')
 
+    def shared_address(self, name: str) -> Register:
+        """Where a variable of shared memory lies in it, an i32."""
+        return self.value(f"ptrtoint ptr addrspace(3) {name} to i32", INT32)
+
+    def in_shared(self, address: Register) -> str:
+        """The pointer that an address (i32) in shared memory is."""
+        pointer = self.fresh("p")
+        self.emit(f"{pointer} = inttoptr {address.typed} to ptr addrspace(3)")
+        return pointer
+
+    def of_each_lane(self, function: Callable[[Register], Register], value: Register) -> Register:
+        """A function of every lane, which knows single numbers only."""
+        if value.lanes == 1:
+            return function(value)
+        return self.vector_of([function(self.extract(value, lane)) for lane in range(value.lanes)])
+
     def special(self, name: str) -> Register:
         """A special register such as ``tid.x`` or ``ctaid.y``, an i32."""
         intrinsic = f"@llvm.nvvm.read.ptx.sreg.{name}"

@@ -8,10 +8,7 @@ from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
 from tensorwright.ops.shape import Concatenation
-from tensorwright.tensor.dtype import INT16, INT32, INT64, UINT8, DType
-
-WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
-"""By the bytes of an element, what is copied for it."""
+from tensorwright.tensor.dtype import WORDS, DType
 
 
 def is_copied(region: Region) -> bool:

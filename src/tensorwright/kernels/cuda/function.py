@@ -11,9 +11,9 @@ from tensorwright.codegen.values import Pointer, Register
 from tensorwright.devices.cuda.tensor_map import MAP_ALIGNMENT, MAP_BYTES
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.kernel import ALIGNMENT
-from tensorwright.kernels.tactic import NAME
-from tensorwright.tensor.dim import Symbol
+from tensorwright.kernels.cuda.kernel import ALIGNMENT, CudaKernel
+from tensorwright.kernels.tactic import NAME, AnyConfig
+from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.dtype import INT64
 
 REGISTERS, MOST_THREADS = 65536, 2048
@@ -42,6 +42,34 @@ def signature(region: Region, threads: int, registers: int | None = None, maps: 
     arguments += [f"{kind} %map{number}" for number in range(maps)]
     room = "" if blocks is None else f' "nvvm.minctasm"="{blocks}"'
     return f'ptx_kernel void @{NAME}({", ".join(arguments)}) "nvvm.maxntid"="{threads}"{room}'
+
+
+def kernel_in_a_row(
+    region: Region,
+    config: AnyConfig,
+    emitter: GroupEmitter,
+    target: CudaTarget,
+    blocks: Dim,
+    threads: int,
+    registers: int | None = None,
+    in_place: tuple[int, ...] = (),
+) -> CudaKernel:
+    """The kernel whose body an emitter has written: so many blocks along x, all operands as they are.
+
+    threads: of a block; registers: as for `signature`.
+    """
+    return CudaKernel(
+        text=emitter.builder.module(signature(region, threads, registers), ATTRIBUTES),
+        inputs=config.inputs,
+        output=config.output,
+        tasks=blocks,
+        packings=(None,) * len(region.inputs),
+        symbols=region.symbols,
+        in_place=in_place,
+        grid=(blocks, 1, 1),
+        block=threads,
+        waits=target.has_dependent_launch,
+    )
 
 
 class ThreadWriter:

@@ -12,7 +12,7 @@ from tensorwright.codegen.flatten import FlatComputation, flatten
 from tensorwright.codegen.values import Pointer
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, signature, thread_emitter
+from tensorwright.kernels.cuda.function import kernel_in_a_row, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import BLOCKED
 from tensorwright.kernels.numerics import IN_BLOCKS
@@ -75,17 +75,7 @@ class Generic(Tactic[CudaTarget, GroupOptions]):
         builder.wait_for_previous()
         builder.launch_next()
         RowsEmitter(flat, rows, emitter, Pointer("%out"), region.output.type.dtype).run()
-        return CudaKernel(
-            text=builder.module(signature(region, rows.threads), ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=rows.blocks,
-            packings=(None,) * len(region.inputs),
-            symbols=region.symbols,
-            grid=(rows.blocks, 1, 1),
-            block=rows.threads,
-            waits=target.has_dependent_launch,
-        )
+        return kernel_in_a_row(region, config, emitter, target, rows.blocks, rows.threads)
 
 
 def configs_in(region: Region, inputs: tuple[Layout, ...], output: Layout) -> list[Config[GroupOptions]]:

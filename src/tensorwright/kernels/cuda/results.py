@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorwright.codegen.cuda.nest import GroupEmitter
+from tensorwright.codegen.cuda.nest import GroupEmitter, named_index
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.values import Register
@@ -12,7 +12,6 @@ from tensorwright.graph.expression import Variable
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.problem import GROUP, Problem
-from tensorwright.kernels.cuda.rows import split_row
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim, expression
 
@@ -22,12 +21,7 @@ def row_position(emitter: GroupEmitter, problem: Problem, row: Register, number:
 
     number: tells apart rows that are wanted together.
     """
-    names = list[Dim]()
-    for place, (axis, index) in enumerate(zip(problem.row_axes, split_row(emitter, problem, row), strict=True)):
-        variable = Variable(f"row{number}.{place}", axis.extent)
-        emitter.values[variable] = index
-        names.append(0 if axis.extent == 1 else expression(variable))
-    return names
+    return named_index(emitter, f"row{number}.", [axis.extent for axis in problem.row_axes], row)
 
 
 def result_position(

@@ -14,7 +14,7 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, ThreadWriter, signature, thread_emitter
+from tensorwright.kernels.cuda.function import ThreadWriter, kernel_in_a_row, thread_emitter
 from tensorwright.kernels.cuda.generic import blockable
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import BLOCKED, GROUP, PIECE_BYTES
@@ -47,17 +47,7 @@ class Windows(Tactic[CudaTarget, TacticOptions]):
         assert isinstance(op, WidthWindows)
         writer = _Writer(emitter, op, region.input_types[0], region.output.type)
         writer.write()
-        return CudaKernel(
-            text=emitter.builder.module(signature(region, BLOCK, REGISTERS), ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=writer.blocks,
-            packings=(None,) * len(region.inputs),
-            symbols=region.symbols,
-            grid=(writer.blocks, 1, 1),
-            block=BLOCK,
-            waits=target.has_dependent_launch,
-        )
+        return kernel_in_a_row(region, config, emitter, target, writer.blocks, BLOCK, REGISTERS)
 
 
 TACTICS = (Windows(),)

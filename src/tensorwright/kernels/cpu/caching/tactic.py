@@ -11,12 +11,12 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.copying import WORDS, copy
+from tensorwright.kernels.cpu.copying import copy
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import Dim, expression, floor_divide, minimum, product
-from tensorwright.tensor.dtype import BOOL, INT64, DType
+from tensorwright.tensor.dtype import BOOL, INT64, WORDS, DType
 from tensorwright.tensor.layout import PLAIN
 
 

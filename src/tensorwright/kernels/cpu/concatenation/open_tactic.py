@@ -10,12 +10,12 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.copying import WORDS, copy, is_copied
+from tensorwright.kernels.cpu.copying import copy, is_copied
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dim import product, tuning_value
-from tensorwright.tensor.dtype import INT64, UINT8, DType
+from tensorwright.tensor.dtype import INT64, UINT8, WORDS, DType
 from tensorwright.tensor.layout import PLAIN
 
 SHARE = 1 << 14

@@ -179,15 +179,16 @@ class Panel:
 
     def prefetch(self, number: Register, ahead: int) -> None:
         """Ask for the words that lie so many bytes behind those at a number."""
-        writer, builder = self.writer, self.writer.builder
-        row = builder.offset(self.words, builder.scaled(number, writer.width), INT32)
-        for start in range(0, 4 * writer.width, LINE):
-            builder.prefetch(builder.offset(row, ahead + start, INT8), 3)
+        self._prefetch_row(self.words, number, ahead)
 
     def prefetch_scales(self, number: Register, ahead: int) -> None:
         """Ask for the scales that lie so many bytes behind those of a block."""
+        self._prefetch_row(self.scales, number, ahead)
+
+    def _prefetch_row(self, first: Pointer, number: Register, ahead: int) -> None:
+        """Ask for the four bytes of all columns that lie so many bytes behind those of a row's number."""
         writer, builder = self.writer, self.writer.builder
-        row = builder.offset(self.scales, builder.scaled(number, writer.width), FLOAT32)
+        row = builder.offset(first, builder.scaled(number, writer.width), INT32)
         for start in range(0, 4 * writer.width, LINE):
             builder.prefetch(builder.offset(row, ahead + start, INT8), 3)
 

@@ -84,7 +84,7 @@ class HeadsKernel(ThreadWriter):
         number = Term(builder, builder.block_index("x")) * heads.warps + Term(builder, warp)
         first_row = wide(builder, (number * ROWS).register)
         batch = batch_position(self.emitter, problem)
-        base = builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
+        base = builder.shared_address(SHARED)
         builder.launch_next()
         builder.wait_for_previous()
         values = builder.add(base, heads.keys_bytes)
@@ -124,7 +124,7 @@ class HeadsKernel(ThreadWriter):
                 keys = axis == -1
                 place = _place(builder, to, pieces, column, part, keys=keys)
                 source = builder.offset(emitter.operands[factor.number], offset, FLOAT16)
-                copy_bytes(builder, ACCESS_BYTES, _pointer(builder, place), source, size)
+                copy_bytes(builder, ACCESS_BYTES, builder.in_shared(place), source, size)
                 loop.following = []
 
     def _finish(
@@ -170,7 +170,7 @@ class _HeadLoop(ScoreLoop):
     def _words(self, column: Term, piece: int) -> list[Register]:
         builder = self.builder
         part = Term(builder, self.quad) + PARTS * piece
-        pointer = _pointer(builder, _place(builder, self.keys, self.pieces.depth, column, part, keys=True))
+        pointer = builder.in_shared(_place(builder, self.keys, self.pieces.depth, column, part, keys=True))
         whole = builder.fresh()
         builder.emit(f"{whole} = load <4 x i32>, ptr addrspace(3) {pointer}, align 16")
         return [builder.value(f"extractelement <4 x i32> {whole}, i64 {word}", INT32) for word in range(4)]
@@ -199,9 +199,3 @@ def _place(builder: ThreadBuilder, base: Register, pieces: int, row: Term, part:
     elif not keys:
         part = part ^ (row & 7 if pieces % 2 == 0 else row.logical_right(1) & 3)
     return builder.add(base, ((row * (PARTS * pieces) + part) * ACCESS_BYTES).register)
-
-
-def _pointer(builder: ThreadBuilder, place: Register) -> str:
-    name = builder.fresh("p")
-    builder.emit(f"{name} = inttoptr {place.typed} to ptr addrspace(3)")
-    return name

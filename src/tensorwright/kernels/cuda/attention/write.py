@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.matrix import power_of_two
-from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, named_index
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
@@ -81,15 +81,10 @@ class AttentionKernel(ThreadWriter):
 
 def batch_position(emitter: GroupEmitter, problem: KnownProblem) -> tuple[Dim, ...]:
     """The index of the block's batch, as variables that the emitter knows."""
-    builder, names = emitter.builder, list[Dim]()
     if not problem.batch:
         return ()
-    indexes = split_index(emitter, problem.batch, wide(builder, builder.block_index("y")))
-    for number, (extent, index) in enumerate(zip(problem.batch, indexes, strict=True)):
-        variable = Variable(f"batch{number}", extent)
-        emitter.values[variable] = index
-        names.append(0 if extent == 1 else expression(variable))
-    return tuple(names)
+    number = wide(emitter.builder, emitter.builder.block_index("y"))
+    return tuple(named_index(emitter, "batch", problem.batch, number))
 
 
 def store_result(

@@ -12,19 +12,17 @@ from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.expression import Scalar, Variable, all_of, inside
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, ThreadWriter, signature, thread_emitter
+from tensorwright.kernels.cuda.function import ThreadWriter, kernel_in_a_row, thread_emitter
 from tensorwright.kernels.cuda.kernel import ALIGNMENT, CudaKernel
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Tactic, TacticOptions, plain_inputs
 from tensorwright.ops.cache import CacheUpdate
 from tensorwright.tensor.dim import Dim, expression, floor_divide, maximum, minimum, product, remainder
-from tensorwright.tensor.dtype import BOOL, INT16, INT32, INT64, UINT8, DType
+from tensorwright.tensor.dtype import BOOL, INT32, WORDS, DType
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tensor.type import TensorType
 
 MOST_BLOCKS = 256
 """Enough to keep the memory of a GPU busy; in place, most of them have nothing to do."""
-_WORDS = {1: UINT8, 2: INT16, 4: INT32, 8: INT64}
-"""By the bytes of an element, what is copied for it."""
 
 
 class Caching(Tactic[CudaTarget, TacticOptions]):
@@ -42,18 +40,7 @@ class Caching(Tactic[CudaTarget, TacticOptions]):
         emitter.operands = [emitter.operands[number] for number in numbers]
         writer = _Writer.of(region, emitter)
         writer.write()
-        return CudaKernel(
-            text=emitter.builder.module(signature(region, BLOCK), ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=writer.blocks,
-            packings=(None,) * len(region.inputs),
-            symbols=region.symbols,
-            in_place=(numbers[0],),
-            grid=(writer.blocks, 1, 1),
-            block=BLOCK,
-            waits=target.has_dependent_launch,
-        )
+        return kernel_in_a_row(region, config, emitter, target, writer.blocks, BLOCK, in_place=(numbers[0],))
 
 
 TACTICS = (Caching(),)
@@ -79,7 +66,7 @@ class _Writer(ThreadWriter):
         op, type = region.output.op, region.output.type
         assert isinstance(op, CacheUpdate)
         before, after = type.shape[: op.axis], product(type.shape[op.axis + 1 :])
-        word, lanes = _WORDS[type.dtype.size], 1
+        word, lanes = WORDS[type.dtype.size], 1
         if isinstance(after, int) and after * type.dtype.size % ALIGNMENT == 0:
             after, word, lanes = after * type.dtype.size // ALIGNMENT, INT32, ALIGNMENT // INT32.size
         types = [value.type for value in region.output.inputs]

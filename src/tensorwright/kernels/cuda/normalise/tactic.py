@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
+from tensorwright.codegen.cuda.nest import GroupEmitter, named_index
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import epilogue_of
@@ -14,7 +14,7 @@ from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.function import ATTRIBUTES, ThreadWriter, signature, thread_emitter
+from tensorwright.kernels.cuda.function import ThreadWriter, kernel_in_a_row, thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.normalise.row import Row, Vectors
 from tensorwright.kernels.cuda.operands import is_aligned
@@ -72,17 +72,7 @@ class RowsOfWarps(Tactic[CudaTarget, Warps]):
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         _Kernel(region, config, problem, emitter).write()
         blocks = (problem.rows + (warps - 1)) // warps
-        return CudaKernel(
-            text=emitter.builder.module(signature(region, WARP * warps, REGISTERS), ATTRIBUTES),
-            inputs=config.inputs,
-            output=config.output,
-            tasks=blocks,
-            packings=(None,) * len(region.inputs),
-            symbols=region.symbols,
-            grid=(blocks, 1, 1),
-            block=WARP * warps,
-            waits=target.has_dependent_launch,
-        )
+        return kernel_in_a_row(region, config, emitter, target, blocks, WARP * warps, REGISTERS)
 
 
 def _problem(region: Region) -> _Problem | None:
@@ -163,12 +153,8 @@ class _Kernel(ThreadWriter):
         return [builder.add(a, b) for a, b in zip(result, bias[0], strict=True)] if bias else result
 
     def _store(self, row: Register, places: list[Register], exists: list[Register | None], values: Vectors) -> None:
-        emitter, names = self.emitter, list[Dim]()
-        shape = self.region.output.type.shape
-        for number, (extent, index) in enumerate(zip(shape[:-1], split_index(emitter, shape[:-1], row), strict=True)):
-            variable = Variable(f"row{number}", extent)
-            emitter.values[variable] = index
-            names.append(0 if extent == 1 else expression(variable))
+        emitter = self.emitter
+        names = named_index(emitter, "row", self.region.output.type.shape[:-1], row)
         lane = Variable("column", self.problem.extent)
         epilogue = epilogue_of(self.region, self.config.inputs, PLAIN)
         for place, inside, value in zip(places, exists, values, strict=True):

@@ -324,8 +324,7 @@ def _place_of(builder: ThreadBuilder, base: Register, row: Register, piece: Regi
 
 def _at(builder: ThreadBuilder, place: Register, offset: int) -> str:
     """The pointer so many bytes behind a place in shared memory."""
-    base, pointer = builder.fresh("p"), builder.fresh("p")
-    builder.emit(f"{base} = inttoptr {place.typed} to ptr addrspace(3)")
+    base, pointer = builder.in_shared(place), builder.fresh("p")
     builder.emit(f"{pointer} = getelementptr i8, ptr addrspace(3) {base}, i32 {offset}")
     return pointer
 

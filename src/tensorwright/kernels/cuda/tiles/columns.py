@@ -12,7 +12,6 @@ from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP, PIECE_BYTES, Columns, Problem
 from tensorwright.kernels.cuda.rows import split_row
-from tensorwright.kernels.cuda.tiles.copy import in_shared
 from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
 from tensorwright.kernels.cuda.tiles.tiling import ROW_BYTES, Tiling
 from tensorwright.tensor.dtype import INT32, INT64
@@ -106,7 +105,7 @@ class PackedColumns(_Part):
         for turn, place in enumerate(self.places(to)):
             group, part = divmod(turn, turns)
             distance = group * self.steps.count * self._group + part * tiling.threads * problem.piece
-            at = in_shared(builder, place)
+            at = builder.in_shared(place)
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, distance, problem.dtype))
 
     def places(self, to: Register) -> list[Register]:
@@ -139,7 +138,7 @@ class ColumnsOfPieces(_Part):
             group, part = divmod(turn, turns)
             column = self.column(group, builder.add(_column_of(builder, self._row), 4 * part))
             offset = builder.scaled(column, self.moving().column_step)
-            at = in_shared(builder, place)
+            at = builder.in_shared(place)
             copy_bytes(builder, PIECE_BYTES, at, builder.offset(source, offset, problem.dtype), size)
 
     def places(self, to: Register) -> list[Register]:
@@ -190,7 +189,7 @@ class ColumnsOfElements(_Part):
             size, along = self._existing(builder.add(first, depth))
             for column in columns:
                 source = builder.offset(start, builder.add(along, column), problem.dtype)
-                copy_bytes(builder, problem.dtype.size, in_shared(builder, next(places)), source, size)
+                copy_bytes(builder, problem.dtype.size, builder.in_shared(next(places)), source, size)
 
     def _depths(self) -> list[Register]:
         """The thread's places along the depth of a step."""

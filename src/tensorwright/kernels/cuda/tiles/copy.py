@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.copies import copy_bytes
 from tensorwright.codegen.cuda.nest import GroupEmitter
-from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
+from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import PIECE_BYTES, Problem
@@ -17,13 +17,6 @@ from tensorwright.tensor.dtype import INT32, INT64
 
 SHARED = "@shared"
 SHARED_TEXT = f"{SHARED} = external addrspace(3) global [0 x i8], align 1024"
-
-
-def in_shared(builder: ThreadBuilder, address: Register) -> str:
-    """The pointer that an address (i32) in shared memory is."""
-    place = builder.fresh("p")
-    builder.emit(f"{place} = inttoptr {address.typed} to ptr addrspace(3)")
-    return place
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class Copier(ThreadWriter):
         for row, place in zip(rows, self.places(to), strict=True):
             size = None if row.inside is None else self._size(row.inside, tap, exists)
             source = builder.offset(row.start, wide_offset, problem.dtype)
-            copy_bytes(builder, PIECE_BYTES, in_shared(builder, place), source, size)
+            copy_bytes(builder, PIECE_BYTES, builder.in_shared(place), source, size)
 
     def places(self, to: Register) -> list[Register]:
         """Where the thread's pieces are copied to, for each of its rows."""

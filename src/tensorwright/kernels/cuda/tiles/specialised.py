@@ -9,7 +9,7 @@ that were timed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.cuda.mbarrier import (
@@ -206,13 +206,17 @@ class SpecialisedKernel(TileKernel):
         if steps < stages:
             return
         with builder.loop(stages, wide(builder, count), 1, [literal(0, INT32), literal(0, INT32)]) as loop:
-            at, parity = loop.carried
-            stage = self._stage(at)
             step = builder.add(first, builder.convert("trunc", loop.index, INT32))
-            wait_for_phase(builder, stage.empty, parity)
-            self._copy_columns(columns, step, stage)
-            self._copy_rows(first_row, step, stage)
-            loop.following = self._next(at, parity)
+            loop.following = self._fill(loop.carried, step, columns, first_row)
+
+    def _fill(self, stage: Sequence[Register], step: Register, columns: Pointer, first_row: Register) -> list[Register]:
+        """Begin to copy a step to a stage, given by number and parity, once it is empty; the next stage."""
+        number, parity = stage
+        place = self._stage(number)
+        wait_for_phase(self.builder, place.empty, parity)
+        self._copy_columns(columns, step, place)
+        self._copy_rows(first_row, step, place)
+        return self._next(number, parity)
 
     def _next(self, number: Register, parity: Register) -> list[Register]:
         """The number of the next stage, and the parity of its phase."""
@@ -268,23 +272,39 @@ class SpecialisedKernel(TileKernel):
         )
 
     def _sums_of_stages(self, place: Place) -> Sums:
-        builder, tiling, count = self.builder, self.tiling, wide(self.builder, self._part()[1])
-        zero, first = literal(0, INT32), self._stage(literal(0, INT32))
+        builder, count = self.builder, wide(self.builder, self._part()[1])
+        filled_again = builder.sub(count, self.tiling.stages)
+
+        def is_filled_again(last: Register) -> Register:
+            return builder.binary("and", builder.compare("sge", last, 0), builder.compare("slt", last, filled_again))
+
+        return self._accumulated(place, count, [literal(0, INT32)] * 2, is_filled_again)[0]
+
+    def _accumulated(
+        self,
+        place: Place,
+        count: Register | int,
+        first: Sequence[Register],
+        is_filled_again: Callable[[Register], Register],
+    ) -> tuple[Sums, list[Register]]:
+        """The sums of so many stages, and what follows: the next one, its parity, and the last one's barrier.
+
+        first: the first one and its parity. is_filled_again: whether somebody waits for the stage of an index to be
+        empty, or of -1, the one before the first.
+        """
+        builder, tiling = self.builder, self.tiling
         zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
-        filled_again = builder.sub(count, tiling.stages)
-        with builder.loop(0, count, 1, [*zeros, zero, zero, first.empty], at_least_once=True) as loop:
+        is_first = builder.compare("eq", place.lane, 0)
+        start = [*zeros, *first, self._stage(first[0]).empty]
+        with builder.loop(0, count, 1, start, at_least_once=True) as loop:
             *flat, number, parity, before = loop.carried
             stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
             wait_for_phase(builder, stage.full, parity)
             at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
             begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
             sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-            last = builder.sub(loop.index, 1)
-            is_filled_again = builder.binary(
-                "and", builder.compare("sge", last, 0), builder.compare("slt", last, filled_again)
-            )
-            is_first = builder.compare("eq", place.lane, 0)
-            arrive(builder, before, builder.binary("and", is_filled_again, is_first))
+            arrive(builder, before, builder.binary("and", is_filled_again(builder.sub(loop.index, 1)), is_first))
             kept = [register for tile in sums for register in tile]
             loop.following = [*kept, *self._next(number, parity), stage.empty]
-        return self.arithmetic.finish(builder, self._tiles(loop.final[:-3]))
+        *flat, number, parity, last = loop.final
+        return self.arithmetic.finish(builder, self._tiles(flat)), [number, parity, last]

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
-from tensorwright.codegen.cuda.mbarrier import arrive, wait_for_phase
+from tensorwright.codegen.cuda.mbarrier import arrive
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.values import Register, literal
-from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.specialised import SpecialisedKernel
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.tensor.dim import product
@@ -50,40 +48,18 @@ class StayingKernel(SpecialisedKernel):
         with self._each_tile(parity=1) as (tiles, row_block, first_group):
             first_row, columns = builder.mul(row_block, tiling.rows), self._columns(first_group)
             with builder.loop(0, Steps(self.problem).count, 1, tiles.carried, at_least_once=True) as loop:
-                at, parity = loop.carried
-                stage, step = self._stage(at), builder.convert("trunc", loop.index, INT32)
-                wait_for_phase(builder, stage.empty, parity)
-                self._copy_columns(columns, step, stage)
-                self._copy_rows(first_row, step, stage)
-                loop.following = self._next(at, parity)
+                step = builder.convert("trunc", loop.index, INT32)
+                loop.following = self._fill(loop.carried, step, columns, first_row)
             tiles.following = loop.final
 
     def _multiply_tiles(self, thread: Register) -> None:
-        place, own_row = self._place(thread)
+        builder, (place, own_row) = self.builder, self._place(thread)
         with self._each_tile(parity=0) as (tiles, row_block, first_group):
             finish = self._finish(thread, place, own_row, row_block, first_group)
             finish.request()
-            sums, tiles.following = self._sums_from(place, tiles.carried)
+            sums, (*tiles.following, last) = self._accumulated(
+                place, Steps(self.problem).count, tiles.carried, lambda index: builder.compare("sge", index, 0)
+            )
+            arrive(builder, last, builder.compare("eq", place.lane, 0))
             finish.run(sums)
-            self.builder.meet_some(self.tiling.copying)  # Threads that part to finish have to multiply together again.
-
-    def _sums_from(self, place: Place, carried: list[Register]) -> tuple[Sums, list[Register]]:
-        """The sums of a tile, and the stage and parity of the next one's first."""
-        builder, tiling, steps = self.builder, self.tiling, Steps(self.problem).count
-        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
-        speaks = builder.compare("eq", place.lane, 0)
-        start = [*zeros, *carried, self._stage(carried[0]).empty]
-        with builder.loop(0, steps, 1, start, at_least_once=True) as loop:
-            *flat, number, parity, before = loop.carried
-            stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
-            wait_for_phase(builder, stage.full, parity)
-            at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
-            begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
-            sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-            arrive(builder, before, builder.binary("and", speaks, builder.compare("ne", loop.index, 0)))
-            kept = [register for tile in sums for register in tile]
-            loop.following = [*kept, *self._next(number, parity), stage.empty]
-        *flat, number, parity, last = loop.final
-        sums = self.arithmetic.finish(builder, self._tiles(flat))
-        arrive(builder, last, speaks)
-        return sums, [number, parity]
+            builder.meet_some(self.tiling.copying)  # Threads that part to finish have to multiply together again.

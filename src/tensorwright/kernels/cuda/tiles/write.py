@@ -109,7 +109,7 @@ class TileKernel(ThreadWriter):
 
     def _base(self) -> Register:
         """Where shared memory begins, i32."""
-        return self.builder.value(f"ptrtoint ptr addrspace(3) {SHARED} to i32", INT32)
+        return self.builder.shared_address(SHARED)
 
     def _next_stage(self, offset: Register) -> Register:
         builder, last = self.builder, literal((self.tiling.stages - 1) * self.tiling.stage_bytes, INT32)
