@@ -75,6 +75,18 @@ def channels_that_an_update_may_not_have() -> bytes:
     return model_of(nodes, inputs, ["y"], constants={"i": np.array([0, 1])}, opset=24).SerializeToString()
 
 
+def mean_of_many_bytes() -> bytes:
+    inputs = {"x": (TensorProto.UINT8, [2, 3, 48, 6])}
+    return model_of([node("GlobalAveragePool", "x", "y")], inputs, ["y"]).SerializeToString()
+
+
+def search_in_nothing() -> bytes:
+    model = model_of([node("NonZero", "x", "n"), node("Relu", "x", "y")], {"x": (TensorProto.FLOAT, [2])}, ["n", "y"])
+    del model.graph.node[0].input[:]
+    model.graph.node[0].attribute.append(helper.make_attribute("value", 2))
+    return model.SerializeToString()
+
+
 def far_response() -> bytes:
     nodes = [node("LRN", "x", "y", size=(1 << 41) + 1)]
     return model_of(nodes, {"x": (TensorProto.FLOAT, [1, 9, 1, 2])}, ["y"]).SerializeToString()
@@ -385,6 +397,8 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "strings without data were read for the host": ("ONNX node", strings_without_data),
     "every row of long padding was looked at": ("ONNX node", long_padding),
     "elements were gathered where some sizes have none": ("ONNX node", channels_that_an_update_may_not_have),
+    "a mean of bytes was divided by a count that bytes do not hold": ("ONNX node", mean_of_many_bytes),
+    "a node without inputs was run on the host for an attribute": ("ONNX node", search_in_nothing),
     "channels that are not there were normalised by": ("ONNX node", far_response),
     "a deconvolution of an empty batch had no reference": ("ONNX node", deconvolution_of_nothing),
     "rows of a whole block of padding were read": ("ONNX node", tiled_channels),

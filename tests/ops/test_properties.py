@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases.case import Case, assert_close, f32
+from cases.case import Case, Operand, assert_close, f32
 from tensorwright.base.errors import ShapeError
 from tensorwright.graph.interpret import interpret
 from tensorwright.ops.convolution import Convolution, Deconvolution
@@ -16,6 +16,7 @@ from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import Reduction
 from tensorwright.ops.shape import Pad, Reshape, Slice
 from tensorwright.tensor.dim import symbol
+from tensorwright.tensor.dtype import INT8, INT16, INT32, UINT8, DType
 
 CHANNELS = st.sampled_from([1, 2, 3, 5])
 EXTENTS = st.integers(1, 7)
@@ -133,6 +134,11 @@ def test_softmax(data):
     shape, symbols = maybe_symbolic(data.draw, tuple(data.draw(st.lists(EXTENTS, min_size=1, max_size=4))))
     op = Softmax(data.draw(st.integers(0, len(shape) - 1)))
     agree(op, [f32(*shape, low=-50, high=50)], symbols)
+
+
+@given(st.sampled_from([INT8, UINT8, INT16, INT32]), st.integers(1, 400), st.integers(0, 99))
+def test_means_of_integers_hold_their_sums(dtype: DType, count: int, seed: int) -> None:
+    agree(Reduction("mean", (1,)), [Operand(dtype, (3, count), -100, 100)], seed=seed)
 
 
 @given(st.data())

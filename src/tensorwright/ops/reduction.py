@@ -85,7 +85,8 @@ class Reduction(Op):
         return Computation(variables, convert(body, x.dtype))
 
     def _body(self, x: TensorType, source: Source, axes: tuple[Variable, ...]) -> Scalar:
-        wide = accumulator(x.dtype)
+        narrow = x.dtype.is_integer and x.dtype.size < INT64.size
+        wide = INT64 if narrow and self.function == "mean" else accumulator(x.dtype)
         element = convert(Load(0, source(positions(axes)), x.dtype), wide)
         match self.function:
             case "log_sum_exp":

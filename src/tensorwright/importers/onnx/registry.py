@@ -33,9 +33,6 @@ class Handler:
             ImportFailure: the node has too few or too many inputs, or an attribute is missing or of the wrong kind.
             Unsupported: an attribute, or a use of the operator, is not supported.
         """
-        unknown = sorted(set(attributes) - set(self.signature.kinds))
-        if unknown:
-            raise Unsupported(f"attribute {', '.join(unknown)} is not supported")
         given = list(inputs)
         while len(given) > self.signature.fewest and given[-1] is None:
             given.pop()
@@ -43,6 +40,9 @@ class Handler:
         for number, value in enumerate(given[: self.signature.fewest]):
             if value is None:
                 raise ImportFailure(f"input {number} is required, but empty")
+        unknown = sorted(set(attributes) - set(self.signature.kinds))
+        if unknown:
+            raise Unsupported(f"attribute {', '.join(unknown)} is not supported")
         self.signature.check_attributes(attributes)
         results = self.function(node, *given, **attributes)
         return results if isinstance(results, list) else [results]
