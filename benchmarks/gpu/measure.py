@@ -81,8 +81,10 @@ def network(name: str, batch: int, type: str) -> Graph:
     return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
 
 
-def prepared(item: str, level: int, folder: Path | None, device: CudaDevice, stop: Cancellation) -> Prepared:
-    """A plan, built here unless its file is in the folder, and its errors.
+def prepared(
+    item: str, level: int, folder: Path | None, device: CudaDevice, stop: Cancellation, cache: str
+) -> Prepared:
+    """A plan, built here unless its file is in the folder, and its errors; timings are taken from a cache, if any.
 
     Raises:
         BuildError: it was to stop.
@@ -93,7 +95,9 @@ def prepared(item: str, level: int, folder: Path | None, device: CudaDevice, sto
     if path is not None and path.exists():
         plan = read_plan(path)
     else:
-        config = BuildConfig(device=device.label, level=level, timing_cache="", tf32=type == "tf32", cancellation=stop)
+        config = BuildConfig(
+            device=device.label, level=level, timing_cache=cache, tf32=type == "tf32", cancellation=stop
+        )
         plan = build(graph, config)
         if path is not None:
             write_plan(plan, path)
@@ -223,6 +227,7 @@ def main() -> None:
     parser.add_argument("--gpu", type=int, default=0, help="the GPU that is measured")
     parser.add_argument("--build-gpu", type=int, help="the GPU that builds, an equal of it")
     parser.add_argument("--folder", type=Path, help="where plans are taken from and put")
+    parser.add_argument("--timing-cache", default="", help="a file of timings: a second build with it is a warm one")
     parser.add_argument("--until", type=Path, help="a file at whose coming building ends")
     parser.add_argument("--after", type=Path, help="a file whose coming the measurements wait for")
     parser.add_argument("--json", type=Path)
@@ -234,8 +239,9 @@ def main() -> None:
     for item in options.networks:
         for level in map(int, options.levels.split(",")):
             try:
-                found.append(prepared(item, level, options.folder, builder, stop))
-                print(f"{item} level {level}: ready, error {found[-1].error:.1e}", flush=True)
+                found.append(prepared(item, level, options.folder, builder, stop, options.timing_cache))
+                seconds = found[-1].build_seconds
+                print(f"{item} level {level}: built in {seconds:.1f} s, error {found[-1].error:.1e}", flush=True)
             except TensorwrightError as error:
                 print(f"{item} level {level}: {error}", flush=True)
     while options.after is not None and not options.after.exists():

@@ -1,8 +1,9 @@
 """PyTorch on the same networks, in CUDA graphs: ``python -m benchmarks.gpu.peers resnet50:1:f16 … --json FILE``.
 
-Networks are compiled by `torch.compile` with freezing, one process for each, and timed one after another when all are
-compiled and, if it is given, the file that --after names is there: so that nothing else uses the GPU then. Those that
-are not compiled after --patience seconds, or when the file that --until names is there, are left out.
+Networks are compiled by `torch.compile` with freezing, in its default mode or with --autotune in "max-autotune", one
+process for each, and timed one after another when all are compiled and, if it is given, the file that --after names is
+there: so that nothing else uses the GPU then. Those that are not compiled after --patience seconds, or when the file
+that --until names is there, are left out.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def replayed(graph: Any) -> float:
     return statistics.median(times)
 
 
-def serve(item: str, pipe: Connection) -> None:
+def serve(item: str, autotune: bool, pipe: Connection) -> None:
     """Compile a network, say how long it took, and time it when asked to."""
     import torch
 
@@ -122,18 +123,18 @@ def serve(item: str, pipe: Connection) -> None:
         eager = recorded(lambda: model(given))
     torch._inductor.config.freezing = True
     with torch.no_grad():
-        compiled = torch.compile(model)
+        compiled = torch.compile(model, mode="max-autotune-no-cudagraphs" if autotune else "default")
         inductor = recorded(lambda: compiled(given))
     pipe.send(time.time() - began)
     pipe.recv()
-    pipe.send({"network": item, "eager_us": replayed(eager), "inductor_us": replayed(inductor)})
+    pipe.send({"network": item, "eager_us": replayed(eager), "inductor_us": replayed(inductor), "autotune": autotune})
 
 
 class Compiling:
     """Processes that compile a network each, some at a time."""
 
-    def __init__(self, items: list[str], at_once: int) -> None:
-        self._waiting, self._at_once = deque(items), at_once
+    def __init__(self, items: list[str], at_once: int, autotune: bool) -> None:
+        self._waiting, self._at_once, self._autotune = deque(items), at_once, autotune
         self._at_work: dict[Connection, tuple[str, Any]] = {}
 
     def until(self, file: Path | None, end: float) -> dict[str, tuple[Connection, float]]:
@@ -157,7 +158,7 @@ class Compiling:
     def _start(self, item: str) -> None:
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=serve, args=(item, theirs), daemon=True)
+        process = spawn.Process(target=serve, args=(item, self._autotune, theirs), daemon=True)
         process.start()
         theirs.close()
         self._at_work[ours] = item, process
@@ -170,9 +171,12 @@ def main() -> None:
     parser.add_argument("--after", type=Path)
     parser.add_argument("--until", type=Path, help="a file at whose coming those are ended that still compile")
     parser.add_argument("--at-once", type=int, default=16, help="how many compile at a time")
+    parser.add_argument("--autotune", action="store_true", help="compile with max-autotune")
     parser.add_argument("--patience", type=float, default=600)
     options = parser.parse_args()
-    compiled = Compiling(options.networks, options.at_once).until(options.until, time.time() + options.patience)
+    compiled = Compiling(options.networks, options.at_once, options.autotune).until(
+        options.until, time.time() + options.patience
+    )
     print(f"compiled: { {item: seconds for item, (_, seconds) in compiled.items()} }", flush=True)
     while options.after is not None and not options.after.exists():
         time.sleep(0.1)
