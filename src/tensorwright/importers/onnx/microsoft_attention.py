@@ -114,6 +114,7 @@ def GroupQueryAttention(
     sines: Value | None = None,
     positions: Value | None = None,
     attention_bias: Value | None = None,
+    sinks: Value | None = None,
     *,
     do_rotary: int = 0,
     kv_num_heads: int,
@@ -127,9 +128,10 @@ def GroupQueryAttention(
     """Causal attention with fewer heads of keys than of queries; `lengths` are the total ones, minus one.
 
     The present is the past with the new keys behind it or, where the past always has room for all, among its rows.
+    A softmax is smooth if each head has one more score, 0 or that of `sinks [N]`, which no value belongs to.
     """
-    if smooth_softmax or lengths is None:
-        node.unsupported("a smooth softmax, or no lengths")
+    if lengths is None:
+        node.unsupported("no lengths")
     counts = num_heads, kv_num_heads, kv_num_heads
     pieces = _parted(node, query, counts) if key is None or value is None else [query, key, value]
     q, k, v = (_heads(node, piece, count) for piece, count in zip(pieces, counts, strict=True))
@@ -148,7 +150,9 @@ def GroupQueryAttention(
     repeated = [_repeated(node, piece, num_heads // kv_num_heads) for piece in seen]
     heads = Heads(node, q, *repeated)
     masks = [attention_bias, heads.window(node.add(first, iota(node, length, 1, 2)), local_window_size)]
-    return [heads.attend(scale, masks, softcap), k, v]
+    if sinks is None and smooth_softmax > 0:
+        sinks = node.expand(node.scalar(0, q), (num_heads,))
+    return [heads.attend(scale, masks, softcap, sinks), k, v]
 
 
 def RotaryEmbedding(
@@ -197,8 +201,10 @@ class Heads:
     def keys(self) -> Dim:
         return self.key.type.shape[2]
 
-    def attend(self, scale: float, masks: Sequence[Value | None], softcap: float = 0.0) -> Value:
-        """``[B, S, N · D']``; without a scale, scores are divided by the root of D."""
+    def attend(
+        self, scale: float, masks: Sequence[Value | None], softcap: float = 0.0, sinks: Value | None = None
+    ) -> Value:
+        """``[B, S, N · D']``; without a scale, scores are divided by the root of D; `sinks [N]` are scores of nothing."""
         node = self.node
         width = node.static(self.query.type.shape[3:], "the width of a head")[0]
         scores = MatMul(node, self.query, node.transpose(self.key, (0, 1, 3, 2)))
@@ -208,7 +214,15 @@ class Heads:
             scores = node.multiply(node.unary("tanh", scaled), node.scalar(softcap, scores))
         for mask in masks:
             scores = scores if mask is None else node.add(scores, node.cast(mask, scores.type.dtype))
-        return _merged(node, MatMul(node, node.apply(Softmax(3), scores), self.value))
+        return _merged(node, MatMul(node, self._weights(scores, sinks), self.value))
+
+    def _weights(self, scores: Value, sinks: Value | None) -> Value:
+        if sinks is None:
+            return self.node.apply(Softmax(3), scores)
+        *places, keys = scores.type.shape
+        column = self.node.expand(self.node.reshape(sinks, (sinks.type.shape[0], 1, 1)), (*places, 1))
+        weights = self.node.apply(Softmax(3), joined(self.node, [scores, column], 3))
+        return part(self.node, weights, {3: (0, keys)})
 
     def causal(self, forbidden: float, wanted: int) -> Value | None:
         """Scores of keys behind a query, which is the last but ``S - 1 - s``."""
