@@ -204,7 +204,7 @@ class Heads:
     def attend(
         self, scale: float, masks: Sequence[Value | None], softcap: float = 0.0, sinks: Value | None = None
     ) -> Value:
-        """``[B, S, N · D']``; without a scale, scores are divided by the root of D; `sinks [N]` are scores of nothing."""
+        """``[B, S, N · D']``; scores are divided by the root of D without a scale; `sinks [N]` score nothing."""
         node = self.node
         width = node.static(self.query.type.shape[3:], "the width of a head")[0]
         scores = MatMul(node, self.query, node.transpose(self.key, (0, 1, 3, 2)))
