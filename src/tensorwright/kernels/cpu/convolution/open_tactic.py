@@ -10,7 +10,7 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.problem import OpenProblem, layouts, open_problem_of, packings
+from tensorwright.kernels.convolution.problem import OpenProblem, Problem, layouts, open_problem_of, packings
 from tensorwright.kernels.cpu.arithmetic import arithmetic_of
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.candidates import options_for
@@ -86,6 +86,7 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
             tasks=tasks.tasks,
             packings=packings(region, usual, config, weights, pack_bias(tiling.lanes)),
             symbols=symbols,
+            workspace=tasks.workspace,
         )
 
 
@@ -93,14 +94,20 @@ TACTICS = (OpenConvolution(),)
 
 
 def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
-    """Tiles of one row, all taps around the loop over channels; pixels: tiles of a task where there is but one row."""
-    usual = problem.usual
+    """Tiles of one row, all taps around the loop over channels; pixels: rows of a task, or tiles of the only row."""
+    usual, lanes = problem.usual, target.lanes(problem.usual.numerics.total)
+    for options in _tiles(usual, target):
+        units = usual.axes[0].output if problem.axes[0].output != 1 else -(-usual.axes[1].output // options.columns)
+        groups = 1 if problem.axes[0].output == 1 else Tiling(usual, options, lanes).group_count
+        yield replace(options, pixels=max(1, units * groups // PARALLEL_TASKS))
+
+
+def _tiles(usual: Problem, target: Target) -> Iterator[TilingOptions]:
     if is_lanewise(usual, target.lanes(usual.numerics.total)):
-        most = min(WIDEST, target.registers - usual.channels - 1)
-        for limit in (most, most // 2):
+        most = min(WIDEST, target.registers - usual.channels * usual.axes[1].kernel - 1)
+        for limit in dict.fromkeys((max(most, 1), max(most // 2, 1))):
             yield row_options(even_size(usual.axes[1].output, limit))
         return
     for options in options_for(usual, target):
         if options.rows == 1 and (not options.taps_inside or usual.axes[-1].kernel == 1):
-            tiles = -(-usual.axes[-1].output // options.columns)
-            yield replace(options, outputs=1, taps_inside=False, prefetch=False, pixels=max(1, tiles // PARALLEL_TASKS))
+            yield replace(options, outputs=1, taps_inside=False, prefetch=False)
