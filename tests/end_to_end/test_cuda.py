@@ -36,7 +36,9 @@ from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.shape import Concatenation, Slice
 from tensorwright.plan.file import read_plan, serialize_plan
 from tensorwright.plan.plan import Plan
+from tensorwright.runtime.bindings import Sizes
 from tensorwright.runtime.engine import Engine
+from tensorwright.runtime.exchange import layout
 from tensorwright.runtime.load import load
 from tensorwright.tensor.dim import Symbol, expression, symbol, symbols_of
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32
@@ -144,6 +146,23 @@ def test_work_of_a_stream_is_not_waited_for(plan: Plan, fake: FakeLibrary) -> No
     assert fake.calls[-1][1][1] == stream.handle
     with pytest.raises(ExecutionError, match=r"input 'x' .* multiple of 16 bytes, found"):
         context.execute(None, [addresses[0] + 4, *addresses[1:]])
+
+
+def test_inferences_begin_before_others_have_ended(plan: Plan, fake: FakeLibrary) -> None:
+    engine = Engine(plan)
+    context, waits, before = engine.create_execution_context(), [], len(fake.calls)
+    for batch in (2, 2, 3):
+        found = layout(plan, (batch,))
+        start = engine.device.staging.allocate(found.size, 256, 0)
+        waits.append(context.begin_here(Sizes((batch,), ()), [start + offset for offset in found.offsets]))
+    one = ["cuMemcpyHtoDAsync_v2"] * 2 + ["cuGraphLaunch", "cuMemcpyDtoHAsync_v2", "cuEventRecord"]
+    waited, freed = "cuStreamSynchronize", "cuMemFree_v2"
+    calls = [name for name, _ in fake.calls[before:] if name in {*one, waited, freed, "cuEventSynchronize"}]
+    # There is no room at first, and too little for the third.
+    assert calls == [waited, *one, *one, waited, freed, *one]
+    for wait in waits:
+        wait()
+    assert fake.count("cuEventSynchronize") == 3
 
 
 def test_profiles_time_every_launch(plan: Plan, fake: FakeLibrary) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from tensorwright.runtime import reach
-from tensorwright.runtime.exchange import Messages
+from tensorwright.runtime.exchange import Message, Messages
 from tensorwright.runtime.reach import OtherMemory, Token, reached
 
 CHILD = """
@@ -52,15 +54,12 @@ def test_memory_that_is_not_there_is_said() -> None:
 
 
 def test_messages_of_all_lengths() -> None:
-    import socket
-    import threading
-
     ours, theirs = map(Messages, socket.socketpair())
-    said = [[], list(range(100_000)), "x" * 1_000_000, {"a": [1.5, None, True]}]
+    said = [Message([]), Message([*range(100_000)]), Message([2**63 - 1, -1], "é" * 1_000_000), Message([7], "no")]
 
     def say() -> None:
         for one in said:
-            ours.send(one)
+            ours.send(*one)
         ours.close()
 
     thread = threading.Thread(target=say)
@@ -70,6 +69,28 @@ def test_messages_of_all_lengths() -> None:
         theirs.receive()
     thread.join()
     theirs.close()
+
+
+def test_messages_are_received_by_several_threads() -> None:
+    ours, theirs = map(Messages, socket.socketpair())
+    found: list[Message] = []
+
+    def hear() -> None:
+        try:
+            while True:
+                found.append(theirs.receive())
+        except EOFError:
+            return
+
+    threads = [threading.Thread(target=hear) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        ours.send([number] * (number % 7), str(number))
+    ours.close()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=lambda one: int(one.text)) == [Message([n] * (n % 7), str(n)) for n in range(300)]
 
 
 def test_an_old_library_has_no_such_calls(monkeypatch: pytest.MonkeyPatch) -> None:

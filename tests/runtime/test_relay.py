@@ -26,7 +26,6 @@ from tensorwright.runtime.exchange import Messages
 from tensorwright.runtime.pool import EnginePool
 from tensorwright.runtime.reach import OtherMemory, Token
 from tensorwright.runtime.relay import AHEAD, Relay
-from tensorwright.runtime.remote import Connection
 from tensorwright.tensor.dim import symbol
 
 SECONDS = 30
@@ -48,28 +47,34 @@ class Played:
 
     plan: Plan
     memory: OtherMemory = field(default_factory=lambda: OtherMemory(os.getpid()))
-    theirs: list[Messages] = field(default_factory=list)
+    waiting: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
-    def connect(self, _memory: None, _contexts: int, requests: int) -> Connection:
-        pairs = [socket.socketpair() for _ in range(1 + requests)]
-        self.answers, *self.theirs = [Messages(there) for _, there in pairs]
-        answers, *asked = [Messages(here) for here, _ in pairs]
-        return Connection(tuple(asked), answers)
+    def connect(self, _memory: None, _contexts: int, _threads: int) -> Messages:
+        here, self.socket = socket.socketpair()
+        self.messages = Messages(self.socket)
+        return Messages(here)
 
     def lost(self) -> DeviceError:
         return DeviceError("it is gone", lost=True)
 
     def asked(self, slot: int) -> tuple[int, int, int]:
         """What a slot was sent: the batch, and the addresses of input and output."""
-        number, (batch,), (source, target), steps = self.theirs[slot].receive()
-        assert (number, steps) == (slot, 0)
-        return batch, source, target
+        while slot not in self.waiting:
+            self._read()
+        return self.waiting.pop(slot)
 
     @property
     def next(self) -> list[int]:
         """The slots that were sent something."""
-        sockets = {messages._socket: slot for slot, messages in enumerate(self.theirs)}
-        return [sockets[found] for found in select.select(list(sockets), [], [], 0)[0]]
+        while self.socket.fileno() >= 0 and select.select([self.socket], [], [], 0)[0]:
+            self._read()
+        return [*self.waiting]
+
+    def _read(self) -> None:
+        for message in self.messages.receive_all():
+            number, steps, *sent = message.numbers
+            assert steps == 0
+            self.waiting[number] = tuple(sent)
 
     def compute(self, slot: int) -> None:
         batch, source, target = self.asked(slot)
@@ -79,11 +84,10 @@ class Played:
         self.memory.write(target, y.ctypes.data, y.nbytes)
 
     def answer(self, slot: int, message: str = "", is_device: bool = False, is_lost: bool = False) -> None:
-        self.answers.send((slot, [], message, is_device, is_lost))
+        self.messages.send((slot, is_device, is_lost), message)
 
     def end(self) -> None:
-        for messages in (self.answers, *self.theirs):
-            messages.close()
+        self.messages.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 from operator import index
@@ -230,6 +230,13 @@ class ExecutionContext(Unique):
             here.prepare(sizes)
             here.bindings[:] = addresses
             return here.executor.run_profiled(steps)
+
+    def begin_here(self, sizes: Sizes, addresses: Sequence[int]) -> Callable[[], None]:
+        """Begin an inference on staging memory of the device, one address per binding, for sizes that are right.
+
+        Returns what waits for its end, and raises what went wrong. Others may begin before.
+        """
+        return self._latest.begin(sizes, addresses)
 
     @property
     def step_names(self) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import socket
+import struct
 import threading
 import weakref
+from array import array
 from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,71 +23,90 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 256
-LENGTH_BYTES = 8
+HEADER = struct.Struct("<II")
+"""What a message begins with: how many numbers it has, and how many bytes of text behind them."""
+NUMBER_BYTES = 8
 AT_ONCE = 1 << 16
 
 
-class Layout(NamedTuple):
-    """For each binding its offset and its bytes; and the bytes of all."""
+class Lane(NamedTuple):
+    """Where a binding lies: its number, its offset, and how many bytes it has."""
 
-    places: tuple[tuple[int, int], ...]
+    number: int
+    offset: int
+    size: int
+
+
+class Layout(NamedTuple):
+    """Where inputs and outputs lie, the offsets of all bindings in order, and the bytes of all."""
+
+    inputs: tuple[Lane, ...]
+    outputs: tuple[Lane, ...]
+    offsets: tuple[int, ...]
     size: int
 
 
 def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
     """Where the bindings of an inference with these sizes lie; both processes agree on it."""
     values = {symbol.name: value for symbol, value in zip(plan.symbols, symbols, strict=True)}
-    places, end = [], 0
-    for binding in plan.bindings:
+    lanes, end = [], 0
+    for number, binding in enumerate(plan.bindings):
         size = prod(evaluate(dim, values) for dim in binding.type.shape) * binding.type.dtype.size
-        places.append((end, size))
+        lanes.append(Lane(number, end, size))
         end += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-    return Layout(tuple(places), end)
+    inputs, outputs = (
+        tuple(lane for lane in lanes if plan.bindings[lane.number].mode == mode) for mode in ("input", "output")
+    )
+    return Layout(inputs, outputs, tuple(lane.offset for lane in lanes), end)
 
 
-def lanes(plan: Plan, mode: str, bindings: Sequence[int], found: Layout) -> list[tuple[int, int, int]]:
-    """Of each binding of a mode: its address among `bindings`, its offset in the layout, and its bytes."""
-    every = zip(plan.bindings, bindings, found.places, strict=True)
-    return [(address, offset, size) for binding, address, (offset, size) in every if binding.mode == mode]
+class Message(NamedTuple):
+    """Numbers of 64 bits, and a text."""
+
+    numbers: list[int]
+    text: str = ""
 
 
 class Messages:
-    """What JSON can say, through a socket, which is closed with it or when nobody refers to it any more.
+    """Messages both ways through a socket, which is closed with it or when nobody refers to it any more.
 
-    Most messages take one call of the system to send and one to receive: after each, threads wait for the interpreter.
-    Any thread may send; one receives.
+    Most messages take one call of the system to send and one to receive, those that have come together one in all:
+    after each, threads wait for the interpreter. Any thread may send and receive.
     """
 
     def __init__(self, stream: socket.socket) -> None:
         self._socket = stream
         self._received = bytearray()
         self._sending = forkable(threading.Lock())
+        self._receiving = forkable(threading.Lock())
         self._finalizer = weakref.finalize(self, stream.close)
 
-    def send(self, message: object) -> None:
-        packed = json.dumps(message).encode()
+    def send(self, numbers: Sequence[int], text: str = "") -> None:
+        written = text.encode()
+        packed = HEADER.pack(len(numbers), len(written)) + array("q", numbers).tobytes() + written
         with self._sending:
-            self._socket.sendall(len(packed).to_bytes(LENGTH_BYTES, "little") + packed)
+            self._socket.sendall(packed)
 
-    def receive(self) -> object:
+    def receive(self) -> Message:
         """The next message.
 
         Raises:
             EOFError: the other end is closed.
         """
-        length = int.from_bytes(self._take(LENGTH_BYTES), "little")
-        return json.loads(self._take(length))
+        with self._receiving:
+            return self._next()
 
-    def receive_all(self) -> list[object]:
+    def receive_all(self) -> list[Message]:
         """The next message, and those that have come with it.
 
         Raises:
             EOFError: the other end is closed.
         """
-        found = [self.receive()]
-        while self._received:
-            found.append(self.receive())
-        return found
+        with self._receiving:
+            found = [self._next()]
+            while self._received:
+                found.append(self._next())
+            return found
 
     def end(self) -> None:
         """Have both ends find it closed."""
@@ -95,6 +115,12 @@ class Messages:
 
     def close(self) -> None:
         self._finalizer()
+
+    def _next(self) -> Message:
+        count, length = HEADER.unpack(self._take(HEADER.size))
+        content = self._take(NUMBER_BYTES * count + length)
+        numbers = array("q", bytes(content[: NUMBER_BYTES * count]))
+        return Message(numbers.tolist(), content[NUMBER_BYTES * count :].decode())
 
     def _take(self, count: int) -> bytearray:
         """The next bytes."""

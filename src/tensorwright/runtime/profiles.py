@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tensorwright.runtime.calls import ArrayCalls
     from tensorwright.runtime.device_calls import DeviceCalls
     from tensorwright.runtime.fixed_calls import FixedCall
+    from tensorwright.runtime.staging import StagedExecutor
     from tensorwright.tensor.dim import Symbol
 
 _REMEMBERED = 64
@@ -98,6 +99,10 @@ def _distance(symbols: Sequence[Symbol], values: Sequence[int]) -> float:
     return sum(abs(log2((value + 1) / (symbol.opt + 1))) for symbol, value in zip(symbols, values, strict=True))
 
 
+def _nothing() -> None:
+    """What waits for the end of what has ended."""
+
+
 class ProfileCalls(Unique):
     """What a context has for one profile: an executor, and the ways to call it.
 
@@ -114,6 +119,7 @@ class ProfileCalls(Unique):
         self._allocator = allocator
         watched = device if device.has_host_memory and not module.checks_indices else None
         self.launcher = Launcher(table, module.create_executor(), watched, obstacle, lock)
+        self._staged: StagedExecutor | None = None
         self.here = self.launcher if device.has_host_memory else self._staging(module, obstacle)
         self._calls: ArrayCalls | None = None
         self._device_calls: DeviceCalls | None = None
@@ -141,6 +147,17 @@ class ProfileCalls(Unique):
         self._calls, self.fixed_call = calls, calls.fixed()
         return results
 
+    def begin(self, sizes: Sizes, addresses: Sequence[int]) -> Callable[[], None]:
+        """Begin on staging memory of the device; what waits for the end. Indices are looked at before the next one."""
+        here = self.here
+        if self._staged is None or self.table.plan.indices:
+            here.run(sizes, addresses)
+            return _nothing
+        with here.lock:
+            here.prepare(sizes)
+            here.bindings[:] = addresses
+            return self._staged.begin()
+
     def run_on_device(self, inputs: object, stream: Stream | int | None) -> dict[str, Array] | None:
         """Outputs on the device for inputs there; None for others."""
         given = inputs.values() if isinstance(inputs, Mapping) else (inputs,)
@@ -157,8 +174,8 @@ class ProfileCalls(Unique):
         with importing:
             from tensorwright.runtime.staging import StagedExecutor
 
-        staged = StagedExecutor(module.create_executor(), self._device, self._allocator, module.plan)
-        return Launcher(self.table, staged, self._device, obstacle, self.launcher.lock)
+        self._staged = StagedExecutor(module.create_executor(), self._device, self._allocator, module.plan)
+        return Launcher(self.table, self._staged, self._device, obstacle, self.launcher.lock)
 
     def _made_device_calls(self) -> DeviceCalls | None:
         with importing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, MutableSequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tensorwright.base.fork import forkable
 from tensorwright.runtime.bindings import BindingTable
 from tensorwright.runtime.calls import ArrayCalls
 from tensorwright.runtime.launcher import Launcher
-from tensorwright.runtime.remote import RemoteModule, Reply, error_of
+from tensorwright.runtime.remote import RemoteModule, ask, reply_of
 
 if TYPE_CHECKING:
     from tensorwright.runtime.arrays import Array
@@ -24,8 +24,10 @@ Inputs: TypeAlias = "Array | Mapping[str, Array]"
 Outputs: TypeAlias = "dict[str, Array]"
 Request = TypeVar("Request")
 
-AHEAD = 6
-"""Requests under way beyond those that contexts compute: meanwhile, their arrays and messages are exchanged."""
+AHEAD = 9
+"""Requests under way beyond one for each context: their arrays are exchanged, the device has them before it, …"""
+UNREAD = 3
+"""… and so many of them wait to be read, so that whoever has ended one finds the next without having slept."""
 
 
 class Relay(Generic[Request]):
@@ -40,7 +42,7 @@ class Relay(Generic[Request]):
     def __init__(self, module: RemoteModule, contexts: int) -> None:
         self._module = module
         count = contexts + AHEAD
-        self._connection = module.connect(None, contexts, count)
+        self._messages = module.connect(None, contexts, count - UNREAD)
         table = BindingTable(module.plan)
         self._slots = [_Slot(table) for _ in range(count)]
         self._free = list(range(count))
@@ -83,7 +85,7 @@ class Relay(Generic[Request]):
             raise
         self._under_way[slot] = request, kept, outputs
         try:
-            self._connection.asked[slot].send((slot, *self._slots[slot].call))
+            ask(self._messages, slot, self._slots[slot].symbols, self._slots[slot].bindings)
         except OSError as error:
             if self._under_way.pop(slot, None) is not None:  # Who waits for answers may have noticed first.
                 self._fail(error)
@@ -95,16 +97,16 @@ class Relay(Generic[Request]):
             DeviceError: the process has ended.
         """
         try:
-            replies = cast("list[Reply]", self._connection.answers.receive_all())
+            replies = [reply_of(message) for message in self._messages.receive_all()]
         except (EOFError, OSError) as error:
             if self._has_ended:
                 return []
             self._fail(error)
         found = []
         for reply in replies:
-            request, _, outputs = self._under_way.pop(reply[0])
-            self.release(reply[0])
-            found.append((request, outputs, error_of(reply)))
+            request, _, outputs = self._under_way.pop(reply.number)
+            self.release(reply.number)
+            found.append((request, outputs, reply.failure))
         return found
 
     def abandon(self) -> list[Request]:
@@ -119,7 +121,7 @@ class Relay(Generic[Request]):
     def end(self) -> None:
         """Have `answers` return nothing, now and from now on."""
         self._has_ended = True
-        self._connection.end()
+        self._messages.end()
 
     def _fail(self, error: Exception) -> NoReturn:
         raise self._module.lost() from error
@@ -146,11 +148,6 @@ class _Slot:
             found = self._calls.run(inputs, self.run)
             self._fixed = self._calls.fixed()
         return found
-
-    @property
-    def call(self) -> tuple[list[int], list[int], int]:
-        """What is sent: values of symbols, addresses, and the steps to time."""
-        return list(self.symbols), list(self.bindings), 0
 
     @property
     def runner(self) -> Callable[[], None]:

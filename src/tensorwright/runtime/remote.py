@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from tensorwright.base.errors import DeviceError, ExecutionError, PlanError
 from tensorwright.devices.find import split_name
@@ -23,7 +23,7 @@ from tensorwright.devices.host_memory import HostMemory
 from tensorwright.plan.file import serialize_plan
 from tensorwright.plan.seal import sealed
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import Messages, SharedMemory, lanes, layout
+from tensorwright.runtime.exchange import Message, Messages, SharedMemory, layout
 from tensorwright.runtime.reach import Token
 
 if TYPE_CHECKING:
@@ -37,28 +37,34 @@ token of this process, and where to find this package and those that it needs.
 ISOLATED = ("-P", "-S", "-s", "-c")
 ALIGNMENT = 64
 SECONDS_TO_END = 10
-Reply: TypeAlias = tuple[int, list[int], str, bool, bool]
-"""The number of what was asked, and ticks; a message if something failed, whether the device did, and whether it is
-lost.
-"""
 COUNTS = struct.Struct("<HH")
-"""How a context is asked for: how many compute at a time, and how many requests may be at work, with copies."""
+"""How contexts are asked for: how many there are, and how many threads begin and end inferences."""
 READY = b"ready"
 REACHES = b"ready, and reads and writes your memory"
 IN_A_PROCESS = " in a process"
 """What the label of such a device ends in."""
 
 
-class Connection(NamedTuple):
-    """Ways to a thread of the other process each, to ask for an inference at a time, and the way back from all."""
+class Reply(NamedTuple):
+    """The answer to what was asked with a number: the ticks of the steps that were timed, or what failed."""
 
-    asked: tuple[Messages, ...]
-    answers: Messages
+    number: int
+    ticks: Sequence[int]
+    failure: Exception | None
 
-    def end(self) -> None:
-        """Have both processes find it closed."""
-        for messages in (*self.asked, self.answers):
-            messages.end()
+
+def ask(messages: Messages, number: int, symbols: Sequence[int], bindings: Sequence[int], steps: int = 0) -> None:
+    """Ask for an inference: values of the plan's symbols, addresses of its bindings here, the steps to be timed."""
+    messages.send((number, steps, *symbols, *bindings))
+
+
+def reply_of(message: Message) -> Reply:
+    """What a message says that answers one of `ask`."""
+    number, is_device, is_lost, *ticks = message.numbers
+    failure = None
+    if message.text:
+        failure = DeviceError(message.text, lost=bool(is_lost)) if is_device else ExecutionError(message.text)
+    return Reply(number, ticks, failure)
 
 
 class RemoteExecutor:
@@ -74,7 +80,7 @@ class RemoteExecutor:
         self._module = module
         self._process = os.getpid()
         self._memory = None if module.is_reached else SharedMemory(os.memfd_create("tensorwright"))
-        self._connection = module.connect(self._memory)
+        self._messages = module.connect(self._memory)
         self._copier = Copier()
         self._is_closed = False
 
@@ -86,7 +92,7 @@ class RemoteExecutor:
         self._exchange(0)
 
     def run_profiled(self, steps: int) -> list[int]:
-        return self._exchange(steps)
+        return [*self._exchange(steps)]
 
     def set_memory(self, address: int) -> None:
         """Nothing: the other process has memory of its own."""
@@ -94,46 +100,37 @@ class RemoteExecutor:
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._connection.end()
+            self._messages.end()
             if self._memory is not None:
                 self._memory.close()
             self._copier.close()
 
-    def _exchange(self, steps: int) -> list[int]:
+    def _exchange(self, steps: int) -> Sequence[int]:
         if os.getpid() != self._process:
             raise ExecutionError(
                 f"{self._module.label} belongs to the process that loaded the plan, not to a forked one; load it there"
             )
         return self._ask(steps) if self._memory is None else self._share(self._memory, steps)
 
-    def _share(self, memory: SharedMemory, steps: int) -> list[int]:
+    def _share(self, memory: SharedMemory, steps: int) -> Sequence[int]:
         found = layout(self._module.plan, self.symbols)
         memory.reserve(found.size)
-        for address, offset, size in lanes(self._module.plan, "input", self.bindings, found):
-            self._copier.copy_whole(memory.address + offset, address, size)
+        for number, offset, size in found.inputs:
+            self._copier.copy_whole(memory.address + offset, self.bindings[number], size)
         ticks = self._ask(steps)
-        for address, offset, size in lanes(self._module.plan, "output", self.bindings, found):
-            self._copier.copy_whole(address, memory.address + offset, size)
+        for number, offset, size in found.outputs:
+            self._copier.copy_whole(self.bindings[number], memory.address + offset, size)
         return ticks
 
-    def _ask(self, steps: int) -> list[int]:
+    def _ask(self, steps: int) -> Sequence[int]:
         try:
-            self._connection.asked[0].send((0, list(self.symbols), list(self.bindings), steps))
-            reply = cast("Reply", self._connection.answers.receive())
+            ask(self._messages, 0, self.symbols, self.bindings, steps)
+            reply = reply_of(self._messages.receive())
         except (EOFError, OSError) as error:
             raise self._module.lost() from error
-        failure = error_of(reply)
-        if failure is not None:
-            raise failure
-        return reply[1]
-
-
-def error_of(reply: Reply) -> Exception | None:
-    """What a reply says went wrong, if anything did."""
-    _, _, message, is_device, is_lost = reply
-    if not message:
-        return None
-    return DeviceError(message, lost=is_lost) if is_device else ExecutionError(message)
+        if reply.failure is not None:
+            raise reply.failure
+        return reply.ticks
 
 
 class RemoteModule:
@@ -171,26 +168,20 @@ class RemoteModule:
         """What to say when the process does not answer any more."""
         return DeviceError(f"{self.label}: its process has ended ({self.reason}); load the plan again", lost=True)
 
-    def connect(self, memory: SharedMemory | None, contexts: int = 1, requests: int = 1) -> Connection:
-        """Have the process make so many contexts; the way to them.
+    def connect(self, memory: SharedMemory | None, contexts: int = 1, threads: int = 1) -> Messages:
+        """Have the process make so many contexts; the way to them and back.
 
-        memory: what inputs and outputs are exchanged by. requests: how many are at work, with their copies.
+        memory: what inputs and outputs are exchanged by. threads: how many inferences may be at work.
         """
-        pairs = [socket.socketpair() for _ in range(1 + requests)]
-        shared = [] if memory is None else [memory.descriptor]
-        given = [theirs.fileno() for _, theirs in pairs]
+        ours, theirs = socket.socketpair()
+        given = [theirs.fileno(), *([] if memory is None else [memory.descriptor])]
         try:
-            with self._lock:
-                socket.send_fds(self._control, [COUNTS.pack(contexts, requests)], [*given, *shared])
+            with theirs, self._lock:
+                socket.send_fds(self._control, [COUNTS.pack(contexts, threads)], given)
         except OSError as error:
-            for ours, _ in pairs:
-                ours.close()
+            ours.close()
             raise self.lost() from error
-        finally:
-            for _, theirs in pairs:
-                theirs.close()
-        answers, *asked = [Messages(ours) for ours, _ in pairs]
-        return Connection(tuple(asked), answers)
+        return Messages(ours)
 
     def create_executor(self) -> RemoteExecutor:
         return RemoteExecutor(self)

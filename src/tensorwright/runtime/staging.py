@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence
 from contextlib import suppress
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from tensorwright.runtime.copying import Copier
 from tensorwright.tensor.dim import evaluate
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator, Device, Executor
+    from tensorwright.devices.device import Allocator, Device, Event, Executor
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 16
@@ -22,11 +23,10 @@ DIRECT_BYTES = 64 << 10
 
 
 class _Lane(NamedTuple):
-    """The way of a binding: its number, its place on the device, the one it is staged at, and how many bytes it has."""
+    """The way of a binding: its number, its place on the device, and how many bytes it has."""
 
     number: int
     there: int
-    between: int
     size: int
 
 
@@ -50,6 +50,7 @@ class StagedExecutor:
         self._plan = plan
         self._there = [Room(allocator, device.memory_alignment, f"a copy of '{b.name}'") for b in plan.bindings]
         self._between = [Room(device.staging, ALIGNMENT, f"staging '{b.name}'") for b in plan.bindings]
+        self._marks: list[Event] = []
         self._made_for: tuple[int, ...] | None = None
         self._inputs: tuple[_Lane, ...] = ()
         self._outputs: tuple[_Lane, ...] = ()
@@ -65,9 +66,27 @@ class StagedExecutor:
             self._stream.enqueue(self._executor.run)
             self._download()
         except BaseException:
-            with suppress(ExecutionError):  # What the stream holds uses memory that others will use.
-                self._stream.synchronize()
+            self._abandon()
             raise
+
+    def begin(self) -> Callable[[], None]:
+        """Begin an inference whose bindings are all staging memory; what waits for its end.
+
+        The next one may begin before: then the device goes on to it by itself.
+        """
+        self._ready()
+        event = self._marks.pop() if self._marks else self._device.create_event()
+        try:
+            for number, there, size in self._inputs:
+                self._device.upload(there, self.bindings[number], size, self._stream)
+            self._stream.enqueue(self._executor.run)
+            for number, there, size in self._outputs:
+                self._device.download(self.bindings[number], there, size, self._stream)
+            event.record(self._stream)
+        except BaseException:
+            self._abandon()
+            raise
+        return partial(self._wait, event)
 
     def run_profiled(self, steps: int) -> list[int]:
         self._ready()
@@ -87,20 +106,31 @@ class StagedExecutor:
             room.close()
         self._made_for = None
 
+    def _wait(self, event: Event) -> None:
+        event.synchronize()
+        self._marks.append(event)
+
+    def _abandon(self) -> None:
+        """Wait for what the stream holds: it uses memory that others will use."""
+        with suppress(ExecutionError):
+            self._stream.synchronize()
+
     def _upload(self) -> None:
-        for number, there, between, size in self._inputs:
+        for number, there, size in self._inputs:
             source = self.bindings[number]
             if self._is_direct(source, size):
                 self._device.upload(there, source, size, self._stream)
                 continue
+            between = self._between[number].of(size)
             for start, count in self._copier.copy(between, source, size):
                 self._device.upload(there + start, between + start, count, self._stream)
 
     def _download(self) -> None:
         waiting = []
-        for number, there, between, size in self._outputs:
+        for number, there, size in self._outputs:
             target = self.bindings[number]
             if not self._is_direct(target, size):
+                between = self._between[number].of(size)
                 waiting.append((target, between, size))
                 target = between
             self._device.download(target, there, size, self._stream)
@@ -117,16 +147,16 @@ class StagedExecutor:
         if symbols == self._made_for:
             return
         self._made_for = None
-        lanes = [self._lane(number, size) for number, size in enumerate(self._sizes())]
+        rooms = [*zip(self._there, self._sizes(), strict=True)]
+        if not all(room.has(size) for room, size in rooms):
+            self._stream.synchronize()  # What has begun uses the memory that is given back now.
+        lanes = [_Lane(number, room.of(size), size) for number, (room, size) in enumerate(rooms)]
         modes = [binding.mode for binding in self._plan.bindings]
         self._inputs = tuple(lane for lane, mode in zip(lanes, modes, strict=True) if mode == "input" and lane.size)
         self._outputs = tuple(lane for lane, mode in zip(lanes, modes, strict=True) if mode == "output" and lane.size)
         self._executor.symbols[:] = symbols
         self._executor.bindings[:] = [lane.there for lane in lanes]
         self._made_for = symbols
-
-    def _lane(self, number: int, size: int) -> _Lane:
-        return _Lane(number, self._there[number].of(size), self._between[number].of(size), size)
 
     def _sizes(self) -> list[int]:
         values = {symbol.name: value for symbol, value in zip(self._plan.symbols, self.symbols, strict=True)}
@@ -145,10 +175,14 @@ class Room:
 
     def of(self, size: int) -> int:
         """The address of at least so many bytes, which hold anything."""
-        if self._buffer is None or self._buffer.size < size:
+        if self._buffer is None or not self.has(size):
             self.close()
             self._buffer = Buffer(self._allocator, max(size, 1), self._alignment, self._what)
         return self._buffer.address
+
+    def has(self, size: int) -> bool:
+        """Whether there is so much already."""
+        return self._buffer is not None and self._buffer.size >= size
 
     def close(self) -> None:
         """Give the memory back. Twice is once."""

@@ -7,18 +7,19 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
 from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import ALIGNMENT, Layout, Messages, SharedMemory, lanes, layout
+from tensorwright.runtime.exchange import ALIGNMENT, Layout, Messages, SharedMemory, layout
 from tensorwright.runtime.load import load
 from tensorwright.runtime.reach import OtherMemory, reached
-from tensorwright.runtime.remote import COUNTS, REACHES, READY, Reply
+from tensorwright.runtime.remote import COUNTS, REACHES, READY
 from tensorwright.runtime.staging import Room
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTORS = 253
 """So many the system passes on with a message."""
-_Asked: TypeAlias = tuple[int, list[int], list[int], int]
-"""A number, values of the plan's symbols, addresses of its bindings in the other process, and the steps to time."""
 
 
 class Contexts:
-    """Contexts of an engine that are lent, each made when it is first needed. Who gets none waits."""
+    """Contexts of an engine that take turns, each made when it is first needed.
+
+    Each is lent for as long as it takes to begin an inference: a device that works by itself has several of one context
+    before it, and need not wait for this process between them.
+    """
 
     def __init__(self, engine: Engine, count: int) -> None:
         self._engine = engine
@@ -51,36 +54,41 @@ class Contexts:
             self._free.put(found)
 
 
-class Exchange(Protocol):
-    """How inputs come to a context and outputs from it."""
+class Place(Protocol):
+    """Where the inputs and outputs of an inference lie in this process. is_staging: whether in staging memory."""
 
-    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, bindings: Sequence[int], steps: int) -> list[int]:
-        """One inference on bindings of the other process; the ticks of so many steps."""
+    is_staging: bool
+
+    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
+        """Where everything lies now, inputs of the other process among it."""
+        ...
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        """Have the other process find the outputs."""
         ...
 
     def close(self) -> None: ...
 
 
 class ByReaching:
-    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there.
+    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there."""
 
-    A context is needed in between alone.
-    """
+    is_staging = True
 
     def __init__(self, engine: Engine, memory: OtherMemory) -> None:
-        self._plan = engine.modules[0].plan
         self._buffer = Room(engine.device.staging, ALIGNMENT, "inputs and outputs of another process")
         self._fetch, self._bring = Copier(move=memory.read), Copier(move=memory.write)
 
-    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, bindings: Sequence[int], steps: int) -> list[int]:
+    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
         start = self._buffer.of(found.size)
-        for address, offset, size in lanes(self._plan, "input", bindings, found):
-            self._fetch.copy_whole(start + offset, address, size)
-        with contexts.lent() as context:
-            ticks = context.run_here(sizes, [start + offset for offset, _ in found.places], steps)
-        for address, offset, size in lanes(self._plan, "output", bindings, found):
-            self._bring.copy_whole(address, start + offset, size)
-        return ticks
+        for number, offset, size in found.inputs:
+            self._fetch.copy_whole(start + offset, bindings[number], size)
+        return start
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        start = self._buffer.of(found.size)
+        for number, offset, size in found.outputs:
+            self._bring.copy_whole(bindings[number], start + offset, size)
 
     def close(self) -> None:
         self._fetch.close()
@@ -91,16 +99,107 @@ class ByReaching:
 class BySharing:
     """The other process puts inputs into shared memory and takes outputs from there."""
 
+    is_staging = False
+
     def __init__(self, memory: SharedMemory) -> None:
         self._memory = memory
 
-    def run(self, contexts: Contexts, sizes: Sizes, found: Layout, _bindings: Sequence[int], steps: int) -> list[int]:
+    def fetch(self, found: Layout, _bindings: Sequence[int]) -> int:
         self._memory.reserve(found.size)
-        with contexts.lent() as context:
-            return context.run_here(sizes, [self._memory.address + offset for offset, _ in found.places], steps)
+        return self._memory.address
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        """Nothing: the outputs are there."""
 
     def close(self) -> None:
         self._memory.close()
+
+
+class Inference(NamedTuple):
+    """One that has begun: the number of its request, where its data lie here and there.
+
+    wait: what waits for its end; None if it has ended, with these ticks.
+    """
+
+    number: int
+    place: Place
+    found: Layout
+    bindings: Sequence[int]
+    wait: Callable[[], None] | None
+    ticks: Sequence[int]
+
+
+class Service:
+    """What the threads that serve one client share.
+
+    Each begins an inference and then ends the one that began first, be it another's: so one of them waits for the
+    device at a time, in the order of the requests, while others fetch inputs and bring outputs.
+    """
+
+    def __init__(self, plan: Plan, contexts: Contexts, messages: Messages, places: Sequence[Place]) -> None:
+        self._plan = plan
+        self._contexts = contexts
+        self._messages = messages
+        self._places: SimpleQueue[Place] = SimpleQueue()
+        for place in places:
+            self._places.put(place)
+        self._begun: deque[Inference] = deque()
+        self._waiting = threading.Lock()
+        self._known: dict[tuple[int, ...], tuple[Sizes, Layout]] = {}
+
+    def work(self) -> None:
+        """Serve until the other end is closed."""
+        with suppress(EOFError, OSError):
+            while True:
+                if self._begin(*self._messages.receive().numbers):
+                    self._end_next()
+        self._places.get().close()  # There is one for each thread.
+
+    def _begin(self, number: int, steps: int, *numbers: int) -> bool:
+        """Begin what was asked for: the values of the plan's symbols, and the addresses of its bindings over there."""
+        count = len(self._plan.symbols)
+        symbols, bindings = numbers[:count], numbers[count:]
+        place = self._places.get()
+        try:
+            sizes, found = self._known.get(symbols) or self._learn(symbols)
+            start = place.fetch(found, bindings)
+            addresses = [start + offset for offset in found.offsets]
+            wait, ticks = None, list[int]()
+            with self._contexts.lent() as context:
+                if place.is_staging and not steps:
+                    wait = context.begin_here(sizes, addresses)
+                else:
+                    ticks = context.run_here(sizes, addresses, steps)
+        except Exception as error:  # noqa: BLE001 - raised by who asked
+            self._places.put(place)
+            self._refuse(number, error)
+            return False
+        self._begun.append(Inference(number, place, found, bindings, wait, ticks))
+        return True
+
+    def _end_next(self) -> None:
+        """Wait for the inference that began first, and answer who asked for it."""
+        try:
+            with self._waiting:
+                begun = self._begun.popleft()
+                if begun.wait is not None:
+                    begun.wait()
+            begun.place.bring(begun.found, begun.bindings)
+        except Exception as error:  # noqa: BLE001 - raised by who asked
+            self._refuse(begun.number, error)
+        else:
+            self._messages.send((begun.number, False, False, *begun.ticks))
+        finally:
+            self._places.put(begun.place)
+
+    def _learn(self, symbols: tuple[int, ...]) -> tuple[Sizes, Layout]:
+        self._known[symbols] = found = Sizes(symbols, ()), layout(self._plan, symbols)
+        return found
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        is_device = isinstance(error, DeviceError)
+        is_lost = isinstance(error, DeviceError) and error.lost
+        self._messages.send((number, is_device, is_lost), str(error) or repr(error))
 
 
 def main() -> None:
@@ -125,30 +224,12 @@ def _accept(control: socket.socket, engine: Engine, other: OtherMemory | None) -
         message, descriptors, _, _ = socket.recv_fds(control, COUNTS.size, MOST_DESCRIPTORS)
         if not message:
             return
-        count, requests = COUNTS.unpack(message)
-        answers, *asked = [Messages(socket.socket(fileno=number)) for number in descriptors[: 1 + requests]]
-        contexts = Contexts(engine, count)
-        for messages in asked:
-            exchange = ByReaching(engine, other) if other else BySharing(SharedMemory(*descriptors[1 + requests :]))
-            work = (engine.modules[0].plan, contexts, messages, answers, exchange)
-            threading.Thread(target=_serve, args=work, daemon=True).start()
-
-
-def _serve(plan: Plan, contexts: Contexts, asked: Messages, answers: Messages, exchange: Exchange) -> None:
-    """One inference for every message, until the other end is closed."""
-    with closing(answers), closing(asked), suppress(EOFError, OSError):
-        known: dict[tuple[int, ...], tuple[Sizes, Layout]] = {}
-        while True:
-            number, symbols, bindings, steps = cast("_Asked", asked.receive())
-            try:
-                values = tuple(symbols)
-                if values not in known:
-                    known[values] = Sizes(values, ()), layout(plan, values)
-                sizes, found = known[values]
-                reply: Reply = number, exchange.run(contexts, sizes, found, bindings, steps), "", False, False
-            except DeviceError as error:
-                reply = number, [], str(error), True, error.lost
-            except Exception as error:  # noqa: BLE001 - raised by who asked
-                reply = number, [], str(error) or repr(error), False, False
-            answers.send(reply)
-    exchange.close()
+        contexts, threads = COUNTS.unpack(message)
+        connected, *shared = descriptors
+        places: list[Place] = [
+            ByReaching(engine, other) if other else BySharing(SharedMemory(*shared)) for _ in range(threads)
+        ]
+        messages = Messages(socket.socket(fileno=connected))
+        service = Service(engine.modules[0].plan, Contexts(engine, contexts), messages, places)
+        for _ in places:
+            threading.Thread(target=service.work, daemon=True).start()
