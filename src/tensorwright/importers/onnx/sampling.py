@@ -10,7 +10,7 @@ from itertools import product as combinations
 import numpy as np
 
 from tensorwright.graph.graph import Value
-from tensorwright.importers.compose import LONGEST, element
+from tensorwright.importers.compose import LONGEST, counting, element
 from tensorwright.importers.onnx.convolution import Ints, padding, per_axis
 from tensorwright.importers.onnx.node import Node
 from tensorwright.ops.indexing import Gather, GatherElements
@@ -234,17 +234,13 @@ def RoiAlign(
         )
     default = "half_pixel" if node.version >= 16 else "output_half_pixel"
     centred = (coordinate_transformation_mode or default) == "half_pixel"
-    cells, count = (output_height, output_width), rois.type.shape[0]
+    cells = output_height, output_width
     scaled = node.multiply(rois, node.scalar(spatial_scale, rois))
-    lines = [_lines(node, scaled, axis, cells[axis], sampling_ratio, centred) for axis in range(2)]
-    rows, columns = cells[0] * sampling_ratio, cells[1] * sampling_ratio
-    grid = (count, rows, columns)
-    down = node.reshape(node.expand(node.reshape(lines[0], (count, rows, 1)), grid), (count, rows * columns))
-    right = node.reshape(node.expand(node.reshape(lines[1], (count, 1, columns)), grid), (count, rows * columns))
-    images = node.apply(Gather(0), x, batch_indices)
-    sampled = _sampled(node, images, [down, right], mode)
-    split = (count, x.type.shape[1], cells[0], sampling_ratio, cells[1], sampling_ratio)
-    return node.reduce("mean" if mode == "avg" else "max", node.reshape(sampled, split), (3, 5), False)
+    down, right = (_lines(node, scaled, axis, cells[axis], sampling_ratio, centred) for axis in range(2))
+    sampled = _sampled(node, x, batch_indices, (down, right), mode)
+    split = (rois.type.shape[0], cells[0], sampling_ratio, cells[1], sampling_ratio, x.type.shape[1])
+    result = node.reduce("mean" if mode == "avg" else "max", node.reshape(sampled, split), (2, 4), False)
+    return node.transpose(result, (0, 3, 1, 2))
 
 
 def _lines(node: Node, rois: Value, axis: int, cells: int, points: int, centred: bool) -> Value:
@@ -261,18 +257,44 @@ def _lines(node: Node, rois: Value, axis: int, cells: int, points: int, centred:
     return node.add(node.reshape(start, column), spread)
 
 
-def _sampled(node: Node, images: Value, coordinates: Sequence[Value], mode: str) -> Value:
-    """Linear interpolation, clamped to the image; 0 more than one element outside. *max* keeps the largest term."""
-    sampler = Sampler(node, "linear", "border", False)
-    spatial = images.type.shape[2:]
-    within = []
-    for coordinate, extent in zip(coordinates, spatial, strict=True):
-        low = node.binary("less_equal", node.scalar(-1, coordinate), coordinate)
-        within += [low, node.binary("less_equal", coordinate, sampler.float_of(extent, coordinate))]
-    flat = node.reshape(images, (*images.type.shape[:2], product(spatial)))
+def _sampled(node: Node, x: Value, images: Value, lines: tuple[Value, Value], mode: str) -> Value:
+    """[R, rows, columns, C]: linear interpolation at the crossings of lines [R, rows] and [R, columns], clamped to the
+    image of each region; 0 more than one element outside. *max* keeps the largest term.
+
+    The channels of an element are read side by side, where they lie: no region has an image of its own.
+    """
+    sampler, (batch, channels, *spatial) = Sampler(node, "linear", "border", False), x.type.shape
+    count, size = images.type.shape[0], product(spatial)
+    elements = node.reshape(node.transpose(x, (0, 2, 3, 1)), (batch * size, channels))
+    starts = node.multiply(counting(node, batch), node.shape_scalar(size))
+    first = node.reshape(node.apply(Gather(0), starts, images), (count, 1, 1))
+    crossing = [(count, lines[0].type.shape[1], 1), (count, 1, lines[1].type.shape[1])]
+    coordinates = [node.reshape(line, shape) for line, shape in zip(lines, crossing, strict=True)]
     taps = [sampler.taps(coordinate, extent) for coordinate, extent in zip(coordinates, spatial, strict=True)]
-    terms = [sampler.read(flat, chosen, spatial) for chosen in combinations(*taps)]
+    terms = [_weighted_rows(node, elements, first, chosen, spatial[1]) for chosen in combinations(*taps)]
     found = reduce(node.add if mode == "avg" else lambda a, b: node.binary("max", a, b), terms)
-    inside = reduce(lambda a, b: node.binary("and", a, b), within)
-    shown = node.reshape(inside, (inside.type.shape[0], 1, inside.type.shape[1]))
+    shown = _per_channel(node, _is_near(sampler, coordinates, spatial))
     return node.select(shown, found, node.scalar(0, found))
+
+
+def _weighted_rows(node: Node, elements: Value, first: Value, taps: Sequence[Tap], width: Dim) -> Value:
+    """Elements [N·H·W, C] at a tap along each axis of images that begin at `first`, times the weights of the taps."""
+    down, right = (tap.index for tap in taps)
+    place = node.add(node.add(first, node.multiply(down, node.shape_scalar(width))), right)
+    weight = reduce(node.multiply, [tap.weight for tap in taps if tap.weight is not None])
+    return node.multiply(
+        node.apply(Gather(0), elements, place), _per_channel(node, node.cast(weight, elements.type.dtype))
+    )
+
+
+def _is_near(sampler: Sampler, coordinates: Sequence[Value], spatial: Sequence[Dim]) -> Value:
+    """Whether a point is at most one element outside of the image."""
+    node, conditions = sampler.node, list[Value]()
+    for coordinate, extent in zip(coordinates, spatial, strict=True):
+        conditions.append(node.binary("less_equal", node.scalar(-1, coordinate), coordinate))
+        conditions.append(node.binary("less_equal", coordinate, sampler.float_of(extent, coordinate)))
+    return reduce(lambda a, b: node.binary("and", a, b), conditions)
+
+
+def _per_channel(node: Node, value: Value) -> Value:
+    return node.reshape(value, (*value.type.shape, 1))
