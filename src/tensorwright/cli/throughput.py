@@ -24,6 +24,11 @@ from tensorwright.runtime.remote import IN_A_PROCESS
 DIFFERENT_INPUTS = 4
 """So many arrays take turns, so that none of them is still in the processor's caches when it is copied again."""
 
+SETTLING = 0.1
+"""The part of a round in which pools are filled."""
+FEWEST = 20
+"""Results of a round that say how many come in a second."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -47,8 +52,8 @@ class Load:
 
     def _rate(self, pool: EnginePool, seconds: float) -> float:
         start = time.perf_counter()
-        count = sum(1 for _ in pool.map(self._until(start + seconds)))
-        return count * self.items / (time.perf_counter() - start)
+        ends = [time.perf_counter() for _ in pool.map(self._until(start + seconds))]
+        return self.items * steady_rate(ends, start, start + seconds)
 
     def _until(self, end: float) -> Iterator[Mapping[str, Array]]:
         yield self.inputs[0]
@@ -56,6 +61,17 @@ class Load:
             if time.perf_counter() >= end:
                 return
             yield inputs
+
+
+def steady_rate(ends: Sequence[float], start: float, stop: float) -> float:
+    """Results a second between `start`, when the first was asked for, and `stop`, when the last was, by their times.
+
+    What comes while devices get their first requests or do their last does not count, unless there is little else.
+    """
+    steady = [end for end in ends if start + SETTLING * (stop - start) <= end <= stop]
+    if len(steady) < FEWEST:
+        return len(ends) / (ends[-1] - start)
+    return (len(steady) - 1) / (steady[-1] - steady[0])
 
 
 def throughput(
