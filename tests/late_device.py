@@ -45,11 +45,11 @@ def _as_now(work: Callable[[], object]) -> Callable[[], object]:
 
 
 class LateEvent(NullEvent):
-    """A mark that is reached when the work before it was waited for; then `waited` is called first."""
+    """A mark that is reached when the work before it was waited for."""
 
-    def __init__(self, waited: Callable[[], object]) -> None:
+    def __init__(self, device: LateDevice) -> None:
         super().__init__()
-        self._waited = waited
+        self._device = device
         self._stream = LateStream()
         self._is_reached = True
 
@@ -57,30 +57,36 @@ class LateEvent(NullEvent):
         assert isinstance(stream, LateStream)
         self._stream, self._is_reached = stream, False
         stream.enqueue(self._reach)
+        self._device.recorded()
 
     def query(self) -> bool:
         return self._is_reached
 
     def synchronize(self) -> None:
-        self._waited()
+        self._device.waited()
         self._stream.work_until(self.query)
 
     def _reach(self) -> None:
         self._is_reached = True
 
 
-class LateDevice(NullDevice):
-    """waited: called when somebody begins to wait for an event."""
+def _nothing() -> None:
+    """What is called when nobody asks for more."""
 
-    def __init__(self, waited: Callable[[], object] = lambda: None) -> None:
+
+class LateDevice(NullDevice):
+    """recorded, waited: called when an event was recorded, and when somebody begins to wait for one."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.waited = waited
+        self.recorded: Callable[[], object] = _nothing
+        self.waited: Callable[[], object] = _nothing
 
     def create_stream(self) -> LateStream:
         return LateStream()
 
     def create_event(self) -> LateEvent:
-        return LateEvent(self.waited)
+        return LateEvent(self)
 
     def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self._put(stream, partial(super().upload, address, source, size))

@@ -16,15 +16,16 @@ from late_device import LateDevice
 from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.runtime.copying import Copier
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.exchange import Messages
 from tensorwright.runtime.reach import OtherMemory
 from tensorwright.runtime.remote import Reply, ask, reply_of
-from tensorwright.runtime.worker import ByReaching, Contexts, Service
+from tensorwright.runtime.worker import TOGETHER, ByReaching, Contexts, Service
 from tensorwright.tensor.dim import symbol
 
 SECONDS = 30
-THREADS = 5
+THREADS = 2 * TOGETHER + 2
 
 
 @dataclass
@@ -59,7 +60,9 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
     device = LateDevice()
     with Engine(plan, device=device) as engine:
         here, there = socket.socketpair()
-        places = [ByReaching(engine, OtherMemory(os.getpid())) for _ in range(THREADS)]
+        memory = OtherMemory(os.getpid())
+        fetch, bring = Copier(move=memory.read), Copier(move=memory.write)
+        places = [ByReaching(device.staging, fetch, bring) for _ in range(THREADS)]
         service = Service(engine.modules[0].plan, Contexts(engine, request.param), Messages(there), places)
         client = Client(engine, device, Messages(here), [threading.Thread(target=service.work) for _ in places])
         for thread in client.threads:
@@ -71,27 +74,37 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 def test_a_device_has_several_inferences_before_it(client: Client, rng: np.random.Generator) -> None:
     """All threads have begun one before the first has ended, whatever their sizes."""
-    begun = threading.Semaphore(0)
-    is_open, waits = threading.Event(), []
-    enqueued = client.device._put
-
-    def put(stream: object, work: object) -> None:
-        enqueued(stream, work)  # type: ignore[arg-type]
-        begun.release()
+    begun, is_open, waits = threading.Semaphore(0), threading.Event(), []
 
     def waited() -> None:
         waits.append(threading.current_thread())
         assert is_open.wait(SECONDS)
 
-    client.device._put, client.device.waited = put, waited  # type: ignore[method-assign]
+    client.device.recorded, client.device.waited = begun.release, waited
     xs = [rng.standard_normal((batch, 8), np.float32) for batch in (4096, *rng.integers(1, 4096, THREADS - 1))]
     ys = [client.ask(number, x) for number, x in enumerate(xs)]
-    for _ in range(2 * THREADS):  # Inputs and outputs.
+    for _ in xs:
         assert begun.acquire(timeout=SECONDS)
     assert len(waits) <= 1  # One waits for the device, others for their turn.
     is_open.set()
     for number in sorted(client.reply().number for _ in xs):
         np.testing.assert_allclose(ys[number], np.exp(xs[number]) + 1, rtol=1e-6)
+
+
+def test_answers_go_together_while_the_device_has_enough_before_it(client: Client, rng: np.random.Generator) -> None:
+    begun, may_end = threading.Semaphore(0), threading.Semaphore(0)
+    client.device.waited = lambda: may_end.acquire(timeout=SECONDS)
+    client.device.recorded = begun.release
+    x = rng.standard_normal((2, 8), np.float32)
+    for number in range(THREADS):
+        client.ask(number, x)
+    for _ in range(THREADS):
+        assert begun.acquire(timeout=SECONDS)
+    may_end.release(TOGETHER)
+    assert len(client.messages.receive_all()) == TOGETHER
+    may_end.release(THREADS - TOGETHER)
+    for _ in range(THREADS - TOGETHER):
+        assert client.reply().failure is None
 
 
 def test_sizes_grow_while_others_are_under_way(client: Client, rng: np.random.Generator) -> None:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+from tensorwright.base.fork import forkable
 
 PIECE = 4 << 20
 """Bytes that one thread copies at a time."""
 THREADS = 4
 
 
+def copying_threads(most: int = THREADS) -> int:
+    """How many may copy, on half of the cores that this process may use."""
+    return min(most, len(os.sched_getaffinity(0)) // 2)
+
+
 class Copier:
     """Copies piece by piece. Its threads are started by the first large copy, and again in a forked process.
 
-    threads: how many copy; None for up to 4, on half of the cores that this process may use.
+    Large copies of several threads are done in their order, each by all its threads.
+
+    threads: how many copy; None for `copying_threads`.
     move: copies one piece, given two addresses and a number of bytes, while the interpreter goes on.
     """
 
     def __init__(self, threads: int | None = None, move: Callable[[int, int, int], object] = ctypes.memmove) -> None:
         self._move = move
-        self._count = min(THREADS, len(os.sched_getaffinity(0)) // 2) if threads is None else threads
+        self._count = copying_threads() if threads is None else threads
+        self._lock = forkable(threading.Lock())
         self._threads: ThreadPoolExecutor | None = None
         self._process = 0
 
@@ -42,9 +53,10 @@ class Copier:
 
     def close(self) -> None:
         """End the threads. Twice is once; the next large copy starts others."""
-        if self._threads is not None and self._process == os.getpid():
-            self._threads.shutdown()
-        self._threads = None
+        with self._lock:
+            found, self._threads = self._threads, None
+        if found is not None and self._process == os.getpid():
+            found.shutdown()
 
     def _by_several(self, target: int, source: int, pieces: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         submit = self._ready().submit
@@ -58,7 +70,8 @@ class Copier:
                 copied.result()
 
     def _ready(self) -> ThreadPoolExecutor:
-        if self._threads is None or self._process != os.getpid():
-            self._threads = ThreadPoolExecutor(self._count, "tensorwright-copy")
-            self._process = os.getpid()
-        return self._threads
+        with self._lock:
+            if self._threads is None or self._process != os.getpid():
+                self._threads = ThreadPoolExecutor(self._count, "tensorwright-copy")
+                self._process = os.getpid()
+            return self._threads

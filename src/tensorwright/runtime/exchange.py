@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 import weakref
-from array import array
 from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 256
-HEADER = struct.Struct("<II")
+HEADER = "<II"
 """What a message begins with: how many numbers it has, and how many bytes of text behind them."""
 NUMBER_BYTES = 8
 AT_ONCE = 1 << 16
@@ -63,8 +62,13 @@ def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
 class Message(NamedTuple):
     """Numbers of 64 bits, and a text."""
 
-    numbers: list[int]
+    numbers: tuple[int, ...]
     text: str = ""
+
+    @property
+    def packed(self) -> bytes:
+        numbers, text = self.numbers, self.text.encode()
+        return struct.pack(f"{HEADER}{len(numbers)}q", len(numbers), len(text), *numbers) + text
 
 
 class Messages:
@@ -81,9 +85,8 @@ class Messages:
         self._receiving = forkable(threading.Lock())
         self._finalizer = weakref.finalize(self, stream.close)
 
-    def send(self, numbers: Sequence[int], text: str = "") -> None:
-        written = text.encode()
-        packed = HEADER.pack(len(numbers), len(written)) + array("q", numbers).tobytes() + written
+    def send(self, *messages: Message) -> None:
+        packed = b"".join([message.packed for message in messages])
         with self._sending:
             self._socket.sendall(packed)
 
@@ -117,20 +120,22 @@ class Messages:
         self._finalizer()
 
     def _next(self) -> Message:
-        count, length = HEADER.unpack(self._take(HEADER.size))
-        content = self._take(NUMBER_BYTES * count + length)
-        numbers = array("q", bytes(content[: NUMBER_BYTES * count]))
-        return Message(numbers.tolist(), content[NUMBER_BYTES * count :].decode())
+        start = struct.calcsize(HEADER)
+        count, length = struct.unpack_from(HEADER, self._at_least(start))
+        text = start + NUMBER_BYTES * count
+        received = self._at_least(text + length)
+        found = Message(struct.unpack_from(f"<{count}q", received, start), received[text : text + length].decode())
+        del received[: text + length]
+        return found
 
-    def _take(self, count: int) -> bytearray:
-        """The next bytes."""
+    def _at_least(self, count: int) -> bytearray:
+        """What was received, when it is so many bytes."""
         while len(self._received) < count:
             part = self._socket.recv(AT_ONCE)
             if not part:
                 raise EOFError("the other process has closed its end")
             self._received += part
-        taken, self._received = self._received[:count], self._received[count:]
-        return taken
+        return self._received
 
 
 class SharedMemory:

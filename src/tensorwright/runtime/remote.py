@@ -55,7 +55,7 @@ class Reply(NamedTuple):
 
 def ask(messages: Messages, number: int, symbols: Sequence[int], bindings: Sequence[int], steps: int = 0) -> None:
     """Ask for an inference: values of the plan's symbols, addresses of its bindings here, the steps to be timed."""
-    messages.send((number, steps, *symbols, *bindings))
+    messages.send(Message((number, steps, *symbols, *bindings)))
 
 
 def reply_of(message: Message) -> Reply:

@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
-from tensorwright.runtime.copying import Copier
-from tensorwright.runtime.exchange import ALIGNMENT, Layout, Messages, SharedMemory, layout
+from tensorwright.runtime.copying import Copier, copying_threads
+from tensorwright.runtime.exchange import ALIGNMENT, Layout, Message, Messages, SharedMemory, layout
 from tensorwright.runtime.load import load
 from tensorwright.runtime.reach import OtherMemory, reached
 from tensorwright.runtime.remote import COUNTS, REACHES, READY
 from tensorwright.runtime.staging import Room
 
 if TYPE_CHECKING:
+    from tensorwright.devices.device import Allocator
     from tensorwright.plan.plan import Plan
     from tensorwright.runtime.context import ExecutionContext
     from tensorwright.runtime.engine import Engine
 
+TOGETHER = 3
+"""Answers that go together while the device has as many inferences before it: each of them wakes the other process."""
+COPIERS = 8
+"""Threads that fetch large inputs, and that bring large outputs."""
 MOST_DESCRIPTORS = 253
 """So many the system passes on with a message."""
 
@@ -71,13 +76,16 @@ class Place(Protocol):
 
 
 class ByReaching:
-    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there."""
+    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there.
+
+    fetch, bring: read and write memory of the other process; large inputs of places that share them come in order.
+    """
 
     is_staging = True
 
-    def __init__(self, engine: Engine, memory: OtherMemory) -> None:
-        self._buffer = Room(engine.device.staging, ALIGNMENT, "inputs and outputs of another process")
-        self._fetch, self._bring = Copier(move=memory.read), Copier(move=memory.write)
+    def __init__(self, staging: Allocator, fetch: Copier, bring: Copier) -> None:
+        self._buffer = Room(staging, ALIGNMENT, "inputs and outputs of another process")
+        self._fetch, self._bring = fetch, bring
 
     def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
         start = self._buffer.of(found.size)
@@ -134,17 +142,19 @@ class Service:
 
     Each begins an inference and then ends the one that began first, be it another's: so one of them waits for the
     device at a time, in the order of the requests, while others fetch inputs and bring outputs.
+
+    places: one for each thread. The one that was used last is used first: it may still be in the processor's caches.
     """
 
     def __init__(self, plan: Plan, contexts: Contexts, messages: Messages, places: Sequence[Place]) -> None:
         self._plan = plan
         self._contexts = contexts
         self._messages = messages
-        self._places: SimpleQueue[Place] = SimpleQueue()
-        for place in places:
-            self._places.put(place)
+        self._places = [*places]
         self._begun: deque[Inference] = deque()
         self._waiting = threading.Lock()
+        self._answers: list[Message] = []
+        self._answering = threading.Lock()
         self._known: dict[tuple[int, ...], tuple[Sizes, Layout]] = {}
 
     def work(self) -> None:
@@ -153,13 +163,13 @@ class Service:
             while True:
                 if self._begin(*self._messages.receive().numbers):
                     self._end_next()
-        self._places.get().close()  # There is one for each thread.
+        self._places.pop().close()
 
     def _begin(self, number: int, steps: int, *numbers: int) -> bool:
         """Begin what was asked for: the values of the plan's symbols, and the addresses of its bindings over there."""
         count = len(self._plan.symbols)
         symbols, bindings = numbers[:count], numbers[count:]
-        place = self._places.get()
+        place = self._places.pop()
         try:
             sizes, found = self._known.get(symbols) or self._learn(symbols)
             start = place.fetch(found, bindings)
@@ -171,7 +181,7 @@ class Service:
                 else:
                     ticks = context.run_here(sizes, addresses, steps)
         except Exception as error:  # noqa: BLE001 - raised by who asked
-            self._places.put(place)
+            self._places.append(place)
             self._refuse(number, error)
             return False
         self._begun.append(Inference(number, place, found, bindings, wait, ticks))
@@ -188,9 +198,9 @@ class Service:
         except Exception as error:  # noqa: BLE001 - raised by who asked
             self._refuse(begun.number, error)
         else:
-            self._messages.send((begun.number, False, False, *begun.ticks))
+            self._answer(Message((begun.number, False, False, *begun.ticks)))
         finally:
-            self._places.put(begun.place)
+            self._places.append(begun.place)
 
     def _learn(self, symbols: tuple[int, ...]) -> tuple[Sizes, Layout]:
         self._known[symbols] = found = Sizes(symbols, ()), layout(self._plan, symbols)
@@ -199,7 +209,15 @@ class Service:
     def _refuse(self, number: int, error: Exception) -> None:
         is_device = isinstance(error, DeviceError)
         is_lost = isinstance(error, DeviceError) and error.lost
-        self._messages.send((number, is_device, is_lost), str(error) or repr(error))
+        self._answer(Message((number, is_device, is_lost), str(error) or repr(error)))
+
+    def _answer(self, message: Message) -> None:
+        """Send an answer, with those before it; or leave that to whoever ends what has begun, if that is much."""
+        with self._answering:
+            self._answers.append(message)
+            if len(self._answers) >= TOGETHER or len(self._begun) < TOGETHER:
+                answers, self._answers = self._answers, []
+                self._messages.send(*answers)
 
 
 def main() -> None:
@@ -226,9 +244,13 @@ def _accept(control: socket.socket, engine: Engine, other: OtherMemory | None) -
             return
         contexts, threads = COUNTS.unpack(message)
         connected, *shared = descriptors
-        places: list[Place] = [
-            ByReaching(engine, other) if other else BySharing(SharedMemory(*shared)) for _ in range(threads)
-        ]
+        places: list[Place]
+        if other is None:
+            places = [BySharing(SharedMemory(*shared))]
+        else:
+            copying = copying_threads(COPIERS)
+            fetch, bring = Copier(copying, other.read), Copier(copying, other.write)
+            places = [ByReaching(engine.device.staging, fetch, bring) for _ in range(threads)]
         messages = Messages(socket.socket(fileno=connected))
         service = Service(engine.modules[0].plan, Contexts(engine, contexts), messages, places)
         for _ in places:
