@@ -148,11 +148,11 @@ class SpecialisedKernel(TileKernel):
         across, _ = tiling.tiles(self.problem)
         number = builder.add(builder.mul(builder.block_index("y"), across), builder.block_index("x"))
         row_block, first_group = self._tile(number)
-        with builder.when(builder.compare("sge", thread, tiling.copying)):
+        with self.emitter.when(builder.compare("sge", thread, tiling.copying)):
             with builder.when(builder.compare("eq", thread, tiling.copying)):
                 self._copy(row_block, first_group)
             attend(builder, tiling)
-        with builder.when(builder.compare("slt", thread, tiling.copying)):
+        with self.emitter.when(builder.compare("slt", thread, tiling.copying)):
             self._multiply(thread, row_block, first_group)
 
     def _make_barriers(self, thread: Register) -> None:

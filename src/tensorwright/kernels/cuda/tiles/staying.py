@@ -27,9 +27,9 @@ class StayingKernel(SpecialisedKernel):
         self._make_barriers(thread)
         builder.launch_next()
         builder.wait_for_previous()
-        with builder.when(builder.compare("eq", thread, tiling.copying)):
+        with self.emitter.when(builder.compare("eq", thread, tiling.copying)):
             self._copy_tiles()
-        with builder.when(builder.compare("slt", thread, tiling.copying)):
+        with self.emitter.when(builder.compare("slt", thread, tiling.copying)):
             self._multiply_tiles(thread)
 
     @contextmanager
