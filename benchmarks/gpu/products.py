@@ -23,13 +23,13 @@ from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.code import CudaCode
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
-from tensorwright.graph.graph import Value, apply, constant_value, input_value
+from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic
-from tensorwright.ops.activation import Relu
+from tensorwright.ops.activation import Gelu, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.float8 import Float8Product, encoded
@@ -53,7 +53,10 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Shape:
-    """A product of rows by depth by columns, or the convolution of an image of a batch with a window."""
+    """A product of rows by depth by columns, or the convolution of an image of a batch with a window.
+
+    tail: what follows a product: "gelu", "add" for a residual sum, or nothing.
+    """
 
     rows: int
     depth: int
@@ -62,11 +65,12 @@ class Shape:
     batch: int = 1
     window: int = 1
     stride: int = 1
+    tail: str = ""
 
     @property
     def name(self) -> str:
         if not self.image:
-            return f"{self.rows}x{self.depth}x{self.columns}"
+            return f"{self.rows}x{self.depth}x{self.columns} {self.tail}".rstrip()
         return f"b{self.batch} {self.depth}->{self.columns} {self.window}x{self.window}/{self.stride} of {self.image}"
 
     @property
@@ -81,6 +85,8 @@ def products() -> Iterator[Shape]:
     for rows in (1024, 128, 16384):
         for depth, columns in ((768, 2304), (768, 768), (768, 3072), (3072, 768)):
             yield Shape(rows, depth, columns)
+        for depth, columns, tail in ((768, 768, "add"), (768, 3072, "gelu"), (3072, 768, "add")):
+            yield Shape(rows, depth, columns, tail=tail)
 
 
 def convolutions() -> Iterator[Shape]:
@@ -121,6 +127,10 @@ def _region(shape: Shape, dtype: DType, rng: np.random.Generator) -> Region:
     values.append(apply(Binary("add"), values[-1], _constant(bias)))
     if shape.image:
         values.append(apply(Relu(), values[-1]))
+    if shape.tail == "gelu":
+        values.append(apply(Gelu(), values[-1]))
+    if shape.tail == "add":
+        values.append(apply(Binary("add"), values[-1], input_value("y", values[-1].type)))
     if dtype == UINT8:
         limits = _constant(np.float32(0.03)), _constant(np.uint8(0 if shape.image else 128))
         values.append(apply(Quantize(UINT8), values[-1], *limits))
@@ -221,9 +231,11 @@ def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Arr
 
 def _error(region: Region, arrays: Sequence[Array], output: Array) -> float:
     """Of some rows, the last one among them, against the definition in higher precision."""
-    left = arrays[0]
-    chosen = np.linspace(0, len(left) - 1, CHECKED_ROWS).astype(int)
-    known = dict(zip(region.inputs, [left[chosen], *arrays[1:]], strict=True))
+    chosen = np.linspace(0, len(output) - 1, CHECKED_ROWS).astype(int)
+    known = {
+        value: array if is_constant(value) else array[chosen]
+        for value, array in zip(region.inputs, arrays, strict=True)
+    }
     for value in region.values:
         known[value] = value.op.reference(*(_exact(known[operand]) for operand in value.inputs))
     expected, found = known[region.output].astype(np.float64), output[chosen].astype(np.float64)

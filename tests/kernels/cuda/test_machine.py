@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from ptx.parse import parse
 from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
-from regions.products import linear
-from regions.rigs import StayingProduct
+from regions.products import Product, linear
+from regions.rigs import HoldingProduct, StayingProduct
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -30,10 +31,13 @@ from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProd
 from tensorwright.ops.activation import Gelu
 from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.quantization import Quantize
+from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT16, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.inputs import random_inputs
+from tensorwright.tune.reference import whole_output
+from tensorwright.tune.tolerance import disagreement, tolerance_of
 
 TARGET = CUDA_TARGETS["sm_90"]
 
@@ -188,6 +192,56 @@ def test_blocks_that_stay_give_all_stages_back(
     arrival = r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;"
     with pytest.raises(error, match=reason):
         changed_specialised(arrival, "", number, rng, lambda tiling: tiling.rows == 64, StayingProduct(), 300)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        linear((300, 128), 64, "columns gelu", FLOAT16),
+        linear((3, 131, 192), 32, "columns add relu", FLOAT16),
+        linear((280, 704), 32, "columns add", FLOAT16),
+        linear((300, 64), 40, "relu", BFLOAT16),
+        Product((symbol("batch", 1, 40, 60), 7, 96), (64, 96), True, False, True, "columns add", FLOAT16),
+    ],
+    ids=["gelu", "residual", "deep", "bfloat16", "symbolic"],
+)
+@pytest.mark.parametrize("tactic", [StayingProduct(), HoldingProduct()], ids=lambda tactic: tactic.name)
+def test_blocks_that_stay_compute_several_tiles(
+    example: Product, tactic: SpecialisedProduct, rng: np.random.Generator
+) -> None:
+    region = example.region(rng)
+    symbols = {name.name: 43 for name in region.symbols}
+    config = next(config for config in tactic.configs(region, TARGET) if config.options.warpgroups == 2)
+    kernel = tactic.emit(region, config, TARGET)
+    arrays = random_inputs(region, symbols, rng)
+    found = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, symbols)
+    expected = whole_output(region, arrays, symbols)
+    assert not disagreement(found, expected.values, tolerance_of(region, symbols), expected.spread)
+
+
+def test_a_warpgroup_that_copies_lends_registers_for_large_tiles(rng: np.random.Generator) -> None:
+    region, tactic = linear((500, 192), 192, "columns add", FLOAT16).region(rng), SpecialisedProduct()
+    tiling = SpecialisedTiling(2, 2, 6, 1, 3, staying=1)
+    kernel = tactic.emit(region, replace(tactic.configs(region, TARGET)[0], options=tiling), TARGET)
+    ptx, arrays = compile_ptx(kernel.code, TARGET), random_inputs(region, {}, rng)
+    assert "setmaxnreg.inc" in ptx
+    found, expected = run_on_machine(region, kernel, ptx, arrays, {}), whole_output(region, arrays, {})
+    assert not disagreement(found, expected.values, tolerance_of(region, {}), expected.spread)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "number", "error", "reason"),
+    [
+        (WAIT, TRUE, -1, Race, "reads what was written without having waited"),
+        (r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;", "", 1, Stuck, "phase that is never complete"),
+        (r"wgmma.wait_group.sync.aligned 1;", r"wgmma.wait_group.sync.aligned 7;", 4, Race, "since it began"),
+    ],
+)
+def test_blocks_that_hold_sums_wait_for_stages(
+    pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
+) -> None:
+    with pytest.raises(error, match=reason):
+        changed_specialised(pattern, new, number, rng, lambda tiling: tiling.rows == 128, HoldingProduct(), 300)
 
 
 def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.Generator) -> None:

@@ -46,19 +46,36 @@ from tensorwright.tensor.dtype import INT32
 WARPS = WARPGROUP // WARP
 FEWEST_STAGES = 3
 CLUSTERS = (1, 2, 4)
+MOST_ALONE = 128
+"""Sums of a thread without registers that others lend."""
+EVEN_REGISTERS = 168
+"""Of a thread, where three warpgroups have as many each."""
 BAND = 8
 """Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
 
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each."""
+    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each.
+
+    holding: whether these hold the sums of a tile while they multiply the next one.
+    """
 
     staying: int = 0
+    holding: bool = False
 
     @property
     def threads(self) -> int:
-        return self.copying + WARP
+        return self.copying + (WARPGROUP if self.lends else WARP)
+
+    @property
+    def lends(self) -> bool:
+        """Whether a warpgroup copies, which lends its registers to those that multiply."""
+        return self.holding or self.sums > MOST_ALONE
+
+    @property
+    def registers(self) -> int:
+        return EVEN_REGISTERS if self.lends else super().registers
 
     @property
     def copying(self) -> int:
@@ -124,6 +141,11 @@ def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -
     """Whether there are more tiles than multiprocessors, each of which has room for one block."""
     is_large = 2 * tiling.shared_bytes > target.l1_bytes
     return is_large and tiling.cluster == 1 and tuning_value(product(tiling.tiles(problem))) > target.multiprocessors
+
+
+def can_hold(problem: Problem, tiling: SpecialisedTiling) -> bool:
+    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each."""
+    return tiling.staying > 0 and tiling.warpgroups == 2 and problem.dtype.size == 2
 
 
 @dataclass(frozen=True)
@@ -292,19 +314,38 @@ class SpecialisedKernel(TileKernel):
         first: the first one and its parity. is_filled_again: whether somebody waits for the stage of an index to be
         empty, or of -1, the one before the first.
         """
-        builder, tiling = self.builder, self.tiling
-        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
-        is_first = builder.compare("eq", place.lane, 0)
-        start = [*zeros, *first, self._stage(first[0]).empty]
+        builder, start = self.builder, self._nothing_added(first)
         with builder.loop(0, count, 1, start, at_least_once=True) as loop:
-            *flat, number, parity, before = loop.carried
-            stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
-            wait_for_phase(builder, stage.full, parity)
-            at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
-            begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
-            sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-            arrive(builder, before, builder.binary("and", is_filled_again(builder.sub(loop.index, 1)), is_first))
-            kept = [register for tile in sums for register in tile]
-            loop.following = [*kept, *self._next(number, parity), stage.empty]
+            loop.following = self._added(place, loop.carried, is_filled_again(builder.sub(loop.index, 1)))
         *flat, number, parity, last = loop.final
         return self.arithmetic.finish(builder, self._tiles(flat)), [number, parity, last]
+
+    def _nothing_added(self, first: Sequence[Register]) -> list[Register]:
+        """What `_added` takes before the first stage, which is given by its number and parity."""
+        zeros = [literal(0, self.problem.total)] * (self.tiling.row_tiles * self.tiling.column_groups * 16)
+        return [*zeros, *first, self._stage(first[0]).empty]
+
+    def _added(
+        self,
+        place: Place,
+        before: Sequence[Register],
+        is_filled_again: Register,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Register]:
+        """With one stage more: its sums, the next stage and its parity, and the barrier of this one.
+
+        before: the same of the stage before. is_filled_again: whether somebody waits for that one to be empty.
+        meanwhile: emits what is done while the stage is multiplied.
+        """
+        builder, (*flat, number, parity, last) = self.builder, before
+        stage, offset = self._stage(number), builder.mul(number, self.tiling.stage_bytes)
+        wait_for_phase(builder, stage.full, parity)
+        at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
+        begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
+        if meanwhile is not None:
+            meanwhile()
+        sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
+        is_first = builder.compare("eq", place.lane, 0)
+        arrive(builder, last, builder.binary("and", is_filled_again, is_first))
+        kept = [register for tile in sums for register in tile]
+        return [*kept, *self._next(number, parity), stage.empty]

@@ -1,21 +1,28 @@
 """Specialised products whose blocks stay: each computes one tile after the other.
 
 While the warps that multiply finish a tile, stages of the next one are copied already.
+
+Many sums take more registers than are left beside a warp that copies, since all warps start with as many. So a whole
+warpgroup copies then, and gives most of its registers to those that multiply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tensorwright.codegen.cuda.mbarrier import arrive
 from tensorwright.codegen.cuda.threads import wide
+from tensorwright.codegen.cuda.warpgroup import give_registers, take_registers
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.tiles.specialised import SpecialisedKernel
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import INT32
+
+COPYING_REGISTERS, MULTIPLYING_REGISTERS = 24, 240
+"""Of a thread, where one warpgroup copies and two multiply: three times what they start with."""
 
 
 class StayingKernel(SpecialisedKernel):
@@ -27,25 +34,34 @@ class StayingKernel(SpecialisedKernel):
         self._make_barriers(thread)
         builder.launch_next()
         builder.wait_for_previous()
-        with self.emitter.when(builder.compare("eq", thread, tiling.copying)):
-            self._copy_tiles()
+        with self.emitter.when(builder.compare("sge", thread, tiling.copying)):
+            if tiling.lends:
+                give_registers(builder, COPYING_REGISTERS)
+            self._copy_tiles(thread)
         with self.emitter.when(builder.compare("slt", thread, tiling.copying)):
+            if tiling.lends:
+                take_registers(builder, MULTIPLYING_REGISTERS)
             self._multiply_tiles(thread)
 
     @contextmanager
-    def _each_tile(self, parity: int) -> Iterator[tuple[Loop, Register, Register]]:
+    def _each_tile(self, parity: int, others: Sequence[Register] = ()) -> Iterator[tuple[Loop, Register, Register]]:
         """For every tile of the block: the loop, which carries the next stage and the parity of its phase, the tile's
-        number among those one below the other, and its first group of columns. parity: of the first stage.
+        number among those one below the other, and its first group of columns. parity: of the first stage. others: that
+        the loop carries, too.
         """
         builder, tiling = self.builder, self.tiling
         first, tiles = wide(builder, builder.block_index()), self.emitter.integer(product(tiling.tiles(self.problem)))
-        carried = [literal(0, INT32), literal(parity, INT32)]
+        carried = [literal(0, INT32), literal(parity, INT32), *others]
         with builder.loop(first, tiles, tiling.staying, carried) as loop, self.emitter.scope():
             yield loop, *self._tile(builder.convert("trunc", loop.index, INT32))
 
-    def _copy_tiles(self) -> None:
+    def _copy_tiles(self, thread: Register) -> None:
+        """By one thread of those that are given."""
         builder, tiling = self.builder, self.tiling
-        with self._each_tile(parity=1) as (tiles, row_block, first_group):
+        with (
+            builder.when(builder.compare("eq", thread, tiling.copying)),
+            self._each_tile(parity=1) as (tiles, row_block, first_group),
+        ):
             first_row, columns = builder.mul(row_block, tiling.rows), self._columns(first_group)
             with builder.loop(0, Steps(self.problem).count, 1, tiles.carried, at_least_once=True) as loop:
                 step = builder.convert("trunc", loop.index, INT32)
