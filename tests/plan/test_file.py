@@ -115,7 +115,7 @@ def test_another_file_is_refused(tmp_path):
 
 
 def test_another_format_version_is_refused_naming_both():
-    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 5"):
+    with pytest.raises(PlanError, match=r"has format version 77, this version of tensorwright reads 6"):
         parse_plan(MAGIC + struct.pack("<I", 77) + CONTENT[12:])
 
 

@@ -59,12 +59,13 @@ def together(plans: Sequence[Plan], symbols: Sequence[Symbol], bindings: Sequenc
     symbols, bindings: those of the network, with ranges that hold those of all profiles.
     """
     first = plans[0]
+    libraries = {name: version for plan in plans for name, version in plan.executable.libraries.items()}
     ranges: list[Json] = [{s.name: [s.min, s.opt, s.max] for s in plan.symbols} for plan in plans]
     return replace(
         first,
         symbols=tuple(symbols),
         bindings=tuple(bindings),
-        executable=Executable(joined_code([plan.executable.code for plan in plans]), {}),
+        executable=Executable(joined_code([plan.executable.code for plan in plans]), {}, libraries),
         arena_bytes=max(plan.arena_bytes for plan in plans),
         workspace_bytes=max(plan.workspace_bytes for plan in plans),
         steps=(),

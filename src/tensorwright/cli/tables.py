@@ -67,6 +67,8 @@ def plan_header(plan: Plan) -> Table:
         ("arena", _arena(plan)),
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),
     ]
+    if plan.executable.libraries:
+        rows.append(("libraries", ", ".join(f"{name} {known}" for name, known in plan.executable.libraries.items())))
     rows += [(b.mode, f"{b.name}: {b.type.dtype.name} {format_shape(b.type.shape)}") for b in plan.bindings]
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", shown(value))

@@ -333,7 +333,7 @@ def _fields(facts: Facts, code: bytes) -> _ProgramFields:
     return {
         "bindings": facts.bindings,
         "symbols": facts.symbols,
-        "executable": Executable(code, facts.entries),
+        "executable": Executable(code, facts.entries, facts.libraries),
         "arena_bytes": facts.arena_bytes,
         "workspace_bytes": facts.workspace_bytes,
         "steps": facts.steps,

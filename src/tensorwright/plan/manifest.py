@@ -29,6 +29,7 @@ class Facts:
     bindings: tuple[Binding, ...]
     symbols: tuple[Symbol, ...]
     entries: Mapping[str, int]
+    libraries: Mapping[str, str]
     arena_bytes: int
     workspace_bytes: int
     steps: tuple[PlanStep, ...]
@@ -116,6 +117,7 @@ def _written_program(plan: Plan) -> dict[str, Json]:
         "symbols": _written_symbols(plan.symbols),
         "bindings": _written_bindings(plan.bindings),
         "entries": dict(sorted(plan.executable.entries.items())),
+        "libraries": dict(sorted(plan.executable.libraries.items())),
         "arena_bytes": plan.arena_bytes,
         "workspace_bytes": plan.workspace_bytes,
         "steps": [_written_step(step, sizes) for step in plan.steps],
@@ -230,6 +232,7 @@ class _Reader:
             bindings=bindings,
             symbols=symbols,
             entries=self._entries(mapping(top.get("entries"), "entries")),
+            libraries=_libraries(mapping(top.get("libraries"), "libraries")),
             arena_bytes=integer(top.get("arena_bytes"), "arena_bytes", 0, MAX_SIZE),
             workspace_bytes=integer(top.get("workspace_bytes"), "workspace_bytes", 0, MAX_SIZE // MAX_THREADS),
             steps=self._steps(top),
@@ -348,6 +351,12 @@ class _Reader:
 def _outline(bindings: Sequence[Binding]) -> list[tuple[str, str, str, int]]:
     """What of bindings does not depend on sizes."""
     return [(b.name, b.mode, b.type.dtype.name, len(b.type.shape)) for b in bindings]
+
+
+def _libraries(found: Mapping[str, Json]) -> dict[str, str]:
+    if len(found) > MAX_COUNT:
+        refuse("libraries", f"at most {MAX_COUNT} names", len(found))
+    return {name: text(found, name, "libraries") for name in found}
 
 
 def _stamp(fields: Mapping[str, Json]) -> MachineStamp:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from tensorwright.tensor.dim import Dim, Symbol
 from tensorwright.tensor.type import TensorType
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WEIGHTS_ALIGNMENT = 4096
 
 Base = Literal["arena", "weights", "binding"]
@@ -85,10 +85,14 @@ class IndexUse(NamedTuple):
 
 @dataclass(frozen=True)
 class Executable:
-    """What a device runs: code in the form that it loads, and the offset in it of what it calls, by name."""
+    """What a device runs: code in the form that it loads, and the offset in it of what it calls, by name.
+
+    libraries: the versions, by name, of what it calls beside.
+    """
 
     code: bytes = field(repr=False)
     entries: Mapping[str, int]
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

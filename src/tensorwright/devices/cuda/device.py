@@ -11,6 +11,7 @@ from tensorwright.devices.cuda.arrays import CudaArrays
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.executor import CudaModule
 from tensorwright.devices.cuda.fallback import difference, needs_compiler
+from tensorwright.devices.cuda.libraries.calls import Libraries
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator, PageLockedAllocator, is_page_locked
 from tensorwright.devices.cuda.stream import DEFAULT, LEGACY, CudaEvent, CudaStream
@@ -33,6 +34,7 @@ class CudaDevice:
         self.context = context
         self.copies = Copies(context)
         self.page_locked = PageLockedAllocator(context)
+        self.libraries = Libraries(context)
         self._allocator = DeviceAllocator(context)
         self._streams: weakref.WeakValueDictionary[int, CudaStream] = weakref.WeakValueDictionary()
         self._events: weakref.WeakValueDictionary[int, CudaEvent] = weakref.WeakValueDictionary()
@@ -53,7 +55,7 @@ class CudaDevice:
 
     def load(self, plan: Plan, allocator: Allocator, threads: int, shared: Module | None = None) -> CudaModule:
         weights = shared.weights if isinstance(shared, CudaModule) else None
-        return CudaModule(plan, self.context, allocator, weights)
+        return CudaModule(plan, self.context, allocator, self.libraries, weights)
 
     def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self.copies.to_device(address, source, size, None if stream is None else stream.handle)

@@ -1,26 +1,27 @@
-"""Plans on a GPU: code and weights that contexts share, and the graph of launches that each context has."""
+"""Plans on a GPU: code and weights that contexts share, and the graph of steps that each context has."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, MutableSequence
-from dataclasses import replace
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import TYPE_CHECKING
 
 from tensorwright.base.addresses import buffer_address
-from tensorwright.base.errors import ExecutionError
+from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.base.unique import Unique
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
+from tensorwright.devices.cuda.code import CudaCode, Launch
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.extents import require_inside
 from tensorwright.devices.cuda.fallback import loadable
 from tensorwright.devices.cuda.graph import CudaGraph
-from tensorwright.devices.cuda.image import ImageStep, read_image
-from tensorwright.devices.cuda.library import CudaError
+from tensorwright.devices.cuda.image import CallStep, ImageStep, read_image
+from tensorwright.devices.cuda.libraries.calls import Libraries
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies
+from tensorwright.devices.cuda.placed import Placed, PlacedCall, PlacedLaunch
 from tensorwright.devices.cuda.stream import DEFAULT, CudaEvent, CudaStream
 from tensorwright.devices.cuda.turns import Turns
-from tensorwright.plan.plan import Plan
+from tensorwright.plan.plan import Base, Plan
 from tensorwright.tensor.dim import evaluate
 
 if TYPE_CHECKING:
@@ -32,11 +33,20 @@ TICKS_PER_MILLISECOND = 1e6
 
 
 class CudaModule(Unique):
-    """Kernels and weights of a plan on a GPU. weights: those of another module, if they are the same."""
+    """Kernels, calls of libraries and weights of a plan on a GPU. weights: those of another module, if they are the
+    same. libraries: those of the GPU.
+    """
 
     checks_indices = False
 
-    def __init__(self, plan: Plan, context: Context, allocator: Allocator, weights: Buffer | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        context: Context,
+        allocator: Allocator,
+        libraries: Libraries,
+        weights: Buffer | None = None,
+    ) -> None:
         self.plan = plan
         self.context = context
         where = f"plan '{plan.name}'"
@@ -46,6 +56,9 @@ class CudaModule(Unique):
         codes = loadable(self.image, plan.stamp, context.properties, where)
         self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in codes}
         self.functions = {name: code.function(name) for name, code in self._codes.items()}
+        require_inside(self.image, plan, where)
+        libraries.require(plan.executable.libraries, self.image.calls.values(), where)
+        self.calls = {name: libraries.prepared(call, where) for name, call in self.image.calls.items()}
         size = plan.weights.nbytes
         self.turns = Turns(context)
         self.weights = weights or Buffer(allocator, max(size, 1), ALIGNMENT, f"the weights of '{plan.name}'")
@@ -69,7 +82,7 @@ class CudaModule(Unique):
 
 
 class CudaExecutor(Unique):
-    """One graph of launches, made for the addresses and sizes of the latest inference and kept while they stay."""
+    """One graph of steps, made for the addresses and sizes of the latest inference and kept while they stay."""
 
     def __init__(self, module: CudaModule) -> None:
         self.bindings: MutableSequence[int] = [0] * len(module.plan.bindings)
@@ -109,9 +122,9 @@ class CudaExecutor(Unique):
 
         def record(stream: CudaStream) -> None:
             events[0].record_in_graph(stream)
-            for number, (event, found) in enumerate(zip(events[1:], self._each_launch(), strict=True)):
+            for number, (event, found) in enumerate(zip(events[1:], self._each_step(), strict=True)):
                 if found is not None:
-                    self._launch_step(number, found[0], replace(found[1], dependent=False), stream)
+                    self._put(number, found, stream, early=False)
                 event.record_in_graph(stream)
 
         graph = CudaGraph(self._module.context, record)
@@ -146,40 +159,48 @@ class CudaExecutor(Unique):
                 )
 
     def _record(self, stream: CudaStream) -> None:
-        is_first = True  # It depends on nothing.
-        for number, found in enumerate(self._each_launch()):
+        early = False  # The first one depends on nothing.
+        for number, found in enumerate(self._each_step()):
             if found is not None:
-                self._launch_step(
-                    number, found[0], replace(found[1], dependent=found[1].dependent and not is_first), stream
-                )
-                is_first = False
+                self._put(number, found, stream, early=early)
+                early = found.is_kernel
 
-    def _launch_step(self, number: int, function: CudaFunction, launch: Launch, stream: CudaStream) -> None:
+    def _put(self, number: int, step: Placed, stream: CudaStream, *, early: bool) -> None:
         try:
-            function.launch(launch, stream.handle)
-        except CudaError as error:
+            step.put(stream.handle, early=early)
+        except DeviceError as error:
             error.args = (f"{error}; it is {self._module.step(number)}",)
             raise
 
-    def _each_launch(self) -> list[tuple[CudaFunction, Launch] | None]:
-        """For each step its launch with all arguments; None for one of an empty grid."""
+    def _each_step(self) -> list[Placed | None]:
+        """Each step with all addresses and sizes; None for a launch of an empty grid."""
         names = (symbol.name for symbol in self._module.plan.symbols)
         values = dict(zip(names, self.symbols, strict=True))
-        launches = [
-            (self._module.functions[step.kernel], self._launch(step, values)) for step in self._module.image.steps
+        return [
+            self._call(step) if isinstance(step, CallStep) else self._launch(step, values)
+            for step in self._module.image.steps
         ]
-        return [None if 0 in launch.grid else (function, launch) for function, launch in launches]
 
-    def _launch(self, step: ImageStep, values: dict[str, int]) -> Launch:
-        x, y, z = (evaluate(size, values) for size in step.grid)
+    def _addresses(self, operands: Sequence[tuple[Base, int]]) -> tuple[int, ...]:
         bases = {"arena": self._memory, "weights": self._module.weights.address}
-        addresses = [
-            self.bindings[place] if base == "binding" else bases[base] + place for base, place in step.operands
-        ]
-        addresses.append(self._memory + self._module.workspace_offset)
+        return tuple(self.bindings[place] if base == "binding" else bases[base] + place for base, place in operands)
+
+    @property
+    def _workspace(self) -> int:
+        return self._memory + self._module.workspace_offset
+
+    def _call(self, step: CallStep) -> PlacedCall:
+        return PlacedCall(self._module.calls[step.call], self._addresses(step.operands), self._workspace)
+
+    def _launch(self, step: ImageStep, values: dict[str, int]) -> PlacedLaunch | None:
+        x, y, z = (evaluate(size, values) for size in step.grid)
+        if 0 in (x, y, z):
+            return None
+        addresses = (*self._addresses(step.operands), self._workspace)
         arguments = (*addresses, *(values[one] if isinstance(one, str) else one for one in step.symbols))
         maps = tuple(one.at(addresses[one.operand], values) for one in step.maps)
-        return Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent, maps)
+        launch = Launch((x, y, z), step.block, arguments, step.cluster, step.shared_bytes, step.dependent, maps)
+        return PlacedLaunch(self._module.functions[step.kernel], launch)
 
 
 def _aligned(size: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.context import GpuProperties
-from tensorwright.devices.cuda.image import Image
+from tensorwright.devices.cuda.image import Image, ImageStep
 from tensorwright.plan.plan import MachineStamp
 from tensorwright.plan.stamp import OR_NEWER
 
@@ -70,7 +70,8 @@ def loadable(image: Image, stamp: MachineStamp, gpu: GpuProperties, where: str) 
 
 
 def _require_shared(image: Image, gpu: GpuProperties, where: str) -> None:
-    wanted = {step.kernel: step.shared_bytes for step in image.steps if step.shared_bytes > gpu.shared_bytes}
+    launches = [step for step in image.steps if isinstance(step, ImageStep)]
+    wanted = {step.kernel: step.shared_bytes for step in launches if step.shared_bytes > gpu.shared_bytes}
     if wanted:
         raise PlanError(
             f"{where}: {', '.join(f'{name} needs {size}' for name, size in wanted.items())} bytes of shared memory for "

@@ -1,8 +1,8 @@
 """What a plan for a GPU holds as its code: the machine code of all kernels, and the launches of one inference.
 
 The bytes are the length of a header (8 bytes, little-endian), the header in JSON, one module for each kernel (a cubin,
-or PTX where there was no assembler) and, in plans that newer GPUs run, too, the packed PTX of each. Plain data; the
-runtime reads it without the compiler.
+or PTX where there was no assembler) and, in plans that newer GPUs run, too, the packed PTX of each. Calls of libraries
+are part of the header. Plain data; the runtime reads it without the compiler.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from tensorwright.base.errors import PlanError
+from tensorwright.devices.cuda.libraries.calls import Call, read_call
 from tensorwright.devices.cuda.tensor_map import SWIZZLED_BYTES, TensorMap
 from tensorwright.plan.dimensions import read_dim, write_dim
 from tensorwright.plan.fields import Refusal, integer, items, mapping, refuse, sequence, text
@@ -48,16 +49,26 @@ class ImageStep:
 
 
 @dataclass(frozen=True)
+class CallStep:
+    """One call of a library, by its name in the image. operands: as of a launch."""
+
+    call: str
+    operands: tuple[tuple[Base, int], ...]
+
+
+@dataclass(frozen=True)
 class Image:
-    """modules: machine code or PTX of each kernel by name. workspace_bytes: that all launches share.
+    """modules: machine code or PTX of each kernel by name. workspace_bytes: that all steps share.
 
     ptx: of each kernel, packed, for newer GPUs than the modules are for; empty in plans for one family alone.
+    calls: of libraries, by name.
     """
 
     modules: Mapping[str, bytes] = field(repr=False)
-    steps: tuple[ImageStep, ...]
+    steps: tuple[ImageStep | CallStep, ...]
     workspace_bytes: int
     ptx: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+    calls: Mapping[str, Call] = field(default_factory=dict)
 
 
 def write_image(image: Image) -> bytes:
@@ -69,6 +80,7 @@ def write_image(image: Image) -> bytes:
         {
             "kernels": dict(zip(image.modules, places, strict=False)),
             "ptx": dict(zip(image.ptx, places[len(image.modules) :], strict=True)),
+            "calls": {name: call.document() for name, call in image.calls.items()},
             "workspace": image.workspace_bytes,
             "steps": [_written(step) for step in image.steps],
         },
@@ -77,10 +89,13 @@ def write_image(image: Image) -> bytes:
     return b"".join([len(header).to_bytes(_LENGTH_BYTES, "little"), header, *pieces])
 
 
-def _written(step: ImageStep) -> list[Json]:
+def _written(step: ImageStep | CallStep) -> list[Json]:
+    operands: list[Json] = [[base, place] for base, place in step.operands]
+    if isinstance(step, CallStep):
+        return [step.call, operands]
     return [
         step.kernel,
-        [[base, place] for base, place in step.operands],
+        operands,
         list(step.symbols),
         [write_dim(size) for size in step.grid],
         step.block,
@@ -107,9 +122,10 @@ def read_image(code: bytes, symbols: Sequence[Symbol], where: str) -> Image:
         header = mapping(json.loads(code[_LENGTH_BYTES : _LENGTH_BYTES + length]), "header")
         rest = memoryview(code)[_LENGTH_BYTES + length :]
         modules, ptx = _pieces(rest, header, "kernels"), _pieces(rest, header, "ptx")
-        known = {symbol.name: symbol for symbol in symbols}
-        steps = tuple(_step(item, modules, known, f"steps[{n}]") for n, item in enumerate(items(header, "steps")))
-        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE), ptx)
+        calls = {n: read_call(one, f"calls.{n}") for n, one in mapping(header.get("calls"), "calls").items()}
+        reader = _Steps(modules, calls, {symbol.name: symbol for symbol in symbols})
+        steps = tuple(reader.step(item, f"steps[{n}]") for n, item in enumerate(items(header, "steps")))
+        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE), ptx, calls)
     except (Refusal, ValueError, RecursionError) as error:
         raise PlanError(f"{where}: its launches cannot be read: {error}; build it again") from error
 
@@ -127,26 +143,44 @@ def _piece(rest: memoryview, place: Json, where: str) -> bytes:
     return bytes(rest[offset : offset + integer(found[1], where, 1, len(rest) - offset)])
 
 
-def _step(item: Json, modules: Mapping[str, bytes], symbols: Mapping[str, Symbol], where: str) -> ImageStep:
-    found = sequence(item, where)
-    if len(found) != 9 or found[0] not in modules:
-        refuse(where, "nine fields, the first the name of a kernel", item)
-    kernel, operands, names, grid, block, cluster, shared, dependent, maps = found
-    sizes = [read_dim(size, symbols, f"{where}.grid") for size in sequence(grid, f"{where}.grid")]
-    if len(sizes) != 3:
-        refuse(where, "a grid of three sizes", grid)
-    operand_count = len(sequence(operands, where))
-    return ImageStep(
-        kernel=text({"kernel": kernel}, "kernel", where),
-        operands=tuple(_operand(operand, where) for operand in sequence(operands, where)),
-        symbols=tuple(_argument(one, symbols, where) for one in sequence(names, where)),
-        grid=(sizes[0], sizes[1], sizes[2]),
-        block=integer(block, f"{where}.block", 1, _MOST_THREADS),
-        cluster=integer(cluster, f"{where}.cluster", 1, _MOST_CLUSTER),
-        shared_bytes=integer(shared, f"{where}.shared", 0, _MOST_SHARED),
-        dependent=dependent is True,
-        maps=tuple(_map(one, operand_count, symbols, f"{where}.maps") for one in sequence(maps, f"{where}.maps")),
-    )
+@dataclass(frozen=True)
+class _Steps:
+    """Reads steps, which refer to these."""
+
+    modules: Mapping[str, bytes]
+    calls: Mapping[str, Call]
+    symbols: Mapping[str, Symbol]
+
+    def step(self, item: Json, where: str) -> ImageStep | CallStep:
+        found = sequence(item, where)
+        return self._call(found, where) if len(found) == 2 else self._launch(found, where)
+
+    def _call(self, found: list[Json], where: str) -> CallStep:
+        if found[0] not in self.calls:
+            refuse(where, "the name of a call", found[0])
+        operands = tuple(_operand(operand, where) for operand in sequence(found[1], where))
+        return CallStep(text({"call": found[0]}, "call", where), operands)
+
+    def _launch(self, found: list[Json], where: str) -> ImageStep:
+        if len(found) != 9 or found[0] not in self.modules:
+            refuse(where, "nine fields, the first the name of a kernel", found)
+        kernel, operands, names, grid, block, cluster, shared, dependent, maps = found
+        symbols = self.symbols
+        sizes = [read_dim(size, symbols, f"{where}.grid") for size in sequence(grid, f"{where}.grid")]
+        if len(sizes) != 3:
+            refuse(where, "a grid of three sizes", grid)
+        operand_count = len(sequence(operands, where))
+        return ImageStep(
+            kernel=text({"kernel": kernel}, "kernel", where),
+            operands=tuple(_operand(operand, where) for operand in sequence(operands, where)),
+            symbols=tuple(_argument(one, symbols, where) for one in sequence(names, where)),
+            grid=(sizes[0], sizes[1], sizes[2]),
+            block=integer(block, f"{where}.block", 1, _MOST_THREADS),
+            cluster=integer(cluster, f"{where}.cluster", 1, _MOST_CLUSTER),
+            shared_bytes=integer(shared, f"{where}.shared", 0, _MOST_SHARED),
+            dependent=dependent is True,
+            maps=tuple(_map(one, operand_count, symbols, f"{where}.maps") for one in sequence(maps, f"{where}.maps")),
+        )
 
 
 def _argument(item: Json, symbols: Mapping[str, Symbol], where: str) -> str | int:
