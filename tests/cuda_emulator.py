@@ -7,6 +7,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ class EmulatedLibrary(FakeLibrary):
         self._global = GlobalMemory(2 * size)
         self._modules: dict[int, Any] = {}
         self._functions: dict[int, Any] = {}
-        self._captures: dict[int, list[Any]] = {}
-        self._graphs: dict[int, list[Any]] = {}
+        self._captures: dict[int, list[Callable[[], None]]] = {}
+        self._graphs: dict[int, list[Callable[[], None]]] = {}
 
     def __getattr__(self, name: str) -> Any:
         call = super().__getattr__(name)
@@ -87,12 +89,15 @@ class EmulatedLibrary(FakeLibrary):
 
     def on_cuLaunchKernelEx(self, config: Any, function: Any, places: Any, extra: Any) -> None:  # noqa: N802
         super().on_cuLaunchKernelEx(config, function, places, extra)
-        launch = self._functions[_number(function)], self.launches[-1]
-        capture = self._captures.get(_number(config._obj.stream))
+        self.put(config._obj.stream, partial(self._run, self._functions[_number(function)], self.launches[-1]))
+
+    def put(self, stream: int | None, work: Callable[[], None]) -> None:
+        """Do work of a stream, or keep it for the graph that is being recorded."""
+        capture = self._captures.get(_number(stream))
         if capture is None:
-            self._run(*launch)
+            work()
         else:
-            capture.append(launch)
+            capture.append(work)
 
     def on_cuStreamBeginCapture_v2(self, stream: int, mode: int) -> None:  # noqa: N802
         self._captures[_number(stream)] = []
@@ -109,8 +114,8 @@ class EmulatedLibrary(FakeLibrary):
         self._graphs[_number(executable)] = self._graphs[_number(graph)]
 
     def on_cuGraphLaunch(self, executable: Any, stream: int) -> None:  # noqa: N802
-        for launch in self._graphs[_number(executable)]:
-            self._run(*launch)
+        for work in self._graphs[_number(executable)]:
+            work()
 
     def _run(self, kernel: Any, launch: dict[str, Any]) -> None:
         cluster = int.from_bytes(launch["attributes"].get(_CLUSTER, b"")[8:12], "little") or 1

@@ -3,6 +3,7 @@
 
 Shapes are those of ResNet-50 and BERT-base, and a cube of 8192. Of every tactic the most promising configs are timed,
 with cold constants as in a network, and the fastest counts; some rows of its result are compared with NumPy's.
+With ``--libraries cublas cudnn`` those that call a library of NVIDIA take part.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -20,15 +22,16 @@ import numpy.typing as npt
 
 from tensorwright.codegen.cuda.pool import CudaCompilerPool
 from tensorwright.codegen.cuda.targets import CudaTarget, cuda_target_for
-from tensorwright.devices.cuda.code import CudaCode
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.libraries.calls import Libraries
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
-from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
+from tensorwright.kernels.cuda.libraries.kernel import CallKernel
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
-from tensorwright.kernels.tactic import AnyTactic
+from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.ops.activation import Gelu, Relu
 from tensorwright.ops.convolution import Convolution
 from tensorwright.ops.elementwise import Binary
@@ -161,7 +164,7 @@ class Row:
 class Race:
     """Times shapes on a GPU. most: configs of each tactic; without: names of tactics that are left out.
 
-    cubins: where machine code is kept.
+    cubins: where machine code is kept. libraries: names of those that take part.
     """
 
     context: Context
@@ -170,22 +173,34 @@ class Race:
     most: int
     without: Sequence[str]
     cubins: Path
+    libraries: Sequence[str] = ()
 
-    def kernels(self, shape: Shape, region: Region) -> dict[str, list[tuple[str, CudaKernel]]]:
+    @cached_property
+    def opened(self) -> Libraries:
+        return Libraries(self.context)
+
+    @cached_property
+    def contenders(self) -> tuple[AnyTactic[CudaTarget], ...]:
+        return (*CONTENDERS, *library_tactics(self.opened, self.libraries))
+
+    @cached_property
+    def bench(self) -> CudaBench:
+        return CudaBench(self.target, lambda: self.context, open_libraries=lambda: self.opened)
+
+    def kernels(self, shape: Shape, region: Region) -> dict[str, list[tuple[str, Kernel]]]:
         """Of each tactic configs with their kernels, which begin to be compiled."""
-        found = dict[str, list[tuple[str, CudaKernel]]]()
-        for tactic in CONTENDERS:
+        found = dict[str, list[tuple[str, Kernel]]]()
+        for tactic in self.contenders:
             if tactic.name in self.without or (tactic.name == "fragment product" and shape.flops > FEW_FLOPS):
                 continue
             for config in tactic.configs(region, self.target)[: self.most]:
                 kernel = tactic.emit(region, config, self.target)
-                assert isinstance(kernel, CudaKernel)
                 found.setdefault(tactic.name, []).append((repr(config.options), kernel))
                 if not (self.cubins / kernel.name).exists():
                     self.compiler.submit(kernel.name, kernel.code)
         return found
 
-    def compiled(self, kernel: CudaKernel) -> bytes:
+    def compiled(self, kernel: Kernel) -> bytes:
         path = self.cubins / kernel.name
         if not path.exists():
             path.write_bytes(self.compiler.compile(kernel.name, kernel.code))
@@ -205,14 +220,16 @@ class Race:
             yield Row(shape.name, str(dtype), name, config, seconds * 1e6, shape.flops / seconds / 1e12, worst, times)
 
     def _timed(
-        self, region: Region, own: Sequence[tuple[str, CudaKernel]], arrays: Sequence[Array]
+        self, region: Region, own: Sequence[tuple[str, Kernel]], arrays: Sequence[Array]
     ) -> Iterator[tuple[float, float | None]]:
-        """Seconds and errors of a tactic's kernels, which want their operands alike."""
-        bench, first = CudaBench(self.target, lambda: self.context), own[0][1]
+        """Seconds and errors of a tactic's kernels, which want their operands alike if they are no calls."""
+        bench, first = self.bench, own[0][1]
         prepared = bench.prepare(region, first, self.compiled(first), arrays, {}, {})
         for _, kernel in own:
-            function = CudaCode(self.context, self.compiled(kernel), kernel.name).function(kernel.name)
-            one = replace(prepared, kernel=kernel, function=function)
+            if isinstance(kernel, CallKernel):
+                one = bench.prepare(region, kernel, b"", arrays, {}, {})
+            else:
+                one = replace(prepared, loaded=bench.loaded(kernel, self.compiled(kernel)))
             (seconds,) = bench.race([[one]], [COLD_BYTES])
             yield seconds, _error(region, arrays, one.run()) if region.output.type.rank == 2 else None
 
@@ -254,6 +271,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="tactics by name")
     parser.add_argument("--types", nargs="*", default=[str(dtype) for dtype in TYPES], help="element types by name")
     parser.add_argument("--shapes", nargs="*", default=[], help="only these, by name")
+    parser.add_argument("--libraries", nargs="*", default=[], help="libraries whose tactics take part, by name")
     parser.add_argument("--cubins", type=Path, default=Path(".cubins"), help="where machine code is kept")
     parser.add_argument("--compile-only", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -263,7 +281,7 @@ def main() -> None:
     target, rng = cuda_target_for(context.properties.capability), np.random.default_rng(3)
     print(context.properties, flush=True)
     with CudaCompilerPool(target, options.processes) as compiler:
-        race = Race(context, target, compiler, options.most, options.without, options.cubins)
+        race = Race(context, target, compiler, options.most, options.without, options.cubins, options.libraries)
         pairs = [
             (shape, dtype)
             for shape in _in_turn([*products()], [*convolutions()])

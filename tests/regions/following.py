@@ -15,7 +15,13 @@ from tensorwright.tensor.dtype import UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 
-ACTIVATIONS = {"relu": Relu(), "gelu": Gelu(False), "clip": Clip(0.0, 6.0), "hardswish": HardSwish()}
+ACTIVATIONS = {
+    "relu": Relu(),
+    "gelu": Gelu(False),
+    "gelu-tanh": Gelu(True),
+    "clip": Clip(0.0, 6.0),
+    "hardswish": HardSwish(),
+}
 
 
 def constant(array: np.ndarray | np.generic) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -130,6 +130,14 @@ class Backend(Protocol):
 
         Raises:
             BuildError: it makes no such plans; the message says what does instead.
+        """
+        ...
+
+    def with_libraries(self, names: Collection[str]) -> Backend:
+        """The backend whose plans may call libraries beside their own kernels, where these are made and timed here.
+
+        Raises:
+            BuildError: one is not installed; the message says what to do.
         """
         ...
 

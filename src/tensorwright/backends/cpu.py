@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +156,9 @@ class CpuBackend:
     def numbered(self, number: int) -> CpuBackend:
         if number:
             raise BuildError(f"device 'cpu:{number}': all processors of this machine are one device, cpu")
+        return self
+
+    def with_libraries(self, names: Collection[str]) -> CpuBackend:
         return self
 
     def compatible(self) -> CpuBackend:

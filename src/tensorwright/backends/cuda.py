@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -16,13 +16,16 @@ from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_tar
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.device import gpu_stamp
 from tensorwright.devices.cuda.fallback import packed
-from tensorwright.devices.cuda.image import ENTRY, Image, ImageStep, write_image
+from tensorwright.devices.cuda.image import ENTRY, CallStep, Image, ImageStep, write_image
+from tensorwright.devices.cuda.libraries.calls import Libraries, is_call
 from tensorwright.devices.cuda.library import driver
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
+from tensorwright.kernels.cuda.libraries.kernel import CallKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
 from tensorwright.passes.blocks import widened_products
@@ -49,7 +52,7 @@ from tensorwright.tune.estimate import Roofline
 class CudaToolchain:
     """An architecture with the catalogue for it; model: the GPU that plans are tuned on, which is here or not.
 
-    number: of the GPU, if it is here.
+    number: of the GPU, if it is here. libraries: names of those that steps may call.
     """
 
     machine: CudaTarget
@@ -58,6 +61,7 @@ class CudaToolchain:
     is_here: bool
     number: int = 0
     threads: int = 1
+    libraries: frozenset[str] = frozenset()
 
     @property
     def target(self) -> str:
@@ -69,7 +73,12 @@ class CudaToolchain:
 
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
-        return offers(tactics(), self.machine)
+        extra = library_tactics(self._opened, self.libraries) if self.libraries else ()
+        return offers((*extra, *tactics()), self.machine)
+
+    @property
+    def _opened(self) -> Libraries:
+        return _opened(self.number)
 
     @property
     def fast_types(self) -> frozenset[DType]:
@@ -98,13 +107,13 @@ class CudaToolchain:
 
     @cached_property
     def bench(self) -> CudaBench:
-        return CudaBench(self.machine, lambda: _open(self.number), self.allocator, self.is_here)
+        return CudaBench(self.machine, lambda: _open(self.number), self.allocator, self.is_here, lambda: self._opened)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CudaCompilerPool(self.machine, len(os.sched_getaffinity(0)))
 
     def listings(self, source: str) -> Mapping[str, str]:
-        return {"ll": source, "ptx": compile_ptx(source, self.machine)}
+        return {"json": source} if is_call(source) else {"ll": source, "ptx": compile_ptx(source, self.machine)}
 
     def lower(self, graph: Graph, choices: Sequence[Choice]) -> Program:
         return lower(graph, choices)
@@ -114,19 +123,24 @@ class CudaToolchain:
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
-        modules = {name: compiler.compile(name, kernel.code) for name, kernel in kernels.items()}
-        steps = tuple(_launch(step) for step in program.steps)
-        kept = kernels if self.machine.is_compatible else {}
+        calls = {name: kernel.call for name, kernel in kernels.items() if isinstance(kernel, CallKernel)}
+        own = {name: kernel for name, kernel in kernels.items() if name not in calls}
+        modules = {name: compiler.compile(name, kernel.code) for name, kernel in own.items()}
+        kept = own if self.machine.is_compatible else {}
         ptx = {name: packed(compile_ptx(kernel.code, self.machine)) for name, kernel in kept.items()}
-        return Executable(write_image(Image(modules, steps, program.workspace_bytes, ptx)), {ENTRY: 0})
+        image = Image(modules, tuple(map(_image_step, program.steps)), program.workspace_bytes, ptx, calls)
+        versions = {name: self._opened.version(name) for name in {call.library: None for call in calls.values()}}
+        return Executable(write_image(image), {ENTRY: 0}, versions)
 
 
-def _launch(step: Step) -> ImageStep:
-    kernel = step.kernel
+def _image_step(step: Step) -> ImageStep | CallStep:
+    kernel, operands = step.kernel, tuple((operand.base, operand.offset) for operand in step.operands)
+    if isinstance(kernel, CallKernel):
+        return CallStep(kernel.name, operands)
     assert isinstance(kernel, CudaKernel)
     return ImageStep(
         kernel=kernel.name,
-        operands=tuple((operand.base, operand.offset) for operand in step.operands),
+        operands=operands,
         symbols=tuple(one if isinstance(one, int) else one.name for one in kernel.symbols),
         grid=kernel.grid,
         block=kernel.block,
@@ -143,15 +157,22 @@ def _open(number: int) -> Context:
     return Context(driver(), number)
 
 
+@cache
+def _opened(number: int) -> Libraries:
+    """The libraries for a GPU, each opened once."""
+    return Libraries(_open(number))
+
+
 @dataclass(frozen=True)
 class CudaBackend:
     """Makes plans for a GPU of this machine or, without timing kernels, for any architecture.
 
-    is_compatible: newer GPUs run them, too.
+    is_compatible: newer GPUs run them, too. libraries: names of those that plans for this machine's GPU may call.
     """
 
     number: int = 0
     is_compatible: bool = False
+    libraries: frozenset[str] = frozenset()
     name = "cuda"
     targets = tuple(CUDA_TARGETS)
 
@@ -160,6 +181,13 @@ class CudaBackend:
 
     def compatible(self) -> CudaBackend:
         return replace(self, is_compatible=True)
+
+    def with_libraries(self, names: Collection[str]) -> CudaBackend:
+        try:
+            _opened(self.number).open(names)
+        except ExecutionError as error:
+            raise BuildError(f"libraries: {error}; or leave them out") from error
+        return replace(self, libraries=frozenset(names))
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CudaToolchain:
         if threads not in (None, 1):
@@ -176,7 +204,8 @@ class CudaBackend:
                 f"no GPU to build for: {error}; name an architecture ({', '.join(self.targets)}) and build with level 0"
             ) from error
         machine = self._chosen(cuda_target_for(properties.capability))
-        return CudaToolchain(machine, properties.name, allocator, is_here=True, number=self.number)
+        libraries = frozenset[str]() if self.is_compatible else self.libraries
+        return CudaToolchain(machine, properties.name, allocator, True, self.number, libraries=libraries)
 
     def _chosen(self, target: CudaTarget) -> CudaTarget:
         return target.compatible() if self.is_compatible else target

@@ -5,7 +5,7 @@ It is the smallest complete backend, and the one to copy for another device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -104,6 +104,9 @@ class NullBackend:
 
     def numbered(self, number: int) -> NullBackend:
         """All null devices are alike."""
+        return self
+
+    def with_libraries(self, names: Collection[str]) -> NullBackend:
         return self
 
     def compatible(self) -> NullBackend:

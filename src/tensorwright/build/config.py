@@ -17,6 +17,7 @@ from tensorwright.plan.limits import MAX_THREADS
 
 MOST_TRIPS = 10_000_000
 """Minutes at the least: a program that comes here has no end."""
+LIBRARIES = ("cublas", "cudnn")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
@@ -137,6 +138,16 @@ class BuildOptions(Options):
             help="Keep PTX, so that GPUs newer than the target run the plan, too; kernels use what all of them have.",
         ),
     ] = False
+    libraries: Annotated[
+        Collection[str],
+        About(
+            'libraries of NVIDIA that steps of a plan for a GPU may call where that is faster: "cublas" (cuBLASLt) for '
+            'products, "cudnn" for convolutions. They have to be installed here and, in the same version, wherever the '
+            "plan is loaded. Without effect at level 0, for GPUs that are not here, in compatible plans, and for CPUs.",
+            among=LIBRARIES,
+            help="A library that a GPU's plan may call where that is faster: cublas or cudnn. May be repeated.",
+        ),
+    ] = ()
     fast_algorithms: Annotated[
         bool,
         About(

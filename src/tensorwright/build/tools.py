@@ -17,4 +17,6 @@ def toolchain_for(config: BuildConfig, backend: Backend | None = None) -> Toolch
     backend = backend or backend_named(config.device)
     if config.compatible:
         backend = backend.compatible()
+    if config.libraries and config.level > 0:
+        backend = backend.with_libraries(config.libraries)
     return backend.toolchain(config.wanted_target, config.threads, config.allocator)

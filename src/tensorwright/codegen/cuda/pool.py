@@ -5,10 +5,11 @@ from __future__ import annotations
 from tensorwright.codegen.cuda.compile import compile_image
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.pool import CompilerPool
+from tensorwright.devices.cuda.libraries.calls import is_call
 
 
 class CudaCompilerPool(CompilerPool):
-    """Turns modules into cubins, or into PTX where there is no assembler."""
+    """Turns modules into cubins, or into PTX where there is no assembler; calls of libraries stay what they are."""
 
     worker = "tensorwright.codegen.cuda.worker"
 
@@ -16,5 +17,9 @@ class CudaCompilerPool(CompilerPool):
         super().__init__(target.name, processes)
         self._gpu = target
 
+    def submit(self, name: str, text: str) -> None:
+        if not is_call(text):
+            super().submit(name, text)
+
     def compile_here(self, text: str) -> bytes:
-        return compile_image(text, self._gpu)
+        return text.encode() if is_call(text) else compile_image(text, self._gpu)

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
-from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
+from tensorwright.devices.cuda.code import CudaCode
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.libraries.calls import Libraries
+from tensorwright.devices.cuda.placed import Placed
 from tensorwright.devices.cuda.stream import CudaStream
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.libraries.kernel import CallKernel
 from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.bench import Array, Prepared
-from tensorwright.tune.cuda.runner import DeviceArray, DeviceArrays, arranged, launch_of, time_launches
+from tensorwright.tune.cuda.runner import (
+    DeviceArray,
+    DeviceArrays,
+    Loaded,
+    LoadedCall,
+    LoadedKernel,
+    arranged,
+    time_steps,
+)
 from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
 
 REPEATS = 20
-"""Launches in a graph that is timed, each with constants of its own as far as they have to be cold."""
+"""Steps in a graph that is timed, each with constants of its own as far as they have to be cold."""
 ROUNDS = 8
 MEMORY_SHARE = 0.85
 """The share of the nominal speed that memory reaches."""
@@ -32,12 +43,11 @@ MEMORY_SHARE = 0.85
 
 @dataclass(frozen=True)
 class CudaPrepared:
-    """A kernel on the GPU and its operands in device memory;"""
+    """A kernel or a call on the GPU, and its operands in device memory."""
 
     context: Context
     region: Region
-    kernel: CudaKernel
-    function: CudaFunction
+    loaded: Loaded
     output: DeviceArray
     inputs: tuple[DeviceArray, ...]
     workspace: Buffer
@@ -47,15 +57,19 @@ class CudaPrepared:
     def run(self) -> Array:
         stream = CudaStream(self.context)
         self.memory.poison(self.output)
-        if evaluate(self.kernel.tasks, self.symbols):
-            self.function.launch(self.launch(self.inputs), stream.handle)
+        if not self.is_empty:
+            self.placed(self.inputs).put(stream.handle, early=False)
         stream.synchronize()
         shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
-        return from_layout(self.memory.fetch(self.output), self.kernel.output, shape)
+        return from_layout(self.memory.fetch(self.output), self.loaded.kernel.output, shape)
 
-    def launch(self, inputs: Sequence[DeviceArray]) -> Launch:
-        addresses = [self.output.address, *(array.address for array in inputs), self.workspace.address]
-        return launch_of(self.kernel, addresses, self.symbols)
+    @property
+    def is_empty(self) -> bool:
+        return not evaluate(self.loaded.kernel.tasks, self.symbols)
+
+    def placed(self, inputs: Sequence[DeviceArray]) -> Placed:
+        addresses = [array.address for array in (self.output, *inputs)]
+        return self.loaded.placed(addresses, self.workspace.address, self.symbols)
 
     def copies(self, cold_bytes: int) -> list[tuple[DeviceArray, ...]]:
         """The inputs with different copies of the constants: for each launch at most, `cold_bytes` in all at most."""
@@ -72,13 +86,14 @@ class CudaPrepared:
 class CudaBench:
     """Runs kernels on a GPU that is opened when the first one is; `open_context` opens it.
 
-    is_here: whether the target is that of this machine's GPU.
+    is_here: whether the target is that of this machine's GPU. open_libraries: opens those that calls are of.
     """
 
     target: CudaTarget
     open_context: Callable[[], Context]
     allocator: Allocator | None = None
     is_here: bool = True
+    open_libraries: Callable[[], Libraries] | None = None
 
     @cached_property
     def context(self) -> Context:
@@ -97,7 +112,6 @@ class CudaBench:
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared],
     ) -> CudaPrepared:
-        assert isinstance(kernel, CudaKernel)
         memory = DeviceArrays(self.context, self.allocator)
         inputs = [
             memory.place(array, value.type.dtype)
@@ -110,14 +124,21 @@ class CudaBench:
         return CudaPrepared(
             context=self.context,
             region=region,
-            kernel=kernel,
-            function=CudaCode(self.context, compiled, kernel.name).function(kernel.name),
+            loaded=self.loaded(kernel, compiled),
             output=output,
             inputs=tuple(inputs),
             workspace=memory.scratch(kernel.workspace),
             symbols=symbols,
             memory=memory,
         )
+
+    def loaded(self, kernel: Kernel, compiled: bytes) -> Loaded:
+        """A kernel or a call, ready for the GPU."""
+        if isinstance(kernel, CallKernel):
+            assert self.open_libraries is not None
+            return LoadedCall(kernel, self.open_libraries().prepared(kernel.call, "a kernel"))
+        assert isinstance(kernel, CudaKernel)
+        return LoadedKernel(kernel, CudaCode(self.context, compiled, kernel.name).function(kernel.name))
 
     def race(self, contestants: Sequence[Sequence[Prepared]], cold_bytes: Sequence[int]) -> list[float]:
         """Seconds of a launch among its like in a graph, the median of some rounds."""
@@ -137,13 +158,11 @@ class CudaBench:
         return Machine(found.float32_gflops, levels)
 
     def _seconds(self, prepared: CudaPrepared, cold: int) -> float:
-        if not evaluate(prepared.kernel.tasks, prepared.symbols):
+        if prepared.is_empty:
             return 0.0
-        copies = prepared.copies(cold)  # They have to live until the last launch is done.
-        launches = [prepared.launch(copies[number % len(copies)]) for number in range(REPEATS)]
-        launches[0] = replace(launches[0], dependent=False)
-        times = time_launches(self.context, [(prepared.function, launch) for launch in launches], ROUNDS)
-        return statistics.median(times) * 1e-6 / len(launches)
+        copies = prepared.copies(cold)  # They have to live until the last step is done.
+        steps = [prepared.placed(copies[number % len(copies)]) for number in range(REPEATS)]
+        return statistics.median(time_steps(self.context, steps, ROUNDS)) * 1e-6 / len(steps)
 
 
 def _own(prepared: Prepared) -> CudaPrepared:

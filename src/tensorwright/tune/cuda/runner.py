@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,16 @@ from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.code import CudaCode, CudaFunction, Launch
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
+from tensorwright.devices.cuda.libraries.calls import PreparedCall
 from tensorwright.devices.cuda.memory import ALIGNMENT, Copies, DeviceAllocator
+from tensorwright.devices.cuda.placed import Placed, PlacedCall, PlacedLaunch, put_all
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.libraries.kernel import CallKernel
+from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.arrange import from_layout, to_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import DType
@@ -82,6 +87,39 @@ class DeviceArrays:
         return found
 
 
+class Loaded(Protocol):
+    """What computes a region, ready for a GPU."""
+
+    @property
+    def kernel(self) -> Kernel: ...
+
+    def placed(self, addresses: Sequence[int], workspace: int, symbols: Mapping[str, int]) -> Placed:
+        """The step on addresses of output and inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedKernel:
+    """A kernel and its function."""
+
+    kernel: CudaKernel
+    function: CudaFunction
+
+    def placed(self, addresses: Sequence[int], workspace: int, symbols: Mapping[str, int]) -> Placed:
+        return PlacedLaunch(self.function, launch_of(self.kernel, [*addresses, workspace], symbols))
+
+
+@dataclass(frozen=True)
+class LoadedCall:
+    """A call that its library has accepted."""
+
+    kernel: CallKernel
+    call: PreparedCall
+
+    def placed(self, addresses: Sequence[int], workspace: int, symbols: Mapping[str, int]) -> Placed:
+        return PlacedCall(self.call, tuple(addresses), workspace)
+
+
 def launch_of(kernel: CudaKernel, addresses: Sequence[int], symbols: Mapping[str, int]) -> Launch:
     """The launch of a kernel on addresses of output, inputs and workspace."""
     x, y, z = (evaluate(size, symbols) for size in kernel.grid)
@@ -90,7 +128,7 @@ def launch_of(kernel: CudaKernel, addresses: Sequence[int], symbols: Mapping[str
     return Launch((x, y, z), kernel.block, arguments, kernel.cluster, kernel.shared_bytes, kernel.waits, maps)
 
 
-def arranged(region: Region, kernel: CudaKernel, arrays: Sequence[Array]) -> list[Array]:
+def arranged(region: Region, kernel: Kernel, arrays: Sequence[Array]) -> list[Array]:
     """Row-major input arrays as the kernel wants them."""
     found = []
     for number, array in enumerate(arrays):
@@ -125,22 +163,14 @@ def run_cuda_kernel(
     return from_layout(memory.fetch(output), kernel.output, shape)
 
 
-def time_launches(
-    context: Context, launches: Sequence[tuple[CudaFunction, Launch]], rounds: int = 100, repeats: int = 1
-) -> list[float]:
-    """Microseconds of a graph of launches, `repeats` times one after another in it; one number for every round."""
+def time_steps(context: Context, steps: Sequence[Placed], rounds: int = 100) -> list[float]:
+    """Microseconds of a graph of steps, one after another in it; one number for every round."""
     stream, start, end = CudaStream(context), CudaEvent(context), CudaEvent(context)
-
-    def record(into: CudaStream) -> None:
-        for _ in range(repeats):
-            for function, launch in launches:
-                function.launch(launch, into.handle)
-
-    graph, times = CudaGraph(context, record), []
+    graph, times = CudaGraph(context, lambda into: put_all(steps, into.handle)), []
     for _ in range(rounds + 3):
         start.record(stream)
         graph.launch(stream)
         end.record(stream)
         end.synchronize()
-        times.append(start.elapsed_time(end) * 1e3 / repeats)
+        times.append(start.elapsed_time(end) * 1e3)
     return times[3:]
