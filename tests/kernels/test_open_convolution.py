@@ -16,6 +16,7 @@ from regions.example import Example, Symbols
 from regions.rigs import CpuRig
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.convolution.open_tactic import OpenConvolution
+from tensorwright.kernels.cpu.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import bounds, symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
@@ -27,7 +28,7 @@ MOST = 50
 class OpenAlone(CpuRig):
     """Nothing but what is made for open extents."""
 
-    tactics = (OpenConvolution(),)
+    tactics = (OpenConvolution(), WinogradConvolution())
 
 
 def opened(window: Window, usual: tuple[int, int]) -> Window:
@@ -90,6 +91,23 @@ def test_lanes_apart(window, channels, groups, usual, sizes, seed) -> None:
     """As many outputs as channels in each of many groups."""
     drawn = replace(window, x=(window.x[0], channels, *window.x[2:]), outputs=channels)
     assert checked(opened(grouped(drawn, groups + 1), usual), sizes, seed)
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from((1, 2)),
+    st.sampled_from(((3, 3), (5, 5), (4, 4), (3, 5), (7, 7), (6, 6))),
+    st.tuples(*[st.integers(0, 3)] * 4),
+    st.sampled_from((3, 16, 20, 35)),
+    st.sampled_from((FLOAT32, FLOAT32, FLOAT16, BFLOAT16)),
+    SIZE,
+    st.lists(SIZE, min_size=3, max_size=3),
+    st.integers(0, 99),
+)
+def test_windows_for_winograd(stride, kernel, padding, channels, dtype, usual, sizes, seed) -> None:
+    least = [max(1, size - a - b) for size, a, b in zip(kernel, padding[:2], padding[2:], strict=True)]
+    window = Window((2, channels, *least), 24, kernel, (stride, stride), padding[:2], padding[2:], dtype=dtype)
+    assert checked(opened(replace(window, tail="bias add relu"), usual), sizes, seed)
 
 
 def test_far_taps(rng: np.random.Generator) -> None:

@@ -72,12 +72,13 @@ class Lines:
         builder, limit = self.emitter.builder, greatest(extent - (self.columns - 1), 0)
         outside = builder.compare("uge", first.register, limit.register)
         with self.emitter.when(outside):
-            self._copy(line, first, extent, low, high)
+            self.copy(line, first, extent, low, high)
         return Line(
             builder.choose(outside, self.workspace, line.start), builder.select(outside, i64(self.step), line.step)
         )
 
-    def _copy(self, line: Line, first: Term, extent: Term, low: Register, high: Register) -> None:
+    def copy(self, line: Line, first: Term, extent: Term, low: Register, high: Register) -> None:
+        """Copy a piece: see `padded`."""
         builder, width = self.emitter.builder, self.width
         zeros, numbers = literal(0, self.word, width), Term(builder, builder.lane_numbers(width))
         size, stride = self.columns * self.block, self.every * self.block if self.block > 1 else width

@@ -11,9 +11,9 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.scalar import ScalarEmitter
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
 from tensorwright.kernels.cpu.winograd.tiling import WinogradTiling
+from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import DType
 
 
@@ -35,11 +35,11 @@ class WinogradCode:
     types of their own.
 
     The workspace holds the transformed input, ``[points, phases, channel blocks, tiles, lanes]``, the products,
-    ``[points, output blocks, tiles, lanes]``, and a patch of the input where its phases are taken apart.
+    ``[points, output blocks, tiles, lanes]``, and what a tile needs for itself: a patch of the
+    input where its phases are taken apart, or where it may lie at a border of an image of open extents.
     """
 
     tiling: WinogradTiling
-    memory: Memory
     emitter: ScalarEmitter
     epilogue: Epilogue
     output: Pointer
@@ -55,6 +55,11 @@ class WinogradCode:
     @property
     def total(self) -> DType:
         return self.tiling.problem.numerics.total
+
+    @property
+    def behind_products(self) -> Pointer:
+        """What a tile has for itself."""
+        return self._moved(self.products, self.tiling.points * self.tiling.product_step)
 
     @property
     def products(self) -> Pointer:
@@ -85,6 +90,16 @@ class WinogradCode:
 
     def _term(self, index: Register) -> Term:
         return Term(self.builder, index)
+
+    def _extent(self, dim: Dim) -> Term:
+        return Term(self.builder, self.emitter.integer(dim))
+
+    def _divided(self, value: Register, extent: Dim) -> tuple[Register, Register]:
+        """Quotient and remainder."""
+        if isinstance(extent, int):
+            return self.builder.divided(value, extent)
+        divisor = self._extent(extent)
+        return (self._term(value) // divisor).register, (self._term(value) % divisor).register
 
     @contextmanager
     def _inside(self, run: TileRun, index: Register, runs: Sequence[TileRun]) -> Iterator[None]:

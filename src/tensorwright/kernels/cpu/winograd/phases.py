@@ -68,29 +68,36 @@ class Patch:
         return self.channels * self.memory.channel
 
     def copy(
-        self, builder: FunctionBuilder, memory: Memory, image: Pointer, target: Pointer, row: Register, column: Register
+        self,
+        builder: FunctionBuilder,
+        extents: tuple[Register, Register],
+        image: Pointer,
+        target: Pointer,
+        row: Register,
+        column: Register,
     ) -> None:
-        """Copy from a row and a column on, which may be negative; `memory` tells how the image lies."""
-        width, height = memory.spatial[0], memory.channel // memory.spatial[0]
+        """Copy from a row and a column on, which may be negative, of an image of so many rows and columns."""
+        height, width = extents
         dtype, total = self.numerics.left, self.numerics.total
-        zeros = literal(0.0, total, self.lanes)
+        zeros, pixels = literal(0.0, total, self.lanes), builder.mul(height, width)
         starts = range(0, self.columns, self.lanes)
         inside = [self._inside(builder, builder.add(column, start), width) for start in starts]
         with builder.loop(0, self.rows, at_least_once=True) as loop:
             line = builder.add(row, loop.index)
             known = builder.compare("ult", line, height)
             masks = [builder.binary("and", mask, builder.splat(known, self.lanes)) for mask in inside]
-            source = builder.offset(image, builder.add(builder.scaled(line, width), column), dtype)
+            source = builder.offset(image, builder.add(builder.mul(line, width), column), dtype)
             place = builder.offset(target, builder.scaled(loop.index, self.memory.spatial[0]), total)
             for channel in range(self.channels):
+                of_channel = builder.offset(source, builder.scaled(pixels, channel), dtype)
                 for start, mask in zip(starts, masks, strict=True):
-                    here = builder.offset(source, channel * memory.channel + start, dtype)
+                    here = builder.offset(of_channel, start, dtype)
                     there = builder.offset(place, channel * self.memory.channel + start, total)
                     builder.store(builder.masked_load(here, mask, zeros, dtype), there, total)
 
-    def _inside(self, builder: FunctionBuilder, start: Register, extent: int) -> Register:
+    def _inside(self, builder: FunctionBuilder, start: Register, extent: Register) -> Register:
         numbers = builder.add(builder.lane_numbers(self.lanes), builder.splat(start, self.lanes))
-        return builder.compare("ult", numbers, extent)
+        return builder.compare("ult", numbers, builder.splat(extent, self.lanes))
 
     def phases(self, builder: FunctionBuilder, patch: Pointer, block: int, row: int, column: int) -> Register:
         """The phases of a block of channels at one place; lanes behind the last channel hold anything.

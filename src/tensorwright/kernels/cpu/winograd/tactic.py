@@ -10,12 +10,14 @@ from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, WORTH_PASSES
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
-from tensorwright.kernels.convolution.problem import Problem, layouts, packings, problem_of
+from tensorwright.kernels.convolution.problem import OpenAxis, Problem, layouts, open_problem_of, packings, problem_of
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.tile import input_memory
+from tensorwright.kernels.cpu.winograd.fixed import FixedWinograd
+from tensorwright.kernels.cpu.winograd.open import OpenWinograd
 from tensorwright.kernels.cpu.winograd.packing import pack_winograd
 from tensorwright.kernels.cpu.winograd.phases import STRIDE, apart, weights_apart
 from tensorwright.kernels.cpu.winograd.tiles import most_taps
@@ -26,7 +28,6 @@ from tensorwright.kernels.cpu.winograd.tiling import (
     cost,
     winograd_tilings,
 )
-from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
 from tensorwright.kernels.numerics import FLOATS
 from tensorwright.kernels.tactic import Array, Config, Kernel, Tactic
 from tensorwright.kernels.work import Work, work
@@ -66,7 +67,7 @@ class WinogradConvolution(Tactic[Target, WinogradOptions]):
     spreads = True
 
     def configs(self, region: Region, target: Target) -> Sequence[Config[WinogradOptions]]:
-        problem = problem_of(region)
+        problem, open_axes = _problem(region)
         if problem is None or problem.numerics.left not in FLOATS or problem.groups > 1 or problem.rank != 2:
             return ()
         if problem.outputs < FEWEST_CHANNELS:
@@ -78,7 +79,7 @@ class WinogradConvolution(Tactic[Target, WinogradOptions]):
             inputs, phases = layouts(region, problem, PLAIN, blocked), STRIDE
         else:
             return ()
-        tilings = winograd_tilings(apart(problem) if phases > 1 else problem, phases, target)
+        tilings = winograd_tilings(apart(problem) if phases > 1 else problem, phases, target, open_axes)
         return [Config(inputs, blocked, tiling.options) for tiling in tilings]
 
     def work(self, region: Region, config: Config[WinogradOptions], target: Target) -> Work:
@@ -90,16 +91,19 @@ class WinogradConvolution(Tactic[Target, WinogradOptions]):
 
     def emit(self, region: Region, config: Config[WinogradOptions], target: Target) -> Kernel:
         tiling, symbols = _tiling(region, config, target), region.symbols
-        problem = problem_of(region)
+        problem, _ = _problem(region)
         assert problem is not None
         emitter = argument_emitter(len(region.inputs), symbols, target)
         builder, operands = emitter.builder, emitter.operands
         epilogue = epilogue_of(region, config.inputs, config.output)
         prepare = partial(weights_apart, problem=problem) if tiling.apart > 1 else _as_they_are
         in_place = in_place_inputs(region, config, problem, epilogue)
-        WinogradEmitter(
+        memory = input_memory(problem.axes, problem.channels, config.inputs[problem.x].block)
+        kind = (
+            partial(OpenWinograd, axes=tiling.open_axes) if tiling.open_axes else partial(FixedWinograd, memory=memory)
+        )
+        kind(
             tiling=tiling,
-            memory=input_memory(problem.axes, problem.channels, config.inputs[problem.x].block),
             emitter=emitter,
             epilogue=epilogue,
             output=Pointer("%out"),
@@ -124,11 +128,17 @@ TACTICS = (WinogradConvolution(),)
 
 
 def _tiling(region: Region, config: Config[WinogradOptions], target: Target) -> WinogradTiling:
-    problem = problem_of(region)
+    problem, open_axes = _problem(region)
     assert problem is not None
     phases = 1 if _applies(problem) else STRIDE
     problem = problem if phases == 1 else apart(problem)
-    return WinogradTiling(problem, config.options, target.lanes(problem.numerics.total), phases)
+    return WinogradTiling(problem, config.options, target.lanes(problem.numerics.total), phases, open_axes)
+
+
+def _problem(region: Region) -> tuple[Problem | None, tuple[OpenAxis, OpenAxis] | None]:
+    """The convolution, at its usual extents, and its axes if they are open."""
+    found = open_problem_of(region)
+    return (problem_of(region), None) if found is None else (found.usual, found.axes)
 
 
 def _as_they_are(weights: Array) -> Array:

@@ -9,13 +9,13 @@ from itertools import accumulate
 from math import prod
 
 from tensorwright.codegen.target import Target
-from tensorwright.kernels.convolution.problem import Problem
+from tensorwright.kernels.convolution.problem import OpenAxis, Problem
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
 from tensorwright.kernels.cpu.winograd.transform import PAIRS
 from tensorwright.kernels.tactic import TacticOptions
-from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dim import Dim, ceil_divide
 
 PARALLEL_TASKS = 8
 
@@ -54,17 +54,42 @@ class WinogradOptions(TacticOptions):
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The tiles of an image: how many lie in a row of them, how many there are, and in how many blocks."""
+
+    across: Dim
+    tiles: Dim
+    blocks: Dim
+
+
+@dataclass(frozen=True)
 class WinogradTiling:
     """A problem and its options, and what follows from both.
 
     A unit is one phase at one point: a product over the problem's channels for every tile. Those of a point are
     neighbours. apart: the phases along each axis that are taken apart into channels of the problem; 1 if none are.
+    open_axes: where extents are known only at run time, the axes as they are then; those of `problem` are the usual
+    ones.
     """
 
     problem: Problem
     options: WinogradOptions
     lanes: int
     apart: int = 1
+    open_axes: tuple[OpenAxis, OpenAxis] | None = None
+
+    @property
+    def positions(self) -> tuple[Dim, ...]:
+        """Extents of the output."""
+        return tuple(axis.output for axis in self.open_axes or self.problem.axes)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The tiles that there are at run time."""
+        height, width = self.positions
+        across = ceil_divide(width, self.options.columns)
+        tiles = ceil_divide(height, self.options.rows) * across
+        return Grid(across, tiles, ceil_divide(tiles, self.options.tiles))
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
@@ -78,7 +103,8 @@ class WinogradTiling:
         """Whether the last tile may take fewer points: tiles are then numbered anew at every point, all in a block."""
         rest = self.problem.axes[axis].output % tile.outputs
         tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.options.tile, strict=True))
-        return self.apart == 1 and tiles <= self.options.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
+        suits = self.apart == 1 and self.open_axes is None
+        return suits and tiles <= self.options.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
 
     @property
     def is_short(self) -> bool:
@@ -167,7 +193,7 @@ class WinogradTiling:
 
     @property
     def tasks(self) -> Dim:
-        return self.problem.batch * (self.tile_blocks * self.options.splits)
+        return self.problem.batch * (self.grid.blocks * self.options.splits)
 
     @property
     def input_step(self) -> int:
@@ -182,10 +208,19 @@ class WinogradTiling:
     @property
     def workspace(self) -> int:
         """Bytes for one thread."""
-        patch = self.patch.elements if self.patch else 0
+        outputs = 0 if self.open_axes is None else prod(self.options.tile) * self.lanes
         return self.problem.numerics.total.size * (
-            self.units * self.input_step + self.points * self.product_step + patch
+            self.units * self.input_step + self.points * self.product_step + self.patch_elements + outputs
         )
+
+    @property
+    def patch_elements(self) -> int:
+        """Elements of an image that are copied to workspace: where phases are taken apart, or, at borders of images of
+        open extents, of one block of channels.
+        """
+        if self.patch is not None:
+            return self.patch.elements
+        return 0 if self.open_axes is None else self.height.inputs * self.width.inputs * self.lanes
 
     @property
     def patch(self) -> Patch | None:
@@ -224,10 +259,13 @@ class WinogradTiling:
         return products + transforms
 
 
-def winograd_tilings(problem: Problem, apart: int, target: Target) -> list[WinogradTiling]:
+def winograd_tilings(
+    problem: Problem, apart: int, target: Target, open_axes: tuple[OpenAxis, OpenAxis] | None = None
+) -> list[WinogradTiling]:
     """Those worth timing: the cheapest of every size of tiles, with and without prefetching, then the others."""
     found = sorted(
-        set(_tilings(problem, apart, target)), key=lambda tiling: (cost(tiling, target), astuple(tiling.options))
+        set(_tilings(problem, apart, target, open_axes)),
+        key=lambda tiling: (cost(tiling, target), astuple(tiling.options)),
     )
     kinds: dict[tuple[object, ...], WinogradTiling] = {}
     for tiling in found:
@@ -251,7 +289,9 @@ def cost(tiling: WinogradTiling, target: Target) -> float:
     return max(compute, loads) + min(compute, loads) / (8 if options.prefetch else 4)
 
 
-def _tilings(problem: Problem, apart: int, target: Target) -> Iterator[WinogradTiling]:
+def _tilings(
+    problem: Problem, apart: int, target: Target, open_axes: tuple[OpenAxis, OpenAxis] | None
+) -> Iterator[WinogradTiling]:
     lanes = target.lanes(problem.numerics.total)
     blocks_out = -(-problem.outputs // lanes)
     (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
@@ -268,7 +308,7 @@ def _tilings(problem: Problem, apart: int, target: Target) -> Iterator[WinogradT
                     options = WinogradOptions(
                         rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False
                     )
-                    tiling = WinogradTiling(problem, options, lanes, apart)
+                    tiling = WinogradTiling(problem, options, lanes, apart, open_axes)
                     yield tiling
                     if tiling.is_short:
                         yield replace(tiling, options=replace(options, pixels=min(most, tiles)))
