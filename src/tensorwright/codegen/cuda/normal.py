@@ -11,7 +11,7 @@ from math import pi, sqrt
 from tensorwright.codegen.cuda.matrix import power_of_two
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.term import Term
-from tensorwright.codegen.values import Register
+from tensorwright.codegen.values import Register, literal
 from tensorwright.tensor.dtype import FLOAT32
 
 MINUS_U = (-3.25575283, -0.297005919, 1.43993278e-3, 1.1947912e-3, -9.26147488e-5)
@@ -31,8 +31,9 @@ def one_plus_coarse_erf(builder: ThreadBuilder, value: Register) -> Register:
     """``1 + erf(value)`` within 3e-6; 0 and 2 from where they are nearest."""
     x = Term(builder, value)
     exponent = (x * (x * x).polynomial(MINUS_U)).register
-    power = Term(builder, builder.of_each_lane(partial(power_of_two, builder), exponent))
-    return (Term(builder, builder.of_each_lane(partial(_inverse, builder), (power + 1.0).register)) * 2.0).register
+    power = builder.of_each_lane(partial(power_of_two, builder), exponent)
+    half = literal(0.5, FLOAT32, value.lanes)
+    return builder.of_each_lane(partial(_inverse, builder), builder.fma(power, half, half))
 
 
 def _inverse(builder: ThreadBuilder, value: Register) -> Register:
