@@ -112,6 +112,7 @@ COMPARISONS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
 ARITHMETIC: dict[str, Callable[..., Numbers]] = {
     "add": operator.add, "sub": operator.sub, "and": operator.and_, "or": operator.or_, "xor": operator.xor,
     "not": operator.invert, "neg": operator.neg, "abs": np.abs, "div": divided, "rem": remainders, "sqrt": np.sqrt,
+    "rsqrt": lambda a: (1 / np.sqrt(a)).astype(a.dtype),
     "ex2": np.exp2, "rcp": lambda a: (1 / a).astype(a.dtype), "copysign": lambda a, b: np.copysign(b, a),
     "fma": lambda a, b, c: (a.astype(np.float64) * b + c).astype(a.dtype),
 }  # fmt: skip

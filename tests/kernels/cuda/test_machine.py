@@ -17,6 +17,7 @@ from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import Product, linear
 from regions.rigs import HoldingProduct, StayingProduct
+from regions.rows import NormalizedRows
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
@@ -26,6 +27,7 @@ from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.caching.tactic import Caching
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
+from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.tiles.specialised import SpecialisedTiling
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
 from tensorwright.ops.activation import Gelu
@@ -284,6 +286,25 @@ def test_the_error_function_of_two_bytes(rng: np.random.Generator) -> None:
     found = run_on_machine(region, kernel, ptx, [x], {}).astype(np.float64)
     exact = Unary("erf").reference(x.astype(np.float64))
     np.testing.assert_allclose(found, exact, rtol=1.5 * np.finfo(np.float16).eps, atol=1e-7)
+
+
+def test_rows_of_two_bytes_are_normalised_whatever_their_mean_and_first_element(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((8, 768))
+    x[1] += 300
+    x[2, 0] = 60000
+    x[3, 5] = -60000
+    x[4] = 1000
+    x[5] *= 1e-3
+    x[6, 400] = np.inf
+    x[7, 0] = -np.inf
+    x = x.astype(np.float16)
+    region = NormalizedRows(x.shape, dtype=FLOAT16).region(rng)
+    kernel = RowsOfWarps().emit(region, RowsOfWarps().configs(region, TARGET)[0], TARGET)
+    arrays = [x, *random_inputs(region, {}, rng)[1:]]
+    found = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, {}).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        expected = whole_output(region, arrays, {}).values
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 SMALL = """

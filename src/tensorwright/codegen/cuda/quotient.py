@@ -1,4 +1,4 @@
-"""Quotients without branches, for what is rounded to an integer then.
+"""Quotients without branches, for what is rounded to an integer then, and inverse roots.
 
 The assembler divides by a reciprocal and two corrections, and calls a function for numbers near the ends of float32's
 range. Here the corrections are left out instead where they do not count, for quotients from 2^22 on: those that are
@@ -31,6 +31,13 @@ def quotient(builder: ThreadBuilder, dividend: Register, divisor: Register) -> R
     size = builder.intrinsic("fabs", (first,))
     is_small = builder.compare("olt", size, literal(LARGE, FLOAT32, lanes))
     return builder.select(is_small, result, first)
+
+
+def inverse_root(builder: ThreadBuilder, value: Register) -> Register:
+    """``1 / √value`` of a float32, within two units of the last digit; infinity for 0."""
+    name = "@llvm.nvvm.rsqrt.approx.f"
+    builder.declare(f"declare float {name}(float)")
+    return builder.value(f"call float {name}({value.typed})", FLOAT32)
 
 
 def _inverse(builder: ThreadBuilder, value: Register) -> Register:

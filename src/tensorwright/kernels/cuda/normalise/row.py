@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
+from tensorwright.codegen.cuda.quotient import inverse_root
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.values import Register, literal
@@ -26,13 +27,34 @@ class Row:
     def layer_normalization(self, x: Vectors, epsilon: float) -> Vectors:
         """``(x - mean) / √(variance + epsilon)``"""
         builder = self.builder
-        share = literal(1 / self.extent, FLOAT32)
-        mean = builder.mul(self._combined(x, "add", 0.0), share)
+        mean = self._mean(x)
         own = [self._with(builder.sub, part, mean) for part in x]
-        variance = builder.mul(self._combined([builder.mul(part, part) for part in own], "add", 0.0), share)
-        root = apply_function(builder, "sqrt", [builder.add(variance, epsilon)], FLOAT32)
-        inverse = builder.div(literal(1.0, FLOAT32), root)
-        return [self._with(builder.mul, part, inverse) for part in own]
+        return self._scaled(own, self._mean(self._squares(own)), epsilon)
+
+    def layer_normalization_at_once(self, x: Vectors, pivot: Register, epsilon: float) -> Vectors:
+        """The same with a variance that is off by up to ``extent · 2^-22`` of itself: both sums are added up together.
+
+        pivot: any element of the row. Its distance from the mean is ``√extent`` deviations at most, so that little is
+        left out of the mean square from there.
+        """
+        builder = self.builder
+        own = [self._with(builder.sub, part, pivot) for part in x]
+        mean, square = self._mean(own), self._mean(self._squares(own))
+        difference = builder.sub(square, builder.mul(mean, mean))
+        is_below = builder.compare("olt", difference, 0.0)  # By rounding; what is no number stays so.
+        variance = builder.select(is_below, literal(0.0, FLOAT32), difference)
+        return self._scaled([self._with(builder.sub, part, mean) for part in own], variance, epsilon)
+
+    def _mean(self, parts: Vectors) -> Register:
+        return self.builder.mul(self._combined(parts, "add", 0.0), literal(1 / self.extent, FLOAT32))
+
+    def _squares(self, parts: Vectors) -> Vectors:
+        return [self.builder.mul(part, part) for part in parts]
+
+    def _scaled(self, parts: Vectors, variance: Register, epsilon: float) -> Vectors:
+        """Divided by the standard deviation."""
+        inverse = inverse_root(self.builder, self.builder.add(variance, epsilon))
+        return [self._with(self.builder.mul, part, inverse) for part in parts]
 
     def softmax(self, x: Vectors) -> Vectors:
         """``exp(x - max) / Σ exp(x - max)``"""

@@ -121,7 +121,7 @@ class _Kernel(ThreadWriter):
             start = builder.scaled(row, problem.extent)
             x = self._loaded(problem.x, [builder.add(start, place) for place in places])
             others = [constants.get(n) or self._loaded(n, places) for n in problem.parameters]
-            self._store(row, places, exists, self._normalised(Row(builder, problem.extent, exists), x, others))
+            self._store(row, places, exists, self._normalised(Row(builder, problem.extent, exists), start, x, others))
 
     def _places(self, lane: Register) -> tuple[list[Register], list[Register | None]]:
         """The first element (i64) of each of the thread's parts, and whether it is there; otherwise it is the last."""
@@ -143,11 +143,17 @@ class _Kernel(ThreadWriter):
         found = (self.builder.offset(base, place, dtype) for place in places)
         return [self.builder.load(place, dtype, self.problem.lanes) for place in found]
 
-    def _normalised(self, row: Row, x: Vectors, parameters: list[Vectors]) -> Vectors:
+    def _normalised(self, row: Row, start: Register, x: Vectors, parameters: list[Vectors]) -> Vectors:
+        """start: where the row begins."""
         op, builder = self.problem.op, self.builder
         if isinstance(op, Softmax):
             return row.softmax(x)
-        result = row.layer_normalization(x, op.epsilon)
+        dtype = self.region.inputs[self.problem.x].type.dtype
+        if dtype == FLOAT32:
+            result = row.layer_normalization(x, op.epsilon)
+        else:
+            pivot = builder.load(builder.offset(self.emitter.operands[self.problem.x], start, dtype), dtype)
+            result = row.layer_normalization_at_once(x, pivot, op.epsilon)
         scale, *bias = parameters
         result = [builder.mul(a, b) for a, b in zip(result, scale, strict=True)]
         return [builder.add(a, b) for a, b in zip(result, bias[0], strict=True)] if bias else result
