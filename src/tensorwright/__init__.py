@@ -40,6 +40,7 @@ _ORIGINS = {
         "ResizeRoundMode",
         "SampleMode",
         "ScaleMode",
+        "TacticSource",
         "TopKOperation",
         "UnaryOperation",
     ),

@@ -31,6 +31,7 @@ from tensorwright.api.enums import RNNInputMode as RNNInputMode
 from tensorwright.api.enums import RNNOperation as RNNOperation
 from tensorwright.api.enums import SampleMode as SampleMode
 from tensorwright.api.enums import ScaleMode as ScaleMode
+from tensorwright.api.enums import TacticSource as TacticSource
 from tensorwright.api.enums import TopKOperation as TopKOperation
 from tensorwright.api.enums import UnaryOperation as UnaryOperation
 from tensorwright.api.layer import Layer as Layer

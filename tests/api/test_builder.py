@@ -177,6 +177,28 @@ def test_the_flag_tf32_is_an_option_of_builds(builder):
     assert not config.options.tf32
 
 
+def test_masks_of_tactic_sources_are_an_option_of_builds(builder):
+    config, own = quick(builder), 0b11000
+    assert config.get_tactic_sources() == own
+    assert config.set_tactic_sources(1 << int(tw.TacticSource.CUBLAS_LT))
+    assert config.options.libraries == ("cublas",)
+    assert config.get_tactic_sources() == own | 0b011
+    assert config.set_tactic_sources(config.get_tactic_sources() | 1 << int(tw.TacticSource.CUDNN))
+    assert config.options.libraries == ("cublas", "cudnn")
+    assert config.set_tactic_sources(0)
+    assert not config.options.libraries
+    with pytest.raises(tw.NetworkError, match="tactic_sources: expected an integer of at least 0, found 'CUDNN'"):
+        config.set_tactic_sources("CUDNN")
+
+
+def test_libraries_have_no_effect_on_a_cpu(builder):
+    config = quick(builder)
+    config.set_tactic_sources(0b111)
+    config.builder_optimization_level = 1
+    engine = builder.build_engine(product(builder), config)
+    assert engine({"x": np.ones((8, 64), np.float32)})
+
+
 def product(builder, precision=None):
     network = builder.create_network(EXPLICIT)
     x = network.add_input("x", np.float32, (8, 64))

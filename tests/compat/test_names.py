@@ -117,7 +117,7 @@ LATER_NAMES = {
     "NetworkDefinitionCreationFlag DataType float32 float16 int8 int32 bool ActivationType PoolingType PaddingMode "
     "ElementWiseOperation Weights Dims Dims2 Dims3 Dims4 DimsHW IProfiler Profiler ICudaEngine IExecutionContext "
     "INetworkDefinition IHostMemory IInt8EntropyCalibrator IInt8EntropyCalibrator2 IInt8LegacyCalibrator "
-    "IInt8MinMaxCalibrator IInt8Calibrator IGpuAllocator TensorIOMode Permutation",
+    "IInt8MinMaxCalibrator IInt8Calibrator IGpuAllocator TensorIOMode Permutation TacticSource",
     "Logger": "INFO WARNING ERROR VERBOSE INTERNAL_ERROR Severity",
     "ICudaEngine": "get_binding_shape num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype "
     "__iter__ __len__ __getitem__ __enter__ __exit__",

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tensorwright as tw
 from cublas_fake import FakeCublas, with_cublas
 from cuda_emulator import EmulatedLibrary, emulated
 from cudnn_fake import FakeCudnn, with_cudnn
 from tensorwright.base.errors import BuildError, ExecutionError, PlanError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.cli.tables import plan_header
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.image import CallStep, Image, read_image, write_image
 from tensorwright.devices.cuda.libraries import cublas as lt
@@ -35,7 +37,7 @@ from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.plan.file import write_plan
-from tensorwright.plan.plan import Plan
+from tensorwright.plan.plan import Executable, Plan
 from tensorwright.plan.seal import sealed
 from tensorwright.runtime.load import load
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32
@@ -236,6 +238,47 @@ def test_equal_builds_give_equal_bytes(
 
 
 # ---- what is refused
+
+
+def test_sources_whose_library_is_missing_are_not_set(gpu: EmulatedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    class Ear(tw.ILogger):
+        def log(self, severity: object, msg: str) -> None:
+            heard.append(msg)
+
+    builder = tw.Builder(Ear())
+    builder.device = "cuda"
+    config = builder.create_builder_config()
+    monkeypatch.setattr(lt, "open_library", missing)
+    assert not config.set_tactic_sources(1 << int(tw.TacticSource.CUBLAS))
+    assert config.set_tactic_sources(0)
+    assert not config.libraries
+    assert heard[0].startswith("set_tactic_sources: libraries: cuBLASLt was not found: pip install")
+
+
+def test_libraries_are_found_in_packages_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def load(place: str) -> object:
+        tried.append(place)
+        raise OSError(f"{place}: no such file")
+
+    folder = tmp_path / "nvidia" / "cu77" / "lib"
+    folder.mkdir(parents=True)
+    (folder / "libthing.so.2").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("ctypes.CDLL", load)
+    with pytest.raises(ExecutionError, match=r"^Thing was not found: pip install .*libthing\.so\.1: no such file\)$"):
+        open_library(Library("Thing", ("libthing.so.2", "libthing.so.1")))
+    assert tried == [str(folder / "libthing.so.2"), "libthing.so.2", "libthing.so.1"]
+
+
+def test_what_a_plan_needs_is_shown(plan: Plan, made_of_images: tuple[Graph, Plan]) -> None:
+    for one, text in ((plan, "cublas 13.1.0"), (made_of_images[1], "cudnn 9.19.0")):
+        rows = dict(zip(*(column.cells for column in plan_header(one).columns), strict=True))
+        assert rows["[bold]libraries[/]"] == text
+    assert "[bold]libraries[/]" not in list(plan_header(replace(plan, executable=Executable(b"", {}))).columns[0].cells)
 
 
 def missing(library: Library) -> object:

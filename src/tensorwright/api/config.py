@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from tensorwright.api.checks import integer, integers, member, text
 from tensorwright.api.dimensions import InputRange
-from tensorwright.api.enums import BuilderFlag, MemoryPoolType
+from tensorwright.api.enums import BuilderFlag, MemoryPoolType, TacticSource
 from tensorwright.api.logger import ILogger, Severity
 from tensorwright.api.monitor import IProgressMonitor, MonitoredProgress
 from tensorwright.base.errors import BuildError
@@ -32,6 +32,10 @@ Chosen = TypeVar("Chosen")
 
 PRECISIONS = {BuilderFlag.FP16: "fp16", BuilderFlag.BF16: "bf16"}
 """Flags that permit a type, and what the option `precision` calls it."""
+
+LIBRARIES = {TacticSource.CUBLAS: "cublas", TacticSource.CUBLAS_LT: "cublas", TacticSource.CUDNN: "cudnn"}
+"""Sources that are libraries, and what the option `libraries` calls them."""
+OWN_KERNELS = (TacticSource.EDGE_MASK_CONVOLUTIONS, TacticSource.JIT_CONVOLUTIONS)
 
 CONSTRAINTS = (BuilderFlag.OBEY_PRECISION_CONSTRAINTS, BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
 
@@ -132,6 +136,7 @@ class BuilderConfig:
     tf32 = _Chosen[bool]()
     exclude_tactics = _Chosen[Collection[str]]()
     max_workspace_size = _Chosen[int | None]()
+    libraries = _Chosen[Collection[str]]()
     precision = _Chosen[Collection[str]]()
     layer_precision = _Chosen[Mapping[str, str] | None]()
 
@@ -168,6 +173,30 @@ class BuilderConfig:
 
     def get_flag(self, flag: BuilderFlag) -> bool:
         return member(BuilderFlag)("flag", flag) in self._flags
+
+    def set_tactic_sources(self, tactic_sources: int) -> bool:
+        """Choose from where kernels come, by a mask of `TacticSource`: the libraries among them, as `libraries` does.
+
+        Returns False, with a warning and without a change, where a library is not installed.
+        """
+        mask = integer(0)("tactic_sources", tactic_sources)
+        libraries = {name for source, name in LIBRARIES.items() if mask >> source & 1}
+        from tensorwright.backends.find import backend_named
+
+        try:
+            if libraries:
+                backend_named(self.device).with_libraries(libraries)
+        except BuildError as error:
+            message = f"set_tactic_sources: {error}"
+            self._logger.log(Severity.WARNING, message)
+            return False
+        self.libraries = tuple(sorted(libraries))
+        return True
+
+    def get_tactic_sources(self) -> int:
+        """The mask: the package's own kernels, and the libraries that may be called."""
+        chosen = [source for source, name in LIBRARIES.items() if name in self.libraries]
+        return sum(1 << source for source in (*OWN_KERNELS, *chosen))
 
     @property
     def builder_optimization_level(self) -> int:

@@ -275,6 +275,18 @@ class MemoryPoolType(Enum):
     WORKSPACE = auto()
 
 
+class TacticSource(IntEnum):
+    """Where kernels come from, as bits of a mask, ``1 << int(source)``. The last two are the package's own kernels,
+    which are always there.
+    """
+
+    CUBLAS = 0
+    CUBLAS_LT = 1
+    CUDNN = 2
+    EDGE_MASK_CONVOLUTIONS = 3
+    JIT_CONVOLUTIONS = 4
+
+
 class ErrorCode(Enum):
     """Why a model could not be parsed."""
 

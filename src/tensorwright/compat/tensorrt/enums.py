@@ -24,6 +24,7 @@ from tensorwright.api.enums import (
     RNNOperation,
     SampleMode,
     ScaleMode,
+    TacticSource,
     TopKOperation,
     UnaryOperation,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ResizeMode",
     "SampleMode",
     "ScaleMode",
+    "TacticSource",
     "TensorFormat",
     "TensorIOMode",
     "TensorLocation",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import weakref
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 
 from tensorwright.devices.cuda.context import Context
@@ -82,41 +79,25 @@ _PROTOTYPES = {
 
 
 class Cublas(StatusLibrary):
-    """The library, opened for one GPU. library: what a test puts in its place.
+    """The library, opened for one GPU.
 
     Raises:
         ExecutionError: it is not installed, or does not accept the GPU.
     """
 
-    def __init__(self, context: Context, library: object = None) -> None:
-        loaded = declared(open_library(CUBLAS), _PROTOTYPES) if library is None else library
-        super().__init__(CUBLAS.title, loaded, context)
-        self.version = _version(loaded)
-        handle = _HANDLE()
-        self.call("opening cuBLASLt", "cublasLtCreate", ctypes.byref(handle))
-        self.handle = handle
-        self._finalizer = weakref.finalize(self, _destroy, loaded, handle, os.getpid())
-        self._finalizer.atexit = False
+    def __init__(self, context: Context) -> None:
+        super().__init__(CUBLAS.title, "cublasLt", declared(open_library(CUBLAS), _PROTOTYPES), context)
 
     def meaning(self, code: int) -> str:
         return _STATUSES.get(code, "an unknown status")
 
-    def close(self) -> None:
-        """Give back what the library keeps for the GPU. Twice is once."""
-        self._finalizer()
 
-    @contextmanager
-    def descriptors(self) -> Iterator[Descriptors]:
-        """What makes descriptors, which are given back in the end."""
-        with ExitStack() as stack:
-            yield Descriptors(self, stack)
+class Descriptors(ExitStack):
+    """Makes the library's descriptors; gives them back when the context ends."""
 
-
-class Descriptors:
-    """Makes the library's descriptors and gives them back with a stack of contexts."""
-
-    def __init__(self, cublas: Cublas, stack: ExitStack) -> None:
-        self._cublas, self._stack = cublas, stack
+    def __init__(self, cublas: Cublas) -> None:
+        super().__init__()
+        self._cublas = cublas
 
     def product(self, compute: int, attributes: dict[int, int]) -> c_void_p:
         """What is multiplied how, with sums scaled in float32. attributes: by number; pointers have 64 bits."""
@@ -145,7 +126,7 @@ class Descriptors:
     def _created(self, kind: str, *arguments: int) -> c_void_p:
         found = _HANDLE()
         self._cublas.call("describing a product", f"cublasLt{kind}Create", ctypes.byref(found), *arguments)
-        self._stack.callback(self._cublas.try_call, f"cublasLt{kind}Destroy", found)
+        self.callback(self._cublas.release, f"cublasLt{kind}Destroy", found)
         return found
 
     def _set(
@@ -153,15 +134,3 @@ class Descriptors:
     ) -> None:
         place, size = ctypes.byref(value), ctypes.sizeof(value)
         self._cublas.call("describing a product", f"cublasLt{kind}SetAttribute", descriptor, number, place, size)
-
-
-def _version(library: object) -> str:
-    function = getattr(library, "cublasLtGetVersion")  # noqa: B009
-    function.restype = c_size_t
-    number = int(function())
-    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
-
-
-def _destroy(library: object, handle: c_void_p, process: int) -> None:
-    if os.getpid() == process:
-        getattr(library, "cublasLtDestroy")(handle)  # noqa: B009

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int64, c_void_p
 from enum import Enum, IntEnum
 from threading import Lock
 from typing import Any, TypeAlias
@@ -130,21 +128,15 @@ _PROTOTYPES = {
 
 
 class Cudnn(StatusLibrary):
-    """The library, opened for one GPU. library: what a test puts in its place.
+    """The library, opened for one GPU.
 
     Raises:
         ExecutionError: it is not installed, or does not accept the GPU.
     """
 
-    def __init__(self, context: Context, library: object = None) -> None:
-        loaded = declared(open_library(CUDNN), _PROTOTYPES) if library is None else library
-        super().__init__(CUDNN.title, loaded, context)
-        self.version = _version(loaded)
-        handle = _HANDLE()
-        self.call("opening cuDNN", "cudnnCreate", ctypes.byref(handle))
-        self.handle = handle
+    def __init__(self, context: Context) -> None:
+        super().__init__(CUDNN.title, "cudnn", declared(open_library(CUDNN), _PROTOTYPES), context)
         self._lock = Lock()  # The stream belongs to the handle.
-        weakref.finalize(self, _destroy, loaded, handle, os.getpid()).atexit = False
 
     def meaning(self, code: int) -> str:
         function = getattr(self.library, "cudnnGetErrorString")  # noqa: B009
@@ -186,7 +178,7 @@ class Descriptors(ExitStack):
         """A descriptor that the library is to fill."""
         found = _HANDLE()
         self._call("cudnnBackendCreateDescriptor", kind, ctypes.byref(found))
-        self.callback(self._cudnn.try_call, "cudnnBackendDestroyDescriptor", found)
+        self.callback(self._cudnn.release, "cudnnBackendDestroyDescriptor", found)
         return found
 
     def numbers(self, descriptor: c_void_p, attribute: Attribute, most: int) -> list[int]:
@@ -215,15 +207,3 @@ class Descriptors(ExitStack):
 
     def _call(self, function: str, *arguments: object) -> None:
         self._cudnn.call("describing a convolution", function, *arguments)
-
-
-def _version(library: object) -> str:
-    function = getattr(library, "cudnnGetVersion")  # noqa: B009
-    function.restype = c_size_t
-    number = int(function())
-    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
-
-
-def _destroy(library: object, handle: c_void_p, process: int) -> None:
-    if os.getpid() == process:
-        getattr(library, "cudnnDestroy")(handle)  # noqa: B009

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.libraries import cublas as lt
-from tensorwright.devices.cuda.libraries.cublas import Cublas, Heuristic
+from tensorwright.devices.cuda.libraries.cublas import Cublas, Descriptors, Heuristic
 from tensorwright.devices.cuda.libraries.product import Product
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 
@@ -40,7 +40,7 @@ def algorithms(cublas: Cublas, product: Product, workspace: int, most: int) -> l
     workspace: bytes that they may need.
     """
     results, count = (Heuristic * most)(), c_int()
-    with cublas.descriptors() as make, _described(cublas, product, ALIGNMENT) as found:
+    with Descriptors(cublas) as make, _described(cublas, product, ALIGNMENT) as found:
         code = cublas.try_call(
             "cublasLtMatmulAlgoGetHeuristic", cublas.handle, found.product, found.a, found.b, found.c, found.c,
             make.preference(workspace, ALIGNMENT), most, results, ctypes.byref(count),
@@ -100,7 +100,7 @@ def _described(cublas: Cublas, product: Product, bias: int) -> Iterator[Describe
         attributes[lt.BIAS_POINTER] = bias
     type, rows, columns, depth = _TYPES[product.dtype], product.rows, product.columns, product.depth
     a_shape = (depth, columns) if product.transposed else (columns, depth)
-    with cublas.descriptors() as make:
+    with Descriptors(cublas) as make:
         yield Described(
             make.product(compute, attributes),
             make.matrix(type, *a_shape, product.batch, product.right_step),

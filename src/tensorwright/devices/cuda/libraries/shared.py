@@ -1,10 +1,13 @@
-"""Functions of a library that return a status, called with a GPU's context current."""
+"""Libraries whose functions return a status, called with a GPU's context current."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import CDLL, c_int
+from ctypes import CDLL, c_int, c_size_t, c_void_p
 
 from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.devices.cuda.context import Context
@@ -30,13 +33,22 @@ def declared(library: CDLL, prototypes: Prototypes) -> CDLL:
 
 
 class StatusLibrary(ABC):
-    """Calls functions of a library and turns what they return into errors.
+    """A library, opened for one GPU: calls its functions and turns what they return into errors.
 
-    library: an object with the library's functions as attributes: the loaded library, or what a test puts in its place.
+    title: what messages call it; prefix: what its functions begin with. library: an object with these as attributes:
+    the loaded library, or what a test puts in its place.
+
+    Raises:
+        LibraryError: it does not accept the GPU.
     """
 
-    def __init__(self, title: str, library: object, context: Context) -> None:
+    def __init__(self, title: str, prefix: str, library: object, context: Context) -> None:
         self.title, self.library, self.context = title, library, context
+        self.version = _version(library, f"{prefix}GetVersion")
+        self.handle = c_void_p()
+        self.call(f"opening {title}", f"{prefix}Create", ctypes.byref(self.handle))
+        finalizer = weakref.finalize(self, _destroy, library, f"{prefix}Destroy", self.handle, os.getpid())
+        finalizer.atexit = False
 
     @abstractmethod
     def meaning(self, code: int) -> str:
@@ -55,6 +67,10 @@ class StatusLibrary(ABC):
                 f"{attempt} on {self.context} failed: {function} of {self.title} returned {meaning} ({code})", code
             )
 
+    def release(self, function: str, handle: c_void_p) -> None:
+        """Give something back, wherever and whenever that is: no GPU has to be there."""
+        getattr(self.library, function)(handle)
+
     def try_call(self, function: str, *arguments: object) -> int:
         """Call a function and return its status, 0 for success."""
         found: Callable[..., int] | None = getattr(self.library, function, None)
@@ -62,3 +78,16 @@ class StatusLibrary(ABC):
             raise ExecutionError(f"{self.title} has no function {function}: install a newer one")
         with self.context.current():
             return int(found(*arguments))
+
+
+def _version(library: object, function: str) -> str:
+    """Both libraries count alike."""
+    found = getattr(library, function)
+    found.restype = c_size_t
+    number = int(found())
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def _destroy(library: object, function: str, handle: c_void_p, process: int) -> None:
+    if os.getpid() == process:
+        getattr(library, function)(handle)
