@@ -33,7 +33,7 @@ class FakeCudnn:
     """
 
     def __init__(
-        self, gpu: EmulatedLibrary, version: int = 91900, workspace: int = 512, notes: Any = ((), (0,))
+        self, gpu: EmulatedLibrary, version: int = 91900, workspace: int = 512, notes: Any = ((), (4,))
     ) -> None:
         self.gpu, self.version, self.workspace, self.notes = gpu, version, workspace, notes
         self.open: dict[int, dict[Any, Any]] = {}

@@ -13,7 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -81,10 +81,8 @@ def network(name: str, batch: int, type: str) -> Graph:
     return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
 
 
-def prepared(
-    item: str, level: int, folder: Path | None, device: CudaDevice, stop: Cancellation, cache: str
-) -> Prepared:
-    """A plan, built here unless its file is in the folder, and its errors; timings are taken from a cache, if any.
+def prepared(item: str, config: BuildConfig, folder: Path | None, device: CudaDevice) -> Prepared:
+    """A plan, built here unless its file is in the folder, and its errors.
 
     Raises:
         BuildError: it was to stop.
@@ -95,16 +93,13 @@ def prepared(
     if path is not None and path.exists():
         plan = read_plan(path)
     else:
-        config = BuildConfig(
-            device=device.label, level=level, timing_cache=cache, tf32=type == "tf32", cancellation=stop
-        )
-        plan = build(graph, config)
+        plan = build(graph, replace(config, tf32=type == "tf32"))
         if path is not None:
             write_plan(plan, path)
     built = time.perf_counter()
     with Engine(plan, device=device) as engine:
-        error = _error(name, type, graph, engine, _inputs(graph), device, stop)
-    return Prepared(item, level, graph, plan, built - began, error)
+        error = _error(name, type, graph, engine, _inputs(graph), device, config)
+    return Prepared(item, config.level, graph, plan, built - began, error)
 
 
 def measured(found: Prepared, device: CudaDevice) -> Row:
@@ -137,14 +132,14 @@ def _error(
     engine: Engine,
     inputs: dict[str, np.ndarray],
     device: CudaDevice,
-    stop: Cancellation,
+    config: BuildConfig,
 ) -> float:
     outputs, batch = engine(inputs), next(iter(inputs.values())).shape[0]
     if batch == 1:
         expected = evaluate_graph(graph, inputs)
         return max(relative_error(outputs[key], expected[key]) for key in outputs)
-    config = BuildConfig(device=device.label, level=0, timing_cache="", cancellation=stop)
-    one = Engine(build(network(name, 1, type), config), device=device)
+    untimed = replace(config, level=0, timing_cache="")
+    one = Engine(build(network(name, 1, type), untimed), device=device)
     errors = []
     for number in (0, batch - 1):
         part = one({key: np.ascontiguousarray(array[number : number + 1]) for key, array in inputs.items()})
@@ -227,6 +222,7 @@ def main() -> None:
     parser.add_argument("--gpu", type=int, default=0, help="the GPU that is measured")
     parser.add_argument("--build-gpu", type=int, help="the GPU that builds, an equal of it")
     parser.add_argument("--folder", type=Path, help="where plans are taken from and put")
+    parser.add_argument("--libraries", nargs="*", default=[], help="libraries that may be called, by name")
     parser.add_argument("--timing-cache", default="", help="a file of timings: a second build with it is a warm one")
     parser.add_argument("--until", type=Path, help="a file at whose coming building ends")
     parser.add_argument("--after", type=Path, help="a file whose coming the measurements wait for")
@@ -234,12 +230,15 @@ def main() -> None:
     options = parser.parse_args()
     device, stop = create(options.gpu), _stopped_by(options.until)
     builder = device if options.build_gpu is None else create(options.build_gpu)
+    config = BuildConfig(
+        device=builder.label, timing_cache=options.timing_cache, libraries=options.libraries, cancellation=stop
+    )
     print(device.context.properties, flush=True)
     found, rows = list[Prepared](), list[Row]()
     for item in options.networks:
         for level in map(int, options.levels.split(",")):
             try:
-                found.append(prepared(item, level, options.folder, builder, stop, options.timing_cache))
+                found.append(prepared(item, replace(config, level=level), options.folder, builder))
                 seconds = found[-1].build_seconds
                 print(f"{item} level {level}: built in {seconds:.1f} s, error {found[-1].error:.1e}", flush=True)
             except TensorwrightError as error:

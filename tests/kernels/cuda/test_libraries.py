@@ -158,8 +158,9 @@ def test_tensors_of_convolutions_have_their_channels_innermost(
     ("notes", "names"),
     [
         ([(1,)], {"cudnn tf32 convolution"}),
+        ([(0, 4)], {"cudnn tf32 convolution"}),
         ([(5,), (3, 0), (2,), (8,)], set()),
-        ([(5,), (0,)], {"cudnn convolution", "cudnn tf32 convolution"}),
+        ([(5,), (4,)], {"cudnn convolution", "cudnn tf32 convolution"}),
     ],
 )
 def test_engines_that_round_differently_are_left_out(
@@ -168,6 +169,14 @@ def test_engines_that_round_differently_are_left_out(
     cudnn.notes = notes
     region = next(one for one in CONVOLUTIONS if one.name == "library-dilated").region(rng)
     assert {tactic.name for tactic, _ in applicable(rig, region, "sm_90")} == names
+
+
+def test_tensor_cores_read_factors_of_two_bytes_as_they_are(
+    rig: LibraryRig, cudnn: FakeCudnn, rng: np.random.Generator
+) -> None:
+    cudnn.notes = [(0,), (1, 0)]
+    ((_, configs),) = applicable(rig, CONVOLUTIONS[0].region(rng), "sm_90")
+    assert len(configs) == 1
 
 
 def test_engines_that_the_library_does_not_have_after_all_are_left_out(

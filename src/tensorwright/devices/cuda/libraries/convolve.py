@@ -13,12 +13,14 @@ from tensorwright.devices.cuda.libraries.convolution import MOST_KNOBS, Convolut
 from tensorwright.devices.cuda.libraries.cudnn import Attribute, Cudnn, Descriptors, Kind
 from tensorwright.devices.cuda.libraries.operations import Operations
 from tensorwright.devices.cuda.libraries.shared import LibraryError
+from tensorwright.tensor.dtype import FLOAT32
 
 _BY_HEURISTIC = 3
 """Of `cudnnBackendHeurMode_t`: the library's best guess, in order."""
-_DOWN_CONVERTS = 1
-_OTHER_SUMS = frozenset((2, 3, 5, 6, 7, 8))
-"""Of `cudnnBackendNumericalNote_t`: narrower sums, Fourier's and Winograd's transforms, which all round differently."""
+_TENSOR_CORES, _NARROWER_FACTORS, _OTHER_SUMS = 0, 1, frozenset((2, 3, 5, 6, 7, 8))
+"""Of `cudnnBackendNumericalNote_t`; the last ones: narrower sums, Fourier's and Winograd's transforms, which all round
+differently. Tensor cores read float32 as TF32, which is not told as narrower factors.
+"""
 _MOST_NOTES = 16
 _SEEN_FOR_EACH = 4
 """So many proposals are looked at for each that is wanted."""
@@ -100,8 +102,7 @@ def _chosen(cudnn: Cudnn, convolution: Convolution, make: Descriptors, config: c
         LibraryError: the library proposes it, but does not have it.
     """
     (engine,) = make.filled(config, Attribute.CONFIG_ENGINE, Kind.ENGINE, 1)
-    notes = set(make.numbers(engine, Attribute.ENGINE_NOTES, _MOST_NOTES))
-    if notes & _OTHER_SUMS or (_DOWN_CONVERTS in notes and not convolution.tf32):
+    if _rounds_differently(convolution, frozenset(make.numbers(engine, Attribute.ENGINE_NOTES, _MOST_NOTES))):
         return None
     knobs = [
         (make.number(knob, Attribute.KNOB_KIND), make.number(knob, Attribute.KNOB_VALUE))
@@ -112,6 +113,12 @@ def _chosen(cudnn: Cudnn, convolution: Convolution, make: Descriptors, config: c
     with Descriptors(cudnn) as own:
         _, workspace = _planned(cudnn, chosen, own)
     return replace(chosen, workspace=workspace)
+
+
+def _rounds_differently(convolution: Convolution, notes: frozenset[int]) -> bool:
+    """Whether an engine with such notes computes something else than sums in float32 of the factors as they are."""
+    narrow = {_NARROWER_FACTORS, _TENSOR_CORES} if convolution.dtype == FLOAT32 else {_NARROWER_FACTORS}
+    return bool(notes & _OTHER_SUMS) or (not convolution.tf32 and bool(notes & narrow))
 
 
 def _planned(cudnn: Cudnn, convolution: Convolution, make: Descriptors) -> tuple[c_void_p, int]:
