@@ -14,7 +14,7 @@ from tensorwright.cli.command import shown
 from tensorwright.cli.roofline import MATTERS, NEAR_ENOUGH, Roof, Standing, findings, standing
 from tensorwright.picture.times import Timing
 from tensorwright.plan.plan import Json, Plan
-from tensorwright.plan.stamp import target_text
+from tensorwright.plan.stamp import libraries_text, target_text
 from tensorwright.runtime.bindings import format_shape
 from tensorwright.runtime.profiler import Profile
 
@@ -68,7 +68,7 @@ def plan_header(plan: Plan) -> Table:
         ("workspace", f"{format_bytes(plan.workspace_bytes)} per thread"),
     ]
     if plan.executable.libraries:
-        rows.append(("libraries", ", ".join(f"{name} {known}" for name, known in plan.executable.libraries.items())))
+        rows.append(("libraries", libraries_text(plan)))
     rows += [(b.mode, f"{b.name}: {b.type.dtype.name} {format_shape(b.type.shape)}") for b in plan.bindings]
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", shown(value))

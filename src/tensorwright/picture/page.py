@@ -15,7 +15,7 @@ from tensorwright.picture.steps import steps_table
 from tensorwright.picture.timeline import timeline
 from tensorwright.picture.times import Timing, format_time, meaning
 from tensorwright.plan.plan import Plan
-from tensorwright.plan.stamp import target_text
+from tensorwright.plan.stamp import libraries_text, target_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -103,6 +103,7 @@ def _summary(facts: Facts, times: Sequence[Timing]) -> Markup:
         ("machine", f"{stamp.model}, {target_text(stamp)}"),
         *((("memory", ", ".join(facts.memory)),) if facts.memory else ()),
         *((binding.mode, f"{binding.name}: {binding.type!r}") for binding in plan.bindings),
+        *((("libraries", libraries_text(plan)),) if plan.executable.libraries else ()),
         ("built by", f"tensorwright {stamp.package_version}"),
     )
     cells = [tag("div", tag("dt", name), tag("dd", value)) for name, value in figures]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorwright.base.errors import PlanError
-from tensorwright.plan.plan import MachineStamp
+from tensorwright.plan.plan import MachineStamp, Plan
 
 OR_NEWER = "+"
 """What the name of a target ends with where newer devices run the plan, too, such as ``sm_80+``."""
@@ -13,6 +13,11 @@ def target_text(stamp: MachineStamp) -> str:
     """The target of a plan as people read it."""
     name = stamp.target.removesuffix(OR_NEWER)
     return name if name == stamp.target else f"{name} and newer"
+
+
+def libraries_text(plan: Plan) -> str:
+    """The libraries that a plan needs beside its device's own, as people read them; empty for none."""
+    return ", ".join(f"{name} {version}" for name, version in plan.executable.libraries.items())
 
 
 def require_equal(stamp: MachineStamp, host: MachineStamp) -> None:

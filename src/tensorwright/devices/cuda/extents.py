@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.image import CallStep, Image
+from tensorwright.devices.cuda.libraries.shared import ALIGNMENT
 from tensorwright.plan.plan import Plan, PlanStep, Slice
 from tensorwright.tensor.dim import bounds
 
@@ -35,6 +36,9 @@ def _wrong(image: Image, step: CallStep, touched: PlanStep) -> str:
     for operand, size in call.extents.items():
         if operand >= len(step.operands):
             return f"has {len(step.operands)} operands, none of them number {operand}"
+        base, place = step.operands[operand]
+        if base != "binding" and place % ALIGNMENT:
+            return f"has its operand {operand} at {place} of the {base}, expected a multiple of {ALIGNMENT}"
         room = _room(step, operand, touched.reads if operand else touched.writes)
         if size > room:
             return f"touches {size} bytes of its operand {operand}, expected at most {room}"

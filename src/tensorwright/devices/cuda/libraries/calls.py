@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Protocol, TypeAlias
 
 from tensorwright.base.errors import PlanError
+from tensorwright.base.fork import cached_property
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.libraries.convolution import Convolution, read_convolution
 from tensorwright.devices.cuda.libraries.convolve import CudnnConvolution

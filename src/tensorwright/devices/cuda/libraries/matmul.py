@@ -16,10 +16,9 @@ from tensorwright.base.errors import PlanError
 from tensorwright.devices.cuda.libraries import cublas as lt
 from tensorwright.devices.cuda.libraries.cublas import Cublas, Descriptors, Heuristic
 from tensorwright.devices.cuda.libraries.product import Product
+from tensorwright.devices.cuda.libraries.shared import ALIGNMENT
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 
-ALIGNMENT = 16
-"""Bytes to which operands are aligned, as those of every step."""
 _TYPES = {FLOAT32: lt.FLOAT32, FLOAT16: lt.FLOAT16, BFLOAT16: lt.BFLOAT16}
 _ACTIVATIONS = {"none": 0, "relu": lt.RELU, "gelu": lt.GELU}
 

@@ -8,10 +8,9 @@ from math import prod
 
 from tensorwright.devices.cuda.libraries.convolution import Convolution
 from tensorwright.devices.cuda.libraries.cudnn import Attribute, Descriptors, Kind
+from tensorwright.devices.cuda.libraries.shared import ALIGNMENT
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 
-ALIGNMENT = 16
-"""Bytes to which operands are aligned, as those of every step."""
 _FLOAT = 0
 _TYPES = {FLOAT32: _FLOAT, FLOAT16: 2, BFLOAT16: 9}
 """Of `cudnnDataType_t`."""

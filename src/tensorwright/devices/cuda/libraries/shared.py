@@ -12,6 +12,8 @@ from ctypes import CDLL, c_int, c_size_t, c_void_p
 from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.devices.cuda.context import Context
 
+ALIGNMENT = 16
+"""Bytes to which operands of calls are aligned, as those of every step."""
 Prototypes = Mapping[str, Sequence[object]]
 
 
