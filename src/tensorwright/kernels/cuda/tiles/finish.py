@@ -81,7 +81,7 @@ class Finish(ThreadWriter):
         """Finish all sums of the thread."""
         builder, units = self.builder, units_of(sums)
         if self.tiling.cluster > 1:
-            builder.meet()
+            self._meet_multiplying()
             for number, values in enumerate(units):
                 self._leave(number, values)
             builder.meet_cluster()
@@ -89,6 +89,12 @@ class Finish(ThreadWriter):
             self._finish_row(start, units)
         if self.tiling.cluster > 1:
             builder.meet_cluster()
+
+    def _meet_multiplying(self) -> None:
+        if self.tiling.multiplying == self.tiling.threads:
+            self.builder.meet()
+        else:
+            self.builder.meet_some(self.tiling.multiplying)
 
     def portions(self, unit: Callable[[int], list[Register]]) -> list[Callable[[], None]]:
         """What emits the same piece by piece, outside of clusters. unit: emits the sums of a unit, by its number."""
@@ -227,9 +233,8 @@ class Finish(ThreadWriter):
 
 
 def attend(builder: ThreadBuilder, tiling: Tiling) -> None:
-    """Meet the threads that finish, as often as they meet, for those of the block that have no sums."""
+    """Meet the threads that finish, as often as the whole cluster meets, for those of the block that have no sums."""
     if tiling.cluster > 1:
-        builder.meet()
         builder.meet_cluster()
         builder.meet_cluster()
 

@@ -80,7 +80,7 @@ class SpecialisedTiling(Tiling):
     @property
     def copying(self) -> int:
         """The number of the thread that copies."""
-        return WARPGROUP * self.warpgroups
+        return self.multiplying
 
     @property
     def shared_bytes(self) -> int:

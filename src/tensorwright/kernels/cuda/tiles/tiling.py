@@ -44,6 +44,11 @@ class Tiling(TacticOptions):
 
     @property
     def threads(self) -> int:
+        return self.multiplying
+
+    @property
+    def multiplying(self) -> int:
+        """The threads that multiply and finish, the first ones of a block."""
         return WARPGROUP * self.warpgroups
 
     @property
