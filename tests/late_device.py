@@ -8,7 +8,7 @@ from copy import copy
 from functools import partial
 from threading import RLock
 
-from tensorwright.devices.device import Stream
+from tensorwright.devices.device import Event, Stream
 from tensorwright.devices.null.device import NullDevice, NullEvent, NullExecutor, NullStream
 
 
@@ -21,6 +21,10 @@ class LateStream(NullStream):
 
     def enqueue(self, work: Callable[[], object]) -> None:
         self._work.append(_as_now(work))
+
+    def wait_event(self, event: Event) -> None:
+        assert isinstance(event, LateEvent)
+        self._work.append(event.reach)
 
     def query(self) -> bool:
         return not self._work
@@ -57,13 +61,21 @@ class LateEvent(NullEvent):
         assert isinstance(stream, LateStream)
         self._stream, self._is_reached = stream, False
         stream.enqueue(self._reach)
-        self._device.recorded()
+        if stream is not self._device.quiet:
+            self._device.recorded()
 
     def query(self) -> bool:
         return self._is_reached
 
     def synchronize(self) -> None:
-        self._device.waited()
+        if self._is_reached:
+            return
+        if self._stream is not self._device.quiet:
+            self._device.waited()
+        self.reach()
+
+    def reach(self) -> None:
+        """Have the work before it done."""
         self._stream.work_until(self.query)
 
     def _reach(self) -> None:
@@ -75,12 +87,16 @@ def _nothing() -> None:
 
 
 class LateDevice(NullDevice):
-    """recorded, waited: called when an event was recorded, and when somebody begins to wait for one."""
+    """recorded, waited: called when an event was recorded, and when somebody begins to wait for one.
+
+    quiet: a stream of whose events nothing is called.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.recorded: Callable[[], object] = _nothing
         self.waited: Callable[[], object] = _nothing
+        self.quiet: Stream | None = None
 
     def create_stream(self) -> LateStream:
         return LateStream()
@@ -93,6 +109,9 @@ class LateDevice(NullDevice):
 
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         self._put(stream, partial(super().download, target, address, size))
+
+    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
+        self._put(stream, partial(super().copy, target, source, size, stream))
 
     def _put(self, stream: Stream | None, work: Callable[[], object]) -> None:
         if stream is None:

@@ -16,12 +16,13 @@ from late_device import LateDevice
 from tensorwright.base.errors import DeviceError, ExecutionError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
-from tensorwright.runtime.copying import Copier
+from tensorwright.runtime import places
 from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.exchange import Messages
+from tensorwright.runtime.places import ByReaching, Contexts, Reach
 from tensorwright.runtime.reach import OtherMemory
 from tensorwright.runtime.remote import Reply, ask, reply_of
-from tensorwright.runtime.worker import TOGETHER, ByReaching, Contexts, Service
+from tensorwright.runtime.worker import TOGETHER, Service
 from tensorwright.tensor.dim import symbol
 
 SECONDS = 30
@@ -54,22 +55,33 @@ class Client:
 
 
 @pytest.fixture(params=[1, 2])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+def contexts(request: pytest.FixtureRequest) -> int:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["staged", "uploaded"])
+def client(request: pytest.FixtureRequest, contexts: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    if request.param == "uploaded":  # As inputs are that are large.
+        monkeypatch.setattr(places, "LARGE", 1)
+        monkeypatch.setattr(places, "PIECE", 2000)
+        monkeypatch.setattr(places, "copying_threads", lambda _most: 3)
     graph = network(binary("add", unary("exp", given("x", symbol("batch", 1, 1, 4096), 8)), 1.0))
     plan = build(graph, BuildConfig(level=0, device="null", timing_cache=""))
     device = LateDevice()
     with Engine(plan, device=device) as engine:
         here, there = socket.socketpair()
-        memory = OtherMemory(os.getpid())
-        fetch, bring = Copier(move=memory.read), Copier(move=memory.write)
-        places = [ByReaching(device.staging, fetch, bring) for _ in range(THREADS)]
-        service = Service(engine.modules[0].plan, Contexts(engine, request.param), Messages(there), places)
-        client = Client(engine, device, Messages(here), [threading.Thread(target=service.work) for _ in places])
+        reach = Reach(engine, OtherMemory(os.getpid()))
+        assert reach.belt is not None
+        device.quiet = reach.belt._stream
+        rooms = [ByReaching(reach) for _ in range(THREADS)]
+        service = Service(engine.modules[0].plan, Contexts(engine, contexts), Messages(there), rooms)
+        client = Client(engine, device, Messages(here), [threading.Thread(target=service.work) for _ in rooms])
         for thread in client.threads:
             thread.start()
         yield client
         client.end()
-        assert not any(place._buffer.has(1) for place in places)
+        assert not any(room.has(1) for each in rooms for room in (each._inputs, each._outputs, each._there))
+        assert reach.belt._pieces.empty()
 
 
 def test_a_device_has_several_inferences_before_it(client: Client, rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tensorwright.base.fork import forkable
 
 PIECE = 4 << 20
-"""Bytes that one thread copies at a time."""
+"""Bytes that one thread copies at a time, if nothing else is said."""
 THREADS = 4
 
 
@@ -26,11 +26,18 @@ class Copier:
     Large copies of several threads are done in their order, each by all its threads.
 
     threads: how many copy; None for `copying_threads`.
+    piece: bytes of a piece; None for `PIECE`.
     move: copies one piece, given two addresses and a number of bytes, while the interpreter goes on.
     """
 
-    def __init__(self, threads: int | None = None, move: Callable[[int, int, int], object] = ctypes.memmove) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        move: Callable[[int, int, int], object] = ctypes.memmove,
+        piece: int | None = None,
+    ) -> None:
         self._move = move
+        self._piece = piece or PIECE
         self._count = copying_threads() if threads is None else threads
         self._lock = forkable(threading.Lock())
         self._threads: ThreadPoolExecutor | None = None
@@ -43,7 +50,7 @@ class Copier:
 
     def copy(self, target: int, source: int, size: int) -> Iterator[tuple[int, int]]:
         """Copy bytes between addresses; yields offset and size of each piece, in order, when it is copied."""
-        pieces = [(start, min(PIECE, size - start)) for start in range(0, size, PIECE)]
+        pieces = [(start, min(self._piece, size - start)) for start in range(0, size, self._piece)]
         if len(pieces) > 1 and self._count > 1:
             yield from self._by_several(target, source, pieces)
             return

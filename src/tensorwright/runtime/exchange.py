@@ -29,7 +29,7 @@ AT_ONCE = 1 << 16
 
 
 class Lane(NamedTuple):
-    """Where a binding lies: its number, its offset, and how many bytes it has."""
+    """Where a binding lies among the inputs or outputs: its number, its offset, and how many bytes it has."""
 
     number: int
     offset: int
@@ -37,26 +37,37 @@ class Lane(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where inputs and outputs lie, the offsets of all bindings in order, and the bytes of all."""
+    """Where inputs and outputs lie, and the bytes of all inputs and of all outputs."""
 
     inputs: tuple[Lane, ...]
     outputs: tuple[Lane, ...]
-    offsets: tuple[int, ...]
-    size: int
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of outputs behind inputs."""
+        return self.input_bytes + self.output_bytes
+
+    def addresses(self, inputs: int, outputs: int) -> list[int]:
+        """The address of each binding, in order, given those of the first input and of the first output."""
+        found = [0] * (len(self.inputs) + len(self.outputs))
+        for start, lanes in ((inputs, self.inputs), (outputs, self.outputs)):
+            for number, offset, _ in lanes:
+                found[number] = start + offset
+        return found
 
 
 def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
     """Where the bindings of an inference with these sizes lie; both processes agree on it."""
     values = {symbol.name: value for symbol, value in zip(plan.symbols, symbols, strict=True)}
-    lanes, end = [], 0
+    lanes: dict[str, list[Lane]] = {"input": [], "output": []}
+    ends = dict.fromkeys(lanes, 0)
     for number, binding in enumerate(plan.bindings):
         size = prod(evaluate(dim, values) for dim in binding.type.shape) * binding.type.dtype.size
-        lanes.append(Lane(number, end, size))
-        end += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-    inputs, outputs = (
-        tuple(lane for lane in lanes if plan.bindings[lane.number].mode == mode) for mode in ("input", "output")
-    )
-    return Layout(inputs, outputs, tuple(lane.offset for lane in lanes), end)
+        lanes[binding.mode].append(Lane(number, ends[binding.mode], size))
+        ends[binding.mode] += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+    return Layout(tuple(lanes["input"]), tuple(lanes["output"]), ends["input"], ends["output"])
 
 
 class Message(NamedTuple):

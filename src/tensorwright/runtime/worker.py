@@ -8,133 +8,36 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
-from tensorwright.runtime.copying import Copier, copying_threads
-from tensorwright.runtime.exchange import ALIGNMENT, Layout, Message, Messages, SharedMemory, layout
+from tensorwright.runtime.exchange import Layout, Message, Messages, SharedMemory, layout
 from tensorwright.runtime.load import load
+from tensorwright.runtime.places import Begun, ByReaching, BySharing, Contexts, Place, Reach
 from tensorwright.runtime.reach import OtherMemory, reached
 from tensorwright.runtime.remote import COUNTS, REACHES, READY
-from tensorwright.runtime.staging import Room
 
 if TYPE_CHECKING:
-    from tensorwright.devices.device import Allocator
     from tensorwright.plan.plan import Plan
-    from tensorwright.runtime.context import ExecutionContext
     from tensorwright.runtime.engine import Engine
 
 TOGETHER = 3
 """Answers that go together while the device has as many inferences before it: each of them wakes the other process."""
-COPIERS = 8
-"""Threads that fetch large inputs, and that bring large outputs."""
 MOST_DESCRIPTORS = 253
 """So many the system passes on with a message."""
 
 
-class Contexts:
-    """Contexts of an engine that take turns, each made when it is first needed.
-
-    Each is lent for as long as it takes to begin an inference: a device that works by itself has several of one context
-    before it, and need not wait for this process between them.
-    """
-
-    def __init__(self, engine: Engine, count: int) -> None:
-        self._engine = engine
-        self._free: SimpleQueue[ExecutionContext | None] = SimpleQueue()
-        for _ in range(count):
-            self._free.put(None)
-
-    @contextmanager
-    def lent(self) -> Iterator[ExecutionContext]:
-        found = self._free.get()
-        try:
-            found = found or self._engine.create_execution_context()
-            yield found
-        finally:
-            self._free.put(found)
-
-
-class Place(Protocol):
-    """Where the inputs and outputs of an inference lie in this process. is_staging: whether in staging memory."""
-
-    is_staging: bool
-
-    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
-        """Where everything lies now, inputs of the other process among it."""
-        ...
-
-    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
-        """Have the other process find the outputs."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class ByReaching:
-    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there.
-
-    fetch, bring: read and write memory of the other process; large inputs of places that share them come in order.
-    """
-
-    is_staging = True
-
-    def __init__(self, staging: Allocator, fetch: Copier, bring: Copier) -> None:
-        self._buffer = Room(staging, ALIGNMENT, "inputs and outputs of another process")
-        self._fetch, self._bring = fetch, bring
-
-    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
-        start = self._buffer.of(found.size)
-        for number, offset, size in found.inputs:
-            self._fetch.copy_whole(start + offset, bindings[number], size)
-        return start
-
-    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
-        start = self._buffer.of(found.size)
-        for number, offset, size in found.outputs:
-            self._bring.copy_whole(bindings[number], start + offset, size)
-
-    def close(self) -> None:
-        self._fetch.close()
-        self._bring.close()
-        self._buffer.close()
-
-
-class BySharing:
-    """The other process puts inputs into shared memory and takes outputs from there."""
-
-    is_staging = False
-
-    def __init__(self, memory: SharedMemory) -> None:
-        self._memory = memory
-
-    def fetch(self, found: Layout, _bindings: Sequence[int]) -> int:
-        self._memory.reserve(found.size)
-        return self._memory.address
-
-    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
-        """Nothing: the outputs are there."""
-
-    def close(self) -> None:
-        self._memory.close()
-
-
 class Inference(NamedTuple):
-    """One that has begun: the number of its request, where its data lie here and there.
-
-    wait: what waits for its end; None if it has ended, with these ticks.
-    """
+    """One that has begun: the number of its request, and where its data lie here and there."""
 
     number: int
     place: Place
     found: Layout
     bindings: Sequence[int]
-    wait: Callable[[], None] | None
-    ticks: Sequence[int]
+    begun: Begun
 
 
 class Service:
@@ -172,35 +75,28 @@ class Service:
         place = self._places.pop()
         try:
             sizes, found = self._known.get(symbols) or self._learn(symbols)
-            start = place.fetch(found, bindings)
-            addresses = [start + offset for offset in found.offsets]
-            wait, ticks = None, list[int]()
-            with self._contexts.lent() as context:
-                if place.is_staging and not steps:
-                    wait = context.begin_here(sizes, addresses)
-                else:
-                    ticks = context.run_here(sizes, addresses, steps)
+            begun = place.begin(self._contexts, sizes, found, bindings, steps)
         except Exception as error:  # noqa: BLE001 - raised by who asked
             self._places.append(place)
             self._refuse(number, error)
             return False
-        self._begun.append(Inference(number, place, found, bindings, wait, ticks))
+        self._begun.append(Inference(number, place, found, bindings, begun))
         return True
 
     def _end_next(self) -> None:
         """Wait for the inference that began first, and answer who asked for it."""
         try:
             with self._waiting:
-                begun = self._begun.popleft()
+                number, place, found, bindings, begun = self._begun.popleft()
                 if begun.wait is not None:
                     begun.wait()
-            begun.place.bring(begun.found, begun.bindings)
+            place.bring(found, bindings)
         except Exception as error:  # noqa: BLE001 - raised by who asked
-            self._refuse(begun.number, error)
+            self._refuse(number, error)
         else:
-            self._answer(Message((begun.number, False, False, *begun.ticks)))
+            self._answer(Message((number, False, False, *begun.ticks)))
         finally:
-            self._places.append(begun.place)
+            self._places.append(place)
 
     def _learn(self, symbols: tuple[int, ...]) -> tuple[Sizes, Layout]:
         self._known[symbols] = found = Sizes(symbols, ()), layout(self._plan, symbols)
@@ -248,9 +144,8 @@ def _accept(control: socket.socket, engine: Engine, other: OtherMemory | None) -
         if other is None:
             places = [BySharing(SharedMemory(*shared))]
         else:
-            copying = copying_threads(COPIERS)
-            fetch, bring = Copier(copying, other.read), Copier(copying, other.write)
-            places = [ByReaching(engine.device.staging, fetch, bring) for _ in range(threads)]
+            reach = Reach(engine, other)
+            places = [ByReaching(reach) for _ in range(threads)]
         messages = Messages(socket.socket(fileno=connected))
         service = Service(engine.modules[0].plan, Contexts(engine, contexts), messages, places)
         for _ in places:
