@@ -47,6 +47,8 @@ from tensorwright.tune.choice import Choice
 from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.estimate import Roofline
 
+CUDA_ROOFLINE = Roofline(FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS)
+
 
 @dataclass(frozen=True)
 class CudaToolchain:
@@ -103,7 +105,7 @@ class CudaToolchain:
 
     @property
     def roofline(self) -> Roofline:
-        return Roofline(FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS)
+        return CUDA_ROOFLINE
 
     @cached_property
     def bench(self) -> CudaBench:

@@ -24,9 +24,12 @@ from tensorwright.backends import cuda
 from tensorwright.base.errors import ExecutionError
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
+from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
+from tensorwright.kernels.tactic import offers
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 from tensorwright.tensor.layout import Layout
+from tensorwright.tune.tuner import HOPELESS
 
 BATCH = symbol("batch", 1, 2, 5)
 PRODUCTS = examples(
@@ -122,6 +125,24 @@ def test_what_is_asked_of_the_library(rig: LibraryRig, cublas: FakeCublas, rng: 
     assert (plain["product"][3], plain["a"]["created"]) == (0, (2, 40, 64, 40))
     tactic.configs(region, rig.targets["sm_90"])
     assert len(cublas.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [linear((16384, 768), 3072, "columns", FLOAT16), linear((1, 64), 64, "", FLOAT16), linear((4096, 512), 512)],
+    ids=["large", "small", "float32"],
+)
+def test_estimates_are_near_enough_to_be_timed(spec: Product, rig: LibraryRig, rng: np.random.Generator) -> None:
+    """What is estimated at many times the best estimate of all tactics is not timed at all."""
+    region, target = spec.region(rng), rig.targets["sm_90"]
+    roofline = cuda.CUDA_ROOFLINE
+    times = {
+        offer.name: min(roofline.estimate(region, offer, one, rank) for rank, one in enumerate(configs))
+        for offer in offers((*rig.tactics, *cuda_tactics()), target)
+        if not offer.joins and not offer.rounding and (configs := offer.configs(region))
+    }
+    own = min(time for name, time in times.items() if "cublas" not in name)
+    assert HOPELESS**-0.5 < times["cublas product"] / own < HOPELESS**0.5
 
 
 def test_float32_is_rounded_by_a_tactic_of_its_own(

@@ -15,7 +15,7 @@ from tensorwright.devices.cuda.libraries.cudnn import Cudnn
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
 from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of
-from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, call_kernel, number_of
+from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, assumed_share, call_kernel, number_of
 from tensorwright.kernels.tactic import Config, Packing, Tactic, pack_channels
 from tensorwright.ops.convolution import Convolution
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
@@ -52,6 +52,11 @@ class LibraryConvolution(Tactic[CudaTarget, Algorithm]):
         version = number_of(self._cudnn.version)
         ranks = range(len(self._proposed(found)))
         return [Config(tuple(inputs), Layout(found.columns), Algorithm(rank, version)) for rank in ranks]
+
+    def efficiency(self, region: Region, config: Config[Algorithm]) -> float:
+        found = self._convolution(region)
+        assert found is not None
+        return assumed_share(region, found.dtype, tf32=found.tf32)
 
     def emit(self, region: Region, config: Config[Algorithm], target: CudaTarget) -> CallKernel:
         found = self._convolution(region)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tensorwright.devices.cuda.libraries.calls import Call, written_call
+from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import ALIGNMENT
+from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, roofline_share
 from tensorwright.kernels.tactic import AnyConfig, Kernel, Packing, TacticOptions
+from tensorwright.kernels.work import work
+from tensorwright.tensor.dim import tuning_value
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+
+FLOPS_PER_SECOND = {FLOAT16: 550e12, BFLOAT16: 550e12, FLOAT32: 45e12}
+TF32_FLOPS_PER_SECOND, CALL_SECONDS = 300e12, 4e-6
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,16 @@ def call_kernel(
         in_place=in_place,
         call=call,
     )
+
+
+def assumed_share(region: Region, dtype: DType, *, tf32: bool = False) -> float:
+    """The share of the roofline that a library is assumed to reach, as it does for large products on an H100 or H200;
+    little is known of small ones. dtype: of the factors.
+    """
+    needed = work(region)
+    flops_per_second = TF32_FLOPS_PER_SECOND if tf32 else FLOPS_PER_SECOND[dtype]
+    busy = max(tuning_value(needed.flops) / flops_per_second, tuning_value(needed.bytes) / BYTES_PER_SECOND)
+    return roofline_share(region, (busy + CALL_SECONDS) * 1e6)
 
 
 def number_of(version: str) -> int:

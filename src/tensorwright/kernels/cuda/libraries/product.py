@@ -17,7 +17,7 @@ from tensorwright.devices.cuda.libraries.product import Product
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of
-from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, call_kernel, number_of
+from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, assumed_share, call_kernel, number_of
 from tensorwright.kernels.cuda.problem import Problem, problem_of
 from tensorwright.kernels.tactic import Config, Packing, Tactic, plain_inputs
 from tensorwright.ops.matmul import MatMul
@@ -51,6 +51,11 @@ class LibraryProduct(Tactic[CudaTarget, Algorithm]):
             Algorithm(rank, version, turned) for turned in ways for rank in range(len(self._proposed(product, turned)))
         ]
         return [Config(plain_inputs(region), PLAIN, one) for one in sorted(ranked, key=lambda one: one.rank)]
+
+    def efficiency(self, region: Region, config: Config[Algorithm]) -> float:
+        found = self._product(region)
+        assert found is not None
+        return assumed_share(region, found.dtype, tf32=found.tf32)
 
     def emit(self, region: Region, config: Config[Algorithm], target: CudaTarget) -> CallKernel:
         product, options = self._product(region), config.options
