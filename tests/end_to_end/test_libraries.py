@@ -231,6 +231,19 @@ def test_wrong_results_of_a_library_are_not_used(
     assert not build(graph, WITH).executable.libraries
 
 
+def test_calls_that_fail_are_not_used(graph: Graph, cublas: FakeCublas, monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries_win(monkeypatch)
+    cublas.fail["cublasLtMatmul"] = 15
+    heard: list[str] = []
+    built = build(graph, replace(WITH, log=lambda severity, message: heard.append(f"{severity} {message}")))
+    assert not built.executable.libraries
+    assert any(
+        one.startswith("warning") and "cublas product" in one and "cannot be run and is not used: computing a" in one
+        for one in heard
+    )
+    assert not cublas.open
+
+
 def test_equal_builds_give_equal_bytes(
     graph: Graph, plan: Plan, cublas: FakeCublas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from tensorwright.tune.choice import Trial
 
 FORMAT = "tensorwright timing cache 1"
 REJECTED = -1.0
-"""Stands for the time of a kernel that gave wrong results."""
+"""Stands for the time of a kernel that gave wrong results, or could not be run."""
 LOCK_SECONDS = 10.0
 """How long to wait for others who write the same file; they need milliseconds."""
 

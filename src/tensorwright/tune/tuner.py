@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tensorwright.base.errors import BuildError
+from tensorwright.base.errors import BuildError, DeviceError
 from tensorwright.base.progress import Progress
 from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
@@ -178,14 +178,27 @@ class Tuner:
         racing = []
         for candidate in candidates:
             prepared = self._prepared(region, candidate, arrays, symbols)
-            output = prepared.run()
-            if expected is not None and self._is_wrong(region, candidate, output, expected, tolerance):
+            output = self._output(region, candidate, prepared)
+            if output is None or (
+                expected is not None and self._is_wrong(region, candidate, output, expected, tolerance)
+            ):
                 self.cache.put(self._key(region, candidate), REJECTED)
                 continue
             racing.append((candidate, prepared))
         times = self.bench.race([[entry] for _, entry in racing], [self._cold_bytes(region)] * len(racing))
         for (candidate, _), seconds in zip(racing, times, strict=True):
             self.cache.put(self._key(region, candidate), seconds)
+
+    def _output(self, region: Region, candidate: Candidate, prepared: Prepared) -> Array | None:
+        """What a kernel computes; None if the device refuses to run it, and goes on."""
+        try:
+            return prepared.run()
+        except DeviceError as error:
+            if error.lost:
+                raise
+            kernel = f"{candidate.trial.tactic} {candidate.trial.config}"
+            self.log("warning", f"layer '{region.name}': {kernel} cannot be run and is not used: {error}")
+            return None
 
     def _is_wrong(
         self, region: Region, candidate: Candidate, output: Array, expected: Expected, tolerance: Tolerance

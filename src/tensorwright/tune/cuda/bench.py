@@ -11,6 +11,7 @@ from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.code import CudaCode
 from tensorwright.devices.cuda.context import Context
+from tensorwright.devices.cuda.graph import CudaGraph
 from tensorwright.devices.cuda.libraries.calls import Libraries
 from tensorwright.devices.cuda.placed import Placed
 from tensorwright.devices.cuda.stream import CudaStream
@@ -58,7 +59,10 @@ class CudaPrepared:
         stream = CudaStream(self.context)
         self.memory.poison(self.output)
         if not self.is_empty:
-            self.placed(self.inputs).put(stream.handle, early=False)
+            # As in a network: what cannot be recorded in a graph is of no use.
+            step = self.placed(self.inputs)
+            graph = CudaGraph(self.context, lambda into: step.put(into.handle, early=False))
+            graph.launch(stream)
         stream.synchronize()
         shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
         return from_layout(self.memory.fetch(self.output), self.loaded.kernel.output, shape)
