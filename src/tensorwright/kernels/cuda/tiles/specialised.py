@@ -84,6 +84,11 @@ class SpecialisedTiling(Tiling):
 
     @property
     def shared_bytes(self) -> int:
+        return self.turns_start + (2 * BARRIER_BYTES if self.holding else 0)
+
+    @property
+    def turns_start(self) -> int:
+        """Bytes of shared memory before the barriers of two warpgroups that take turns."""
         return self.barriers_start + 2 * self.stages * BARRIER_BYTES
 
     @property
@@ -144,8 +149,10 @@ def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -
 
 
 def can_hold(problem: Problem, tiling: SpecialisedTiling) -> bool:
-    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each."""
-    return tiling.staying > 0 and tiling.warpgroups == 2 and problem.dtype.size == 2
+    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each, and steps in
+    which two warpgroups can take turns.
+    """
+    return tiling.staying > 0 and tiling.warpgroups == 2 and problem.dtype.size == 2 and Steps(problem).count > 1
 
 
 @dataclass(frozen=True)
@@ -184,8 +191,15 @@ class SpecialisedKernel(TileKernel):
             for stage in self._stages(tiling.stages):
                 make_barrier(builder, stage.full, 1)
                 make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
+            for number in range(2) if tiling.holding else ():
+                make_barrier(builder, self._turn(literal(number, INT32)), WARPS)
             publish_barriers(builder)
         builder.meet()
+
+    def _turn(self, warpgroup: Register) -> Register:
+        """The barrier (i32) at which a warpgroup waits for its turn."""
+        first = self.builder.add(self._base(), self.tiling.turns_start)
+        return self.builder.add(first, self.builder.mul(warpgroup, BARRIER_BYTES))
 
     def _tile(self, number: Register) -> tuple[Register, Register]:
         """Of a tile (i32) its number among those one below the other (i32), and its first group of columns (i64)."""
@@ -329,23 +343,24 @@ class SpecialisedKernel(TileKernel):
         self,
         place: Place,
         before: Sequence[Register],
-        is_filled_again: Register,
-        meanwhile: Callable[[], None] | None = None,
+        is_filled_again: Register | None,
+        begin: Callable[[Place, Sums], Sums] | None = None,
     ) -> list[Register]:
         """With one stage more: its sums, the next stage and its parity, and the barrier of this one.
 
-        before: the same of the stage before. is_filled_again: whether somebody waits for that one to be empty.
-        meanwhile: emits what is done while the stage is multiplied.
+        before: the same of the stage before. is_filled_again: whether somebody waits for that one to be empty; None if
+        nobody does. begin: emits the beginning of the stage's products, if that is not all.
         """
         builder, (*flat, number, parity, last) = self.builder, before
         stage, offset = self._stage(number), builder.mul(number, self.tiling.stage_bytes)
         wait_for_phase(builder, stage.full, parity)
         at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
-        begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
-        if meanwhile is not None:
-            meanwhile()
+        begun = self._begun(at, self._tiles(flat)) if begin is None else begin(at, self._tiles(flat))
         sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-        is_first = builder.compare("eq", place.lane, 0)
-        arrive(builder, last, builder.binary("and", is_filled_again, is_first))
+        if is_filled_again is not None:
+            arrive(builder, last, builder.binary("and", is_filled_again, builder.compare("eq", place.lane, 0)))
         kept = [register for tile in sums for register in tile]
         return [*kept, *self._next(number, parity), stage.empty]
+
+    def _begun(self, place: Place, sums: Sums) -> Sums:
+        return self.arithmetic.multiply(self.builder, place, sums)

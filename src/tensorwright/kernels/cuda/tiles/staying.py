@@ -44,24 +44,21 @@ class StayingKernel(SpecialisedKernel):
             self._multiply_tiles(thread)
 
     @contextmanager
-    def _each_tile(self, parity: int, others: Sequence[Register] = ()) -> Iterator[tuple[Loop, Register, Register]]:
-        """For every tile of the block: the loop, which carries the next stage and the parity of its phase, the tile's
-        number among those one below the other, and its first group of columns. parity: of the first stage. others: that
-        the loop carries, too.
+    def _each_tile(self, parity: int, others: Sequence[Register] = ()) -> Iterator[tuple[Loop, Register]]:
+        """For every tile of the block: the loop, which carries the next stage and the parity of its phase, and the
+        tile's number (i32). parity: of the first stage. others: that the loop carries, too.
         """
         builder, tiling = self.builder, self.tiling
         first, tiles = wide(builder, builder.block_index()), self.emitter.integer(product(tiling.tiles(self.problem)))
         carried = [literal(0, INT32), literal(parity, INT32), *others]
         with builder.loop(first, tiles, tiling.staying, carried) as loop, self.emitter.scope():
-            yield loop, *self._tile(builder.convert("trunc", loop.index, INT32))
+            yield loop, builder.convert("trunc", loop.index, INT32)
 
     def _copy_tiles(self, thread: Register) -> None:
         """By one thread of those that are given."""
         builder, tiling = self.builder, self.tiling
-        with (
-            builder.when(builder.compare("eq", thread, tiling.copying)),
-            self._each_tile(parity=1) as (tiles, row_block, first_group),
-        ):
+        with builder.when(builder.compare("eq", thread, tiling.copying)), self._each_tile(parity=1) as (tiles, tile):
+            row_block, first_group = self._tile(tile)
             first_row, columns = builder.mul(row_block, tiling.rows), self._columns(first_group)
             with builder.loop(0, Steps(self.problem).count, 1, tiles.carried, at_least_once=True) as loop:
                 step = builder.convert("trunc", loop.index, INT32)
@@ -70,8 +67,8 @@ class StayingKernel(SpecialisedKernel):
 
     def _multiply_tiles(self, thread: Register) -> None:
         builder, (place, own_row) = self.builder, self._place(thread)
-        with self._each_tile(parity=0) as (tiles, row_block, first_group):
-            finish = self._finish(thread, place, own_row, row_block, first_group)
+        with self._each_tile(parity=0) as (tiles, tile):
+            finish = self._finish(thread, place, own_row, *self._tile(tile))
             finish.request()
             sums, (*tiles.following, last) = self._accumulated(
                 place, Steps(self.problem).count, tiles.carried, lambda index: builder.compare("sge", index, 0)
