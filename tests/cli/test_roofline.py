@@ -70,3 +70,11 @@ def test_findings_are_slow_and_matter():
     rows = [standing(step(int(s * t * 1e8), 0, 0), t, roof) for s, t in zip(shares, times, strict=True)]
     assert findings(rows, times) == [1, 0]
     assert findings([None, *rows[1:]], times) == [1]
+
+
+def test_products_of_narrow_types_have_a_peak_of_their_own():
+    roof = roof_of(REPORT, 0, gains={"float16": 16.0})
+    found = {name: standing({**step(1_000_000, 900, 0), "precision": name}, 0.02, roof) for name in ("float16", "int8")}
+    assert (found["float16"].bound, found["int8"].bound) == ("arithmetic", "arithmetic")
+    assert found["float16"].share == pytest.approx(0.5 / 16)
+    assert found["int8"].share == pytest.approx(0.5)

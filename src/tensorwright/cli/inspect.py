@@ -21,7 +21,7 @@ from tensorwright.cli.arrays import complete_inputs
 from tensorwright.cli.command import UsageError, shown
 from tensorwright.cli.models import is_plan, with_shapes
 from tensorwright.cli.options import Given, with_options
-from tensorwright.cli.peak import machine_here, speed_here
+from tensorwright.cli.peak import gains_of, machine_here, speed_here
 from tensorwright.cli.roofline import NEAR_ENOUGH, Roof, roof_of
 from tensorwright.cli.tables import (
     StepRow,
@@ -163,7 +163,9 @@ def _inspect_plan(plan: Plan, profile: bool, threads: int | None, verbose: bool,
         out.print(f"measured now: {found.nanoseconds * 1e-6:.4f} ms an inference, without the call")
     if roof is not None:
         speeds = ", ".join(f"{level.name} {level.gigabytes_per_second:.0f}" for level in roof.levels)
-        out.print(f"measured peak of float32: {roof.peak_gflops:.1f} GFLOP/s with {threads or plan.threads} thread(s)")
+        others = "".join(f", {name} {roof.peak(name):.1f}" for name in roof.gains)
+        count = threads or plan.threads
+        out.print(f"measured peak of float32: {roof.peak_gflops:.1f}{others} GFLOP/s with {count} thread(s)")
         here = f"; {roof.speed:.0f} for the {format_bytes(footprint)} of an inference" if roof.speed else ""
         out.print(f"measured speed of reading, GB/s: {speeds}{here}")
 
@@ -180,7 +182,7 @@ def _with_machine(plan: Plan, threads: int) -> Mapping[str, Json]:
 def _roof(plan: Plan, report: Mapping[str, Json], threads: int | None, profile: bool) -> Roof | None:
     footprint = plan.weights.nbytes + plan.arena_bytes
     speed = speed_here(plan.stamp, threads or plan.threads, footprint) if profile else None
-    return roof_of(report, footprint, speed)
+    return roof_of(report, footprint, speed, gains_of(plan.stamp))
 
 
 def _draw_plan(plan: Plan, profile: bool, threads: int | None, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tensorwright.devices.cpu.host import host_stamp
@@ -21,6 +22,15 @@ def speed_here(stamp: MachineStamp, threads: int, size: int) -> float | None:
     and where the report says it: for sizes that a level of memory was measured for.
     """
     return _bench(stamp, threads).read_speed(size) if _is_here(stamp) else None
+
+
+def gains_of(stamp: MachineStamp) -> Mapping[str, float]:
+    """How many times as fast as float32 the machine of a plan multiplies other types, where that is known, by name."""
+    if stamp.device != "cuda":
+        return {}
+    from tensorwright.codegen.cuda.targets import cuda_target_named
+
+    return cuda_target_named(stamp.target).narrow_gains
 
 
 def _bench(stamp: MachineStamp, threads: int) -> Bench:

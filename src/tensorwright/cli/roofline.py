@@ -11,7 +11,7 @@ not the definition of the operator, so that Winograd's algorithm is measured by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log
 
 from tensorwright.plan.plan import Json
@@ -38,13 +38,18 @@ class Roof:
     """What the machine reaches with all threads of a plan: GFLOP/s, and its levels of memory, the fastest first.
 
     footprint: bytes that one inference touches, all packed constants and activations; speed: GB/s of reading them over
-    and over, if it was measured.
+    and over, if it was measured. gains: how many times as fast products of other types are than float32's, by name.
     """
 
     peak_gflops: float
     levels: tuple[Level, ...]
     footprint: int
     speed: float | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+
+    def peak(self, precision: Json) -> float:
+        """GFLOP/s of what multiplies a type: float32's where nothing else is known."""
+        return self.peak_gflops * self.gains.get(str(precision), 1.0)
 
     def level(self, size: int) -> Level:
         """The first level that holds so many bytes."""
@@ -70,7 +75,9 @@ class Standing:
     share: float
 
 
-def roof_of(report: JsonObject, footprint: int, speed: float | None = None) -> Roof | None:
+def roof_of(
+    report: JsonObject, footprint: int, speed: float | None = None, gains: Mapping[str, float] | None = None
+) -> Roof | None:
     """The roof that the report of a plan states; None if its machine was not measured. See `Roof`."""
     machine = report.get("machine")
     if not isinstance(machine, dict):
@@ -79,7 +86,7 @@ def roof_of(report: JsonObject, footprint: int, speed: float | None = None) -> R
     if not isinstance(peak, int | float) or not isinstance(memory, list):
         return None
     levels = tuple(level for item in memory if (level := _level(item)) is not None)
-    return Roof(float(peak), levels, footprint, speed) if levels else None
+    return Roof(float(peak), levels, footprint, speed, gains or {}) if levels else None
 
 
 def _level(item: Json) -> Level | None:
@@ -99,7 +106,7 @@ def standing(step: JsonObject, milliseconds: float | None, roof: Roof | None) ->
     numbers = [work.get(key) for key in ("flops", "activation_bytes", "constant_bytes")]
     flops, activations, constants = (number if isinstance(number, int) else 0 for number in numbers)
     near, far = roof.level(activations), roof.constants
-    arithmetic = flops / roof.peak_gflops
+    arithmetic = flops / roof.peak(step.get("precision"))
     moving = [(activations / near.gigabytes_per_second, near.name), (constants / far.gigabytes_per_second, far.name)]
     movement = sum(time for time, _ in moving)
     bound = "arithmetic" if arithmetic >= movement else max(moving)[1]

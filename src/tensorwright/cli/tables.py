@@ -107,7 +107,7 @@ def step_rows(report: JsonObject, roof: Roof | None, profile: Profile | None) ->
     for number, step in enumerate(steps_of(report)):
         time = measured(step) if profile is None else profile.steps[number].nanoseconds * 1e-6
         found = None if profile is None else standing(step, time, roof)
-        rows.append(StepRow(step, rate(step, time, roof.peak_gflops if roof else None), found))
+        rows.append(StepRow(step, rate(step, time, roof.peak(step.get("precision")) if roof else None), found))
     return rows
 
 

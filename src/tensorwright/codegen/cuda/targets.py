@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.target import Target
+from tensorwright.devices.cuda.context import CORES
 from tensorwright.plan.stamp import OR_NEWER
 
 TRIPLE = "nvptx64-nvidia-cuda"
@@ -69,6 +71,13 @@ class CudaTarget(Target):
         """Whether warpgroups multiply tiles that lie in shared memory: sm_90a alone."""
         return self.cpu == "sm_90a"
 
+    @property
+    def narrow_gains(self) -> Mapping[str, float]:
+        """How many times as fast as float32 without them tensor cores multiply other types at best, by their names."""
+        two_bytes, bytes, floats8 = TENSOR_CORES[self.capability]
+        found = {"float16": two_bytes, "bfloat16": two_bytes, "int8": bytes, "uint8": bytes, "float8_e4m3fn": floats8}
+        return {name: rate / CORES for name, rate in found.items() if rate}
+
 
 def _target(
     capability: int, ptx: int, shared: int, multiprocessors: int, l2: int, cpu: str = ""
@@ -89,6 +98,17 @@ def _target(
         multiprocessors=multiprocessors,
     )
 
+
+TENSOR_CORES = {
+    75: (512, 1024, 0),
+    80: (1024, 2048, 0),
+    90: (2048, 4096, 4096),
+    100: (4096, 8192, 8192),
+    120: (256, 1024, 512),
+}
+"""Multiply-adds of a multiprocessor in a cycle by capability: of float16, added up in float32, of int8 and of float8. From NVIDIA's papers
+on Turing, Ampere, Hopper and Blackwell: dense peaks, divided by boost clocks and multiprocessors.
+"""
 
 CUDA_TARGETS = dict(
     (

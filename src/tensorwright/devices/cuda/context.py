@@ -16,7 +16,7 @@ from tensorwright.devices.cuda.library import DESTROYED, Driver
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MULTIPROCESSORS, _L2_BYTES, _SHARED_BYTES = 16, 38, 97
 _CLOCK, _MEMORY_CLOCK, _BUS_BITS = 13, 36, 37
-_CORES = 128
+CORES = 128
 """Multiply-adds in float32 that a multiprocessor begins in a cycle, on all but a few GPUs."""
 NAME_BYTES = 256
 
@@ -163,7 +163,7 @@ class Context:
             l2_bytes=self._attribute(_L2_BYTES),
             shared_bytes=self._attribute(_SHARED_BYTES),
             memory_bytes=memory.value,
-            float32_gflops=self._attribute(_MULTIPROCESSORS) * _CORES * 2 * self._attribute(_CLOCK) * 1e-6,
+            float32_gflops=self._attribute(_MULTIPROCESSORS) * CORES * 2 * self._attribute(_CLOCK) * 1e-6,
             memory_gigabytes_per_second=2 * self._attribute(_MEMORY_CLOCK) * self._attribute(_BUS_BITS) / 8 * 1e-6,
         )
 
