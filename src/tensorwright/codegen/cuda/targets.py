@@ -106,8 +106,8 @@ TENSOR_CORES = {
     100: (4096, 8192, 8192),
     120: (256, 1024, 512),
 }
-"""Multiply-adds of a multiprocessor in a cycle by capability: of float16, added up in float32, of int8 and of float8. From NVIDIA's papers
-on Turing, Ampere, Hopper and Blackwell: dense peaks, divided by boost clocks and multiprocessors.
+"""Multiply-adds of a multiprocessor in a cycle by capability: of float16, added up in float32, of int8 and of float8.
+From NVIDIA's papers on Turing, Ampere, Hopper and Blackwell: dense peaks, divided by boost clocks and multiprocessors.
 """
 
 CUDA_TARGETS = dict(
