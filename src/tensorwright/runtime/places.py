@@ -161,9 +161,9 @@ class ByReaching:
             self._reach.bring.copy_whole(bindings[number], start + offset, size)
 
     def close(self) -> None:
+        self._reach.close()  # What is on its way to this room arrives before.
         for room in (self._inputs, self._outputs, self._there):
             room.close()
-        self._reach.close()
 
 
 class BySharing:
