@@ -21,7 +21,6 @@ from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, as
 from tensorwright.kernels.cuda.problem import Problem, problem_of
 from tensorwright.kernels.tactic import Config, Packing, Tactic, plain_inputs
 from tensorwright.ops.matmul import MatMul
-from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from tensorwright.tensor.layout import PLAIN
 
@@ -107,38 +106,19 @@ class _Sizes:
 def _sizes(problem: Problem) -> _Sizes | None:
     """None where they are open, or matrices do not follow each other at one distance."""
     steps = () if problem.moving is None else problem.moving.batch_steps
-    rows = _fixed(problem.batch_rows)
-    axes = [
-        (_fixed(axis.extent), _fixed(axis.step), _fixed(step))
-        for axis, step in zip(problem.row_axes, steps, strict=False)
-    ]
-    found = _Sizes(1, rows or 0, 0, 0)
-    for extent, left, right in reversed(axes):
-        if extent is None or left is None or right is None:
+    axes = [(axis.extent, axis.step, step) for axis, step in zip(problem.row_axes, steps, strict=False)]
+    rows, batch, left, right = problem.batch_rows, 1, 0, 0
+    for extent, left_step, right_step in reversed(axes):
+        if not (isinstance(extent, int) and isinstance(left_step, int) and isinstance(right_step, int)):
             return None
-        if (
-            found.batch > 1
-            and extent > 1
-            and (left, right)
-            != (
-                found.batch * found.left_step,
-                found.batch * found.right_step,
-            )
-        ):
+        if extent == 1:
+            continue
+        if batch == 1:
+            left, right = left_step, right_step
+        elif (left_step, right_step) != (batch * left, batch * right):
             return None
-        if extent > 1:
-            innermost = found.batch == 1
-            found = replace(
-                found,
-                batch=found.batch * extent,
-                left_step=left if innermost else found.left_step,
-                right_step=right if innermost else found.right_step,
-            )
-    return found if rows and found.batch else None
-
-
-def _fixed(extent: Dim) -> int | None:
-    return extent if isinstance(extent, int) else None
+        batch *= extent
+    return _Sizes(batch, rows, left, right) if isinstance(rows, int) and rows * batch else None
 
 
 def _product_of(region: Region, problem: Problem, finish: Finish, sizes: _Sizes, *, tf32: bool) -> Product:
