@@ -41,6 +41,7 @@ from tensorwright.plan.file import write_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.plan.seal import sealed
 from tensorwright.runtime.load import load
+from tensorwright.tensor.dim import Symbol, expression
 from tensorwright.tensor.dtype import FLOAT16, FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
@@ -213,6 +214,24 @@ def test_no_library_is_called_where_it_may_not_be(
     built = build(graph, replace(WITH, **options))
     assert not built.executable.libraries
     assert not any("cublas" in str(tactic) for tactic in tactics_of(built))
+
+
+def test_profiles_of_one_size_call_and_others_do_not(
+    cublas: FakeCublas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    libraries_win(monkeypatch)
+    x = input_value("x", TensorType(FLOAT16, (expression(Symbol("batch", 1, 8, ROWS)), DEPTH)))
+    weights = (rng.standard_normal((DEPTH, COLUMNS)) * DEPTH**-0.5).astype(np.float16)
+    graph = Graph((("x", x),), (("y", apply(MatMul(), x, constant_value(weights_of(weights)))),))
+    plan = build(graph, replace(WITH, profiles=[{"batch": ROWS}, {"batch": (1, 8, 16)}]))
+    assert plan.executable.libraries == {"cublas": "13.1.0"}
+    assert [tactics_of(profile) for profile in plan.profiles] == [["cublas product"], ["generic"]]
+    cublas.products.clear()
+    engine = load(saved(plan, tmp_path))
+    for rows in (ROWS, 7):
+        given = {"x": rng.standard_normal((rows, DEPTH)).astype(np.float16)}
+        assert relative_error(engine(given)["y"], evaluate_graph(graph, given)["y"]) < NEAR
+    assert len(cublas.products) == 1
 
 
 def test_the_timer_decides(graph: Graph, cublas: FakeCublas, monkeypatch: pytest.MonkeyPatch) -> None:
