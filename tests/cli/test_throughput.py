@@ -14,6 +14,13 @@ def test_filling_and_emptying_do_not_count() -> None:
     assert steady_rate([*filling, *steady, *emptying], 10.0, 11.0) == pytest.approx(500)
 
 
+def test_results_that_come_together_do_not_seem_more() -> None:
+    """Ten at a time, at any phase: who counted from the first to the last would find up to 9 more."""
+    for phase in (0.0, 0.3, 0.99):
+        ends = [10 + 0.1 * (number // 10 + phase) for number in range(300)]
+        assert steady_rate(ends, 10.0, 12.0) == pytest.approx(100, rel=0.02)
+
+
 def test_all_of_few_results_count() -> None:
     assert steady_rate([3.5, 4.0], 2.0, 2.5) == pytest.approx(1)
     assert steady_rate([2.1 + 0.1 * number for number in range(11)], 2.0, 3.0) == pytest.approx(10)

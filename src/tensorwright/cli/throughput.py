@@ -67,11 +67,12 @@ def steady_rate(ends: Sequence[float], start: float, stop: float) -> float:
     """Results a second between `start`, when the first was asked for, and `stop`, when the last was, by their times.
 
     What comes while devices get their first requests or do their last does not count, unless there is little else.
+    It is the slope of a line through all others: several come at a time, so that the first and the last say too little.
     """
     steady = [end for end in ends if start + SETTLING * (stop - start) <= end <= stop]
     if len(steady) < FEWEST:
         return len(ends) / (ends[-1] - start)
-    return (len(steady) - 1) / (steady[-1] - steady[0])
+    return statistics.linear_regression(steady, range(len(steady))).slope
 
 
 def throughput(
