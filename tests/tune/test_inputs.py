@@ -14,6 +14,7 @@ from tensorwright.graph.graph import Value, apply
 from tensorwright.graph.region import region_of
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.indexing import Gather, GatherElements, GatherNd, ScatterElements, ScatterNd
+from tensorwright.ops.quantization import Dequantize
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BOOL, FLOAT32, INT8, INT32, INT64, UINT8
 from tensorwright.tune.inputs import has_computed_indices, random_inputs, valid_ranges
@@ -86,8 +87,10 @@ def test_divisors_and_quantised_data(rng: np.random.Generator) -> None:
     dividend, divisor = random_inputs(region_of([binary("div", a, b)]), {}, rng)
     assert divisor.min() == 1
     assert dividend.min() == 0
-    (data,) = random_inputs(region_of([apply(Cast(FLOAT32), given("q", 900, dtype=INT8))]), {}, rng)
-    assert data.min() < -100 < 100 < data.max()
+    quantised = given("q", 900, dtype=INT8)
+    for number in (apply(Cast(FLOAT32), quantised), apply(Dequantize(), quantised, constant(np.float32(0.5)))):
+        data = random_inputs(region_of([number]), {}, rng)[0]
+        assert data.min() < -100 < 100 < data.max()
     (mask,) = random_inputs(region_of([apply(Cast(FLOAT32), given("mask", 90, dtype=BOOL))]), {}, rng)
     assert mask.dtype == np.bool_
     assert len(set(mask.tolist())) == 2

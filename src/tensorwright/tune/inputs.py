@@ -11,6 +11,7 @@ from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.mathematics import highest, lowest
+from tensorwright.ops.quantization import Dequantize
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import DType
 
@@ -62,7 +63,7 @@ def has_computed_indices(region: Region, symbols: Mapping[str, int]) -> bool:
 def _is_converted(value: Value, region: Region) -> bool:
     """Whether all readers take an integer as a number of a floating type: it is quantised data."""
     readers = [reader for reader in region.values if value in reader.inputs]
-    return all(isinstance(reader.op, Cast) and reader.type.dtype.is_float for reader in readers)
+    return all(isinstance(reader.op, Cast | Dequantize) and reader.type.dtype.is_float for reader in readers)
 
 
 def _draw(
