@@ -219,9 +219,10 @@ def computed_in(builder, network, *flags, **attributes):
 def test_flags_permit_precisions(builder):
     assert computed_in(builder, product(builder)) == ["float32"]
     fast = ["bfloat16"] if builder.platform_has_fast_bf16 else ["float32"]
+    half = ["float16"] if builder.platform_has_fast_fp16 else ["float32"]
     assert computed_in(builder, product(builder), tw.BuilderFlag.BF16) == fast
     assert computed_in(builder, product(builder), precision="bf16") == fast
-    assert computed_in(builder, product(builder), tw.BuilderFlag.FP16) == ["float32"]
+    assert computed_in(builder, product(builder), tw.BuilderFlag.FP16) == half
 
 
 @pytest.mark.parametrize(

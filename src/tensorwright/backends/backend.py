@@ -141,6 +141,10 @@ class Backend(Protocol):
         """
         ...
 
+    def narrow_gains(self, target: str) -> Mapping[str, float]:
+        """How many times as fast as float32 a target multiplies other types at best, by name, where that is known."""
+        ...
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> Toolchain:
         """The toolchain for a target.
 

@@ -161,6 +161,9 @@ class CpuBackend:
     def with_libraries(self, names: Collection[str]) -> CpuBackend:
         return self
 
+    def narrow_gains(self, target: str) -> Mapping[str, float]:
+        return {}
+
     def compatible(self) -> CpuBackend:
         raise BuildError(
             "compatible is for GPUs: a plan for a CPU runs on all that have its instruction set; say the oldest of "

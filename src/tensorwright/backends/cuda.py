@@ -191,6 +191,9 @@ class CudaBackend:
             raise BuildError(f"libraries: {error}; or leave them out") from error
         return replace(self, libraries=frozenset(names))
 
+    def narrow_gains(self, target: str) -> Mapping[str, float]:
+        return cuda_target_named(target).narrow_gains
+
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CudaToolchain:
         if threads not in (None, 1):
             raise BuildError(f"threads: a GPU's plan is launched by one thread, found {threads}; leave it out")

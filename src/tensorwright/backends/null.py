@@ -109,6 +109,9 @@ class NullBackend:
     def with_libraries(self, names: Collection[str]) -> NullBackend:
         return self
 
+    def narrow_gains(self, target: str) -> Mapping[str, float]:
+        return {}
+
     def compatible(self) -> NullBackend:
         """Its plans run everywhere."""
         return self

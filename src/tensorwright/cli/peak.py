@@ -26,11 +26,9 @@ def speed_here(stamp: MachineStamp, threads: int, size: int) -> float | None:
 
 def gains_of(stamp: MachineStamp) -> Mapping[str, float]:
     """How many times as fast as float32 the machine of a plan multiplies other types, where that is known, by name."""
-    if stamp.device != "cuda":
-        return {}
-    from tensorwright.codegen.cuda.targets import cuda_target_named
+    from tensorwright.backends.find import backend_named
 
-    return cuda_target_named(stamp.target).narrow_gains
+    return backend_named(stamp.device).narrow_gains(stamp.target)
 
 
 def _bench(stamp: MachineStamp, threads: int) -> Bench:
