@@ -300,7 +300,7 @@ class _Crew:
 
     def _feed_all(self) -> None:
         """Hand on what waits to processes that have room, to those with most room first."""
-        for place in sorted(self.places, key=lambda place: -place.room):
+        for place in sorted([place for place in self.places if place.room], key=lambda place: -place.room):
             self._feed(place)
 
     def _feed(self, place: _Place) -> None:
