@@ -95,7 +95,7 @@ def test_lanes_apart(window, channels, groups, usual, sizes, seed) -> None:
 
 @settings(max_examples=15)
 @given(
-    st.sampled_from((1, 2)),
+    st.sampled_from(((1, (1, 1)), (1, (2, 2)), (1, (3, 1)), (1, (1, 2)), (2, (1, 1)))),
     st.sampled_from(((3, 3), (5, 5), (4, 4), (3, 5), (7, 7), (6, 6))),
     st.tuples(*[st.integers(0, 3)] * 4),
     st.sampled_from((3, 16, 20, 35)),
@@ -104,10 +104,12 @@ def test_lanes_apart(window, channels, groups, usual, sizes, seed) -> None:
     st.lists(SIZE, min_size=3, max_size=3),
     st.integers(0, 99),
 )
-def test_windows_for_winograd(stride, kernel, padding, channels, dtype, usual, sizes, seed) -> None:
-    least = [max(1, size - a - b) for size, a, b in zip(kernel, padding[:2], padding[2:], strict=True)]
-    window = Window((2, channels, *least), 24, kernel, (stride, stride), padding[:2], padding[2:], dtype=dtype)
-    assert checked(opened(replace(window, tail="bias add relu"), usual), sizes, seed)
+def test_windows_for_winograd(steps, kernel, padding, channels, dtype, usual, sizes, seed) -> None:
+    stride, dilations = steps
+    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
+    least = [max(1, size - a - b) for size, a, b in zip(spans, padding[:2], padding[2:], strict=True)]
+    window = Window((2, channels, *least), 24, kernel, (stride, stride), padding[:2], padding[2:], dilations)
+    assert checked(opened(replace(window, tail="bias add relu", dtype=dtype), usual), sizes, seed)
 
 
 def test_far_taps(rng: np.random.Generator) -> None:

@@ -193,6 +193,8 @@ WINOGRAD = {
     "5x5-stride-2": Window((1, 20, 17, 14), 24, (5, 5), (2, 2), begin=(2, 1), end=(1, 2), tail="bias clip"),
     "4x6-stride-2": Window((1, 17, 16, 11), 32, (4, 6), (2, 2), begin=(1, 2), end=(1, 2), tail="bias"),
     "7x7-stride-2-blocked": Window((1, 16, 17, 17), 32, (7, 7), (2, 2), begin=(3, 3), tail="bias relu"),
+    "3x3-dilated": Window((BATCH, 20, 13, 16), 24, (3, 3), begin=(2, 4), dilations=(2, 4), tail="bias add relu"),
+    "5x3-dilated": Window((1, 16, 19, 10), 40, (5, 3), begin=(3, 0), end=(9, 5), dilations=(3, 1), tail="bias"),
     "3x5": Window((1, 18, 6, 9), 24, (3, 5), begin=(1, 0), end=(1, 3), tail="relu"),
 }  # fmt: skip
 
@@ -224,6 +226,7 @@ OPEN = {
     "3x3": Window((BATCH, 20, HEIGHT, WIDTH), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
     "3x3-stride": Window((1, 33, HEIGHT, WIDTH), 32, (3, 3), (2, 2), (1, 1), tail="bias relu"),
     "3x3-dilated": Window((1, 7, HEIGHT, WIDTH), 16, (3, 3), begin=(2, 3), end=(3, 2), dilations=(2, 3)),
+    "3x3-dilated-winograd": Window((2, 16, HEIGHT, WIDTH), 24, (3, 3), begin=(2, 3), dilations=(2, 3), tail="bias"),
     "5x5-no-pad": Window((1, 20, HEIGHT, WIDTH), 24, (5, 5), tail=""),
     "lopsided": Window((2, 9, 6, WIDTH), 20, (4, 2), (2, 1), (0, 1), (3, 2), tail="bias add"),
     "more-padding-than-kernel": Window((1, 5, HEIGHT, 3), 16, (2, 2), begin=(3, 3), tail="bias relu"),

@@ -1,4 +1,4 @@
-"""Winograd convolution of images whose extents are known only at run time."""
+"""Winograd convolution of images whose extents are known only at run time, or with taps that are apart."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from tensorwright.tensor.dim import Dim
 
 @dataclass(frozen=True)
 class OpenWinograd(WinogradEmitter):
-    """All tiles have the same code. One that reads padding reads a copy of its part of the image, block by block of
-    channels; one that sticks out of the output stores its outputs one by one, by way of workspace.
+    """All tiles have the same code. Along axes whose taps are apart, so are a tile's positions. A tile that reads
+    padding reads a copy of its part of the image, block by block of channels; one that sticks out of the output stores
+    its outputs one by one, by way of workspace.
     """
 
     axes: tuple[OpenAxis, OpenAxis]
@@ -37,13 +38,15 @@ class OpenWinograd(WinogradEmitter):
     def _transform_tile(self, image: Pointer, target: Places, row: Register, column: Register) -> None:
         builder, tiling = self.builder, self.tiling
         lanes, (down, right) = tiling.lanes, self.axes
-        height, width = tiling.height.inputs, tiling.width.inputs
-        top = self._term(row) * (tiling.options.rows * down.stride) - down.before
-        left = self._term(column) * (tiling.options.columns * right.stride) - right.before
+        top, left = (
+            first * axis.stride - axis.before
+            for axis, first in zip(self.axes, self._first_position(row, column), strict=True)
+        )
         rows, columns = self._extent(down.input), self._extent(right.input)
-        inside = top.below(greatest(rows - (height - 1), 0)) & left.below(greatest(columns - (width - 1), 0))
+        reach = (tiling.height.inputs - 1) * down.dilation
+        inside = top.below(greatest(rows - reach, 0)) & left.below(greatest(columns - (tiling.patch_columns - 1), 0))
         start = self._in_image(image, ((top * columns + left) * lanes).register)
-        step = inside.choose(columns * lanes, width * lanes)
+        step = inside.choose(columns * (down.dilation * lanes), tiling.patch_columns * lanes)
         with self.emitter.loop(0, tiling.channel_blocks) as loop:
             between = self._extent(self._pixels) * lanes
             source = self._in_image(start, (self._term(loop.index) * between).register)
@@ -53,8 +56,16 @@ class OpenWinograd(WinogradEmitter):
             distance = builder.scaled(loop.index, tiling.options.tiles * lanes)
             self._transform_phases(target.moved(lambda place: self._moved(place, distance)), source, step)
 
+    def _first_position(self, row: Register, column: Register) -> list[Term]:
+        """The first position of a tile along both axes; the next ones are as far apart as taps are."""
+        found = []
+        for axis, index, size in zip(self.axes, (row, column), self.tiling.options.tile, strict=True):
+            number, begin = self.builder.divided(index, axis.dilation)
+            found.append(self._term(number) * (size * axis.dilation) + self._term(begin))
+        return found
+
     def _transform_phases(self, places: Places, source: Pointer, step: Term) -> None:
-        """Those of a block of channels; rows of the image are so many elements apart."""
+        """Those of a block of channels; rows that are read are so many elements apart."""
         tiling, (down, right) = self.tiling, self.axes
         lines = [self._in_image(source, (step * row).register) for row in range(tiling.height.inputs)]
         dtype = tiling.problem.numerics.left
@@ -62,20 +73,20 @@ class OpenWinograd(WinogradEmitter):
 
             def load(i: int, j: int, across: int = across, along: int = along) -> Value:
                 row, column = i * down.stride + across, j * right.stride + along
-                return self._vector(lines[row], column * tiling.lanes, dtype)
+                return self._vector(lines[row], column * right.dilation * tiling.lanes, dtype)
 
             self._transform_phase(places, (tiling.height, tiling.width), (across, along), load)
 
     def _copy(self, source: Pointer, top: Term, left: Term) -> None:
         """What a tile reads of a block of channels, with zeros for padding, to workspace."""
         tiling, (down, right) = self.tiling, self.axes
-        lanes, width, dtype = tiling.lanes, tiling.width.inputs, tiling.problem.numerics.left
+        lanes, width, dtype = tiling.lanes, tiling.patch_columns, tiling.problem.numerics.left
         rows, columns = self._extent(down.input), self._extent(right.input)
         with self.emitter.loop(0, tiling.height.inputs) as loop:
-            row = self._term(loop.index)
+            row = self._term(loop.index) * down.dilation
             here = self._in_image(source, (row * (columns * lanes)).register)
-            place = self._in_image(self.behind_products, (row * (width * lanes)).register)
-            lines = Lines(self.emitter, place, width, every=1, blocks=1, block=lanes, dtype=dtype, lanes=lanes)
+            place = self._in_image(self.behind_products, (self._term(loop.index) * (width * lanes)).register)
+            lines = Lines(self.emitter, place, width, right.dilation, blocks=1, block=lanes, dtype=dtype, lanes=lanes)
             known = (top + row).below(rows).choose(columns, 0)
             lines.copy(Line(here, i64(0)), left, known, i64(0), i64(1))
 
@@ -83,15 +94,14 @@ class OpenWinograd(WinogradEmitter):
         image, block, row, column = place
         tiling, size = self.tiling, self.tiling.options.tile
         results = self._transformed(sources, block, (tiling.height, tiling.width), size)
-        start = [self._term(index) * step for index, step in zip((row, column), size, strict=True)]
+        start = self._first_position(row, column)
         left = [
-            least(self._extent(axis.output) - first, step)
-            for axis, first, step in zip(self.axes, start, size, strict=True)
+            least((greatest(self._extent(axis.output) - first, 0) + (axis.dilation - 1)) // axis.dilation, most)
+            for axis, first, most in zip(self.axes, start, size, strict=True)
         ]
         is_whole = left[0].equals(size[0]) & left[1].equals(size[1])
-        first = [term.register for term in start]
         with self.emitter.when(is_whole.register):
-            self._finish(results, image, block, first)
+            self._finish(results, image, block, [term.register for term in start])
         stored = self._moved(self.behind_products, tiling.patch_elements)
         with self.emitter.when((is_whole ^ True).register):
             for (i, j), value in results.items():
@@ -99,7 +109,10 @@ class OpenWinograd(WinogradEmitter):
             with self.emitter.loop(0, left[0].register) as down, self.emitter.loop(0, left[1].register) as right:
                 there = self._term(down.index) * size[1] + self._term(right.index)
                 value = self._vector(self._moved(stored, (there * tiling.lanes).register), 0)
-                at = [(term + self._term(loop.index)).register for term, loop in zip(start, (down, right), strict=True)]
+                at = [
+                    (first + self._term(loop.index) * axis.dilation).register
+                    for first, loop, axis in zip(start, (down, right), self.axes, strict=True)
+                ]
                 self._finish({(0, 0): value}, image, block, at)
 
     @property

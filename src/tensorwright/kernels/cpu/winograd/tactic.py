@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
 
 from tensorwright.codegen.epilogue import epilogue_of
@@ -40,6 +41,9 @@ FEWEST_TAPS = 3
 MOST_APART = 4
 """Up to so many channels of row-major input are taken apart into phases."""
 
+FEWEST_APART = 3
+"""Of fewer positions that are as far apart as their taps, most read padding, which direct convolution leaves out."""
+
 FEWEST_CHANNELS = 16
 """With fewer channels, the transforms cost more than the products save."""
 
@@ -56,6 +60,8 @@ class WinogradConvolution(Tactic[Target, WinogradOptions]):
     At stride 2 the four phases of the input, of even or odd rows and columns, meet kernels of half as many taps and
     add up at every point: for 3×3 kernels 1.8, 1.6 and 1.4 times fewer multiplications. Few channels of row-major input
     are taken apart into phases instead: a 7×7 kernel then has 4×4 taps and takes 4.8, 3.8 and 3 times fewer.
+
+    Positions of a dilated convolution that are as far apart as its taps are tiles of a convolution without dilation.
 
     Rounds differently: for normally distributed input and weights the largest error, relative to the largest output,
     is about 2e-5 at most with tiles of 4 or 5 (1e-5 for 3×3 kernels at stride 2); with tiles of 2 or 3, 2e-6 for 3×3
@@ -136,9 +142,15 @@ def _tiling(region: Region, config: Config[WinogradOptions], target: Target) -> 
 
 
 def _problem(region: Region) -> tuple[Problem | None, tuple[OpenAxis, OpenAxis] | None]:
-    """The convolution, at its usual extents, and its axes if they are open."""
+    """The convolution, at its usual extents, and its axes if they are open or dilated."""
     found = open_problem_of(region)
-    return (problem_of(region), None) if found is None else (found.usual, found.axes)
+    if found is not None:
+        return found.usual, found.axes
+    problem = problem_of(region)
+    if problem is None or len(problem.axes) != 2 or all(axis.dilation == 1 for axis in problem.axes):
+        return problem, None
+    down, right = (OpenAxis(*astuple(axis)) for axis in problem.axes)
+    return problem, (down, right)
 
 
 def _as_they_are(weights: Array) -> Array:
@@ -152,7 +164,9 @@ def _applies(problem: Problem) -> bool:
         problem.channels >= FEWEST_CHANNELS
         and strides in ({1}, {STRIDE})
         and all(
-            axis.kernel >= FEWEST_TAPS and axis.dilation == 1 and most_taps(axis.kernel, axis.stride) in TILES
+            axis.kernel >= FEWEST_TAPS
+            and (axis.dilation == 1 or (axis.stride == 1 and axis.output >= FEWEST_APART * axis.dilation))
+            and most_taps(axis.kernel, axis.stride) in TILES
             for axis in problem.axes
         )
     )

@@ -43,6 +43,14 @@ class TileAxis:
         return self.points if phase < self.phases(self.points - 1) else self.points - 1
 
 
+def every(axis: Axis) -> Axis:
+    """What every so many positions see of an axis whose taps are so far apart: an axis without dilation."""
+    apart = axis.dilation
+    return Axis(
+        -(-axis.input // apart), -(-axis.output // apart), axis.kernel, axis.stride, before=-(-axis.before // apart)
+    )
+
+
 def most_taps(kernel: int, stride: int) -> int:
     return -(-kernel // stride)
 

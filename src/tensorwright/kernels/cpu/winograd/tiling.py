@@ -7,12 +7,13 @@ from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from math import prod
+from typing import overload
 
 from tensorwright.codegen.target import Target
-from tensorwright.kernels.convolution.problem import OpenAxis, Problem
+from tensorwright.kernels.convolution.problem import Axis, OpenAxis, Problem
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
-from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, most_taps, tile_runs
+from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, every, most_taps, tile_runs
 from tensorwright.kernels.cpu.winograd.transform import PAIRS
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, ceil_divide
@@ -69,7 +70,7 @@ class WinogradTiling:
     A unit is one phase at one point: a product over the problem's channels for every tile. Those of a point are
     neighbours. apart: the phases along each axis that are taken apart into channels of the problem; 1 if none are.
     open_axes: where extents are known only at run time, the axes as they are then; those of `problem` are the usual
-    ones.
+    ones. Dilated axes count as open. A tile of them has positions that are as far apart as the taps.
     """
 
     problem: Problem
@@ -86,18 +87,18 @@ class WinogradTiling:
     @cached_property
     def grid(self) -> Grid:
         """The tiles that there are at run time."""
-        height, width = self.positions
-        across = ceil_divide(width, self.options.columns)
-        tiles = ceil_divide(height, self.options.rows) * across
+        down, right = self.open_axes or self.problem.axes
+        across = _tiles_along(right, self.options.columns)
+        tiles = _tiles_along(down, self.options.rows) * across
         return Grid(across, tiles, ceil_divide(tiles, self.options.tiles))
 
     @cached_property
     def rows(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[0], self.options.rows, short=self._is_short(self.height, 0))
+        return tile_runs(every(self.problem.axes[0]), self.options.rows, short=self._is_short(self.height, 0))
 
     @cached_property
     def columns(self) -> tuple[TileRun, ...]:
-        return tile_runs(self.problem.axes[1], self.options.columns, short=self._is_short(self.width, 1))
+        return tile_runs(every(self.problem.axes[1]), self.options.columns, short=self._is_short(self.width, 1))
 
     def _is_short(self, tile: TileAxis, axis: int) -> bool:
         """Whether the last tile may take fewer points: tiles are then numbered anew at every point, all in a block."""
@@ -129,11 +130,11 @@ class WinogradTiling:
 
     @property
     def tiles_down(self) -> int:
-        return sum(run.count for run in self.rows)
+        return self.problem.axes[0].dilation * sum(run.count for run in self.rows)
 
     @property
     def tiles_across(self) -> int:
-        return sum(run.count for run in self.columns)
+        return self.problem.axes[1].dilation * sum(run.count for run in self.columns)
 
     @property
     def tiles(self) -> int:
@@ -220,7 +221,12 @@ class WinogradTiling:
         """
         if self.patch is not None:
             return self.patch.elements
-        return 0 if self.open_axes is None else self.height.inputs * self.width.inputs * self.lanes
+        return 0 if self.open_axes is None else self.height.inputs * self.patch_columns * self.lanes
+
+    @property
+    def patch_columns(self) -> int:
+        """Columns from the first to the last one that a tile reads."""
+        return (self.width.inputs - 1) * self.problem.axes[1].dilation + 1
 
     @property
     def patch(self) -> Patch | None:
@@ -253,7 +259,10 @@ class WinogradTiling:
     def multiply_adds(self) -> int:
         """Multiply-adds on single elements for an image, transforms included, as if all were as fast as products."""
         outputs = self.split_blocks * self.options.splits * self.lanes
-        units = prod(sum(run.count * run.tile.inputs for run in runs) for runs in (self.rows, self.columns))
+        units = prod(
+            axis.dilation * sum(run.count * run.tile.inputs for run in runs)
+            for axis, runs in zip(self.problem.axes, (self.rows, self.columns), strict=True)
+        )
         products = units * self.problem.channels * outputs * self.multiplied_tiles // self.tiles
         transforms = 10 * self.tiles * (self.units * self.channel_blocks * self.lanes + self.points * outputs)
         return products + transforms
@@ -296,7 +305,7 @@ def _tilings(
     blocks_out = -(-problem.outputs // lanes)
     (tall, low), (wide, narrow) = (TILES[most_taps(axis.kernel, axis.stride)] for axis in problem.axes)
     for rows, columns in ((tall, wide), (tall, narrow), (low, narrow)):
-        tiles = -(-problem.axes[0].output // rows) * -(-problem.axes[1].output // columns)
+        tiles = _tiles_along(problem.axes[0], rows) * _tiles_along(problem.axes[1], columns)
         for blocks in (1, 2, 4):
             if blocks > blocks_out or (blocks > 1 and blocks_out % blocks):
                 continue
@@ -315,6 +324,15 @@ def _tilings(
                     if tiling.tile_blocks == 1 and tiling.weight_bytes > MOST_CACHED:
                         yield replace(tiling, options=replace(options, prefetch=True))
                         yield replace(tiling, options=replace(options, pixels=min(most, tiles), prefetch=True))
+
+
+@overload
+def _tiles_along(axis: Axis, outputs: int) -> int: ...
+@overload
+def _tiles_along(axis: Axis | OpenAxis, outputs: int) -> Dim: ...
+def _tiles_along(axis: Axis | OpenAxis, outputs: int) -> Dim:
+    """How many tiles of so many outputs; where taps are apart, positions at each distance have tiles of their own."""
+    return ceil_divide(ceil_divide(axis.output, axis.dilation), outputs) * axis.dilation
 
 
 def _most_pixels(target: Target, blocks: int) -> int:

@@ -101,7 +101,10 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         with emitter.scope():
             finished = []
             for shifts, value in results.items():
-                spatial: list[Dim] = [expression(axis) + shift for axis, shift in zip(axes, shifts, strict=True)]
+                spatial: list[Dim] = [
+                    expression(axis) + shift * along.dilation
+                    for axis, shift, along in zip(axes, shifts, problem.axes, strict=True)
+                ]
                 index = problem.position(expression(n), expression(outputs), spatial, expression(lane))
                 finished.append(self.epilogue.apply(emitter, value, index, Lane(lane, value.lanes)))
             for value, address in finished:
