@@ -11,11 +11,13 @@ from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Value, apply, input_value
 from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cpu.concatenation.tactic import ConcatenationTactic
+from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
+from tensorwright.tune.tuner import HOPELESS
 
 
 def behind() -> Region:
@@ -49,3 +51,13 @@ def test_leaves_the_rest_to_others(concatenated: Concatenated, rng: np.random.Ge
 
 def test_leaves_what_stands_behind_an_operator_to_others() -> None:
     assert not ConcatenationTactic().configs(behind(), TARGETS["avx512"])
+
+
+def test_loops_that_search_many_pieces_are_not_worth_timing(rng: np.random.Generator) -> None:
+    target = TARGETS["avx512"]
+    for pieces, worth in ((2, True), (20, False)):
+        region = Concatenated((32,) * pieces, (14, 14)).region(rng)
+        (copied,) = ConcatenationTactic().configs(region, target)
+        best = ConcatenationTactic().efficiency(region, copied)
+        loops = [Generic().efficiency(region, config) for config in Generic().configs(region, target)]
+        assert [best <= HOPELESS * efficiency for efficiency in loops] == [worth] * 2

@@ -20,6 +20,7 @@ from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.slabs import Slabs, slabs_along
 from tensorwright.kernels.tactic import NO_OPTIONS, AnyConfig, Config, Kernel, Packing, Tactic, TacticOptions
 from tensorwright.ops.cache import CacheUpdate
+from tensorwright.ops.shape import Concatenation
 from tensorwright.tensor.dim import coefficient_of, is_static, upper_bound
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -30,6 +31,9 @@ STREAMED, UNTUNED, UNTUNED_ANCHOR = 0.8, 0.3, 0.03
 anchor."""
 SEARCHED = 0.03
 """The same of loops that ask of every element in which of several pieces it lies."""
+
+FEW_PIECES = 8
+"""From more on such loops take four times as long as copies, and seconds to compile."""
 
 
 class Generic(Tactic[Target, TacticOptions]):
@@ -51,7 +55,7 @@ class Generic(Tactic[Target, TacticOptions]):
     def efficiency(self, region: Region, config: AnyConfig) -> float:
         if region.anchor is not None and region.anchor.op.kind == "anchor":
             return UNTUNED_ANCHOR
-        if is_copied(region):
+        if is_copied(region) or _most_pieces(region) > FEW_PIECES:
             return SEARCHED
         if len({config.output, *(layout for layout in config.inputs if not layout.is_plain)}) > 1:
             return UNTUNED / 3
@@ -103,6 +107,10 @@ def nest_slabs(nest: Nest) -> Slabs | None:
     return slabs_along(
         [v.extent for v in axes], [(axes.index(v), upper_bound(v.extent)) for v in nest.parallel if v in axes]
     )
+
+
+def _most_pieces(region: Region) -> int:
+    return max((len(value.inputs) for value in region.values if isinstance(value.op, Concatenation)), default=0)
 
 
 def blockable(type: TensorType) -> bool:
