@@ -15,8 +15,6 @@ from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64,
 _FLUSHED_LANES = 16
 
 FUNCTION_ATTRIBUTES = 'nounwind "no-builtins" "no-trapping-math"="true"'
-WORTH_PASSES = '"worth-passes"'
-"""Another attribute, for functions that LLVM's passes make faster however long they are."""
 
 
 @dataclass

@@ -7,17 +7,16 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from tensorwright.base.errors import BuildError
-from tensorwright.codegen.ir import WORTH_PASSES
 from tensorwright.codegen.memory import require_memory
 from tensorwright.codegen.target import Target
 
 STRAIGHT = 32 << 10
 """Kernels of so many bytes of text are tiles that were written out: passes over them take longer than making machine
-code, and the code is as fast without (DenseNet-121, ResNet-50: within 1 %)."""
+code, and the code is as fast without (DenseNet-121, ResNet-50: within 1 %), once loops ask at their ends whether to go
+on: else more of Winograd's sums leave their registers."""
 
-OPTIMISED = "define internal", "@llvm.x86.tile", WORTH_PASSES
-"""Long text with these is optimised all the same: functions to be inlined; what was not measured on tile registers;
-what says so itself."""
+OPTIMISED = "define internal", "@llvm.x86.tile"
+"""Long text with these is optimised all the same: functions to be inlined; what was not measured on tile registers."""
 
 
 @cache
@@ -42,15 +41,18 @@ def _optimised(text: str, target: Target) -> llvm.ModuleRef:
     except RuntimeError as error:
         raise BuildError(f"generated code is not valid LLVM IR (a defect of tensorwright): {error}") from error
     module.triple = target.triple
-    if len(text) >= STRAIGHT and not any(word in text for word in OPTIMISED):
-        return module
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = False
     options.slp_vectorization = False
     options.loop_unrolling = False
     options.loop_interleaving = False
     builder = llvm.create_pass_builder(_machine(target), options)
-    builder.getModulePassManager().run(module, builder)
+    if len(text) < STRAIGHT or any(word in text for word in OPTIMISED):
+        passes = builder.getModulePassManager()
+    else:
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_loop_rotate_pass()
+    passes.run(module, builder)
     return module
 
 

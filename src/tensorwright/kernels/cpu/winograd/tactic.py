@@ -7,7 +7,7 @@ from dataclasses import astuple
 from functools import partial
 
 from tensorwright.codegen.epilogue import epilogue_of
-from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, WORTH_PASSES
+from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register
 from tensorwright.graph.region import Region
@@ -48,7 +48,7 @@ FEWEST_CHANNELS = 16
 """With fewer channels, the transforms cost more than the products save."""
 
 
-ATTRIBUTES = f'{FUNCTION_ATTRIBUTES} "frame-pointer"="all" {WORTH_PASSES}'
+ATTRIBUTES = f'{FUNCTION_ATTRIBUTES} "frame-pointer"="all"'
 """With a frame pointer the stack can be aligned, so that vectors of the transforms kept there lie in one cache line."""
 
 
