@@ -23,7 +23,10 @@ Array = npt.NDArray[np.generic]
 Places = tuple[npt.NDArray[np.int64], ...]
 
 MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 22
-"""Regions with more operations, or more elements in inputs and results, are looked at in some places only."""
+"""Regions with more operations, or more elements in inputs and results, are never computed as a whole."""
+
+QUICK_FLOPS, QUICK_ELEMENTS = 1 << 28, 1 << 19
+"""Nor are those with more than these, if they can be looked at in all places that are asked for instead."""
 
 MOST_PAIRS = 1 << 22
 """Regions that compare more boxes of a class with each other are not computed by reference."""
@@ -60,9 +63,15 @@ def expected_output(
     """
     if not conversions_fit(region, arrays, symbols):
         return None
-    if _is_small(region, symbols) and not has_computed_indices(region, symbols):
+    if _is_wanted_whole(region, symbols, places) and not has_computed_indices(region, symbols):
         return whole_output(region, arrays, symbols)
     return sampled_output(region, arrays, symbols, places_of(region, symbols, places, rng))
+
+
+def _is_wanted_whole(region: Region, symbols: Mapping[str, int], places: int) -> bool:
+    if region.is_sequential or steps_of(region.computation, symbols) * places > MOST_STEPS:
+        return _is_small(region, symbols)
+    return _is_small(region, symbols, QUICK_FLOPS, QUICK_ELEMENTS)
 
 
 def whole_output(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> Expected:
@@ -119,12 +128,14 @@ def places_of(region: Region, symbols: Mapping[str, int], count: int, rng: np.ra
     return tuple(np.concatenate([ends, chosen])[:count].T)
 
 
-def _is_small(region: Region, symbols: Mapping[str, int]) -> bool:
+def _is_small(
+    region: Region, symbols: Mapping[str, int], most_flops: int = MOST_FLOPS, most_elements: int = MOST_ELEMENTS
+) -> bool:
     values = (*region.inputs, *region.values)
     elements = sum(evaluate(value.type.elements, symbols) for value in values)
     if any(isinstance(v.op, BoxSuppression) and v.op.comparisons(v.inputs[0].type) > MOST_PAIRS for v in region.values):
         return False
-    return elements <= MOST_ELEMENTS and evaluate(work(region).flops, symbols) <= MOST_FLOPS
+    return elements <= most_elements and evaluate(work(region).flops, symbols) <= most_flops
 
 
 def conversions_fit(region: Region, arrays: Sequence[Array], symbols: Mapping[str, int]) -> bool:
