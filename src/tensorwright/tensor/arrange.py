@@ -19,7 +19,7 @@ def to_layout(array: Array, layout: Layout) -> Array:
     channels, block = array.shape[1], layout.block
     padding = [(0, 0)] * array.ndim
     padding[1] = (0, -channels % block)
-    padded = np.pad(array, padding)
+    padded = np.pad(array, padding) if channels % block else array
     split = padded.reshape(array.shape[0], -(-channels // block), block, *array.shape[2:])
     return np.ascontiguousarray(np.moveaxis(split, 2, -1))
 

@@ -55,11 +55,13 @@ class Bench(Protocol):
         arrays: Sequence[Array],
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared],
+        alike: Sequence[Prepared] = (),
     ) -> Prepared:
         """A kernel ready to run.
 
         compiled: its machine code. arrays: row-major inputs. sources: for inputs, by number, the prepared kernel whose
-        output they are; they read that memory, which is in their layout, in place of a copy of the array.
+        output they are; they read that memory, which is in their layout, in place of a copy of the array. alike:
+        kernels of the same region that were prepared for the same arrays; inputs that lie as theirs may be theirs.
         """
         ...
 

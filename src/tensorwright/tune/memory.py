@@ -46,8 +46,9 @@ def aligned_copy(array: Array, allocator: Allocator | None = None) -> Array:
 def poisoned(elements: int, dtype: DType, allocator: Allocator | None = None) -> Array:
     """Memory filled with a pattern that no kernel computes: NaN for floats."""
     raw = aligned_bytes(elements * dtype.size, allocator)
-    raw[:] = POISON
     memory = raw.view(dtype.numpy)
     if dtype.is_float:
         memory[:] = np.nan
+    else:
+        raw[:] = POISON
     return memory

@@ -175,9 +175,9 @@ class Tuner:
         symbols, rng = {symbol.name: symbol.opt for symbol in region.symbols}, np.random.default_rng()
         arrays = random_inputs(region, symbols, rng)
         expected, tolerance = expected_output(region, arrays, symbols, rng, PLACES), tolerance_of(region, symbols)
-        racing = []
+        racing: list[tuple[Candidate, Prepared]] = []
         for candidate in candidates:
-            prepared = self._prepared(region, candidate, arrays, symbols)
+            prepared = self._prepared(region, candidate, arrays, symbols, alike=[entry for _, entry in racing])
             output = self._output(region, candidate, prepared)
             if output is None or (
                 expected is not None and self._is_wrong(region, candidate, output, expected, tolerance)
@@ -222,10 +222,11 @@ class Tuner:
         arrays: Sequence[Array],
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared] | None = None,
+        alike: Sequence[Prepared] = (),
     ) -> Prepared:
         kernel = candidate.kernel()
         compiled = self.compiler.compile(kernel.name, kernel.code)
-        return self.bench.prepare(region, kernel, compiled, arrays, symbols, sources or {})
+        return self.bench.prepare(region, kernel, compiled, arrays, symbols, sources or {}, alike)
 
     def compare(self, joined: Searched, stages: Sequence[Searched]) -> tuple[float, float]:
         """Seconds of a joined region and of its stages one after another, each with its fastest kernel, in one race."""

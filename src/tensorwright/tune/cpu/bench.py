@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tensorwright.codegen.target import Target
@@ -13,7 +13,7 @@ from tensorwright.kernels.tactic import Kernel
 from tensorwright.tensor.arrange import from_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.bench import Array, Prepared
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, Place, places, prepare
 from tensorwright.tune.cpu.machine import capacities, measured_machine, measured_speed
 from tensorwright.tune.cpu.timer import Call, Contestant, race, timed_call
 from tensorwright.tune.machine import Capacities, Machine
@@ -28,6 +28,10 @@ class CpuPrepared:
     loaded: LoadedKernel
     operands: Operands
     symbols: Mapping[str, int]
+
+    def placed(self) -> Iterator[tuple[Place, Array]]:
+        """Its inputs by how they lie."""
+        return zip(places(self.region, self.kernel), self.operands.inputs, strict=True)
 
     def run(self) -> Array:
         self.loaded.call(*self.operands.arguments)
@@ -62,8 +66,10 @@ class CpuBench:
         arrays: Sequence[Array],
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared],
+        alike: Sequence[Prepared] = (),
     ) -> CpuPrepared:
-        operands = prepare(region, kernel, arrays, symbols, self.allocator)
+        known = {place: array for other in map(_own, alike) for place, array in other.placed()}
+        operands = prepare(region, kernel, arrays, symbols, self.allocator, known)
         inputs = list(operands.inputs)
         for number, source in sources.items():
             inputs[number] = _own(source).operands.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,11 @@ from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.tactic import Kernel
+from tensorwright.kernels.tactic import Kernel, Packing
 from tensorwright.tensor.arrange import from_layout, to_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import UINT8
+from tensorwright.tensor.layout import Layout
 from tensorwright.tune.memory import aligned_copy, poisoned
 
 Array = npt.NDArray[np.generic]
@@ -37,6 +39,30 @@ class LoadedKernel:
     def call(self, *arguments: int) -> None:
         """Run it on addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
         self._function(*arguments)
+
+
+@dataclass(frozen=True)
+class Place:
+    """How an input of a region lies in memory: in a layout, or, a constant, in a packing of this name."""
+
+    number: int
+    layout: Layout
+    packing: str
+
+
+NOTHING_KNOWN: Mapping[Place, Array] = MappingProxyType({})
+
+
+def places(region: Region, kernel: Kernel) -> list[Place]:
+    """How a kernel wants the inputs of a region."""
+    named = ["" if packing is None else packing.name for packing in packings_of(region, kernel)]
+    return [Place(number, *how) for number, how in enumerate(zip(kernel.inputs, named, strict=True))]
+
+
+def packings_of(region: Region, kernel: Kernel) -> list[Packing | None]:
+    """For every input, how a kernel wants it packed if it is a constant."""
+    pairs = zip(kernel.packings, region.inputs, strict=True)
+    return [packing if is_constant(value) else None for packing, value in pairs]
 
 
 @dataclass(frozen=True)
@@ -61,16 +87,19 @@ def prepare(
     arrays: Sequence[Array],
     symbols: Mapping[str, int],
     allocator: Allocator | None = None,
+    known: Mapping[Place, Array] = NOTHING_KNOWN,
 ) -> Operands:
     """Lay out row-major input arrays as the kernel wants them; the output is poisoned.
 
-    The memory comes from `allocator`, NumPy's if there is none.
+    The memory comes from `allocator`, NumPy's if there is none. known: inputs that have been laid out before.
     """
     inputs = []
-    for number, array in enumerate(arrays):
-        packing = kernel.packings[number] if is_constant(region.inputs[number]) else None
-        moved = to_layout(array, kernel.inputs[number]) if packing is None else packing.pack(array)
-        inputs.append(aligned_copy(moved, allocator))
+    for array, place, packing in zip(arrays, places(region, kernel), packings_of(region, kernel), strict=True):
+        found = known.get(place)
+        if found is None:
+            moved = to_layout(array, place.layout) if packing is None else packing.pack(array)
+            found = aligned_copy(moved, allocator)
+        inputs.append(found)
     shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)
     elements = evaluate(kernel.output.elements(shape), symbols)
     return Operands(

@@ -34,7 +34,7 @@ LONG_CALL = 1e-3
 """From so many seconds on, what one call takes hardly varies."""
 STEADY_CALL = 1e-2
 """What takes so many seconds is judged by one turn: what interrupts it is a small part of it."""
-ENOUGH_SECONDS = 0.1
+ENOUGH_SECONDS = 0.05
 """So long the fastest is timed, all turns together, if the first turns take that long, or one of steady calls."""
 SHORT_CALL = 20e-6
 """Calls shorter than this (seconds) are repeated within one turn."""

@@ -115,6 +115,7 @@ class CudaBench:
         arrays: Sequence[Array],
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared],
+        alike: Sequence[Prepared] = (),
     ) -> CudaPrepared:
         memory = DeviceArrays(self.context, self.allocator)
         inputs = [

@@ -54,6 +54,7 @@ class NullBench:
         arrays: Sequence[Array],
         symbols: Mapping[str, int],
         sources: Mapping[int, Prepared],
+        alike: Sequence[Prepared] = (),
     ) -> NullPrepared:
         namespace: dict[str, Any] = {}
         exec(PRELUDE.encode() + compiled, namespace)  # noqa: S102 - it was generated a moment ago
