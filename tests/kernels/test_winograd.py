@@ -103,7 +103,7 @@ def test_what_does_not_apply(rng: np.random.Generator):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_products_keep_to_registers(stride: int, rng: np.random.Generator):
-    """The loops over channels hold nothing but multiply-adds and loads; a few sums of a hundred may not find registers."""
+    """The loops over channels hold nothing but multiply-adds and loads; of a hundred sums, four may be in memory."""
     shape = Window((1, 64, 28, 28), 64, (3, 3), (stride, stride), begin=(1, 1))
     region, target = shape.region(rng), TARGETS["avx512"]
     configs = WinogradConvolution().configs(region, target)
