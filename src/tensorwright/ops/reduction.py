@@ -107,7 +107,10 @@ class Reduction(Op):
 
 @dataclass(frozen=True, eq=False)
 class ArgReduction(Op):
-    """The index, int64, of the largest or smallest element along an axis: the first, or with `select_last` the last."""
+    """The index, int64, of the largest or smallest element along an axis: the first, or with `select_last` the last.
+
+    NaN is larger than every number, and smaller.
+    """
 
     function: Literal["max", "min"]
     axis: int
@@ -139,8 +142,11 @@ class ArgReduction(Op):
         source = _source(variables, (first,), (self.axis,), self.keep_dims)
         extreme = reduce_over(self.function, (first,), Load(0, source([position(first)]), x.dtype))
         here = Load(0, source([position(second)]), x.dtype)
+        is_one = call("equal", here, extreme)
+        if x.dtype.is_float:  # The extreme is NaN if an element is.
+            is_one = call("or", is_one, call("is_nan", here))
         otherwise: Dim = 0 if self.select_last else extent - 1
-        index = call("select", call("equal", here, extreme), IndexValue(position(second)), IndexValue(otherwise))
+        index = call("select", is_one, IndexValue(position(second)), IndexValue(otherwise))
         return Computation(variables, reduce_over("max" if self.select_last else "min", (second,), index))
 
 
@@ -161,9 +167,11 @@ class CumulativeSum(Op):
 
     def reference(self, *inputs: Array) -> Array:
         x = np.flip(inputs[0], self.axis) if self.reverse else inputs[0]
+        if self.exclusive and x.shape[self.axis]:
+            before = np.zeros_like(np.take(x, [0], self.axis))
+            x = np.concatenate([before, np.delete(x, -1, self.axis)], self.axis)
         sums = np.cumsum(x, axis=self.axis, dtype=x.dtype)
-        result = np.subtract(sums, x) if self.exclusive else sums
-        return np.flip(result, self.axis) if self.reverse else np.asarray(result)
+        return np.flip(sums, self.axis) if self.reverse else np.asarray(sums)
 
     def define(self, inputs: Sequence[TensorType], output: TensorType) -> Computation:
         (x,) = inputs

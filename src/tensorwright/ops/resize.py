@@ -46,6 +46,9 @@ Transformation = Literal[
 ]
 Rounding = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 
+Integers = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float64]
+
 _TRANSFORMATIONS = Transformation.__args__  # type: ignore[attr-defined]
 _ROUNDINGS = Rounding.__args__  # type: ignore[attr-defined]
 
@@ -124,7 +127,7 @@ class Resize(Op):
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
         extents = [tuning_value(dim) for dim in self.shape]
-        if 0 in x.shape and 0 in extents:
+        if 0 in extents:
             return np.zeros(extents, x.dtype)
         outside = np.zeros([1] * x.ndim, dtype=bool)
         for axis in self._resampled(x.shape):
@@ -133,10 +136,7 @@ class Resize(Op):
                 picked = [min(max(self._rounded(spot), 0), x.shape[axis] - 1) for spot in spots]
                 x = np.take(x, np.asarray(picked, dtype=np.int64), axis=axis)
             else:
-                matrix = np.zeros((len(spots), x.shape[axis]))
-                for row, spot in enumerate(spots):
-                    self._fill(matrix[row], spot)
-                x = np.moveaxis(np.tensordot(matrix, x.astype(np.float64), (1, axis)), 0, axis)
+                x = _interpolated(x, axis, [self._weights(spot, x.shape[axis]) for spot in spots])
             if self.coordinate_transformation == "tf_crop_and_resize":
                 extent = inputs[0].shape[axis]
                 beyond = np.asarray([spot < 0 or spot > extent - 1 for spot in spots])
@@ -213,19 +213,19 @@ class Resize(Op):
             case "round_prefer_ceil":
                 return floor(spot + half)
 
-    def _fill(self, row: npt.NDArray[np.float64], spot: Fraction) -> None:
-        """Adds the weights of the elements around a position to a row of the interpolation matrix."""
+    def _weights(self, spot: Fraction, extent: int) -> tuple[Integers, Weights]:
+        """The elements around a position along an axis, and what they count."""
+        if extent == 1:
+            return np.array([0]), np.array([1.0])
         first, part = floor(spot), float(spot - floor(spot))
         if self.mode == "linear":
-            offsets, weights = np.array([0, 1]), np.array([1 - part, part])
-        else:
-            offsets = np.arange(-1, 3)
-            weights = _cubic_kernel(np.abs(offsets - part), self.cubic_a)
-        at = first + offsets
-        if self.exclude_outside and self.mode == "cubic":
-            weights = np.where((at < 0) | (at >= len(row)), 0, weights)
+            return np.clip([first, first + 1], 0, extent - 1), np.array([1 - part, part])
+        offsets = np.arange(-1, 3)
+        at, weights = first + offsets, _cubic_kernel(np.abs(offsets - part), self.cubic_a)
+        if self.exclude_outside:
+            weights = np.where((at < 0) | (at >= extent), 0, weights)
             weights = weights / weights.sum()
-        np.add.at(row, np.clip(at, 0, len(row) - 1), weights)
+        return np.clip(at, 0, extent - 1), weights
 
     def _coordinate(self, axis: int, extent: Dim) -> _Coordinate:
         length = self.shape[axis]
@@ -307,6 +307,15 @@ class Resize(Op):
             beyond = call("or", compare("less", n, 0), compare("less", (x.shape[axis] - 1) * d, n))
             outside = call("or", outside, beyond)
         return call("select", outside, constant(self.extrapolation_value, x.dtype), value)
+
+
+def _interpolated(x: Array, axis: int, taps: Sequence[tuple[Integers, Weights]]) -> Array:
+    """The weighted sums of some elements along an axis, in float64; no others have a part in them, be they NaN."""
+    at, weights = (np.array(parts) for parts in zip(*taps, strict=True))
+    along = [-1 if a == axis else 1 for a in range(x.ndim)]
+    wide = x.astype(np.float64)
+    terms = [np.take(wide, at[:, tap], axis) * weights[:, tap].reshape(along) for tap in range(at.shape[1])]
+    return np.asarray(sum(terms))
 
 
 def exact(value: float) -> Fraction:
