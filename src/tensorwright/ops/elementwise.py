@@ -20,6 +20,12 @@ COMPARISONS = ("equal", "less", "less_equal")
 LOGIC = ("and", "or", "xor", "not")
 BITS = ("bit_and", "bit_or", "bit_xor", "bit_not", "shift_left", "shift_right")
 PREDICATES = ("is_nan", "is_inf")
+OF_NUMBERS = ("sub", "div", "pow", "mod", "floor_mod", "neg", "floor", "ceil", "round", "trunc", "sign",
+              "shift_left", "shift_right")  # fmt: skip
+"""What truth values have no meaning for."""
+OF_FLOATS = ("sqrt", "exp", "log", "log1p", "tanh", "erf", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+             "asinh", "acosh", "atanh")  # fmt: skip
+"""What gives no integers of integers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,7 @@ class Unary(Elementwise):
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         expect_inputs(self, inputs, 1)
-        _expect_truth_values(self, self.function, inputs)
+        _expect_types(self, self.function, inputs)
         return TensorType(BOOL, inputs[0].shape) if self.function in PREDICATES else inputs[0]
 
     def reference(self, *inputs: Array) -> Array:
@@ -67,8 +73,7 @@ class Binary(Elementwise):
         expect_inputs(self, inputs, 2)
         left, right = inputs
         expect(left.dtype == right.dtype, self, f"operand types differ: {left.dtype} and {right.dtype}; cast one")
-        _expect_truth_values(self, self.function, inputs)
-        expect(self.function != "sub" or left.dtype != BOOL, self, "truth values have no difference; cast them")
+        _expect_types(self, self.function, inputs)
         shape = broadcast_shapes([left.shape, right.shape])
         return TensorType(BOOL if self.function in (*COMPARISONS, *LOGIC) else left.dtype, shape)
 
@@ -88,10 +93,12 @@ class Binary(Elementwise):
         return Apply(self.function, tuple(operands), output.dtype)
 
 
-def _expect_truth_values(op: Op, function: str, inputs: Sequence[TensorType]) -> None:
-    for type in inputs:
-        expect(function not in BITS or not type.dtype.is_float, op, f"'{function}' is of integers, found {type.dtype}")
-        expect(function not in LOGIC or type.dtype == BOOL, op, f"'{function}' is of bool, found {type.dtype}; cast it")
+def _expect_types(op: Op, function: str, inputs: Sequence[TensorType]) -> None:
+    for dtype in (type.dtype for type in inputs):
+        expect(function not in BITS or not dtype.is_float, op, f"'{function}' is of integers, found {dtype}")
+        expect(function not in LOGIC or dtype == BOOL, op, f"'{function}' is of bool, found {dtype}; cast it")
+        expect(function not in OF_NUMBERS or dtype != BOOL, op, f"'{function}' is of numbers, found bool; cast it")
+        expect(function not in OF_FLOATS or dtype.is_float, op, f"'{function}' is of floats, found {dtype}; cast it")
 
 
 @dataclass(frozen=True, eq=False)
