@@ -23,3 +23,9 @@ def test_kernels_are_not_timed_where_sizes_are_negative() -> None:
     require_tensors(graph, is_timed=False)
     with pytest.raises(BuildError, match=r"shape \(1, 1, -1, 3\) .* tune for larger inputs, or build at level 0"):
         require_tensors(graph, is_timed=True)
+
+
+def test_tensors_without_elements_are_refused_that_numpy_cannot_make() -> None:
+    x = input_value("x", TensorType(FLOAT32, (1 << 40, 0, 1 << 40)))
+    with pytest.raises(BuildError, match=r"needs 4835703278458516698824704 bytes; nothing in a plan has more"):
+        require_tensors(Graph((("x", x),), (("x", x),)), is_timed=False)

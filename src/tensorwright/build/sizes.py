@@ -50,8 +50,8 @@ def require_tensors(graph: Graph, is_timed: bool) -> None:
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for value in graph.order():
-        if value.type.max_bytes > MAX_SIZE:
-            raise _too_large(value, value.type.max_bytes, f"nothing in a plan has more than {MAX_SIZE}")
+        if (most := max(value.type.max_bytes, value.type.spanned_bytes)) > MAX_SIZE:
+            raise _too_large(value, most, f"nothing in a plan has more than {MAX_SIZE}")
         if is_timed and min(value.type.tuning_shape, default=0) < 0:
             raise BuildError(
                 f"tensor '{value.name}' ({value.type}) would have the shape {value.type.tuning_shape} at the sizes to "

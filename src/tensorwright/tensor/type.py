@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from tensorwright.tensor.dim import Dim, is_static, product, tuning_value, upper_bound
 from tensorwright.tensor.dtype import DType
@@ -29,6 +30,11 @@ class TensorType:
     def max_bytes(self) -> int:
         """Bytes when every symbol takes its largest value."""
         return upper_bound(self.elements) * self.dtype.size
+
+    @property
+    def spanned_bytes(self) -> int:
+        """Bytes at the sizes to tune for if axes without elements had one: NumPy has a limit to what others hold."""
+        return prod(max(1, extent) for extent in self.tuning_shape) * self.dtype.size
 
     @property
     def tuning_shape(self) -> tuple[int, ...]:

@@ -56,7 +56,9 @@ IMPOSSIBLE = {
     ),
     "scale": with_constant("Resize", "x _ s", constant("s", np.array([1e30], np.float32))),
     "endless scale": with_constant("Resize", "x _ s", constant("s", np.array([np.inf], np.float32))),
+    "expansion of nothing": with_constant("Expand", "x s", constant("s", np.array([1 << 44, 0, 4]))),
     "input": model_of([node("Relu", "x", "y")], {"x": (FLOAT, [1 << 62, 1 << 62])}, ["y"]),
+    "input of nothing": model_of([node("Relu", "x", "y")], {"x": (FLOAT, [1 << 62, 0, 1 << 62])}, ["y"]),
 }
 
 
