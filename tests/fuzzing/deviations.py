@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from tensorwright.graph.graph import ConstantTensor, Input, Value
-from tensorwright.ops.activation import Sigmoid
-from tensorwright.ops.elementwise import Binary
-from tensorwright.ops.normalization import InstanceNormalization
+from networks.judge import computed
+from tensorwright.graph.graph import ConstantTensor, Graph, Input, Value
+from tensorwright.graph.op import Op
+from tensorwright.ops.activation import Clip, Shrink, Sigmoid
+from tensorwright.ops.elementwise import Binary, Unary
+from tensorwright.ops.indexing import TopKIndices
+from tensorwright.ops.normalization import InstanceNormalization, LocalResponseNormalization
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import ArgReduction, Reduction
 from tensorwright.ops.resize import Resize
-from tensorwright.tensor.dim import evaluate
+from tensorwright.ops.shape import Pad
+from tensorwright.tensor.dtype import FLOAT64
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
@@ -30,7 +34,9 @@ FLAGS = {
 }  # fmt: skip
 """ONNX leaves open what these mean that are neither 0 nor 1."""
 UNIT = 2.0**-24
-FORWARD_END = (1 << 31) - 1
+LOST = 2.0**-8
+"""Of a result, times `networks.judge.FACTOR`: nothing is left of it, or it is NaN."""
+LARGEST = (1 << 31) - 1
 
 
 def judges(data: bytes, inputs: Arrays) -> bool:
@@ -55,11 +61,7 @@ def _judges_node(node: NodeProto, known: Arrays) -> bool:
         return False
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type and not a.ref_attr_name}
     operands = [known.get(name, np.zeros(0)) for name in node.input]
-    return (
-        _judges_windows(node.op_type, given, operands)
-        and _judges_types(node.op_type, operands)
-        and _judges_contents(node, given, operands, known)
-    )
+    return _judges_windows(node.op_type, given, operands) and _judges_contents(node, given, operands, known)
 
 
 def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequence[Array]) -> bool:
@@ -75,21 +77,12 @@ def _judges_windows(operator: str, given: Mapping[str, object], operands: Sequen
     return True
 
 
-def _judges_types(operator: str, operands: Sequence[Array]) -> bool:
-    match operator:
-        case "Max" | "Min":  # Of int64: on some processors the larger of 1 and 2^31 is 1.
-            return not any(array.dtype == np.int64 and (array != array.astype(np.int32)).any() for array in operands)
-        case "Shrink":  # Of float64: it is computed in float32.
-            return not operands or operands[0].dtype != np.float64
-    return True
-
-
 def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Sequence[Array], known: Arrays) -> bool:
     match node.op_type:
         case "RNN" | "GRU" | "LSTM":  # The states after no steps are 0 instead of the initial ones.
             return (len(operands) < 5 or 0 not in operands[4]) and not _lacks_parameters(given)
         case "Slice":  # Backwards, the largest integers as an end are the beginning instead of the last element.
-            return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= FORWARD_END).any())
+            return not (operands[4:] and (operands[4] < 0).any() and (operands[2] >= LARGEST).any())
         case "Attention":  # ONNX's evaluator does nothing with negative ones, its function body does.
             return not float(getattr(given.get("softcap", 0), "real", 0)) < 0
         case "BlackmanWindow" | "HannWindow":  # At their ends cosines cancel; what is left of 0 is rounding.
@@ -100,14 +93,14 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return not any(_may_overflow(array, node.op_type) for array in arrays)
         case "Pow":  # Of integers: ONNX does not say what a negative one of 0 is, nor what those are that overflow.
             return not (operands[1:] and operands[1].dtype.kind in "iu" and _powers_are_open(*operands[:2]))
+        case "Trilu":  # Up to 1.23, the place of the diagonal leaves 64 bits.
+            return not (operands[1:] and (np.abs(operands[1].astype(np.float64)) > LARGEST).any())
         case "Squeeze":  # An empty list of axes is taken for none at all.
             return not (operands[1:] and node.input[1] in known and operands[1].size == 0)
         case "AffineGrid":  # Of one element, aligned at both ends, ONNX divides by zero.
             return not (given.get("align_corners") and operands[1:] and 1 in operands[1][2:])
         case "TopK":  # Unsorted, in any order.
             return bool(given.get("sorted", 1))
-        case "LRN":  # Sums of squares that run along the channels cancel, and without a bias nothing else is there.
-            return given.get("bias", 1.0) > 0
     return True
 
 
@@ -125,6 +118,8 @@ def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array
             return zero + 4 * UNIT
         case Resize():  # Coordinates are in float32, and are off by more the further they lie from the beginning.
             return zero + UNIT / 2 * max(operands[0].shape, default=0) * np.abs(operands[0]).max(initial=0.0)
+        case LocalResponseNormalization():
+            return np.asarray(_lost(value.op, operands[0]) * np.abs(result))
         case InstanceNormalization(epsilon=epsilon):  # It is the line ``x s + (b - m s)``, whose terms may cancel.
             x, scale = np.asarray(operands[0], np.float64), np.asarray(operands[1], np.float64)
             spread = np.sqrt(x.var(axis=tuple(range(2, x.ndim)), keepdims=True) + epsilon)
@@ -133,25 +128,71 @@ def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array
     return zero
 
 
-def further_matters(value: Value) -> bool:
-    """Whether `further_off` may be more than 0."""
-    return isinstance(value.op, Sigmoid | Reduction | Resize | InstanceNormalization)
+def differs(graph: Graph, inputs: Arrays) -> bool:
+    """Whether ONNX Runtime computes something else at some value of a network, whatever the model says."""
+    values = {f"{number}": value for number, value in enumerate(graph.order())}
+    found = computed(Graph(graph.inputs, tuple(values.items())), inputs)
+    arrays = {value: found[name] for name, value in values.items()}
+    return any(_differs(value, [arrays[operand] for operand in value.inputs], arrays[value]) for value in arrays)
 
 
-def is_open(value: Value, environment: Mapping[str, int]) -> bool:
-    """Whether ONNX Runtime computes something else at a value whatever the model says."""
-
-    def is_empty(value: Value) -> bool:
-        return 0 in [evaluate(dim, environment) for dim in value.type.shape]
-
+def _differs(value: Value, operands: Sequence[Array], result: Array) -> bool:
     match value.op:
-        case Pool():  # A window has no place: the result is empty by ONNX's formula, but ONNX Runtime makes one of it.
-            return is_empty(value)
-        case Reduction() | ArgReduction():  # Of no elements: it keeps the extents of reduced axes.
-            return is_empty(value.inputs[0])
+        case Pool() | Reduction() | ArgReduction() if operands[0].size == 0 or result.size == 0:
+            # Windows have no place, so that the result is empty by ONNX's formula; it keeps extents of reduced axes.
+            return True
         case Binary(function="pow") if value.type.dtype.is_integer:  # ONNX does not say what those are that overflow.
             return any(not isinstance(operand.op, ConstantTensor | Input) for operand in value.inputs)
+        case Shrink():  # Of float64: it is computed in float32.
+            return value.type.dtype == FLOAT64
+        case Resize(mode="linear" | "cubic"):  # Whether an element of weight 0 counts if it is not finite, is open.
+            return not np.isfinite(operands[0]).all()
+        case Pad(
+            mode="wrap" | "reflect" as mode
+        ):  # By more than there is: up to 1.23, it copies what is not yet written.
+            pads = zip(value.op.before, value.op.after, operands[0].shape, strict=True)
+            kept = [(b, a, n + min(b, 0) + min(a, 0) - (mode == "reflect")) for b, a, n in pads]
+            return any(max(before, after) > most for before, after, most in kept)
+        case LocalResponseNormalization():  # Up to 1.23, sizes have 32 bits.
+            return value.op.size > LARGEST or bool((_lost(value.op, operands[0]) > LOST).any())
+    return _orders(value.op, operands)
+
+
+def _orders(op: Op, operands: Sequence[Array]) -> bool:
+    """Whether ONNX Runtime takes other elements for the larger ones."""
+    match op:
+        case Pool() | Reduction("max" | "min") | ArgReduction() | TopKIndices():
+            return _has_nan(operands[0])
+        case Binary("max" | "min"):
+            return any(_has_nan(array) or _is_long(array) for array in operands)
+        case Unary("sign") | Clip():
+            return _is_long(operands[0])
     return False
+
+
+def _has_nan(array: Array) -> bool:
+    """ONNX Runtime passes over NaN in some extremes, or orders it in other ways."""
+    return array.dtype.kind == "f" and bool(np.isnan(array).any())
+
+
+def _is_long(array: Array) -> bool:
+    """Of int64 with more than 32 bits: in some releases of ONNX Runtime, the larger of 1 and 2^31 is 1."""
+    return array.dtype == np.int64 and bool((array != array.astype(np.int32)).any())
+
+
+def _lost(op: LocalResponseNormalization, array: Array) -> Array:
+    """How much less precise, in parts of itself, a result is: the sums of squares run along the channels, adding one
+    and taking one away, so that large ones leave rounding behind.
+    """
+    squares = np.square(np.asarray(array, np.float64))
+    most = array.shape[1] - 1
+    reach = [(0, 0)] * array.ndim
+    reach[1] = (min((op.size - 1) // 2, most), min(op.size // 2, most))
+    window = np.lib.stride_tricks.sliding_window_view(np.pad(squares, reach), sum(reach[1]) + 1, 1).sum(-1)
+    factor = op.alpha / op.size
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = UNIT * (abs(op.bias) + abs(factor) * squares.max(1, keepdims=True, initial=0.0))
+        return np.nan_to_num(np.abs(op.beta * off / (op.bias + factor * window)), nan=0.0)
 
 
 def _passes_through(body: GraphProto) -> bool:

@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 
 import native_plans
 import tensorwright as tw
-from fuzzing.deviations import further_matters, further_off, is_open, judges
+from fuzzing.deviations import differs, further_off, judges
 from fuzzing.seeds import caffe
+from fuzzing.unfolding import Origins, origins, unfolded
 from networks.isolation import Companion, Ended
 from networks.judge import Expectation, computed, disagreement, expectation
 from networks.toolchain import SwitchedBackend, Switches
@@ -37,7 +38,6 @@ from tensorwright.plan.file import parse_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import evaluate, tuning_value
-from tensorwright.tensor.dtype import FLOAT16
 from tensorwright.tune.cache import parse
 
 Array = npt.NDArray[np.generic]
@@ -78,12 +78,13 @@ def onnx_model(data: bytes, rng: np.random.Generator) -> int:
         Difference: the engine or ONNX Runtime computes something else than the operators' references.
     """
     try:
-        graph = import_onnx(data)
+        with origins() as found:
+            graph = import_onnx(data)
     except UnsupportedModel:
         if rng.random() < STAGED:
             return in_stages(data, rng)
         raise
-    return network(graph, rng, data)
+    return network(graph, rng, (data, found))
 
 
 def in_stages(data: bytes, rng: np.random.Generator) -> int:
@@ -163,8 +164,11 @@ def calibration_table(data: bytes, rng: np.random.Generator) -> int:
     return 0
 
 
-def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) -> int:
-    """Build and run a network, and compare if it is small; see `onnx_model`."""
+def network(graph: Graph, rng: np.random.Generator, model: tuple[bytes, Origins] | None = None) -> int:
+    """Build and run a network, and compare if it is small; see `onnx_model`.
+
+    model: the ONNX model that it was made of, and the constants that were folded.
+    """
     config = BuildConfig(level=0, threads=1 + int(rng.random() < 0.2), timing_cache="")
     with Engine(_built(graph, config)) as engine:
         verify(graph)
@@ -181,16 +185,28 @@ def network(graph: Graph, rng: np.random.Generator, model: bytes | None = None) 
         expected = expectation(graph, inputs, rng, trials=6)
     except IndexError:  # Of indices outside of their axis: no answer is the right one.
         return 0
-    values = graph.order()
-    if any(map(has_giants, values)) or converts_openly(graph, inputs):
+    if is_open(graph, inputs):
         return 0
     compare("engine", found, expected)
-    if model is not None and judges(model, inputs) and not any(is_open(value, environment) for value in values):
-        if any(further_matters(value) or value.type.dtype == FLOAT16 for value in values):
-            # It computes what is kept in float16 in float32, and rounds now and then.
-            expected = expectation(graph, inputs, rng, trials=6, further=further_off, rounds_anywhere=True)
-        compare("ONNX Runtime", refereed(model, inputs, list(found)), expected)
+    if model is not None and judges(model[0], inputs):
+        _compare_with_onnx_runtime(model[0], unfolded(graph, model[1]), inputs, expected, rng)
     return len(found)
+
+
+def _compare_with_onnx_runtime(
+    model: bytes, graph: Graph, inputs: Arrays, expected: Expectation, rng: np.random.Generator
+) -> None:
+    if overflows(graph, inputs) or is_open(graph, inputs) or differs(graph, inputs):
+        return
+    # It computes what is kept in float16 in float32, and rounds now and then.
+    own = expectation(graph, inputs, rng, trials=6, further=further_off, rounds_anywhere=True)
+    errors = {name: max(error, own.errors[name]) for name, error in expected.errors.items()}
+    compare("ONNX Runtime", refereed(model, inputs, list(errors)), Expectation(expected.outputs, errors))
+
+
+def is_open(graph: Graph, inputs: Arrays) -> bool:
+    """Whether float32 does not decide what a network computes."""
+    return any(map(has_giants, graph.order())) or converts_openly(graph, inputs)
 
 
 def _built(graph: Graph, config: BuildConfig) -> Plan:

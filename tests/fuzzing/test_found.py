@@ -378,6 +378,57 @@ def quotient_of_nearly_nothing() -> bytes:
     return model_of(nodes, {"x": (1, [1, 1, 7, 7])}, ["y"], constants=constants).SerializeToString()
 
 
+def least_of_what_is_not_a_number() -> bytes:
+    nodes = [node("Sqrt", "x", "r"), node("ArgMin", "r", "y", axis=0), node("ArgMax", "r", "z", select_last_index=1)]
+    return model_of(nodes, {"x": (1, [8, 48])}, ["y", "z"]).SerializeToString()
+
+
+def compared_interpolation() -> bytes:
+    nodes = [node("Sqrt", "x", "r"), node("Resize", "r _ _ n", "i", mode="cubic"), node("Less", "i o", "y")]
+    constants = {"n": np.array([4, 17]), "o": np.float32(1)}
+    return model_of(nodes, {"x": (1, [4, 9])}, ["y"], constants=constants).SerializeToString()
+
+
+def sums_before_infinity() -> bytes:
+    nodes = [node("Div", "o x", "q"), node("CumSum", "q a", "s", exclusive=1), node("Less", "s o", "y")]
+    constants = {"o": np.float32(1), "a": np.array(1)}
+    model = model_of([node("Floor", "z", "x"), *nodes], {"z": (1, [8, 9])}, ["y"], constants=constants)
+    return model.SerializeToString()
+
+
+def negative_truth_value() -> bytes:
+    graph = GraphMaker()
+    graph.add("Neg", graph.placeholder((0,), "x0", "bool"), name="y")
+    return graph.bytes()
+
+
+def giant_tensor_of_nothing() -> bytes:
+    nodes = [node("DepthToSpace", "x", "y", blocksize=1 << 31)]
+    return model_of(nodes, {"x": (1, [1, "c", 0, 3])}, ["y"]).SerializeToString()
+
+
+def running_sums_of_squares() -> bytes:
+    nodes = [node("Mul", "x c", "s"), node("LRN", "s", "y", bias=1e-38, size=3)]
+    constants = {"c": np.float32(10.0 ** np.arange(4, -4, -1)).reshape(8, 1, 1)}
+    return model_of(nodes, {"x": (1, [5, 8, 5, 5])}, ["y"], constants=constants).SerializeToString()
+
+
+def wrapped_more_than_once() -> bytes:
+    pads = {"p": np.array([2, 1, 64, 5, 1, 8, 0, 0])}
+    model = model_of([node("Pad", "x p", "y", mode="wrap")], {"x": (6, [3, 3, 3, 3])}, ["y"], constants=pads)
+    return model.SerializeToString()
+
+
+def signs_of_long_integers() -> bytes:
+    return model_of([node("Sign", "c", "y")], {}, ["y"], constants={"c": np.array([3, 1 << 31, 0])}).SerializeToString()
+
+
+def difference_of_folded_numbers() -> bytes:
+    nodes = [node("Softsign", "c", "s"), node("Sigmoid", "s", "p"), node("Sigmoid", "p", "q"), node("Sub", "q p", "y")]
+    constants = {"c": np.linspace(1.7, 1.9, 64, dtype=np.float32)}
+    return model_of(nodes, {}, ["y"], constants=constants).SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -448,6 +499,15 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "long sums were as precise as short ones": ("ONNX node", rows_of_a_long_softmax),
     "unsorted elements were compared in order": ("ONNX node", unsorted_ranks),
     "interpolated elements were taken to be exact": ("ONNX node", quotient_of_nearly_nothing),
+    "the least of what is not a number was the last element": ("ONNX node", least_of_what_is_not_a_number),
+    "elements that are no taps were interpolated between": ("ONNX node", compared_interpolation),
+    "what a sum excludes was subtracted from it": ("ONNX node", sums_before_infinity),
+    "truth values were negated": ("TensorFlow", negative_truth_value),
+    "a giant tensor without elements was made": ("ONNX node", giant_tensor_of_nothing),
+    "squares that were taken away again left nothing behind": ("ONNX node", running_sums_of_squares),
+    "what ONNX Runtime wraps more than once was compared": ("ONNX node", wrapped_more_than_once),
+    "what is larger is less in ONNX Runtime's long integers": ("ONNX node", signs_of_long_integers),
+    "ONNX Runtime was to compute constants without rounding": ("ONNX network", difference_of_folded_numbers),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
