@@ -13,6 +13,8 @@ import tensorwright as tw
 from importers.onnx.models import Arrays, model_of, node
 from tensorwright.base.errors import BuildError, ExecutionError, ImportFailure
 from tensorwright.importers.failures import UnsupportedNodes
+from tensorwright.tune.cpu.bench import CpuBench
+from tensorwright.tune.machine import Machine
 
 
 class Heard(tw.ILogger):
@@ -339,3 +341,21 @@ def test_every_native_program_has_the_profiles_of_its_dimensions(rng: np.random.
         tw.build(model, profiles=[{"rows": 1}], **options)
     with pytest.raises(BuildError, match="the network allows 1 to 16, 1 to 99 is asked for"):
         tw.build(model, profiles=[{"batch": (1, 2, 99)}], **options)
+
+
+def test_the_machine_is_measured_once_for_all_parts(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    found, measure = list[Machine](), CpuBench.machine
+
+    def measured(bench: CpuBench) -> Machine:
+        found.append(measure(bench))
+        return found[-1]
+
+    monkeypatch.setattr(CpuBench, "machine", measured)
+    x, axes = rng.standard_normal((2, 3, 4)).astype(np.float32), np.int64([1])
+    nodes = [node("Exp", "x", "e"), node("ReduceSum", "e axes", "s"), node("Neg", "s", "y")]
+    model = model_of(nodes, {"x": x, "axes": axes}, ["y"])
+    with tw.build(model, level=1, threads=1, timing_cache="", logger=Heard()) as engine:
+        for value in (1, 2):
+            assert_as_reference(engine, model, {"x": x, "axes": np.int64([value])})
+        assert len(engine.engines) == 2
+    assert len(found) == 1

@@ -70,11 +70,13 @@ def build(
     config: BuildConfig | None = None,
     backend: Backend | None = None,
     quantisable: Quantisable | None = None,
+    timings: TimingCache | None = None,
 ) -> Plan:
     """Compile a network for this machine.
 
     backend: what to compile with; None for the one that the config names. quantisable: the same network, of which
-        products may be computed in integers, where that is faster.
+        products may be computed in integers, where that is faster. timings: those of builds that belong together; None
+        for what the config names.
 
     Raises:
         WorkspaceError: no kernel of some layer fits the workspace limit.
@@ -106,7 +108,7 @@ def build(
     require_possible(hull(profiles), bindings_of(whole), tools.threads)
     require_tensors(whole, config.level > 0)
     wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
-    cache = TimingCache(_cache_path(config), lambda message: config.log("warning", message))
+    cache = timings_for(config) if timings is None else timings
     with tools.compiler() as compiler, _kept(cache, config):
         work = _Build(config, tools, search, compiler, cache, wishes, progress)
         dumps = _dumps(config, len(profiles))
@@ -341,7 +343,8 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner, bound
     comparison = None if tuner.brief else tuner.compare
     found = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], comparison)
     stamp, threads, bench = tuner.stamp, tuner.threads, tuner.bench
-    if len(cache.entries) > known or remembered_machine(cache, stamp, bench.capacities, threads) is None:
+    is_due = len(cache.entries) > known and not cache.has_measured_machine
+    if is_due or remembered_machine(cache, stamp, bench.capacities, threads) is None:
         remember_machine(cache, stamp, bench.machine(), threads)
     cache.save()
     return found
@@ -378,6 +381,11 @@ def _kept(cache: TimingCache, config: BuildConfig) -> Iterator[None]:
             reason.add_note(TIMINGS_KEPT)
             config.log("info", f"the build ended early; {TIMINGS_KEPT}")
         raise
+
+
+def timings_for(config: BuildConfig) -> TimingCache:
+    """What earlier builds measured, in the file that the configuration names."""
+    return TimingCache(_cache_path(config), lambda message: config.log("warning", message))
 
 
 def _cache_path(config: BuildConfig) -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorwright.base.errors import BuildError, ExecutionError
 from tensorwright.base.fork import forkable
-from tensorwright.build.build import build
+from tensorwright.build.build import build, timings_for
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import dump_within
 from tensorwright.build.profiles import profiles_among, within
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tensorwright.runtime.outputs import OutputAllocator
     from tensorwright.tensor.dtype import DType
     from tensorwright.tensor.type import TensorType
+    from tensorwright.tune.cache import TimingCache
 
 MOST_VARIANTS = 32
 """So many variants of what follows a stage are kept; the oldest makes room."""
@@ -117,9 +118,11 @@ class StagedEngine:
     Nothing of this can be saved as a plan: it needs the model and the compiler.
     """
 
-    def __init__(self, model: PartialModel, config: BuildConfig) -> None:
+    def __init__(self, model: PartialModel, config: BuildConfig, timings: TimingCache | None = None) -> None:
+        """timings: those of the engine around a branch or body; None for what the config names."""
         self._model = model
         self._config = config
+        self._timings = timings_for(config) if timings is None else timings
         self._lock = forkable(threading.Lock())
         self._watch = Watch(model.name, config)
         self._bodies: dict[tuple[tuple[str, ...], str], StagedEngine] = {}
@@ -310,7 +313,8 @@ class StagedEngine:
             dump=dump_within(self._config.dump, f"part-{self._count:02}"),
             profiles=within(self._config.profiles, graph.symbols()),
         )
-        return Engine(build(graph, config), config.allocator, device=config.device)
+        plan = build(graph, config, timings=self._timings)
+        return Engine(plan, config.allocator, device=config.device)
 
     def _translated(
         self, stage: Stage, forms: Mapping[str, Form], known: Mapping[str, Known]
@@ -384,7 +388,9 @@ class StagedEngine:
         key = (node.results, attribute)
         if key not in self._bodies:
             inner = dump_within(self._config.dump, f"body-{len(self._bodies) + 1:02}")
-            self._bodies[key] = StagedEngine(PartialModel(node.subgraph(attribute)), replace(self._config, dump=inner))
+            self._bodies[key] = StagedEngine(
+                PartialModel(node.subgraph(attribute)), replace(self._config, dump=inner), self._timings
+            )
         return self._bodies[key]
 
     def within(self, inputs: Mapping[str, Known], watch: Watch, types: Types) -> tuple[dict[str, Known], Types]:

@@ -56,6 +56,7 @@ def remember_machine(cache: TimingCache, stamp: MachineStamp, machine: Machine, 
     for name, value in zip(_names(machine.capacities), numbers, strict=True):
         key = machine_key(stamp, threads, name)
         cache.put(key, max(value, cache.get(key) or 0.0))
+    cache.has_measured_machine = True
 
 
 def _names(capacities: Capacities) -> list[str]:
