@@ -220,12 +220,11 @@ def concatenation(value: Value) -> Value | None:
     assert isinstance(op, Concatenation)
     if len(value.inputs) == 1:
         return value.inputs[0]
-    parts = [part for part in value.inputs if part.type.shape[op.axis] != 0] or [value.inputs[0]]
-    for number in range(len(parts) - 1):
-        joined = _joined_slices(parts[number], parts[number + 1], op.axis)
-        if joined is not None:
-            parts[number : number + 2] = [joined]
-            break
+    parts: list[Value] = []
+    for part in (part for part in value.inputs if part.type.shape[op.axis] != 0):
+        joined = _joined_slices(parts[-1], part, op.axis) if parts else None
+        parts[-1 if joined else len(parts) :] = [joined or part]
+    parts = parts or [value.inputs[0]]
     return apply(op, *parts, name=value.name) if len(parts) < len(value.inputs) else None
 
 
@@ -233,7 +232,7 @@ def concatenation(value: Value) -> Value | None:
 def nested_concatenation(value: Value, uses: Uses) -> Value | None:
     """``[[x, y], z] = [x, y, z]`` along one axis."""
     op = value.op
-    nested = [operand for operand in value.inputs if operand.op.same(op) and uses.once(operand)]
+    nested = {operand: None for operand in value.inputs if operand.op.same(op) and uses.once(operand)}
     if not nested:
         return None
     flat = [part for operand in value.inputs for part in (operand.inputs if operand in nested else (operand,))]
