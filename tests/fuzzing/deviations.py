@@ -21,7 +21,7 @@ from tensorwright.ops.pooling import Pool
 from tensorwright.ops.reduction import ArgReduction, Reduction
 from tensorwright.ops.resize import Resize
 from tensorwright.ops.shape import Pad
-from tensorwright.tensor.dtype import FLOAT64
+from tensorwright.tensor.dtype import FLOAT16, FLOAT64
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
@@ -126,6 +126,12 @@ def further_off(value: Value, operands: Sequence[Array], result: Array) -> Array
             lines = np.abs(x) * np.abs(scale).reshape(-1, *(1,) * (x.ndim - 2)) / spread
             return zero + 2 * UNIT * lines.max(axis=tuple(range(2, x.ndim)), keepdims=True, initial=0.0)
     return zero
+
+
+def further_matters(value: Value) -> bool:
+    """Whether ONNX Runtime may be off by more than others at a value."""
+    further = Sigmoid | Reduction | Resize | LocalResponseNormalization | InstanceNormalization
+    return isinstance(value.op, further) or value.type.dtype == FLOAT16
 
 
 def differs(graph: Graph, inputs: Arrays) -> bool:

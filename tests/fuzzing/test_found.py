@@ -429,6 +429,12 @@ def difference_of_folded_numbers() -> bytes:
     return model_of(nodes, {}, ["y"], constants=constants).SerializeToString()
 
 
+def parts_put_together_again() -> bytes:
+    parts = " ".join(f"p{n}" for n in range(3000))
+    nodes = [node("Split", "x s", parts), node("Concat", parts, "y", axis=0)]
+    return model_of(nodes, {"x": (1, [3000])}, ["y"], constants={"s": np.ones(3000, np.int64)}).SerializeToString()
+
+
 def constant_in_another_file() -> bytes:
     model = model_of([node("Add", "x w", "y")], {"x": (7, [2])}, ["y"], constants={"w": np.array([1, 2])})
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
@@ -508,6 +514,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "what ONNX Runtime wraps more than once was compared": ("ONNX node", wrapped_more_than_once),
     "what is larger is less in ONNX Runtime's long integers": ("ONNX node", signs_of_long_integers),
     "ONNX Runtime was to compute constants without rounding": ("ONNX network", difference_of_folded_numbers),
+    "neighbours of thousands of parts were joined pair by pair": ("ONNX network", parts_put_together_again),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
