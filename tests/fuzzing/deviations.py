@@ -182,7 +182,7 @@ def _has_nan(array: Array) -> bool:
 
 
 def _is_long(array: Array) -> bool:
-    """Of int64 with more than 32 bits: in some releases of ONNX Runtime, the larger of 1 and 2^31 is 1."""
+    """Of int64 with more than 32 bits: up to ONNX Runtime 1.30, the larger of 1 and 2^31 may be 1."""
     return array.dtype == np.int64 and bool((array != array.astype(np.int32)).any())
 
 
