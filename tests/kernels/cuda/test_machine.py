@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -219,16 +218,6 @@ def test_blocks_that_stay_compute_several_tiles(
     found = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, symbols)
     expected = whole_output(region, arrays, symbols)
     assert not disagreement(found, expected.values, tolerance_of(region, symbols), expected.spread)
-
-
-def test_a_warpgroup_that_copies_lends_registers_for_large_tiles(rng: np.random.Generator) -> None:
-    region, tactic = linear((500, 192), 192, "columns add", FLOAT16).region(rng), SpecialisedProduct()
-    tiling = SpecialisedTiling(2, 2, 6, 1, 3, staying=1)
-    kernel = tactic.emit(region, replace(tactic.configs(region, TARGET)[0], options=tiling), TARGET)
-    ptx, arrays = compile_ptx(kernel.code, TARGET), random_inputs(region, {}, rng)
-    assert "setmaxnreg.inc" in ptx
-    found, expected = run_on_machine(region, kernel, ptx, arrays, {}), whole_output(region, arrays, {})
-    assert not disagreement(found, expected.values, tolerance_of(region, {}), expected.spread)
 
 
 @pytest.mark.parametrize(

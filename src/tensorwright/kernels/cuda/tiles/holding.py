@@ -3,6 +3,9 @@ multiply the next one: what finishing computes, reads and writes goes beside the
 
 A warp that begins products may have to wait until the tensor cores take them, and can do nothing else. So the two
 warpgroups take turns in these steps: one begins its products while the other finishes, and the other way round.
+
+Two tiles take more registers than are left beside a warp that copies, since all warps start with as many. So a whole
+warpgroup copies, and gives most of its registers to those that multiply.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from functools import partial
 
 from tensorwright.codegen.cuda.matrix import packed_pair, unpacked_pair
 from tensorwright.codegen.cuda.mbarrier import arrive, wait_for_phase
+from tensorwright.codegen.cuda.warpgroup import give_registers, take_registers
 from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.finish import Finish, units_of
@@ -20,6 +24,8 @@ from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.cuda.tiles.tiling import WARPGROUP
 from tensorwright.tensor.dtype import BOOL, INT32, INT64
 
+COPYING_REGISTERS, MULTIPLYING_REGISTERS = 24, 240
+"""Of a thread; one warpgroup copies and two multiply: three times what they start with."""
 MOST_APART = 8
 """Steps beside which a tile is finished, an even number: so every tile begins with the same parity of turns."""
 PAIRS = 4
@@ -30,7 +36,12 @@ Portion = Callable[[], None]
 class HoldingKernel(StayingKernel):
     """Emits the body of a kernel. Its loop over tiles carries what is held, and where that belongs."""
 
+    def _copy_tiles(self, thread: Register) -> None:
+        give_registers(self.builder, COPYING_REGISTERS)
+        super()._copy_tiles(thread)
+
     def _multiply_tiles(self, thread: Register) -> None:
+        take_registers(self.builder, MULTIPLYING_REGISTERS)
         builder, (place, own_row) = self.builder, self._place(thread)
         warpgroup = builder.binary("udiv", thread, WARPGROUP)
         with self._each_tile(0, self._nothing_held()) as (tiles, tile):

@@ -46,8 +46,6 @@ from tensorwright.tensor.dtype import INT32
 WARPS = WARPGROUP // WARP
 FEWEST_STAGES = 3
 CLUSTERS = (1, 2, 4)
-MOST_ALONE = 128
-"""Sums of a thread without registers that others lend."""
 EVEN_REGISTERS = 168
 """Of a thread, where three warpgroups have as many each."""
 BAND = 8
@@ -58,7 +56,7 @@ BAND = 8
 class SpecialisedTiling(Tiling):
     """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each.
 
-    holding: whether these hold the sums of a tile while they multiply the next one.
+    holding: whether these hold the sums of a tile while they multiply the next one; then a warpgroup copies.
     """
 
     staying: int = 0
@@ -66,16 +64,11 @@ class SpecialisedTiling(Tiling):
 
     @property
     def threads(self) -> int:
-        return self.copying + (WARPGROUP if self.lends else WARP)
-
-    @property
-    def lends(self) -> bool:
-        """Whether a warpgroup copies, which lends its registers to those that multiply."""
-        return self.holding or self.sums > MOST_ALONE
+        return self.copying + (WARPGROUP if self.holding else WARP)
 
     @property
     def registers(self) -> int:
-        return EVEN_REGISTERS if self.lends else super().registers
+        return EVEN_REGISTERS if self.holding else super().registers
 
     @property
     def copying(self) -> int:
@@ -99,6 +92,10 @@ class SpecialisedTiling(Tiling):
     @property
     def filling(self) -> float:
         return 0.3 if self.staying else super().filling
+
+    @property
+    def finishing(self) -> float:
+        return 0.13 if self.holding else super().finishing
 
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
         blocks = minimum(product(self.tiles(problem)), self.staying)
@@ -126,8 +123,15 @@ def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> I
                     tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
-                        if _can_stay(problem, tiling, target):
-                            yield replace(tiling, staying=target.multiprocessors)
+                        yield from _staying(problem, tiling, target)
+
+
+def _staying(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> Iterator[SpecialisedTiling]:
+    """The same tiling with as many blocks as multiprocessors, if there are more tiles, and each has room for one."""
+    is_large, tiles = 2 * tiling.shared_bytes > target.l1_bytes, tuning_value(product(tiling.tiles(problem)))
+    if not is_large or tiling.cluster > 1 or tiles <= target.multiprocessors:
+        return
+    yield replace(tiling, staying=target.multiprocessors)
 
 
 def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
@@ -142,17 +146,12 @@ def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, t
     )
 
 
-def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> bool:
-    """Whether there are more tiles than multiprocessors, each of which has room for one block."""
-    is_large = 2 * tiling.shared_bytes > target.l1_bytes
-    return is_large and tiling.cluster == 1 and tuning_value(product(tiling.tiles(problem))) > target.multiprocessors
-
-
 def can_hold(problem: Problem, tiling: SpecialisedTiling) -> bool:
     """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each, and steps in
-    which two warpgroups can take turns.
+    which two warpgroups can take turns. Tiles of two products below each other were slower.
     """
-    return tiling.staying > 0 and tiling.warpgroups == 2 and problem.dtype.size == 2 and Steps(problem).count > 1
+    has_turns = tiling.warpgroups == 2 and Steps(problem).count > 1
+    return tiling.row_tiles == 1 and problem.dtype.size == 2 and has_turns
 
 
 @dataclass(frozen=True)

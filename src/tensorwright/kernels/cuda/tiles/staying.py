@@ -1,9 +1,6 @@
 """Specialised products whose blocks stay: each computes one tile after the other.
 
 While the warps that multiply finish a tile, stages of the next one are copied already.
-
-Many sums take more registers than are left beside a warp that copies, since all warps start with as many. So a whole
-warpgroup copies then, and gives most of its registers to those that multiply.
 """
 
 from __future__ import annotations
@@ -13,16 +10,12 @@ from contextlib import contextmanager
 
 from tensorwright.codegen.cuda.mbarrier import arrive
 from tensorwright.codegen.cuda.threads import wide
-from tensorwright.codegen.cuda.warpgroup import give_registers, take_registers
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.tiles.specialised import SpecialisedKernel
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.tensor.dim import product
 from tensorwright.tensor.dtype import INT32
-
-COPYING_REGISTERS, MULTIPLYING_REGISTERS = 24, 240
-"""Of a thread, where one warpgroup copies and two multiply: three times what they start with."""
 
 
 class StayingKernel(SpecialisedKernel):
@@ -35,12 +28,8 @@ class StayingKernel(SpecialisedKernel):
         builder.launch_next()
         builder.wait_for_previous()
         with self.emitter.when(builder.compare("sge", thread, tiling.copying)):
-            if tiling.lends:
-                give_registers(builder, COPYING_REGISTERS)
             self._copy_tiles(thread)
         with self.emitter.when(builder.compare("slt", thread, tiling.copying)):
-            if tiling.lends:
-                take_registers(builder, MULTIPLYING_REGISTERS)
             self._multiply_tiles(thread)
 
     @contextmanager
