@@ -94,12 +94,15 @@ TACTICS = (OpenConvolution(),)
 
 
 def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
-    """Tiles of one row, all taps around the loop over channels; pixels: rows of a task, or tiles of the only row."""
+    """Tiles of one row, all taps around the loop over channels; pixels: rows of a task, or tiles of the only row.
+
+    Tasks that share pixels have as many as stay in a cache while weights pass, but leave enough tasks.
+    """
     usual, lanes = problem.usual, target.lanes(problem.usual.numerics.total)
     for options in _tiles(usual, target):
         units = usual.axes[0].output if problem.axes[0].output != 1 else -(-usual.axes[1].output // options.columns)
-        groups = 1 if problem.axes[0].output == 1 else Tiling(usual, options, lanes).group_count
-        yield replace(options, pixels=max(1, units * groups // PARALLEL_TASKS))
+        dealt = max(1, units * Tiling(usual, options, lanes).group_count // PARALLEL_TASKS)
+        yield replace(options, pixels=min(options.pixels, dealt) if options.pixels_first else dealt)
 
 
 def _tiles(usual: Problem, target: Target) -> Iterator[TilingOptions]:
