@@ -30,6 +30,9 @@ TILES = {2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}
 MOST_CACHED = 1 << 20
 """Bytes of weights that may stay in a core's own cache from one use to the next."""
 
+WHOLE = 4
+"""A block of so many register tiles is for images that have no more, so that weights which are not cached pass once."""
+
 CACHED, STREAMED = 25, 7.5
 """Bytes of weights in a cycle, from the caches and from memory."""
 
@@ -311,13 +314,15 @@ def _tilings(
                 continue
             most = _most_pixels(target, blocks)
             for pixels in sorted({even_size(tiles, most), even_size(tiles, -(-most // 2))}):
-                for multiple in (1, 2):
+                for multiple in (1, 2, WHOLE):
                     size = even_size(tiles, pixels * multiple)
                     splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
                     options = WinogradOptions(
                         rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False
                     )
                     tiling = WinogradTiling(problem, options, lanes, apart, open_axes)
+                    if multiple == WHOLE and (tiling.tile_blocks > 1 or tiling.weight_bytes <= MOST_CACHED):
+                        continue
                     yield tiling
                     if tiling.is_short:
                         yield replace(tiling, options=replace(options, pixels=min(most, tiles)))
