@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from networks.judge import computed
-from tensorwright.graph.graph import ConstantTensor, Graph, Input, Value
+from tensorwright.graph.graph import Graph, Value
 from tensorwright.graph.op import Op
 from tensorwright.ops.activation import Clip, Shrink, Sigmoid
 from tensorwright.ops.elementwise import Binary, Unary
@@ -148,14 +148,13 @@ def _differs(value: Value, operands: Sequence[Array], result: Array) -> bool:
             # Windows have no place, so that the result is empty by ONNX's formula; it keeps extents of reduced axes.
             return True
         case Binary(function="pow") if value.type.dtype.is_integer:  # ONNX does not say what those are that overflow.
-            return any(not isinstance(operand.op, ConstantTensor | Input) for operand in value.inputs)
+            return _powers_are_open(*operands)
         case Shrink():  # Of float64: it is computed in float32.
             return value.type.dtype == FLOAT64
         case Resize(mode="linear" | "cubic"):  # Whether an element of weight 0 counts if it is not finite, is open.
             return not np.isfinite(operands[0]).all()
-        case Pad(
-            mode="wrap" | "reflect" as mode
-        ):  # By more than there is: up to 1.23, it copies what is not yet written.
+        case Pad(mode="wrap" | "reflect" as mode):
+            # By more than there is: up to ONNX Runtime 1.30, it copies what it has not yet written.
             pads = zip(value.op.before, value.op.after, operands[0].shape, strict=True)
             kept = [(b, a, n + min(b, 0) + min(a, 0) - (mode == "reflect")) for b, a, n in pads]
             return any(max(before, after) > most for before, after, most in kept)
@@ -167,7 +166,7 @@ def _differs(value: Value, operands: Sequence[Array], result: Array) -> bool:
 def _orders(op: Op, operands: Sequence[Array]) -> bool:
     """Whether ONNX Runtime takes other elements for the larger ones."""
     match op:
-        case Pool() | Reduction("max" | "min") | ArgReduction() | TopKIndices():
+        case Pool("max") | Reduction("max" | "min") | ArgReduction() | TopKIndices():
             return _has_nan(operands[0])
         case Binary("max" | "min"):
             return any(_has_nan(array) or _is_long(array) for array in operands)
@@ -190,6 +189,8 @@ def _lost(op: LocalResponseNormalization, array: Array) -> Array:
     """How much less precise, in parts of itself, a result is: the sums of squares run along the channels, adding one
     and taking one away, so that large ones leave rounding behind.
     """
+    if not array.size:
+        return np.zeros(array.shape)
     squares = np.square(np.asarray(array, np.float64))
     most = array.shape[1] - 1
     reach = [(0, 0)] * array.ndim
@@ -197,7 +198,7 @@ def _lost(op: LocalResponseNormalization, array: Array) -> Array:
     window = np.lib.stride_tricks.sliding_window_view(np.pad(squares, reach), sum(reach[1]) + 1, 1).sum(-1)
     factor = op.alpha / op.size
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = UNIT * (abs(op.bias) + abs(factor) * squares.max(1, keepdims=True, initial=0.0))
+        off = UNIT * (abs(op.bias) + abs(factor) * squares.max(1, keepdims=True))
         return np.nan_to_num(np.abs(op.beta * off / (op.bias + factor * window)), nan=0.0)
 
 

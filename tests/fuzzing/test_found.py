@@ -413,6 +413,16 @@ def running_sums_of_squares() -> bytes:
     return model_of(nodes, {"x": (1, [5, 8, 5, 5])}, ["y"], constants=constants).SerializeToString()
 
 
+def largest_of_rounded_numbers() -> bytes:
+    nodes = [node("Add", "x c", "s"), node("ArgMax", "s", "y", axis=1)]
+    return model_of(nodes, {"x": (1, [4, 4096])}, ["y"], constants={"c": np.float32(1e8)}).SerializeToString()
+
+
+def squares_of_no_channels() -> bytes:
+    nodes = [node("LRN", "x", "n", size=3), node("Concat", "n n", "y", axis=1)]
+    return model_of(nodes, {"x": (1, [5, 0, 5, 5])}, ["y"]).SerializeToString()
+
+
 def wrapped_more_than_once() -> bytes:
     pads = {"p": np.array([2, 1, 64, 5, 1, 8, 0, 0])}
     model = model_of([node("Pad", "x p", "y", mode="wrap")], {"x": (6, [3, 3, 3, 3])}, ["y"], constants=pads)
@@ -511,6 +521,8 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "truth values were negated": ("TensorFlow", negative_truth_value),
     "a giant tensor without elements was made": ("ONNX node", giant_tensor_of_nothing),
     "squares that were taken away again left nothing behind": ("ONNX node", running_sums_of_squares),
+    "rounding did not decide which number is larger": ("ONNX node", largest_of_rounded_numbers),
+    "squares of no channels were added up": ("ONNX node", squares_of_no_channels),
     "what ONNX Runtime wraps more than once was compared": ("ONNX node", wrapped_more_than_once),
     "what is larger is less in ONNX Runtime's long integers": ("ONNX node", signs_of_long_integers),
     "ONNX Runtime was to compute constants without rounding": ("ONNX network", difference_of_folded_numbers),
