@@ -35,6 +35,7 @@ from tensorwright.importers.uff.messages import meta_graph_class
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.pooling import Pool
+from tensorwright.ops.quantization import Quantize
 from tensorwright.plan.file import parse_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
@@ -273,10 +274,14 @@ def is_comparable(right: Array, error: float) -> bool:
 
 def converts_openly(graph: Graph, inputs: Arrays) -> bool:
     """Whether numbers become integers that do not hold them, or that the last bit of a number decides."""
-    casts = [value for value in graph.order() if isinstance(value.op, Cast) and value.type.dtype.is_integer
-             and value.inputs[0].type.dtype.is_float]  # fmt: skip
-    found = computed(Graph(graph.inputs, tuple((f"{n}", value.inputs[0]) for n, value in enumerate(casts))), inputs)
-    return not all(map(becomes_integers, found.values(), (value.type.dtype for value in casts)))
+    casts = {f"{number}": value for number, value in enumerate(graph.order())
+             if isinstance(value.op, Cast | Quantize) and value.type.dtype.is_integer
+             and value.inputs[0].type.dtype.is_float}  # fmt: skip
+    found = computed(Graph(graph.inputs, tuple((name, value.inputs[0]) for name, value in casts.items())), inputs)
+    return any(
+        np.isnan(array).any() if isinstance(op, Quantize) else not becomes_integers(array, dtype)
+        for array, op, dtype in ((array, casts[name].op, casts[name].type.dtype) for name, array in found.items())
+    )
 
 
 def becomes_integers(array: Array, dtype: tw.DType) -> bool:

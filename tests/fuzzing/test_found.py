@@ -418,6 +418,12 @@ def largest_of_rounded_numbers() -> bytes:
     return model_of(nodes, {"x": (1, [4, 4096])}, ["y"], constants={"c": np.float32(1e8)}).SerializeToString()
 
 
+def quantised_roots() -> bytes:
+    nodes = [node("Sqrt", "x", "r"), node("QuantizeLinear", "r s z", "q"), node("DequantizeLinear", "q s z", "y")]
+    constants = {"s": np.float32(0.125), "z": np.int8(3)}
+    return model_of(nodes, {"x": (1, [8, 32])}, ["y"], constants=constants).SerializeToString()
+
+
 def squares_of_no_channels() -> bytes:
     nodes = [node("LRN", "x", "n", size=3), node("Concat", "n n", "y", axis=1)]
     return model_of(nodes, {"x": (1, [5, 0, 5, 5])}, ["y"]).SerializeToString()
@@ -522,6 +528,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a giant tensor without elements was made": ("ONNX node", giant_tensor_of_nothing),
     "squares that were taken away again left nothing behind": ("ONNX node", running_sums_of_squares),
     "rounding did not decide which number is larger": ("ONNX node", largest_of_rounded_numbers),
+    "NaN was to become a certain integer": ("ONNX node", quantised_roots),
     "squares of no channels were added up": ("ONNX node", squares_of_no_channels),
     "what ONNX Runtime wraps more than once was compared": ("ONNX node", wrapped_more_than_once),
     "what is larger is less in ONNX Runtime's long integers": ("ONNX node", signs_of_long_integers),
