@@ -60,13 +60,14 @@ class Noise:
 
     further: how much more the result of an operator may be off, from its operands and result. rounds_anywhere: moves
     also what exact operators give in types below float32, as if the results of those before them had not been rounded.
-    units: how far.
+    units: how far. whole: whether by all of it or not at all, so that much stays alike.
     """
 
     rng: np.random.Generator
     further: Further | None = None
     rounds_anywhere: bool = False
     units: float = 1.0
+    whole: bool = False
 
     def moved(self, array: Array, precision: float) -> Array:
         return np.asarray(array * (1.0 + precision * self._directions(array)))
@@ -89,6 +90,8 @@ class Noise:
 
     def _directions(self, array: Array) -> npt.NDArray[np.float64]:
         """Up or down, by different parts of a unit, so that two moves do not cancel."""
+        if self.whole:
+            return self.rng.integers(-1, 2, array.shape) * self.units
         return (self.rng.integers(0, 2, array.shape) * 2.0 - 1.0) * self.rng.uniform(0.5, 1.0, array.shape) * self.units
 
 
