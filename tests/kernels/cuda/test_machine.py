@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,23 @@ def test_blocks_that_stay_compute_several_tiles(
     found = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, symbols)
     expected = whole_output(region, arrays, symbols)
     assert not disagreement(found, expected.values, tolerance_of(region, symbols), expected.spread)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "holds"), [(16384, FLOAT16, True), (16384, BFLOAT16, True), (512, FLOAT16, False)]
+)
+def test_sums_are_held_where_there_are_many_tiles(
+    rows: int, dtype: DType, holds: bool, rng: np.random.Generator
+) -> None:
+    region = linear((rows, 256), 768, "columns gelu", dtype).region(rng)
+    assert any(config.options.holding for config in SpecialisedProduct().configs(region, TARGET)) == holds
+
+
+def test_first_are_tilings_that_differ_in_more_than_stages(rng: np.random.Generator) -> None:
+    region = linear((1024, 3072), 768, "columns", FLOAT16).region(rng)
+    tilings = [replace(config.options, stages=0) for config in SpecialisedProduct().configs(region, TARGET)]
+    different = len(set(tilings))
+    assert len(set(tilings[:different])) == different < len(tilings)
 
 
 @pytest.mark.parametrize(

@@ -350,10 +350,9 @@ def _read(builder: ThreadBuilder, place: Register, offset: int, elements: int) -
 
 
 def _step(builder: ThreadBuilder, dtype: DType, place: Place, sums: Sums, *, from_zero: bool = False) -> Sums:
-    """Begin the products of one step, added to the sums, or to nothing, as to sums that are known to be 0."""
+    """Begin the products of one step, added to the sums, or to nothing."""
     begin_products(builder)
-    found, nothing = list(sums), literal(0, sums[0][0].dtype)
-    from_zero = from_zero or all(register == nothing for own in sums for register in own)
+    found = list(sums)
     left, right = tile_descriptor(builder, place.left), tile_descriptor(builder, place.right)
     for part in range(PARTS):
         columns = advanced(builder, right, part * STEP_BYTES)

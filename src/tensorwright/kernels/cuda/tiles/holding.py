@@ -1,9 +1,6 @@
 """Specialised products whose blocks stay and hold the sums of a tile, rounded to the type of the product, while they
 multiply the next one: what finishing computes, reads and writes goes beside the first steps of that.
 
-A warp that begins products may have to wait until the tensor cores take them, and can do nothing else. So the two
-warpgroups take turns in these steps: one begins its products while the other finishes, and the other way round.
-
 Two tiles take more registers than are left beside a warp that copies, since all warps start with as many. So a whole
 warpgroup copies, and gives most of its registers to those that multiply.
 """
@@ -14,20 +11,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tensorwright.codegen.cuda.matrix import packed_pair, unpacked_pair
-from tensorwright.codegen.cuda.mbarrier import arrive, wait_for_phase
+from tensorwright.codegen.cuda.mbarrier import arrive
 from tensorwright.codegen.cuda.warpgroup import give_registers, take_registers
 from tensorwright.codegen.values import Register, literal
 from tensorwright.kernels.cuda.tiles.arithmetic import Place, Sums
 from tensorwright.kernels.cuda.tiles.finish import Finish, units_of
 from tensorwright.kernels.cuda.tiles.staying import StayingKernel
 from tensorwright.kernels.cuda.tiles.steps import Steps
-from tensorwright.kernels.cuda.tiles.tiling import WARPGROUP
 from tensorwright.tensor.dtype import BOOL, INT32, INT64
 
 COPYING_REGISTERS, MULTIPLYING_REGISTERS = 24, 240
 """Of a thread; one warpgroup copies and two multiply: three times what they start with."""
 MOST_APART = 8
-"""Steps beside which a tile is finished, an even number: so every tile begins with the same parity of turns."""
+"""Steps beside which a tile is finished."""
 PAIRS = 4
 """Registers that hold a unit."""
 Portion = Callable[[], None]
@@ -43,14 +39,12 @@ class HoldingKernel(StayingKernel):
     def _multiply_tiles(self, thread: Register) -> None:
         take_registers(self.builder, MULTIPLYING_REGISTERS)
         builder, (place, own_row) = self.builder, self._place(thread)
-        warpgroup = builder.binary("udiv", thread, WARPGROUP)
         with self._each_tile(0, self._nothing_held()) as (tiles, tile):
             number, parity, *held, row, group = tiles.carried
-            portions = self._portions(self._finish(thread, place, own_row, row, group), held)
-            carried = self._added_beside(portions, warpgroup, place, [number, parity])
             where = self._tile(tile)
             self._finish(thread, place, own_row, *where).request()
-            *flat, number, parity, last = self._added_alone(len(portions), place, carried)
+            portions = self._portions(self._finish(thread, place, own_row, row, group), held)
+            *flat, number, parity, last = self._added_beside(portions, place, [number, parity])
             sums = self.arithmetic.finish(builder, self._tiles(flat))
             arrive(builder, last, builder.compare("eq", place.lane, 0))
             tiles.following = [number, parity, *self._held(sums), *where]
@@ -83,40 +77,24 @@ class HoldingKernel(StayingKernel):
 
         return finish.portions(unit)
 
-    def _apart(self, portions: int) -> int:
-        """Steps beside which so many portions are emitted, an even number."""
-        return min(Steps(self.problem).count, portions, MOST_APART) // 2 * 2
-
-    def _added_beside(
-        self, portions: Sequence[Portion], warpgroup: Register, place: Place, first: Sequence[Register]
-    ) -> list[Register]:
-        """What `_added` gives for the first steps of a tile, with portions emitted beside them."""
-        carried, apart = self._nothing_added(first), self._apart(len(portions))
+    def _added_beside(self, portions: Sequence[Portion], place: Place, first: Sequence[Register]) -> Sequence[Register]:
+        """What `_added` gives for all steps of a tile, with portions emitted beside the first ones."""
+        builder, steps, carried = self.builder, Steps(self.problem).count, self._nothing_added(first)
+        apart = min(steps, MOST_APART)
         for step in range(apart):
             some = portions[step * len(portions) // apart : (step + 1) * len(portions) // apart]
-            begin = partial(self._begun_in_turn, step, warpgroup, some)
+            begin = partial(self._begun_beside, some)
             carried = self._added(place, carried, literal(True, BOOL) if step else None, begin)
-        return carried
-
-    def _begun_in_turn(
-        self, step: int, warpgroup: Register, portions: Sequence[Portion], place: Place, sums: Sums
-    ) -> Sums:
-        """Begin a step behind the other warpgroup's last one, and finish while that one begins."""
-        builder = self.builder
-        other = builder.binary("xor", warpgroup, 1)
-        wait_for_phase(builder, self._turn(warpgroup), builder.binary("xor", other, step % 2))
-        begun = self._begun(place, sums)
-        arrive(builder, self._turn(other), builder.compare("eq", place.lane, 0))
-        for portion in portions:
-            portion()
-            builder.meet_warp()
-        return begun
-
-    def _added_alone(self, portions: int, place: Place, carried: Sequence[Register]) -> Sequence[Register]:
-        """What `_added` gives for the other steps."""
-        steps = Steps(self.problem).count - self._apart(portions)
-        if not steps:
+        if apart == steps:
             return carried
-        with self.builder.loop(0, steps, 1, carried, at_least_once=True) as loop:
+        with builder.loop(0, steps - apart, 1, carried, at_least_once=True) as loop:
             loop.following = self._added(place, loop.carried, literal(True, BOOL))
         return loop.final
+
+    def _begun_beside(self, portions: Sequence[Portion], place: Place, sums: Sums) -> Sums:
+        """Begin the products of a step, and emit portions beside them."""
+        begun = self._begun(place, sums)
+        for portion in portions:
+            portion()
+        self.builder.meet_warp()
+        return begun

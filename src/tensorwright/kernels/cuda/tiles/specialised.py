@@ -77,11 +77,6 @@ class SpecialisedTiling(Tiling):
 
     @property
     def shared_bytes(self) -> int:
-        return self.turns_start + (2 * BARRIER_BYTES if self.holding else 0)
-
-    @property
-    def turns_start(self) -> int:
-        """Bytes of shared memory before the barriers of two warpgroups that take turns."""
         return self.barriers_start + 2 * self.stages * BARRIER_BYTES
 
     @property
@@ -112,13 +107,19 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
 def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
     """Tilings worth timing, the most promising first."""
     possible = _possible(problem, arithmetic, target)
-    return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
+    found = chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
+    return sorted(found, key=lambda tiling: _is_like_an_earlier_one(tiling, found))
+
+
+def _is_like_an_earlier_one(tiling: SpecialisedTiling, tilings: Sequence[SpecialisedTiling]) -> bool:
+    """Whether a tiling differs only in its stages from an earlier one, which takes nearly as long."""
+    return any(replace(other, stages=tiling.stages) == tiling for other in tilings[: tilings.index(tiling)])
 
 
 def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
-            for stages in (FEWEST_STAGES, 4, 6, 8):
+            for stages in (8, 6, 5, 4, FEWEST_STAGES):
                 for cluster in CLUSTERS:
                     tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
@@ -131,7 +132,10 @@ def _staying(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) ->
     is_large, tiles = 2 * tiling.shared_bytes > target.l1_bytes, tuning_value(product(tiling.tiles(problem)))
     if not is_large or tiling.cluster > 1 or tiles <= target.multiprocessors:
         return
-    yield replace(tiling, staying=target.multiprocessors)
+    staying = replace(tiling, staying=target.multiprocessors)
+    if can_hold(problem, staying):
+        yield replace(staying, holding=True)
+    yield staying
 
 
 def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
@@ -147,11 +151,10 @@ def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, t
 
 
 def can_hold(problem: Problem, tiling: SpecialisedTiling) -> bool:
-    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each, and steps in
-    which two warpgroups can take turns. Tiles of two products below each other were slower.
+    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each. Tiles of two
+    products below each other were slower.
     """
-    has_turns = tiling.warpgroups == 2 and Steps(problem).count > 1
-    return tiling.row_tiles == 1 and problem.dtype.size == 2 and has_turns
+    return tiling.row_tiles == 1 and tiling.warpgroups == 2 and problem.dtype.size == 2
 
 
 @dataclass(frozen=True)
@@ -190,15 +193,8 @@ class SpecialisedKernel(TileKernel):
             for stage in self._stages(tiling.stages):
                 make_barrier(builder, stage.full, 1)
                 make_barrier(builder, stage.empty, WARPS * tiling.warpgroups)
-            for number in range(2) if tiling.holding else ():
-                make_barrier(builder, self._turn(literal(number, INT32)), WARPS)
             publish_barriers(builder)
         builder.meet()
-
-    def _turn(self, warpgroup: Register) -> Register:
-        """The barrier (i32) at which a warpgroup waits for its turn."""
-        first = self.builder.add(self._base(), self.tiling.turns_start)
-        return self.builder.add(first, self.builder.mul(warpgroup, BARRIER_BYTES))
 
     def _tile(self, number: Register) -> tuple[Register, Register]:
         """Of a tile (i32) its number among those one below the other (i32), and its first group of columns (i64)."""
