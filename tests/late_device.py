@@ -8,7 +8,7 @@ from copy import copy
 from functools import partial
 from threading import RLock
 
-from tensorwright.devices.device import Event, Stream
+from tensorwright.devices.device import Stream
 from tensorwright.devices.null.device import NullDevice, NullEvent, NullExecutor, NullStream
 
 
@@ -21,10 +21,6 @@ class LateStream(NullStream):
 
     def enqueue(self, work: Callable[[], object]) -> None:
         self._work.append(_as_now(work))
-
-    def wait_event(self, event: Event) -> None:
-        assert isinstance(event, LateEvent)
-        self._work.append(event.reach)
 
     def query(self) -> bool:
         return not self._work
@@ -49,11 +45,11 @@ def _as_now(work: Callable[[], object]) -> Callable[[], object]:
 
 
 class LateEvent(NullEvent):
-    """A mark that is reached when the work before it was waited for."""
+    """A mark that is reached when the work before it was waited for; then `waited` is called first."""
 
-    def __init__(self, device: LateDevice) -> None:
+    def __init__(self, waited: Callable[[], object]) -> None:
         super().__init__()
-        self._device = device
+        self._waited = waited
         self._stream = LateStream()
         self._is_reached = True
 
@@ -61,57 +57,36 @@ class LateEvent(NullEvent):
         assert isinstance(stream, LateStream)
         self._stream, self._is_reached = stream, False
         stream.enqueue(self._reach)
-        if stream is not self._device.quiet:
-            self._device.recorded()
 
     def query(self) -> bool:
         return self._is_reached
 
     def synchronize(self) -> None:
-        if self._is_reached:
-            return
-        if self._stream is not self._device.quiet:
-            self._device.waited()
-        self.reach()
-
-    def reach(self) -> None:
-        """Have the work before it done."""
+        self._waited()
         self._stream.work_until(self.query)
 
     def _reach(self) -> None:
         self._is_reached = True
 
 
-def _nothing() -> None:
-    """What is called when nobody asks for more."""
-
-
 class LateDevice(NullDevice):
-    """recorded, waited: called when an event was recorded, and when somebody begins to wait for one.
+    """waited: called when somebody begins to wait for an event."""
 
-    quiet: a stream of whose events nothing is called.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, waited: Callable[[], object] = lambda: None) -> None:
         super().__init__()
-        self.recorded: Callable[[], object] = _nothing
-        self.waited: Callable[[], object] = _nothing
-        self.quiet: Stream | None = None
+        self.waited = waited
 
     def create_stream(self) -> LateStream:
         return LateStream()
 
     def create_event(self) -> LateEvent:
-        return LateEvent(self)
+        return LateEvent(self.waited)
 
     def upload(self, address: int, source: int, size: int, stream: Stream | None = None) -> None:
         self._put(stream, partial(super().upload, address, source, size))
 
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         self._put(stream, partial(super().download, target, address, size))
-
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        self._put(stream, partial(super().copy, target, source, size, stream))
 
     def _put(self, stream: Stream | None, work: Callable[[], object]) -> None:
         if stream is None:

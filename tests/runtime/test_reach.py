@@ -55,11 +55,11 @@ def test_memory_that_is_not_there_is_said() -> None:
 
 def test_messages_of_all_lengths() -> None:
     ours, theirs = map(Messages, socket.socketpair())
-    said = [Message(()), Message((*range(100_000),)), Message((2**63 - 1, -1), "é" * 1_000_000), Message((7,), "no")]
+    said = [Message([]), Message([*range(100_000)]), Message([2**63 - 1, -1], "é" * 1_000_000), Message([7], "no")]
 
     def say() -> None:
         for one in said:
-            ours.send(one)
+            ours.send(*one)
         ours.close()
 
     thread = threading.Thread(target=say)
@@ -85,13 +85,12 @@ def test_messages_are_received_by_several_threads() -> None:
     threads = [threading.Thread(target=hear) for _ in range(4)]
     for thread in threads:
         thread.start()
-    said = [Message((number,) * (number % 7), str(number)) for number in range(300)]
-    for start in range(0, 300, 3):
-        ours.send(*said[start : start + 3])
+    for number in range(300):
+        ours.send([number] * (number % 7), str(number))
     ours.close()
     for thread in threads:
         thread.join()
-    assert sorted(found, key=lambda one: int(one.text)) == said
+    assert sorted(found, key=lambda one: int(one.text)) == [Message([n] * (n % 7), str(n)) for n in range(300)]
 
 
 def test_an_old_library_has_no_such_calls(monkeypatch: pytest.MonkeyPatch) -> None:

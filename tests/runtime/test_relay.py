@@ -22,7 +22,7 @@ from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime import pool as pools
-from tensorwright.runtime.exchange import Message, Messages
+from tensorwright.runtime.exchange import Messages
 from tensorwright.runtime.pool import EnginePool
 from tensorwright.runtime.reach import OtherMemory, Token
 from tensorwright.runtime.relay import AHEAD, Relay
@@ -84,7 +84,7 @@ class Played:
         self.memory.write(target, y.ctypes.data, y.nbytes)
 
     def answer(self, slot: int, message: str = "", is_device: bool = False, is_lost: bool = False) -> None:
-        self.messages.send(Message((slot, is_device, is_lost), message))
+        self.messages.send((slot, is_device, is_lost), message)
 
     def end(self) -> None:
         self.messages.close()

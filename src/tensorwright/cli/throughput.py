@@ -24,11 +24,6 @@ from tensorwright.runtime.remote import IN_A_PROCESS
 DIFFERENT_INPUTS = 4
 """So many arrays take turns, so that none of them is still in the processor's caches when it is copied again."""
 
-SETTLING = 0.1
-"""The part of a round in which pools are filled."""
-FEWEST = 20
-"""Results of a round that say how many come in a second."""
-
 
 @dataclass(frozen=True)
 class Load:
@@ -52,8 +47,8 @@ class Load:
 
     def _rate(self, pool: EnginePool, seconds: float) -> float:
         start = time.perf_counter()
-        ends = [time.perf_counter() for _ in pool.map(self._until(start + seconds))]
-        return self.items * steady_rate(ends, start, start + seconds)
+        count = sum(1 for _ in pool.map(self._until(start + seconds)))
+        return count * self.items / (time.perf_counter() - start)
 
     def _until(self, end: float) -> Iterator[Mapping[str, Array]]:
         yield self.inputs[0]
@@ -61,18 +56,6 @@ class Load:
             if time.perf_counter() >= end:
                 return
             yield inputs
-
-
-def steady_rate(ends: Sequence[float], start: float, stop: float) -> float:
-    """Results a second between `start`, when the first was asked for, and `stop`, when the last was, by their times.
-
-    What comes while devices get their first requests or do their last does not count, unless there is little else.
-    It is the slope of a line through all others: several come at a time, so that the first and the last say too little.
-    """
-    steady = [end for end in ends if start + SETTLING * (stop - start) <= end <= stop]
-    if len(steady) < FEWEST:
-        return len(ends) / (ends[-1] - start)
-    return statistics.linear_regression(steady, range(len(steady))).slope
 
 
 def throughput(

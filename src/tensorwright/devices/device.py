@@ -179,10 +179,6 @@ class Device(Protocol):
         """Copy `size` bytes from an address of the device to one of this process; streams: see `upload`."""
         ...
 
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        """Copy `size` bytes between addresses of the device, as work of a stream."""
-        ...
-
     def arrays(self, allocator: Allocator) -> DeviceArrays | None:
         """What takes and makes arrays in device memory; None where arrays are those of the process."""
         ...

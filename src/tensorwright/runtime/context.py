@@ -231,13 +231,12 @@ class ExecutionContext(Unique):
             here.bindings[:] = addresses
             return here.executor.run_profiled(steps)
 
-    def begin_here(self, sizes: Sizes, addresses: Sequence[int], arrived: Event | None = None) -> Callable[[], None]:
+    def begin_here(self, sizes: Sizes, addresses: Sequence[int]) -> Callable[[], None]:
         """Begin an inference on staging memory of the device, one address per binding, for sizes that are right.
 
-        arrived: if inputs are in memory of the device instead, the mark from which on they are there.
         Returns what waits for its end, and raises what went wrong. Others may begin before.
         """
-        return self._latest.begin(sizes, addresses, arrived)
+        return self._latest.begin(sizes, addresses)
 
     @property
     def step_names(self) -> tuple[str, ...]:

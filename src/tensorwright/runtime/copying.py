@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tensorwright.base.fork import forkable
-
 PIECE = 4 << 20
-"""Bytes that one thread copies at a time, if nothing else is said."""
+"""Bytes that one thread copies at a time."""
 THREADS = 4
-
-
-def copying_threads(most: int = THREADS) -> int:
-    """How many may copy, on half of the cores that this process may use."""
-    return min(most, len(os.sched_getaffinity(0)) // 2)
 
 
 class Copier:
     """Copies piece by piece. Its threads are started by the first large copy, and again in a forked process.
 
-    Large copies of several threads are done in their order, each by all its threads.
-
-    threads: how many copy; None for `copying_threads`.
-    piece: bytes of a piece; None for `PIECE`.
+    threads: how many copy; None for up to 4, on half of the cores that this process may use.
     move: copies one piece, given two addresses and a number of bytes, while the interpreter goes on.
     """
 
-    def __init__(
-        self,
-        threads: int | None = None,
-        move: Callable[[int, int, int], object] = ctypes.memmove,
-        piece: int | None = None,
-    ) -> None:
+    def __init__(self, threads: int | None = None, move: Callable[[int, int, int], object] = ctypes.memmove) -> None:
         self._move = move
-        self._piece = piece or PIECE
-        self._count = copying_threads() if threads is None else threads
-        self._lock = forkable(threading.Lock())
+        self._count = min(THREADS, len(os.sched_getaffinity(0)) // 2) if threads is None else threads
         self._threads: ThreadPoolExecutor | None = None
         self._process = 0
 
@@ -50,7 +32,7 @@ class Copier:
 
     def copy(self, target: int, source: int, size: int) -> Iterator[tuple[int, int]]:
         """Copy bytes between addresses; yields offset and size of each piece, in order, when it is copied."""
-        pieces = [(start, min(self._piece, size - start)) for start in range(0, size, self._piece)]
+        pieces = [(start, min(PIECE, size - start)) for start in range(0, size, PIECE)]
         if len(pieces) > 1 and self._count > 1:
             yield from self._by_several(target, source, pieces)
             return
@@ -60,10 +42,9 @@ class Copier:
 
     def close(self) -> None:
         """End the threads. Twice is once; the next large copy starts others."""
-        with self._lock:
-            found, self._threads = self._threads, None
-        if found is not None and self._process == os.getpid():
-            found.shutdown()
+        if self._threads is not None and self._process == os.getpid():
+            self._threads.shutdown()
+        self._threads = None
 
     def _by_several(self, target: int, source: int, pieces: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         submit = self._ready().submit
@@ -77,8 +58,7 @@ class Copier:
                 copied.result()
 
     def _ready(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._threads is None or self._process != os.getpid():
-                self._threads = ThreadPoolExecutor(self._count, "tensorwright-copy")
-                self._process = os.getpid()
-            return self._threads
+        if self._threads is None or self._process != os.getpid():
+            self._threads = ThreadPoolExecutor(self._count, "tensorwright-copy")
+            self._process = os.getpid()
+        return self._threads

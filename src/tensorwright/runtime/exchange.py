@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import weakref
+from array import array
 from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
 
 ALIGNMENT = 256
-HEADER = "<II"
+HEADER = struct.Struct("<II")
 """What a message begins with: how many numbers it has, and how many bytes of text behind them."""
 NUMBER_BYTES = 8
 AT_ONCE = 1 << 16
 
 
 class Lane(NamedTuple):
-    """Where a binding lies among the inputs or outputs: its number, its offset, and how many bytes it has."""
+    """Where a binding lies: its number, its offset, and how many bytes it has."""
 
     number: int
     offset: int
@@ -37,49 +38,33 @@ class Lane(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where inputs and outputs lie, and the bytes of all inputs and of all outputs."""
+    """Where inputs and outputs lie, the offsets of all bindings in order, and the bytes of all."""
 
     inputs: tuple[Lane, ...]
     outputs: tuple[Lane, ...]
-    input_bytes: int
-    output_bytes: int
-
-    @property
-    def size(self) -> int:
-        """The bytes of outputs behind inputs."""
-        return self.input_bytes + self.output_bytes
-
-    def addresses(self, inputs: int, outputs: int) -> list[int]:
-        """The address of each binding, in order, given those of the first input and of the first output."""
-        found = [0] * (len(self.inputs) + len(self.outputs))
-        for start, lanes in ((inputs, self.inputs), (outputs, self.outputs)):
-            for number, offset, _ in lanes:
-                found[number] = start + offset
-        return found
+    offsets: tuple[int, ...]
+    size: int
 
 
 def layout(plan: Plan, symbols: Sequence[int]) -> Layout:
     """Where the bindings of an inference with these sizes lie; both processes agree on it."""
     values = {symbol.name: value for symbol, value in zip(plan.symbols, symbols, strict=True)}
-    lanes: dict[str, list[Lane]] = {"input": [], "output": []}
-    ends = dict.fromkeys(lanes, 0)
+    lanes, end = [], 0
     for number, binding in enumerate(plan.bindings):
         size = prod(evaluate(dim, values) for dim in binding.type.shape) * binding.type.dtype.size
-        lanes[binding.mode].append(Lane(number, ends[binding.mode], size))
-        ends[binding.mode] += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-    return Layout(tuple(lanes["input"]), tuple(lanes["output"]), ends["input"], ends["output"])
+        lanes.append(Lane(number, end, size))
+        end += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+    inputs, outputs = (
+        tuple(lane for lane in lanes if plan.bindings[lane.number].mode == mode) for mode in ("input", "output")
+    )
+    return Layout(inputs, outputs, tuple(lane.offset for lane in lanes), end)
 
 
 class Message(NamedTuple):
     """Numbers of 64 bits, and a text."""
 
-    numbers: tuple[int, ...]
+    numbers: list[int]
     text: str = ""
-
-    @property
-    def packed(self) -> bytes:
-        numbers, text = self.numbers, self.text.encode()
-        return struct.pack(f"{HEADER}{len(numbers)}q", len(numbers), len(text), *numbers) + text
 
 
 class Messages:
@@ -96,8 +81,9 @@ class Messages:
         self._receiving = forkable(threading.Lock())
         self._finalizer = weakref.finalize(self, stream.close)
 
-    def send(self, *messages: Message) -> None:
-        packed = b"".join([message.packed for message in messages])
+    def send(self, numbers: Sequence[int], text: str = "") -> None:
+        written = text.encode()
+        packed = HEADER.pack(len(numbers), len(written)) + array("q", numbers).tobytes() + written
         with self._sending:
             self._socket.sendall(packed)
 
@@ -131,22 +117,20 @@ class Messages:
         self._finalizer()
 
     def _next(self) -> Message:
-        start = struct.calcsize(HEADER)
-        count, length = struct.unpack_from(HEADER, self._at_least(start))
-        text = start + NUMBER_BYTES * count
-        received = self._at_least(text + length)
-        found = Message(struct.unpack_from(f"<{count}q", received, start), received[text : text + length].decode())
-        del received[: text + length]
-        return found
+        count, length = HEADER.unpack(self._take(HEADER.size))
+        content = self._take(NUMBER_BYTES * count + length)
+        numbers = array("q", bytes(content[: NUMBER_BYTES * count]))
+        return Message(numbers.tolist(), content[NUMBER_BYTES * count :].decode())
 
-    def _at_least(self, count: int) -> bytearray:
-        """What was received, when it is so many bytes."""
+    def _take(self, count: int) -> bytearray:
+        """The next bytes."""
         while len(self._received) < count:
             part = self._socket.recv(AT_ONCE)
             if not part:
                 raise EOFError("the other process has closed its end")
             self._received += part
-        return self._received
+        taken, self._received = self._received[:count], self._received[count:]
+        return taken
 
 
 class SharedMemory:

@@ -74,13 +74,9 @@ class Launcher:
 
     def _run_and_check(self) -> None:
         self.executor.run()
-        self.check()
-
-    def check(self) -> None:
-        """Refuse indices of the inference that has just ended that were out of range; called with the lock held."""
-        if self._watch is not None:
-            assert self._current is not None
-            self._watch.check(self._current)
+        assert self._watch is not None
+        assert self._current is not None
+        self._watch.check(self._current)
 
     def use_memory(self, address: int) -> None:
         """Use this memory for activations and scratch from now on; called with the lock held.

@@ -15,7 +15,7 @@ from tensorwright.runtime.launcher import Launcher
 if TYPE_CHECKING:
     from threading import Lock
 
-    from tensorwright.devices.device import Allocator, Device, Event, Module, Stream
+    from tensorwright.devices.device import Allocator, Device, Module, Stream
     from tensorwright.plan.plan import Plan
     from tensorwright.runtime.arrays import Array
     from tensorwright.runtime.bindings import Evidence, Extents, Sizes
@@ -147,21 +147,16 @@ class ProfileCalls(Unique):
         self._calls, self.fixed_call = calls, calls.fixed()
         return results
 
-    def begin(self, sizes: Sizes, addresses: Sequence[int], arrived: Event | None) -> Callable[[], None]:
+    def begin(self, sizes: Sizes, addresses: Sequence[int]) -> Callable[[], None]:
         """Begin on staging memory of the device; what waits for the end. Indices are looked at before the next one."""
-        here, staged = self.here, self._staged
-        if staged is None:
+        here = self.here
+        if self._staged is None or self.table.plan.indices:
             here.run(sizes, addresses)
             return _nothing
         with here.lock:
             here.prepare(sizes)
             here.bindings[:] = addresses
-            wait = staged.begin(arrived)
-            if not self.table.plan.indices:
-                return wait
-            wait()
-            here.check()
-            return _nothing
+            return self._staged.begin()
 
     def run_on_device(self, inputs: object, stream: Stream | int | None) -> dict[str, Array] | None:
         """Outputs on the device for inputs there; None for others."""

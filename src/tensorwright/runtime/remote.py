@@ -55,7 +55,7 @@ class Reply(NamedTuple):
 
 def ask(messages: Messages, number: int, symbols: Sequence[int], bindings: Sequence[int], steps: int = 0) -> None:
     """Ask for an inference: values of the plan's symbols, addresses of its bindings here, the steps to be timed."""
-    messages.send(Message((number, steps, *symbols, *bindings)))
+    messages.send((number, steps, *symbols, *bindings))
 
 
 def reply_of(message: Message) -> Reply:
@@ -119,7 +119,7 @@ class RemoteExecutor:
             self._copier.copy_whole(memory.address + offset, self.bindings[number], size)
         ticks = self._ask(steps)
         for number, offset, size in found.outputs:
-            self._copier.copy_whole(self.bindings[number], memory.address + found.input_bytes + offset, size)
+            self._copier.copy_whole(self.bindings[number], memory.address + offset, size)
         return ticks
 
     def _ask(self, steps: int) -> Sequence[int]:
@@ -225,9 +225,6 @@ class RemoteDevice:
         self._refuse()
 
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> NoReturn:
-        self._refuse()
-
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> NoReturn:
         self._refuse()
 
     def is_staging(self, address: int) -> bool:

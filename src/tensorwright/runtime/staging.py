@@ -69,21 +69,16 @@ class StagedExecutor:
             self._abandon()
             raise
 
-    def begin(self, arrived: Event | None) -> Callable[[], None]:
+    def begin(self) -> Callable[[], None]:
         """Begin an inference whose bindings are all staging memory; what waits for its end.
 
         The next one may begin before: then the device goes on to it by itself.
-
-        arrived: if inputs are in memory of the device instead, the mark from which on they are there.
         """
         self._ready()
-        move = self._device.upload if arrived is None else self._device.copy
         event = self._marks.pop() if self._marks else self._device.create_event()
         try:
-            if arrived is not None:
-                self._stream.wait_event(arrived)
             for number, there, size in self._inputs:
-                move(there, self.bindings[number], size, self._stream)
+                self._device.upload(there, self.bindings[number], size, self._stream)
             self._stream.enqueue(self._executor.run)
             for number, there, size in self._outputs:
                 self._device.download(self.bindings[number], there, size, self._stream)

@@ -8,36 +8,125 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tensorwright.base.errors import DeviceError, TensorwrightError
 from tensorwright.runtime.bindings import Sizes
-from tensorwright.runtime.exchange import Layout, Message, Messages, SharedMemory, layout
+from tensorwright.runtime.copying import Copier
+from tensorwright.runtime.exchange import ALIGNMENT, Layout, Messages, SharedMemory, layout
 from tensorwright.runtime.load import load
-from tensorwright.runtime.places import Begun, ByReaching, BySharing, Contexts, Place, Reach
 from tensorwright.runtime.reach import OtherMemory, reached
 from tensorwright.runtime.remote import COUNTS, REACHES, READY
+from tensorwright.runtime.staging import Room
 
 if TYPE_CHECKING:
     from tensorwright.plan.plan import Plan
+    from tensorwright.runtime.context import ExecutionContext
     from tensorwright.runtime.engine import Engine
 
-TOGETHER = 3
-"""Answers that go together while the device has as many inferences before it: each of them wakes the other process."""
 MOST_DESCRIPTORS = 253
 """So many the system passes on with a message."""
 
 
+class Contexts:
+    """Contexts of an engine that take turns, each made when it is first needed.
+
+    Each is lent for as long as it takes to begin an inference: a device that works by itself has several of one context
+    before it, and need not wait for this process between them.
+    """
+
+    def __init__(self, engine: Engine, count: int) -> None:
+        self._engine = engine
+        self._free: SimpleQueue[ExecutionContext | None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    @contextmanager
+    def lent(self) -> Iterator[ExecutionContext]:
+        found = self._free.get()
+        try:
+            found = found or self._engine.create_execution_context()
+            yield found
+        finally:
+            self._free.put(found)
+
+
+class Place(Protocol):
+    """Where the inputs and outputs of an inference lie in this process. is_staging: whether in staging memory."""
+
+    is_staging: bool
+
+    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
+        """Where everything lies now, inputs of the other process among it."""
+        ...
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        """Have the other process find the outputs."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ByReaching:
+    """Inputs are fetched from the other process, to where the device reaches them by itself; outputs brought there."""
+
+    is_staging = True
+
+    def __init__(self, engine: Engine, memory: OtherMemory) -> None:
+        self._buffer = Room(engine.device.staging, ALIGNMENT, "inputs and outputs of another process")
+        self._fetch, self._bring = Copier(move=memory.read), Copier(move=memory.write)
+
+    def fetch(self, found: Layout, bindings: Sequence[int]) -> int:
+        start = self._buffer.of(found.size)
+        for number, offset, size in found.inputs:
+            self._fetch.copy_whole(start + offset, bindings[number], size)
+        return start
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        start = self._buffer.of(found.size)
+        for number, offset, size in found.outputs:
+            self._bring.copy_whole(bindings[number], start + offset, size)
+
+    def close(self) -> None:
+        self._fetch.close()
+        self._bring.close()
+        self._buffer.close()
+
+
+class BySharing:
+    """The other process puts inputs into shared memory and takes outputs from there."""
+
+    is_staging = False
+
+    def __init__(self, memory: SharedMemory) -> None:
+        self._memory = memory
+
+    def fetch(self, found: Layout, _bindings: Sequence[int]) -> int:
+        self._memory.reserve(found.size)
+        return self._memory.address
+
+    def bring(self, found: Layout, bindings: Sequence[int]) -> None:
+        """Nothing: the outputs are there."""
+
+    def close(self) -> None:
+        self._memory.close()
+
+
 class Inference(NamedTuple):
-    """One that has begun: the number of its request, and where its data lie here and there."""
+    """One that has begun: the number of its request, where its data lie here and there.
+
+    wait: what waits for its end; None if it has ended, with these ticks.
+    """
 
     number: int
     place: Place
     found: Layout
     bindings: Sequence[int]
-    begun: Begun
+    wait: Callable[[], None] | None
+    ticks: Sequence[int]
 
 
 class Service:
@@ -45,19 +134,17 @@ class Service:
 
     Each begins an inference and then ends the one that began first, be it another's: so one of them waits for the
     device at a time, in the order of the requests, while others fetch inputs and bring outputs.
-
-    places: one for each thread. The one that was used last is used first: it may still be in the processor's caches.
     """
 
     def __init__(self, plan: Plan, contexts: Contexts, messages: Messages, places: Sequence[Place]) -> None:
         self._plan = plan
         self._contexts = contexts
         self._messages = messages
-        self._places = [*places]
+        self._places: SimpleQueue[Place] = SimpleQueue()
+        for place in places:
+            self._places.put(place)
         self._begun: deque[Inference] = deque()
         self._waiting = threading.Lock()
-        self._answers: list[Message] = []
-        self._answering = threading.Lock()
         self._known: dict[tuple[int, ...], tuple[Sizes, Layout]] = {}
 
     def work(self) -> None:
@@ -66,37 +153,44 @@ class Service:
             while True:
                 if self._begin(*self._messages.receive().numbers):
                     self._end_next()
-        self._places.pop().close()
+        self._places.get().close()  # There is one for each thread.
 
     def _begin(self, number: int, steps: int, *numbers: int) -> bool:
         """Begin what was asked for: the values of the plan's symbols, and the addresses of its bindings over there."""
         count = len(self._plan.symbols)
         symbols, bindings = numbers[:count], numbers[count:]
-        place = self._places.pop()
+        place = self._places.get()
         try:
             sizes, found = self._known.get(symbols) or self._learn(symbols)
-            begun = place.begin(self._contexts, sizes, found, bindings, steps)
+            start = place.fetch(found, bindings)
+            addresses = [start + offset for offset in found.offsets]
+            wait, ticks = None, list[int]()
+            with self._contexts.lent() as context:
+                if place.is_staging and not steps:
+                    wait = context.begin_here(sizes, addresses)
+                else:
+                    ticks = context.run_here(sizes, addresses, steps)
         except Exception as error:  # noqa: BLE001 - raised by who asked
-            self._places.append(place)
+            self._places.put(place)
             self._refuse(number, error)
             return False
-        self._begun.append(Inference(number, place, found, bindings, begun))
+        self._begun.append(Inference(number, place, found, bindings, wait, ticks))
         return True
 
     def _end_next(self) -> None:
         """Wait for the inference that began first, and answer who asked for it."""
         try:
             with self._waiting:
-                number, place, found, bindings, begun = self._begun.popleft()
+                begun = self._begun.popleft()
                 if begun.wait is not None:
                     begun.wait()
-            place.bring(found, bindings)
+            begun.place.bring(begun.found, begun.bindings)
         except Exception as error:  # noqa: BLE001 - raised by who asked
-            self._refuse(number, error)
+            self._refuse(begun.number, error)
         else:
-            self._answer(Message((number, False, False, *begun.ticks)))
+            self._messages.send((begun.number, False, False, *begun.ticks))
         finally:
-            self._places.append(place)
+            self._places.put(begun.place)
 
     def _learn(self, symbols: tuple[int, ...]) -> tuple[Sizes, Layout]:
         self._known[symbols] = found = Sizes(symbols, ()), layout(self._plan, symbols)
@@ -105,15 +199,7 @@ class Service:
     def _refuse(self, number: int, error: Exception) -> None:
         is_device = isinstance(error, DeviceError)
         is_lost = isinstance(error, DeviceError) and error.lost
-        self._answer(Message((number, is_device, is_lost), str(error) or repr(error)))
-
-    def _answer(self, message: Message) -> None:
-        """Send an answer, with those before it; or leave that to whoever ends what has begun, if that is much."""
-        with self._answering:
-            self._answers.append(message)
-            if len(self._answers) >= TOGETHER or len(self._begun) < TOGETHER:
-                answers, self._answers = self._answers, []
-                self._messages.send(*answers)
+        self._messages.send((number, is_device, is_lost), str(error) or repr(error))
 
 
 def main() -> None:
@@ -140,12 +226,9 @@ def _accept(control: socket.socket, engine: Engine, other: OtherMemory | None) -
             return
         contexts, threads = COUNTS.unpack(message)
         connected, *shared = descriptors
-        places: list[Place]
-        if other is None:
-            places = [BySharing(SharedMemory(*shared))]
-        else:
-            reach = Reach(engine, other)
-            places = [ByReaching(reach) for _ in range(threads)]
+        places: list[Place] = [
+            ByReaching(engine, other) if other else BySharing(SharedMemory(*shared)) for _ in range(threads)
+        ]
         messages = Messages(socket.socket(fileno=connected))
         service = Service(engine.modules[0].plan, Contexts(engine, contexts), messages, places)
         for _ in places:

@@ -38,9 +38,6 @@ class CpuDevice:
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         _copy(target, address, size, stream)
 
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        _copy(target, source, size, stream)
-
     @property
     def staging(self) -> Allocator:
         return self._allocator

@@ -63,9 +63,6 @@ class CudaDevice:
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         self.copies.to_host(target, address, size, None if stream is None else stream.handle)
 
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        self.copies.on_device(target, source, size, stream.handle)
-
     @property
     def staging(self) -> Allocator:
         return self.page_locked

@@ -155,9 +155,6 @@ class NullDevice:
     def download(self, target: int, address: int, size: int, stream: Stream | None = None) -> None:
         self._memory.download(target, address, size)
 
-    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        self._memory.view(target, size)[:] = self._memory.view(source, size)
-
     @property
     def staging(self) -> Allocator:
         return self._staging
