@@ -25,7 +25,7 @@ RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
 Index = npt.NDArray[np.int64]
-RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE, AT_SOME, AT_WARP = range(7)
+RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE, AT_SOME = range(6)
 MAPS = 1 << 40
 """Where tensor maps, which no program reads, seem to lie."""
 
@@ -231,11 +231,6 @@ class Machine:
         self._at[who] = np.array(targets)[self._bits(number, who, "u32").astype(np.int64)]
 
     def _do_bar(self, it: Instruction, who: Index) -> None:
-        if "warp" in it.parts:
-            self._state[who] = AT_WARP
-            warps = np.unique(who // WARP)[:, None] * WARP + np.arange(WARP)
-            self._state[warps[(self._state[warps] == AT_WARP).all(1)]] = RUNNING
-            return
         self._state[who] = AT_BARRIER
         if len(it.operands) > 1:
             self._state[who], self._some = AT_SOME, int(it.operands[1])
@@ -243,9 +238,6 @@ class Machine:
     def _do_barrier(self, it: Instruction, who: Index) -> None:
         if it.opcode == "barrier.cluster.wait":
             self._state[who] = AT_CLUSTER
-
-    def _do_setmaxnreg(self, it: Instruction, who: Index) -> None:
-        self._warpgroups(who)
 
     def _do_griddepcontrol(self, it: Instruction, who: Index) -> None:
         pass

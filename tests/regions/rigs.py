@@ -31,7 +31,7 @@ from tensorwright.kernels.cpu.matmul.strassen_tactic import StrassenMatMul
 from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import Problem
-from tensorwright.kernels.cuda.tiles.specialised import SpecialisedTiling, can_hold, specialised_tilings
+from tensorwright.kernels.cuda.tiles.specialised import specialised_tilings
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
 from tensorwright.kernels.cuda.tiles.tiling import Tiling
 from tensorwright.kernels.tactic import AnyTactic, Kernel
@@ -195,16 +195,6 @@ class StayingProduct(SpecialisedProduct):
         return [replace(tiling, staying=max(2, count // 3)) for tiling, count in counts if count <= MOST_TILES]
 
 
-class HoldingProduct(StayingProduct):
-    """And hold the sums of one while they multiply the next one."""
-
-    name = "holding product"
-
-    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
-        found = [tiling for tiling in super().tilings(problem, target) if isinstance(tiling, SpecialisedTiling)]
-        return [replace(tiling, holding=True) for tiling in found if can_hold(problem, tiling)]
-
-
 _GPUS = {**CUDA_TARGETS, "sm_90+": CUDA_TARGETS["sm_90"].compatible()}
 """With what sm_90 has in common with newer ones, and no other target has: clusters beside products of warps."""
 
@@ -213,7 +203,7 @@ class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = (*cuda_tactics(), StayingProduct(), HoldingProduct())
+    tactics = (*cuda_tactics(), StayingProduct())
     targets = _GPUS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

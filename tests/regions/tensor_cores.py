@@ -31,7 +31,6 @@ REGIONS: Mapping[str, Spec] = {
     "product-batches": linear((2, 5, 40), 24, "columns add relu", FLOAT16),
     "product-symbolic": Product((BATCH, 7, 96), (64, 96), True, False, True, "columns add", FLOAT16),
     "product-symbolic-rows": Product((MANY, 7, 40), (32, 40), True, False, True, "columns", FLOAT16),
-    "product-many-rows": linear((300, 72), 64, "columns gelu", FLOAT16),
     "product-bfloat16": linear((33, 72), 40, "relu", BFLOAT16),
     "pointwise": Window((1, 64, 14, 14), 128, (1, 1), tail="bias add relu", dtype=FLOAT16),
     "pointwise-stride": Window((2, 64, 9, 7), 40, (1, 1), (2, 2), dtype=FLOAT16),

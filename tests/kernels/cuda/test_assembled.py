@@ -7,7 +7,6 @@ hours of one core in all), else one config of each tactic for few examples, othe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -16,17 +15,12 @@ import pytest
 from regions.checking import applicable
 from regions.collection import EXAMPLES
 from regions.example import Example
-from regions.products import linear
 from regions.rigs import CudaRig
 from regions.sampling import Choose, Part, Rotation, every, key_of
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
-from tensorwright.kernels.cuda.tiles.holding import COPYING_REGISTERS, MULTIPLYING_REGISTERS
-from tensorwright.kernels.cuda.tiles.specialised import SpecialisedTiling
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
-from tensorwright.tensor.dtype import FLOAT16
 
 SELDOM = 96
 """One of so many examples is assembled."""
@@ -69,24 +63,6 @@ def test_code_of_compatible_targets_is_assembled_for_newer_ones(
         ptx = compile_ptx(kernel.code, oldest)
         for newer in (one for one in CUDA_TARGETS.values() if one.capability > oldest.capability):
             assert assemble(ptx, newer)[0]
-
-
-@needs_assembler
-@pytest.mark.parametrize("tail", ["columns gelu", "columns add", "columns add add relu"])
-@pytest.mark.parametrize("column_groups", [6, 8])
-def test_registers_that_one_warpgroup_gives_are_those_that_others_take(
-    column_groups: int, tail: str, rng: np.random.Generator
-) -> None:
-    """Otherwise they would wait for ever."""
-    target, tactic = CUDA_TARGETS["sm_90"], SpecialisedProduct()
-    region = linear((16384, 768), 768, tail, FLOAT16).region(rng)
-    tiling = SpecialisedTiling(1, 2, column_groups, 1, 4, staying=132, holding=True)
-    kernel = tactic.emit(region, replace(tactic.configs(region, target)[0], options=tiling), target)
-    _, resources = assemble(compile_ptx(kernel.code, target), target)
-    found = resources[kernel.name]
-    assert not found.spill_bytes
-    taken = COPYING_REGISTERS * (tiling.threads - tiling.copying) + MULTIPLYING_REGISTERS * tiling.copying
-    assert taken <= found.registers * kernel.block <= 65536
 
 
 def _spilling(example: Example, name: str, choose: Choose, rng: np.random.Generator) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from ptx.parse import parse
 from ptx.run import run_on_machine
 from regions.attention import Heads
 from regions.collection import EXAMPLES
-from regions.products import Product, linear
-from regions.rigs import HoldingProduct, StayingProduct
+from regions.products import linear
+from regions.rigs import StayingProduct
 from regions.rows import NormalizedRows
 from regions.tensor_cores import REGIONS
 from tensorwright.codegen.cuda.compile import compile_ptx
@@ -33,13 +32,11 @@ from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProd
 from tensorwright.ops.activation import Gelu
 from tensorwright.ops.elementwise import Unary
 from tensorwright.ops.quantization import Quantize
-from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT16, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
-from tensorwright.tune.tolerance import disagreement, tolerance_of
 
 TARGET = CUDA_TARGETS["sm_90"]
 
@@ -194,64 +191,6 @@ def test_blocks_that_stay_give_all_stages_back(
     arrival = r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;"
     with pytest.raises(error, match=reason):
         changed_specialised(arrival, "", number, rng, lambda tiling: tiling.rows == 64, StayingProduct(), 300)
-
-
-@pytest.mark.parametrize(
-    "example",
-    [
-        linear((300, 128), 64, "columns gelu", FLOAT16),
-        linear((3, 131, 192), 32, "columns add relu", FLOAT16),
-        linear((280, 704), 32, "columns add", FLOAT16),
-        linear((300, 104), 40, "relu", BFLOAT16),
-        Product((symbol("batch", 1, 40, 60), 7, 96), (64, 96), True, False, True, "columns add", FLOAT16),
-    ],
-    ids=["gelu", "residual", "deep", "bfloat16", "symbolic"],
-)
-@pytest.mark.parametrize("tactic", [StayingProduct(), HoldingProduct()], ids=lambda tactic: tactic.name)
-def test_blocks_that_stay_compute_several_tiles(
-    example: Product, tactic: SpecialisedProduct, rng: np.random.Generator
-) -> None:
-    region = example.region(rng)
-    symbols = {name.name: 43 for name in region.symbols}
-    config = next(config for config in tactic.configs(region, TARGET) if config.options.warpgroups == 2)
-    kernel = tactic.emit(region, config, TARGET)
-    arrays = random_inputs(region, symbols, rng)
-    found = run_on_machine(region, kernel, compile_ptx(kernel.code, TARGET), arrays, symbols)
-    expected = whole_output(region, arrays, symbols)
-    assert not disagreement(found, expected.values, tolerance_of(region, symbols), expected.spread)
-
-
-@pytest.mark.parametrize(
-    ("rows", "dtype", "holds"), [(16384, FLOAT16, True), (16384, BFLOAT16, True), (512, FLOAT16, False)]
-)
-def test_sums_are_held_where_there_are_many_tiles(
-    rows: int, dtype: DType, holds: bool, rng: np.random.Generator
-) -> None:
-    region = linear((rows, 256), 768, "columns gelu", dtype).region(rng)
-    assert any(config.options.holding for config in SpecialisedProduct().configs(region, TARGET)) == holds
-
-
-def test_first_are_tilings_that_differ_in_more_than_stages(rng: np.random.Generator) -> None:
-    region = linear((1024, 3072), 768, "columns", FLOAT16).region(rng)
-    tilings = [replace(config.options, stages=0) for config in SpecialisedProduct().configs(region, TARGET)]
-    different = len(set(tilings))
-    assert len(set(tilings[:different])) == different < len(tilings)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "new", "number", "error", "reason"),
-    [
-        (WAIT, TRUE, -1, Race, "reads what was written without having waited"),
-        (r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;", "", 0, Stuck, "phase that is never complete"),
-        (r"@%p\d+ mbarrier.arrive.shared::cta.b64 [^;]*;", "", 2, Stuck, "phase that is never complete"),
-        (r"wgmma.wait_group.sync.aligned 1;", r"wgmma.wait_group.sync.aligned 7;", -1, Race, "since it began"),
-    ],
-)
-def test_blocks_that_hold_sums_wait_for_stages(
-    pattern: str, new: str, number: int, error: type[Exception], reason: str, rng: np.random.Generator
-) -> None:
-    with pytest.raises(error, match=reason):
-        changed_specialised(pattern, new, number, rng, lambda tiling: tiling.rows == 128, HoldingProduct(), 300)
 
 
 def test_quotients_that_are_rounded_are_correct_to_the_last_bit(rng: np.random.Generator) -> None:

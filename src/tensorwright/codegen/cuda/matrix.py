@@ -98,14 +98,6 @@ def packed_pair(builder: FunctionBuilder, dtype: DType, low: Register, high: Reg
     return builder.value(f"bitcast <2 x {narrow}> {rounded} to i32", INT32)
 
 
-def unpacked_pair(builder: FunctionBuilder, dtype: DType, pair: Register) -> list[Register]:
-    """The two elements of a two-byte type in an i32, in float32."""
-    narrow, found = "half" if dtype == FLOAT16 else "bfloat", builder.fresh()
-    builder.emit(f"{found} = bitcast {pair.typed} to <2 x {narrow}>")
-    both = builder.value(f"fpext <2 x {narrow}> {found} to <2 x float>", FLOAT32, 2)
-    return [builder.extract(both, part) for part in range(2)]
-
-
 def rounded_to_tf32(builder: FunctionBuilder, value: Register) -> Register:
     """A float32 rounded to the nearest that TF32 has, ties away from zero."""
     name = "@llvm.nvvm.f2tf32.rna"

@@ -88,11 +88,6 @@ class ThreadBuilder(FunctionBuilder):
         self.declare("declare void @llvm.nvvm.barrier.cta.sync.aligned.count(i32, i32)")
         self.emit(f"call void @llvm.nvvm.barrier.cta.sync.aligned.count(i32 1, i32 {threads})")
 
-    def meet_warp(self) -> None:
-        """The threads of the warp wait for each other, so that they execute together what a whole warp has to."""
-        self.declare("declare void @llvm.nvvm.bar.warp.sync(i32)")
-        self.emit("call void @llvm.nvvm.bar.warp.sync(i32 -1)")
-
     def meet_cluster(self) -> None:
         """All threads of the cluster wait for each other and see each other's stores to shared memory."""
         for name in ("arrive", "wait"):

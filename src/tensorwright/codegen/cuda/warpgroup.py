@@ -91,22 +91,6 @@ def publish_to_tensor_cores(builder: FunctionBuilder) -> None:
     builder.emit('call void asm sideeffect "fence.proxy.async.shared::cta;", "~{memory}"() convergent nounwind')
 
 
-def give_registers(builder: FunctionBuilder, kept: int) -> None:
-    """The warpgroup keeps so many registers for a thread, and gives the others to its block."""
-    _set_registers(builder, "dec", kept)
-
-
-def take_registers(builder: FunctionBuilder, wanted: int) -> None:
-    """The warpgroup waits until others of its block have given it so many registers for a thread."""
-    _set_registers(builder, "inc", wanted)
-
-
-def _set_registers(builder: FunctionBuilder, how: str, count: int) -> None:
-    name = f"@llvm.nvvm.setmaxnreg.{how}.sync.aligned.u32"
-    builder.declare(f"declare void {name}(i32)")
-    builder.emit(f"call void {name}(i32 {count})")
-
-
 def _call(builder: FunctionBuilder, name: str) -> None:
     intrinsic = f"@llvm.nvvm.{name}"
     builder.declare(f"declare void {intrinsic}()")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
 from tensorwright.codegen.cuda.targets import WARP
@@ -79,7 +78,7 @@ class Finish(ThreadWriter):
 
     def run(self, sums: Sums) -> None:
         """Finish all sums of the thread."""
-        builder, units = self.builder, units_of(sums)
+        builder, units = self.builder, _units(sums)
         if self.tiling.cluster > 1:
             self._meet_multiplying()
             for number, values in enumerate(units):
@@ -95,26 +94,6 @@ class Finish(ThreadWriter):
             self.builder.meet()
         else:
             self.builder.meet_some(self.tiling.multiplying)
-
-    def portions(self, unit: Callable[[int], list[Register]]) -> list[Callable[[], None]]:
-        """What emits the same piece by piece, outside of clusters. unit: emits the sums of a unit, by its number."""
-        groups, at_once = range(self.tiling.column_groups), self._at_once
-        return [
-            partial(self._finish_portion, start, groups[first : first + at_once], unit)
-            for start in range(0, self.tiling.units, len(groups))
-            for first in range(0, len(groups), at_once)
-        ]
-
-    def _finish_portion(self, start: int, groups: Sequence[int], unit: Callable[[int], list[Register]]) -> None:
-        """Some units of one row."""
-        builder, emitter = self.builder, self.emitter
-        row = self._row(*divmod(start // self.tiling.column_groups, 2))
-        with emitter.when(builder.compare("sle", row, self.last_row)):
-            position = row_position(emitter, self.problem, row)
-            for some in [groups] if self._is_whole else [[group] for group in groups]:
-                exists = None if self._is_whole else builder.compare("slt", self._column(some[0]), self.problem.columns)
-                with emitter.when(exists):
-                    self._store(position, {group: unit(start + group) for group in some}, start)
 
     def _finish_row(self, start: int, units: list[list[Register]]) -> None:
         """The units of one row."""
@@ -239,7 +218,7 @@ def attend(builder: ThreadBuilder, tiling: Tiling) -> None:
         builder.meet_cluster()
 
 
-def units_of(sums: Sums) -> list[list[Register]]:
+def _units(sums: Sums) -> list[list[Register]]:
     """A thread's sums of 8 neighbouring columns of a row: row after row, in each group after group."""
     return [
         [tile[4 * eight + 2 * half + e] for eight in range(first, first + 4) for e in range(2)]

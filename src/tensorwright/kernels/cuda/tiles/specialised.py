@@ -46,29 +46,19 @@ from tensorwright.tensor.dtype import INT32
 WARPS = WARPGROUP // WARP
 FEWEST_STAGES = 3
 CLUSTERS = (1, 2, 4)
-EVEN_REGISTERS = 168
-"""Of a thread, where three warpgroups have as many each."""
 BAND = 8
 """Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
 
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each.
-
-    holding: whether these hold the sums of a tile while they multiply the next one; then a warpgroup copies.
-    """
+    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each."""
 
     staying: int = 0
-    holding: bool = False
 
     @property
     def threads(self) -> int:
-        return self.copying + (WARPGROUP if self.holding else WARP)
-
-    @property
-    def registers(self) -> int:
-        return EVEN_REGISTERS if self.holding else super().registers
+        return self.copying + WARP
 
     @property
     def copying(self) -> int:
@@ -88,10 +78,6 @@ class SpecialisedTiling(Tiling):
     def filling(self) -> float:
         return 0.3 if self.staying else super().filling
 
-    @property
-    def finishing(self) -> float:
-        return 0.13 if self.holding else super().finishing
-
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
         blocks = minimum(product(self.tiles(problem)), self.staying)
         return (blocks, 1, 1) if self.staying else super().grid(problem)
@@ -107,35 +93,19 @@ def left_map(problem: Problem, tiling: Tiling) -> TensorMap:
 def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
     """Tilings worth timing, the most promising first."""
     possible = _possible(problem, arithmetic, target)
-    found = chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
-    return sorted(found, key=lambda tiling: _is_like_an_earlier_one(tiling, found))
-
-
-def _is_like_an_earlier_one(tiling: SpecialisedTiling, tilings: Sequence[SpecialisedTiling]) -> bool:
-    """Whether a tiling differs only in its stages from an earlier one, which takes nearly as long."""
-    return any(replace(other, stages=tiling.stages) == tiling for other in tilings[: tilings.index(tiling)])
+    return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
 
 
 def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
     for row_tiles, warpgroups in ((1, 1), (1, 2), (2, 2)):
         for column_groups in range(1, 9):
-            for stages in (8, 6, 5, 4, FEWEST_STAGES):
+            for stages in (FEWEST_STAGES, 4, 6, 8):
                 for cluster in CLUSTERS:
                     tiling = SpecialisedTiling(row_tiles, warpgroups, column_groups, cluster, stages)
                     if _fits(problem, tiling, arithmetic, target):
                         yield tiling
-                        yield from _staying(problem, tiling, target)
-
-
-def _staying(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> Iterator[SpecialisedTiling]:
-    """The same tiling with as many blocks as multiprocessors, if there are more tiles, and each has room for one."""
-    is_large, tiles = 2 * tiling.shared_bytes > target.l1_bytes, tuning_value(product(tiling.tiles(problem)))
-    if not is_large or tiling.cluster > 1 or tiles <= target.multiprocessors:
-        return
-    staying = replace(tiling, staying=target.multiprocessors)
-    if can_hold(problem, staying):
-        yield replace(staying, holding=True)
-    yield staying
+                        if _can_stay(problem, tiling, target):
+                            yield replace(tiling, staying=target.multiprocessors)
 
 
 def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, target: CudaTarget) -> bool:
@@ -150,11 +120,10 @@ def _fits(problem: Problem, tiling: SpecialisedTiling, arithmetic: Arithmetic, t
     )
 
 
-def can_hold(problem: Problem, tiling: SpecialisedTiling) -> bool:
-    """Whether blocks that stay have registers for the sums of two tiles, those of one in two bytes each. Tiles of two
-    products below each other were slower.
-    """
-    return tiling.row_tiles == 1 and tiling.warpgroups == 2 and problem.dtype.size == 2
+def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> bool:
+    """Whether there are more tiles than multiprocessors, each of which has room for one block."""
+    is_large = 2 * tiling.shared_bytes > target.l1_bytes
+    return is_large and tiling.cluster == 1 and tuning_value(product(tiling.tiles(problem))) > target.multiprocessors
 
 
 @dataclass(frozen=True)
@@ -323,39 +292,19 @@ class SpecialisedKernel(TileKernel):
         first: the first one and its parity. is_filled_again: whether somebody waits for the stage of an index to be
         empty, or of -1, the one before the first.
         """
-        builder, start = self.builder, self._nothing_added(first)
+        builder, tiling = self.builder, self.tiling
+        zeros = [literal(0, self.problem.total)] * (tiling.row_tiles * tiling.column_groups * 16)
+        is_first = builder.compare("eq", place.lane, 0)
+        start = [*zeros, *first, self._stage(first[0]).empty]
         with builder.loop(0, count, 1, start, at_least_once=True) as loop:
-            loop.following = self._added(place, loop.carried, is_filled_again(builder.sub(loop.index, 1)))
+            *flat, number, parity, before = loop.carried
+            stage, offset = self._stage(number), builder.mul(number, tiling.stage_bytes)
+            wait_for_phase(builder, stage.full, parity)
+            at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
+            begun = self.arithmetic.multiply(builder, at, self._tiles(flat))
+            sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
+            arrive(builder, before, builder.binary("and", is_filled_again(builder.sub(loop.index, 1)), is_first))
+            kept = [register for tile in sums for register in tile]
+            loop.following = [*kept, *self._next(number, parity), stage.empty]
         *flat, number, parity, last = loop.final
         return self.arithmetic.finish(builder, self._tiles(flat)), [number, parity, last]
-
-    def _nothing_added(self, first: Sequence[Register]) -> list[Register]:
-        """What `_added` takes before the first stage, which is given by its number and parity."""
-        zeros = [literal(0, self.problem.total)] * (self.tiling.row_tiles * self.tiling.column_groups * 16)
-        return [*zeros, *first, self._stage(first[0]).empty]
-
-    def _added(
-        self,
-        place: Place,
-        before: Sequence[Register],
-        is_filled_again: Register | None,
-        begin: Callable[[Place, Sums], Sums] | None = None,
-    ) -> list[Register]:
-        """With one stage more: its sums, the next stage and its parity, and the barrier of this one.
-
-        before: the same of the stage before. is_filled_again: whether somebody waits for that one to be empty; None if
-        nobody does. begin: emits the beginning of the stage's products, if that is not all.
-        """
-        builder, (*flat, number, parity, last) = self.builder, before
-        stage, offset = self._stage(number), builder.mul(number, self.tiling.stage_bytes)
-        wait_for_phase(builder, stage.full, parity)
-        at = replace(place, left=builder.add(place.left, offset), right=builder.add(place.right, offset))
-        begun = self._begun(at, self._tiles(flat)) if begin is None else begin(at, self._tiles(flat))
-        sums = self.arithmetic.settle(builder, self._tiles(flat), begun)
-        if is_filled_again is not None:
-            arrive(builder, last, builder.binary("and", is_filled_again, builder.compare("eq", place.lane, 0)))
-        kept = [register for tile in sums for register in tile]
-        return [*kept, *self._next(number, parity), stage.empty]
-
-    def _begun(self, place: Place, sums: Sums) -> Sums:
-        return self.arithmetic.multiply(self.builder, place, sums)

@@ -5,7 +5,7 @@ While the warps that multiply finish a tile, stages of the next one are copied a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tensorwright.codegen.cuda.mbarrier import arrive
@@ -27,27 +27,25 @@ class StayingKernel(SpecialisedKernel):
         self._make_barriers(thread)
         builder.launch_next()
         builder.wait_for_previous()
-        with self.emitter.when(builder.compare("sge", thread, tiling.copying)):
-            self._copy_tiles(thread)
+        with self.emitter.when(builder.compare("eq", thread, tiling.copying)):
+            self._copy_tiles()
         with self.emitter.when(builder.compare("slt", thread, tiling.copying)):
             self._multiply_tiles(thread)
 
     @contextmanager
-    def _each_tile(self, parity: int, others: Sequence[Register] = ()) -> Iterator[tuple[Loop, Register]]:
-        """For every tile of the block: the loop, which carries the next stage and the parity of its phase, and the
-        tile's number (i32). parity: of the first stage. others: that the loop carries, too.
+    def _each_tile(self, parity: int) -> Iterator[tuple[Loop, Register, Register]]:
+        """For every tile of the block: the loop, which carries the next stage and the parity of its phase, the tile's
+        number among those one below the other, and its first group of columns. parity: of the first stage.
         """
         builder, tiling = self.builder, self.tiling
         first, tiles = wide(builder, builder.block_index()), self.emitter.integer(product(tiling.tiles(self.problem)))
-        carried = [literal(0, INT32), literal(parity, INT32), *others]
+        carried = [literal(0, INT32), literal(parity, INT32)]
         with builder.loop(first, tiles, tiling.staying, carried) as loop, self.emitter.scope():
-            yield loop, builder.convert("trunc", loop.index, INT32)
+            yield loop, *self._tile(builder.convert("trunc", loop.index, INT32))
 
-    def _copy_tiles(self, thread: Register) -> None:
-        """By one thread of those that are given."""
+    def _copy_tiles(self) -> None:
         builder, tiling = self.builder, self.tiling
-        with builder.when(builder.compare("eq", thread, tiling.copying)), self._each_tile(parity=1) as (tiles, tile):
-            row_block, first_group = self._tile(tile)
+        with self._each_tile(parity=1) as (tiles, row_block, first_group):
             first_row, columns = builder.mul(row_block, tiling.rows), self._columns(first_group)
             with builder.loop(0, Steps(self.problem).count, 1, tiles.carried, at_least_once=True) as loop:
                 step = builder.convert("trunc", loop.index, INT32)
@@ -56,8 +54,8 @@ class StayingKernel(SpecialisedKernel):
 
     def _multiply_tiles(self, thread: Register) -> None:
         builder, (place, own_row) = self.builder, self._place(thread)
-        with self._each_tile(parity=0) as (tiles, tile):
-            finish = self._finish(thread, place, own_row, *self._tile(tile))
+        with self._each_tile(parity=0) as (tiles, row_block, first_group):
+            finish = self._finish(thread, place, own_row, row_block, first_group)
             finish.request()
             sums, (*tiles.following, last) = self._accumulated(
                 place, Steps(self.problem).count, tiles.carried, lambda index: builder.compare("sge", index, 0)

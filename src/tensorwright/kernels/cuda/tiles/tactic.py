@@ -23,7 +23,6 @@ from tensorwright.kernels.cuda.tiles.arithmetic import (
     WarpProducts,
 )
 from tensorwright.kernels.cuda.tiles.copy import SHARED_TEXT
-from tensorwright.kernels.cuda.tiles.holding import HoldingKernel
 from tensorwright.kernels.cuda.tiles.packing import pack_tiles
 from tensorwright.kernels.cuda.tiles.specialised import (
     SpecialisedKernel,
@@ -133,7 +132,7 @@ class SpecialisedProduct(_Tiles):
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         assert isinstance(tiling, SpecialisedTiling)
-        kernel = HoldingKernel if tiling.holding else StayingKernel if tiling.staying else SpecialisedKernel
+        kernel = StayingKernel if tiling.staying else SpecialisedKernel
         kernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
         weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
         return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)

@@ -94,11 +94,6 @@ class Tiling(TacticOptions):
         """Microseconds on an H200 until a block's first stages are there."""
         return 1.27
 
-    @property
-    def finishing(self) -> float:
-        """Microseconds on an H200 for a unit of each thread of a block."""
-        return 0.19
-
     def tiles(self, problem: Problem) -> tuple[int, Dim]:
         """How many tiles lie side by side, and one below the other."""
         return problem.groups // self.column_groups, problem.batches * self.row_blocks(problem)
@@ -193,4 +188,4 @@ def _wave(tiling: Tiling, arithmetic: Arithmetic, steps: int, active: int) -> fl
     busy = tiling.rows * tiling.columns * arithmetic.pace.output + 4.0e-6 * tiling.plane_bytes
     ahead = max(1, tiling.stages - arithmetic.stages_in_use)  # Fewer stages may be for another arithmetic.
     waiting = max(arithmetic.pace.least, arithmetic.pace.copied / ahead)
-    return tiling.filling + steps * max(waiting, active * busy) + tiling.finishing * tiling.units * max(1.0, active / 2)
+    return tiling.filling + steps * max(waiting, active * busy) + 0.19 * tiling.units * max(1.0, active / 2)
