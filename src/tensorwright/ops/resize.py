@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from math import ceil, floor, gcd
+from math import gcd
 from typing import Literal
 
 import numpy as np
@@ -131,15 +131,15 @@ class Resize(Op):
             return np.zeros(extents, x.dtype)
         outside = np.zeros([1] * x.ndim, dtype=bool)
         for axis in self._resampled(x.shape):
-            spots = [self._position(axis, i, x.shape[axis]) for i in range(extents[axis])]
+            spots, unit = self._positions(axis, extents[axis], x.shape[axis])
             if self.mode == "nearest":
-                picked = [min(max(self._rounded(spot), 0), x.shape[axis] - 1) for spot in spots]
+                picked = [min(max(self._rounded(spot, unit), 0), x.shape[axis] - 1) for spot in spots]
                 x = np.take(x, np.asarray(picked, dtype=np.int64), axis=axis)
             else:
-                x = _interpolated(x, axis, [self._weights(spot, x.shape[axis]) for spot in spots])
+                x = _interpolated(x, axis, [self._weights(spot, unit, x.shape[axis]) for spot in spots])
             if self.coordinate_transformation == "tf_crop_and_resize":
                 extent = inputs[0].shape[axis]
-                beyond = np.asarray([spot < 0 or spot > extent - 1 for spot in spots])
+                beyond = np.asarray([spot < 0 or spot > (extent - 1) * unit for spot in spots])
                 outside = outside | beyond.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
         return np.where(outside, self.extrapolation_value, x) if outside.any() else x
 
@@ -175,6 +175,13 @@ class Resize(Op):
 
         return [axis for axis in range(rank) if moves(axis)]
 
+    def _positions(self, axis: int, count: int, extent: int) -> tuple[list[int], int]:
+        """The positions in the input of so many output indices, which are equally far apart, and the unit of these."""
+        first = self._position(axis, 0, extent)
+        step = self._position(axis, 1, extent) - first
+        start, apart = first.numerator * step.denominator, step.numerator * first.denominator
+        return [start + number * apart for number in range(count)], first.denominator * step.denominator
+
     def _position(self, axis: int, index: int, extent: int) -> Fraction:
         """The position in the input of an output index, as ONNX writes it."""
         length = tuning_value(self.shape[axis])
@@ -201,23 +208,23 @@ class Resize(Op):
                     return half * (start + end) * (extent - 1)
                 return start * (extent - 1) + index * (end - start) * Fraction(extent - 1, length - 1)
 
-    def _rounded(self, spot: Fraction) -> int:
-        half = Fraction(1, 2)
+    def _rounded(self, spot: int, unit: int) -> int:
         match self.nearest_mode:
             case "floor":
-                return floor(spot)
+                return spot // unit
             case "ceil":
-                return ceil(spot)
+                return -(-spot // unit)
             case "round_prefer_floor":
-                return ceil(spot - half)
+                return -((unit - 2 * spot) // (2 * unit))
             case "round_prefer_ceil":
-                return floor(spot + half)
+                return (2 * spot + unit) // (2 * unit)
 
-    def _weights(self, spot: Fraction, extent: int) -> tuple[Integers, Weights]:
+    def _weights(self, spot: int, unit: int, extent: int) -> tuple[Integers, Weights]:
         """The elements around a position along an axis, and what they count."""
         if extent == 1:
             return np.array([0]), np.array([1.0])
-        first, part = floor(spot), float(spot - floor(spot))
+        first, rest = divmod(spot, unit)
+        part = rest / unit
         if self.mode == "linear":
             return np.clip([first, first + 1], 0, extent - 1), np.array([1 - part, part])
         offsets = np.arange(-1, 3)
