@@ -98,9 +98,13 @@ def libraries_win(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Plan]:
     """The network, and its plan with calls for both products."""
-    graph = network(np.random.default_rng())
+    return with_plan(network(np.random.default_rng()), tmp_path_factory.mktemp("made"))
+
+
+def with_plan(graph: Graph, folder: Path) -> tuple[Graph, Plan]:
+    """A network, and its plan made where libraries are said to be faster than all kernels."""
     with pytest.MonkeyPatch.context() as patch:
-        both(patch, emulated(patch, tmp_path_factory.mktemp("made")))
+        both(patch, emulated(patch, folder))
         libraries_win(patch)
         return graph, build(graph, WITH)
 
@@ -133,11 +137,7 @@ def cublas(monkeypatch: pytest.MonkeyPatch, gpu: EmulatedLibrary) -> FakeCublas:
 @pytest.fixture(scope="module")
 def made_of_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Plan]:
     """The network of images, and its plan with calls for both convolutions."""
-    graph = images(np.random.default_rng())
-    with pytest.MonkeyPatch.context() as patch:
-        both(patch, emulated(patch, tmp_path_factory.mktemp("made")))
-        libraries_win(patch)
-        return graph, build(graph, WITH)
+    return with_plan(images(np.random.default_rng()), tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from math import prod
 from typing import ClassVar
 
 from tensorwright.devices.cuda.libraries.fields import Fields
-from tensorwright.devices.cuda.libraries.product import DTYPES
+from tensorwright.devices.cuda.libraries.operands import DTYPES, operand_bytes
 from tensorwright.plan.fields import refuse, sequence
 from tensorwright.plan.limits import MAX_SIZE
 from tensorwright.plan.plan import Json
@@ -63,16 +63,11 @@ class Convolution:
     def extents(self) -> Mapping[int, int]:
         """Bytes that are read of each operand, and written of y, by their numbers."""
         result = self.batch * prod(self.outputs) * self.columns
-        elements = {
-            0: result,
+        factors = {
             self.x: self.batch * prod(self.spatial) * self.channels,
             self.weights: self.columns * prod(self.kernel) * self.channels,
         }
-        if self.bias is not None:
-            elements[self.bias] = self.columns
-        if self.residual is not None:
-            elements[self.residual] = result
-        return {number: count * self.dtype.size for number, count in elements.items()}
+        return operand_bytes(self.dtype, factors, result, self.columns, self.bias, self.residual)
 
     def document(self) -> dict[str, Json]:
         """The convolution in JSON."""

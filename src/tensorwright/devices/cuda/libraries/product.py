@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from tensorwright.devices.cuda.libraries.cublas import ALGORITHM_BYTES
 from tensorwright.devices.cuda.libraries.fields import Fields
+from tensorwright.devices.cuda.libraries.operands import DTYPES, operand_bytes
 from tensorwright.plan.fields import refuse
 from tensorwright.plan.limits import MAX_SIZE
 from tensorwright.plan.plan import Json
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+from tensorwright.tensor.dtype import DType
 
-DTYPES = {dtype.name: dtype for dtype in (FLOAT16, BFLOAT16, FLOAT32)}
 ACTIVATIONS = ("none", "relu", "gelu")
 
 
@@ -50,16 +50,11 @@ class Product:
     def extents(self) -> Mapping[int, int]:
         """Bytes that are read of each operand, and written of y, by their numbers."""
         result, last = self.batch * self.rows * self.columns, self.batch - 1
-        elements = {
-            0: result,
+        factors = {
             self.left: last * self.left_step + self.rows * self.depth,
             self.right: last * self.right_step + self.depth * self.columns,
         }
-        if self.bias is not None:
-            elements[self.bias] = self.columns
-        if self.residual is not None:
-            elements[self.residual] = result
-        return {number: count * self.dtype.size for number, count in elements.items()}
+        return operand_bytes(self.dtype, factors, result, self.columns, self.bias, self.residual)
 
     def document(self) -> dict[str, Json]:
         """The product in JSON."""

@@ -14,7 +14,7 @@ from tensorwright.devices.cuda.libraries.convolve import engines
 from tensorwright.devices.cuda.libraries.cudnn import Cudnn
 from tensorwright.graph.graph import Value, is_constant
 from tensorwright.graph.region import Region, used_operands
-from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of
+from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of, operand_number
 from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, assumed_share, call_kernel, number_of
 from tensorwright.kernels.tactic import Config, Packing, Tactic, pack_channels
 from tensorwright.ops.convolution import Convolution
@@ -127,8 +127,8 @@ def _described(
         dilations=tuple(op.dilations),
         x=1 + region.input_number(anchor.inputs[0]),
         weights=1 + region.input_number(anchor.inputs[1]),
-        bias=None if finish.bias is None else 1 + region.input_number(finish.bias),
-        residual=None if finish.residual is None else 1 + region.input_number(finish.residual),
+        bias=operand_number(region, finish.bias),
+        residual=operand_number(region, finish.residual),
         activation=finish.activation,
         tf32=tf32,
     )

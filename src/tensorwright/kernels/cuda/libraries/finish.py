@@ -36,6 +36,11 @@ def finish_of(region: Region, axis: int) -> Finish | None:
     return found
 
 
+def operand_number(region: Region, term: Value | None) -> int | None:
+    """Which operand of a step a term is, of which 0 is the result; None for no term."""
+    return None if term is None else 1 + region.input_number(term)
+
+
 def _extended(found: Finish, value: Value, current: Value, region: Region, axis: int) -> Finish | None:
     """With one more operator behind, whose operand the result so far is."""
     if isinstance(value.op, Relu | Gelu) and value.inputs == (current,):

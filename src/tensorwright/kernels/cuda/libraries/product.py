@@ -16,7 +16,7 @@ from tensorwright.devices.cuda.libraries.matmul import algorithms
 from tensorwright.devices.cuda.libraries.product import Product
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of
+from tensorwright.kernels.cuda.libraries.finish import Finish, finish_of, operand_number
 from tensorwright.kernels.cuda.libraries.kernel import Algorithm, CallKernel, assumed_share, call_kernel, number_of
 from tensorwright.kernels.cuda.problem import Problem, problem_of
 from tensorwright.kernels.tactic import Config, Packing, Tactic, plain_inputs
@@ -133,8 +133,8 @@ def _product_of(region: Region, problem: Problem, finish: Finish, sizes: _Sizes,
         transposed=problem.transposed,
         left=1 + problem.left,
         right=1 + problem.right,
-        bias=None if finish.bias is None else 1 + region.input_number(finish.bias),
-        residual=None if finish.residual is None else 1 + region.input_number(finish.residual),
+        bias=operand_number(region, finish.bias),
+        residual=operand_number(region, finish.residual),
         activation=finish.activation,
         tf32=tf32,
     )

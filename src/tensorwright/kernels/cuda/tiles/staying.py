@@ -62,4 +62,4 @@ class StayingKernel(SpecialisedKernel):
             )
             arrive(builder, last, builder.compare("eq", place.lane, 0))
             finish.run(sums)
-            builder.meet_some(self.tiling.copying)  # Threads that part to finish have to multiply together again.
+            builder.meet_some(self.tiling.multiplying)  # Threads that part to finish have to multiply together again.
