@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import TensorProto, ValueInfoProto, helper
+from onnx import FunctionProto, TensorProto, ValueInfoProto, helper
 
 from fuzzing import seeds, taking
 from fuzzing.checking import judge
@@ -457,6 +457,25 @@ def constant_in_another_file() -> bytes:
     return model.SerializeToString()
 
 
+def functions_of_one_name() -> bytes:
+    model = model_of([node("Nothing", "x", "y")], {"x": (1, [2])}, ["y"])
+    model.functions.extend([FunctionProto(), FunctionProto()])
+    return model.SerializeToString()
+
+
+def grams_beyond_the_pool() -> bytes:
+    counts = {"max_gram_length": 2, "min_gram_length": 1, "max_skip_count": 0, "ngram_counts": [0, 1 << 31]}
+    nodes = [node("TfIdfVectorizer", "x", "y", mode="TF", ngram_indexes=[0, 1], pool_int64s=[2, 3], **counts)]
+    return model_of(nodes, {"x": (7, [4])}, ["y"]).SerializeToString()
+
+
+def largest_of_numbers_that_are_alike() -> bytes:
+    orders = np.stack([np.random.default_rng(row).permutation(64) for row in range(48)])
+    nodes = [node("Gather", "x o", "g"), node("ReduceSum", "g one", "s"), node("ArgMax", "s", "y", axis=0)]
+    constants = {"o": orders, "one": np.array([1])}
+    return model_of(nodes, {"x": (1, [64, 9])}, ["y"], constants=constants).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -535,6 +554,9 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "ONNX Runtime was to compute constants without rounding": ("ONNX network", difference_of_folded_numbers),
     "neighbours of thousands of parts were joined pair by pair": ("ONNX network", parts_put_together_again),
     "the changer of models read other files": ("ONNX node", constant_in_another_file),
+    "two functions had one name": ("ONNX node", functions_of_one_name),
+    "grams were counted beyond the pool's items": ("ONNX node", grams_beyond_the_pool),
+    "each of many numbers was to be the largest in one of 32 trials": ("ONNX node", largest_of_numbers_that_are_alike),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 

@@ -116,6 +116,10 @@ def long_sum(value: Value, operands: Sequence[Array], array: Array) -> Array:
     match value.op:
         case Reduction(function) if function in ("add", "mean"):
             return np.sqrt(terms) / 2 * np.asarray(value.op.reference(np.abs(operands[0])), np.float64)
+        case Reduction("l1" | "l2" | "sum_square"):
+            return np.sqrt(terms) / 2 * np.abs(array)
+        case Reduction("log_sum_exp"):
+            return np.full(array.shape, np.sqrt(terms) / 2)
         case Softmax():
             return np.sqrt(terms) / 2 * np.abs(array)
         case LogSoftmax():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto
@@ -15,11 +16,15 @@ MOST_NODES = 1 << 16
 
 
 def require_bounded(model: ModelProto, label: str) -> None:
-    """Refuse a model whose functions call themselves or make too many nodes, before any call is replaced.
+    """Refuse a model whose functions share a name, call themselves or make too many nodes, before a call is replaced.
 
     Raises:
         ImportFailure: as said.
     """
+    named = Counter((function.domain, function.name, function.overload) for function in model.functions)
+    for (domain, name, _), count in named.items():
+        if count > 1:
+            raise ImportFailure(f"{label}: {count} functions are called '{name}' in the domain '{domain}'; rename them")
     bodies = {(function.domain, function.name): function.node for function in model.functions}
     sizes: dict[tuple[str, str], int] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_tfidf_vectorizer import TfIdfVectorizer as CountedGrams
 
@@ -66,9 +66,21 @@ class Compress(OpRun):
 
 
 class TfIdfVectorizer(CountedGrams):
-    """The onnx package's, which tries every distance up to the longest: beyond the last item there is nothing."""
+    """The onnx package's, which tries every distance up to the longest: beyond the last item there is nothing.
+
+    Raises:
+        ValueError: ``ngram_counts`` says that grams begin or end where the pool has no items.
+    """
 
     op_domain = ""
+
+    def __init__(self, node: NodeProto, run_params: dict[str, Any]) -> None:
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        items = len(given.get("pool_int64s") or given.get("pool_strings") or ())
+        bounds = [0, *given.get("ngram_counts", ()), items]
+        if bounds != sorted(bounds):
+            raise ValueError(f"ngram_counts: expected ascending numbers from 0 to {items}, found {bounds[1:-1]}")
+        super().__init__(node, run_params)  # type: ignore[no-untyped-call]
 
     def _run(self, X: Array, **attributes: Any) -> tuple[Array]:  # type: ignore[override]  # noqa: ANN401
         attributes["max_skip_count"] = min(attributes.get("max_skip_count") or 0, max(X.shape, default=1))
