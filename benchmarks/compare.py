@@ -4,6 +4,7 @@ Every engine runs in a process of its own, pinned to the cores it may use. Engin
 several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime in float32.
 ``--precision bf16`` or ``int8`` compares those engines that compute in it. Engines
 whose requirements clash with ours get an environment of their own; ``--python mnn=/path/to/python`` names another one.
+``--device cuda --models resnet50,bert --batches 1,8 --precision f16`` compares with PyTorch's compiler on a GPU.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ from rich.table import Table
 
 from benchmarks.engines import ENGINES, PRECISIONS, convert
 from benchmarks.environments import CACHE, console, interpreters
+from benchmarks.gpu import beside
+from benchmarks.gpu.models import MODELS as GPU_MODELS
+from benchmarks.gpu.models import TYPES
 from benchmarks.inputs import example
 from benchmarks.models import MODELS, input_shape, model_file
+from tensorwright.base.errors import TensorwrightError
+from tensorwright.devices.find import devices_of
 
 ROUNDS = 10
 ROUND_SECONDS = 0.25
@@ -158,23 +164,57 @@ def show(rows: list[Row], engines: list[str]) -> None:
     console.print(f"geometric mean of best peer ÷ tensorwright: {float(np.exp(np.mean(np.log(ratios)))):.3f}")
 
 
+def on_gpu(
+    models: list[str], batches: list[str], type: str, patience: float, autotune: bool, json_file: Path | None
+) -> None:
+    """Compare with PyTorch on the first GPU.
+
+    Raises:
+        typer.BadParameter: there is no such model or type.
+    """
+    known, types = ["lenet", *GPU_MODELS], [*TYPES, "int8"]
+    if unknown := [name for name in models if name not in known]:
+        raise typer.BadParameter(f"models {', '.join(unknown)}: expected some of {', '.join(known)}")
+    if type not in types:
+        raise typer.BadParameter(f"precision '{type}': on a GPU, expected one of {', '.join(types)}")
+    try:
+        gpus = devices_of("cuda")
+    except TensorwrightError as error:
+        raise typer.BadParameter(str(error)) from error
+    networks = [f"{name}:{batch}:{type}" for name in models for batch in batches]
+    rows = beside.compare(networks, len(gpus), patience, autotune, console)
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    beside.show(rows, console)
+
+
 def main(
-    models: Annotated[str, typer.Option(help="Comma-separated names.")] = ",".join(["lenet", *MODELS]),
+    models: Annotated[str | None, typer.Option(help="Comma-separated names; all without any.")] = None,
     threads: Annotated[str, typer.Option(help="Comma-separated thread counts.")] = "1,2",
     engines: Annotated[str, typer.Option(help="Comma-separated engines.")] = ",".join(ENGINES),
-    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = "f32",
+    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}; f16, tf32 on a GPU.")] = "f32",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
     python: Annotated[list[str] | None, typer.Option(help="engine=interpreter of its own environment.")] = None,
     folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for PyTorch beside us on the first GPU.")] = "cpu",
+    batches: Annotated[str, typer.Option(help="Comma-separated batches, on a GPU.")] = "1",
+    autotune: Annotated[bool, typer.Option(help="Have PyTorch compile with max-autotune, too.")] = False,
+    patience: Annotated[float, typer.Option(help="Seconds for builds and PyTorch's compiler on a GPU.")] = 600,
 ) -> None:
     """Compare engines on the same networks in one run."""
+    if device == "cuda":
+        names = ["lenet", *GPU_MODELS] if models is None else models.split(",")
+        on_gpu(names, batches.split(","), precision, patience, autotune, json_file)
+        return
+    if device != "cpu":
+        raise typer.BadParameter(f"device '{device}': expected cpu or cuda")
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"precision '{precision}': expected one of {', '.join(PRECISIONS)}")
     given = dict(item.split("=", 1) for item in python or [])
     wanted = [engine for engine in engines.split(",") if engine in PRECISIONS[precision]]
     pythons = interpreters(wanted, given, folder)
     rows: list[Row] = []
-    for name in models.split(","):
+    for name in ["lenet", *MODELS] if models is None else models.split(","):
         for count in threads.split(","):
             rows += measure(name, int(count), pythons, folder, precision)
             if json_file is not None:

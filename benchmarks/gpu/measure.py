@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.gpu.beside import READY
 from benchmarks.gpu.models import MODELS, TYPES, in_integers
 from tensorwright.base.cancellation import Cancellation
 from tensorwright.base.errors import TensorwrightError
@@ -243,6 +244,7 @@ def main() -> None:
                 print(f"{item} level {level}: built in {seconds:.1f} s, error {found[-1].error:.1e}", flush=True)
             except TensorwrightError as error:
                 print(f"{item} level {level}: {error}", flush=True)
+    print(READY, flush=True)
     while options.after is not None and not options.after.exists():
         time.sleep(0.1)
     for one in found:

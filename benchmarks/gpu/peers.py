@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.beside import READY
+
 ROUNDS, FEWEST = 100, 7
 SECONDS = 0.5
 """What one figure may take."""
@@ -178,6 +180,7 @@ def main() -> None:
         options.until, time.time() + options.patience
     )
     print(f"compiled: { {item: seconds for item, (_, seconds) in compiled.items()} }", flush=True)
+    print(READY, flush=True)
     while options.after is not None and not options.after.exists():
         time.sleep(0.1)
     rows = []
