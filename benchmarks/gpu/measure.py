@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ ROUNDS, FEWEST = 40, 7
 SECONDS = 0.5
 """What one figure may take."""
 AHEAD = 3
-"""Inferences that keep the GPU busy while the host enqueues what is timed."""
+AHEAD_SECONDS = 1e-3
+"""At least so many inferences, and for so long, keep the GPU busy while the host enqueues what is timed."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def measured(found: Prepared, device: CudaDevice) -> Row:
     return Row(
         network=found.network, level=found.level, build_seconds=found.build_seconds, load_seconds=loaded,
         steps=len(plan.steps), one_us=one, in_a_row_us=in_a_row, enqueue_us=enqueue,
-        numpy_us=_median_us(once, _rounds(once)), error=found.error, arena_bytes=plan.arena_bytes,
+        numpy_us=_median_us(once, _rounds(_seconds(once))), error=found.error, arena_bytes=plan.arena_bytes,
         tactics={tactic: tactics.count(tactic) for tactic in sorted(set(tactics))},
     )  # fmt: skip
 
@@ -166,11 +168,15 @@ def _times(engine: Engine, inputs: dict[str, np.ndarray], device: CudaDevice) ->
     return one, in_a_row, enqueue
 
 
-def _rounds(once: Callable[[], object], count: int = 1) -> int:
-    """How often something that is done so many times in a row is timed: for so long, but a few times at least."""
+def _seconds(once: Callable[[], object]) -> float:
     began = time.perf_counter()
     once()
-    return min(ROUNDS, max(FEWEST, int(SECONDS / ((time.perf_counter() - began) * count))))
+    return time.perf_counter() - began
+
+
+def _rounds(seconds: float) -> int:
+    """How often something that takes so long is timed: for half a second, but a few times at least."""
+    return min(ROUNDS, max(FEWEST, int(SECONDS / seconds)))
 
 
 def _between_events(device: CudaDevice, stream: CudaStream, run: Callable[[], object], count: int) -> float:
@@ -181,8 +187,10 @@ def _between_events(device: CudaDevice, stream: CudaStream, run: Callable[[], ob
         stream.synchronize()
 
     alone()
-    for _ in range(_rounds(alone, AHEAD + count)):
-        for _ in range(AHEAD):
+    seconds = _seconds(alone)
+    ahead = max(AHEAD, ceil(AHEAD_SECONDS / seconds))
+    for _ in range(_rounds(seconds * (ahead + count))):
+        for _ in range(ahead):
             run()
         start.record(stream)
         for _ in range(count):
