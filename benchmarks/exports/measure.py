@@ -30,9 +30,10 @@ class Row:
 
     batch: 1, or for how many images it was exported. build_seconds: until the engine is ready; processor_seconds: what
     all processes of the build took. first_call_seconds: with what is compiled only then. difference: the largest of
-    any output, relative to the output's largest number; of boxes, see `Agreement`. boxes, unmatched: how many ONNX
-    Runtime found, and how many only one of both; steady: the same of ONNX Runtime and itself with inputs moved by 1e-7.
-    milliseconds, onnxruntime_milliseconds: the least of all turns, by threads.
+    any output, relative to the output's largest number; of boxes, see `Agreement`. moved: the least of all outputs
+    between ONNX Runtime's and those that it gives for another input: where it is small, the difference says little.
+    boxes, unmatched: how many ONNX Runtime found, and how many only one of both; steady: the same of ONNX Runtime and
+    itself with inputs moved by 1e-7. milliseconds, onnxruntime_milliseconds: the least of all turns, by threads.
     """
 
     network: str
@@ -46,6 +47,7 @@ class Row:
     on_host: int = 0
     first_call_seconds: float | None = None
     difference: float | None = None
+    moved: float | None = None
     boxes: int | None = None
     unmatched: int | None = None
     steady: int | None = None
@@ -117,7 +119,9 @@ def _with_threads(engine: Any, threads: int, most: int, folder: Path) -> Any:
 
 def _compared(row: Row, network: Network, engine: Any, session: Any, feeds: list[Arrays]) -> Row:
     if not network.finds:
-        return replace(row, difference=max(difference(engine(feed), session, feed) for feed in feeds))
+        found = [difference(engine(feed), results(session, feed)) for feed in feeds]
+        least = [min(differences(results(session, other(feed)), results(session, feed)).values()) for feed in feeds]
+        return replace(row, difference=max(found), moved=min(least))
     rng, names = np.random.default_rng(0), [output.name for output in session.get_outputs()]
     found = []
     for feed in feeds:
@@ -136,12 +140,12 @@ def _compared(row: Row, network: Network, engine: Any, session: Any, feeds: list
 
 
 def session_for(path: Path, threads: int) -> Any:
-    """A session whose threads do not spin on the cores that the other engine's next call needs."""
+    """A session whose threads spin while it runs, and not on the cores that the other engine's next call needs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -155,11 +159,28 @@ def ranges(session: Any, example: Arrays) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def difference(got: Arrays, session: Any, feed: Arrays) -> float:
-    """The largest difference of any output from ONNX Runtime's, relative to the largest number of that output."""
-    names = [output.name for output in session.get_outputs()]
-    wanted = dict(zip(names, session.run(None, feed), strict=True))
-    return max(float(np.abs(got[n] - w).max() / max(np.abs(w).max(), 1e-30)) for n, w in wanted.items() if w.size)
+def results(session: Any, feed: Arrays) -> Arrays:
+    """What ONNX Runtime gives, by name."""
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, feed), strict=True))
+
+
+def other(feed: Arrays) -> Arrays:
+    """Another input of the same extents: fresh floats, integers from the last to the first."""
+    rng = np.random.default_rng(1)
+    return {
+        name: rng.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else np.flip(array).copy()
+        for name, array in feed.items()
+    }
+
+
+def differences(got: Arrays, wanted: Arrays) -> dict[str, float]:
+    """The largest difference of every output with elements, relative to the largest number that is wanted."""
+    return {n: float(np.abs(got[n] - w).max() / max(np.abs(w).max(), 1e-30)) for n, w in wanted.items() if w.size}
+
+
+def difference(got: Arrays, wanted: Arrays) -> float:
+    """The largest of all outputs."""
+    return max(differences(got, wanted).values())
 
 
 def in_turns(*calls: Callable[[], object]) -> list[float]:

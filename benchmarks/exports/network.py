@@ -23,3 +23,20 @@ class Network:
     open: Mapping[str, Mapping[int, str]]
     steps: Mapping[str, int] = field(default_factory=lambda: {"batch": 1, "height": 32, "width": 64, "sequence": -3})
     finds: bool = False
+
+
+def settle(module: Any, images: Any) -> None:
+    """Give batch normalisations the statistics of some images: with random weights, maps vanish or outgrow all others.
+
+    Where they vanish, outputs are the last layer's bias, whatever the image.
+    """
+    import torch
+
+    norms = [inner for inner in module.modules() if isinstance(inner, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    if norms:
+        module.train()
+        with torch.no_grad():
+            module(images)
+    module.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.exports.network import Made, Network
+from benchmarks.exports.network import Made, Network, settle
 from benchmarks.exports.small import SMALL_NETWORKS
 
 
@@ -18,6 +18,7 @@ def classifier(name: str) -> Network:
         module = getattr(torchvision.models, name)(weights=None, **more)
         if name == "vit_b_16":
             torch.nn.init.normal_(module.heads.head.weight, std=0.02)  # All zeros give zeros, whatever comes before.
+        settle(module, torch.randn(4, 3, size, size))
         return module, (torch.randn(batch, 3, size, size),)
 
     return Network(make, ("image",), {"image": {0: "batch"}})
@@ -37,7 +38,9 @@ def segmentation(name: str) -> Network:
             def forward(self, image: Any) -> Any:
                 return self.whole(image)["out"]
 
-        return Head(), (torch.randn(batch, 3, 224, 224),)
+        module = Head()
+        settle(module, torch.randn(4, 3, 224, 224))
+        return module, (torch.randn(batch, 3, 224, 224),)
 
     return Network(make, ("image",), {"image": {0: "batch", 2: "height", 3: "width"}})
 
@@ -60,25 +63,20 @@ def detection(name: str, height: int, width: int, **settings: object) -> Network
                 return found["boxes"], found["scores"], found["labels"]
 
         module, image = Whole(), torch.rand(3, height, width)
-        _settle(module, image)
+        _settle_detector(module, image)
         return module, (image,)
 
     return Network(make, ("image",), {"image": {1: "height", 2: "width"}}, finds=True)
 
 
-def _settle(module: Any, image: Any) -> None:
+def _settle_detector(module: Any, image: Any) -> None:
     """Normalise the maps of the backbone, and spread the scores that the heads give."""
     import torch
 
-    norms = [inner for inner in module.modules() if isinstance(inner, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    module.whole.backbone.train()
-    with torch.no_grad():
-        module.whole.backbone(torch.stack([image, image.flip(2)]) - 0.5)
-        for label, inner in module.named_modules():
-            if label.rsplit(".", 1)[-1] in SCORING and hasattr(inner, "weight"):
-                torch.nn.init.normal_(inner.weight, std=4 / inner.weight[0].numel() ** 0.5)
+    settle(module.whole.backbone, torch.stack([image, image.flip(2)]) - 0.5)
+    for label, inner in module.named_modules():
+        if label.rsplit(".", 1)[-1] in SCORING and hasattr(inner, "weight"):
+            torch.nn.init.normal_(inner.weight, std=4 / inner.weight[0].numel() ** 0.5)
     module.eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.exports.network import Made, Network
+from benchmarks.exports.network import Made, Network, settle
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 PICTURE = {"image_size": 64, "patch_size": 16}
@@ -52,7 +52,9 @@ def picture(model: str, configuration: str, size: int = 64, **settings: object) 
             def forward(self, image: Any) -> Any:
                 return self.whole(pixel_values=image, return_dict=False)[0]
 
-        return First(), (torch.randn(batch, 3, size, size),)
+        module = First()
+        settle(module, torch.randn(4, 3, size, size))
+        return module, (torch.randn(batch, 3, size, size),)
 
     return Network(make, ("image",), {"image": {0: "batch"}})
 
