@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from regions.convolutions import DIRECT, Window
+from regions.checking import Trial
+from regions.collection import EXAMPLES
+from regions.convolutions import DEEP, DIRECT, Window
+from regions.rigs import CpuRig
+from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.kernels.cpu.convolution.tactic import DirectConvolution
+from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
 
 
@@ -82,3 +88,14 @@ def innermost_loops(assembly: str) -> list[str]:
         if back:
             loops.append(text[: back.start()])
     return loops
+
+
+@pytest.mark.parametrize("name", [f"deep-convolution-{name}" for name in DEEP])
+def test_channels_in_parts(name: str, rng: np.random.Generator) -> None:
+    """All ways of it, with tasks of other sizes, too."""
+
+    def in_parts(key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+        chosen = [config for config in configs if getattr(config.options, "depth", 0)]
+        return [*chosen, *(replace(config, options=replace(config.options, pixels=2)) for config in chosen)]
+
+    assert Trial(EXAMPLES[name], CpuRig(), rng).check(SINGLE[0], in_parts) >= 4

@@ -82,6 +82,17 @@ DIRECT = {
 }  # fmt: skip
 
 
+DEEP = {
+    "pointwise": Window((1, 396, 9, 7), 70, (1, 1), tail="bias add relu"),
+    "pointwise-stride": Window((2, 1540, 5, 9), 40, (1, 1), (2, 2), tail="bias"),
+    "3x3": Window((BATCH, 132, 7, 5), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "3x3-far-taps": Window((1, 128, 6, 19), 24, (3, 3), begin=(4, 7), dilations=(4, 7), tail="bias clip"),
+    "3d": Window((1, 136, 2, 3, 9), 17, (2, 1, 3), (1, 1, 2), (1, 0, 1), (0, 0, 1), (1, 1, 1), tail=""),
+    "bfloat16": Window((1, 200, 4, 9), 40, (3, 3), begin=(1, 1), tail="bias relu", dtype=BFLOAT16),
+}
+"""So many channels that they are summed in parts."""
+
+
 @dataclass(frozen=True)
 class BytesWindow:
     """A convolution of bytes by a constant of signed ones, brought into float32, and what follows, in words:
@@ -116,6 +127,7 @@ BYTES = {
     "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), tail=""),
     "pointwise-residual": BytesWindow((1, 36, 6, 5), 40, (1, 1), tail="residual relu bytes"),
     "first-layer": BytesWindow((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3)),
+    "deep": BytesWindow((1, 276, 5, 4), 40, (3, 3), begin=(1, 1), tail=""),
     "odd-channels": BytesWindow((2, 21, 7, 5), 18, (3, 3), begin=(1, 1), tail=""),
     "few-channels": BytesWindow((2, 4, 8, 8), 17, (5, 5), begin=(2, 2)),
     "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), tail=""),
@@ -250,6 +262,7 @@ OPEN = {
 
 EXAMPLES = (
     *examples("convolution", DIRECT),
+    *examples("deep-convolution", DEEP),
     *examples("open", OPEN),
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),

@@ -21,6 +21,9 @@ from tensorwright.tensor.dtype import DType
 
 LINE_BYTES = 64
 
+EVERYWHERE = 3
+"""Prefetches into all caches."""
+
 PREFETCH_DISTANCE = 1024
 """Elements from a weight that is used to the one that is asked for: 4 KiB of float32, some 100 ns at the speed of
 memory.
@@ -32,12 +35,13 @@ class Channels:
     """The input channels a tile sums over: `count` of them from `first` on.
 
     count is an int if it is the same for all tiles. unroll: channels in one round of the loop; where `first` or
-    `count` is not known, both are multiples of it.
+    `count` is not known, both are multiples of it. origin: the channel whose weights come first.
     """
 
     first: Register
     count: int | Register
     unroll: int
+    origin: Register
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class BroadcastTile(TileEmitter):
         """The loop over input channels, `unroll` of them in each round, and the rest behind it."""
         builder, channels = self.builder, self.channels
         step = -len(taps) * self.tile.outputs
-        before = self._in_weights(weights, self.builder.scaled(channels.first, step))  # Where channel 0 would be.
+        before = self._in_weights(weights, self.builder.scaled(channels.origin, step))  # Where channel 0 would be.
 
         def one_round(values: Sequence[Register], channel: Register, count: int) -> Sums:
             return self._round(dict(zip(sums, values, strict=True)), x, before, channel, count, taps)
@@ -155,6 +159,7 @@ class BroadcastTile(TileEmitter):
         if self.prefetch:
             for line in range(0, count * step, LINE_BYTES // self.numerics.right.size):
                 builder.prefetch(self._in_weights(place, PREFETCH_DISTANCE + line))
+        self._ask_for_next(source, channel, count)
         side = 1 if self.memory.block > 1 else self.memory.channel
         result, widened = dict(sums), self._widened(source, sums, count, taps)
         for number in range(0, count, self.arithmetic.group):
@@ -164,6 +169,23 @@ class BroadcastTile(TileEmitter):
             )
             self._taps(result, widened.at(number) if widened else partial(self._pixel, here), factors, taps)
         return result
+
+    def _ask_for_next(self, source: Pointer, channel: Register, count: int) -> None:
+        """Prefetch what the tile to the right reads of a block of channels, a part of it in each of its rounds.
+
+        Blocks lie so far apart that processors do not foresee it.
+        """
+        block, axis, along = self.memory.block, self.axes[-1], self.memory.spatial[-1]
+        if block == 1 or self.tile.rows.size > 1 or block % count:
+            return
+        step = max(axis.stride * along, LINE_BYTES // self.numerics.left.size)
+        lines = -(-self.tile.columns.size * axis.stride * along // step)
+        each = -(-lines * count // block)
+        inner = self._term(channel) & (block - 1)
+        first = inner // count * (each * step) - inner
+        place = self._in_image(source, first.register, self.tile.columns.size * axis.stride * along)
+        for line in range(each):
+            self.builder.prefetch(self._in_image(place, line * step), EVERYWHERE)
 
     # ---- pixels
 
@@ -258,6 +280,19 @@ class BroadcastTasks(TaskEmitter):
     """A dense or grouped convolution in broadcast tiles."""
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
+        start, channels = self._initial(tile, block), channels_of(self.tiling, self._term(block), self.memory.block)
+        return self._added(start, channels, tile, image, weights, places)
+
+    def _added(
+        self,
+        start: Sums,
+        channels: Channels,
+        tile: Tile,
+        image: Pointer,
+        weights: Pointer,
+        places: Sequence[Register],
+    ) -> Sums:
+        """What some channels add to the sums of a tile."""
         tiling = self.tiling
         emitter = BroadcastTile(
             builder=self.builder,
@@ -269,11 +304,10 @@ class BroadcastTasks(TaskEmitter):
             numerics=tiling.problem.numerics,
             arithmetic=arithmetic_of(tiling.problem.numerics, self.emitter.target, tiling.options.group),
             workspace=self.workspace,
-            channels=channels_of(tiling, self._term(block), self.memory.block),
+            channels=channels,
             taps_inside=tiling.options.taps_inside,
             prefetch=tiling.options.prefetch,
         )
-        start = self._initial(tile, block)
         sums = emitter.sum(start, image, weights, places)
         if not isinstance(emitter.arithmetic, HalfPairs):
             return sums
@@ -291,12 +325,12 @@ def channels_of(tiling: Tiling, block: Term, side_by_side: int) -> Channels:
     """
     problem, unroll = tiling.problem, tiling.unroll(side_by_side)
     if problem.groups == 1:
-        return Channels(i64(0), problem.channels, unroll)
+        return Channels(i64(0), problem.channels, unroll, i64(0))
     first_output = block * tiling.lanes
     first = first_output // problem.outputs * problem.channels
     if not tiling.spans:
-        return Channels(first.register, problem.channels, unroll)
+        return Channels(first.register, problem.channels, unroll, first.register)
     last_output = least(first_output + (tiling.lanes - 1), problem.all_outputs - 1)
     last = last_output // problem.outputs * problem.channels
     count = last - first + problem.channels
-    return Channels(first.register, count.register, unroll)
+    return Channels(first.register, count.register, unroll, first.register)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from math import isqrt, prod
@@ -16,28 +16,51 @@ from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, Tili
 STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
 """From so many weights on, for at most so many positions, it may pay to prefetch them."""
 
+FEWEST_PARTS = 4
+"""Channels are summed in parts if there are so many, or more, of those whose weights fit into the first-level cache."""
+
+DEEP_TILES, DEEP_TASKS = 2, (8, PARALLEL_TASKS)
+"""The tiles for which that is tried, and numbers of tasks: each task brings all weights into that cache."""
+
+SHALLOWEST = 32
+"""Channels in a part, at least: sums are stored and loaded again for each."""
+
+LINE_BYTES = 64
+
 MOST_ROWS = 4
 MOST_CANDIDATES = 16
+UNROLL = 4
 LATENCY = 4
 """Cycles that a multiply-add takes until the next one can use its result."""
+
+LINE_COST = 4
+"""Multiply-adds in the time that a line of the cache takes from the second level to the first."""
 
 TapTile = tuple[int, int, int, bool]
 """Rows, columns, blocks, and whether the taps of the last axis are inside the loop over channels."""
 
+Cost = Callable[[Problem, Target, TapTile], float]
 
-def options_for(problem: Problem, target: Target, sums: Sequence[int] = (MOST_REGISTERS,)) -> list[TilingOptions]:
+
+def options_for(
+    problem: Problem, target: Target, sums: Sequence[int] = (MOST_REGISTERS,), cost: Cost | None = None
+) -> list[TilingOptions]:
     """The most promising first: every register tile in the order of its cost, then with other orders.
 
-    sums: how many a tile may have at most; tiles for each of these numbers take turns.
+    sums: how many a tile may have at most; tiles for each of these numbers take turns. cost: of a tile, in cycles for
+    all pixels and outputs; that of direct convolution if there is none.
     """
-    turns = zip_longest(*(_options_with(problem, target, most) for most in sums))
+    turns = zip_longest(*(_options_with(problem, target, most, cost or _cost) for most in sums))
     return list(dict.fromkeys(options for turn in turns for options in turn if options is not None))[:MOST_CANDIDATES]
 
 
-def _options_with(problem: Problem, target: Target, most: int) -> list[TilingOptions]:
-    tiles = sorted(_tiles(problem, target, most), key=lambda tile: _cost(problem, target, tile))
+def _options_with(problem: Problem, target: Target, most: int, cost: Cost) -> list[TilingOptions]:
+    tiles = sorted(_tiles(problem, target, most), key=lambda tile: cost(problem, target, tile))
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
     rounds = [options for candidates in zip_longest(*orders) for options in candidates if options is not None]
+    known = [tile for tile in tiles if not tile[-1] or problem.axes[-1].kernel == 1][:DEEP_TILES]
+    deep = (options for tasks in DEEP_TASKS for tile in known for options in _deep(problem, target, tile, tasks))
+    rounds = [options for pair in zip_longest(deep, rounds) for options in pair if options is not None]
     if _streams_weights(problem):
         asking = [replace(options, prefetch=True) for options in rounds]
         rounds = [asking[0], rounds[0], *asking[1:]]
@@ -82,16 +105,22 @@ def _cost(problem: Problem, target: Target, tile: TapTile) -> float:
     for run in Tiling(problem, options, target.lanes(problem.numerics.total)).output_runs:
         for height, times in even_sizes(problem.axes[-2].output, rows):
             for width, tiles in even_sizes(problem.axes[-1].output, columns):
-                pixels, vectors = height * width, sum(run.lanes) / target.lanes(problem.numerics.total)
-                total += times * tiles * run.count * max(pixels * vectors + 0.5, pixels + vectors, LATENCY)
+                vectors = sum(run.lanes) / target.lanes(problem.numerics.total)
+                total += times * tiles * run.count * step_cost(problem, height * width, vectors)
     preferred = not inside if problem.all_channels >= target.lanes(problem.numerics.total) else inside
-    return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.02)
+    return total * (1.0 if preferred or problem.axes[-1].kernel == 1 else 1.05)
+
+
+def step_cost(problem: Problem, pixels: int, vectors: float) -> float:
+    """Cycles, more or less, for one channel and one tap of a tile."""
+    read = pixels * problem.numerics.left.size / LINE_BYTES * LINE_COST
+    return max(pixels * vectors + 0.5, pixels + vectors, LATENCY) + read
 
 
 def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[TilingOptions]:
     """Orders of the tiles: weights stay while pixels pass, or a chunk of pixels stays while weights pass."""
     rows, columns, blocks, inside = tile
-    unroll = max(1, 4 // problem.axes[-1].kernel) if inside else 4
+    unroll = max(1, UNROLL // problem.axes[-1].kernel) if inside else UNROLL
     options = TilingOptions(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
     tiling = Tiling(problem, options, target.lanes(problem.numerics.total))
     units, groups = tiling.units, tiling.group_count
@@ -104,6 +133,23 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[TilingO
         chunk = -(-units // -(-units // most))
         parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * tiling.outer_positions))))
         yield replace(options, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
+
+
+def _deep(problem: Problem, target: Target, tile: TapTile, tasks: int) -> Iterator[TilingOptions]:
+    """Some channels at a time, whose weights for a group of outputs leave room for others in the first-level cache, for
+    as many pixels as leave so many tasks; nothing if there are hardly more channels.
+    """
+    rows, columns, blocks, inside = tile
+    size = problem.taps * blocks * target.lanes(problem.numerics.total) * problem.numerics.right.size
+    depth = max(target.l1_bytes * 3 // 4 // size // SHALLOWEST * SHALLOWEST, SHALLOWEST)
+    if problem.groups > 1 or problem.channels % UNROLL or problem.channels < FEWEST_PARTS * depth:
+        return
+    options = TilingOptions(
+        rows, columns, blocks, UNROLL, inside, 1, 1, pixels_first=False, prefetch=False, depth=depth
+    )
+    tiling = Tiling(problem, options, target.lanes(problem.numerics.total))
+    chunks = -(-tasks // (tiling.group_count * tiling.outer_positions))
+    yield replace(options, pixels=-(-tiling.units // min(tiling.units, chunks)))
 
 
 def _largest_divisor(number: int, limit: int) -> int:

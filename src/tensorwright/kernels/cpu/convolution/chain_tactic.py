@@ -151,7 +151,7 @@ def _dense_candidates(problem: Problem | None, target: Target, by_rows: bool) ->
     if problem is None:
         return [None]
     candidates = dict.fromkeys(
-        replace(options, pixels=1, outputs=1, pixels_first=False) for options in options_for(problem, target)
+        replace(options, pixels=1, outputs=1, pixels_first=False, depth=0) for options in options_for(problem, target)
     )
     return [options for options in candidates if options.rows == 1 or not by_rows][:MOST_CANDIDATES]
 

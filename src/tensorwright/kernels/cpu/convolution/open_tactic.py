@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 from tensorwright.codegen.epilogue import epilogue_of
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES
@@ -13,14 +14,14 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import OpenProblem, Problem, layouts, open_problem_of, packings
 from tensorwright.kernels.cpu.arithmetic import arithmetic_of
 from tensorwright.kernels.cpu.blocks import blocked_layout
-from tensorwright.kernels.cpu.convolution.candidates import options_for
+from tensorwright.kernels.cpu.convolution.candidates import TapTile, options_for, step_cost
 from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling, is_lanewise, pack_lanewise
 from tensorwright.kernels.cpu.convolution.open import OpenTasks
 from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.operands import row_options
-from tensorwright.kernels.cpu.spatial.runs import even_size
+from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
 from tensorwright.tensor.dtype import INT64
@@ -111,6 +112,23 @@ def _tiles(usual: Problem, target: Target) -> Iterator[TilingOptions]:
         for limit in dict.fromkeys((max(most, 1), max(most // 2, 1))):
             yield row_options(even_size(usual.axes[1].output, limit))
         return
-    for options in options_for(usual, target):
+    for options in options_for(usual, target, cost=_cost):
         if options.rows == 1 and (not options.taps_inside or usual.axes[-1].kernel == 1):
-            yield replace(options, outputs=1, taps_inside=False, prefetch=False)
+            yield replace(options, outputs=1, taps_inside=False, prefetch=False, depth=0)
+
+
+def _cost(usual: Problem, target: Target, tile: TapTile) -> float:
+    """Cycles, more or less, for one channel of all pixels of a row and all outputs; what has more rows, or taps inside,
+    comes last.
+    """
+    rows, columns, blocks, inside = tile
+    axis, vectors = usual.axes[1], -(-usual.all_outputs // target.lanes(usual.numerics.total))
+    if rows > 1 or (inside and axis.kernel > 1):
+        return inf
+    starts = [max(0, min(start, axis.output - columns)) for start in range(0, axis.output, columns)]
+    steps = sum(
+        any(axis.reads(start + column, tap) for column in range(columns))
+        for start in starts
+        for tap in range(axis.kernel)
+    )
+    return steps * sum(step_cost(usual, columns, size) * count for size, count in even_sizes(vectors, blocks))

@@ -8,10 +8,11 @@ from dataclasses import replace
 from tensorwright.codegen.target import Target
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import Problem, layouts, merged, problem_of
-from tensorwright.kernels.cpu.arithmetic import Arithmetic, arithmetics, half_arithmetics
+from tensorwright.kernels.cpu.arithmetic import Arithmetic, HalfPairs, arithmetics, half_arithmetics
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, widened_bytes
 from tensorwright.kernels.cpu.convolution.candidates import options_for
+from tensorwright.kernels.cpu.convolution.deep import DeepTasks, deep_bytes
 from tensorwright.kernels.cpu.convolution.kernel import kernel_of
 from tensorwright.kernels.cpu.convolution.packing import pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
@@ -49,6 +50,7 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
             for source in sources
             if _fits(arithmetic, problem, source)
             for options in options_for(merged(problem, region), target, arithmetic.tile_sums)
+            if not options.depth or (source != PLAIN and not isinstance(arithmetic, HalfPairs))
         ]
 
     def arithmetics(self, numerics: Numerics, target: Target) -> Sequence[Arithmetic]:
@@ -62,6 +64,8 @@ class DirectConvolution(Tactic[Target, TilingOptions]):
         assert problem is not None
         tiling = Tiling(merged(problem, region), config.options, target.lanes(problem.numerics.total))
         weights = pack_spanning(tiling) if tiling.spans else pack_outputs(tiling)
+        if tiling.options.depth:
+            return kernel_of(region, config, target, tiling, DeepTasks, weights, deep_bytes(tiling, target))
         return kernel_of(region, config, target, tiling, BroadcastTasks, weights, widened_bytes(tiling, target))
 
 

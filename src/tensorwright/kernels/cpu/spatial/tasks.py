@@ -132,6 +132,13 @@ class TaskEmitter:
         units: Span,
     ) -> None:
         """One group of output blocks, a member of `run`, for some units of pixels of one image."""
+        block, weights = self._group(group, run)
+        for tile, places, _ in self._tiles(run, position, units):
+            sums = self._sum(tile, block, image, weights, places)
+            self._finish(sums, batch, block, places)
+
+    def _group(self, group: Register, run: OutputRun) -> tuple[Register, Pointer]:
+        """The first block of outputs of a group, and its weights."""
         tiling = self.tiling
         within = self._term(group) - run.first
         block = (within * len(run.lanes) + run.block).register
@@ -139,15 +146,19 @@ class TaskEmitter:
         dtype = tiling.problem.numerics.right
         weights = self.builder.offset(self.weights, start, dtype)
         size = sum(run.lanes) * tiling.weights_per_output
-        weights = self.builder.offset(weights, (within * size).register, dtype)
+        return block, self.builder.offset(weights, (within * size).register, dtype)
+
+    def _tiles(
+        self, run: OutputRun, position: Sequence[Register], units: Span
+    ) -> Iterator[tuple[Tile, Sequence[Register], Register]]:
+        """Inside of the loops over some units of pixels: a tile, its place, and the number of its unit."""
+        tiling = self.tiling
         for rows in tiling.rows:
             with self._each(self._part(units, rows, tiling.rows_are_units)) as row:
                 for columns in tiling.columns:
                     with self._each(self._part(units, columns, not tiling.rows_are_units)) as column:
-                        tile = Tile(rows, columns, run.lanes)
                         places = [*position, self._start(rows, row), self._start(columns, column)]
-                        sums = self._sum(tile, block, image, weights, places)
-                        self._finish(sums, batch, block, places)
+                        yield Tile(rows, columns, run.lanes), places, row if tiling.rows_are_units else column
 
     def _sum(self, tile: Tile, block: Register, image: Pointer, weights: Pointer, places: Sequence[Register]) -> Sums:
         """The sums of a tile, whose first block of outputs is `block`, before the epilogue."""

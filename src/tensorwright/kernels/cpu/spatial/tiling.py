@@ -29,7 +29,8 @@ class TilingOptions(TacticOptions):
     that round; otherwise each has a loop over the channels. pixels, outputs: tiles of pixels and groups of output
     blocks in one task. pixels_first: whether tasks that share pixels follow each other, rather than tasks that share
     weights. prefetch: whether weights are asked for some time before they are used, as they come from memory. group:
-    neighbouring channels that one step of the arithmetic consumes.
+    neighbouring channels that one step of the arithmetic consumes. depth: input channels that are summed for all tiles
+    of a task before the next ones are; 0: all of them.
     """
 
     rows: int
@@ -42,6 +43,7 @@ class TilingOptions(TacticOptions):
     pixels_first: bool
     prefetch: bool
     group: int = 1
+    depth: int = 0
 
 
 @dataclass(frozen=True)
