@@ -85,7 +85,7 @@ def table(found: list[Row]) -> Table:
             row.engine + (f", {row.on_host} nodes on the host" if row.on_host else ""),
             "" if row.first_call_seconds is None else f"{row.first_call_seconds:.2f} s",
             ("" if row.difference is None else f"{row.difference:.1e}")
-            + ("" if row.moved is None else f" of {row.moved:.0e}"),
+            + ("" if row.moved is None else f" of {row.moved:.0e}, steady to {row.sensitivity:.0e}"),
             "" if row.boxes is None else f"{row.boxes}, unmatched {row.unmatched} (steady: {row.steady})",
             ", ".join(pairs),
             row.failure,
