@@ -15,8 +15,9 @@ from tensorwright.graph.region import region_of
 from tensorwright.kernels.cpu.generic import Generic
 from tensorwright.tune.cpu import timer
 from tensorwright.tune.cpu.bench import CpuBench, CpuPrepared
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
-from tensorwright.tune.cpu.timer import ALL_TURNS, FIRST_TURNS, MAX_COPIES, Contestant, race, timed_call
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, prepare
+from tensorwright.tune.cpu.timer import ALL_TURNS, FIRST_TURNS, MAX_COPIES, Contestant, race, run_timed, timed_call
+from tensorwright.tune.reference import places_of
 
 
 class Clock:
@@ -92,9 +93,23 @@ def test_long_calls_are_repeated_until_they_took_long_enough(clock: Clock) -> No
 def test_one_turn_tells_enough_of_steady_calls(clock: Clock) -> None:
     calls = [clock.passing(lambda run, s=s: s) for s in (0.03, 0.05, 0.032)]  # type: ignore[misc]
     assert [len(one.times) for one in _raced(*calls)] == [2, 1, 2]
-    assert [call.copies for call in calls] == [1 + 2, 1 + 1, 1 + 2]
+    assert [call.copies for call in calls] == [1 + 2] * 3
     (one,) = _raced(clock.passing(lambda run: 1.0))
     assert len(one.times) == 1
+
+
+def test_steady_calls_far_behind_are_not_repeated(clock: Clock) -> None:
+    calls = [clock.passing(lambda run, s=s: s) for s in (0.03, 0.061, 0.059)]  # type: ignore[misc]
+    assert [len(one.times) for one in _raced(*calls)] == [2, 1, 1]
+    assert [call.runs for call in calls] == [3, 1, 2]
+
+
+def test_what_ran_before_is_not_begun_again(clock: Clock) -> None:
+    calls = [clock.passing(lambda run, s=s: s) for s in (0.03, 0.2)]  # type: ignore[misc]
+    contestants = [Contestant([call], [call.seconds(0)]) for call in calls]  # type: ignore[list-item]
+    race(contestants)
+    assert [call.runs for call in calls] == [2, 0]
+    assert [one.seconds for one in contestants] == pytest.approx([0.03, 0.2])
 
 
 def test_short_calls_are_repeated_on_one_copy_after_another(clock: Clock) -> None:
@@ -117,6 +132,19 @@ def test_waiting_between_waves_counts(clock: Clock) -> None:
     waiting, other = clock.passing(lambda run: 1.0), clock.passing(lambda run: 1.0)
     waiting.waits = 0.25
     assert [one.seconds for one in _raced(waiting, other)] == [1.25, 1.0]
+
+
+def test_the_first_run_of_all_tasks_times_one_share(clock: Clock) -> None:
+    calls: list[tuple[int, ...]] = []
+
+    class Loaded:
+        def call(self, *arguments: int) -> None:
+            calls.append(arguments[-2:])
+            clock.now += arguments[-1] - arguments[-2]
+
+    operands = Operands(np.zeros(1), (), np.zeros(1), (), 7)
+    assert run_timed(Loaded(), operands, 4) == 4  # type: ignore[arg-type]
+    assert calls == [(0, 4), (4, 7)]
 
 
 def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> None:
@@ -150,7 +178,9 @@ def test_kernels_share_inputs_that_lie_alike(rng: np.random.Generator) -> None:
         compiled = compile_object(kernel.code, target)
         prepared.append(bench.prepare(region, kernel, compiled, arrays, {}, {}, prepared))
         np.testing.assert_array_equal(prepared[-1].run(), arrays[0] + arrays[1])
-    places = [[array.ctypes.data for array in one.operands.inputs] for one in prepared]
-    assert places[:2] == places[2:]
-    assert not set(places[0]) & set(places[1])
+        places = places_of(region, {}, 50, rng)
+        np.testing.assert_array_equal(prepared[-1].run(places), (arrays[0] + arrays[1])[places])
+    addresses = [[array.ctypes.data for array in one.operands.inputs] for one in prepared]
+    assert addresses[:2] == addresses[2:]
+    assert not set(addresses[0]) & set(addresses[1])
     assert len({one.operands.output.ctypes.data for one in prepared}) == len(prepared)

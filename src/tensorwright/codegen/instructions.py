@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, i64, literal, memory_name, register_dtype, register_name
@@ -328,6 +329,7 @@ class InstructionBuilder:
         return "\n".join(parts)
 
 
+@cache
 def _suffix(dtype: DType) -> str:
     return {FLOAT32: "f32", FLOAT64: "f64", BOOL: "i1"}.get(dtype, f"i{8 * dtype.size}")
 

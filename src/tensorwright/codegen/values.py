@@ -17,6 +17,7 @@ from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT64, D
 _MEMORY_NAMES = {"float64": "double", "float32": "float", "float16": "half", "bool": "i8"}
 
 
+@cache
 def register_dtype(dtype: DType) -> DType:
     """The type in which values of a memory type are computed."""
     return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
@@ -92,6 +93,8 @@ def _literal_text(value: float | bool, dtype: DType) -> str:
         if register_dtype(dtype) == FLOAT32:
             exact = struct.unpack("f", struct.pack("f", _clamped(exact)))[0]
         return f"0x{struct.unpack('Q', struct.pack('d', exact))[0]:016X}"
+    if 0 <= value < 1 << 7:
+        return str(int(value))
     bits = 8 * dtype.size
     wrapped = int(value) & ((1 << bits) - 1)
     return str(wrapped - (1 << bits) if dtype.kind == "signed" and wrapped >> (bits - 1) else wrapped)

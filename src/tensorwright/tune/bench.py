@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
+from tensorwright.tensor.arrange import Places
 from tensorwright.tune.machine import Capacities, Machine
 
 Array = npt.NDArray[np.generic]
@@ -29,8 +30,8 @@ def is_poison(array: Array) -> npt.NDArray[np.bool_]:
 class Prepared(Protocol):
     """A kernel's machine code and its operands in the memory of the device."""
 
-    def run(self) -> Array:
-        """Run all tasks into memory poisoned before; the output, row-major."""
+    def run(self, places: Places | None = None) -> Array:
+        """Run all tasks into memory poisoned before; the output, row-major, or its elements at some places."""
         ...
 
 

@@ -39,7 +39,7 @@ def aligned_bytes(size: int, allocator: Allocator | None = None) -> npt.NDArray[
 def aligned_copy(array: Array, allocator: Allocator | None = None) -> Array:
     """The elements of an array, in order, in memory that starts at a multiple of 64 bytes."""
     copy = aligned_bytes(array.nbytes, allocator).view(array.dtype)
-    copy[:] = array.reshape(-1)
+    copy.reshape(array.shape)[...] = array
     return copy
 
 

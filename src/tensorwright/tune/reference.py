@@ -15,12 +15,12 @@ from tensorwright.kernels.work import work
 from tensorwright.ops.detection import BoxSuppression
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.mathematics import highest, lowest
+from tensorwright.tensor.arrange import Places
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.inputs import has_computed_indices
 from tensorwright.tune.tolerance import is_narrow, rounding_unit
 
 Array = npt.NDArray[np.generic]
-Places = tuple[npt.NDArray[np.int64], ...]
 
 MOST_FLOPS, MOST_ELEMENTS = 1 << 31, 1 << 22
 """Regions with more operations, or more elements in inputs and results, are never computed as a whole."""
@@ -47,10 +47,6 @@ class Expected:
     values: Array
     places: Places | None
     spread: float
-
-    def of(self, output: Array) -> Array:
-        """The elements of a whole output that these are to be compared with."""
-        return output if self.places is None else np.asarray(output[self.places]).reshape(-1)
 
 
 def expected_output(

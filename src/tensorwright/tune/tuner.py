@@ -15,6 +15,7 @@ from tensorwright.graph.graph import Value, is_constant, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.plan.plan import MachineStamp
+from tensorwright.tensor.arrange import Places
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.bench import Bench, Prepared
 from tensorwright.tune.cache import REJECTED, TimingCache, sequence_key, timing_key
@@ -178,7 +179,7 @@ class Tuner:
         racing: list[tuple[Candidate, Prepared]] = []
         for candidate in candidates:
             prepared = self._prepared(region, candidate, arrays, symbols, alike=[entry for _, entry in racing])
-            output = self._output(region, candidate, prepared)
+            output = self._output(region, candidate, prepared, None if expected is None else expected.places)
             if output is None or (
                 expected is not None and self._is_wrong(region, candidate, output, expected, tolerance)
             ):
@@ -189,10 +190,10 @@ class Tuner:
         for (candidate, _), seconds in zip(racing, times, strict=True):
             self.cache.put(self._key(region, candidate), seconds)
 
-    def _output(self, region: Region, candidate: Candidate, prepared: Prepared) -> Array | None:
-        """What a kernel computes; None if the device refuses to run it, and goes on."""
+    def _output(self, region: Region, candidate: Candidate, prepared: Prepared, places: Places | None) -> Array | None:
+        """What a kernel computes at some places, or as a whole; None if the device refuses to run it, and goes on."""
         try:
-            return prepared.run()
+            return prepared.run(places)
         except DeviceError as error:
             if error.lost:
                 raise
@@ -204,12 +205,12 @@ class Tuner:
         self, region: Region, candidate: Candidate, output: Array, expected: Expected, tolerance: Tolerance
     ) -> bool:
         """Whether a kernel's output may not be; its error is remembered."""
-        error = relative_error(expected.of(output), expected.values)
+        error = relative_error(output, expected.values)
         self.cache.put(self._error_key(region, candidate), error if isfinite(error) else REJECTED)
         if not candidate.exact and error > fast_algorithm_bound(region):
             return True
         allowed = loosened(tolerance, candidate.trial.rounding, region)
-        reason = disagreement(expected.of(output), expected.values, allowed, expected.spread)
+        reason = disagreement(output, expected.values, allowed, expected.spread)
         if reason:
             kernel = f"{candidate.trial.tactic} {candidate.trial.config}"
             self.log("warning", f"layer '{region.name}': {kernel} gives wrong results and is not used: {reason}")

@@ -18,7 +18,7 @@ from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel, Packing
-from tensorwright.tensor.arrange import from_layout, to_layout
+from tensorwright.tensor.arrange import from_layout, in_order
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import UINT8
 from tensorwright.tensor.layout import Layout
@@ -97,7 +97,7 @@ def prepare(
     for array, place, packing in zip(arrays, places(region, kernel), packings_of(region, kernel), strict=True):
         found = known.get(place)
         if found is None:
-            moved = to_layout(array, place.layout) if packing is None else packing.pack(array)
+            moved = in_order(array, place.layout) if packing is None else packing.pack(array)
             found = aligned_copy(moved, allocator)
         inputs.append(found)
     shape = tuple(evaluate(dim, symbols) for dim in region.output.type.shape)

@@ -24,6 +24,8 @@ from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
 
 _ROUND_BYTES = 16 << 20
 """Bytes that a thread reads in one round, in as many passes as its data need."""
+REPEATS, LONG_REPEATS, LONG_ROUND = 5, 2, 128 << 20
+"""So many rounds are measured, or so many of those in which a thread reads so many bytes or more."""
 _BEYOND_CACHES = 96 << 20
 _USUAL_L3 = 16 << 20
 LEVELS = ("L1", "L2", "L3", "memory")
@@ -52,7 +54,7 @@ def measured_speed(target: Target, size: int, threads: int) -> float | None:
 
 
 def _beyond_caches() -> int:
-    return max(_BEYOND_CACHES, 3 * _l3_bytes())
+    return max(_BEYOND_CACHES, 3 * _l3_bytes() // 2)
 
 
 def capacities(target: Target, threads: int) -> Capacities:
@@ -107,8 +109,9 @@ def _reading(target: Target) -> str:
     return builder.module("void @read(ptr %data, i64 %count, i64 %passes)", FUNCTION_ATTRIBUTES)
 
 
-def _gigabytes_per_second(read: Reader, size: int, threads: int, repeats: int = 5) -> float:
-    """The best of several rounds of all threads, each with `size` bytes of its own."""
+def _gigabytes_per_second(read: Reader, size: int, threads: int) -> float:
+    """The best of several rounds of all threads, each with `size` bytes of its own; long rounds differ little."""
+    repeats = LONG_REPEATS if size >= LONG_ROUND else REPEATS
     arrays = [np.ones(size, np.uint8) for _ in range(threads)]
     passes = max(1, _ROUND_BYTES // size)
     best = min(_round(read, arrays, size, passes) for _ in range(repeats))

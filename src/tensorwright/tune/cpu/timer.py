@@ -28,8 +28,8 @@ Array = npt.NDArray[np.generic]
 MAX_COPIES = 48
 FIRST_TURNS, ALL_TURNS = 3, 12
 FAR_BEHIND = 1.35
-HOPELESS = 3.0
-"""Long calls that took so many times as long as the fastest are not repeated."""
+HOPELESS, HOPELESS_STEADY = 3.0, 2.0
+"""Long, or steady, calls that took so many times as long as the fastest are not repeated."""
 LONG_CALL = 1e-3
 """From so many seconds on, what one call takes hardly varies."""
 STEADY_CALL = 1e-2
@@ -70,19 +70,20 @@ class Call:
 
 @dataclass
 class Contestant:
-    """Kernels in the race, called one after another, and their times together so far."""
+    """Kernels in the race, called one after another, and their times together so far: at first none, or one if they
+    have run before.
+    """
 
     calls: Sequence[Call]
     times: list[float] = field(default_factory=list)
     repeats: int = 1
     turn: int = 0
 
-    def begin(self) -> None:
-        """Get ready for the turns, once the first call has told how long they take."""
+    def begin(self, turns: int) -> None:
+        """Get ready for so many turns, once the first call has told how long they take."""
         first = self.times.pop()
-        most = MAX_COPIES if first < STEADY_CALL else 1 + ceil(ENOUGH_SECONDS / first)
-        self.calls = [call.copied(most) for call in self.calls]
         self.repeats = max(1, min(32, int(SHORT_CALL / max(first, 1e-7))))
+        self.calls = [call.copied(min(1 + turns * self.repeats, MAX_COPIES)) for call in self.calls]
 
     @property
     def seconds(self) -> float:
@@ -105,6 +106,16 @@ def _lower_quartile(times: Sequence[float]) -> float:
     ordered, place = sorted(times), (len(times) - 1) / 4
     below, above = ordered[int(place)], ordered[min(int(place) + 1, len(times) - 1)]
     return below + (above - below) * (place % 1)
+
+
+def run_timed(loaded: LoadedKernel, operands: Operands, share: int) -> float:
+    """Run all tasks of a kernel; the seconds that the first `share` of them took."""
+    *places, begin, end = operands.arguments
+    start = time.perf_counter()
+    loaded.call(*places, begin, share)
+    seconds = time.perf_counter() - start
+    loaded.call(*places, share, end)
+    return seconds
 
 
 def timed_call(
@@ -151,10 +162,12 @@ def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocato
 def race(contestants: Sequence[Contestant]) -> None:
     """Time all contestants; afterwards each has its `seconds`."""
     for one in contestants:
-        one.run()
+        if not one.times:
+            one.run()
     running = _hopeful(contestants)
+    turns = _turns(min((one.times[0] for one in running), default=0.0))
     for one in running:
-        one.begin()
+        one.begin(turns)
     for turn in range(ALL_TURNS):
         for one in running:
             one.run()
@@ -167,5 +180,11 @@ def race(contestants: Sequence[Contestant]) -> None:
 
 def _hopeful(contestants: Sequence[Contestant]) -> list[Contestant]:
     """Those whose first call does not tell already that they are far behind."""
-    most = max(LONG_CALL, HOPELESS * min((one.times[0] for one in contestants), default=0.0))
+    fastest = min((one.times[0] for one in contestants), default=0.0)
+    most = max(LONG_CALL, (HOPELESS if fastest < STEADY_CALL else HOPELESS_STEADY) * fastest)
     return [one for one in contestants if one.times[0] <= most]
+
+
+def _turns(fastest: float) -> int:
+    """How many turns a race will have whose fastest first call took so many seconds."""
+    return min(ALL_TURNS, ceil(ENOUGH_SECONDS / max(fastest, 1e-7)))

@@ -11,6 +11,7 @@ import numpy as np
 from tensorwright.codegen.null.numpy_code import PRELUDE
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
+from tensorwright.tensor.arrange import Places
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.bench import POISON, Array, Prepared
 from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
@@ -29,10 +30,10 @@ class NullPrepared:
     symbols: tuple[int, ...]
     seconds: float
 
-    def run(self) -> Array:
+    def run(self, places: Places | None = None) -> Array:
         memory = [array.reshape(-1).view(np.uint8).data for array in (self.output, *self.inputs)]
         self.function(memory[0], memory[1:], self.symbols)
-        return self.output.copy()
+        return self.output.copy() if places is None else self.output[places].reshape(-1)
 
 
 class NullBench:

@@ -31,7 +31,8 @@ def transformed_weights(weights: Array, height: TileAxis, width: TileAxis) -> li
         points = _products(np.kron(rows, columns).astype(np.float64), np.moveaxis(taps, (0, 1), (2, 3)))
         for place, point in zip(np.ndindex(len(rows), len(columns)), points, strict=True):
             found.setdefault(place, []).append(point.reshape(weights.shape[:2]))
-    return [np.concatenate(found[point], axis=1) for point in sorted(found)]
+    parts = [found[point] for point in sorted(found)]
+    return [some[0] if len(some) == 1 else np.concatenate(some, axis=1) for some in parts]
 
 
 def _products(transform: npt.NDArray[np.float64], taps: Array) -> npt.NDArray[np.float32]:
@@ -53,12 +54,18 @@ def pack_winograd(tiling: WinogradTiling, prepare: Callable[[Array], Array]) -> 
     options, size = tiling.options, tiling.options.blocks * tiling.lanes
 
     def pack(array: Array) -> Array:
-        parts = []
-        for point in transformed_weights(prepare(array), tiling.height, tiling.width):
-            padded = np.pad(point, ((0, tiling.split_blocks * options.splits * tiling.lanes - len(point)), (0, 0)))
-            split = padded.reshape(options.splits, tiling.groups, size, -1)
-            parts.append(split.transpose(0, 1, 3, 2).reshape(options.splits, -1))
-        return np.concatenate(parts, axis=1).reshape(-1)
+        points = transformed_weights(prepare(array), tiling.height, tiling.width)
+        outputs = options.splits * tiling.groups * size
+        packed = np.empty((options.splits, tiling.groups * size * sum(point.shape[1] for point in points)), np.float32)
+        start = 0
+        for point in points:
+            padded = np.pad(point, ((0, outputs - len(point)), (0, 0))) if len(point) < outputs else point
+            split = padded.reshape(options.splits, tiling.groups, size, -1).transpose(0, 1, 3, 2)
+            stop = start + split[0].size
+            for number, part in enumerate(split):
+                packed[number, start:stop].reshape(part.shape)[...] = part
+            start = stop
+        return packed.reshape(-1)
 
     sizes, strides = f"{options.rows}x{options.columns}", f"{tiling.height.stride}x{tiling.width.stride}"
     name = f"winograd {sizes} strides={strides} apart={tiling.apart} splits={options.splits} group={size}"

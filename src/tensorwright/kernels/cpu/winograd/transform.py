@@ -58,15 +58,14 @@ def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
     for factor, value in sorted(terms, key=lambda term: (abs(term[0]) != 1, term[0] != 1)):
         if value is None:
             continue
-        scale = literal(factor, value.dtype, value.lanes)
         if total is None:
-            total = value if factor == 1 else builder.mul(value, scale)
+            total = value if factor == 1 else builder.mul(value, factor)
         elif factor == 1:
             total = builder.add(total, value)
         elif factor == -1:
             total = builder.sub(total, value)
         else:
-            total = builder.fma(value, scale, total)
+            total = builder.fma(value, literal(factor, value.dtype, value.lanes), total)
     return total
 
 
