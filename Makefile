@@ -42,9 +42,10 @@ endef
 demo: $(VENV)/.installed-test
 	$(BIN)/python demo/demo.py
 
-# Each of several processes that test computes with one thread: theirs would wait for each other's.
+# Each of several processes that test computes with one thread: theirs would wait for each other's. Programs that they
+# start find compiled modules, also where the environment says that none are to be kept.
 test: lint
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

@@ -6,12 +6,17 @@ import ctypes
 import importlib.util
 import os
 import zlib
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tensorwright.api.logger import SHARED_LOGGER
+from tensorwright.codegen import pool
+from tensorwright.codegen.cpu import pool as cpu_pool
+from tensorwright.tune.cpu import bench as cpu_bench
 
 os.environ["TENSORWRIGHT_CHECK_PLAN"] = "1"  # All builds of all tests, those in other processes included.
 
@@ -59,6 +64,23 @@ def _has_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+REMEMBERED = 1000
+"""Of so many modules the machine code is kept."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shared_work() -> Iterator[None]:
+    """What several tests ask is answered once: the machine code of a kernel, and what the machine can do. Small
+    networks are compiled here, as starting processes takes longer: codegen/test_pool.py and api/test_refused_builds.py
+    test those, and programs that tests start have them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "IN_PROCESS", 1 << 20)
+        patch.setattr(cpu_pool, "compile_object", lru_cache(REMEMBERED)(cpu_pool.compile_object))
+        patch.setattr(cpu_bench, "measured_machine", lru_cache(cpu_bench.measured_machine))
+        yield
 
 
 @pytest.fixture(autouse=True)

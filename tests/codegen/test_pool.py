@@ -11,12 +11,18 @@ import pytest
 
 from tensorwright.backends.find import backend_named
 from tensorwright.base.errors import BuildError
+from tensorwright.codegen import pool as compiler_pool
 from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.codegen.cpu.targets import target_named
-from tensorwright.codegen.pool import IN_PROCESS
 from tensorwright.devices.cpu.host import best_instruction_set
 
+IN_PROCESS = compiler_pool.IN_PROCESS
 MODULES = {f"f{number}": f"define void @f{number}() {{ ret void }}" for number in range(IN_PROCESS + 2)}
+
+
+@pytest.fixture(autouse=True)
+def _compiled_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler_pool, "IN_PROCESS", IN_PROCESS)
 
 
 def _pool() -> CpuCompilerPool:

@@ -17,7 +17,6 @@ import tensorwright as tw
 from conformance.suite import KINDS, Case, hand, known_failures, names
 from tensorwright import backend
 from tensorwright.backend import TensorwrightRep
-from tensorwright.codegen import pool
 from tensorwright.runtime import calls, fixed_calls
 from tensorwright.runtime.arrays import Array, OutputMemory, output_maker
 
@@ -70,12 +69,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _poisoned_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (calls, fixed_calls):
         monkeypatch.setattr(module, "output_maker", _poisoned_maker)
-
-
-@pytest.fixture(autouse=True)
-def _compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting compiler processes takes longer than compiling such small networks."""
-    monkeypatch.setattr(pool, "IN_PROCESS", 1 << 20)
 
 
 def test_node_cases(configuration: Configuration, number: int) -> None:

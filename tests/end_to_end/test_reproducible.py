@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from graphs import drawn, given, network
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.codegen.cpu import pool
+from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.graph.graph import Graph, Value, apply
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.convolution import Convolution
@@ -35,6 +38,12 @@ def medium() -> Graph:
     heads = apply(Reshape((12, 256, 64)), wide)
     scores = apply(Softmax(2), apply(MatMul(transpose_b=True), heads, heads))
     return network(apply(Reduction("mean", (1,), False), apply(MatMul(), scores, heads)))
+
+
+@pytest.fixture(autouse=True)
+def _compiled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As no other test has it compiled."""
+    monkeypatch.setattr(pool, "compile_object", compile_object)
 
 
 def built(cache: Path, level: int = 1) -> bytes:
