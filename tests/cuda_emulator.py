@@ -91,6 +91,10 @@ class EmulatedLibrary(FakeLibrary):
         super().on_cuLaunchKernelEx(config, function, places, extra)
         self.put(config._obj.stream, partial(self._run, self._functions[_number(function)], self.launches[-1]))
 
+    def on_cuMemsetD8Async(self, target: int, byte: int, size: int, stream: int) -> int:  # noqa: N802
+        self.put(stream, partial(super().on_cuMemsetD8Async, target, byte, size, stream))
+        return 0
+
     def put(self, stream: int | None, work: Callable[[], None]) -> None:
         """Do work of a stream, or keep it for the graph that is being recorded."""
         capture = self._captures.get(_number(stream))

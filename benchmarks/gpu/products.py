@@ -1,8 +1,9 @@
 """Times single products and convolutions, each tactic and element type beside the others, on the GPU of this machine:
 ``python -m benchmarks.gpu.products --seconds 45 --json rows.json``.
 
-Shapes are those of ResNet-50 and BERT-base, and a cube of 8192. Of every tactic the most promising configs are timed,
-with cold constants as in a network, and the fastest counts; some rows of its result are compared with NumPy's.
+Shapes are those of ResNet-50 and BERT-base, a cube of 8192, and some whose tiles fill the last wave badly. Of every
+tactic the most promising configs are timed, with cold constants as in a network, and the fastest counts; some rows of
+its result are compared with NumPy's.
 With ``--libraries cublas cudnn`` those that call a library of NVIDIA take part.
 """
 
@@ -30,7 +31,7 @@ from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
 from tensorwright.kernels.cuda.libraries.kernel import CallKernel
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, TiledProduct
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, StreamProduct, TiledProduct
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.ops.activation import Gelu, Relu
 from tensorwright.ops.convolution import Convolution
@@ -43,7 +44,12 @@ from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
 
-CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (TiledProduct(), SpecialisedProduct(), FragmentProduct())
+CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
+    TiledProduct(),
+    SpecialisedProduct(),
+    StreamProduct(),
+    FragmentProduct(),
+)
 TYPES = (FLOAT16, UINT8, FLOAT8)
 FEW_FLOPS = 6e9
 """Of shapes that fragments are tried for."""
@@ -90,6 +96,14 @@ def products() -> Iterator[Shape]:
             yield Shape(rows, depth, columns)
         for depth, columns, tail in ((768, 768, "add"), (768, 3072, "gelu"), (3072, 768, "add")):
             yield Shape(rows, depth, columns, tail=tail)
+
+
+def uneven_products() -> Iterator[Shape]:
+    """Of tiles of 128 by 256 outputs a little more than 132 or 264; the last two are of ViT-Base, for 8 images."""
+    yield Shape(1152, 8192, 4096)
+    yield Shape(2304, 4096, 4096)
+    yield Shape(1576, 768, 3072, tail="gelu")
+    yield Shape(1576, 768, 2304)
 
 
 def convolutions() -> Iterator[Shape]:
@@ -229,7 +243,8 @@ class Race:
             if isinstance(kernel, CallKernel):
                 one = bench.prepare(region, kernel, b"", arrays, {}, {})
             else:
-                one = replace(prepared, loaded=bench.loaded(kernel, self.compiled(kernel)))
+                loaded = bench.loaded(kernel, self.compiled(kernel))
+                one = replace(prepared, loaded=loaded, workspace=prepared.memory.workspace(kernel))
             (seconds,) = bench.race([[one]], [COLD_BYTES])
             yield seconds, _error(region, arrays, one.run()) if region.output.type.rank == 2 else None
 
@@ -284,7 +299,7 @@ def main() -> None:
         race = Race(context, target, compiler, options.most, options.without, options.cubins, options.libraries)
         pairs = [
             (shape, dtype)
-            for shape in _in_turn([*products()], [*convolutions()])
+            for shape in _in_turn([*products(), *uneven_products()], [*convolutions()])
             for dtype in TYPES
             if str(dtype) in options.types
             and (not options.shapes or shape.name in options.shapes)

@@ -298,7 +298,7 @@ def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
     grid = (expression(symbol), 1, 1)
     step = ImageStep("k", (("arena", 0), ("binding", 1)), ("n", 7), grid, 32, 1, 0, dependent=True)
     tensor_map = TensorMap(1, 2, (64, expression(symbol)), (128,), (64, 32))
-    image = Image({"k": b"code"}, (step, replace(step, maps=(tensor_map,))), 64)
+    image = Image({"k": b"code"}, (step, replace(step, maps=(tensor_map,))), 64, counter_bytes=256)
     code = write_image(image)
     assert read_image(code, (symbol,), "p") == image
     for _ in range(200):

@@ -75,6 +75,7 @@ class Machine:
         self._shared = SharedMemory(count, offset + grid.shared_bytes)
         if any(instruction.parts[0] == "mbarrier" for instruction in kernel.instructions):
             self._shared = OrderedMemory(count, offset + grid.shared_bytes, self._order)
+        memory.watch(self._order if any(it.parts[0] == "atom" for it in kernel.instructions) else None)
         self._barriers = Barriers(self._shared, self._order) if isinstance(self._shared, OrderedMemory) else None
         self._maps = {MAPS + number * MAP_BYTES: placed for number, placed in enumerate(maps)}
         self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
@@ -251,6 +252,10 @@ class Machine:
             value = self._arguments[it.operands[1].strip("[]")]
             self._set_bits(it.operands[0], who, np.full(len(who), value & (1 << 64) - 1, np.uint64))
             return
+        if "gpu" in it.parts:
+            found = self._memory.read_counters(self._address(it.operands[1], who), who, it.parts)
+            self._set_bits(it.operands[0], who, found.astype(np.uint64))
+            return
         targets = it.operands[0].strip("{}").replace(" ", "").split(",")
         size, at = num.width(kind) // 8, self._address(it.operands[1], who)
         if space.startswith("shared"):
@@ -264,6 +269,13 @@ class Machine:
             wide = words[:, column]
             extended = wide.astype(np.int64).view(np.uint64) if kind[0] == "s" else wide.astype(np.uint64)
             self._set_bits(target, who, extended)
+
+    def _do_atom(self, it: Instruction, who: Index) -> None:
+        """``inc``: of counters."""
+        if "inc" not in it.parts:
+            raise NotImplementedError(it.opcode)
+        last, at = self._bits(it.operands[2], who, "u32"), self._address(it.operands[1], who)
+        self._set_bits(it.operands[0], who, self._memory.count(at, who, it.parts, last).astype(np.uint64))
 
     def _do_st(self, it: Instruction, who: Index) -> None:
         kind = it.parts[-1]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ptx.ordering import Order
 
 Addresses = npt.NDArray[np.int64]
 Threads = npt.NDArray[np.int64]
@@ -20,13 +26,22 @@ class Stray(Exception):
 
 
 class GlobalMemory:
-    """Memory of the whole grid. A thread may read what nobody has written in the kernel, or it itself."""
+    """Memory of the whole grid. A thread may read what nobody has written in the kernel, or it itself, or what counters
+    that blocks let each other know by have told it of.
+    """
 
     def __init__(self, size: int) -> None:
         self.bytes = np.full(size, 0xA5, np.uint8)
         self._allocated = np.zeros(size, np.bool_)
         self._writers = np.full(size, NOBODY, np.int64)
         self._end = GUARD
+        self._order: Order | None = None
+        self._clocks, self._told = np.zeros(0, np.int64), dict[int, npt.NDArray[np.int64]]()
+
+    def watch(self, order: Order | None) -> None:
+        """Begin a kernel, whose blocks let each other know by counters if there is an order of its warps."""
+        self._order, self._told = order, {}
+        self._clocks = np.zeros(self.bytes.size if order else 0, np.int64)
 
     def place(self, content: npt.NDArray[np.generic]) -> int:
         """The address of a copy of an array."""
@@ -44,9 +59,47 @@ class GlobalMemory:
     def load(self, at: Addresses, size: int, threads: Threads) -> npt.NDArray[np.uint8]:
         places = self._places(at, size)
         writers = self._writers[places]
-        if ((writers != NOBODY) & (writers != threads[:, None])).any():
+        others = (writers != NOBODY) & (writers != threads[:, None])
+        if others.any() and not self._is_told(places, threads, others):
             raise Race("a thread reads what another one wrote in the same kernel")
         return self.bytes[places]
+
+    def _is_told(self, places: Addresses, threads: Threads, others: npt.NDArray[np.bool_]) -> bool:
+        """Whether the threads know of what others wrote."""
+        writers = self._writers[places]
+        if self._order is None or (writers[others] == SEVERAL).any():
+            return False
+        rows = np.broadcast_to(self._order.rows_of(threads)[:, None], places.shape)[others]
+        known = self._order.known[rows, self._order.rows_of(writers[others])]
+        return bool((self._clocks[places][others] <= known).all())
+
+    def read_counters(self, at: Addresses, threads: Threads, words: Sequence[str]) -> Threads:
+        """What counters of four bytes hold. words: of the instruction, which say whether a thread learns there what
+        those that counted let others know (acquire), and lets them know itself (release).
+        """
+        return np.array([self._counter(*one, words)[0] for one in zip(at, threads, strict=True)], np.int64)
+
+    def count(self, at: Addresses, threads: Threads, words: Sequence[str], last: npt.NDArray[np.uint64]) -> Threads:
+        """What counters hold, which then count one more, or from `last` on to 0 again; words: as for reading."""
+        found = np.zeros(len(at), np.int64)
+        for turn, (place, thread) in enumerate(zip(at, threads, strict=True)):
+            counter = self._counter(place, thread, words)
+            found[turn], self._writers[place : place + 4] = counter[0], SEVERAL
+            counter[0] = 0 if counter[0] >= last[turn] else counter[0] + 1
+            if not {"release", "acq_rel"}.isdisjoint(words):
+                assert self._order is not None
+                own = self._order.tell(int(self._order.rows_of(thread)))
+                self._told[place] = np.maximum(own, self._told.get(place, own))
+        return found
+
+    def _counter(self, place: int, thread: int, words: Sequence[str]) -> npt.NDArray[np.uint32]:
+        """A counter, and what a thread learns there."""
+        assert self._order is not None
+        if self._writers[self._places(np.array([place]), 4)].max() >= 0:
+            raise Race("a counter in memory that a thread has written")
+        if place in self._told and not {"acquire", "acq_rel"}.isdisjoint(words):
+            self._order.learn(int(self._order.rows_of(thread)), self._told[place])
+        return self.bytes[place : place + 4].view(np.uint32)
 
     def store(self, at: Addresses, content: npt.NDArray[np.uint8], threads: Threads) -> None:
         places = self._places(at, content.shape[1])
@@ -54,6 +107,9 @@ class GlobalMemory:
         if ((writers != NOBODY) & (writers != threads[:, None])).any() or len(np.unique(at)) < len(at):
             raise Race("two threads write the same element")
         self._writers[places] = threads[:, None]
+        if self._order is not None:
+            rows = self._order.rows_of(threads)
+            self._clocks[places] = self._order.known[rows, rows][:, None]
         self.bytes[places] = content
 
     def _places(self, at: Addresses, size: int) -> Addresses:

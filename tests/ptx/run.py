@@ -27,7 +27,8 @@ def run_on_machine(
     symbols: Mapping[str, int],
     shared: int | None = None,
 ) -> Array:
-    """The region's output, row-major, for row-major inputs; what was not written is NaN, or nonsense for integers.
+    """The region's output, row-major, for row-major inputs; what was not written is NaN, or nonsense for integers. Its
+    counters have to be 0 again.
 
     shared: the number of an input whose memory the output has.
     """
@@ -37,10 +38,13 @@ def run_on_machine(
     output = output.view(type.dtype.numpy)
     if type.dtype.is_float:
         output[:] = np.nan
-    memory = GlobalMemory(sum(a.nbytes + 1024 for a in (output, *inputs)) + (1 << 16))
+    scratch = np.full(kernel.counters + kernel.workspace, 0xA5, np.uint8)
+    scratch[: kernel.counters] = 0
+    memory = GlobalMemory(sum(a.nbytes + 1024 for a in (output, *inputs, scratch)) + (1 << 16))
     places = [memory.place(array) for array in inputs]
     place = memory.place(output) if shared is None else places[shared]
-    addresses = [place, *places, memory.place(np.zeros(1, np.uint8))]
+    counters = memory.place(scratch)
+    addresses = [place, *places, counters + kernel.counters]
     grid = Grid(
         tuple(evaluate(size, symbols) for size in kernel.grid), kernel.block, kernel.cluster, kernel.shared_bytes
     )
@@ -48,5 +52,6 @@ def run_on_machine(
         arguments = [*addresses, *kernel.arguments(symbols)]
         maps = [one.at(addresses[one.operand], symbols) for one in kernel.maps]
         Machine(parse(ptx), grid, memory, arguments, maps).run()
+        assert not memory.bytes[counters : counters + kernel.counters].any()
     raw = memory.bytes[place : place + output.nbytes].copy().view(type.dtype.numpy)
     return from_layout(raw, kernel.output, shape)

@@ -195,6 +195,23 @@ class StayingProduct(SpecialisedProduct):
         return [replace(tiling, staying=max(2, count // 3)) for tiling, count in counts if count <= MOST_TILES]
 
 
+class SmallStreamProduct(SpecialisedProduct):
+    """Blocks compute about one tile and a half each, or two and a half, however few these are."""
+
+    name = "small stream-K product"
+
+    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
+        found = specialised_tilings(problem, self.arithmetic(problem.dtype, target), target)
+        counts = {
+            replace(tiling, staying=max(2, share(count)), stream_k=True): count
+            for tiling in found
+            if tiling.cluster == 1 and not tiling.staying
+            for count in [tuning_value(product(tiling.tiles(problem)))]
+            for share in (lambda tiles: -(-2 * tiles // 3), lambda tiles: 2 * tiles // 5)
+        }
+        return [tiling for tiling, count in counts.items() if count <= MOST_TILES]
+
+
 _GPUS = {**CUDA_TARGETS, "sm_90+": CUDA_TARGETS["sm_90"].compatible()}
 """With what sm_90 has in common with newer ones, and no other target has: clusters beside products of warps."""
 
@@ -203,7 +220,7 @@ class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = (*cuda_tactics(), StayingProduct())
+    tactics = (*cuda_tactics(), StayingProduct(), SmallStreamProduct())
     targets = _GPUS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

@@ -130,7 +130,9 @@ class CudaToolchain:
         modules = {name: compiler.compile(name, kernel.code) for name, kernel in own.items()}
         kept = own if self.machine.is_compatible else {}
         ptx = {name: packed(compile_ptx(kernel.code, self.machine)) for name, kernel in kept.items()}
-        image = Image(modules, tuple(map(_image_step, program.steps)), program.workspace_bytes, ptx, calls)
+        counters = max((kernel.counters for kernel in own.values() if isinstance(kernel, CudaKernel)), default=0)
+        steps = tuple(map(_image_step, program.steps))
+        image = Image(modules, steps, program.workspace_bytes, ptx, calls, counters)
         versions = {name: self._opened.version(name) for name in {call.library: None for call in calls.values()}}
         return Executable(write_image(image), {ENTRY: 0}, versions)
 

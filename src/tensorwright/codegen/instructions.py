@@ -19,7 +19,8 @@ from tensorwright.tensor.dtype import BOOL, FLOAT32, FLOAT64, INT64, DType
 class Loop:
     """A loop: its index (i64) and the values carried from one round to the next.
 
-    following: their next values, which the body sets. final: what they are after the loop.
+    following: their next values, which the body sets. final: what they are after the loop. step: to the next index
+    (i64), which the body may set, too.
     """
 
     index: Register

@@ -14,16 +14,22 @@ from cases.case import Array
 from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
 from regions.example import Symbols
-from regions.rigs import CudaRig, StayingProduct
+from regions.products import linear
+from regions.rigs import CudaRig, SmallStreamProduct, StayingProduct
 from regions.sampling import Rotation, every
+from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.cuda.tiles.tactic import StreamProduct
 from tensorwright.kernels.tactic import AnyTactic
+from tensorwright.tensor.dtype import FLOAT16
+from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.cuda.runner import run_cuda_kernel
+from tensorwright.tune.inputs import random_inputs
 
 pytestmark = pytest.mark.cuda
 
@@ -69,29 +75,55 @@ def test_a_sample_of_each_tactic(tactic: AnyTactic[CudaTarget], rig: GpuRig, rng
         Trial(example, GpuRig(rig.context, [tactic]), rng).check(target, Rotation(1, 0))
 
 
-STAYING = """
+ALONE = """
 import sys
 import numpy as np
 from kernels.cuda.test_on_gpu import GpuRig
+from regions import rigs
 from regions.checking import Trial
 from regions.collection import EXAMPLES
-from regions.rigs import StayingProduct
 from regions.sampling import every
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.library import driver
 
-rig = GpuRig(Context(driver()), [StayingProduct()])
+rig = GpuRig(Context(driver()), [getattr(rigs, sys.argv[2])()])
 assert Trial(EXAMPLES[sys.argv[1]], rig, np.random.default_rng(1)).check("sm_90", every)
 """
 """In a process of its own: no GPU has run these kernels yet, and one whose warps wait in vain never ends."""
 
 
+@pytest.mark.parametrize("tactic", [StayingProduct(), SmallStreamProduct()], ids=lambda tactic: tactic.name)
 @pytest.mark.parametrize("name", [n for n in EXAMPLES if n.startswith("tensor-cores-") and "product" in n])
-def test_products_whose_blocks_stay(name: str, rig: GpuRig, rng: np.random.Generator) -> None:
+def test_products_whose_blocks_stay(
+    name: str, tactic: AnyTactic[CudaTarget], rig: GpuRig, rng: np.random.Generator
+) -> None:
     target = CUDA_TARGETS[cuda_target_for(rig.context.properties.capability).name]
-    if not StayingProduct().configs(EXAMPLES[name].region(rng), target):
+    if not tactic.configs(EXAMPLES[name].region(rng), target):
         pytest.skip("no product of row-major rows for wgmma")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", STAYING, name]
+    command = [sys.executable, "-c", ALONE, name, type(tactic).__name__]
     done = subprocess.run(command, timeout=120, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(1152, 1024, 4096), (2304, 4096, 1024), (1576, 768, 3072)])
+def test_products_by_stream_k_are_right_and_the_same_every_time(
+    rows: int, depth: int, columns: int, rig: GpuRig, rng: np.random.Generator
+) -> None:
+    """On all multiprocessors, 40 launches in the same workspace, which leave their counters 0."""
+    region, tactic = linear((rows, depth), columns, "columns", FLOAT16).region(rng), StreamProduct()
+    target = cuda_target_for(rig.context.properties.capability)
+    arrays = random_inputs(region, {}, rng)
+    x, weights, bias = (array.astype(np.float32) for array in arrays)
+    expected, bench = x @ weights + bias, CudaBench(target, lambda: rig.context)
+    configs = tactic.configs(region, target)[:4]
+    if not configs:
+        pytest.skip("no product by stream-K here")
+    for config in configs:
+        kernel = tactic.emit(region, config, target)
+        code = compile_ptx(kernel.code, target).encode()
+        prepared = bench.prepare(region, kernel, code, arrays, {}, {})
+        first = prepared.run()
+        np.testing.assert_allclose(first, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+        for _ in range(39):
+            np.testing.assert_array_equal(prepared.run(), first)

@@ -78,6 +78,10 @@ class ThreadBuilder(FunctionBuilder):
     def block_index(self, axis: Axis = "x") -> Register:
         return self.special(f"ctaid.{axis}")
 
+    def block_index_again(self) -> Register:
+        """Along x, read at this place: what follows from it is computed here, and not kept in registers from before."""
+        return self.value('call i32 asm sideeffect "mov.u32 $0, %ctaid.x;", "=r"() nounwind', INT32)
+
     def meet(self) -> None:
         """All threads of the block wait for each other and see each other's stores."""
         self.declare("declare void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)")

@@ -51,7 +51,7 @@ class CudaModule(Unique):
         self.context = context
         where = f"plan '{plan.name}'"
         self.image = read_image(plan.executable.code, plan.symbols, where)
-        self.workspace_offset = _aligned(plan.arena_bytes)
+        self.workspace_offset = _aligned(plan.arena_bytes) + self.image.counter_bytes
         self.memory_bytes = max(ALIGNMENT, self.workspace_offset + self.image.workspace_bytes)
         codes = loadable(self.image, plan.stamp, context.properties, where)
         self._codes = {name: CudaCode(context, code, f"kernel {name}") for name, code in codes}
@@ -121,6 +121,7 @@ class CudaExecutor(Unique):
         events = [CudaEvent(self._module.context) for _ in range(steps + 1)]
 
         def record(stream: CudaStream) -> None:
+            self._clear_counters(stream)
             events[0].record_in_graph(stream)
             for number, (event, found) in enumerate(zip(events[1:], self._each_step(), strict=True)):
                 if found is not None:
@@ -159,11 +160,18 @@ class CudaExecutor(Unique):
                 )
 
     def _record(self, stream: CudaStream) -> None:
+        self._clear_counters(stream)
         early = False  # The first one depends on nothing.
         for number, found in enumerate(self._each_step()):
             if found is not None:
                 self._put(number, found, stream, early=early)
                 early = found.is_kernel
+
+    def _clear_counters(self, stream: CudaStream) -> None:
+        """Before every inference: memory that is lent may hold anything."""
+        size = self._module.image.counter_bytes
+        if size:
+            Copies(self._module.context).fill(self._workspace - size, 0, size, stream.handle)
 
     def _put(self, number: int, step: Placed, stream: CudaStream, *, early: bool) -> None:
         try:

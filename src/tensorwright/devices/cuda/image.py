@@ -27,6 +27,7 @@ _LENGTH_BYTES = 8
 _BASES: tuple[Base, ...] = ("arena", "weights", "binding")
 _MOST_THREADS, _MOST_CLUSTER, _MOST_SHARED = 1024, 16, 1 << 20
 _MOST_IN_A_BOX = 256
+_MOST_COUNTERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class CallStep:
 @dataclass(frozen=True)
 class Image:
     """modules: machine code or PTX of each kernel by name. workspace_bytes: that all steps share.
+    counter_bytes: in front of it, which have to be 0 when the first step starts, and which every step leaves 0.
 
     ptx: of each kernel, packed, for newer GPUs than the modules are for; empty in plans for one family alone.
     calls: of libraries, by name.
@@ -69,6 +71,7 @@ class Image:
     workspace_bytes: int
     ptx: Mapping[str, bytes] = field(repr=False, default_factory=dict)
     calls: Mapping[str, Call] = field(default_factory=dict)
+    counter_bytes: int = 0
 
 
 def write_image(image: Image) -> bytes:
@@ -82,6 +85,7 @@ def write_image(image: Image) -> bytes:
             "ptx": dict(zip(image.ptx, places[len(image.modules) :], strict=True)),
             "calls": {name: call.document() for name, call in image.calls.items()},
             "workspace": image.workspace_bytes,
+            "counters": image.counter_bytes,
             "steps": [_written(step) for step in image.steps],
         },
         separators=(",", ":"),
@@ -125,7 +129,9 @@ def read_image(code: bytes, symbols: Sequence[Symbol], where: str) -> Image:
         calls = {n: read_call(one, f"calls.{n}") for n, one in mapping(header.get("calls"), "calls").items()}
         reader = _Steps(modules, calls, {symbol.name: symbol for symbol in symbols})
         steps = tuple(reader.step(item, f"steps[{n}]") for n, item in enumerate(items(header, "steps")))
-        return Image(modules, steps, integer(header.get("workspace"), "workspace", 0, MAX_SIZE), ptx, calls)
+        workspace = integer(header.get("workspace"), "workspace", 0, MAX_SIZE)
+        counters = integer(header.get("counters", 0), "counters", 0, _MOST_COUNTERS)
+        return Image(modules, steps, workspace, ptx, calls, counters)
     except (Refusal, ValueError, RecursionError) as error:
         raise PlanError(f"{where}: its launches cannot be read: {error}; build it again") from error
 

@@ -12,6 +12,8 @@ from tensorwright.tensor.dim import Dim, Symbol, dims_for, substitute
 
 ALIGNMENT = 16
 """Bytes to which every tensor is aligned: one access of a thread."""
+COUNTERS_ALIGNMENT = 256
+"""Bytes that keep a workspace aligned that lies behind them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class CudaKernel(Kernel):
     tasks: blocks in the grid. workspace: bytes of device memory for the whole launch.
     grid: blocks along x, y and z; block: threads in each; cluster: blocks along z that form a cluster; shared_bytes:
     dynamic shared memory of a block. waits: whether it waits itself for the kernel before it, so that it may be
-    launched before that one has ended. maps: of operands whose boxes it has copied.
+    launched before that one has ended. maps: of operands whose boxes it has copied. counters: bytes in front of the
+    workspace, a multiple of `COUNTERS_ALIGNMENT`, that are 0 when the kernel starts, and that it leaves 0.
     """
 
     grid: tuple[Dim, Dim, Dim] = (1, 1, 1)
@@ -31,6 +34,7 @@ class CudaKernel(Kernel):
     shared_bytes: int = 0
     waits: bool = False
     maps: tuple[TensorMap, ...] = ()
+    counters: int = 0
     alignment: int = ALIGNMENT
 
     def filled(self, others: Mapping[Symbol, Symbol | int]) -> Self:

@@ -38,9 +38,11 @@ def product_kernel(
     weights: Packing,
     shared: str,
     maps: tuple[TensorMap, ...] = (),
+    workspace: int = 0,
+    counters: int = 0,
 ) -> CudaKernel:
     """The kernel whose body an emitter has. weights: how the right operand is packed; shared: what else the module
-    declares; maps: of operands that it copies boxes of.
+    declares; maps: of operands that it copies boxes of; workspace, counters: bytes, as of `CudaKernel`.
     """
     grid = tiling.grid(problem)
     function = emitter.builder.module(signature(region, tiling.threads, tiling.registers, len(maps)), ATTRIBUTES)
@@ -57,4 +59,6 @@ def product_kernel(
         shared_bytes=tiling.shared_bytes,
         waits=target.has_dependent_launch,
         maps=maps,
+        workspace=workspace,
+        counters=counters,
     )

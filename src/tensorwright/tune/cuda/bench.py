@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tensorwright.codegen.cuda.targets import CudaTarget
-from tensorwright.devices.buffer import Buffer
 from tensorwright.devices.cuda.code import CudaCode
 from tensorwright.devices.cuda.context import Context
 from tensorwright.devices.cuda.graph import CudaGraph
@@ -30,6 +29,7 @@ from tensorwright.tune.cuda.runner import (
     Loaded,
     LoadedCall,
     LoadedKernel,
+    Workspace,
     arranged,
     time_steps,
 )
@@ -51,7 +51,7 @@ class CudaPrepared:
     loaded: Loaded
     output: DeviceArray
     inputs: tuple[DeviceArray, ...]
-    workspace: Buffer
+    workspace: Workspace
     symbols: Mapping[str, int]
     memory: DeviceArrays = field(repr=False)
 
@@ -133,7 +133,7 @@ class CudaBench:
             loaded=self.loaded(kernel, compiled),
             output=output,
             inputs=tuple(inputs),
-            workspace=memory.scratch(kernel.workspace),
+            workspace=memory.workspace(kernel),
             symbols=symbols,
             memory=memory,
         )

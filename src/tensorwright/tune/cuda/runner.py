@@ -44,6 +44,19 @@ class DeviceArray:
         return self.buffer.address
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """Scratch memory with counters in front of it."""
+
+    buffer: Buffer
+    counters: int
+
+    @property
+    def address(self) -> int:
+        """Where it begins, behind the counters."""
+        return self.buffer.address + self.counters
+
+
 class DeviceArrays:
     """Moves arrays to a GPU and back."""
 
@@ -63,9 +76,14 @@ class DeviceArrays:
         size = elements * dtype.size
         return DeviceArray(Buffer(self._allocator, size, ALIGNMENT, "running a kernel"), elements, dtype)
 
-    def scratch(self, size: int) -> Buffer:
-        """Memory that holds anything."""
-        return Buffer(self._allocator, max(size, 1), ALIGNMENT, "the workspace of a kernel")
+    def workspace(self, kernel: Kernel) -> Workspace:
+        """Memory for a kernel that holds anything, and counters that are 0."""
+        counters = kernel.counters if isinstance(kernel, CudaKernel) else 0
+        size, zeros = max(counters + kernel.workspace, 1), np.zeros(counters, np.uint8)
+        found = Workspace(Buffer(self._allocator, size, ALIGNMENT, "the workspace of a kernel"), counters)
+        if counters:
+            self._copies.to_device(found.buffer.address, zeros.ctypes.data, counters)
+        return found
 
     def copy(self, array: DeviceArray) -> DeviceArray:
         """The same elements once more."""
@@ -154,7 +172,7 @@ def run_cuda_kernel(
     shape = tuple(evaluate(dim, values) for dim in region.output.type.shape)
     output = memory.reserve(evaluate(kernel.output.elements(shape), values), region.output.type.dtype)
     memory.poison(output)
-    workspace = memory.scratch(kernel.workspace)
+    workspace = memory.workspace(kernel)
     addresses = [array.address for array in (output, *inputs)]
     launch, stream = launch_of(kernel, [*addresses, workspace.address], values), CudaStream(context)
     if launch.grid[0]:

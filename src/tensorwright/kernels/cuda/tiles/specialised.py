@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from tensorwright.codegen.cuda.mbarrier import (
     BARRIER_BYTES,
@@ -26,6 +27,7 @@ from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cuda.tensor_map import TensorMap
+from tensorwright.kernels.cuda.kernel import COUNTERS_ALIGNMENT
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Sums
 from tensorwright.kernels.cuda.tiles.finish import Finish, attend
@@ -38,6 +40,7 @@ from tensorwright.kernels.cuda.tiles.tiling import (
     Tiling,
     chosen,
     estimate,
+    waves,
 )
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.tensor.dim import Dim, minimum, product, tuning_value, upper_bound
@@ -46,15 +49,25 @@ from tensorwright.tensor.dtype import INT32
 WARPS = WARPGROUP // WARP
 FEWEST_STAGES = 3
 CLUSTERS = (1, 2, 4)
+ANSWER_BYTES = 8
+MEETING, PART_BYTES_PER_MICROSECOND = 2.0, 68e3
+"""Guesses, not measured: of two rounds to the L2, and of what a multiprocessor gets from there, or brings."""
+COUNTER_BYTES = 4
+MUCH_SLOWER = 1.25
 BAND = 8
 """Rows of blocks that are computed together, column after column, so that what they share stays in the L2."""
 
 
 @dataclass(frozen=True)
 class SpecialisedTiling(Tiling):
-    """With a warp more, which copies. staying: blocks that compute all tiles, one after the other; 0: one for each."""
+    """With a warp more, which copies.
+
+    staying: blocks that compute all tiles, one after the other; 0: one for each. stream_k: whether the last tiles are
+    dealt to them step by step.
+    """
 
     staying: int = 0
+    stream_k: bool = False
 
     @property
     def threads(self) -> int:
@@ -67,6 +80,11 @@ class SpecialisedTiling(Tiling):
 
     @property
     def shared_bytes(self) -> int:
+        return self.answer_start + ANSWER_BYTES * self.stream_k
+
+    @property
+    def answer_start(self) -> int:
+        """Bytes of shared memory before what one thread tells the others."""
         return self.barriers_start + 2 * self.stages * BARRIER_BYTES
 
     @property
@@ -77,6 +95,29 @@ class SpecialisedTiling(Tiling):
     @property
     def filling(self) -> float:
         return 0.3 if self.staying else super().filling
+
+    @property
+    def many_waves(self) -> float:
+        return 0 if self.stream_k else inf if self.staying else super().many_waves
+
+    @property
+    def meeting(self) -> float:
+        return MEETING + 2 * self.part_bytes / PART_BYTES_PER_MICROSECOND if self.stream_k else 0.0
+
+    @property
+    def part_bytes(self) -> int:
+        """Of the sums of a part of a tile."""
+        return 4 * self.rows * self.columns
+
+    @property
+    def workspace_bytes(self) -> int:
+        """For each block that begins a tile of two both parts, of which the second one is rarely left."""
+        return 2 * self.staying * self.part_bytes if self.stream_k else 0
+
+    @property
+    def counter_bytes(self) -> int:
+        """A counter for each block."""
+        return -(-COUNTER_BYTES * self.staying // COUNTERS_ALIGNMENT) * COUNTERS_ALIGNMENT if self.stream_k else 0
 
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
         blocks = minimum(product(self.tiles(problem)), self.staying)
@@ -94,6 +135,22 @@ def specialised_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTa
     """Tilings worth timing, the most promising first."""
     possible = _possible(problem, arithmetic, target)
     return chosen(sorted(possible, key=lambda tiling: estimate(problem, tiling, arithmetic, target)))
+
+
+def stream_tilings(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> list[SpecialisedTiling]:
+    """Tilings by stream-K of blocks that stay, where a last wave of few tiles makes them slower, and that are not much
+    slower than others, the most promising first.
+    """
+    possible, found = list(_possible(problem, arithmetic, target)), dict[SpecialisedTiling, float]()
+    least = min((estimate(problem, tiling, arithmetic, target) for tiling in possible), default=0.0)
+    for tiling in possible:
+        level = replace(tiling, stream_k=True)
+        if tiling.staying and can_stream(problem, level, target):
+            before, after = (waves(problem, one, arithmetic, target) for one in (tiling, level))
+            microseconds = estimate(problem, level, arithmetic, target)
+            if after < before and microseconds < MUCH_SLOWER * least:
+                found[level] = microseconds
+    return chosen(sorted(found, key=found.__getitem__))
 
 
 def _possible(problem: Problem, arithmetic: Arithmetic, target: CudaTarget) -> Iterator[SpecialisedTiling]:
@@ -124,6 +181,12 @@ def _can_stay(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -
     """Whether there are more tiles than multiprocessors, each of which has room for one block."""
     is_large = 2 * tiling.shared_bytes > target.l1_bytes
     return is_large and tiling.cluster == 1 and tuning_value(product(tiling.tiles(problem))) > target.multiprocessors
+
+
+def can_stream(problem: Problem, tiling: SpecialisedTiling, target: CudaTarget) -> bool:
+    """Whether a tiling by stream-K has room, and numbers of steps, times blocks, are below 2^31."""
+    steps = (upper_bound(product(tiling.tiles(problem))) + 2 * tiling.staying**2) * Steps(problem).count
+    return tiling.shared_bytes <= target.block_shared_bytes and steps < 1 << 31
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ from tensorwright.kernels.cuda.tiles.specialised import (
     SpecialisedTiling,
     left_map,
     specialised_tilings,
+    stream_tilings,
 )
 from tensorwright.kernels.cuda.tiles.staying import StayingKernel
+from tensorwright.kernels.cuda.tiles.stream_k import StreamKernel
 from tensorwright.kernels.cuda.tiles.tiling import Tiling, estimate, tilings
 from tensorwright.kernels.cuda.tiles.write import TileKernel
 from tensorwright.kernels.tactic import Config, Tactic
@@ -132,10 +134,25 @@ class SpecialisedProduct(_Tiles):
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
         assert isinstance(tiling, SpecialisedTiling)
-        kernel = StayingKernel if tiling.staying else SpecialisedKernel
+        kernel = StreamKernel if tiling.stream_k else StayingKernel if tiling.staying else SpecialisedKernel
         kernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
         weights, maps = pack_tiles(problem, rounds=False), (left_map(problem, tiling),)
-        return product_kernel(region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps)
+        return product_kernel(
+            region, config, problem, tiling, target, emitter, weights, SHARED_TEXT, maps,
+            tiling.workspace_bytes, tiling.counter_bytes,
+        )  # fmt: skip
+
+
+class StreamProduct(SpecialisedProduct):
+    """The same, with the steps of the last tiles dealt evenly to all blocks.
+
+    Not in the catalogue: no GPU has run it yet.
+    """
+
+    name = "stream-K product"
+
+    def tilings(self, problem: Problem, target: CudaTarget) -> Sequence[Tiling]:
+        return stream_tilings(problem, self.arithmetic(problem.dtype, target), target)
 
 
 class SplitProduct(_Tiles):

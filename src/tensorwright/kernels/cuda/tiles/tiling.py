@@ -24,7 +24,7 @@ MAX_CANDIDATES = 16
 MOST_ALIKE = 2
 """Candidates that differ only in their stages."""
 MANY_WAVES = 3
-"""With so many waves of blocks the last one is not told apart."""
+"""With so many waves of blocks that come and go the last one is not told apart."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,16 @@ class Tiling(TacticOptions):
         """Microseconds on an H200 until a block's first stages are there."""
         return 1.27
 
+    @property
+    def many_waves(self) -> float:
+        """So many waves of blocks take as long as their share of the last one says."""
+        return MANY_WAVES
+
+    @property
+    def meeting(self) -> float:
+        """Microseconds that a block takes to leave sums to others, and to add theirs, through memory."""
+        return 0.0
+
     def tiles(self, problem: Problem) -> tuple[int, Dim]:
         """How many tiles lie side by side, and one below the other."""
         return problem.groups // self.column_groups, problem.batches * self.row_blocks(problem)
@@ -154,27 +164,36 @@ def _fits(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: Cuda
 def estimate(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: CudaTarget) -> float:
     """Microseconds on an H200, fitted to 2500 kernels, clusters to 150 others; elsewhere the order counts.
 
-    The most of three: what the L2 and what memory deliver, and waves of blocks: filling the first stages; steps, which
-    wait for copies or for multiplying and copying of all blocks on a multiprocessor; finishing. And clusters.
+    The most of three: what the L2 and what memory deliver, and waves of blocks. And clusters.
     """
-    blocks, steps = (
-        tuning_value(product(tiling.tiles(problem))) * tiling.cluster,
-        ceil(Steps(problem).count / tiling.cluster),
-    )
-    resident = _resident(tiling, target)
-    slots = resident * target.multiprocessors
-    full, rest = divmod(blocks, slots)
-    wave = _wave(tiling, arithmetic, steps, resident)
-    waves = wave * blocks / slots
-    if full < MANY_WAVES:
-        last = _wave(tiling, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
-        waves = full * wave + last
+    blocks, steps = _blocks_and_steps(problem, tiling)
     from_l2 = blocks * steps * tiling.plane_bytes / 7.0e6
     rows, size = tuning_value(problem.rows), problem.dtype.size
     weights = problem.columns * problem.channels * len(problem.taps)
     memory = size * (rows * (problem.columns + problem.channels) + weights) / 3.7e6
     cluster = 0.2 + 3.0e-4 * tiling.rows * tiling.columns if tiling.cluster > 1 else 0.0
-    return 0.3 + max(waves, from_l2, memory) + cluster
+    return 0.3 + max(waves(problem, tiling, arithmetic, target), from_l2, memory) + cluster
+
+
+def waves(problem: Problem, tiling: Tiling, arithmetic: Arithmetic, target: CudaTarget) -> float:
+    """Microseconds of waves of blocks: filling the first stages; steps, which wait for copies or for multiplying and
+    copying of all blocks on a multiprocessor; finishing.
+    """
+    blocks, steps = _blocks_and_steps(problem, tiling)
+    resident = _resident(tiling, target)
+    slots = resident * target.multiprocessors
+    full, rest = divmod(blocks, slots)
+    wave = _wave(tiling, arithmetic, steps, resident)
+    if full >= tiling.many_waves:
+        return wave * blocks / slots + tiling.meeting
+    last = _wave(tiling, arithmetic, steps, max(1, ceil(rest / target.multiprocessors))) if rest else 0.0
+    return full * wave + last
+
+
+def _blocks_and_steps(problem: Problem, tiling: Tiling) -> tuple[int, int]:
+    """Blocks, one for each tile or part of the depth, and the steps of each."""
+    tiles = tuning_value(product(tiling.tiles(problem)))
+    return tiles * tiling.cluster, ceil(Steps(problem).count / tiling.cluster)
 
 
 def _resident(tiling: Tiling, target: CudaTarget) -> int:
