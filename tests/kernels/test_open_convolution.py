@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,16 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 
 MOST = 50
 """The largest height and width."""
+
+
+HEIGHT, WIDTH = symbol("h", 1, 12, MOST), symbol("w", 1, 28, MOST)
+DEEP = {
+    "pointwise": Window((1, 1536, HEIGHT, WIDTH), 24, (1, 1), tail="bias add relu"),
+    "pointwise-stride": Window((2, 1552, HEIGHT, WIDTH), 17, (1, 1), (2, 2), tail="bias"),
+    "3x3-far-taps": Window((1, 272, HEIGHT, WIDTH), 40, (3, 3), begin=(6, 12), dilations=(6, 12), tail="bias relu"),
+    "1x3": Window((1, 528, HEIGHT, WIDTH), 8, (1, 3), (1, 2), (0, 1), tail=""),
+}
+"""So many channels that they are summed in parts."""
 
 
 class OpenAlone(CpuRig):
@@ -118,6 +129,18 @@ def test_far_taps(rng: np.random.Generator) -> None:
         x = (1, 40, symbol("h", 1, 14, MOST), symbol("w", 1, 14, MOST))
         window = Window(x, 24, (3, 3), begin=(dilation,) * 2, dilations=(dilation,) * 2, tail="bias relu")
         assert checked(window, [(14, 14), (3, 5), (33, 29)], int(rng.integers(99)))
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_channels_in_parts(name: str, rng: np.random.Generator) -> None:
+    """All ways of it; with large tasks, too, whose sums do not fit into workspace at once."""
+
+    def in_parts(key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+        chosen = [config for config in configs if getattr(config.options, "depth", 0)]
+        return [*chosen, *(replace(config, options=replace(config.options, pixels=MOST**2)) for config in chosen[:1])]
+
+    places: list[Symbols] = [{"h": 3, "w": 2}, {"h": 7, "w": 19}, {"h": 40, "w": 37}]
+    assert Trial(Example("deep", DEEP[name], tuple(places)), OpenAlone(), rng).check(OpenAlone.main, in_parts) >= 3
 
 
 def test_tiles_are_chosen_for_the_usual_extents(rng: np.random.Generator) -> None:

@@ -85,10 +85,10 @@ DIRECT = {
 DEEP = {
     "pointwise": Window((1, 396, 9, 7), 70, (1, 1), tail="bias add relu"),
     "pointwise-stride": Window((2, 1540, 5, 9), 40, (1, 1), (2, 2), tail="bias"),
-    "3x3": Window((BATCH, 132, 7, 5), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
-    "3x3-far-taps": Window((1, 128, 6, 19), 24, (3, 3), begin=(4, 7), dilations=(4, 7), tail="bias clip"),
-    "3d": Window((1, 136, 2, 3, 9), 17, (2, 1, 3), (1, 1, 2), (1, 0, 1), (0, 0, 1), (1, 1, 1), tail=""),
-    "bfloat16": Window((1, 200, 4, 9), 40, (3, 3), begin=(1, 1), tail="bias relu", dtype=BFLOAT16),
+    "3x3": Window((BATCH, 260, 7, 5), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "3x3-far-taps": Window((1, 256, 6, 19), 24, (3, 3), begin=(4, 7), dilations=(4, 7), tail="bias clip"),
+    "3d": Window((1, 264, 2, 3, 9), 17, (2, 1, 3), (1, 1, 2), (1, 0, 1), (0, 0, 1), (1, 1, 1), tail=""),
+    "bfloat16": Window((1, 456, 4, 9), 40, (3, 3), begin=(1, 1), tail="bias relu", dtype=BFLOAT16),
 }
 """So many channels that they are summed in parts."""
 
@@ -127,7 +127,7 @@ BYTES = {
     "3x3-stride": BytesWindow((1, 16, 9, 11), 33, (3, 3), (2, 2), (1, 1), tail=""),
     "pointwise-residual": BytesWindow((1, 36, 6, 5), 40, (1, 1), tail="residual relu bytes"),
     "first-layer": BytesWindow((1, 3, 19, 23), 20, (7, 7), (2, 2), (3, 3)),
-    "deep": BytesWindow((1, 276, 5, 4), 40, (3, 3), begin=(1, 1), tail=""),
+    "deep": BytesWindow((1, 268, 5, 4), 70, (3, 3), begin=(1, 1), tail=""),
     "odd-channels": BytesWindow((2, 21, 7, 5), 18, (3, 3), begin=(1, 1), tail=""),
     "few-channels": BytesWindow((2, 4, 8, 8), 17, (5, 5), begin=(2, 2)),
     "1d": BytesWindow((2, 8, 30), 18, (3,), (2,), (1,), tail=""),
@@ -239,6 +239,7 @@ OPEN = {
     "3x3-stride": Window((1, 33, HEIGHT, WIDTH), 32, (3, 3), (2, 2), (1, 1), tail="bias relu"),
     "3x3-dilated": Window((1, 7, HEIGHT, WIDTH), 16, (3, 3), begin=(2, 3), end=(3, 2), dilations=(2, 3)),
     "3x3-dilated-winograd": Window((2, 16, HEIGHT, WIDTH), 24, (3, 3), begin=(2, 3), dilations=(2, 3), tail="bias"),
+    "3x3-deep": Window((1, 272, HEIGHT, WIDTH), 24, (3, 3), begin=(1, 4), dilations=(1, 4), tail="bias add"),
     "5x5-no-pad": Window((1, 20, HEIGHT, WIDTH), 24, (5, 5), tail=""),
     "lopsided": Window((2, 9, 6, WIDTH), 20, (4, 2), (2, 1), (0, 1), (3, 2), tail="bias add"),
     "more-padding-than-kernel": Window((1, 5, HEIGHT, 3), 16, (2, 2), begin=(3, 3), tail="bias relu"),

@@ -13,16 +13,12 @@ from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, i64
 from tensorwright.kernels.cpu.arithmetic import Arithmetic, HalfPairs, arithmetic_of
+from tensorwright.kernels.cpu.convolution.ahead import LINE_BYTES, Ahead
 from tensorwright.kernels.cpu.partial_sums import PartialSums, once_more_unless_finite
 from tensorwright.kernels.cpu.spatial.tasks import TaskEmitter
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile, TileEmitter
 from tensorwright.kernels.cpu.spatial.tiling import Tiling
 from tensorwright.tensor.dtype import DType
-
-LINE_BYTES = 64
-
-EVERYWHERE = 3
-"""Prefetches into all caches."""
 
 PREFETCH_DISTANCE = 1024
 """Elements from a weight that is used to the one that is asked for: 4 KiB of float32, some 100 ns at the speed of
@@ -159,7 +155,8 @@ class BroadcastTile(TileEmitter):
         if self.prefetch:
             for line in range(0, count * step, LINE_BYTES // self.numerics.right.size):
                 builder.prefetch(self._in_weights(place, PREFETCH_DISTANCE + line))
-        self._ask_for_next(source, channel, count)
+        if self.memory.block > 1 and tile.rows.size == 1:
+            self._ahead.ask(source, self._term(channel) & (self.memory.block - 1), count)
         side = 1 if self.memory.block > 1 else self.memory.channel
         result, widened = dict(sums), self._widened(source, sums, count, taps)
         for number in range(0, count, self.arithmetic.group):
@@ -170,22 +167,10 @@ class BroadcastTile(TileEmitter):
             self._taps(result, widened.at(number) if widened else partial(self._pixel, here), factors, taps)
         return result
 
-    def _ask_for_next(self, source: Pointer, channel: Register, count: int) -> None:
-        """Prefetch what the tile to the right reads of a block of channels, a part of it in each of its rounds.
-
-        Blocks lie so far apart that processors do not foresee it.
-        """
-        block, axis, along = self.memory.block, self.axes[-1], self.memory.spatial[-1]
-        if block == 1 or self.tile.rows.size > 1 or block % count:
-            return
-        step = max(axis.stride * along, LINE_BYTES // self.numerics.left.size)
-        lines = -(-self.tile.columns.size * axis.stride * along // step)
-        each = -(-lines * count // block)
-        inner = self._term(channel) & (block - 1)
-        first = inner // count * (each * step) - inner
-        place = self._in_image(source, first.register, self.tile.columns.size * axis.stride * along)
-        for line in range(each):
-            self.builder.prefetch(self._in_image(place, line * step), EVERYWHERE)
+    @property
+    def _ahead(self) -> Ahead:
+        step = self.axes[-1].stride * self.memory.spatial[-1]
+        return Ahead(self.builder, self.numerics.left, self.memory.block, self.tile.columns.size, step)
 
     # ---- pixels
 

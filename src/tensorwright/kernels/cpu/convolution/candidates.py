@@ -22,7 +22,7 @@ FEWEST_PARTS = 4
 DEEP_TILES, DEEP_TASKS = 2, (8, PARALLEL_TASKS)
 """The tiles for which that is tried, and numbers of tasks: each task brings all weights into that cache."""
 
-SHALLOWEST = 32
+SHALLOWEST = 64
 """Channels in a part, at least: sums are stored and loaded again for each."""
 
 LINE_BYTES = 64

@@ -9,7 +9,8 @@ from math import prod
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.term import Term, least
 from tensorwright.codegen.values import Pointer, Register, i64
-from tensorwright.kernels.cpu.convolution.broadcast import LINE_BYTES, BroadcastTasks, Channels, widened_bytes
+from tensorwright.kernels.cpu.convolution.ahead import LINE_BYTES
+from tensorwright.kernels.cpu.convolution.broadcast import BroadcastTasks, Channels, widened_bytes
 from tensorwright.kernels.cpu.spatial.tasks import Span
 from tensorwright.kernels.cpu.spatial.tile import Sums, Tile
 from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling

@@ -14,7 +14,7 @@ from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.convolution.problem import OpenProblem, Problem
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
-from tensorwright.kernels.cpu.convolution.open_sums import OpenSums, Sums
+from tensorwright.kernels.cpu.convolution.open_sums import Bounds, OpenSums, Sums
 from tensorwright.kernels.cpu.spatial.tasks import WORKSPACE
 from tensorwright.kernels.cpu.spatial.tiling import OutputRun, Tiling
 from tensorwright.tensor.dim import Dim, ceil_divide, expression
@@ -123,18 +123,22 @@ class OpenTasks:
     def _group(self, run: OutputRun, group: Dim, piece: Dim) -> None:
         """The tiles of a task."""
         emitter, axes = self.emitter, self.problem.axes
-        _, block, row, *_ = self.variables
+        block = self.variables[1]
         emitter.values[block] = emitter.integer((group - run.first) * len(run.lanes) + run.block)
         weights, image = self._weights_of(run, group), self._image()
         begin, whole = self._term(piece * self.piece), self._term(axes[0 if self.rows_are_units else 1].output)
-        end = least(begin + self.piece, whole)
+        self._tiles(run, weights, image, begin, least(begin + self.piece, whole))
+
+    def _tiles(self, run: OutputRun, weights: Pointer, image: Pointer, begin: Term, end: Term) -> None:
+        """Those of some rows, or of a piece of the only one."""
+        emitter, row = self.emitter, self.variables[2]
         if not self.rows_are_units:
             emitter.values[row] = i64(0)
             self._row(run, weights, image, begin, end)
             return
         with emitter.loop(begin.register, end.register) as loop:
             emitter.values[row] = loop.index
-            self._row(run, weights, image, self._term(0), self._term(axes[1].output))
+            self._row(run, weights, image, self._term(0), self._term(self.problem.axes[1].output))
 
     def _row(self, run: OutputRun, weights: Pointer, image: Pointer, begin: Term, end: Term) -> None:
         """The tiles of a row, or of a piece of one."""
@@ -159,7 +163,7 @@ class OpenTasks:
 
     # ---- one tile
 
-    def _sums(self, lanes: tuple[int, ...]) -> OpenSums:
+    def _sums(self, lanes: tuple[int, ...], part: Bounds | None = None) -> OpenSums:
         return OpenSums(
             self.problem,
             self.tiling,
@@ -169,15 +173,19 @@ class OpenTasks:
             self.emitter,
             WORKSPACE,
             lanes,
+            part,
         )
 
     def _tile(self, run: OutputRun, weights: Pointer, image: Pointer, first: Register, left: Register) -> None:
         """The positions from `first` on, of which there are `left`."""
-        _, block, row, column, _ = self.variables
-        size = self.tiling.options.columns
-        start = self._initial(run, size)
+        _, block, row, *_ = self.variables
+        start = self._initial(run, self.tiling.options.columns)
         sums = self._sums(run.lanes).added(start, image, weights, expression(block), expression(row), first)
-        self.emitter.values[column] = first
+        self._finish_tile(sums, run, first, left)
+
+    def _finish_tile(self, sums: Sums, run: OutputRun, first: Register, left: Register) -> None:
+        size = self.tiling.options.columns
+        self.emitter.values[self.variables[3]] = first
         with self.emitter.when(self.builder.compare("sge", left, i64(size))):
             self._finish(sums)
         with self.emitter.when(self.builder.compare("slt", left, i64(size))):

@@ -14,6 +14,7 @@ from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.kernels.convolution.problem import OpenAxis, OpenProblem
 from tensorwright.kernels.cpu.arithmetic import Arithmetic
+from tensorwright.kernels.cpu.convolution.ahead import Ahead
 from tensorwright.kernels.cpu.convolution.broadcast import Channels, channels_of
 from tensorwright.kernels.cpu.convolution.lanewise import spread
 from tensorwright.kernels.cpu.convolution.lines import Line, Lines
@@ -35,7 +36,7 @@ class OpenSums:
     longer than the products: such columns read zeros from workspace instead.
 
     block: channels that lie side by side in x. lanewise: whether lanes stay apart. lanes: outputs in each block of the
-    tile.
+    tile. part: the blocks of channels that are summed, if not all of them; then there are no other channels.
     """
 
     problem: OpenProblem
@@ -46,6 +47,7 @@ class OpenSums:
     emitter: ScalarEmitter
     workspace: Pointer
     lanes: tuple[int, ...]
+    part: Bounds | None = None
 
     @property
     def builder(self) -> FunctionBuilder:
@@ -154,7 +156,7 @@ class OpenSums:
 
     def _padded(self, line: Line, first: Term, extent: Term, channels: Channels) -> Line:
         if self.problem.usual.groups == 1:
-            return self.lines.padded(line, first, extent, i64(0), i64(self.lines.blocks))
+            return self.lines.padded(line, first, extent, *(self.part or (i64(0), i64(self.lines.blocks))))
         behind = Term(self.builder, channels.first) + Term(self.builder, i64(channels.count))
         low, high = Term(self.builder, channels.first) // self.block, (behind + (self.block - 1)) // self.block
         return self.lines.padded(line, first, extent, low.register, high.register)
@@ -220,22 +222,24 @@ class OpenSums:
         builder, outputs, channels = self.builder, sum(self.lanes), self.problem.usual.channels
         unroll = min(self.tiling.options.unroll, self.block)
         blocks, rest = divmod(channels, self.block)
-        step = Term(builder, line.step)
+        step, along = Term(builder, line.step), self.problem.axes[1]
 
         def of_block(sums: Sums, number: Register) -> Sums:
             here = self._in_image(line.start, (Term(builder, number) * step).register)
             factors = self._in_weights(weights, builder.scaled(number, self.block * outputs))
             if self.block == unroll:
                 return self._round(sums, here, factors, unroll)
+            ahead = Ahead(builder, self.arithmetic.left, self.block, self.columns, along.stride * self.block)
             with builder.loop(0, self.block, unroll, list(sums.values()), at_least_once=True) as loop:
                 source = builder.opaque(self._in_image(here, loop.index))
+                ahead.ask(source, Term(builder, loop.index), unroll)
                 place = builder.opaque(self._in_weights(factors, builder.scaled(loop.index, outputs)))
                 after = self._round(dict(zip(sums, loop.carried, strict=True)), source, place, unroll)
                 loop.following = list(after.values())
             return dict(zip(sums, loop.final, strict=True))
 
         if blocks:
-            sums = self._each((i64(0), i64(blocks)), sums, of_block)
+            sums = self._each(self.part or (i64(0), i64(blocks)), sums, of_block)
         if rest:
             here = self._in_image(line.start, (step * blocks).register)
             sums = self._round(sums, here, self._in_weights(weights, blocks * self.block * outputs), rest)

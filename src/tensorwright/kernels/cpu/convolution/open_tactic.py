@@ -17,6 +17,7 @@ from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.candidates import TapTile, options_for, step_cost
 from tensorwright.kernels.cpu.convolution.lanewise import LanewiseTiling, is_lanewise, pack_lanewise
 from tensorwright.kernels.cpu.convolution.open import OpenTasks
+from tensorwright.kernels.cpu.convolution.open_deep import DeepOpenTasks
 from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
 from tensorwright.kernels.cpu.function import argument_emitter, signature
@@ -50,6 +51,7 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
             Config(layouts(region, usual, source, blocked), blocked, options)
             for source in sources
             for options in dict.fromkeys(_options(problem, target))
+            if not options.depth or (source != PLAIN and usual.channels % source.block == 0)
         ]
 
     def efficiency(self, region: Region, config: Config[TilingOptions]) -> float:
@@ -64,7 +66,8 @@ class OpenConvolution(Tactic[Target, TilingOptions]):
         tiling = (LanewiseTiling if lanewise else Tiling)(usual, config.options, lanes)
         emitter = argument_emitter(len(region.inputs), symbols, target)
         operands = emitter.operands
-        tasks = OpenTasks(
+        kind = DeepOpenTasks if tiling.options.depth else OpenTasks
+        tasks = kind(
             problem=problem,
             tiling=tiling,
             arithmetic=arithmetic_of(usual.numerics, target, 1),
@@ -101,6 +104,9 @@ def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
     """
     usual, lanes = problem.usual, target.lanes(problem.usual.numerics.total)
     for options in _tiles(usual, target):
+        if options.depth:
+            yield options
+            continue
         units = usual.axes[0].output if problem.axes[0].output != 1 else -(-usual.axes[1].output // options.columns)
         dealt = max(1, units * Tiling(usual, options, lanes).group_count // PARALLEL_TASKS)
         yield replace(options, pixels=min(options.pixels, dealt) if options.pixels_first else dealt)
@@ -114,7 +120,7 @@ def _tiles(usual: Problem, target: Target) -> Iterator[TilingOptions]:
         return
     for options in options_for(usual, target, cost=_cost):
         if options.rows == 1 and (not options.taps_inside or usual.axes[-1].kernel == 1):
-            yield replace(options, outputs=1, taps_inside=False, prefetch=False, depth=0)
+            yield replace(options, outputs=1, taps_inside=False, prefetch=False)
 
 
 def _cost(usual: Problem, target: Target, tile: TapTile) -> float:
