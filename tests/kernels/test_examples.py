@@ -7,7 +7,7 @@ sample: see `_choices`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import product
@@ -19,9 +19,10 @@ import pytest
 
 from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
+from regions.example import Example
 from regions.rigs import CpuRig, CudaRig, NullRig, Rig
 from regions.sampling import Choose, Part, Rotation, every, key_of, supplemented
-from tensorwright.kernels.tactic import AnyTactic
+from tensorwright.kernels.tactic import AnyConfig, AnyTactic
 
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
 SELDOM = 16
@@ -70,13 +71,22 @@ def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
 
 @cache
 def _main_choice(rig_name: str, seed: int) -> Choose:
-    rig = RIGS[rig_name]
     offered = [
-        (key_of(example, tactic, rig.main), tactic, configs)
+        (key_of(example, tactic, RIGS[rig_name].main), tactic, configs)
+        for example, tactic, configs in _offered_on_main(rig_name, seed)
+    ]
+    return supplemented(Rotation(1, seed), offered)
+
+
+@cache
+def _offered_on_main(rig_name: str, seed: int) -> Sequence[tuple[Example, AnyTactic[Any], Sequence[AnyConfig]]]:
+    """Every config on the main target."""
+    rig = RIGS[rig_name]
+    return [
+        (example, tactic, configs)
         for example in EXAMPLES.values()
         for tactic, configs in applicable(rig, example.region(np.random.default_rng(seed)), rig.main)
     ]
-    return supplemented(Rotation(1, seed), offered)
 
 
 @pytest.mark.parametrize("rig_name", RIGS)
@@ -90,24 +100,35 @@ def test_every_tactic_has_an_example(rig_name: str, rng: np.random.Generator) ->
 
 
 @pytest.mark.parametrize("rig_name", RIGS)
-def test_every_option_has_several_values(rig_name: str, rng: np.random.Generator) -> None:
+def test_every_option_has_several_values(rig_name: str, request: pytest.FixtureRequest) -> None:
     """No field of the options of tactics is the same in all configs for all examples and targets; one that a kind of
     options inherits may be the same there.
     """
     rig, seen = RIGS[rig_name], defaultdict[tuple[type, str], set[object]](set)
-    tactics = set(rig.tactics)
+    tactics, seed = set(rig.tactics), request.config.getoption("--seed")
     for target in dict.fromkeys((rig.main, *rig.targets)):
         kinds = dict[AnyTactic[Any], type]()
-        for example in EXAMPLES.values() if tactics else ():
-            for tactic, configs in applicable(rig, example.region(rng), target, tactics):
-                kinds[tactic] = type(configs[0].options)
-                for config, field in product(configs, fields(configs[0].options)):
-                    owner = _owner(kinds[tactic], field.name)
-                    seen[owner, field.name].add(getattr(config.options, field.name))
+        for tactic, configs in _offered(rig_name, target, tactics, seed) if tactics else ():
+            kinds[tactic] = type(configs[0].options)
+            for config, field in product(configs, fields(configs[0].options)):
+                owner = _owner(kinds[tactic], field.name)
+                seen[owner, field.name].add(getattr(config.options, field.name))
         constant = {name for name, values in seen.items() if len(values) < 2}
         owners = {owner for owner, _ in constant}
         tactics = {tactic for tactic, kind in kinds.items() if owners.intersection(kind.__mro__)}
     assert not constant, "no example lets these options vary: add one to tests/regions"
+
+
+def _offered(
+    rig_name: str, target: str, tactics: Collection[AnyTactic[Any]], seed: int
+) -> Iterator[tuple[AnyTactic[Any], Sequence[AnyConfig]]]:
+    """What tactics offer for all examples."""
+    rig = RIGS[rig_name]
+    if target == rig.main:
+        yield from ((tactic, configs) for _, tactic, configs in _offered_on_main(rig_name, seed) if tactic in tactics)
+        return
+    for example in EXAMPLES.values():
+        yield from applicable(rig, example.region(np.random.default_rng(seed)), target, tactics)
 
 
 def _owner(kind: type, field: str) -> type:
