@@ -4,6 +4,7 @@
 Shapes are those of ResNet-50 and BERT-base, a cube of 8192, and some whose tiles fill the last wave badly. Of every
 tactic the most promising configs are timed, with cold constants as in a network, and the fastest counts; some rows of
 its result are compared with NumPy's.
+``--types float32 --windows 3`` are the 3×3 convolutions in float32, where Winograd's algorithm takes part.
 With ``--libraries cublas cudnn`` those that call a library of NVIDIA take part.
 """
 
@@ -31,7 +32,8 @@ from tensorwright.graph.region import Region, region_of
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
 from tensorwright.kernels.cuda.libraries.kernel import CallKernel
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, StreamProduct, TiledProduct
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, SplitProduct, StreamProduct, TiledProduct
+from tensorwright.kernels.cuda.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.ops.activation import Gelu, Relu
 from tensorwright.ops.convolution import Convolution
@@ -39,7 +41,7 @@ from tensorwright.ops.elementwise import Binary
 from tensorwright.ops.float8 import Float8Product, encoded
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.quantization import Dequantize, Quantize
-from tensorwright.tensor.dtype import FLOAT8, FLOAT16, UINT8, DType
+from tensorwright.tensor.dtype import FLOAT8, FLOAT16, FLOAT32, UINT8, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.cuda.bench import CudaBench
@@ -49,14 +51,19 @@ CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
     SpecialisedProduct(),
     StreamProduct(),
     FragmentProduct(),
+    SplitProduct(),
+    WinogradConvolution(),
 )
-TYPES = (FLOAT16, UINT8, FLOAT8)
+TYPES = (FLOAT16, UINT8, FLOAT8, FLOAT32)
+SELDOM = (FLOAT32,)
+"""Types that have to be asked for."""
 FEW_FLOPS = 6e9
 """Of shapes that fragments are tried for."""
 COLD_BYTES = 32 << 20
 SOME = (1 << 20) + 1
 """Random numbers that large operands repeat."""
 CHECKED_ROWS = 4
+"""Of results; of images one."""
 Array = npt.NDArray[np.generic]
 
 
@@ -161,7 +168,7 @@ def _constant(array: npt.NDArray[np.generic] | np.generic) -> Value:
 @dataclass(frozen=True)
 class Row:
     """microseconds of the fastest config, all: of every one that was timed, as they are offered; error:
-    of some rows of products, relative to the largest number.
+    of some rows of products, or an image of float32, relative to the largest number.
     """
 
     shape: str
@@ -246,7 +253,8 @@ class Race:
                 loaded = bench.loaded(kernel, self.compiled(kernel))
                 one = replace(prepared, loaded=loaded, workspace=prepared.memory.workspace(kernel))
             (seconds,) = bench.race([[one]], [COLD_BYTES])
-            yield seconds, _error(region, arrays, one.run()) if region.output.type.rank == 2 else None
+            is_checked = region.output.type.rank == 2 or region.output.type.dtype == FLOAT32
+            yield seconds, _error(region, arrays, one.run()) if is_checked else None
 
 
 def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Array:
@@ -262,8 +270,9 @@ def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Arr
 
 
 def _error(region: Region, arrays: Sequence[Array], output: Array) -> float:
-    """Of some rows, the last one among them, against the definition in higher precision."""
-    chosen = np.linspace(0, len(output) - 1, CHECKED_ROWS).astype(int)
+    """Of some rows, the last one among them, or of the last image, against the definition in higher precision."""
+    count = CHECKED_ROWS if output.ndim == 2 else 1
+    chosen = np.linspace(len(output) - 1, 0, count).astype(int)
     known = {
         value: array if is_constant(value) else array[chosen]
         for value, array in zip(region.inputs, arrays, strict=True)
@@ -275,7 +284,12 @@ def _error(region: Region, arrays: Sequence[Array], output: Array) -> float:
 
 
 def _exact(array: Array) -> Array:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+    wider = {np.dtype(np.float16): np.float32, np.dtype(np.float32): np.float64}.get(array.dtype)
+    return array if wider is None else array.astype(wider)
+
+
+def _usual_types() -> list[str]:
+    return [str(dtype) for dtype in TYPES if dtype not in SELDOM]
 
 
 def main() -> None:
@@ -284,7 +298,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--most", type=int, default=5, help="configs of each tactic")
     parser.add_argument("--without", nargs="*", default=[], help="tactics by name")
-    parser.add_argument("--types", nargs="*", default=[str(dtype) for dtype in TYPES], help="element types by name")
+    parser.add_argument("--types", nargs="*", default=_usual_types(), help="element types by name")
+    parser.add_argument("--windows", nargs="*", type=int, default=[], help="only convolutions of such windows")
     parser.add_argument("--shapes", nargs="*", default=[], help="only these, by name")
     parser.add_argument("--libraries", nargs="*", default=[], help="libraries whose tactics take part, by name")
     parser.add_argument("--cubins", type=Path, default=Path(".cubins"), help="where machine code is kept")
@@ -303,6 +318,7 @@ def main() -> None:
             for dtype in TYPES
             if str(dtype) in options.types
             and (not options.shapes or shape.name in options.shapes)
+            and (not options.windows or (shape.image and shape.window in options.windows))
             and (dtype != FLOAT8 or not shape.image)
         ]
         if options.compile_only:

@@ -15,6 +15,7 @@ from targets import SINGLE
 from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.winograd import finite_points
 from tensorwright.graph.region import Region
 from tensorwright.kernels.convolution.problem import problem_of
 from tensorwright.kernels.cpu.catalogue import tactics
@@ -23,7 +24,6 @@ from tensorwright.kernels.cpu.winograd.phases import apart
 from tensorwright.kernels.cpu.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, most_taps
 from tensorwright.kernels.cpu.winograd.tiling import WinogradOptions, WinogradTiling
-from tensorwright.kernels.cpu.winograd.transform import finite_points
 from tensorwright.kernels.tactic import Config, offers
 from tensorwright.tune.cpu.kernel_runner import run_kernel
 from tensorwright.tune.estimate import Roofline

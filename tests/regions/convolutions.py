@@ -210,6 +210,14 @@ WINOGRAD = {
     "3x5": Window((1, 18, 6, 9), 24, (3, 5), begin=(1, 0), end=(1, 3), tail="relu"),
 }  # fmt: skip
 
+POINTS = {
+    "symbolic": Window((BATCH, 32, 5, 7), 32, (3, 3), begin=(1, 1), tail="bias add relu"),
+    "deep": Window((1, 128, 5, 4), 32, (3, 3), begin=(1, 1), tail="bias"),
+    "lopsided": Window((2, 24, 9, 8), 40, (3, 3), begin=(0, 2), end=(1, 0), tail="scale add"),
+    "inside": Window((1, 16, 10, 13), 48, (3, 3), tail=""),
+}
+"""Of whole fragments of channels, in float32: Winograd's algorithm on GPUs."""
+
 TAPWISE = {
     "3x3": BytesWindow((BATCH, 33, 9, 11), 33, (3, 3), begin=(1, 1), groups=33, tail="clip bytes"),
     "3x3-stride": BytesWindow((1, 20, 8, 37), 20, (3, 3), (2, 2), (1, 1), groups=20),
@@ -268,6 +276,7 @@ EXAMPLES = (
     *examples("lanewise", LANEWISE),
     *examples("winograd", WINOGRAD),
     *(Example(f"depthwise-{name}", window) for name, window in WHOLE_ACCESSES.items()),
+    *(Example(f"points-{name}", window) for name, window in POINTS.items()),
     *(Example(f"turned-{name}", window) for name, window in TURNED.items()),
     *(BytesExample(f"bytes-convolution-{name}", window) for name, window in (BYTES | TAPWISE | TO_BYTES).items()),
 )

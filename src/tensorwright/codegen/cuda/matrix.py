@@ -105,6 +105,12 @@ def rounded_to_tf32(builder: FunctionBuilder, value: Register) -> Register:
     return builder.bitcast(builder.value(f"call i32 {name}({value.typed})", INT32), FLOAT32)
 
 
+def below_tf32(builder: FunctionBuilder, word: Register) -> Register:
+    """What tensor cores drop of a float32 that they read as TF32, exactly; both as i32. NaN for infinity."""
+    kept = builder.bitcast(builder.binary("and", word, ~0x1FFF), FLOAT32)
+    return builder.bitcast(builder.sub(builder.bitcast(word, FLOAT32), kept), INT32)
+
+
 def power_of_two(builder: FunctionBuilder, exponent: Register) -> Register:
     """2 to a float32, within two units of the last digit; 0 for minus infinity."""
     name = "@llvm.nvvm.ex2.approx.ftz.f"

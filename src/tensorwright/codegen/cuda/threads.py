@@ -66,6 +66,11 @@ class ThreadBuilder(FunctionBuilder):
         self.declare(f"declare i32 {intrinsic}()")
         return self.value(f"call i32 {intrinsic}()", INT32)
 
+    def special_again(self, name: str) -> Register:
+        """A special register, read here, so that nobody keeps it in another one since it was read before."""
+        text = f'call i32 asm sideeffect "mov.u32 $0, %{name};", "=r"() nounwind'
+        return self.value(text, INT32)
+
     def thread(self, axis: Axis = "x") -> Register:
         return self.special(f"tid.{axis}")
 

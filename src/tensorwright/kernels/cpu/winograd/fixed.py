@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby, product
 
 from tensorwright.codegen.values import Pointer, Register, i64
+from tensorwright.codegen.winograd import Value
 from tensorwright.kernels.cpu.spatial.tile import Memory
 from tensorwright.kernels.cpu.winograd.code import Places
 from tensorwright.kernels.cpu.winograd.tiles import TileRun
-from tensorwright.kernels.cpu.winograd.transform import Value
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.codegen.winograd import Value, kept_points, transform_short
 from tensorwright.kernels.cpu.winograd.code import Places, WinogradCode
 from tensorwright.kernels.cpu.winograd.phases import Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
-from tensorwright.kernels.cpu.winograd.transform import Value, kept_points, transform_short
 
 
 class InputEmitter(WinogradCode):

@@ -8,10 +8,10 @@ from itertools import product
 
 from tensorwright.codegen.term import Term, greatest, least
 from tensorwright.codegen.values import Pointer, Register, i64
+from tensorwright.codegen.winograd import Value
 from tensorwright.kernels.convolution.problem import OpenAxis
 from tensorwright.kernels.cpu.convolution.lines import Line, Lines
 from tensorwright.kernels.cpu.winograd.code import Places
-from tensorwright.kernels.cpu.winograd.transform import Value
 from tensorwright.kernels.cpu.winograd.write import WinogradEmitter
 from tensorwright.tensor.dim import Dim
 

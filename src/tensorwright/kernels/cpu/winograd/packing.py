@@ -6,17 +6,11 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
+from tensorwright.codegen.winograd import transformed_taps, weight_transform
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis
 from tensorwright.kernels.cpu.winograd.tiling import WinogradTiling
-from tensorwright.kernels.cpu.winograd.transform import weight_transform
 from tensorwright.kernels.tactic import Array, Packing
-
-MULTIPLICATIONS = 1 << 18
-"""So many at once: what they need stays in the cache in float64, and NumPy's products of this size have no threads,
-which would wait for each other for longer than they compute where others need the cores.
-"""
 
 
 def transformed_weights(weights: Array, height: TileAxis, width: TileAxis) -> list[Array]:
@@ -28,22 +22,11 @@ def transformed_weights(weights: Array, height: TileAxis, width: TileAxis) -> li
             weight_transform(axis.points, count, axis.taps)
             for axis, count in zip((height, width), taps.shape[2:], strict=True)
         )
-        points = _products(np.kron(rows, columns).astype(np.float64), np.moveaxis(taps, (0, 1), (2, 3)))
+        points = transformed_taps(taps, rows, columns)
         for place, point in zip(np.ndindex(len(rows), len(columns)), points, strict=True):
-            found.setdefault(place, []).append(point.reshape(weights.shape[:2]))
+            found.setdefault(place, []).append(point)
     parts = [found[point] for point in sorted(found)]
     return [some[0] if len(some) == 1 else np.concatenate(some, axis=1) for some in parts]
-
-
-def _products(transform: npt.NDArray[np.float64], taps: Array) -> npt.NDArray[np.float32]:
-    """``[points, taps]`` times ``[*taps, …]`` in float64, some columns at a time, rounded to float32."""
-    flat = taps.reshape(transform.shape[1], -1)
-    result = np.empty((len(transform), flat.shape[1]), np.float32)
-    columns = MULTIPLICATIONS // transform.size
-    for start in range(0, flat.shape[1], columns):
-        some = slice(start, start + columns)
-        result[:, some] = transform @ flat[:, some].astype(np.float64)
-    return result
 
 
 def pack_winograd(tiling: WinogradTiling, prepare: Callable[[Array], Array]) -> Packing:

@@ -10,11 +10,11 @@ from math import prod
 from typing import overload
 
 from tensorwright.codegen.target import Target
+from tensorwright.codegen.winograd import PAIRS
 from tensorwright.kernels.convolution.problem import Axis, OpenAxis, Problem
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, every, most_taps, tile_runs
-from tensorwright.kernels.cpu.winograd.transform import PAIRS
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, ceil_divide
 

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Register, i64
-from tensorwright.graph.expression import Variable
-from tensorwright.kernels.cpu.winograd.code import Places
-from tensorwright.kernels.cpu.winograd.input import InputEmitter
-from tensorwright.kernels.cpu.winograd.products import ProductEmitter
-from tensorwright.kernels.cpu.winograd.tiles import TileAxis
-from tensorwright.kernels.cpu.winograd.transform import (
+from tensorwright.codegen.winograd import (
     Value,
     bias_point,
     combination,
     kept_points,
     transform_output,
 )
+from tensorwright.graph.expression import Variable
+from tensorwright.kernels.cpu.winograd.code import Places
+from tensorwright.kernels.cpu.winograd.input import InputEmitter
+from tensorwright.kernels.cpu.winograd.products import ProductEmitter
+from tensorwright.kernels.cpu.winograd.tiles import TileAxis
 from tensorwright.tensor.dim import Dim, expression
 
 Outputs = dict[tuple[int, int], Register]

@@ -22,6 +22,12 @@ from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.values import Register, literal
 
 Value = Register | None
+Transform = npt.NDArray[np.float64]
+
+MULTIPLICATIONS = 1 << 18
+"""So many at once: what they need stays in the cache in float64, and NumPy's products of this size have no threads,
+which would wait for each other for longer than they compute where others need the cores.
+"""
 
 PAIRS: dict[int, tuple[float, ...]] = {2: (), 3: (), 4: (1.0,), 5: (1.0,), 6: (1.0, 2.0), 8: (1.0, 2.0, 0.5)}
 """The points but 0 and infinity by the number of all of them: each stands for itself and its negative."""
@@ -44,12 +50,27 @@ def bias_point(points: int) -> int:
     return finite_points(points).index(1.0 if points > 2 else 0.0)
 
 
-def weight_transform(points: int, taps: int, most: int) -> npt.NDArray[np.float64]:
+def weight_transform(points: int, taps: int, most: int) -> Transform:
     """``[points, taps]``; one point less, infinity, for a kernel of fewer than `most` taps, which has nothing there."""
     finite = finite_points(points)
     norms = [prod(point - other for other in finite if other != point) for point in finite]
     rows = [[point**tap / norm for tap in range(taps)] for point, norm in zip(finite, norms, strict=True)]
     return np.array([*rows, *([[0.0] * (taps - 1) + [1.0]] if taps == most else [])], np.float64)
+
+
+def transformed_taps(taps: npt.NDArray[np.generic], rows: Transform, columns: Transform) -> npt.NDArray[np.float32]:
+    """``[outputs, channels, height, width]`` as ``[points, outputs, channels]``, in float32 by way of float64.
+
+    Points of a row follow each other.
+    """
+    transform = np.kron(rows, columns).astype(np.float64)
+    flat = np.moveaxis(taps, (0, 1), (2, 3)).reshape(transform.shape[1], -1)
+    result = np.empty((len(transform), flat.shape[1]), np.float32)
+    at_once = MULTIPLICATIONS // transform.size
+    for start in range(0, flat.shape[1], at_once):
+        some = slice(start, start + at_once)
+        result[:, some] = transform @ flat[:, some].astype(np.float64)
+    return result.reshape(len(transform), *taps.shape[:2])
 
 
 def combination(builder: FunctionBuilder, *terms: tuple[float, Value]) -> Value:
