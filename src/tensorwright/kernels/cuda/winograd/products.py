@@ -75,19 +75,21 @@ class Products(ThreadWriter):
         return found
 
     def request(self, first: Register, thread: Register) -> None:
-        """Have the weights of the block's first steps brought into the L2, all at once.
+        """Have the weights of the block's first steps brought into the L2, all at once, if it has the first tiles.
 
         first: the block's first step, thread: of the block, i32.
         """
         builder, tiling = self.builder, self.tiling
         of_step, line = tiling.parts * PLACES * FRAGMENT, LINE // FLOAT32.size
         steps, group_size = tiling.steps(self.problem), tiling.steps(self.problem) * of_step
+        requested = min(REQUESTED, -(-steps // tiling.cluster)) * of_step
         start = Term(builder, first) * of_step + Term(builder, thread) * line
-        for distance in range(0, min(REQUESTED, -(-steps // tiling.cluster)) * of_step, tiling.threads * line):
-            inside = wide(builder, least(start + distance, group_size - line).register)
-            place = builder.offset(self.block_weights, inside, FLOAT32)
-            for group in range(tiling.column_groups):
-                builder.prefetch(builder.offset(place, group * group_size, FLOAT32))
+        with builder.when(builder.compare("eq", builder.block_index("y"), 0)):
+            for distance in range(0, requested, tiling.threads * line):
+                inside = wide(builder, least(start + distance, group_size - line).register)
+                place = builder.offset(self.block_weights, inside, FLOAT32)
+                for group in range(tiling.column_groups):
+                    builder.prefetch(builder.offset(place, group * group_size, FLOAT32))
 
     def added(self, sums: Sums, columns: Sequence[Fragment], stage: str, point: int) -> Sums:
         """Sums with a step's products at one of the warp's points. stage: the thread's place in the warp's input."""
