@@ -13,7 +13,7 @@ from tensorwright.codegen.cpu.compile import compile_assembly
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.graph.graph import Graph, apply, input_value
 from tensorwright.kernels.cpu.matmul.batched_tactic import BatchedMatMul
-from tensorwright.kernels.cpu.matmul.inner_tactic import InnerProducts
+from tensorwright.kernels.cpu.matmul.inner_tactic import FEW, InnerProducts
 from tensorwright.kernels.cpu.matmul.tactic import PackedMatMul
 from tensorwright.kernels.matmul.problem import problem_of
 from tensorwright.ops.matmul import MatMul
@@ -81,6 +81,15 @@ def test_declines_what_it_cannot_do(rng: np.random.Generator) -> None:
     for region in (variable, unknown, one_column):
         assert not PackedMatMul().configs(region, target)
         assert not InnerProducts().configs(region, target)
+
+
+@pytest.mark.parametrize(("usual", "most"), [(FEW, 2), (FEW + 1, 1)])
+def test_rows_of_constants_are_packed_in_a_call_in_one_way(usual: int, most: int, rng: np.random.Generator) -> None:
+    """What packs them once has the others."""
+    rows, target = symbol("rows", 1, usual, 64), TARGETS["avx512"]
+    region = Product((rows, 64), (500, 64), constant=True, transpose_b=True).region(rng)
+    assert PackedMatMul().configs(region, target)
+    assert min(len(InnerProducts().configs(region, target)), 2) == most
 
 
 @pytest.mark.parametrize("name", ["avx512_vnni", "avx2", "aarch64"])

@@ -36,6 +36,9 @@ EFFICIENCY = {(True, True): 0.95, (True, False): 0.8, (False, True): 1.05, (Fals
 class InnerProducts(Tactic[Target, GridOptions]):
     """Up to `FEW` rows of a: inner products with the rows of b, vectors running along them, nothing is packed and b is
     read once. More rows: panels of b are packed into workspace first. An unknown number of rows decides at run time.
+
+    Where more rows than that are usual and b is constant, there is one config: `PackedMatMul` has such panels without
+    packing them in every call.
     """
 
     name = "matmul_inner"
@@ -51,7 +54,8 @@ class InnerProducts(Tactic[Target, GridOptions]):
         if bounds(_rows(problem))[0] > FEW and not problem.is_linear:
             return []
         make, plain = partial(batched_grid, problem, target), plain_inputs(region)
-        return [Config(plain, PLAIN, options) for options in grid_options(make, problem.columns, target)]
+        found = [Config(plain, PLAIN, options) for options in grid_options(make, problem.columns, target)]
+        return found[:1] if problem.is_linear and tuning_value(_rows(problem)) > FEW else found
 
     def efficiency(self, region: Region, config: Config[GridOptions]) -> float:
         problem = problem_of(region)
