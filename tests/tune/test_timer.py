@@ -38,7 +38,7 @@ class Pretender:
 
     def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
         self.clock, self.seconds, self.runs, self.turns = clock, seconds, 0, list[int]()
-        self.loaded, self.waits = self, 0.0
+        self.loaded, self.waits, self.evicting = self, 0.0, 1
 
     def call(self, *arguments: int) -> None:
         self.clock.now += self.seconds(self.runs)
@@ -112,6 +112,14 @@ def test_what_ran_before_is_not_begun_again(clock: Clock) -> None:
     assert [one.seconds for one in contestants] == pytest.approx([0.03, 0.2])
 
 
+def test_copies_are_as_many_as_turns_or_as_drive_each_other_out(clock: Clock) -> None:
+    calls = [clock.passing(lambda run: 1e-3), clock.passing(lambda run: 1e-3), clock.passing(lambda run: 2e-2)]
+    calls[1].evicting = calls[2].evicting = 30
+    _raced(*calls[:2])
+    _raced(calls[2])
+    assert [call.copies for call in calls] == [1 + ALL_TURNS, 30, 1 + 3]
+
+
 def test_short_calls_are_repeated_on_one_copy_after_another(clock: Clock) -> None:
     short, long = clock.passing(lambda run: 2e-6), clock.passing(lambda run: 9e-4)
     raced = _raced(short, long)
@@ -158,6 +166,7 @@ def test_constants_are_copied_until_they_are_cold(rng: np.random.Generator) -> N
         call = timed_call(region, kernel, loaded, first, {}, 3, cold)
         assert call.operands == [first]
         assert len(call.copied(2).operands) == min(copies, 2)
+        assert call.evicting == copies  # All of them take less than a cache holds.
         call = call.copied(MAX_COPIES)
         places = [operands.inputs[1].ctypes.data for operands in call.operands]
         assert places == list(range(places[0], places[0] + copies * size, size))

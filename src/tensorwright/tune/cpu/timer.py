@@ -26,6 +26,8 @@ from tensorwright.tune.memory import ALIGNMENT, aligned_bytes
 Array = npt.NDArray[np.generic]
 
 MAX_COPIES = 48
+EVICTING_BYTES = 16 << 20
+"""Once copies of so many bytes are made, the first of them is in no cache of a core any more."""
 FIRST_TURNS, ALL_TURNS = 3, 12
 FAR_BEHIND = 1.35
 HOPELESS, HOPELESS_STEADY = 3.0, 2.0
@@ -48,7 +50,8 @@ class Call:
     """One kernel as it is timed: its code, its operands with copies of its constants, how many of its tasks, and the
     seconds in which threads would wait for each other.
 
-    wanted: how many copies there should be, and what makes so many operands with them.
+    wanted: how many copies there should be, and what makes so many operands with them. evicting: how many of these
+    drive the first one out of the nearer caches.
     """
 
     loaded: LoadedKernel
@@ -56,6 +59,7 @@ class Call:
     share: int
     waits: float
     wanted: int
+    evicting: int
     copies: Callable[[int], Sequence[Operands]]
 
     def copied(self, most: int) -> Call:
@@ -83,7 +87,8 @@ class Contestant:
         """Get ready for so many turns, once the first call has told how long they take."""
         first = self.times.pop()
         self.repeats = max(1, min(32, int(SHORT_CALL / max(first, 1e-7))))
-        self.calls = [call.copied(min(1 + turns * self.repeats, MAX_COPIES)) for call in self.calls]
+        used, is_steady = 1 + turns * self.repeats, first >= STEADY_CALL
+        self.calls = [call.copied(used if is_steady else max(used, call.evicting)) for call in self.calls]
 
     @property
     def seconds(self) -> float:
@@ -139,7 +144,8 @@ def timed_call(
     tasks, waits = evaluate(kernel.tasks, symbols), evaluate(kernel.waves, symbols) - 1
     waiting = waits * WAIT_SECONDS if threads > 1 else 0.0
     copies = partial(_with_copies, first, constants, allocator)
-    return Call(loaded, [first], -(-tasks // threads), waiting, count, copies)
+    evicting = min(count, -(-EVICTING_BYTES // size)) if size else 1
+    return Call(loaded, [first], -(-tasks // threads), waiting, count, evicting, copies)
 
 
 def _with_copies(operands: Operands, numbers: Sequence[int], allocator: Allocator | None, count: int) -> list[Operands]:
