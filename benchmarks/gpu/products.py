@@ -182,6 +182,31 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Some rows of a result, the last one among them, or the last image, by the definition in higher precision."""
+
+    chosen: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, region: Region, arrays: Sequence[Array]) -> Expected:
+        rows = next(len(array) for value, array in zip(region.inputs, arrays, strict=True) if not is_constant(value))
+        chosen = np.linspace(rows - 1, 0, CHECKED_ROWS if region.output.type.rank == 2 else 1).astype(np.int64)
+        known = {
+            value: array if is_constant(value) else array[chosen]
+            for value, array in zip(region.inputs, arrays, strict=True)
+        }
+        for value in region.values:
+            known[value] = value.op.reference(*(_exact(known[operand]) for operand in value.inputs))
+        return cls(chosen, known[region.output].astype(np.float64))
+
+    def error(self, output: Array) -> float:
+        """Relative to the largest number."""
+        found = output[self.chosen].astype(np.float64)
+        return float(np.abs(found - self.values).max() / np.abs(self.values).max())
+
+
+@dataclass(frozen=True)
 class Race:
     """Times shapes on a GPU. most: configs of each tactic; without: names of tactics that are left out.
 
@@ -233,15 +258,18 @@ class Race:
             self.kernels(shape, region),
             [_filled(value, rng, has_numbers=dtype == FLOAT8) for value in region.inputs],
         )
+        is_checked = region.output.type.rank == 2 or region.output.type.dtype == FLOAT32
+        expected = Expected.of(region, arrays) if is_checked else None
         for name, own in kernels.items():
-            timed = [(*found, config) for found, (config, _) in zip(self._timed(region, own, arrays), own, strict=True)]
+            found = zip(self._timed(region, own, arrays, expected), own, strict=True)
+            timed = [(*one, config) for one, (config, _) in found]
             seconds, error, config = min(timed, key=lambda one: one[0])
             worst = max((one[1] for one in timed if one[1] is not None), default=error)
             times = {config: seconds * 1e6 for seconds, _, config in timed}
             yield Row(shape.name, str(dtype), name, config, seconds * 1e6, shape.flops / seconds / 1e12, worst, times)
 
     def _timed(
-        self, region: Region, own: Sequence[tuple[str, Kernel]], arrays: Sequence[Array]
+        self, region: Region, own: Sequence[tuple[str, Kernel]], arrays: Sequence[Array], expected: Expected | None
     ) -> Iterator[tuple[float, float | None]]:
         """Seconds and errors of a tactic's kernels, which want their operands alike if they are no calls."""
         bench, first = self.bench, own[0][1]
@@ -253,8 +281,7 @@ class Race:
                 loaded = bench.loaded(kernel, self.compiled(kernel))
                 one = replace(prepared, loaded=loaded, workspace=prepared.memory.workspace(kernel))
             (seconds,) = bench.race([[one]], [COLD_BYTES])
-            is_checked = region.output.type.rank == 2 or region.output.type.dtype == FLOAT32
-            yield seconds, _error(region, arrays, one.run()) if is_checked else None
+            yield seconds, expected.error(one.run()) if expected else None
 
 
 def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Array:
@@ -267,20 +294,6 @@ def _filled(value: Value, rng: np.random.Generator, *, has_numbers: bool) -> Arr
         codes = encoded(rng.standard_normal(SOME)) if has_numbers else rng.integers(0, 256, SOME, np.uint8)
         return np.resize(codes, shape)
     return np.resize(rng.standard_normal(SOME, dtype=np.float32).astype(value.type.dtype.numpy), shape)
-
-
-def _error(region: Region, arrays: Sequence[Array], output: Array) -> float:
-    """Of some rows, the last one among them, or of the last image, against the definition in higher precision."""
-    count = CHECKED_ROWS if output.ndim == 2 else 1
-    chosen = np.linspace(len(output) - 1, 0, count).astype(int)
-    known = {
-        value: array if is_constant(value) else array[chosen]
-        for value, array in zip(region.inputs, arrays, strict=True)
-    }
-    for value in region.values:
-        known[value] = value.op.reference(*(_exact(known[operand]) for operand in value.inputs))
-    expected, found = known[region.output].astype(np.float64), output[chosen].astype(np.float64)
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
 def _exact(array: Array) -> Array:
