@@ -22,8 +22,8 @@ FEWEST_PARTS = 4
 DEEP_TILES, DEEP_TASKS = 2, (8, PARALLEL_TASKS)
 """The tiles for which that is tried, and numbers of tasks: each task brings all weights into that cache."""
 
-SHALLOWEST = 64
-"""Channels in a part, at least: sums are stored and loaded again for each."""
+DEPTH_STEP, SHALLOWEST = 32, 64
+"""Channels in a part are a multiple, and at least so many: sums are stored and loaded again for each part."""
 
 LINE_BYTES = 64
 
@@ -141,7 +141,7 @@ def _deep(problem: Problem, target: Target, tile: TapTile, tasks: int) -> Iterat
     """
     rows, columns, blocks, inside = tile
     size = problem.taps * blocks * target.lanes(problem.numerics.total) * problem.numerics.right.size
-    depth = max(target.l1_bytes * 3 // 4 // size // SHALLOWEST * SHALLOWEST, SHALLOWEST)
+    depth = max(target.l1_bytes * 3 // 4 // size // DEPTH_STEP * DEPTH_STEP, SHALLOWEST)
     if problem.groups > 1 or problem.channels % UNROLL or problem.channels < FEWEST_PARTS * depth:
         return
     options = TilingOptions(

@@ -33,8 +33,8 @@ MOST_CACHED = 1 << 20
 WHOLE = 4
 """A block of so many register tiles is for images that have no more, so that weights which are not cached pass once."""
 
-CACHED, STREAMED = 25, 7.5
-"""Bytes of weights in a cycle, from the caches and from memory."""
+CACHED, SHARED, STREAMED = 25, 15, 7.5
+"""Bytes of weights in a cycle, from a core's own caches, from one that cores share, and from memory."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def cost(tiling: WinogradTiling, target: Target) -> float:
     """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
 
     Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied;
-    more of them if they are asked for.
+    more of them if they are asked for. Further blocks of tiles bring them again, from a cache that cores share.
     """
     options, room = tiling.options, target.l2_bytes
     compute = tiling.multiply_adds / tiling.lanes * (1 + 1.5 / (options.pixels * options.blocks))
@@ -298,6 +298,8 @@ def cost(tiling: WinogradTiling, target: Target) -> float:
         1.0 if options.blocks == BEST_BLOCKS else 1.02 if options.prefetch and options.blocks < BEST_BLOCKS else 1.08
     )
     loads = tiling.weight_bytes / (CACHED if tiling.weight_bytes <= room else STREAMED)
+    if tiling.weight_bytes > room:
+        loads += (tiling.tile_blocks - 1) * tiling.weight_bytes / SHARED
     return max(compute, loads) + min(compute, loads) / (8 if options.prefetch else 4)
 
 
