@@ -26,6 +26,8 @@ MOST_BLOCKS = 65535
 MAX_CANDIDATES = 12
 CYCLES = 1700.0
 """Of a multiprocessor in a microsecond."""
+MEASURED = 1.55
+"""Times over those that were counted, of twelve convolutions on an H200 (1.3 to 2)."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _fits(problem: Problem, tiling: Tiling, target: CudaTarget) -> bool:
 
 
 def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
-    """Microseconds on an H200, from what instructions take; not fitted yet.
+    """Microseconds on an H200, from what instructions take.
 
     The most of what blocks of a multiprocessor take, one after the other, and what memory delivers; a launch, the first
     step, the sums of a cluster.
@@ -153,7 +155,7 @@ def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
     step = max(2 * 8.0 * products, 2 * issued, 900.0)
     finish = 1500.0 + (1000.0 if tiling.cluster > 1 else 0.0)
     waves = ceil(blocks / target.multiprocessors)
-    busy = waves * (2000.0 + steps * step + finish) / CYCLES
+    busy = MEASURED * waves * (2000.0 + steps * step + finish) / CYCLES
     weights = PLACES * problem.groups * GROUP * problem.channels
     rows = tuning_value(problem.rows) * (problem.columns + problem.channels)
     return 0.3 + max(busy, 4 * (weights + rows) / 3.7e6)
