@@ -32,7 +32,7 @@ from tensorwright.kernels.cuda.catalogue import tactics as cuda_tactics
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.problem import Problem
 from tensorwright.kernels.cuda.tiles.specialised import specialised_tilings
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
+from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, StreamProduct
 from tensorwright.kernels.cuda.tiles.tiling import Tiling
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.kernels.work import work
@@ -220,7 +220,7 @@ class CudaRig(Rig[CudaTarget]):
     """All architectures. Their PTX is executed by a machine, one thread after another, and assembled if that can be."""
 
     name, main = "cuda", "sm_90"
-    tactics = (*cuda_tactics(), StayingProduct(), SmallStreamProduct())
+    tactics = (*(t for t in cuda_tactics() if not isinstance(t, StreamProduct)), StayingProduct(), SmallStreamProduct())
     targets = _GPUS
 
     def runs(self, target: str, tactic: AnyTactic[CudaTarget], region: Region, symbols: Symbols) -> bool:

@@ -224,7 +224,8 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
         "attention", "attention of heads", "caching", "depthwise", "depthwise rows", "fragment product", "rows",
-        "tiled product", "specialised product", "split product", "tf32 product", "windows", "generic",
+        "tiled product", "specialised product", "stream-K product", "split product", "tf32 product", "windows",
+        "winograd convolution", "generic",
     ]  # fmt: skip
 
 
