@@ -31,7 +31,7 @@ from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
 from tensorwright.tune.search import Limits, Search
 
-TOLERANCE = {3: 3e-6, 4: 5e-6, 5: 1e-5, 6: 4e-5, 8: 4e-5}
+TOLERANCE = {3: 3e-6, 4: 5e-6, 5: 1e-5, 6: 2e-5, 8: 4e-5}
 """Largest error relative to the largest output, by the points along the rows."""
 
 
@@ -61,7 +61,7 @@ def test_configs(name: str, rng: np.random.Generator):
     """Tiles of all sizes for the taps are offered, and err as much as their points let expect."""
     region, machine = WINOGRAD[name].region(rng), TARGETS[SINGLE[0]]
     configs = WinogradConvolution().configs(region, machine)
-    (tall, low), (wide, narrow) = ({2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}[taps] for taps in _taps(region))
+    (tall, low), (wide, narrow) = ({2: (4, 2), 3: (4, 2), 4: (3, 2), 5: (4, 2)}[taps] for taps in _taps(region))
     kinds = {_kind(config): config for config in reversed(configs)}
     assert {kind[:2] for kind in kinds} == {(tall, wide), (tall, narrow), (low, narrow)}
     assert {kind[2] for kind in kinds} == ({0, 1} if name == "many-weights" else {0})
@@ -111,8 +111,8 @@ def test_products_keep_to_registers(stride: int, rng: np.random.Generator):
         assembly = compile_assembly(WinogradConvolution().emit(region, config, target).code, target)
         blocks, most = config.options.blocks, config.options.pixels
         sums = {4 * blocks * size for size in range(-(-most // 2), most + 1)}
-        loops = (loop for loop in innermost_loops(assembly) if "vsubps" not in loop)
-        products = [loop for loop in loops if loop.count("vfmadd") in sums]
+        loops = (loop for loop in innermost_loops(assembly) if loop.count("vfmadd") in sums)
+        products = [loop for loop in loops if "vmovups\t%zmm" not in loop]  # Transforms store their results.
         assert products, config
         for loop in products:
             assert not re.search(r"vmulps|vaddps|vmovaps\t%zmm\d+, %zmm", loop), config
@@ -120,16 +120,18 @@ def test_products_keep_to_registers(stride: int, rng: np.random.Generator):
             assert len(re.findall(r"\(%rsp\), %zmm", loop)) <= 4, config
 
 
-@pytest.mark.parametrize(("outputs", "taps"), [(2, 2), (4, 2), (2, 3), (4, 3), (3, 4), (5, 4), (2, 5), (4, 5)])
+@pytest.mark.parametrize(("outputs", "taps"), [(2, 2), (4, 2), (2, 3), (4, 3), (2, 4), (3, 4), (2, 5), (4, 5)])
 def test_transforms(outputs: int, taps: int, rng: np.random.Generator):
     """What the weights' transform gives at a point p is the kernel's polynomial there, scaled; at infinity, its end."""
     weights = rng.standard_normal((2, 3, taps, taps)).astype(np.float32)
     axis = TileAxis(outputs, taps, 1)
     points = transformed_weights(weights, axis, axis)
     np.testing.assert_array_equal(points[-1], weights[:, :, -1, -1])
-    norm = prod(-point for point in finite_points(axis.points) if point)
+    finite = finite_points(axis.points, axis.points)
+    norm = prod(-point for point in finite if point)
     np.testing.assert_allclose(points[0], weights[:, :, 0, 0].astype(np.float64) / norm**2, rtol=1e-6)
-    ratio = weights.sum(axis=(2, 3), dtype=np.float64) / points[axis.points + 1]
+    powers = finite[1] ** np.arange(taps, dtype=np.float64)
+    ratio = np.einsum("kcij,i,j->kc", weights.astype(np.float64), powers, powers) / points[axis.points + 1]
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-3)
 
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import overload
 
 from tensorwright.codegen.target import Target
-from tensorwright.codegen.winograd import PAIRS
+from tensorwright.codegen.winograd import FINITE_POINTS
 from tensorwright.kernels.convolution.problem import Axis, OpenAxis, Problem
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
@@ -24,8 +24,12 @@ BEST_BLOCKS = 2
 """With so many blocks of outputs in a register tile, products were measured to be fastest."""
 
 
-TILES = {2: (4, 2), 3: (4, 2), 4: (5, 3), 5: (4, 2)}
-"""Outputs of large and of small tiles along an axis, by the most taps of a phase of the kernel."""
+TILES = {2: (4, 2), 3: (4, 2), 4: (3, 2), 5: (4, 2)}
+"""Outputs of large and of small tiles along an axis, by the most taps of a phase of the kernel.
+
+Four taps, which the first layers of deep networks have, do without the eight points of five outputs: what these lose
+there grows through all layers.
+"""
 
 MOST_CACHED = 1 << 20
 """Bytes of weights that may stay in a core's own cache from one use to the next."""
@@ -108,7 +112,7 @@ class WinogradTiling:
         rest = self.problem.axes[axis].output % tile.outputs
         tiles = prod(-(-axis.output // size) for axis, size in zip(self.problem.axes, self.options.tile, strict=True))
         suits = self.apart == 1 and self.open_axes is None
-        return suits and tiles <= self.options.tiles and rest > 0 and rest + tile.taps - 1 in PAIRS
+        return suits and tiles <= self.options.tiles and rest > 0 and rest + tile.taps - 1 in FINITE_POINTS
 
     @property
     def is_short(self) -> bool:

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import least
 from tensorwright.codegen.values import Register, i64
-from tensorwright.codegen.winograd import (
-    Value,
-    bias_point,
-    combination,
-    kept_points,
-    transform_output,
-)
+from tensorwright.codegen.winograd import Value, finite_points, kept_points, transform_output
 from tensorwright.graph.expression import Variable
 from tensorwright.kernels.cpu.winograd.code import Places
 from tensorwright.kernels.cpu.winograd.input import InputEmitter
@@ -72,24 +66,28 @@ class WinogradEmitter(InputEmitter, ProductEmitter):
         height, width = down.points, right.points
         lines, points = kept_points(height, tiling.height.points), kept_points(width, tiling.width.points)
         sources = sources.moved(builder.opaque)
+        upright, level = finite_points(height, tiling.height.points), finite_points(width, tiling.width.points)
         by_column: list[list[Value]] = []
-        for j, point in enumerate(points):
+        for point in points:
             source = self._place(sources, point)
             distances = [(line * tiling.width.points + point) * tiling.product_step for line in lines]
             values: list[Value] = [self._vector(source, distance) for distance in distances]
-            if j == bias_point(width) and self.bias is not None:
-                dtype = tiling.problem.numerics.right
-                start = builder.offset(self.bias, self.builder.scaled(block, tiling.lanes), dtype)
-                bias = self._vector(start, 0, dtype)
-                number = bias_point(height)
-                values[number] = combination(builder, (1, values[number]), (1, bias))
-            by_column.append(transform_output(builder, values, down.outputs))
+            by_column.append(transform_output(builder, values, down.outputs, upright))
+        bias = self._bias(block)
         results: Outputs = {}
         for row in range(outputs[0]):
-            finished = transform_output(builder, [values[row] for values in by_column], right.outputs)
+            finished = transform_output(builder, [values[row] for values in by_column], right.outputs, level, bias)
             inside = enumerate(finished[: outputs[1]])
             results |= {(row, column): value for column, value in inside if value is not None}
         return results
+
+    def _bias(self, block: Register) -> Value:
+        """Of a block of output channels."""
+        if self.bias is None:
+            return None
+        dtype = self.tiling.problem.numerics.right
+        start = self.builder.offset(self.bias, self.builder.scaled(block, self.tiling.lanes), dtype)
+        return self._vector(start, 0, dtype)
 
     def _finish(self, results: Outputs, image: Register, block: Register, start: Sequence[Register]) -> None:
         """Apply the epilogue to outputs of a tile, counted from the position `start` on, then store them."""

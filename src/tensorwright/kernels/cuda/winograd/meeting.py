@@ -10,7 +10,7 @@ from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, literal
-from tensorwright.codegen.winograd import Value, transform_output
+from tensorwright.codegen.winograd import Value, finite_points, transform_output
 from tensorwright.kernels.cuda.winograd.problem import EIGHT, OUTPUTS, PLACES, POINTS
 from tensorwright.kernels.cuda.winograd.products import OWN, Sums
 from tensorwright.kernels.cuda.winograd.tiling import COLUMNS, QUAD, Tiling
@@ -85,8 +85,9 @@ class Meeting:
         points: list[Value] = [
             self._quad(self._moved(start, literal(point * apart, INT32), 1), NEAR) for point in range(PLACES)
         ]
-        columns = [transform_output(builder, points[column::POINTS], OUTPUTS) for column in range(POINTS)]
-        rows = [transform_output(builder, list(row), OUTPUTS) for row in zip(*columns, strict=True)]
+        finite = finite_points(POINTS, POINTS)
+        columns = [transform_output(builder, points[column::POINTS], OUTPUTS, finite) for column in range(POINTS)]
+        rows = [transform_output(builder, list(row), OUTPUTS, finite) for row in zip(*columns, strict=True)]
         return [value for row in rows for value in row if value is not None]
 
     def _tile_and_quad(self, piece: Register) -> tuple[Register, Register]:

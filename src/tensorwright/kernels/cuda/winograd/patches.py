@@ -9,7 +9,7 @@ from tensorwright.codegen.cuda.nest import GroupEmitter, split_index
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.codegen.winograd import Value, transform_input
+from tensorwright.codegen.winograd import Value, finite_points, transform_input
 from tensorwright.kernels.cuda.fragments.rows import ZEROS
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.kernels.cuda.problem import GROUP
@@ -87,6 +87,7 @@ class Patches(ThreadWriter):
 
     def transformed(self, patch: Patch) -> list[Value]:
         """The patch at all points, row after row."""
-        columns = [transform_input(self.builder, patch[column::POINTS], POINTS) for column in range(POINTS)]
-        rows = [transform_input(self.builder, list(row), POINTS) for row in zip(*columns, strict=True)]
+        finite = finite_points(POINTS, POINTS)
+        columns = [transform_input(self.builder, patch[column::POINTS], finite) for column in range(POINTS)]
+        rows = [transform_input(self.builder, list(row), finite) for row in zip(*columns, strict=True)]
         return [value for row in rows for value in row]
