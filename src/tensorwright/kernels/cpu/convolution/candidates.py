@@ -10,6 +10,7 @@ from math import isqrt, prod
 from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
 from tensorwright.kernels.cpu.arithmetic import MOST_REGISTERS
+from tensorwright.kernels.cpu.convolution.ahead import LINE_BYTES
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
 
@@ -24,8 +25,6 @@ DEEP_TILES, DEEP_TASKS = 2, (8, PARALLEL_TASKS)
 
 DEPTH_STEP, SHALLOWEST = 32, 64
 """Channels in a part are a multiple, and at least so many: sums are stored and loaded again for each part."""
-
-LINE_BYTES = 64
 
 MOST_ROWS = 4
 MOST_CANDIDATES = 16
