@@ -85,7 +85,7 @@ class ThreadBuilder(FunctionBuilder):
 
     def block_index_again(self) -> Register:
         """Along x, read at this place: what follows from it is computed here, and not kept in registers from before."""
-        return self.value('call i32 asm sideeffect "mov.u32 $0, %ctaid.x;", "=r"() nounwind', INT32)
+        return self.special_again("ctaid.x")
 
     def meet(self) -> None:
         """All threads of the block wait for each other and see each other's stores."""

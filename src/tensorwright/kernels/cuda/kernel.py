@@ -12,6 +12,8 @@ from tensorwright.tensor.dim import Dim, Symbol, dims_for, substitute
 
 ALIGNMENT = 16
 """Bytes to which every tensor is aligned: one access of a thread."""
+MOST_BLOCKS = 65535
+"""Of a grid along y."""
 COUNTERS_ALIGNMENT = 256
 """Bytes that keep a workspace aligned that lies behind them."""
 

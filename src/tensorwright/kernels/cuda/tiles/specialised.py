@@ -27,13 +27,12 @@ from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.devices.cuda.tensor_map import TensorMap
-from tensorwright.kernels.cuda.kernel import COUNTERS_ALIGNMENT
+from tensorwright.kernels.cuda.kernel import COUNTERS_ALIGNMENT, MOST_BLOCKS
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic, Place, Sums
 from tensorwright.kernels.cuda.tiles.finish import Finish, attend
 from tensorwright.kernels.cuda.tiles.steps import Steps
 from tensorwright.kernels.cuda.tiles.tiling import (
-    MOST_BLOCKS,
     ROW_BYTES,
     ROWS,
     WARPGROUP,

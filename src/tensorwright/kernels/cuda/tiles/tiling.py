@@ -8,6 +8,7 @@ from math import ceil
 from typing import TypeVar
 
 from tensorwright.codegen.cuda.targets import CudaTarget
+from tensorwright.kernels.cuda.kernel import MOST_BLOCKS
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.arithmetic import Arithmetic
 from tensorwright.kernels.cuda.tiles.steps import Steps
@@ -18,8 +19,6 @@ WARPGROUP = 128
 ROWS = 64
 """Rows of a tile of a warpgroup, 16 for each of its warps."""
 ROW_BYTES = 128
-MOST_BLOCKS = 65535
-"""Of a grid along y."""
 MAX_CANDIDATES = 16
 MOST_ALIKE = 2
 """Candidates that differ only in their stages."""

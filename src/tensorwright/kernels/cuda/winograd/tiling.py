@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.kernels.cuda.kernel import MOST_BLOCKS
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.winograd.problem import EIGHT, PLACES, tiles_of
 from tensorwright.kernels.tactic import TacticOptions
@@ -21,8 +22,6 @@ QUAD = 4
 TILE_GROUPS = (2, 4, 8)
 MOST_FRAGMENTS = 8
 """Products at a point: with twice as many, the assembler keeps some of the sums in memory."""
-MOST_BLOCKS = 65535
-"""Of a grid along y."""
 MAX_CANDIDATES = 12
 CYCLES = 1700.0
 """Of a multiprocessor in a microsecond."""
