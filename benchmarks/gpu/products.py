@@ -29,10 +29,16 @@ from tensorwright.devices.cuda.libraries.calls import Libraries
 from tensorwright.devices.cuda.library import driver
 from tensorwright.graph.graph import Value, apply, constant_value, input_value, is_constant
 from tensorwright.graph.region import Region, region_of
-from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
+from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct, SplitFragments, Tf32Fragments
 from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
 from tensorwright.kernels.cuda.libraries.kernel import CallKernel
-from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct, SplitProduct, StreamProduct, TiledProduct
+from tensorwright.kernels.cuda.tiles.tactic import (
+    SpecialisedProduct,
+    SplitProduct,
+    StreamProduct,
+    Tf32Product,
+    TiledProduct,
+)
 from tensorwright.kernels.cuda.winograd.tactic import WinogradConvolution
 from tensorwright.kernels.tactic import AnyTactic, Kernel
 from tensorwright.ops.activation import Gelu, Relu
@@ -52,6 +58,9 @@ CONTENDERS: tuple[AnyTactic[CudaTarget], ...] = (
     StreamProduct(),
     FragmentProduct(),
     SplitProduct(),
+    SplitFragments(),
+    Tf32Product(),
+    Tf32Fragments(),
     WinogradConvolution(),
 )
 TYPES = (FLOAT16, UINT8, FLOAT8, FLOAT32)
@@ -237,7 +246,7 @@ class Race:
         """Of each tactic configs with their kernels, which begin to be compiled."""
         found = dict[str, list[tuple[str, Kernel]]]()
         for tactic in self.contenders:
-            if tactic.name in self.without or (tactic.name == "fragment product" and shape.flops > FEW_FLOPS):
+            if tactic.name in self.without or ("fragment" in tactic.name and shape.flops > FEW_FLOPS):
                 continue
             for config in tactic.configs(region, self.target)[: self.most]:
                 kernel = tactic.emit(region, config, self.target)

@@ -94,23 +94,23 @@ def test_parts_of_a_concatenation_start_at_whole_accesses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "tactic"),
+    ("options", "kind"),
     [
-        ({}, "split product"),
-        ({"fast_algorithms": False}, "tiled product"),
-        ({"strict_nans": True}, "tiled product"),
-        ({"tf32": True}, "tf32 product"),
+        ({}, "split"),
+        ({"fast_algorithms": False}, "tiled"),
+        ({"strict_nans": True}, "tiled"),
+        ({"tf32": True}, "tf32"),
     ],
     ids=str,
 )
 def test_float32_is_rounded_only_where_that_is_allowed(
-    options: dict[str, bool], tactic: str, rng: np.random.Generator
+    options: dict[str, bool], kind: str, rng: np.random.Generator
 ) -> None:
     x = input_value("x", TensorType(FLOAT32, (256, 256)))
     weights = constant_value(weights_of(rng.standard_normal((256, 256), np.float32)))
     graph = Graph((("x", x),), (("y", apply(MatMul(), x, weights)),))
     (step,) = build(graph, replace(ABROAD, **options)).report["steps"]
-    assert step["tactic"] == tactic
+    assert step["tactic"].split()[0] == kind
 
 
 def test_launches_follow_the_sizes_and_a_graph_is_kept(plan: Plan, fake: FakeLibrary, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention, AttentionOfHeads
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
-from tensorwright.kernels.cuda.fragments.tactic import DTYPES, FragmentProduct
+from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct, SplitFragments, Tf32Fragments
 from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.tiles import tiling as tiles
@@ -55,6 +55,17 @@ def test_fragment_products_compile(name: str, rng: np.random.Generator) -> None:
     assert configs
     for config in configs[:3]:
         check(tactic, region, config, NEWEST)
+
+
+@pytest.mark.parametrize("name", [name for name in TILED_REGIONS if "float32" in name and "two-" not in name])
+@pytest.mark.parametrize("target_name", ["sm_80", "sm_90", "sm_120"])
+def test_fragments_of_float32_compile(name: str, target_name: str, rng: np.random.Generator) -> None:
+    region, target = TILED_REGIONS[name].region(rng), CUDA_TARGETS[target_name]
+    for tactic in (SplitFragments(), Tf32Fragments()):
+        configs = tactic.configs(region, target)
+        assert configs
+        for config in configs:
+            check(tactic, region, config, target)
 
 
 @pytest.mark.parametrize("name", TILED_REGIONS)
@@ -192,7 +203,7 @@ def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ["product-batches", "window-uneven", "product-symbolic"])
 def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.random.Generator) -> None:
     region = REGIONS[name].region(rng)
-    problem = problem_of(region, DTYPES)
+    problem = FragmentProduct().problem(region)
     assert problem is not None
     taps, shape = len(problem.taps), (problem.columns, problem.channels)
     matrices = np.arange(1, 1 + taps * shape[0] * shape[1], dtype=np.int64).reshape(*shape, taps)
@@ -209,7 +220,7 @@ def test_packed_weights_are_the_fragments_of_the_instruction(name: str, rng: np.
 @pytest.mark.parametrize("name", REGIONS)
 def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) -> None:
     region = REGIONS[name].region(rng)
-    problem = problem_of(region, DTYPES)
+    problem = FragmentProduct().problem(region)
     assert problem is not None
     for config in FragmentProduct().configs(region, NEWEST):
         tiling = config.options
@@ -223,7 +234,8 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
-        "attention", "attention of heads", "caching", "depthwise", "depthwise rows", "fragment product", "rows",
+        "attention", "attention of heads", "caching", "depthwise", "depthwise rows", "fragment product",
+        "split fragment product", "tf32 fragment product", "rows",
         "tiled product", "specialised product", "stream-K product", "split product", "tf32 product", "windows",
         "winograd convolution", "generic",
     ]  # fmt: skip

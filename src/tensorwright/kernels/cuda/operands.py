@@ -9,9 +9,12 @@ from tensorwright.graph.expression import Load, depends, walk
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.problem import GROUP, Problem
-from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels
+from tensorwright.kernels.tactic import AnyConfig, Array, Packing, pack_channels
 from tensorwright.tensor.dim import Dim, IntegerExpression
 from tensorwright.tensor.layout import PLAIN, Layout
+
+_DROPPED = 13
+"""Bits of a float32 that TF32 does not have."""
 
 
 def layouts(region: Region, problem: Problem) -> tuple[Layout, ...]:
@@ -40,6 +43,13 @@ def packings(region: Region, problem: Problem, config: AnyConfig, weights: Packi
 def pack_bias(problem: Problem) -> Packing:
     """``[O]`` padded with zeros to whole groups of columns."""
     return Packing("bias of fragments", lambda array: np.pad(array, (0, problem.groups * GROUP - len(array))))
+
+
+def nearest_tf32(array: Array) -> Array:
+    """float32 rounded to the nearest numbers that TF32 has, ties away from zero."""
+    bits = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64)
+    nearest = (bits + (1 << _DROPPED - 1)) >> _DROPPED << _DROPPED
+    return np.where(np.isfinite(array), nearest.astype(np.uint32).view(np.float32), array)
 
 
 def is_aligned(region: Region, inputs: tuple[Layout, ...], output: Layout, lanes: int) -> bool:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tensorwright.codegen.cuda.matrix import multiply_16x8
-from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
+from tensorwright.kernels.cuda.fragments.arithmetic import Arithmetic, Sums, Words
 from tensorwright.kernels.cuda.fragments.rows import NEVER, Row, RowReader, load_words
 from tensorwright.kernels.cuda.fragments.tiling import Tiling
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.rows import tap_offset
 from tensorwright.tensor.dtype import INT32, INT64
-
-Words = list[list[Register]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Depth:
 
     problem: Problem
     tiling: Tiling
-    target: CudaTarget
+    arithmetic: Arithmetic
     reader: RowReader
     rows: list[Row]
     columns: list[Pointer]
@@ -44,7 +42,7 @@ class Depth:
         """The weights of the first stages: what may be loaded before the kernel before this one has ended."""
         return [self._right(self._step(stage)) for stage in range(self.tiling.stages)]
 
-    def sums(self, right: list[Words]) -> list[list[Register]]:
+    def sums(self, right: list[Words]) -> Sums:
         """Four sums for each tile of 16 columns by 8 rows, row tiles outermost."""
         builder, tiling = self.builder, self.tiling
         left = [self._left(self._step(stage)) for stage in range(tiling.stages)]
@@ -57,14 +55,14 @@ class Depth:
                 left, right = stages[: tiling.stages], stages[tiling.stages :]
                 base = Term(builder, builder.convert("trunc", loop.index, INT32)) * tiling.stages
                 for stage in range(tiling.stages):
-                    sums = self._multiply(left[stage], right[stage], sums)
+                    sums = self.arithmetic.multiply(builder, left[stage], right[stage], sums)
                     step = (Term(builder, self.begin) + base + stage).register
                     right[stage], left[stage] = self._right(step), self._left(step)
                 loop.following = _flat([sums, *left, *right])
             sums, *stages = _unpacked(loop.final, sums, *left, *right)
             left, right = stages[: tiling.stages], stages[tiling.stages :]
         for stage in range(tiling.stages):
-            sums = self._multiply(left[stage], right[stage], sums)
+            sums = self.arithmetic.multiply(builder, left[stage], right[stage], sums)
         return sums
 
     def _step(self, stage: int) -> Register:
@@ -75,7 +73,7 @@ class Depth:
         tap, slab = Term(builder, step) // problem.slabs, Term(builder, step) % problem.slabs
         if len(problem.taps) == 1:
             tap, slab = tap.constant(0), Term(builder, step)
-        offset = slab * (problem.slab // GROUP * problem.block_step)
+        offset = self._slab_offset(slab)
         if len(problem.taps) > 1:
             offset = offset + Term(builder, tap_offset(builder, problem, tap.register))
         is_last = slab.equals(problem.slabs - 1).register if problem.rest else None
@@ -84,6 +82,14 @@ class Depth:
             tap = Term(builder, builder.select(within, tap.register, literal(NEVER, INT32)))
         distance = builder.value(f"sext {offset.register.typed} to i64", INT64)
         return [self.reader.load(row, distance, tap.register, is_last) for row in self.rows]
+
+    def _slab_offset(self, slab: Term) -> Term:
+        """Elements from a row's first channel to those of a slab."""
+        problem = self.problem
+        if problem.slab >= GROUP:
+            return slab * (problem.slab // GROUP * problem.block_step)
+        slabs = GROUP // problem.slab
+        return slab // slabs * problem.block_step + slab % slabs * problem.slab
 
     def _right(self, step: Register) -> Words:
         builder = self.builder
@@ -97,20 +103,6 @@ class Depth:
             place = builder.offset(column, offset, dtype)
             parts = [place, *(builder.offset(place, part * apart, dtype) for part in range(1, 4))]
             found += [load_words(builder, part) for part in parts]
-        return found
-
-    def _multiply(self, left: Words, right: Words, sums: list[list[Register]]) -> list[list[Register]]:
-        """The products of one piece: two instructions for each tile of 16 columns by 8 rows."""
-        found = list(sums)
-        tiles = len(right) // 2
-        for half in range(2):
-            for row, words in enumerate(left):
-                for tile in range(tiles):
-                    number = row * tiles + tile
-                    weights, activations = right[2 * tile + half], words[2 * half : 2 * half + 2]
-                    found[number] = multiply_16x8(
-                        self.builder, self.target, self.problem.dtype, weights, activations, found[number], turned=True
-                    )
         return found
 
 

@@ -1,11 +1,15 @@
-"""Products and convolutions of two-byte types and bytes with constant right operands, on tensor cores."""
+"""Products and convolutions with constant right operands, on tensor cores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar
 
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.fragments.arithmetic import Arithmetic, Products, RoundedProducts, SplitProducts
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import QUAD, SHARED_TEXT
@@ -14,43 +18,87 @@ from tensorwright.kernels.cuda.fragments.write import FragmentKernel
 from tensorwright.kernels.cuda.function import thread_emitter
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.operands import is_aligned, layouts
-from tensorwright.kernels.cuda.problem import problem_of
+from tensorwright.kernels.cuda.problem import Problem, problem_of
 from tensorwright.kernels.cuda.product import product_kernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.tactic import Config, Tactic
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, INT8, UINT8
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, INT8, UINT8, DType
 
-OLDEST = {FLOAT16: 75, BFLOAT16: 80, INT8: 75, UINT8: 75, FLOAT8: 89}
-"""Types of the left operand, and the capability from which on tensor cores multiply them as they are."""
-DTYPES = tuple(OLDEST)
+TYPICAL = CUDA_TARGETS["sm_90"]
+"""What estimates were fitted to."""
 
 
-class FragmentProduct(Tactic[CudaTarget, Tiling]):
-    """Operands go from memory straight into the registers of `mma` instructions; see `kernels.cuda.fragments`."""
+class _Fragments(Tactic[CudaTarget, Tiling]):
+    """What all have in common; see `kernels.cuda.fragments`.
 
-    name = "fragment product"
+    oldest: types of the left operand, and the capability from which on tensor cores multiply them so.
+    """
+
+    oldest: ClassVar[Mapping[DType, int]]
+
+    @abstractmethod
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        """What multiplies factors of a type."""
+
+    def problem(self, region: Region) -> Problem | None:
+        """The product or convolution that a region is."""
+        return problem_of(region, self.oldest)
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
-        problem = problem_of(region, DTYPES)
-        if problem is None or target.capability < OLDEST[problem.dtype]:
+        problem = self.problem(region)
+        if problem is None or target.capability < self.oldest[problem.dtype]:
             return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, QUAD):
             return []
-        return [Config(inputs, problem.layout, tiling) for tiling in tilings(problem, target)]
+        splits = self.arithmetic(problem.dtype, target).splits
+        return [Config(inputs, problem.layout, tiling) for tiling in tilings(problem, target, splits=splits)]
 
     def efficiency(self, region: Region, config: Config[Tiling]) -> float:
-        problem = problem_of(region, DTYPES)
+        problem = self.problem(region)
         assert problem is not None
-        return roofline_share(region, estimate(problem, config.options, CUDA_TARGETS["sm_90"]))
+        return roofline_share(region, estimate(problem, config.options, TYPICAL))
 
     def emit(self, region: Region, config: Config[Tiling], target: CudaTarget) -> CudaKernel:
-        problem, tiling = problem_of(region, DTYPES), config.options
+        problem, tiling = self.problem(region), config.options
         assert problem is not None
         emitter = thread_emitter(len(region.inputs), region.symbols, target)
-        FragmentKernel(region, config, problem, tiling, target, emitter).write()
-        weights = pack_weights(problem)
+        FragmentKernel(region, config, problem, tiling, self.arithmetic(problem.dtype, target), emitter).write()
+        weights = pack_weights(problem, rounds=self.rounding > 0)
         return product_kernel(region, config, problem, tiling, target, emitter, weights, f"{SHARED_TEXT}\n{ZEROS_TEXT}")
 
 
-TACTICS = (FragmentProduct(),)
+class FragmentProduct(_Fragments):
+    """Operands go from memory straight into the registers of `mma` instructions."""
+
+    name = "fragment product"
+    oldest = MappingProxyType({FLOAT16: 75, BFLOAT16: 80, INT8: 75, UINT8: 75, FLOAT8: 89})
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return Products(dtype, target)
+
+
+class SplitFragments(_Fragments):
+    """In float32, each factor split into two. Infinities give NaN where the definition gives infinities."""
+
+    name = "split fragment product"
+    oldest = MappingProxyType({FLOAT32: 80})
+    exact = False
+    spreads = True
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return SplitProducts(target)
+
+
+class Tf32Fragments(_Fragments):
+    """In float32, factors rounded to 10 bits of a mantissa."""
+
+    name = "tf32 fragment product"
+    oldest = MappingProxyType({FLOAT32: 80})
+    rounding = 2**-11
+
+    def arithmetic(self, dtype: DType, target: CudaTarget) -> Arithmetic:
+        return RoundedProducts(target)
+
+
+TACTICS = (FragmentProduct(), SplitFragments(), Tf32Fragments())

@@ -10,6 +10,7 @@ from tensorwright.codegen.cuda.targets import WARP, CudaTarget
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.tactic import TacticOptions
 from tensorwright.tensor.dim import Dim, tuning_value
+from tensorwright.tensor.dtype import FLOAT32
 
 MAX_REGISTERS = 224
 """Registers that a tile may take."""
@@ -21,11 +22,40 @@ MOST_SPLIT_ALIKE = 6
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Microseconds on an H200, as fitted to kernels with cold weights.
+
+    launch: of an empty kernel. loaded: of a multiprocessor for a byte that a warp loads; product: for the four
+    instructions of a unit; finished: for a unit; from_l2: of the GPU for a byte. load, waited_product, waited_finish:
+    of one warp for a load, a unit's products, a unit. cold: for a byte of weights; cluster: for a wave of up to four
+    blocks each.
+    """
+
+    launch: float
+    loaded: float
+    product: float
+    finished: float
+    from_l2: float
+    load: float
+    waited_product: float
+    waited_finish: float
+    cold: float
+    cluster: float
+
+
+PACE = Pace(1.0, 1.5e-6, 2.8e-3, 0.045, 0.1e-6, 0.16, 0.009, 0.07, 0.08e-6, 1.2)
+"""Of 620 kernels of four networks in float16."""
+FLOAT32_PACE = Pace(1.36, 0.9e-6, 0.5e-3, 0.035, 0.052e-6, 0.26, 0.016, 0.0, 0.12e-6, 2.8)
+"""Of 272 kernels for 17 products and convolutions in float32, as TF32 and split."""
+
+
+@dataclass(frozen=True)
 class Tiling(TacticOptions):
     """A warp computes ``8 row_tiles × 32 column_groups`` outputs.
 
     A block has ``row_warps × column_warps × depth_warps`` warps, and `cluster` blocks share its outputs; the depth is
-    split among all warps that share outputs. stages: pieces of the depth that are loaded ahead.
+    split among all warps that share outputs. stages: pieces of the depth that are loaded ahead. splits: whether each
+    factor is the sum of two.
     """
 
     row_tiles: int
@@ -35,6 +65,7 @@ class Tiling(TacticOptions):
     depth_warps: int
     cluster: int
     stages: int
+    splits: bool = False
 
     @property
     def warps(self) -> int:
@@ -71,7 +102,8 @@ class Tiling(TacticOptions):
     def registers(self) -> int:
         """Registers for sums, operands, the addresses of rows, and the rest."""
         loads = self.row_tiles + 4 * self.column_groups
-        return 8 * self.units + 4 * loads * self.stages + 2 * self.row_tiles + 32
+        lower = 4 * loads + 8 * self.units if self.splits else 0
+        return 8 * self.units + 4 * loads * self.stages + lower + 2 * self.row_tiles + 32
 
     def grid(self, problem: Problem) -> tuple[Dim, Dim, Dim]:
         rows = (problem.rows + (self.block_rows - 1)) // self.block_rows
@@ -82,9 +114,9 @@ class Tiling(TacticOptions):
         return ceil(ceil(problem.steps / self.parts) / self.stages)
 
 
-def tilings(problem: Problem, target: CudaTarget) -> list[Tiling]:
-    """Tilings worth timing, the most promising first."""
-    ranked = sorted(_possible(problem, target), key=lambda tiling: estimate(problem, tiling, target))
+def tilings(problem: Problem, target: CudaTarget, *, splits: bool = False) -> list[Tiling]:
+    """Tilings worth timing, the most promising first. splits: as of a tiling."""
+    ranked = sorted(_possible(problem, target, splits), key=lambda tiling: estimate(problem, tiling, target))
     chosen: list[Tiling] = []
     for tiling in ranked:
         alike = sum(replace(other, stages=tiling.stages) == tiling for other in chosen)
@@ -94,7 +126,7 @@ def tilings(problem: Problem, target: CudaTarget) -> list[Tiling]:
     return chosen
 
 
-def _possible(problem: Problem, target: CudaTarget) -> Iterator[Tiling]:
+def _possible(problem: Problem, target: CudaTarget, splits: bool) -> Iterator[Tiling]:
     for row_tiles in (1, 2, 4, 7, 8):
         for column_groups in (1, 2):
             for row_warps, column_warps in ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)):
@@ -102,7 +134,7 @@ def _possible(problem: Problem, target: CudaTarget) -> Iterator[Tiling]:
                     for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
                         for stages in (1, 2, 3, 4):
                             tiling = Tiling(
-                                row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages
+                                row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages, splits
                             )
                             if _fits(problem, tiling, target):
                                 yield tiling
@@ -125,11 +157,12 @@ def _fits(problem: Problem, tiling: Tiling, target: CudaTarget) -> bool:
 
 
 def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
-    """Microseconds on an H200 with cold weights, fitted to 620 kernels of four networks; elsewhere the order counts.
+    """Microseconds on an H200 with cold weights; elsewhere the order counts.
 
     A launch; what the warps of a multiprocessor load and multiply, and what all blocks read from the L2; what one warp
     waits for, load by load and product by product; finishing sums; weights from memory; clusters.
     """
+    pace = FLOAT32_PACE if problem.dtype == FLOAT32 else PACE
     x, y, z = (tuning_value(size) for size in tiling.grid(problem))
     resident = max(1, min(2048 // tiling.threads, 65536 // (tiling.registers * tiling.threads)))
     if tiling.shared_bytes:
@@ -138,11 +171,13 @@ def estimate(problem: Problem, tiling: Tiling, target: CudaTarget) -> float:
     waves = ceil(blocks / (resident * target.multiprocessors))
     warps = tiling.warps * waves * min(resident, ceil(blocks / target.multiprocessors))
     pieces, finished = ceil(problem.steps / tiling.parts), tiling.units / tiling.parts
+    products = (3 if tiling.splits else 1) * pieces * tiling.units
     loaded = pieces * 64 * (8 * tiling.row_tiles + GROUP * tiling.column_groups)
     from_l2 = blocks * pieces * tiling.depth_warps * 64 * (tiling.block_rows + GROUP * tiling.block_groups)
     weights = problem.groups * problem.steps * 2 * GROUP * GROUP
-    busy = warps * (1.5e-6 * loaded + 0.7e-3 * 4 * tiling.units * pieces + 0.045 * finished) + 0.1e-6 * from_l2
-    alone = waves * (0.16 * ceil(pieces / tiling.stages) + 0.009 * pieces * tiling.units + 0.07 * finished)
-    cold = 0.08e-6 * weights / max(0.25, min(1.0, blocks / target.multiprocessors))
-    clusters = (1.2 if tiling.cluster > 1 else 0.0) + (0.5 if tiling.cluster > 4 else 0.0)
-    return 1.0 + busy + alone + cold + clusters
+    busy = warps * (pace.loaded * loaded + pace.product * products + pace.finished * finished) + pace.from_l2 * from_l2
+    loads = ceil(pieces / tiling.stages)
+    alone = waves * (pace.load * loads + pace.waited_product * products + pace.waited_finish * finished)
+    cold = pace.cold * weights / max(0.25, min(1.0, blocks / target.multiprocessors))
+    clusters = waves * pace.cluster * (0.0 if tiling.cluster == 1 else 1.0 if tiling.cluster <= 4 else 1.4)
+    return pace.launch + busy + alone + cold + clusters

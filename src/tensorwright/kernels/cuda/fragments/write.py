@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorwright.codegen.cuda.nest import GroupEmitter
-from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, i64, literal
 from tensorwright.graph.region import Region
+from tensorwright.kernels.cuda.fragments.arithmetic import Arithmetic
 from tensorwright.kernels.cuda.fragments.loop import Depth
 from tensorwright.kernels.cuda.fragments.rows import RowReader
 from tensorwright.kernels.cuda.fragments.sums import QUAD, Sums
@@ -32,7 +32,7 @@ class FragmentKernel(ThreadWriter):
     config: AnyConfig
     problem: Problem
     tiling: Tiling
-    target: CudaTarget
+    arithmetic: Arithmetic
     emitter: GroupEmitter
 
     def write(self) -> None:
@@ -49,7 +49,7 @@ class FragmentKernel(ThreadWriter):
         first_group = self._scaled_sum(builder.block_index("x"), tiling.column_warps, column_warp, tiling.column_groups)
         own_row = builder.add(first_row, wide(builder, builder.binary("lshr", lane, 2)))
         rows = [reader.row(self._existing_row(own_row, 8 * number)) for number in range(tiling.row_tiles)]
-        depth = Depth(problem, tiling, self.target, reader, rows, self._columns(first_group, lane), begin, end)
+        depth = Depth(problem, tiling, self.arithmetic, reader, rows, self._columns(first_group, lane), begin, end)
         right = depth.right_ahead()
         finish = Finish(self, first_row, first_group, lane)
         finish.request_constants()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tensorwright.kernels.cuda.operands import nearest_tf32
 from tensorwright.kernels.cuda.problem import GROUP, Problem
 from tensorwright.kernels.cuda.tiles.steps import PIECES, Steps
 from tensorwright.kernels.tactic import Array, Packing
-
-_DROPPED = 13
-"""Bits of a float32 that TF32 does not have."""
 
 
 def pack_tiles(problem: Problem, *, rounds: bool) -> Packing:
@@ -29,13 +27,7 @@ def pack_tiles(problem: Problem, *, rounds: bool) -> Packing:
         rows = split.transpose(0, 7, 4, 2, 1, 3, 8, 5, 6).reshape(-1, GROUP, PIECES, problem.piece)
         places = np.arange(PIECES) ^ (np.arange(GROUP) % 8)[:, None]
         swizzled = np.take_along_axis(rows, places[None, :, :, None], axis=2)
-        return _rounded(swizzled).reshape(-1) if rounds else np.ascontiguousarray(swizzled).reshape(-1)
+        return nearest_tf32(swizzled).reshape(-1) if rounds else np.ascontiguousarray(swizzled).reshape(-1)
 
     name = f"tiles transposed={problem.transposed} taps={taps}" + (" tf32" if rounds else "")
     return Packing(name, pack)
-
-
-def _rounded(array: Array) -> Array:
-    bits = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64)
-    nearest = (bits + (1 << _DROPPED - 1)) >> _DROPPED << _DROPPED
-    return np.where(np.isfinite(array), nearest.astype(np.uint32).view(np.float32), array)
