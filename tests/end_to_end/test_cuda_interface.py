@@ -22,6 +22,7 @@ from tensorwright.graph.graph import apply, constant_value, input_value
 from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.tiles.tactic import SpecialisedProduct
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.shape import Concatenation
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dim import symbol
 from tensorwright.tensor.dtype import FLOAT16
@@ -103,6 +104,34 @@ def test_tensor_maps_are_made_for_the_addresses_of_every_inference(
             ((name, expected),) = evaluate_graph(graph, given).items()
             np.testing.assert_allclose(engine(given)[name], expected, rtol=2e-3, atol=2e-2)
     assert {(one.extents, one.box) for one in gpu.maps.values()} >= {((136, 70), (64, 64)), ((136, 3), (64, 64))}
+
+
+class Shown:
+    """An array on the GPU as other libraries show it; those without elements lie at address 0."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        device = create()
+        self.address = device.allocator.allocate(array.nbytes, 256, 0) if array.size else 0
+        if array.size:
+            device.upload(self.address, array.ctypes.data, array.nbytes)
+        self.__cuda_array_interface__ = {"shape": array.shape, "typestr": "<f4", "data": (self.address, False)}
+
+
+@pytest.mark.parametrize("before", [3, 0])
+def test_what_has_no_elements_may_lie_nowhere(gpu: EmulatedLibrary, rng: np.random.Generator, before: int) -> None:
+    """Threads whose element comes from another operand load from where this one starts."""
+    past, now = (rng.standard_normal((rows, 6), dtype=np.float32) for rows in (before, 2))
+    graph = network(apply(Concatenation(0), given("past", symbol("before", 0, 4, 8), 6), given("now", 2, 6)))
+    inputs, result = (Shown(past), Shown(now)), Shown(np.zeros((before + 2, 6), np.float32))
+    with Engine(build(graph, BuildConfig(device="cuda", level=0, timing_cache="")), device=create()) as engine:
+        context = engine.create_execution_context()
+        found = context(dict(zip(("past", "now"), inputs, strict=True)))["out0"]
+        np.testing.assert_array_equal(found.numpy(), np.concatenate([past, now]))
+        context.set_input_shape("past", past.shape)
+        context.execute(None, [array.address for array in (*inputs, result)])
+        copied = np.empty((before + 2, 6), np.float32)
+        engine.device.download(copied.ctypes.data, result.address, copied.nbytes)
+        np.testing.assert_array_equal(copied, np.concatenate([past, now]))
 
 
 def test_the_allocator_sees_all_memory_of_builder_and_runtime(

@@ -133,6 +133,16 @@ def test_addresses_may_be_objects_that_stand_for_integers():
     assert table(given_input("x", n)).addresses([DevicePointer()]) == [128]
 
 
+def test_what_has_no_elements_needs_no_address():
+    rows = Symbol("R", 0, 2, 8)
+    past, ids = given_input("past", expression(rows), 3), given_input("ids", n, dtype=INT64)
+    several = table(past, ids, wanted_output("y", n), symbols=(rows, N))
+    assert several.sizes({0: (0, 3), 1: (3,)}, {}).empty == (0,)
+    assert several.addresses([0, 64, 64], empty=(0,)) == [0, 64, 64]
+    with pytest.raises(ExecutionError, match=r"input 'ids' .* found 0x0"):
+        several.addresses([0, 0, 64], empty=(0,))
+
+
 def test_bindings_are_found_by_number_and_name():
     assert TABLE.number("mask") == TABLE.number(1) == 1
     with pytest.raises(ExecutionError, match="has no binding 'z'; expected one of 'x', 'mask', 'y'"):

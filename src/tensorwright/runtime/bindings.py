@@ -38,10 +38,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Sizes:
-    """All sizes of one inference: one value per symbol, one shape per binding, in the order of the plan."""
+    """All sizes of one inference: one value per symbol, one shape per binding, in the order of the plan.
+
+    empty: the numbers of the bindings without elements.
+    """
 
     symbols: tuple[int, ...]
     shapes: tuple[Extents, ...]
+    empty: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class BindingTable:
         self._require_all(values)
         self._verify(shapes, evidence)
         full = tuple(self._evaluate(binding, values) for binding in self.bindings)
-        return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full)
+        empty = tuple(number for number, shape in enumerate(full) if 0 in shape)
+        return Sizes(tuple(values[symbol.name] for symbol in self.plan.symbols), full, empty)
 
     def extents(self, number: int, shape: Sequence[SupportsIndex]) -> Extents:
         """A shape that is given for a binding, as plain integers.
@@ -175,8 +180,9 @@ class BindingTable:
             )
         return {} if symbol is None else {symbol.name: Evidence(index(batch_size), f"the batch size is {batch_size}")}
 
-    def addresses(self, bindings: Sequence[int]) -> list[int]:
-        """Raw addresses as plain integers, one per binding.
+    def addresses(self, bindings: Sequence[int], empty: Sequence[int] = ()) -> list[int]:
+        """Raw addresses as plain integers, one per binding. empty: the numbers of those without elements, which may be
+        any.
 
         Raises:
             ExecutionError: their number is wrong, or one is null or not aligned to its elements.
@@ -191,7 +197,7 @@ class BindingTable:
             raise ExecutionError(
                 f"{self.where}: expected {len(self.bindings)} addresses ({self._all_names}), found {count}"
             )
-        return [self._address(number, address) for number, address in enumerate(bindings)]
+        return [0 if number in empty else self._address(number, address) for number, address in enumerate(bindings)]
 
     def _address(self, number: int, value: SupportsIndex) -> int:
         try:

@@ -152,7 +152,7 @@ class ExecutionContext(Unique):
         if steps != count:
             raise ExecutionError(f"{self._table.where} has {count} steps; expected ticks for them, found {steps!r}")
         ticks: list[int] = []
-        calls.run(inputs, lambda: ticks.extend(calls.here.executor.run_profiled(count)))
+        calls.run(inputs, lambda: ticks.extend(calls.here.execute_profiled(count)))
         return ticks
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:
@@ -229,7 +229,7 @@ class ExecutionContext(Unique):
         with here.lock:
             here.prepare(sizes)
             here.bindings[:] = addresses
-            return here.executor.run_profiled(steps)
+            return here.execute_profiled(steps)
 
     def begin_here(self, sizes: Sizes, addresses: Sequence[int]) -> Callable[[], None]:
         """Begin an inference on staging memory of the device, one address per binding, for sizes that are right.
@@ -350,8 +350,8 @@ class ExecutionContext(Unique):
     def _all_addresses(self, bindings: Sequence[int], sizes: Sizes) -> list[int]:
         """The addresses of all bindings, also of outputs that allocators give memory to."""
         if not len(self._output_allocators):
-            return self._table.addresses(bindings)
-        return self._table.addresses(self._output_allocators.placed(self._table, bindings, sizes))
+            return self._table.addresses(bindings, sizes.empty)
+        return self._table.addresses(self._output_allocators.placed(self._table, bindings, sizes), sizes.empty)
 
     def _run_enqueued(self, launcher: Launcher, sizes: Sizes, addresses: Sequence[int]) -> None:
         """What a stream holds: with it the context, whose memory is needed until the work is done."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Launcher:
     """An executor, who may use it, and for which sizes it is set up.
 
-    execute: one inference, after which indices that were out of range are refused; runner: the same, for who calls it
-    often. Called with the lock held, after `prepare`.
+    execute: one inference, after which indices that were out of range are refused; runner: the same for plans whose
+    sizes are fixed, for who calls it often. Called with the lock held, after `prepare`.
     watched: the device, if an inference has ended when the executor returns; None where it may only have begun.
     lock: held by whoever prepares and runs; launchers whose executors share memory share it. obstacle: why nothing can
     run at present, None if it can.
@@ -37,6 +37,7 @@ class Launcher:
         self.obstacle: str | None = obstacle
         self._where = table.where
         self._current: Sizes | None = None
+        self._memory = 0
         self._closed = False
         self._watch = None if watched is None else _watch(table, watched)
         self.runner: Callable[[], None] = executor.runner if self._watch is None else self._run_and_check
@@ -67,10 +68,24 @@ class Launcher:
             self.execute()
 
     def execute(self) -> None:
+        self._place_empty()
         if self._watch is None:
             self.executor.run()
         else:
             self._run_and_check()
+
+    def execute_profiled(self, steps: int) -> list[int]:
+        """One inference, and the ticks of its steps."""
+        self._place_empty()
+        return self.executor.run_profiled(steps)
+
+    def _place_empty(self) -> None:
+        """Have bindings without elements lie in the memory of the context: kernels may load from where an operand
+        starts, although they do not use what lies there, and others' arrays without elements may lie nowhere.
+        """
+        assert self._current is not None
+        for number in self._current.empty:
+            self.bindings[number] = self._memory
 
     def _run_and_check(self) -> None:
         self.executor.run()
@@ -87,6 +102,7 @@ class Launcher:
         if self._closed:
             self.require_ready()
         self.executor.set_memory(address)
+        self._memory = address
         if self._watch is not None:
             self._watch.use_memory(address)
         self.obstacle = None
