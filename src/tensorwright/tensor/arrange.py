@@ -31,8 +31,12 @@ def in_order(array: Array, layout: Layout) -> Array:
     return np.moveaxis(split, 2, -1)
 
 
-def from_layout(memory: Array, layout: Layout, shape: Sequence[int]) -> Array:
-    """The row-major array of a logical shape from elements in memory order of a layout."""
+def from_layout(memory: Array, layout: Layout, shape: Sequence[int], places: Places | None = None) -> Array:
+    """The row-major array of a logical shape from elements in memory order of a layout; or its elements at some places,
+    of which nothing else is copied.
+    """
+    if places is not None:
+        return _elements_at(memory, layout, shape, places)
     if layout.is_plain:
         return memory.reshape(tuple(shape))
     blocks = -(-shape[1] // layout.block)
@@ -41,8 +45,7 @@ def from_layout(memory: Array, layout: Layout, shape: Sequence[int]) -> Array:
     return np.ascontiguousarray(joined[:, : shape[1]])
 
 
-def elements_at(memory: Array, layout: Layout, shape: Sequence[int], places: Places) -> Array:
-    """The elements at logical indices, an array of them for each axis, of memory as `from_layout` takes it."""
+def _elements_at(memory: Array, layout: Layout, shape: Sequence[int], places: Places) -> Array:
     if layout.is_plain:
         return np.asarray(memory.reshape(tuple(shape))[places]).reshape(-1)
     channels, blocks = places[1], -(-shape[1] // layout.block)

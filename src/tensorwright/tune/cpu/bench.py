@@ -10,7 +10,7 @@ from tensorwright.devices.cpu.host import is_native
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
-from tensorwright.tensor.arrange import Places, elements_at, from_layout
+from tensorwright.tensor.arrange import Places, from_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.bench import Array, Prepared
 from tensorwright.tune.cpu.kernel_runner import LoadedKernel, Operands, Place, places, prepare
@@ -41,9 +41,8 @@ class CpuPrepared:
 
     def run(self, places: Places | None = None) -> Array:
         self.seconds.append(run_timed(self.loaded, self.operands, self.share))
-        memory, layout = self.operands.output, self.kernel.output
         shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
-        return from_layout(memory, layout, shape) if places is None else elements_at(memory, layout, shape, places)
+        return from_layout(self.operands.output, self.kernel.output, shape, places)
 
 
 @dataclass(frozen=True)

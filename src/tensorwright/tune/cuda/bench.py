@@ -20,7 +20,7 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.libraries.kernel import CallKernel
 from tensorwright.kernels.tactic import Kernel
-from tensorwright.tensor.arrange import Places, elements_at, from_layout
+from tensorwright.tensor.arrange import Places, from_layout
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tune.bench import Array, Prepared
 from tensorwright.tune.cuda.runner import (
@@ -65,8 +65,7 @@ class CudaPrepared:
             graph.launch(stream)
         stream.synchronize()
         shape = tuple(evaluate(dim, self.symbols) for dim in self.region.output.type.shape)
-        memory, layout = self.memory.fetch(self.output), self.loaded.kernel.output
-        return from_layout(memory, layout, shape) if places is None else elements_at(memory, layout, shape, places)
+        return from_layout(self.memory.fetch(self.output), self.loaded.kernel.output, shape, places)
 
     @property
     def is_empty(self) -> bool:
