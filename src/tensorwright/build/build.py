@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from time import time
 
 from tensorwright.backends.backend import Backend, Toolchain
 from tensorwright.base.cancellation import WatchedProgress
@@ -50,7 +51,7 @@ from tensorwright.tensor.dtype import INT8
 from tensorwright.tune.cache import TimingCache, default_path
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.join import prefer_joined
-from tensorwright.tune.machine import remember_machine, remembered_machine
+from tensorwright.tune.machine import remember_machine, remembered_machine, was_measured_lately
 from tensorwright.tune.search import Limits, Search
 from tensorwright.tune.select import Searched, select
 from tensorwright.tune.tuner import Bounds, Tuner
@@ -343,9 +344,9 @@ def _tuned(searched: list[Searched], joined: list[Searched], tuner: Tuner, bound
     comparison = None if tuner.brief else tuner.compare
     found = prefer_joined(tuned[: len(searched)], tuned[len(searched) :], comparison)
     stamp, threads, bench = tuner.stamp, tuner.threads, tuner.bench
-    is_due = len(cache.entries) > known and not cache.has_measured_machine
+    is_due = len(cache.entries) > known and not was_measured_lately(cache, stamp, threads, time())
     if is_due or remembered_machine(cache, stamp, bench.capacities, threads) is None:
-        remember_machine(cache, stamp, bench.machine(), threads)
+        remember_machine(cache, stamp, bench.machine(), threads, time())
     cache.save()
     return found
 

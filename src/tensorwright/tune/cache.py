@@ -43,13 +43,11 @@ class TimingCache:
     Several processes may use one file at the same time: they take turns by the lock of a hidden file beside it.
 
     warn: hears, at most once, why the file is of no use.
-    has_measured_machine: whether the machine was measured since the file was read.
     """
 
     def __init__(self, path: Path | None, warn: Callable[[str], None]) -> None:
         self.path = path
         self.entries: dict[str, float] = {}
-        self.has_measured_machine = False
         self._warn = warn
         self._warned = False
         self._changed = False

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from tensorwright.plan.plan import Json, MachineStamp
 from tensorwright.tune.cache import TimingCache, machine_key
 
+LATELY = 3600.0
+"""For so many seconds nothing that was measured of a machine is measured again."""
+
 Capacities = Sequence[tuple[str, int]]
 """Names of levels of memory, from the fastest to the largest, and bytes that each holds (0 for no limit)."""
 
@@ -50,13 +53,25 @@ def remembered_machine(cache: TimingCache, stamp: MachineStamp, capacities: Capa
     return Machine(peak, tuple(MemoryLevel(n, b, s) for (n, b), s in zip(capacities, speeds, strict=True)))
 
 
-def remember_machine(cache: TimingCache, stamp: MachineStamp, machine: Machine, threads: int) -> None:
-    """Keep the best of what was measured now and what the cache says: other work only disturbs."""
+def remember_machine(cache: TimingCache, stamp: MachineStamp, machine: Machine, threads: int, now: float) -> None:
+    """Keep the best of what was measured now and what the cache says: other work only disturbs.
+
+    now: seconds since 1970.
+    """
     numbers = [machine.peak_gflops, *(level.gigabytes_per_second for level in machine.levels)]
     for name, value in zip(_names(machine.capacities), numbers, strict=True):
         key = machine_key(stamp, threads, name)
         cache.put(key, max(value, cache.get(key) or 0.0))
-    cache.has_measured_machine = True
+    cache.put(machine_key(stamp, threads, _TIME), now)
+
+
+def was_measured_lately(cache: TimingCache, stamp: MachineStamp, threads: int, now: float) -> bool:
+    """Whether the machine was measured within the last hour, by whichever process."""
+    then = cache.get(machine_key(stamp, threads, _TIME))
+    return then is not None and 0 <= now - then < LATELY
+
+
+_TIME = "time of measuring"
 
 
 def _names(capacities: Capacities) -> list[str]:
