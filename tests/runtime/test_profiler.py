@@ -15,8 +15,8 @@ class Marked:
     def __init__(self, runs: Sequence[Sequence[int]]) -> None:
         self._runs = iter(runs)
 
-    def profile(self, inputs: object, steps: int) -> list[int]:
-        assert steps == len(self.step_names)
+    def profile(self, inputs: object, steps: int, outputs: object) -> list[int]:
+        assert (steps, outputs) == (len(self.step_names), None)
         return list(next(self._runs))
 
 

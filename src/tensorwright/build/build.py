@@ -14,7 +14,7 @@ from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError
 from tensorwright.base.progress import Progress
 from tensorwright.build.assemble import assemble, bindings_of, finished, together
-from tensorwright.build.caches import with_caches
+from tensorwright.build.caches import shared_caches, with_caches
 from tensorwright.build.config import BuildConfig
 from tensorwright.build.dump import Dump, dump_into
 from tensorwright.build.indices import Uses, watched
@@ -190,7 +190,8 @@ class _Build:
         if config.checks_plan:
             tools.check(program, profile.symbols, self.compiler)
         machine = remembered_machine(self.cache, tools.stamp, tools.bench.capacities, tools.threads)
-        report = build_report(part.graph, program, tools, machine, self.search.limits.fast_algorithms)
+        caches = shared_caches(part.graph) if config.caches_in_place else {}
+        report = build_report(part.graph, program, tools, machine, self.search.limits.fast_algorithms, caches)
         executable = tools.executable(program, profile.symbols, self.compiler)
         return assemble(
             part.graph.name, program, profile.symbols, tools, executable, report, config.batch_symbol, part.uses

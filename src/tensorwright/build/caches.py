@@ -53,6 +53,16 @@ def with_caches(graph: Graph) -> Graph:
     return Graph(inputs, outputs, graph.name)
 
 
+def shared_caches(graph: Graph) -> dict[str, str]:
+    """By the name of an input, that of the output that is it with other rows, and may be the same memory."""
+    names = {value: name for name, value in graph.inputs}
+    return {
+        names[value.inputs[0]]: name
+        for name, value in graph.outputs
+        if isinstance(value.op, CacheUpdate) and value.inputs[0] in names
+    }
+
+
 def _extended(graph: Graph) -> dict[str, Value]:
     """Concatenations that continue an input, by the output that they are."""
     uses, found = graph.uses(), dict[str, Value]()

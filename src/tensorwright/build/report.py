@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tensorwright.backends.backend import Toolchain
 from tensorwright.graph.graph import Graph, Value, is_constant
 from tensorwright.kernels.tactic import Offer
-from tensorwright.kernels.work import work
+from tensorwright.kernels.work import bytes_read, bytes_written, work
 from tensorwright.ops.blocks import BlockMatMul
 from tensorwright.ops.indexing import Gather
 from tensorwright.plan.plan import Json
@@ -22,7 +22,12 @@ MAX_TRIALS = 40
 
 
 def build_report(
-    graph: Graph, program: Program, tools: Toolchain, machine: Machine | None, fast_algorithms: bool = True
+    graph: Graph,
+    program: Program,
+    tools: Toolchain,
+    machine: Machine | None,
+    fast_algorithms: bool = True,
+    caches: Mapping[str, str] | None = None,
 ) -> Mapping[str, Json]:
     """The report of a finished program.
 
@@ -31,10 +36,11 @@ def build_report(
     `waits`: whether `threads` threads wait for each other before the step. A tensor lies in the `arena` at an offset,
     or is the input or output that `offset` counts; it is needed from step `first` to step `last`, both included: -1 is
     before all steps, their number after all. `work` is what the chosen kernel really does: floating-point operations of
-    its algorithm, bytes of activations (inputs and output, once) and of packed constants (of tables, what is read of
-    them). `precision` is the element type of what a step multiplies, or else of its result.
-    `barriers`: before how many of the steps but the first one `threads` threads wait for each other. `machine` says
-    what all threads together reach at best; only the target if nothing was measured.
+    its algorithm, bytes of activations (inputs and output, once, as far as they are read and written, caches in place)
+    and of packed constants (of tables, what is read of them). `precision` is the element type of what a step
+    multiplies, or else of its result. `barriers`: before how many of the steps but the first one `threads` threads wait
+    for each other. `machine` says what all threads together reach at best; only the target if nothing was measured.
+    `caches`: by name of an input, the output that may be the same memory.
     """
     sizes = {constant.offset: constant.size for constant in program.constants}
     bound = program.arena_lower_bound
@@ -51,6 +57,7 @@ def build_report(
         ],
         "tensors": [_tensor(tensor) for tensor in memory.tensors],
         "constants": _constants(program),
+        "caches": dict(caches or {}),
         "barriers": {"kept": len(waits), "of": len(program.steps[1:])},
         "arena": {
             "bytes": program.arena_bytes,
@@ -121,14 +128,14 @@ def _precision(choice: Choice) -> str:
 def _work(step: Step, sizes: Mapping[int, int], offers: Sequence[Offer]) -> Json:
     region, trial = step.choice.region, step.choice.trial
     own = next(offer for offer in offers if offer.name == trial.tactic).work(region, trial.config)
-    output = _bytes(region.output)
     tables = {value.inputs[0] for value in region.values if isinstance(value.op, Gather)}
-    activations, constants = output, 0
+    activations, constants = tuning_value(bytes_written(region)), 0
     for value, operand in zip(region.inputs, step.operands[1:], strict=True):
-        size = sizes[operand.offset] if operand.base == "weights" else _bytes(value)
-        read = min(size, output) if value in tables else size
-        constants += read if is_constant(value) else 0
-        activations += 0 if is_constant(value) else read
+        if is_constant(value):
+            size = sizes[operand.offset] if operand.base == "weights" else _bytes(value)
+            constants += min(size, _bytes(region.output)) if value in tables else size
+        else:
+            activations += tuning_value(bytes_read(region, value))
     return {"flops": tuning_value(own.flops), "activation_bytes": activations, "constant_bytes": constants}
 
 

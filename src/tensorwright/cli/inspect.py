@@ -17,7 +17,7 @@ from tensorwright.api.shortcuts import graph_of
 from tensorwright.base.files import replacing
 from tensorwright.base.text import format_bytes, printable_lines
 from tensorwright.build.config import BuildConfig
-from tensorwright.cli.arrays import complete_inputs
+from tensorwright.cli.arrays import Array, complete_inputs
 from tensorwright.cli.command import UsageError, shown
 from tensorwright.cli.models import is_plan, with_shapes
 from tensorwright.cli.options import Given, with_options
@@ -197,7 +197,15 @@ def _draw_plan(plan: Plan, profile: bool, threads: int | None, path: Path) -> No
 
 def _profiled(plan: Plan, threads: int | None) -> Profile:
     with Engine(plan, threads=threads) as engine, engine.create_execution_context() as context:
-        return profile_of(context, complete_inputs(engine, {}, None, 0), runs=50)
+        inputs = complete_inputs(engine, {}, None, 0)
+        return profile_of(context, inputs, runs=50, outputs=_in_place(plan, inputs))
+
+
+def _in_place(plan: Plan, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """By name of output the caches that it may be written into, as those who asked for them in place do."""
+    caches = plan.report.get("caches")
+    found = caches if isinstance(caches, dict) else {}
+    return {str(output): inputs[name] for name, output in found.items() if name in inputs}
 
 
 def _plan_json(plan: Plan, report: Mapping[str, Json], rows: Sequence[StepRow]) -> dict[str, object]:

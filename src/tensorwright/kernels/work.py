@@ -18,8 +18,8 @@ from tensorwright.tensor.dim import Dim, minimum, product
 
 @dataclass(frozen=True)
 class Work:
-    """flops: floating-point operations, a multiply-add counted as two; bytes: inputs and output, each once, of tables
-    as much as is gathered from them.
+    """flops: floating-point operations, a multiply-add counted as two; bytes: inputs and output, each once, as far as
+    they are read and written.
     """
 
     flops: Dim
@@ -31,16 +31,26 @@ def work(region: Region) -> Work:
     flops: Dim = 0
     for value in region.values:
         flops = flops + _flops(value)
-    if isinstance(region.output.op, CacheUpdate):
-        rows = region.output.inputs[1].type
-        return Work(flops, 2 * rows.elements * rows.dtype.size)
-    moved: Dim = region.output.type.elements * region.output.type.dtype.size
+    moved = bytes_written(region)
     for operand in region.inputs:
-        moved = moved + _elements_read(operand, region) * operand.type.dtype.size
+        moved = moved + bytes_read(region, operand)
     return Work(flops, moved)
 
 
-def _elements_read(operand: Value, region: Region) -> Dim:
+def bytes_written(region: Region) -> Dim:
+    """Bytes of the output; of a cache that stays where it is those of the new rows."""
+    written = region.output.inputs[1] if isinstance(region.output.op, CacheUpdate) else region.output
+    return written.type.elements * written.type.dtype.size
+
+
+def bytes_read(region: Region, operand: Value) -> Dim:
+    """Bytes of an input: of tables as much as is gathered from them, of caches the rows that are read."""
+    return _elements_read(region, operand) * operand.type.dtype.size
+
+
+def _elements_read(region: Region, operand: Value) -> Dim:
+    if isinstance(region.output.op, CacheUpdate) and operand is region.output.inputs[0]:
+        return 0
     readers = [value for value in region.values if operand in value.inputs]
     rows = [r.op.rows for r in readers if isinstance(r.op, CachedMatMul) and r.inputs[0] is not operand]
     if rows and len(rows) == len(readers):

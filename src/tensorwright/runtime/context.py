@@ -141,8 +141,10 @@ class ExecutionContext(Unique):
             if wanted is not None:
                 self._latest = self._profiles[wanted]
 
-    def profile(self, inputs: Array | Mapping[str, Array], steps: int) -> list[int]:
-        """Run on NumPy arrays; the ticks of the device before, between and after the steps.
+    def profile(
+        self, inputs: Array | Mapping[str, Array], steps: int, outputs: Mapping[str, Array] | None = None
+    ) -> list[int]:
+        """Run on NumPy arrays, as a call does; the ticks of the device before, between and after the steps.
 
         Raises:
             ExecutionError: the plan has another number of steps, or something about the inputs is wrong.
@@ -152,7 +154,7 @@ class ExecutionContext(Unique):
         if steps != count:
             raise ExecutionError(f"{self._table.where} has {count} steps; expected ticks for them, found {steps!r}")
         ticks: list[int] = []
-        calls.run(inputs, lambda: ticks.extend(calls.here.execute_profiled(count)))
+        calls.run(inputs, lambda: ticks.extend(calls.here.execute_profiled(count)), outputs)
         return ticks
 
     def execute(self, batch_size: int | None, bindings: Sequence[int]) -> bool:

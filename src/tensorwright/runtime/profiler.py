@@ -36,10 +36,18 @@ class Profile:
         return sum(step.nanoseconds for step in self.steps)
 
 
-def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs: int = 10) -> Profile:
+def profile(
+    context: ExecutionContext,
+    inputs: Array | Mapping[str, Array],
+    runs: int = 10,
+    *,
+    outputs: Mapping[str, Array] | None = None,
+) -> Profile:
     """Run several times and keep the smallest time of each step.
 
     The rate of the counter is measured against the clock by the ends of two runs that lie some time apart.
+
+    outputs: arrays that results are written into, by name of output, as in a call: caches that stay where they are.
 
     Raises:
         ExecutionError: the plan does not name its steps, or the inputs are wrong.
@@ -48,11 +56,11 @@ def profile(context: ExecutionContext, inputs: Array | Mapping[str, Array], runs
     if not names:
         raise ExecutionError("the plan cannot be profiled: its report does not name its steps; build it again")
     count = len(names)
-    first, first_clock = context.profile(inputs, count), time.perf_counter_ns()
+    first, first_clock = context.profile(inputs, count, outputs), time.perf_counter_ns()
     time.sleep(CALIBRATION_SECONDS)
-    last, last_clock = context.profile(inputs, count), time.perf_counter_ns()
+    last, last_clock = context.profile(inputs, count, outputs), time.perf_counter_ns()
     rate = (last_clock - first_clock) / max(1, last[-1] - first[-1])
-    samples = [first, last, *(context.profile(inputs, count) for _ in range(runs - 2))]
+    samples = [first, last, *(context.profile(inputs, count, outputs) for _ in range(runs - 2))]
     ticks = [min(times) for times in zip(*map(_spent, _orderly(samples)), strict=True)]
     steps = tuple(StepTime(name, spent, spent * rate) for name, spent in zip(names, ticks, strict=True))
     return Profile(steps, rate)
