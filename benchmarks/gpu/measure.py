@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gpu.beside import READY
-from benchmarks.gpu.models import MODELS, TYPES, in_integers
+from benchmarks.gpu.networks import drawn_inputs, network
 from tensorwright.base.cancellation import Cancellation
 from tensorwright.base.errors import TensorwrightError
 from tensorwright.build.build import build
@@ -30,7 +30,6 @@ from tensorwright.devices.cuda.device import CudaDevice, create
 from tensorwright.devices.cuda.stream import CudaEvent, CudaStream
 from tensorwright.graph.evaluate import evaluate_graph
 from tensorwright.graph.graph import Graph
-from tensorwright.importers.onnx.translate import import_onnx
 from tensorwright.plan.file import read_plan, write_plan
 from tensorwright.plan.plan import Plan
 from tensorwright.runtime.engine import Engine
@@ -75,15 +74,6 @@ class Prepared:
     error: float
 
 
-def network(name: str, batch: int, type: str) -> Graph:
-    """A network by name; "lenet" is the demo's."""
-    if name != "lenet":
-        made = MODELS[name](batch, TYPES[type])
-        return in_integers(made) if type == "int8" else made
-    graph = import_onnx("demo/lenet.onnx")
-    return import_onnx("demo/lenet.onnx", shapes={n: (batch, *v.type.shape[1:]) for n, v in graph.inputs})
-
-
 def prepared(item: str, config: BuildConfig, folder: Path | None, device: CudaDevice) -> Prepared:
     """A plan, built here unless its file is in the folder, and its errors.
 
@@ -101,12 +91,12 @@ def prepared(item: str, config: BuildConfig, folder: Path | None, device: CudaDe
             write_plan(plan, path)
     built = time.perf_counter()
     with Engine(plan, device=device) as engine:
-        error = _error(name, type, graph, engine, _inputs(graph), device, config)
+        error = _error(name, type, graph, engine, drawn_inputs(graph), device, config)
     return Prepared(item, config.level, graph, plan, built - began, error)
 
 
 def measured(found: Prepared, device: CudaDevice) -> Row:
-    plan, inputs = found.plan, _inputs(found.graph)
+    plan, inputs = found.plan, drawn_inputs(found.graph)
     began = time.perf_counter()
     engine = Engine(plan, device=device)
     loaded = time.perf_counter() - began
@@ -120,12 +110,6 @@ def measured(found: Prepared, device: CudaDevice) -> Row:
         numpy_us=_median_us(once, _rounds(_seconds(once))), error=found.error, arena_bytes=plan.arena_bytes,
         tactics={tactic: tactics.count(tactic) for tactic in sorted(set(tactics))},
     )  # fmt: skip
-
-
-def _inputs(graph: Graph) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(7)
-    shapes = {n: ([int(d) for d in v.type.shape], v.type.dtype.numpy) for n, v in graph.inputs}
-    return {n: rng.standard_normal(shape).astype(dtype) for n, (shape, dtype) in shapes.items()}
 
 
 def _error(

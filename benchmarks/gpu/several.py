@@ -116,7 +116,7 @@ class Line:
 
 def build(network: str, level: int, device: str, folder: Path) -> None:
     """Build a plan on a device; its file appears complete."""
-    from benchmarks.gpu import measure
+    from benchmarks.gpu.networks import network as network_of
     from tensorwright.build.build import build as build_plan
     from tensorwright.build.config import BuildConfig
     from tensorwright.plan.file import write_plan
@@ -124,7 +124,7 @@ def build(network: str, level: int, device: str, folder: Path) -> None:
     name, batch, type = network.split(":")
     began = time.perf_counter()
     config = BuildConfig(device=device, level=level, timing_cache="", tf32=type == "tf32")
-    write_plan(build_plan(measure.network(name, int(batch), type), config), plan_of(network, folder))
+    write_plan(build_plan(network_of(name, int(batch), type), config), plan_of(network, folder))
     print(f"{network}: built in {time.perf_counter() - began:.0f} s", flush=True)
 
 
