@@ -64,7 +64,7 @@ class _Writer:
             case Relu() | MatMul() | Gelu():
                 self.node(PLAIN[type(op)], inputs, output)
             case Clip():
-                bounds = [self.constant(np.float32(bound)) for bound in (op.low, op.high)]
+                bounds = [self.constant(np.asarray(bound, value.type.dtype.numpy)) for bound in (op.low, op.high)]
                 self.node("Clip", inputs + bounds, output)
             case Binary():
                 self.node(op.function.capitalize(), inputs, output)
@@ -102,24 +102,28 @@ class _Writer:
                 self.node("Transpose", inputs, output, perm=list(op.permutation))
 
 
-def onnx_model(graph: Graph) -> onnx.ModelProto:
-    """A network of the few operators that these benchmarks have, in ONNX."""
+def onnx_model(graph: Graph, *, reads_tokens: bool = True) -> onnx.ModelProto:
+    """A network of the few operators that these benchmarks have, in ONNX; reads_tokens: transformers do."""
     made = _Writer()
     ((_, input),) = graph.inputs
-    name, shape, dtype = made.name(input), list(input.type.shape), onnx.TensorProto.FLOAT
-    if len(shape) == 3:
+    name, shape, dtype = made.name(input), list(input.type.shape), _onnx_type(input)
+    if len(shape) == 3 and reads_tokens:
         table = np.random.default_rng(7).standard_normal((TOKENS, shape[-1]), dtype=np.float32)
-        made.node("Gather", [made.constant(table), "tokens"], name)
+        made.node("Gather", [made.constant(table.astype(input.type.dtype.numpy)), "tokens"], name)
         name, shape, dtype = "tokens", shape[:2], onnx.TensorProto.INT64
     for value in graph.order():
         if value.inputs:
             made.write(value)
     model = helper.make_graph(
         made.nodes, graph.name, [helper.make_tensor_value_info(name, dtype, shape)],
-        [helper.make_tensor_value_info(made.name(v), 1, list(v.type.shape)) for _, v in graph.outputs],
+        [helper.make_tensor_value_info(made.name(v), _onnx_type(v), list(v.type.shape)) for _, v in graph.outputs],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in made.constants.items()],
     )  # fmt: skip
     return helper.make_model(model, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def _onnx_type(value: Value) -> int:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(value.type.dtype.numpy))
 
 
 def written_file(name: str, folder: Path) -> Path:
