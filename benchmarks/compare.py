@@ -4,7 +4,8 @@ Every engine runs in a process of its own, pinned to the cores it may use. Engin
 several rounds, so that whatever disturbs the machine disturbs all. Outputs are checked against ONNX Runtime in float32.
 ``--precision bf16`` or ``int8`` compares those engines that compute in it. Engines
 whose requirements clash with ours get an environment of their own; ``--python mnn=/path/to/python`` names another one.
-``--device cuda --models resnet50,bert --batches 1,8 --precision f16`` compares with PyTorch's compiler on a GPU.
+``--device cuda --models resnet50,bert --batches 1,8 --precision f16`` compares with PyTorch, JAX and ONNX Runtime on a
+GPU, those of them that are there; ``--onnxruntime FOLDER`` names a folder with an ONNX Runtime for GPUs.
 """
 
 from __future__ import annotations
@@ -165,9 +166,15 @@ def show(rows: list[Row], engines: list[str]) -> None:
 
 
 def on_gpu(
-    models: list[str], batches: list[str], type: str, patience: float, autotune: bool, json_file: Path | None
+    models: list[str],
+    batches: list[str],
+    type: str,
+    patience: float,
+    autotune: bool,
+    onnxruntime: Path | None,
+    json_file: Path | None,
 ) -> None:
-    """Compare with PyTorch on the first GPU.
+    """Compare with PyTorch, JAX and ONNX Runtime on the first GPU.
 
     Raises:
         typer.BadParameter: there is no such model or type.
@@ -182,7 +189,7 @@ def on_gpu(
     except TensorwrightError as error:
         raise typer.BadParameter(str(error)) from error
     networks = [f"{name}:{batch}:{type}" for name in models for batch in batches]
-    rows = beside.compare(networks, len(gpus), patience, autotune, console)
+    rows = beside.compare(networks, len(gpus), patience, autotune, onnxruntime, console)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     beside.show(rows, console)
@@ -196,15 +203,16 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
     python: Annotated[list[str] | None, typer.Option(help="engine=interpreter of its own environment.")] = None,
     folder: Annotated[Path, typer.Option(help="Where models and plans are kept.")] = CACHE,
-    device: Annotated[str, typer.Option(help="cpu, or cuda for PyTorch beside us on the first GPU.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or cuda for peers beside us on the first GPU.")] = "cpu",
     batches: Annotated[str, typer.Option(help="Comma-separated batches, on a GPU.")] = "1",
     autotune: Annotated[bool, typer.Option(help="Have PyTorch compile with max-autotune, too.")] = False,
+    onnxruntime: Annotated[Path | None, typer.Option(help="A folder with an ONNX Runtime for GPUs.")] = None,
     patience: Annotated[float, typer.Option(help="Seconds for builds and PyTorch's compiler on a GPU.")] = 600,
 ) -> None:
     """Compare engines on the same networks in one run."""
     if device == "cuda":
         names = ["lenet", *GPU_MODELS] if models is None else models.split(",")
-        on_gpu(names, batches.split(","), precision, patience, autotune, json_file)
+        on_gpu(names, batches.split(","), precision, patience, autotune, onnxruntime, json_file)
         return
     if device != "cpu":
         raise typer.BadParameter(f"device '{device}': expected cpu or cuda")

@@ -1,12 +1,14 @@
-"""Our plans beside PyTorch on one GPU, in one run: what ``python -m benchmarks.compare --device cuda`` does.
+"""Our plans beside their peers on one GPU, in one run: what ``python -m benchmarks.compare --device cuda`` does.
 
-Both sides prepare at the same time, ours with `benchmarks.gpu.measure`, PyTorch's with `benchmarks.gpu.peers`, on GPUs
-of their own if there are two; then one after the other is timed on the first GPU, which nothing else uses.
+All sides prepare at the same time, each in a process of its own: `benchmarks.gpu.measure` is ours, on another GPU if
+there are two; PyTorch's is `benchmarks.gpu.peers`, then there are `benchmarks.gpu.jax_peer` and
+`benchmarks.gpu.onnxruntime_peer`. Then one after the other is timed on the first GPU, which nothing else uses.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,12 +24,20 @@ from rich.console import Console
 from rich.table import Table
 
 READY = "ready to be timed"
-"""What either side prints when it has prepared all."""
+"""What every side prints when it has prepared all."""
+PEERS = {
+    "eager": "eager",
+    "inductor": "inductor",
+    "autotuned": "max-autotune",
+    "jax": "JAX",
+    "onnxruntime": "ONNX Runtime",
+}
+"""A row's times of peers, and how the table calls them."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network on both sides; times in microseconds, None of what was not ready in time.
+    """One network on all sides; times in microseconds, None of what was not ready in time or is not there.
 
     autotuned: PyTorch's best mode of tuning, if it was asked for. error: ours, relative to the largest output.
     """
@@ -39,11 +49,13 @@ class Row:
     autotuned: float | None
     error: float | None
     build_seconds: float | None
+    jax: float | None = None
+    onnxruntime: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """The best peer's time over ours."""
-        peers = [time for time in (self.eager, self.inductor, self.autotuned) if time is not None]
+        peers = [time for name in PEERS if (time := getattr(self, name)) is not None]
         return min(peers) / self.tensorwright if peers and self.tensorwright else None
 
 
@@ -51,13 +63,26 @@ class Side:
     """A process that prepares, says so, and is timed when a file comes.
 
     It is told its files by options: --after, which it waits for, --until, at whose coming it stops to prepare, --json.
+    A folder of packages that it is given stands before all others.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], name: str, folder: Path, console: Console) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        name: str,
+        folder: Path,
+        console: Console,
+        packages: Path | None = None,
+    ) -> None:
         self._go, self._end, self._rows = (folder / f"{name}.{what}" for what in ("go", "end", "json"))
         files = ("--after", str(self._go), "--until", str(self._end), "--json", str(self._rows))
         command = [sys.executable, "-u", "-m", module, *arguments, *files]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        paths = [str(packages or ""), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
         self._ready, self._name, self._console = threading.Event(), name, console
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -85,40 +110,61 @@ class Side:
         return json.loads(self._rows.read_text()) if self._rows.exists() else []
 
 
-def compare(networks: Sequence[str], gpus: int, patience: float, autotune: bool, console: Console) -> list[Row]:
-    """Measure networks "NAME:BATCH:TYPE" on GPU 0. patience: seconds that may be spent on preparing."""
+def compare(
+    networks: Sequence[str], gpus: int, patience: float, autotune: bool, onnxruntime: Path | None, console: Console
+) -> list[Row]:
+    """Measure networks "NAME:BATCH:TYPE" on GPU 0.
+
+    Args:
+        networks: what is measured.
+        gpus: how many there are.
+        patience: seconds that may be spent on preparing.
+        autotune: have PyTorch compile with max-autotune, too.
+        onnxruntime: a folder with an ONNX Runtime for GPUs, if the one that is installed is none.
+        console: for what the sides print.
+    """
     end = time.monotonic() + patience
+    few, build = ("--at-once", "4"), () if gpus < 2 else ("--build-gpu", str(gpus - 1))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        build = () if gpus < 2 else ("--build-gpu", str(gpus - 1))
-        sides = {"tensorwright": Side("benchmarks.gpu.measure", [*networks, *build], "tensorwright", folder, console)}
-        for name, options in {"PyTorch": (), **({"autotuned": ("--autotune",)} if autotune else {})}.items():
-            sides[name] = Side("benchmarks.gpu.peers", [*networks, "--at-once", "4", *options], name, folder, console)
-        for side in sides.values():
-            side.prepare(end)
-        found = {name: {row["network"]: row for row in side.timed()} for name, side in sides.items()}
+
+        def side(name: str, module: str, *options: str, packages: Path | None = None) -> Side:
+            return Side(f"benchmarks.gpu.{module}", [*networks, *options], name, Path(scratch), console, packages)
+
+        sides = {"tensorwright": side("tensorwright", "measure", *build), "PyTorch": side("PyTorch", "peers", *few)}
+        if autotune:
+            sides["autotuned"] = side("autotuned", "peers", *few, "--autotune")
+        sides["JAX"] = side("JAX", "jax_peer", *few)
+        sides["ONNX Runtime"] = side("ONNX Runtime", "onnxruntime_peer", *few, packages=onnxruntime)
+        for one in sides.values():
+            one.prepare(end)
+        found = {name: {row["network"]: row for row in one.timed()} for name, one in sides.items()}
     return [_row(network, found) for network in networks]
 
 
 def _row(network: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Row:
-    ours, plain, tuned = (found.get(name, {}).get(network, {}) for name in ("tensorwright", "PyTorch", "autotuned"))
+    def of(side: str) -> Mapping[str, Any]:
+        return found.get(side, {}).get(network, {})
+
     return Row(
         network=network,
-        tensorwright=ours.get("one_us"),
-        eager=plain.get("eager_us"),
-        inductor=plain.get("inductor_us"),
-        autotuned=tuned.get("inductor_us"),
-        error=ours.get("error"),
-        build_seconds=ours.get("build_seconds"),
+        tensorwright=of("tensorwright").get("one_us"),
+        eager=of("PyTorch").get("eager_us"),
+        inductor=of("PyTorch").get("inductor_us"),
+        autotuned=of("autotuned").get("inductor_us"),
+        error=of("tensorwright").get("error"),
+        build_seconds=of("tensorwright").get("build_seconds"),
+        jax=of("JAX").get("us"),
+        onnxruntime=of("ONNX Runtime").get("us"),
     )
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """A table of medians, and the geometric mean of the ratios."""
-    columns = ("network", "tensorwright", "eager", "inductor", "max-autotune", "best peer ÷ tensorwright", "error")
-    table = Table(*columns, title="medians between two events of the GPU, µs")
+    """A table of medians, without peers that have none, and the geometric mean of the ratios."""
+    peers = [name for name in PEERS if any(getattr(row, name) is not None for row in rows)]
+    columns = ("network", "tensorwright", *(PEERS[name] for name in peers), "best peer ÷ tensorwright", "error")
+    table = Table(*columns, title="medians, µs, between two events of the GPU (JAX: by the host's clock)")
     for row in rows:
-        times = (row.tensorwright, row.eager, row.inductor, row.autotuned)
+        times = (row.tensorwright, *(getattr(row, name) for name in peers))
         cells = ["–" if value is None else f"{value:.1f}" for value in times]
         ratio, error = (
             "–" if v is None else form.format(v) for v, form in ((row.ratio, "{:.2f}"), (row.error, "{:.0e}"))
