@@ -357,7 +357,8 @@ class ScalarEmitter:
             return [self._combine(node, carried[0], value)]
         variable, *rest = variables
         steps = [v.extent for v in variables]
-        if all(isinstance(extent, int) for extent in steps) and bounds(product(steps))[1] <= UNROLLED_STEPS:
+        is_static = all(isinstance(extent, int) for extent in steps)
+        if is_static and bounds(product(steps))[1] <= self._most_written_out(node):
             for step in range(bounds(variable.extent)[1]):
                 self.values[variable] = i64(step)
                 with self.scope():
@@ -369,6 +370,10 @@ class ScalarEmitter:
                 results = self._nest(node, rest, loop.carried)
             loop.following = results
         return loop.final
+
+    def _most_written_out(self, node: Reduce) -> int:
+        """Of how many steps a loop of a reduction, with those inside, is written out."""
+        return UNROLLED_STEPS
 
     def _combine(self, node: Reduce, left: Register, right: Register) -> Register:
         return apply_function(self.builder, COMBINE[node.combine], [left, right], node.dtype)

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 
 from regions.attention import HALF, Heads
+from regions.collection import EXAMPLES
 from regions.products import linear
 from regions.rows import WARPS
 from regions.tensor_cores import REGIONS, TILED_REGIONS
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cuda import compile as compile_module
-from tensorwright.codegen.cuda.compile import Resources, assemble, compile_ptx, find_assembler
+from tensorwright.codegen.cuda.compile import Assembled, Resources, assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.attention.tactic import Attention, AttentionOfHeads
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct, SplitFragments, Tf32Fragments
+from tensorwright.kernels.cuda.generic import Generic
 from tensorwright.kernels.cuda.normalise.tactic import RowsOfWarps
 from tensorwright.kernels.cuda.problem import GROUP, problem_of
 from tensorwright.kernels.cuda.tiles import tiling as tiles
@@ -266,18 +268,45 @@ def test_an_assembler_that_is_too_old_is_not_used(monkeypatch: pytest.MonkeyPatc
     assert b".entry small()" in image
 
 
+ONE_BLOCK = ".maxntid 128\n.minnctapersm 1"
+LOOP = "\n$head:\n\tbra.uni $behind;\n$behind:\n\t@%p1 bra \t$head;\n"
+SLOW_LOOP = LOOP.replace("$head:\n", '$head:\n\t.pragma "nounroll";\n')
+
+
 @pytest.mark.parametrize("given", [".maxntid 128", ".maxntid 128\n.minnctapersm 4"])
-def test_kernels_that_spill_are_assembled_for_one_block(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("spilled", "chosen"), [([0], 0), ([8, 0], 1), ([8, 40, 0], 2), ([16, 8, 24], 1), ([8, 8, 8], 0)], ids=str
+)
+def test_kernels_that_spill_are_assembled_for_one_block_then_round_by_round(
+    given: str, spilled: list[int], chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
-    def assembled(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
+    def assembled(ptx: str, target: CudaTarget) -> Assembled:
         asked.append(ptx)
-        return b"", {"kernel": Resources(96, 8, 8 if ptx == given else 0, 0)}
+        return ptx.encode(), {"kernel": Resources(96, 8, spilled[len(asked) - 1], 0)}
 
     monkeypatch.setattr(compile_module, "_assembled", assembled)
-    _, resources = assemble(given, NEWEST)
-    assert asked == [given, ".maxntid 128\n.minnctapersm 1"]
-    assert not resources["kernel"].spill_bytes
+    code, resources = assemble(given + LOOP, NEWEST)
+    assert asked == [given + LOOP, ONE_BLOCK + LOOP, ONE_BLOCK + SLOW_LOOP][: len(spilled)]
+    assert code == asked[chosen].encode()
+    assert resources["kernel"].spill_bytes == spilled[chosen]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bytes-convolution-depthwise",  # Gathers written out.
+        "open-first-layer-7x7",  # Gathers in a loop.
+        "warps-layers-float32",  # A loop that the assembler unrolls whole.
+    ],
+)
+def test_generic_kernels_of_wide_vectors_do_not_spill(name: str, rng: np.random.Generator) -> None:
+    region, target = EXAMPLES[name].region(rng), CUDA_TARGETS["sm_75"]
+    configs = [config for config in Generic().configs(region, target) if config.options.lanes > 1]
+    assert configs
+    for config in configs:
+        check(Generic(), region, config, target)
 
 
 @pytest.mark.skipif(find_assembler() is not None, reason="ptxas is installed")

@@ -87,6 +87,10 @@ class Resources:
     shared_bytes: int
 
 
+Assembled = tuple[bytes, dict[str, Resources]]
+"""A cubin, and what the kernels in it take, by their names."""
+
+
 @cache
 def find_assembler() -> str | None:
     """NVIDIA's assembler `ptxas`, on the path or from the package nvidia-cuda-nvcc; None if there is none."""
@@ -100,23 +104,39 @@ def find_assembler() -> str | None:
     return None
 
 
-def assemble(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
+def assemble(ptx: str, target: CudaTarget) -> Assembled:
     """The machine code (a cubin) of PTX, and for each kernel in it what it takes.
 
-    If the assembler keeps registers in memory so that more blocks fit a multiprocessor, it is told that one has to.
+    If the assembler keeps registers in memory so that more blocks fit a multiprocessor, it is told that one has to; if
+    it still does, not to unroll loops. What keeps the least in memory is taken.
 
     Raises:
         BuildError: there is no assembler, or it does not accept the text.
     """
-    code, resources = _assembled(ptx, target)
-    if not any(kernel.spill_bytes for kernel in resources.values()):
-        return code, resources
-    return _assembled(
-        re.sub(r"^(\.maxntid .*)(\n\.minnctapersm .*)?$", r"\1\n.minnctapersm 1", ptx, flags=re.MULTILINE), target
-    )
+    best = _assembled(ptx, target)
+    for change in (_for_one_block, _round_by_round):
+        if not _spilled(best):
+            break
+        ptx = change(ptx)
+        best = min(best, _assembled(ptx, target), key=_spilled)
+    return best
 
 
-def _assembled(ptx: str, target: CudaTarget) -> tuple[bytes, dict[str, Resources]]:
+def _spilled(assembled: Assembled) -> int:
+    return sum(kernel.spill_bytes for kernel in assembled[1].values())
+
+
+def _for_one_block(ptx: str) -> str:
+    """PTX whose kernels may use all registers of a multiprocessor in one block."""
+    return re.sub(r"^(\.maxntid .*)(\n\.minnctapersm .*)?$", r"\1\n.minnctapersm 1", ptx, flags=re.MULTILINE)
+
+
+def _round_by_round(ptx: str) -> str:
+    """PTX whose loops are not unrolled: it says so behind every label that is jumped back to."""
+    return re.sub(r"^(\$\w+):$(?=[\s\S]*\bbra[.\w]*\s+\1;)", r'\g<0>\n\t.pragma "nounroll";', ptx, flags=re.MULTILINE)
+
+
+def _assembled(ptx: str, target: CudaTarget) -> Assembled:
     assembler = find_assembler()
     if assembler is None:
         raise BuildError("ptxas was not found: install the package nvidia-cuda-nvcc, or put ptxas on the path")

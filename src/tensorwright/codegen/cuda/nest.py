@@ -34,6 +34,10 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
 
 BLOCK = 256
 """Threads in a block."""
+MOST_GATHERED = 128
+"""Elements that lie apart, each with an address of its own, that the written out steps of a reduction read: for many
+more a thread has too few registers.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,13 @@ def _dealt(node: Reduce, group_size: int) -> tuple[Variable, ...]:
     return node.variables if upper_bound(product(v.extent for v in node.variables)) >= group_size else ()
 
 
+def _is_gathered(node: Scalar, lane: Variable) -> bool:
+    """Whether lanes read elements that lie apart, some of them none: the address of each is chosen by itself."""
+    if not isinstance(node, Load) or node.guard is None or lane not in scalar_atoms(node.guard):
+        return False
+    return any(stride_along(address, lane) not in (0, 1) for address in node.index)
+
+
 @dataclass
 class GroupEmitter(ScalarEmitter):
     """Emits scalars for one thread. While `dealing`, at places that all threads reach, the group shares reductions."""
@@ -165,6 +176,13 @@ class GroupEmitter(ScalarEmitter):
         (total,) = loop.final
         self.dealing = True
         return self._combined(node, total)
+
+    def _most_written_out(self, node: Reduce) -> int:
+        steps = super()._most_written_out(node)
+        if self.lane is None:
+            return steps
+        gathered = sum(_is_gathered(part, self.lane.variable) for part in walk(node.body)) * self.lane.lanes
+        return min(steps, MOST_GATHERED // gathered) if gathered else steps
 
     def _combined(self, node: Reduce, value: Register) -> Register:
         """The values of all threads of the group combined."""
