@@ -14,9 +14,12 @@ from tensorwright.ops.shape import Reshape, Slice, Transpose
 from tensorwright.passes.arithmetic import function_of
 from tensorwright.passes.constants import along
 from tensorwright.passes.rewrite import Permit, Uses, graph_pass, replaced_where
-from tensorwright.tensor.dtype import BFLOAT16, FLOAT16
+from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32
 from tensorwright.tensor.type import Shape
 from tensorwright.tensor.weights import weights_of
+
+_TYPES = (FLOAT16, BFLOAT16, FLOAT32)
+"""Of which there is attention that reads parts of one tensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class _Heads:
 
 @graph_pass
 def join_heads(graph: Graph, permit: Permit) -> Graph:
-    """``Reshape(x · w + b) = Reshape(x · [w v …] + [b c …])[…, its heads, :]`` for two-byte products of one x whose
+    """``Reshape(x · w + b) = Reshape(x · [w v …] + [b c …])[…, its heads, :]`` for products of one x whose
     heads are turned behind it: queries, keys and values, which attention reads where they lie.
     """
     uses = Uses(graph.uses())
@@ -81,7 +84,7 @@ def _joined(x: Value, group: list[_Heads]) -> Value:
 
 def _heads(value: Value, uses: Uses | None = None) -> _Heads | None:
     """The heads that a value is. uses: to refuse those of which others read a part."""
-    if not isinstance(value.op, Reshape) or value.type.rank < 3 or value.type.dtype not in (FLOAT16, BFLOAT16):
+    if not isinstance(value.op, Reshape) or value.type.rank < 3 or value.type.dtype not in _TYPES:
         return None
     (total,) = value.inputs
     if function_of(total) != "add" or not isinstance(total.inputs[0].op, MatMul):
