@@ -41,7 +41,7 @@ from tensorwright.runtime.engine import Engine
 from tensorwright.runtime.exchange import layout
 from tensorwright.runtime.load import load
 from tensorwright.tensor.dim import Symbol, expression, symbol, symbols_of
-from tensorwright.tensor.dtype import FLOAT16, FLOAT32
+from tensorwright.tensor.dtype import FLOAT16, FLOAT32, DType
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
 from tensorwright.tune.tolerance import relative_error
@@ -310,8 +310,11 @@ def test_damaged_launches_are_refused(rng: np.random.Generator) -> None:
             assert "its launches cannot be read" in str(error)  # noqa: PT017 - some damage is none
 
 
-def test_attention_and_first_convolutions_get_kernels_of_their_own_without_timing(rng: np.random.Generator) -> None:
-    heads = input_value("x", TensorType(FLOAT16, (2, 40, 32)))
+@pytest.mark.parametrize(("dtype", "expected"), [(FLOAT16, "attention"), (FLOAT32, "split attention")])
+def test_attention_and_first_convolutions_get_kernels_of_their_own_without_timing(
+    dtype: DType, expected: str, rng: np.random.Generator
+) -> None:
+    heads = input_value("x", TensorType(dtype, (2, 40, 32)))
     powers = apply(Softmax(2), apply(MatMul(transpose_b=True), heads, heads))
     image = input_value("image", TensorType(FLOAT16, (1, 3, 96, 96)))
     weights = constant_value(weights_of(rng.standard_normal((32, 3, 7, 7)).astype(np.float16)))
@@ -322,7 +325,7 @@ def test_attention_and_first_convolutions_get_kernels_of_their_own_without_timin
     steps = build(graph, ABROAD).report["steps"]
     assert isinstance(steps, list)
     tactics = [step["tactic"] for step in steps if isinstance(step, dict)]
-    assert "attention" in tactics
+    assert expected in tactics
     assert "fragment product" in tactics
 
 

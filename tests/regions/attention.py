@@ -126,6 +126,7 @@ HEADS = {
     "turned": Heads((2, 3), 33, 29, 20, 24, turned="qkvo", after="columns"),
     "turned-batch": Heads((BATCH, 4), 20, 20, 16, 16, "half", turned="qkvo"),
     "together": Heads((BATCH, 3), 21, 21, 20, 20, "half", turned="qkvo", together=True),
+    "together-in-eights": Heads((2, 3), 37, 37, 24, 24, "half", turned="qkvo", together=True),
     "turned-inside": Heads((2, 3), 9, 29, 20, 24, turned="kv"),
     "turned-outside": Heads((2, 3), 9, 29, 20, 24, turned="qo"),
     "guarded": Heads((2,), 19, 37, 16, 24, "masked", guarded=True),

@@ -13,6 +13,7 @@ from tensorwright.graph.region import Region, region_of
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Cast
 from tensorwright.ops.matmul import MatMul
+from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.reduction import ArgReduction, Reduction
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8, INT32, UINT8, DType
 from tensorwright.tune.tolerance import (
@@ -49,6 +50,8 @@ def test_rounded_factors_are_tolerated_as_far_as_they_are_rounded() -> None:
     assert loosened(exact, 2**-11, plain) == Tolerance(pytest.approx(FEW * 2**-11))
     clipped_at_6 = loosened(exact, 2**-11, clipped).relative
     assert clipped_at_6 > 1.8e-3, "sums of 500 terms were off so far"
+    powers = loosened(exact, 2**-11, _region(product, apply(Softmax(1), product))).relative
+    assert powers > 2.3e-3, "attention with scores of 10 was off so far"
     flipping = loosened(Tolerance(TOLERANCE, MOST_FLIPPED, 1.0), 2**-11, plain)
     assert (flipping.flipped, flipping.step) == (MOST_FLIPPED_OF_NARROW, 1.0)
 

@@ -16,6 +16,7 @@ from tensorwright.graph.region import Region
 from tensorwright.ops.activation import Clip
 from tensorwright.ops.elementwise import Binary, Cast, Unary
 from tensorwright.ops.float8 import Float8Product, ToFloat8
+from tensorwright.ops.normalization import Softmax
 from tensorwright.tensor.dtype import FLOAT32, DType
 
 Array = npt.NDArray[np.generic]
@@ -44,7 +45,9 @@ FLOAT8_SUMS = 2.0**-10
 about 14 bits (1.9e-4 was seen on an H200)."""
 
 HIDDEN = 4
-"""So many times as large as the largest result may sums be whose results are clipped."""
+"""So many times as large as the largest result may sums be whose results are clipped, or whose powers a softmax takes:
+what sums are off in absolute terms, powers are off in relative ones.
+"""
 
 _BORDERS = ("round", "floor", "ceil", "trunc", "sign", "mod", "floor_mod")
 
@@ -113,7 +116,7 @@ def loosened(tolerance: Tolerance, rounding: float, region: Region) -> Tolerance
     """What a kernel of a region may be off that reads factors with a relative error."""
     if not rounding:
         return tolerance
-    hidden = HIDDEN if any(isinstance(value.op, Clip) for value in region.values) else 1
+    hidden = HIDDEN if any(isinstance(value.op, Clip | Softmax) for value in region.values) else 1
     flipped = MOST_FLIPPED_OF_NARROW if tolerance.flipped else 0.0
     return replace(
         tolerance,

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regions.attention import HALF, Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
 from regions.rows import WARPS
@@ -19,7 +18,6 @@ from tensorwright.codegen.cuda import compile as compile_module
 from tensorwright.codegen.cuda.compile import Assembled, Resources, assemble, compile_ptx, find_assembler
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget, cuda_target_for, cuda_target_named
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cuda.attention.tactic import Attention, AttentionOfHeads
 from tensorwright.kernels.cuda.catalogue import tactics
 from tensorwright.kernels.cuda.fragments.packing import pack_weights
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct, SplitFragments, Tf32Fragments
@@ -166,36 +164,6 @@ def test_rows_compile(name: str, rng: np.random.Generator) -> None:
         check(tactic, region, tactic.configs(region, target)[0], target)
 
 
-@pytest.mark.parametrize("name", HALF)
-def test_attention_compiles(name: str, rng: np.random.Generator) -> None:
-    region = HALF[name].region(rng)
-    for tactic in (Attention(), AttentionOfHeads()):
-        configs = tactic.configs(region, NEWEST)
-        assert configs
-        for config in configs[:2]:
-            check(tactic, region, config, NEWEST)
-
-
-def test_attention_of_heads_needs_copies_beside_threads_and_room_for_all_keys(rng: np.random.Generator) -> None:
-    plain = HALF["plain"].region(rng)
-    assert not AttentionOfHeads().configs(plain, CUDA_TARGETS["sm_75"])
-    long = Heads((2,), 30, 1000, 64, 64, dtype=FLOAT16).region(rng)
-    assert Attention().configs(long, NEWEST)
-    assert not AttentionOfHeads().configs(long, NEWEST)
-
-
-def test_attention_of_heads_is_preferred_where_heads_fill_the_gpu(rng: np.random.Generator) -> None:
-    shares = []
-    for batch in (1, 12):
-        region = Heads((batch, 12), 128, 128, 64, 64, dtype=FLOAT16).region(rng)
-        first, second = (
-            max(tactic.efficiency(region, config) for config in tactic.configs(region, NEWEST))
-            for tactic in (Attention(), AttentionOfHeads())
-        )
-        shares.append(second > first)
-    assert shares == [False, True]
-
-
 def test_bfloat16_products_need_ampere(rng: np.random.Generator) -> None:
     region = REGIONS["product-bfloat16"].region(rng)
     assert not FragmentProduct().configs(region, CUDA_TARGETS["sm_75"])
@@ -236,7 +204,8 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
-        "attention", "attention of heads", "caching", "depthwise", "depthwise rows", "fragment product",
+        "attention", "attention of heads", "split attention", "split attention of heads", "tf32 attention",
+        "tf32 attention of heads", "caching", "depthwise", "depthwise rows", "fragment product",
         "split fragment product", "tf32 fragment product", "rows",
         "tiled product", "specialised product", "stream-K product", "split product", "tf32 product", "windows",
         "winograd convolution", "generic",

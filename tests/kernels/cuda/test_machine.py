@@ -12,7 +12,6 @@ from ptx.machine import Grid, Machine, Stuck
 from ptx.memory import Addresses, GlobalMemory, Race, Stray, Threads
 from ptx.parse import parse
 from ptx.run import run_on_machine
-from regions.attention import Heads
 from regions.collection import EXAMPLES
 from regions.products import linear
 from regions.rigs import StayingProduct
@@ -22,7 +21,6 @@ from tensorwright.codegen.cuda.compile import compile_ptx
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.graph.graph import apply, constant_value, input_value
 from tensorwright.graph.region import region_of
-from tensorwright.kernels.cuda.attention.tactic import Attention
 from tensorwright.kernels.cuda.caching.tactic import Caching
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct
 from tensorwright.kernels.cuda.generic import Generic
@@ -39,12 +37,6 @@ from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.reference import whole_output
 
 TARGET = CUDA_TARGETS["sm_90"]
-
-
-@pytest.mark.parametrize("columns", [37, 40])
-def test_masks_of_odd_numbers_of_columns_are_declined(columns: int, rng: np.random.Generator) -> None:
-    region = Heads((2,), 8, columns, 16, 16, "mask", (1, 1, columns), dtype=FLOAT16).region(rng)
-    assert bool(Attention().configs(region, TARGET)) == (columns % 2 == 0)
 
 
 def changed(old: str, new: str, rng: np.random.Generator, name: str = "window-depth") -> None:

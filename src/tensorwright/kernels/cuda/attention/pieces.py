@@ -7,40 +7,68 @@ from dataclasses import dataclass
 from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.kernels.attention.problem import KnownProblem
 from tensorwright.tensor.dim import Dim
+from tensorwright.tensor.dtype import DType
 
 ROWS = 16
 """Rows of a block."""
-PIECE = 32
-"""Columns, and elements of depth and width, that belong together."""
-ACCESS = 8
-"""Elements that a thread reads at once."""
+TILE = 8
+"""Columns of one instruction."""
+WIDTH = 32
+"""Elements of the width that belong together: four tiles."""
+RUN = 8
+"""Neighbouring ones of these that a thread ends with."""
+QUADS, GROUPS = 4, 8
+"""Threads of a warp: four for each of eight columns or rows."""
+ACCESS_BYTES = 16
+"""What a thread reads at once."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """An attention whose columns are shared out to some warps."""
+    """An attention whose columns are shared out to some warps. splits: whether each factor is the sum of two."""
 
     problem: KnownProblem
     warps: int
+    splits: bool = False
 
     @property
     def threads(self) -> int:
         return WARP * self.warps
 
     @property
+    def dtype(self) -> DType:
+        """The type of all factors and of the result."""
+        return self.problem.result.output.type.dtype
+
+    @property
+    def access(self) -> int:
+        """Elements that a thread reads at once."""
+        return ACCESS_BYTES // self.dtype.size
+
+    @property
+    def size(self) -> int:
+        """Columns, and elements of the depth, of a piece: 64 bytes, which two instructions multiply."""
+        return QUADS * self.access
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a piece of the columns."""
+        return self.size // TILE
+
+    @property
     def depth(self) -> int:
         """Pieces of the depth."""
-        return -(-self.problem.depth // PIECE)
+        return -(-self.problem.depth // self.size)
 
     @property
     def width(self) -> int:
         """Pieces of the width."""
-        return -(-self.problem.width // PIECE)
+        return -(-self.problem.width // WIDTH)
 
     @property
     def columns(self) -> int:
         """Pieces of the columns."""
-        return -(-self.problem.columns // PIECE)
+        return -(-self.problem.columns // self.size)
 
     @property
     def rounds(self) -> int:
@@ -62,6 +90,11 @@ class Pieces:
         return self.threads * (8 * self.units + 4) * 4
 
     @property
+    def kept_registers(self) -> int:
+        """Registers for the result and two rows of queries, and for what a split leaves of these."""
+        return 8 * self.units + (16 if self.splits else 8) * self.depth
+
+    @property
     def registers(self) -> int:
-        """Registers for the result, scores, a piece of every operand, and addresses."""
-        return 24 + 8 * self.units + 16 + 8 * self.depth + 16 * self.depth + 16 * self.width
+        """Registers for what is kept, scores, keys and values of a piece, and addresses."""
+        return 24 + self.kept_registers + 4 * self.tiles * (1 + self.depth) + 16 * self.width

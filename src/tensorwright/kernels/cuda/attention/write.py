@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tensorwright.codegen.cuda.matrix import power_of_two
 from tensorwright.codegen.cuda.nest import GroupEmitter, named_index
-from tensorwright.codegen.cuda.targets import WARP, CudaTarget
+from tensorwright.codegen.cuda.targets import WARP
 from tensorwright.codegen.cuda.threads import ThreadBuilder, wide
 from tensorwright.codegen.epilogue import Epilogue, epilogue_of
 from tensorwright.codegen.scalar import Lane
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Pointer, Register, literal
 from tensorwright.graph.expression import Variable
-from tensorwright.graph.region import Region
 from tensorwright.kernels.attention.problem import KnownProblem
-from tensorwright.kernels.cuda.attention.pieces import ACCESS, PIECE, ROWS, Pieces
-from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State
+from tensorwright.kernels.cuda.attention.pieces import ROWS, RUN, TILE, WIDTH, Pieces
+from tensorwright.kernels.cuda.attention.rows import FarFactors, Place, Rows
+from tensorwright.kernels.cuda.attention.scores import ScoreLoop, State, power_of_e
+from tensorwright.kernels.cuda.fragments.arithmetic import Arithmetic, Sums
 from tensorwright.kernels.cuda.fragments.sums import NEAR, SHARED
 from tensorwright.kernels.cuda.function import ThreadWriter
 from tensorwright.tensor.dim import Dim, expression
-from tensorwright.tensor.dtype import FLOAT32, INT32, DType
+from tensorwright.tensor.dtype import FLOAT32, INT32
 from tensorwright.tensor.layout import PLAIN
 
 _STATE = 4
@@ -46,10 +46,8 @@ def result_epilogue(problem: KnownProblem) -> Epilogue:
 class AttentionKernel(ThreadWriter):
     """Emits the body of an attention's kernel."""
 
-    region: Region
     pieces: Pieces
-    dtype: DType
-    target: CudaTarget
+    arithmetic: Arithmetic
     emitter: GroupEmitter
 
     def write(self) -> None:
@@ -60,20 +58,18 @@ class AttentionKernel(ThreadWriter):
         batch = batch_position(self.emitter, pieces.problem)
         builder.launch_next()
         builder.wait_for_previous()
-        loop = ScoreLoop(
-            pieces, self.dtype, self.target, self.emitter, score_epilogue(pieces.problem), batch, first_row, warp,
-            group, quad,
-        )  # fmt: skip
-        state = loop.run(loop.queries())
+        rows = Rows(pieces, self.emitter, Place(batch, first_row, group, quad))
+        loop = ScoreLoop(rows, FarFactors(rows), self.arithmetic, score_epilogue(pieces.problem), warp)
+        state = loop.run(rows.queries())
         total = [builder.combined(value, builder.add, 4) for value in state.total]
         meeting = Meeting(pieces, builder, lane, warp)
         meeting.leave(State(state.largest, total, state.result))
         first_row = builder.add(first_row, wide(builder, group))
-        first_column = builder.scaled(wide(builder, quad), ACCESS)
+        first_column = builder.scaled(wide(builder, quad), RUN)
 
         def store(half: Register, piece: Register, values: list[Register]) -> None:
             row = builder.add(first_row, builder.scaled(wide(builder, half), 8))
-            column = builder.add(first_column, builder.scaled(wide(builder, piece), PIECE))
+            column = builder.add(first_column, builder.scaled(wide(builder, piece), WIDTH))
             store_result(self.emitter, pieces.problem, (batch, row, column), values)
 
         meeting.finish(store)
@@ -96,7 +92,7 @@ def store_result(
     """Finish neighbouring columns of a row. place: the batch's index, the row, the first column (i64)."""
     builder, (batch, row, column) = emitter.builder, place
     exists = Term(builder, row).less(problem.rows)
-    if problem.width % PIECE:
+    if problem.width % WIDTH:
         exists = exists & Term(builder, column).less(problem.width)
     rows, lane = Variable("row", problem.rows), Variable("column", problem.width)
     with emitter.when(exists.register):
@@ -104,6 +100,15 @@ def store_result(
         position = (*batch, 0 if problem.rows == 1 else expression(rows), expression(lane))
         epilogue = result_epilogue(problem)
         epilogue.store(emitter, Pointer("%out"), builder.vector_of(values), position, Lane(lane, len(values)))
+
+
+def run_of(pieces: Pieces, result: Sums, piece: int, half: int) -> list[Register]:
+    """A thread's neighbouring columns of a piece of the width, in one of its two rows."""
+    count = WIDTH // TILE
+    parts = [tile[2 * half : 2 * half + 2] for tile in result[count * piece : count * (piece + 1)]]
+    if pieces.dtype == FLOAT32:
+        return [part[second] for second in range(2) for part in parts]
+    return [value for part in parts for value in part]
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,7 @@ class Meeting:
         """Leave a warp's state for all: ``[warp, unit, half, lane, 4]``, then ``[warp, lane, 4]``."""
         for unit in range(self.pieces.units):
             half, piece = unit % 2, unit // 2
-            tiles = state.result[4 * piece : 4 * piece + 4]
-            values = [tile[2 * half + part] for tile in tiles for part in range(2)]
+            values = run_of(self.pieces, state.result, piece, half)
             for number in range(2):
                 place = self._sums(self.warp, literal(unit, INT32), number)
                 self._write(place, values[4 * number : 4 * number + 4])
@@ -149,7 +153,7 @@ class Meeting:
             most = builder.intrinsic("maximum", (most, other), flags="nsz")
         lowest = literal(float("-inf"), FLOAT32)
         base = builder.select(builder.compare("oeq", most, lowest), literal(0.0, FLOAT32), most)
-        weights = [power_of_two(builder, builder.sub(value, base)) for value in largest]
+        weights = [power_of_e(builder, builder.sub(value, base)) for value in largest]
         total = self._weighted(totals, weights)
         inverse = builder.div(literal(1.0, FLOAT32), total)
         found: list[Register] = []

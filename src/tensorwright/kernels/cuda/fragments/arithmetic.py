@@ -50,14 +50,15 @@ class Products:
 
 @dataclass(frozen=True)
 class RoundedProducts:
-    """float32 as TF32. What is constant was rounded when it was packed."""
+    """float32 as TF32. packed: whether right factors are constants, which were rounded when they were packed."""
 
     target: CudaTarget
+    packed: bool = True
     splits: bool = False
 
     def multiply(self, builder: ThreadBuilder, left: Words, right: Words, sums: Sums) -> Sums:
-        rounded = [[_rounded(builder, word) for word in words] for words in left]
-        return Products(FLOAT32, self.target).multiply(builder, rounded, right, sums)
+        right = right if self.packed else _rounded(builder, right)
+        return Products(FLOAT32, self.target).multiply(builder, _rounded(builder, left), right, sums)
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,8 @@ class SplitProducts:
         return [[builder.add(a, b) for a, b in zip(*pair, strict=True)] for pair in zip(sums, parts, strict=True)]
 
 
-def _rounded(builder: ThreadBuilder, word: Register) -> Register:
-    return builder.bitcast(rounded_to_tf32(builder, builder.bitcast(word, FLOAT32)), INT32)
+def _rounded(builder: ThreadBuilder, factors: Words) -> Words:
+    def rounded(word: Register) -> Register:
+        return builder.bitcast(rounded_to_tf32(builder, builder.bitcast(word, FLOAT32)), INT32)
+
+    return [[rounded(word) for word in words] for words in factors]
