@@ -154,6 +154,13 @@ def test_attention_of_heads_is_preferred_where_heads_fill_the_gpu(
     assert shares == [False, True]
 
 
+def test_rounded_factors_are_thought_to_be_faster_than_split_ones(rng: np.random.Generator) -> None:
+    region = BERT.region(rng)
+    for split, rounded in zip(SPLIT, TF32, strict=True):
+        (config, *_) = split.configs(region, NEWEST)
+        assert split.efficiency(region, config) < rounded.efficiency(region, config)
+
+
 @pytest.mark.parametrize("columns", [37, 40])
 def test_masks_of_odd_numbers_of_columns_are_declined(columns: int, rng: np.random.Generator) -> None:
     region = Heads((2,), 8, columns, 16, 16, "mask", (1, 1, columns), dtype=FLOAT16).region(rng)

@@ -166,5 +166,5 @@ class ScoreLoop:
 
 
 def power_of_e(builder: ThreadBuilder, exponent: Register) -> Register:
-    """e to a float32; 0 for minus infinity. Two units off for each exponent near 0, one more for each 1 that it is."""
+    """e to a float32, within two units of the last digit and one more for each 1 of its size; 0 for minus infinity."""
     return power_of_two(builder, builder.mul(exponent, TO_TWO))

@@ -34,6 +34,8 @@ MOST_WARPS = 8
 """Of a block whose warps have rows of their own."""
 TYPICAL = CUDA_TARGETS["sm_90"]
 """What is measured."""
+SPLIT_SHARE = 0.8
+"""How fast split factors are thought to be beside rounded ones: most of a small kernel's time is waiting."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,9 @@ class _Split(_Attention):
 
     def arithmetic(self, problem: KnownProblem, target: CudaTarget) -> Arithmetic:
         return SplitProducts(target)
+
+    def efficiency(self, region: Region, config: Config[WarpOptions]) -> float:
+        return SPLIT_SHARE * super().efficiency(region, config)
 
 
 class _Tf32(_Attention):
