@@ -34,7 +34,7 @@ from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, FLOAT32, INT32, DType
 
 BLOCK = 256
 """Threads in a block."""
-MOST_GATHERED = 128
+MOST_GATHERED = 96
 """Elements that lie apart, each with an address of its own, that the written out steps of a reduction read: for many
 more a thread has too few registers.
 """
