@@ -5,6 +5,8 @@
 #   make test-torch  the tests that export larger models with PyTorch, in an environment of their own
 #   make test-kernels  every config of every tactic on every target, where the other tests try some (an hour);
 #                    PART=3/64 takes one of 64 parts, for as many processes or machines
+#   make test-assembled  every config of every tactic for GPUs, assembled for every architecture without spills
+#                    (needs ptxas; half an hour of one core); PART=3/64 as above
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks
@@ -18,7 +20,7 @@
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-kernels test-cuda test-cuda-sanitized test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
+.PHONY: demo test lint test-kernels test-assembled test-cuda test-cuda-sanitized test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
 PART ?= 1/1
@@ -61,6 +63,9 @@ test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 
 test-kernels: $(VENV)/.installed-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
+
+test-assembled: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/cuda/test_assembled.py -k kernels_are_assembled --kernels $(PART)
 
 test-conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance

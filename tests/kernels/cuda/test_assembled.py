@@ -1,12 +1,15 @@
 """What NVIDIA's assembler makes of kernels: machine code for every architecture, with all that it keeps in registers.
 
-All configs of all tactics are assembled with `--kernels`, one of 64 parts of them with `--kernels 3/64` (about two
-hours of one core in all), else one config of each tactic for few examples, others with another `--seed`.
+All configs of all tactics, some 34 000 kernels, are assembled with `--kernels` (`make test-assembled`: half an hour of
+one core), one of 64 parts of them with `--kernels 3/64`; else one config of each tactic for every fourth example,
+others with another `--seed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -17,13 +20,19 @@ from regions.collection import EXAMPLES
 from regions.example import Example
 from regions.rigs import CudaRig
 from regions.sampling import Choose, Part, Rotation, every, key_of
-from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler
+from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler, resources_of
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.kernels.cuda.catalogue import tactics
+from tensorwright.kernels.cuda.function import REGISTERS
 from tensorwright.kernels.cuda.kernel import CudaKernel
+from tensorwright.kernels.tactic import AnyTactic
 
-SELDOM = 96
+SELDOM = 4
 """One of so many examples is assembled."""
+SHARES = 32
+"""Tests of an architecture, for processes to share."""
+AT_ONCE = 16
+"""Kernels that the assembler gets at once."""
 
 
 needs_assembler = pytest.mark.skipif(
@@ -32,18 +41,31 @@ needs_assembler = pytest.mark.skipif(
 
 
 @needs_assembler
+@pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("target", CUDA_TARGETS)
 def test_kernels_are_assembled_without_spills(
-    target: str, request: pytest.FixtureRequest, rng: np.random.Generator
+    target: str, share: int, request: pytest.FixtureRequest, rng: np.random.Generator
 ) -> None:
     part, seed = request.config.getoption("--kernels"), request.config.getoption("--seed")
+    examples = list(EXAMPLES.values())[share::SHARES]
     if part:
-        chosen = [e for e in EXAMPLES.values() if Part.parse(part).has(f"assembled {e.name} {target}")]
+        chosen = [e for e in examples if Part.parse(part).has(f"assembled {e.name} {target}")]
     else:
-        chosen = [e for e in EXAMPLES.values() if not crc32(f"{seed} {e.name} {target}".encode()) % SELDOM]
+        chosen = [e for e in examples if not _turn(e, target, seed) % SELDOM]
     choose = every if part else Rotation(1, seed)
-    spilling = [found for example in chosen for found in _spilling(example, target, choose, rng)]
-    assert not spilling
+    kernels = (kernel for example in chosen for kernel in _kernels(example, target, choose, rng, CudaRig.tactics))
+    assert not list(_spilling(kernels, CUDA_TARGETS[target]))
+
+
+@needs_assembler
+@pytest.mark.parametrize("target", CUDA_TARGETS)
+def test_a_kernel_of_every_tactic_is_assembled_without_spills(
+    target: str, request: pytest.FixtureRequest, rng: np.random.Generator
+) -> None:
+    seed = request.config.getoption("--seed")
+    turns = sorted(EXAMPLES.values(), key=lambda example: _turn(example, target, seed))
+    kernels = [_first_kernel(turns, tactic, target, seed, rng) for tactic in CudaRig.tactics]
+    assert not list(_spilling(filter(None, kernels), CUDA_TARGETS[target]))
 
 
 @needs_assembler
@@ -65,19 +87,56 @@ def test_code_of_compatible_targets_is_assembled_for_newer_ones(
             assert assemble(ptx, newer)[0]
 
 
-def _spilling(example: Example, name: str, choose: Choose, rng: np.random.Generator) -> Iterator[str]:
-    """The kernels that keep registers in memory, or need more of them than a multiprocessor has."""
-    rig, region, target = CudaRig(), example.region(rng), CUDA_TARGETS[name]
-    for tactic, configs in applicable(rig, region, name):
-        for config in choose(key_of(example, tactic, name), configs):
-            wanted = _wanted(tactic.emit(region, config, target), target)
-            if wanted:
-                yield f"{example.name} on {name} by {tactic.name} {config}: {wanted}"
+@needs_assembler
+def test_kernels_take_the_same_alone_and_together(rng: np.random.Generator) -> None:
+    target = CUDA_TARGETS["sm_90"]
+    chosen = ("convolution-3x3", "warps-layers-float32", "tensor-cores-product")
+    kernels = [
+        kernel for name in chosen for _, kernel in _kernels(EXAMPLES[name], target.name, Rotation(2, 0), rng, tactics())
+    ]
+    modules = {kernel.name: compile_ptx(kernel.code, target) for kernel in kernels}
+    together = resources_of(list(modules.values()), target)
+    assert together.keys() == modules.keys()
+    for name, ptx in modules.items():
+        alone = resources_of([ptx], target)[name]
+        assert (together[name].registers, together[name].spill_bytes) == (alone.registers, alone.spill_bytes)
+    assert any(found.spill_bytes for found in together.values())
 
 
-def _wanted(kernel: CudaKernel, target: CudaTarget) -> str:
-    """What a kernel takes, if that is too much."""
-    _, resources = assemble(compile_ptx(kernel.code, target), target)
-    found = resources[kernel.name]
-    fits = not found.spill_bytes and found.registers * kernel.block <= 65536
-    return "" if fits else str(found)
+def _turn(example: Example, target: str, seed: int) -> int:
+    return crc32(f"{seed} {example.name} {target}".encode())
+
+
+def _kernels(
+    example: Example, target: str, choose: Choose, rng: np.random.Generator, of: Sequence[AnyTactic[Any]]
+) -> Iterator[tuple[str, CudaKernel]]:
+    """The kernels of some tactics, with what makes them."""
+    rig, region = CudaRig(), example.region(rng)
+    for tactic, configs in applicable(rig, region, target, of):
+        for config in choose(key_of(example, tactic, target), configs):
+            yield (
+                f"{example.name} on {target} by {tactic.name} {config}",
+                tactic.emit(region, config, CUDA_TARGETS[target]),
+            )
+
+
+def _first_kernel(
+    examples: Sequence[Example], tactic: AnyTactic[Any], target: str, seed: int, rng: np.random.Generator
+) -> tuple[str, CudaKernel] | None:
+    """One for the first example that a tactic computes, if it computes any on this target."""
+    found = (kernel for example in examples for kernel in _kernels(example, target, Rotation(1, seed), rng, [tactic]))
+    return next(found, None)
+
+
+def _spilling(kernels: Iterable[tuple[str, CudaKernel]], target: CudaTarget) -> Iterator[str]:
+    """Those that keep registers in memory, or need more of them than a multiprocessor has."""
+    rest = iter(kernels)
+    while together := list(islice(rest, AT_ONCE)):
+        modules = {kernel.name: compile_ptx(kernel.code, target) for _, kernel in together}
+        resources = resources_of(list(modules.values()), target)
+        for origin, kernel in together:
+            found = resources[kernel.name]
+            if found.spill_bytes:
+                found = assemble(modules[kernel.name], target)[1][kernel.name]
+            if found.spill_bytes or found.registers * kernel.block > REGISTERS:
+                yield f"{origin}: {found}"

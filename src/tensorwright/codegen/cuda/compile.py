@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -136,18 +137,39 @@ def _round_by_round(ptx: str) -> str:
     return re.sub(r"^(\$\w+):$(?=[\s\S]*\bbra[.\w]*\s+\1;)", r'\g<0>\n\t.pragma "nounroll";', ptx, flags=re.MULTILINE)
 
 
+def resources_of(modules: Sequence[str], target: CudaTarget) -> dict[str, Resources]:
+    """What the kernels of modules in PTX take as they are, by their names, without the shared memory of a module's own.
+
+    To assemble a small kernel takes as long as to start the assembler, which gets all of them at once.
+
+    Raises:
+        BuildError: there is no assembler, or it does not accept a text, or two kernels have one name.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [Path(folder) / f"{number}.ptx" for number in range(len(modules))]
+        for source, ptx in zip(sources, modules, strict=True):
+            source.write_text(ptx)
+        return _resources(_log(sources, Path(folder) / "kernels.cubin", target))
+
+
 def _assembled(ptx: str, target: CudaTarget) -> Assembled:
-    assembler = find_assembler()
-    if assembler is None:
-        raise BuildError("ptxas was not found: install the package nvidia-cuda-nvcc, or put ptxas on the path")
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx)
-        command = [assembler, f"-arch={target.cpu}", "-O3", "-v", str(source), "-o", str(output)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BuildError(f"ptxas does not accept generated code (a defect of tensorwright): {done.stderr.strip()}")
-        return output.read_bytes(), _resources(done.stderr)
+        log = _log([source], output, target)
+        return output.read_bytes(), _resources(log)
+
+
+def _log(sources: Sequence[Path], output: Path, target: CudaTarget) -> str:
+    """What the assembler says of files of PTX."""
+    assembler = find_assembler()
+    if assembler is None:
+        raise BuildError("ptxas was not found: install the package nvidia-cuda-nvcc, or put ptxas on the path")
+    command = [assembler, f"-arch={target.cpu}", "-O3", "-v", *map(str, sources), "-o", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"ptxas does not accept generated code (a defect of tensorwright): {done.stderr.strip()}")
+    return done.stderr
 
 
 def _resources(log: str) -> dict[str, Resources]:
