@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptx import numbers as num
 from ptx.asynchronous import PIECE_BYTES, STEP_BYTES, WARPGROUP, Copies, Products, tile_places
-from ptx.memory import GlobalMemory, SharedMemory
+from ptx.memory import GlobalMemory, Race, SharedMemory
 from ptx.ordering import Barriers, Order, OrderedMemory
 from ptx.parse import Instruction, Kernel
 from ptx.tensor_maps import box_of, box_places
@@ -25,7 +25,9 @@ RANK_BITS = 32
 """Addresses in the shared memory of a cluster have the number of the block, plus 1, above these bits."""
 
 Index = npt.NDArray[np.int64]
-RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE, AT_SOME = range(6)
+RUNNING, AT_BARRIER, AT_CLUSTER, DONE, AT_PHASE, AT_SOME, AT_WARP = range(7)
+OF_WARPS = frozenset({"shfl", "mma", "ldmatrix", "movmatrix"})
+"""Instructions at which the threads of a warp wait for each other."""
 MAPS = 1 << 40
 """Where tensor maps, which no program reads, seem to lie."""
 
@@ -42,6 +44,12 @@ class Grid:
     threads: int
     cluster: int = 1
     shared_bytes: int = 0
+
+
+def _are_warps(threads: Index) -> bool:
+    """Whether threads, in order, are those of whole warps."""
+    rows = threads.reshape(-1, WARP) if len(threads) % WARP == 0 else np.zeros((0, WARP), np.int64)
+    return len(rows) > 0 and not (rows != rows[:, :1] + np.arange(WARP)).any() and not (rows[:, 0] % WARP).any()
 
 
 class Machine:
@@ -75,8 +83,10 @@ class Machine:
         self._shared = SharedMemory(count, offset + grid.shared_bytes)
         if any(instruction.parts[0] == "mbarrier" for instruction in kernel.instructions):
             self._shared = OrderedMemory(count, offset + grid.shared_bytes, self._order)
-        memory.watch(self._order if any(it.parts[0] == "atom" for it in kernel.instructions) else None)
+        is_ordered = count == grid.cluster or any(it.parts[0] == "atom" for it in kernel.instructions)
+        memory.watch(self._order if is_ordered else None)
         self._barriers = Barriers(self._shared, self._order) if isinstance(self._shared, OrderedMemory) else None
+        self._is_ordered = is_ordered or self._barriers is not None
         self._maps = {MAPS + number * MAP_BYTES: placed for number, placed in enumerate(maps)}
         self._copies = Copies(self._shared, np.zeros(self._threads, np.int64))
         self._products = Products(self._shared, np.zeros(self._threads // WARPGROUP + 1, np.int64))
@@ -86,6 +96,7 @@ class Machine:
         poison = np.full(self._threads, POISON, np.uint64)
         self._registers: dict[str, num.Bits] = dict.fromkeys(kernel.undefined, poison)
         self._at, self._state = np.zeros(self._threads, np.int64), np.full(self._threads, RUNNING)
+        self._has_arrived = np.zeros(self._threads, np.bool_)
         self._stops = {*kernel.labels.values(), *(n + 1 for n, i in enumerate(kernel.instructions) if _moves(i))}
 
     def run(self) -> None:
@@ -107,6 +118,10 @@ class Machine:
         """From an instruction to the next place where threads may part or meet."""
         while True:
             instruction = self._kernel.instructions[number]
+            if instruction.parts[0] in OF_WARPS and not _are_warps(who):
+                who = self._whole_warps(number)
+                if not len(who):
+                    return
             chosen = who
             if instruction.guard is not None:
                 holds = self._bits(instruction.guard.lstrip("!"), who, "pred") != 0
@@ -117,6 +132,14 @@ class Machine:
                 self._step(instruction, chosen)
             if number in self._stops:
                 return
+
+    def _whole_warps(self, number: int) -> Index:
+        """The warps all of whose threads are at an instruction; those of other warps wait there."""
+        there = (self._at == number) & ((self._state == RUNNING) | (self._state == AT_WARP))
+        warps = np.bincount(np.arange(self._threads) // WARP, there) == WARP
+        whole = there & warps.repeat(WARP)[: self._threads]
+        self._state[there], self._state[whole] = AT_WARP, RUNNING
+        return np.nonzero(whole)[0]
 
     def _release(self) -> None:
         """Let go of the blocks, and clusters, all of whose threads wait."""
@@ -130,12 +153,14 @@ class Machine:
             freed = np.isin(group, whole) & (self._state == kind)
             self._state[freed] = RUNNING
             blocks = np.unique(self._block[freed])
-            for number in whole if self._barriers is not None else ():
+            for number in whole if self._is_ordered else ():
                 self._order.meet(np.unique(self._block[freed & (group == number)]).tolist())
             epochs[blocks] += 1
             self._shared.epochs[blocks] += kind == AT_CLUSTER
         self._release_some()
         if (self._state != RUNNING).sum() == before:
+            if (self._state == AT_WARP).any():
+                raise Stuck("an instruction of a whole warp is executed by a part of it")
             if (self._state == AT_PHASE).any():
                 raise Stuck("threads wait for a barrier's phase that is never complete")
             raise Stuck("threads wait at a barrier for others that have returned or wait elsewhere")
@@ -178,10 +203,9 @@ class Machine:
 
     def _warps(self, who: Index) -> Index:
         """The threads, a row for each warp, all of whose threads have to be there."""
-        rows = who.reshape(-1, WARP) if len(who) % WARP == 0 else np.zeros((0, WARP), np.int64)
-        if not len(rows) or (rows != rows[:, :1] + np.arange(WARP)).any() or (rows[:, 0] % WARP).any():
+        if not _are_warps(who):
             raise Stuck("an instruction of a whole warp is executed by a part of it")
-        return rows
+        return who.reshape(-1, WARP)
 
     # ---- instructions
 
@@ -237,7 +261,9 @@ class Machine:
             self._state[who], self._some = AT_SOME, int(it.operands[1])
 
     def _do_barrier(self, it: Instruction, who: Index) -> None:
-        if it.opcode == "barrier.cluster.wait":
+        waits = it.opcode == "barrier.cluster.wait"
+        self._has_arrived[who] = not waits
+        if waits:
             self._state[who] = AT_CLUSTER
 
     def _do_griddepcontrol(self, it: Instruction, who: Index) -> None:
@@ -279,6 +305,10 @@ class Machine:
 
     def _do_st(self, it: Instruction, who: Index) -> None:
         kind = it.parts[-1]
+        if self._has_arrived[who].any():
+            raise Race(
+                "a thread stores after it has arrived at a barrier of the cluster and before it has waited there"
+            )
         sources = it.operands[1].strip("{}").replace(" ", "").split(",")
         words = np.stack([self._bits(s, who, kind).astype(num.dtype_of(kind)) for s in sources], 1)
         raw, at = np.ascontiguousarray(words).view(np.uint8).reshape(len(who), -1), self._address(it.operands[0], who)

@@ -27,7 +27,7 @@ class Stray(Exception):
 
 class GlobalMemory:
     """Memory of the whole grid. A thread may read what nobody has written in the kernel, or it itself, or what counters
-    that blocks let each other know by have told it of.
+    that blocks let each other know by, or barriers, have told it of.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,7 +39,7 @@ class GlobalMemory:
         self._clocks, self._told = np.zeros(0, np.int64), dict[int, npt.NDArray[np.int64]]()
 
     def watch(self, order: Order | None) -> None:
-        """Begin a kernel, whose blocks let each other know by counters if there is an order of its warps."""
+        """Begin a kernel, whose blocks let each other know by counters and barriers if its warps have an order."""
         self._order, self._told = order, {}
         self._clocks = np.zeros(self.bytes.size if order else 0, np.int64)
 
@@ -70,7 +70,8 @@ class GlobalMemory:
         if self._order is None or (writers[others] == SEVERAL).any():
             return False
         rows = np.broadcast_to(self._order.rows_of(threads)[:, None], places.shape)[others]
-        known = self._order.known[rows, self._order.rows_of(writers[others])]
+        own_rows = self._order.rows_of(writers[others])
+        known = self._order.known[rows, own_rows] - (rows == own_rows)  # Threads of a warp have to meet, too.
         return bool((self._clocks[places][others] <= known).all())
 
     def read_counters(self, at: Addresses, threads: Threads, words: Sequence[str]) -> Threads:

@@ -21,14 +21,14 @@ from tensorwright.kernels.tactic import NO_OPTIONS, Config, Kernel, Tactic, Tact
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.normalization import Softmax
 from tensorwright.ops.reduction import Reduction
-from tensorwright.ops.shape import Transpose
+from tensorwright.ops.shape import Reshape, Transpose
 from tensorwright.passes.fuse import partition
 from tensorwright.passes.join import joins
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.layout import PLAIN
 from tensorwright.tune.cache import TimingCache
 from tensorwright.tune.choice import Trial
-from tensorwright.tune.join import prefer_joined
+from tensorwright.tune.join import Comparison, prefer_joined
 from tensorwright.tune.select import Candidate, Searched
 
 CHAIN = network(apply(Softmax(1), apply(Reduction("max", (2,)), apply(Softmax(2), given("x", 3, 5, 40)))))
@@ -148,3 +148,31 @@ def test_a_build_reads_and_writes_attention_through_transpositions(
     expected = (powers / powers.sum(3, keepdims=True) @ values).swapaxes(1, 2)
     (output,) = Engine(plan)(arrays).values()
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5)
+
+
+def test_a_run_through_a_view_is_raced_and_computes_the_same(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    raced: list[int] = []
+
+    def saving(item: Searched, stages: Sequence[Searched], compare: Comparison) -> float:
+        assert min(compare(item, stages)) > 0
+        raced.append(len(stages))
+        return float(len(stages) > 2)
+
+    monkeypatch.setattr("tensorwright.tune.join._saving", saving)
+    monkeypatch.setattr("tensorwright.backends.cpu.CpuToolchain.is_small", lambda *_: True)
+    first = apply(Reshape((3, 200)), apply(Softmax(2), given("x", 3, 5, 40)))
+    graph = network(apply(Softmax(0), apply(Softmax(1), first)))
+    plan = build(graph, BuildConfig(level=1, threads=1, timing_cache=""), BACKEND)
+    steps = plan.report["steps"]
+    assert isinstance(steps, list)
+    assert [step["tactic"] for step in steps if isinstance(step, dict)] == ["whole"]
+    assert 3 in raced
+    x = rng.standard_normal((3, 5, 40), dtype=np.float32)
+    expected = x
+    for axis in (2, 1, 0):
+        expected = expected.reshape(3, 200) if axis == 1 else expected
+        expected = np.exp(expected) / np.exp(expected).sum(axis, keepdims=True)
+    (output,) = Engine(plan)(x).values()
+    np.testing.assert_allclose(output, expected, rtol=1e-5)

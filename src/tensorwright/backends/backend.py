@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
+from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.tactic import Offer
 from tensorwright.passes.rewrite import Pass
@@ -75,6 +76,10 @@ class Toolchain(Protocol):
     @property
     def bench(self) -> Bench:
         """What runs and times kernels."""
+        ...
+
+    def is_small(self, region: Region) -> bool:
+        """Whether a region is so little work that a part of the device may compute it together with its neighbours."""
         ...
 
     def compiler(self) -> AbstractContextManager[Compiler]:

@@ -29,6 +29,7 @@ from tensorwright.devices.cpu.host import (
 )
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import Graph
+from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cpu.catalogue import tactics
 from tensorwright.kernels.tactic import AnyTactic, Kernel, Offer, offers
@@ -113,6 +114,9 @@ class CpuToolchain:
     @property
     def bench(self) -> CpuBench:
         return CpuBench(self.machine, self.threads, self.allocator)
+
+    def is_small(self, region: Region) -> bool:
+        return False
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CpuCompilerPool(self.machine, len(os.sched_getaffinity(0)))

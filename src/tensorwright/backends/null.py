@@ -16,6 +16,7 @@ from tensorwright.codegen.null.numpy_code import PRELUDE, NumpyCode
 from tensorwright.devices.device import Allocator
 from tensorwright.devices.null.device import ENTRY, null_stamp
 from tensorwright.graph.graph import Graph, Value
+from tensorwright.graph.region import Region
 from tensorwright.kernels import null
 from tensorwright.kernels.catalogue import found_below
 from tensorwright.kernels.compiler import Compiler
@@ -49,6 +50,9 @@ class NullToolchain:
     fast_types: frozenset[DType] = frozenset()
     keeps_streams: bool = False
     joins_untimed: bool = False
+
+    def is_small(self, region: Region) -> bool:
+        return False
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return nullcontext(NullCompiler())

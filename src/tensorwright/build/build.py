@@ -35,7 +35,7 @@ from tensorwright.passes.check import Comparison
 from tensorwright.passes.dequantise import quantised_products, with_products_in_floats
 from tensorwright.passes.empty import replace_empty
 from tensorwright.passes.fuse import partition
-from tensorwright.passes.join import joins
+from tensorwright.passes.join import joins, runs
 from tensorwright.passes.outputs import named_apart, separate_outputs
 from tensorwright.passes.padding import normalises_padding
 from tensorwright.passes.patterns import in_patterns
@@ -165,7 +165,7 @@ class _Build:
         graph = in_groups(_in_chosen_types(graph, self.wishes, config, tools, self._measure))
         graph = separate_outputs(replace_empty(graph))
         graph, uses = watched(graph, partition(graph, fuse=config.optimise), config.check_indices, tools.roofline)
-        regions, chains = _regions(graph, config)
+        regions, chains = _regions(graph, config, tools)
         dump.regions(graph, regions, chains)
         searched = _searched(regions, chains, tools, search, self._tuner(graph), config)
         verifier = Verifier(compiler, tools.bench, config.log)
@@ -203,7 +203,7 @@ class _Build:
 
     def _measure(self, graph: Graph, bounds: BoundsFor | None = None) -> list[Searched]:
         graph = separate_outputs(replace_empty(graph))
-        regions, chains = _regions(graph, self.config)
+        regions, chains = _regions(graph, self.config, self.tools)
         quick = replace(self._tuner(graph), brief=self.config.level < HARDEST)
         return _searched(regions, chains, self.tools, self.search, quick, self.config, bounds)
 
@@ -251,10 +251,10 @@ def _compile(choices: Sequence[Choice], compiler: Compiler, verifier: Verifier, 
         verifier.check(choice)
 
 
-def _regions(graph: Graph, config: BuildConfig) -> tuple[Sequence[Region], Sequence[Region]]:
-    """The regions of a network, and chains of them that one kernel may compute."""
+def _regions(graph: Graph, config: BuildConfig, tools: Toolchain) -> tuple[Sequence[Region], Sequence[Region]]:
+    """The regions of a network, and chains and runs of them that one kernel may compute."""
     regions = in_patterns(partition(graph, fuse=config.optimise))
-    return regions, joins(graph, regions) if config.optimise else ()
+    return regions, (*joins(graph, regions), *runs(graph, regions, tools.is_small)) if config.optimise else ()
 
 
 def _quantisable(graph: Graph, wishes: Wishes, config: BuildConfig, tools: Toolchain) -> Quantisable | None:

@@ -19,7 +19,7 @@ from tensorwright.graph.expression import (
     transform,
     walk,
 )
-from tensorwright.graph.graph import Value, is_constant, weights_in
+from tensorwright.graph.graph import Value, is_constant, storage_root, weights_in
 from tensorwright.graph.substitute import dims_of, substituted, substituted_type
 from tensorwright.tensor.dim import Atom, Dim, Symbol, expression, symbols_of
 from tensorwright.tensor.dtype import BOOL
@@ -262,5 +262,19 @@ def region_of(values: Sequence[Value], anchor: Value | None = None) -> Region:
 def joined(stages: Sequence[Region]) -> Region:
     """One region that computes what several regions compute, in order; only the last one's result is needed outside."""
     anchors = [stage.anchor for stage in stages if stage.anchor is not None]
-    whole = region_of([value for stage in stages for value in stage.values], anchors[-1])
+    values = dict[Value, None]()
+    for stage in stages:
+        for operand in stage.inputs:
+            values.update((view, None) for view in _views(operand) if storage_root(operand) in values)
+        values.update((value, None) for value in stage.values)
+    whole = region_of(tuple(values), anchors[-1] if anchors else None)
     return replace(whole, stages=tuple(stages))
+
+
+def _views(value: Value) -> list[Value]:
+    """The views that a value is of another one, the first one first."""
+    found = list[Value]()
+    while value.op.kind == "view":
+        found.insert(0, value)
+        value = value.inputs[0]
+    return found

@@ -1,19 +1,21 @@
-"""Proposes chains of regions that one kernel could compute without storing the results in between.
+"""Proposes regions that one kernel could compute: chains, without storing the results in between, and small ones.
 
 Whether there is such a kernel is for the catalogue to say, and whether it is faster for the timer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from tensorwright.graph.graph import Graph, Value
+from tensorwright.graph.graph import Graph, Value, storage_root
 from tensorwright.graph.op import Op
 from tensorwright.graph.region import Region, joined
 from tensorwright.ops.shape import Slice, Transpose
 
 LONGEST = 3
 """Regions in a chain: enough for product, softmax, product."""
+SHORTEST_RUN = 3
+"""Small regions that are worth a kernel of their own."""
 
 
 def joins(graph: Graph, regions: Sequence[Region]) -> tuple[Region, ...]:
@@ -61,6 +63,41 @@ def _surrounded(
 
 def _consists_of(region: Region, *kinds: type[Op]) -> bool:
     return all(isinstance(value.op, kinds) for value in region.values)
+
+
+def runs(graph: Graph, regions: Sequence[Region], is_small: Callable[[Region], bool]) -> Iterator[Region]:
+    """Joined regions for the longest runs of at least `SHORTEST_RUN` small regions, none of which is in two.
+
+    What a run computes is read in it alone, but for its last result; `regions` are in an order that respects all reads.
+    """
+    readers: dict[Value, set[Region]] = {storage_root(value): set() for _, value in graph.outputs}
+    is_output = frozenset(readers)
+    for region in regions:
+        for value in region.inputs:
+            readers.setdefault(storage_root(value), set()).add(region)
+    start = 0
+    while start < len(regions):
+        end = next((n for n in range(start, len(regions)) if not is_small(regions[n])), len(regions))
+        run = _longest_closed(regions[start:end], readers, is_output)
+        if len(run) >= SHORTEST_RUN:
+            yield joined(run)
+        start += max(len(run), 1)
+
+
+def _longest_closed(
+    regions: Sequence[Region], readers: Mapping[Value, Collection[Region]], outputs: Collection[Value]
+) -> Sequence[Region]:
+    """The most regions from the first one on of whose results only the last one is needed elsewhere."""
+    inside, waiting, longest = set[Region](), set[Region](), 0
+    for number, region in enumerate(regions):
+        inside.add(region)
+        waiting.discard(region)
+        if not waiting:
+            longest = number + 1
+        if region.output in outputs:
+            break
+        waiting |= set(readers.get(region.output, ())) - inside
+    return regions[:longest]
 
 
 def _only_readers(graph: Graph, regions: Sequence[Region]) -> dict[Region, Region]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from tensorwright.base.errors import BuildError, DeviceError
 from tensorwright.base.progress import Progress
-from tensorwright.graph.graph import Value, is_constant, weights_in
+from tensorwright.graph.graph import Value, is_constant, storage_root, weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.plan.plan import MachineStamp
 from tensorwright.tensor.arrange import Places
+from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.layout import Layout
 from tensorwright.tune.bench import Bench, Prepared
 from tensorwright.tune.cache import REJECTED, TimingCache, sequence_key, timing_key
@@ -255,9 +256,16 @@ class Tuner:
         stored: dict[tuple[Value, Layout], Prepared] = {}
         for region, candidate in steps:
             kernel = candidate.kernel()
-            places = [stored.get((value, layout)) for value, layout in zip(region.inputs, kernel.inputs, strict=True)]
+            places = [
+                stored.get((storage_root(value) if layout.is_plain else value, layout))
+                for value, layout in zip(region.inputs, kernel.inputs, strict=True)
+            ]
             sources = {number: place for number, place in enumerate(places) if place is not None}
-            one = self._prepared(region, candidate, [known[v] for v in region.inputs], symbols, sources)
+            given = [
+                _shaped(known[value if value in known else storage_root(value)], value, symbols)
+                for value in region.inputs
+            ]
+            one = self._prepared(region, candidate, given, symbols, sources)
             known[region.output] = one.run()
             stored[region.output, kernel.output] = one
             prepared.append(one)
@@ -290,3 +298,8 @@ class Tuner:
         if not timed and not item.region.stages:
             raise BuildError(all_wrong(item.region, [trial for trial in trials if trial.rejected]))
         return Searched(item.region, tuple(timed), tuple(trials))
+
+
+def _shaped(array: Array, value: Value, symbols: Mapping[str, int]) -> Array:
+    """A value, of whose elements a view it is may be the array."""
+    return array.reshape([evaluate(dim, symbols) for dim in value.type.shape])

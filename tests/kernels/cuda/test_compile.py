@@ -205,8 +205,8 @@ def test_warps_share_out_the_whole_depth(name: str, rng: np.random.Generator) ->
 def test_every_tactic_is_found() -> None:
     assert [tactic.name for tactic in tactics()] == [
         "attention", "attention of heads", "split attention", "split attention of heads", "tf32 attention",
-        "tf32 attention of heads", "caching", "depthwise", "depthwise rows", "fragment product",
-        "split fragment product", "tf32 fragment product", "rows",
+        "tf32 attention of heads", "caching", "one cluster", "one cluster, split", "one cluster, tf32", "depthwise",
+        "depthwise rows", "fragment product", "split fragment product", "tf32 fragment product", "rows",
         "tiled product", "specialised product", "stream-K product", "split product", "tf32 product", "windows",
         "winograd convolution", "generic",
     ]  # fmt: skip

@@ -44,18 +44,20 @@ more a thread has too few registers.
 class Rows:
     """The loops of an output: `rows` are dealt to groups of `group_size` threads, `inner` to a group's threads.
 
-    lanes: neighbouring elements along the last row variable that a thread of its own computes at once.
+    lanes: neighbouring elements along the last row variable that a thread of its own computes at once. block: threads
+    in a block that several groups share.
     """
 
     rows: tuple[Variable, ...]
     inner: tuple[Variable, ...]
     group_size: int
     lanes: int = 1
+    block: int = BLOCK
 
     @property
     def threads(self) -> int:
         """Threads in a block."""
-        return BLOCK if self.group_size <= WARP else self.group_size
+        return self.block if self.group_size <= WARP else self.group_size
 
     @property
     def blocks(self) -> Dim:
@@ -166,14 +168,20 @@ class GroupEmitter(ScalarEmitter):
         others = [v for v in node.variables if v not in dealt]
         if not dealt:
             return self._reduce_rounds(node, others, 1 if self.lane is None else self.lane.lanes)
-        identity = literal(reduction_identity(node.combine, node.dtype), node.dtype)
+        total = literal(reduction_identity(node.combine, node.dtype), node.dtype)
         self.dealing = False
-        steps = self.integer(product(v.extent for v in dealt))
-        with self.builder.loop(self.rank, steps, self.group_size, [identity]) as loop, self.scope():
-            indexes = split_index(self, [v.extent for v in dealt], loop.index)
-            self.values.update(zip(dealt, indexes, strict=True))
-            loop.following = self._nest(node, others, loop.carried)
-        (total,) = loop.final
+        extent = product(v.extent for v in dealt)
+        whole = extent // self.group_size * self.group_size if isinstance(extent, int) else 0
+        if whole:  # Rounds that all threads have, and whose number is known: loads of several are under way at once.
+            with self.builder.loop(0, whole, self.group_size, [total]) as loop, self.scope():
+                step = self.builder.add(loop.index, self.rank)
+                loop.following = self._dealt_step(node, dealt, others, step, loop.carried)
+            (total,) = loop.final
+        if whole != extent:
+            start, steps = self.builder.add(self.rank, whole), self.integer(extent)
+            with self.builder.loop(start, steps, self.group_size, [total]) as loop, self.scope():
+                loop.following = self._dealt_step(node, dealt, others, loop.index, loop.carried)
+            (total,) = loop.final
         self.dealing = True
         return self._combined(node, total)
 
@@ -183,6 +191,14 @@ class GroupEmitter(ScalarEmitter):
             return steps
         gathered = sum(_is_gathered(part, self.lane.variable) for part in walk(node.body)) * self.lane.lanes
         return min(steps, MOST_GATHERED // gathered) if gathered else steps
+
+    def _dealt_step(
+        self, node: Reduce, dealt: Sequence[Variable], others: list[Variable], step: Register, carried: list[Register]
+    ) -> list[Register]:
+        """What a thread carries after one of its steps."""
+        indexes = split_index(self, [v.extent for v in dealt], step)
+        self.values.update(zip(dealt, indexes, strict=True))
+        return self._nest(node, others, carried)
 
     def _combined(self, node: Reduce, value: Register) -> Register:
         """The values of all threads of the group combined."""

@@ -98,10 +98,24 @@ class ThreadBuilder(FunctionBuilder):
         self.emit(f"call void @llvm.nvvm.barrier.cta.sync.aligned.count(i32 1, i32 {threads})")
 
     def meet_cluster(self) -> None:
-        """All threads of the cluster wait for each other and see each other's stores to shared memory."""
-        for name in ("arrive", "wait"):
-            self.declare(f"declare void @llvm.nvvm.barrier.cluster.{name}()")
-            self.emit(f"call void @llvm.nvvm.barrier.cluster.{name}()")
+        """All threads of the cluster wait for each other and see each other's stores."""
+        self.arrive_in_cluster()
+        self.wait_for_cluster()
+
+    def arrive_in_cluster(self) -> None:
+        """Let the others of the cluster see what this thread has stored, once they all have arrived, too.
+
+        Until it has waited for that the thread stores nothing.
+        """
+        self._barrier_of_cluster("arrive")
+
+    def wait_for_cluster(self) -> None:
+        """Wait until all threads of the cluster have arrived."""
+        self._barrier_of_cluster("wait")
+
+    def _barrier_of_cluster(self, what: str) -> None:
+        self.declare(f"declare void @llvm.nvvm.barrier.cluster.{what}()")
+        self.emit(f"call void @llvm.nvvm.barrier.cluster.{what}()")
 
     @property
     def _launches_depend(self) -> bool:

@@ -23,7 +23,7 @@ PIECE_BYTES = 16
 BYTES = (INT8, UINT8)
 """Types that are multiplied by signed bytes and added up exactly."""
 EIGHT = 8
-"""Columns come in so many at least."""
+"""Columns come in so many, unless less is asked for."""
 MAX_TAPS = 31
 """Taps whose validity fits the bits of a word, one being kept for pieces beyond the depth."""
 BLOCKED = Layout(GROUP)
@@ -139,9 +139,12 @@ class Problem:
         return any(tap.valid for tap in self.taps)
 
 
-def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = False) -> Problem | None:
+def problem_of(
+    region: Region, dtypes: Collection[DType], *, moving: bool = False, together: int = EIGHT
+) -> Problem | None:
     """The product or convolution that a region is built around, with constant weights; with `moving`, products of two
-    operands that are no constants, too. dtypes: those that the left operand may have.
+    operands that are no constants, too. dtypes: those that the left operand may have; together: the columns of products
+    come in so many.
 
     None if it is none that has rows, columns and a depth in whole accesses of a thread.
     """
@@ -158,8 +161,8 @@ def problem_of(region: Region, dtypes: Collection[DType], *, moving: bool = Fals
     if constants & used_operands(region.epilogue) or not region.is_elementwise_around_anchor:
         return None
     if not all(is_constant(operand) for operand in operands[1:]):
-        return _product_of_two(region, anchor) if moving else None
-    return _product(region, anchor, op) if isinstance(op, MatMul) else _convolution(region, anchor, op)
+        return _product_of_two(region, anchor, together) if moving else None
+    return _product(region, anchor, op, together) if isinstance(op, MatMul) else _convolution(region, anchor, op)
 
 
 def _product_in(anchor: Value) -> MatMul | Convolution | None:
@@ -181,12 +184,12 @@ def _multiplies(anchor: Value, dtypes: Collection[DType]) -> bool:
     return (right, anchor.type.dtype) == ((INT8, INT32) if left in BYTES else (left, left))
 
 
-def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
+def _product(region: Region, anchor: Value, op: MatMul, together: int) -> Problem | None:
     left, right = (operand.type for operand in anchor.inputs)
     depth, columns = left.shape[-1], anchor.type.shape[-1]
     if op.transpose_a or right.rank != 2 or not isinstance(depth, int) or not isinstance(columns, int):
         return None
-    if depth % (PIECE_BYTES // left.dtype.size) or columns % EIGHT or 0 in (depth, columns):
+    if depth % (PIECE_BYTES // left.dtype.size) or columns % together or 0 in (depth, columns):
         return None
     lead = anchor.type.shape[:-1]
     return Problem(
@@ -205,7 +208,7 @@ def _product(region: Region, anchor: Value, op: MatMul) -> Problem | None:
     )
 
 
-def _product_of_two(region: Region, anchor: Value) -> Problem | None:
+def _product_of_two(region: Region, anchor: Value, together: int) -> Problem | None:
     """A product whose right operand is no constant either: for each batch one, or the same for some."""
     op, (left, right) = anchor.op, (operand.type for operand in anchor.inputs[:2])
     if not isinstance(op, MatMul) or op.transpose_a or anchor.type.rank < 2 or left.rank < 2 or right.rank < 2:
@@ -213,7 +216,7 @@ def _product_of_two(region: Region, anchor: Value) -> Problem | None:
     depth, columns = left.shape[-1], anchor.type.shape[-1]
     if not isinstance(depth, int) or not isinstance(columns, int) or 0 in (depth, columns):
         return None
-    if depth % (PIECE_BYTES // left.dtype.size) or columns % EIGHT:
+    if depth % (PIECE_BYTES // left.dtype.size) or columns % together:
         return None
     *batch, rows = anchor.type.shape[:-1]
     left_steps, right_steps = (_batch_steps(type.shape, len(batch)) for type in (left, right))

@@ -28,7 +28,7 @@ TYPICAL = CUDA_TARGETS["sm_90"]
 """What estimates were fitted to."""
 
 
-class _Fragments(Tactic[CudaTarget, Tiling]):
+class Fragments(Tactic[CudaTarget, Tiling]):
     """What all have in common; see `kernels.cuda.fragments`.
 
     oldest: types of the left operand, and the capability from which on tensor cores multiply them so.
@@ -42,11 +42,16 @@ class _Fragments(Tactic[CudaTarget, Tiling]):
 
     def problem(self, region: Region) -> Problem | None:
         """The product or convolution that a region is."""
-        return problem_of(region, self.oldest)
+        return problem_of(region, self.oldest, together=QUAD)
+
+    def problem_for(self, region: Region, target: CudaTarget) -> Problem | None:
+        """The same, if the target multiplies such factors."""
+        problem = self.problem(region)
+        return None if problem is None or target.capability < self.oldest[problem.dtype] else problem
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Tiling]]:
-        problem = self.problem(region)
-        if problem is None or target.capability < self.oldest[problem.dtype]:
+        problem = self.problem_for(region, target)
+        if problem is None:
             return []
         inputs = layouts(region, problem)
         if not is_aligned(region, inputs, problem.layout, QUAD):
@@ -68,7 +73,7 @@ class _Fragments(Tactic[CudaTarget, Tiling]):
         return product_kernel(region, config, problem, tiling, target, emitter, weights, f"{SHARED_TEXT}\n{ZEROS_TEXT}")
 
 
-class FragmentProduct(_Fragments):
+class FragmentProduct(Fragments):
     """Operands go from memory straight into the registers of `mma` instructions."""
 
     name = "fragment product"
@@ -78,7 +83,7 @@ class FragmentProduct(_Fragments):
         return Products(dtype, target)
 
 
-class SplitFragments(_Fragments):
+class SplitFragments(Fragments):
     """In float32, each factor split into two. Infinities give NaN where the definition gives infinities."""
 
     name = "split fragment product"
@@ -90,7 +95,7 @@ class SplitFragments(_Fragments):
         return SplitProducts(target)
 
 
-class Tf32Fragments(_Fragments):
+class Tf32Fragments(Fragments):
     """In float32, factors rounded to 10 bits of a mantissa."""
 
     name = "tf32 fragment product"

@@ -126,6 +126,11 @@ def tilings(problem: Problem, target: CudaTarget, *, splits: bool = False) -> li
     return chosen
 
 
+def tilings_alone(problem: Problem, target: CudaTarget, threads: int, *, splits: bool) -> list[Tiling]:
+    """The tilings for blocks of so many threads that are in no cluster."""
+    return [one for one in _possible(problem, target, splits) if one.threads == threads and one.cluster == 1]
+
+
 def _possible(problem: Problem, target: CudaTarget, splits: bool) -> Iterator[Tiling]:
     for row_tiles in (1, 2, 4, 7, 8):
         for column_groups in (1, 2):

@@ -23,10 +23,13 @@ from tensorwright.kernels.tactic import AnyConfig
 from tensorwright.tensor.dim import Dim
 from tensorwright.tensor.dtype import INT32
 
+RESULT = Pointer("%out")
+"""Where the results of a kernel begin."""
+
 
 @dataclass(frozen=True)
 class FragmentKernel(ThreadWriter):
-    """Emits the body of a product's kernel."""
+    """Emits the body of a product's kernel. output: where its results begin."""
 
     region: Region
     config: AnyConfig
@@ -34,6 +37,7 @@ class FragmentKernel(ThreadWriter):
     tiling: Tiling
     arithmetic: Arithmetic
     emitter: GroupEmitter
+    output: Pointer = RESULT
 
     def write(self) -> None:
         builder, tiling, problem = self.builder, self.tiling, self.problem
@@ -131,7 +135,7 @@ class Finish:
                 finished.append((exists, *self._finished(epilogue, exists, row, group, vector, half)))
             for exists, value, address, lane in finished:
                 with emitter.when(exists), emitter.in_lanes(lane):
-                    emitter.store(value, Pointer("%out"), address, epilogue.dtype)
+                    emitter.store(value, kernel.output, address, epilogue.dtype)
 
     def _finished(
         self, epilogue: Epilogue, exists: Register, row: Register, group: Register, values: Register, number: int
