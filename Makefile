@@ -6,7 +6,7 @@
 #   make test-kernels  every config of every tactic on every target, where the other tests try some (an hour);
 #                    PART=3/64 takes one of 64 parts, for as many processes or machines
 #   make test-assembled  every config of every tactic for GPUs, assembled for every architecture without spills
-#                    (needs ptxas; half an hour of one core); PART=3/64 as above
+#                    (needs ptxas; 40 minutes of one core, 4 the next time); PART=3/64 as above
 #   make test-conformance  all of ONNX's test suite: every case, tuned, with other threads and instruction sets (hours)
 #   make test-tensorflow  the tests that TensorFlow judges, in an environment of their own
 #   make test-networks  random networks for SECONDS=600, on all cores; results in FOLDER=.networks

@@ -1,25 +1,33 @@
 """What NVIDIA's assembler makes of kernels: machine code for every architecture, with all that it keeps in registers.
 
-All configs of all tactics, some 34 000 kernels, are assembled with `--kernels` (`make test-assembled`: half an hour of
-one core), one of 64 parts of them with `--kernels 3/64`; else one config of each tactic for every fourth example,
-others with another `--seed`.
+All configs of all tactics, some 34 000 kernels, are assembled with `--kernels` (`make test-assembled`: 40 minutes of
+one core), one of 64 parts of them with `--kernels 3/64`. Those whose text passed before, with the same tools, are left
+out: 4 minutes if all are; `--cache-clear` forgets them. Else one config of each tactic is assembled, for every fourth
+example, for others with another `--seed`.
 """
 
 from __future__ import annotations
 
+import inspect
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from hashlib import blake2b
 from itertools import islice
 from typing import Any
 from zlib import crc32
 
+import llvmlite
 import numpy as np
 import pytest
 
 from regions.checking import applicable
 from regions.collection import EXAMPLES
 from regions.example import Example
+from regions.remembered import Remembered
 from regions.rigs import CudaRig
 from regions.sampling import Choose, Part, Rotation, every, key_of
+from tensorwright.codegen.cuda import compile as compile_module
 from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assembler, resources_of
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.kernels.cuda.catalogue import tactics
@@ -53,8 +61,13 @@ def test_kernels_are_assembled_without_spills(
     else:
         chosen = [e for e in examples if not _turn(e, target, seed) % SELDOM]
     choose = every if part else Rotation(1, seed)
-    kernels = (kernel for example in chosen for kernel in _kernels(example, target, choose, rng, CudaRig.tactics))
-    assert not list(_spilling(kernels, CUDA_TARGETS[target]))
+    kernels = [kernel for example in chosen for kernel in _kernels(example, target, choose, rng, CudaRig.tactics)]
+    kept = getattr(request.config, "cache", None) if part else None
+    passed = Remembered(kept, f"assembled/{target}-{share}", f"{_tools()} {CUDA_TARGETS[target]}")
+    known = passed.names()
+    new = [(origin, kernel) for origin, kernel in kernels if kernel.name not in known]
+    assert not list(_spilling(new, CUDA_TARGETS[target]))
+    passed.add(kernel.name for _, kernel in new)
 
 
 @needs_assembler
@@ -101,6 +114,14 @@ def test_kernels_take_the_same_alone_and_together(rng: np.random.Generator) -> N
         alone = resources_of([ptx], target)[name]
         assert (together[name].registers, together[name].spill_bytes) == (alone.registers, alone.spill_bytes)
     assert any(found.spill_bytes for found in together.values())
+
+
+@cache
+def _tools() -> str:
+    """What machine code hangs on beside a kernel's text and the target: LLVM, the assembler, how they are called."""
+    assembler = subprocess.run([str(find_assembler()), "--version"], capture_output=True, text=True, check=True).stdout
+    calls = blake2b(inspect.getsource(compile_module).encode(), digest_size=8).hexdigest()
+    return f"{llvmlite.__version__} {assembler} {calls}"
 
 
 def _turn(example: Example, target: str, seed: int) -> int:
