@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil
 
 from tensorwright.codegen.cuda.targets import WARP, CudaTarget
@@ -14,6 +15,8 @@ from tensorwright.tensor.dtype import FLOAT32
 
 MAX_REGISTERS = 224
 """Registers that a tile may take."""
+MAX_WARPS = 16
+"""Of a block."""
 MAX_CANDIDATES = 16
 MOST_ALIKE = 2
 """Candidates that differ only in their stages."""
@@ -128,36 +131,34 @@ def tilings(problem: Problem, target: CudaTarget, *, splits: bool = False) -> li
 
 def tilings_alone(problem: Problem, target: CudaTarget, threads: int, *, splits: bool) -> list[Tiling]:
     """The tilings for blocks of so many threads that are in no cluster."""
-    return [one for one in _possible(problem, target, splits) if one.threads == threads and one.cluster == 1]
+    return [one for one in _possible(problem, target, splits, clusters=(1,)) if one.threads == threads]
 
 
-def _possible(problem: Problem, target: CudaTarget, splits: bool) -> Iterator[Tiling]:
-    for row_tiles in (1, 2, 4, 7, 8):
-        for column_groups in (1, 2):
-            for row_warps, column_warps in ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)):
-                for depth_warps in (1, 2, 4, 8, 16):
-                    for cluster in (1, 2, 4, 8) if target.has_clusters else (1,):
-                        for stages in (1, 2, 3, 4):
-                            tiling = Tiling(
-                                row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages, splits
-                            )
-                            if _fits(problem, tiling, target):
-                                yield tiling
-
-
-def _fits(problem: Problem, tiling: Tiling, target: CudaTarget) -> bool:
+def _possible(
+    problem: Problem, target: CudaTarget, splits: bool, clusters: Sequence[int] = (1, 2, 4, 8)
+) -> Iterator[Tiling]:
     rows = tuning_value(problem.rows)
+    shapes = product((1, 2, 4, 7, 8), (1, 2), ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)), (1, 2, 4, 8, 16))
+    for row_tiles, column_groups, (row_warps, column_warps), depth_warps in shapes:
+        if row_warps * column_warps * depth_warps > MAX_WARPS:
+            continue
+        for cluster, stages in product(clusters if target.has_clusters else (1,), (1, 2, 3, 4)):
+            tiling = Tiling(row_tiles, column_groups, row_warps, column_warps, depth_warps, cluster, stages, splits)
+            if _fits(problem, rows, tiling, target):
+                yield tiling
+
+
+def _fits(problem: Problem, rows: int, tiling: Tiling, target: CudaTarget) -> bool:
     pieces = ceil(problem.steps / tiling.parts)
     return (
-        tiling.warps <= 16
-        and tiling.registers <= min(MAX_REGISTERS, 65536 // tiling.threads)
-        and tiling.shared_bytes <= target.block_shared_bytes
-        and tiling.parts <= problem.steps
+        tiling.parts <= problem.steps
         and tiling.stages <= pieces
         and (tiling.row_tiles == 1 or tiling.block_rows < 2 * rows)
         and (tiling.row_warps == 1 or tiling.block_rows < 2 * rows)
         and tiling.block_groups < 2 * problem.groups
         and (tiling.cluster == 1 or tiling.depth_warps >= 4)
+        and tiling.registers <= min(MAX_REGISTERS, 65536 // tiling.threads)
+        and tiling.shared_bytes <= target.block_shared_bytes
     )
 
 
