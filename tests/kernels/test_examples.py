@@ -21,12 +21,14 @@ from regions.checking import Trial, applicable
 from regions.collection import EXAMPLES
 from regions.example import Example
 from regions.rigs import CpuRig, CudaRig, NullRig, Rig
-from regions.sampling import Choose, Part, Rotation, every, key_of, supplemented
+from regions.sampling import Choose, Part, Rotation, Seldom, every, key_of, supplemented
 from tensorwright.kernels.tactic import AnyConfig, AnyTactic
 
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
 SELDOM = 16
 """One of so many examples is tried on targets that no device here has."""
+ROUNDED = 4
+"""One of so many is tried with factors of fewer digits, by kernels that differ from others in that alone."""
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -75,7 +77,8 @@ def _main_choice(rig_name: str, seed: int) -> Choose:
         (key_of(example, tactic, RIGS[rig_name].main), tactic, configs)
         for example, tactic, configs in _offered_on_main(rig_name, seed)
     ]
-    return supplemented(Rotation(1, seed), offered)
+    rounding = frozenset(tactic.name for _, tactic, _ in offered if tactic.rounding)
+    return supplemented(Seldom(Rotation(1, seed), rounding, ROUNDED), offered)
 
 
 @cache

@@ -53,6 +53,19 @@ class Rotation:
 
 
 @dataclass(frozen=True)
+class Seldom:
+    """What somebody else chooses, of some tactics for one of so many examples only."""
+
+    choose: Choose
+    tactics: frozenset[str]
+    count: int
+
+    def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
+        is_turn = not crc32(key.encode()) % self.count
+        return self.choose(key, configs) if is_turn or not any(f" {name} " in key for name in self.tactics) else []
+
+
+@dataclass(frozen=True)
 class Supplemented:
     """What somebody else chooses, and in some places configs that are like none of them: by key, their numbers."""
 
