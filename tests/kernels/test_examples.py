@@ -23,12 +23,16 @@ from regions.example import Example
 from regions.rigs import CpuRig, CudaRig, NullRig, Rig
 from regions.sampling import Choose, Part, Rotation, Seldom, every, key_of, supplemented
 from tensorwright.kernels.tactic import AnyConfig, AnyTactic
+from tensorwright.kernels.work import work
+from tensorwright.tensor.dim import upper_bound
 
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
 SELDOM = 16
 """One of so many examples is tried on targets that no device here has."""
-ROUNDED = 4
-"""One of so many is tried with factors of fewer digits, by kernels that differ from others in that alone."""
+ONE_OF = 4
+"""One of so many is tried of kernels that differ from others in the digits of their factors alone, and of slow ones."""
+SLOW_FLOPS = 4e6
+"""Of examples on GPUs."""
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -77,8 +81,15 @@ def _main_choice(rig_name: str, seed: int) -> Choose:
         (key_of(example, tactic, RIGS[rig_name].main), tactic, configs)
         for example, tactic, configs in _offered_on_main(rig_name, seed)
     ]
-    rounding = frozenset(tactic.name for _, tactic, _ in offered if tactic.rounding)
-    return supplemented(Seldom(Rotation(1, seed), rounding, ROUNDED), offered)
+    rounding = {tactic.name for _, tactic, _ in offered if tactic.rounding}
+    slow = _slow_examples(seed) if rig_name == CudaRig.name else set()
+    return supplemented(Seldom(Rotation(1, seed), frozenset(rounding | slow), ONE_OF), offered)
+
+
+def _slow_examples(seed: int) -> set[str]:
+    """What a machine written in Python takes seconds for."""
+    regions = {name: example.region(np.random.default_rng(seed)) for name, example in EXAMPLES.items()}
+    return {name for name, region in regions.items() if upper_bound(work(region).flops) > SLOW_FLOPS}
 
 
 @cache

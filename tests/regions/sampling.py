@@ -54,15 +54,18 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Seldom:
-    """What somebody else chooses, of some tactics for one of so many examples only."""
+    """What somebody else chooses, of some tactics and for some examples for one of so many pairs only.
+
+    names: of these tactics and examples.
+    """
 
     choose: Choose
-    tactics: frozenset[str]
+    names: frozenset[str]
     count: int
 
     def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
-        is_turn = not crc32(key.encode()) % self.count
-        return self.choose(key, configs) if is_turn or not any(f" {name} " in key for name in self.tactics) else []
+        is_seldom = any(f" {name} " in f" {key} " for name in self.names)
+        return [] if is_seldom and crc32(key.encode()) % self.count else self.choose(key, configs)
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from tensorwright.graph.graph import Graph
 from tensorwright.graph.region import Region
 from tensorwright.kernels.compiler import Compiler
 from tensorwright.kernels.cuda.catalogue import tactics
+from tensorwright.kernels.cuda.cluster.small import is_small
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.libraries.catalogue import library_tactics
 from tensorwright.kernels.cuda.libraries.kernel import CallKernel
 from tensorwright.kernels.cuda.share import BYTES_PER_SECOND, FLOPS_PER_SECOND, LAUNCH_SECONDS
 from tensorwright.kernels.tactic import Offer, offers
-from tensorwright.kernels.work import work
 from tensorwright.passes.blocks import widened_products
 from tensorwright.passes.caches import read_caches
 from tensorwright.passes.float8 import products_of_float8
@@ -43,15 +43,13 @@ from tensorwright.plan.plan import Executable, MachineStamp
 from tensorwright.schedule.check.check import check_program
 from tensorwright.schedule.lower import lower
 from tensorwright.schedule.program import Program, Step
-from tensorwright.tensor.dim import Symbol, upper_bound
+from tensorwright.tensor.dim import Symbol
 from tensorwright.tensor.dtype import BFLOAT16, FLOAT16, INT8, DType
 from tensorwright.tune.choice import Choice
 from tensorwright.tune.cuda.bench import CudaBench
 from tensorwright.tune.estimate import Roofline
 
 CUDA_ROOFLINE = Roofline(FLOPS_PER_SECOND, BYTES_PER_SECOND, LAUNCH_SECONDS)
-SMALL_FLOPS, SMALL_BYTES = 8e6, 4 << 20
-"""What a cluster computes, or reads, in about the time that a kernel takes to start."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,7 @@ class CudaToolchain:
         return CudaBench(self.machine, lambda: _open(self.number), self.allocator, self.is_here, lambda: self._opened)
 
     def is_small(self, region: Region) -> bool:
-        needed = work(region)
-        return upper_bound(needed.flops) <= SMALL_FLOPS and upper_bound(needed.bytes) <= SMALL_BYTES
+        return is_small(region)
 
     def compiler(self) -> AbstractContextManager[Compiler]:
         return CudaCompilerPool(self.machine, len(os.sched_getaffinity(0)))

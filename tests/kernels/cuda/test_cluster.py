@@ -8,6 +8,7 @@ import pytest
 from graphs import constant, given, network
 from ptx.memory import Race
 from ptx.run import run_on_machine
+from regions.collection import EXAMPLES
 from regions.runs import RUNS
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
@@ -15,7 +16,7 @@ from tensorwright.codegen.cuda.compile import assemble, compile_ptx, find_assemb
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS
 from tensorwright.graph.graph import Graph, apply
 from tensorwright.kernels.cuda.cluster.stages import ProductStage
-from tensorwright.kernels.cuda.cluster.tactic import TACTICS, OneCluster, OneClusterSplit
+from tensorwright.kernels.cuda.cluster.tactic import FEWEST, TACTICS, OneCluster, OneClusterSplit
 from tensorwright.ops.activation import Relu
 from tensorwright.ops.matmul import MatMul
 from tensorwright.tune.inputs import random_inputs
@@ -69,6 +70,14 @@ def layers(width: int, rng: np.random.Generator) -> Graph:
     for _ in range(3):
         x = apply(Relu(), apply(MatMul(), x, constant(rng.standard_normal((width, width), dtype=np.float32))))
     return network(x)
+
+
+def test_large_attention_is_not_left_to_a_cluster(rng: np.random.Generator) -> None:
+    """Which would be timed at length."""
+    for name, offered in {"half-attention-plain": True, "attention-image": False}.items():
+        region = EXAMPLES[name].region(rng)
+        assert len(region.stages) >= FEWEST
+        assert bool(OneCluster().configs(region, TARGET)) == offered
 
 
 @pytest.mark.parametrize(("width", "steps"), [(24, 1), (2048, 3)])

@@ -8,6 +8,7 @@ from typing import ClassVar
 from tensorwright.codegen.cuda.targets import CUDA_TARGETS, CudaTarget
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.cluster.plan import Run, run_of
+from tensorwright.kernels.cuda.cluster.small import is_small
 from tensorwright.kernels.cuda.cluster.stages import Cluster, ProductStage
 from tensorwright.kernels.cuda.cluster.write import RunKernel, StageBuilder, symbol_registers
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
@@ -44,7 +45,7 @@ class OneCluster(Tactic[CudaTarget, Cluster]):
         return run_of(region, cluster, target, self.products)
 
     def configs(self, region: Region, target: CudaTarget) -> Sequence[Config[Cluster]]:
-        if len(region.stages) < FEWEST:
+        if len(region.stages) < FEWEST or not all(map(is_small, region.stages)):
             return []
         sizes = (PORTABLE, 1) if target.has_clusters else (1,)
         clusters = [Cluster(blocks, threads) for blocks in sizes for threads in THREADS]
