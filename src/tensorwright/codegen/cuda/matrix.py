@@ -105,6 +105,11 @@ def rounded_to_tf32(builder: FunctionBuilder, value: Register) -> Register:
     return builder.bitcast(builder.value(f"call i32 {name}({value.typed})", INT32), FLOAT32)
 
 
+def word_rounded_to_tf32(builder: FunctionBuilder, word: Register) -> Register:
+    """The same of a float32 that is an i32."""
+    return builder.bitcast(rounded_to_tf32(builder, builder.bitcast(word, FLOAT32)), INT32)
+
+
 def below_tf32(builder: FunctionBuilder, word: Register) -> Register:
     """What tensor cores drop of a float32 that they read as TF32, exactly; both as i32. NaN for infinity."""
     kept = builder.bitcast(builder.binary("and", word, ~0x1FFF), FLOAT32)

@@ -85,5 +85,10 @@ class ThreadWriter:
 def thread_emitter(inputs: int, symbols: Sequence[Symbol], target: CudaTarget, group_size: int = 1) -> GroupEmitter:
     """What writes the body of a kernel's function for one thread: it knows the arguments of `signature`."""
     operands = [Pointer(f"%in{number}") for number in range(inputs)]
-    values = {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}
-    return GroupEmitter(ThreadBuilder(target=target), target, operands, values, group_size=group_size)
+    builder = ThreadBuilder(target=target)
+    return GroupEmitter(builder, target, operands, symbol_registers(symbols), group_size=group_size)
+
+
+def symbol_registers(symbols: Sequence[Symbol]) -> dict[str, Register]:
+    """The arguments of `signature` that symbols are, by name."""
+    return {symbol.name: Register(f"%s{number}", INT64) for number, symbol in enumerate(symbols)}

@@ -94,16 +94,11 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True)
-class ProductStage:
-    """A product of the tensor cores."""
+class _Configured:
+    """What has the layouts of a config."""
 
     region: Region
-    config: Config[Tiling]
-    problem: Problem
-    arithmetic: Arithmetic
-    packings: tuple[Packing | None, ...]
-    microseconds: float
-    waits: bool = True
+    config: AnyConfig
 
     @property
     def inputs(self) -> tuple[Layout, ...]:
@@ -112,6 +107,18 @@ class ProductStage:
     @property
     def output(self) -> Layout:
         return self.config.output
+
+
+@dataclass(frozen=True)
+class ProductStage(_Configured):
+    """A product of the tensor cores."""
+
+    config: Config[Tiling]
+    problem: Problem
+    arithmetic: Arithmetic
+    packings: tuple[Packing | None, ...]
+    microseconds: float
+    waits: bool = True
 
     @property
     def grid(self) -> tuple[Dim, Dim]:
@@ -128,24 +135,14 @@ class ProductStage:
 
 
 @dataclass(frozen=True)
-class ElementStage:
+class ElementStage(_Configured):
     """Anything else: a thread for each element, or a warp."""
 
-    region: Region
-    config: AnyConfig
     flat: FlatComputation
     rows: Rows
     microseconds: float
     shared_bytes: int = 0
     waits: bool = False
-
-    @property
-    def inputs(self) -> tuple[Layout, ...]:
-        return self.config.inputs
-
-    @property
-    def output(self) -> Layout:
-        return self.config.output
 
     @property
     def packings(self) -> tuple[Packing | None, ...]:

@@ -10,11 +10,11 @@ from tensorwright.graph.region import Region
 from tensorwright.kernels.cuda.cluster.plan import Run, run_of
 from tensorwright.kernels.cuda.cluster.small import is_small
 from tensorwright.kernels.cuda.cluster.stages import Cluster, ProductStage
-from tensorwright.kernels.cuda.cluster.write import RunKernel, StageBuilder, symbol_registers
+from tensorwright.kernels.cuda.cluster.write import RunKernel, StageBuilder
 from tensorwright.kernels.cuda.fragments.rows import ZEROS_TEXT
 from tensorwright.kernels.cuda.fragments.sums import SHARED_TEXT
 from tensorwright.kernels.cuda.fragments.tactic import FragmentProduct, Fragments, SplitFragments, Tf32Fragments
-from tensorwright.kernels.cuda.function import ATTRIBUTES, REGISTERS, signature
+from tensorwright.kernels.cuda.function import ATTRIBUTES, REGISTERS, signature, symbol_registers
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.cuda.share import roofline_share
 from tensorwright.kernels.tactic import Config, Tactic, plain_inputs
@@ -64,7 +64,7 @@ class OneCluster(Tactic[CudaTarget, Cluster]):
         run = self.found(region, cluster, target)
         assert run is not None
         builder = StageBuilder(target=target, blocks=cluster.blocks)
-        RunKernel(run, cluster, builder, symbol_registers([symbol.name for symbol in region.symbols])).write()
+        RunKernel(run, cluster, builder, symbol_registers(region.symbols)).write()
         function = builder.module(signature(region, cluster.threads, REGISTERS // cluster.threads), ATTRIBUTES)
         return CudaKernel(
             text=f"{SHARED_TEXT}\n{ZEROS_TEXT}\n{function}",
@@ -82,7 +82,15 @@ class OneCluster(Tactic[CudaTarget, Cluster]):
         )
 
 
-class OneClusterSplit(OneCluster):
+class _WithProducts(OneCluster):
+    """What would be the same without its products is not offered twice."""
+
+    def found(self, region: Region, cluster: Cluster, target: CudaTarget) -> Run | None:
+        run = super().found(region, cluster, target)
+        return run if run is not None and any(isinstance(s, ProductStage) for s in run.stages) else None
+
+
+class OneClusterSplit(_WithProducts):
     """With products in float32 whose factors are split into two."""
 
     name = "one cluster, split"
@@ -90,24 +98,13 @@ class OneClusterSplit(OneCluster):
     spreads = True
     products = SplitFragments()
 
-    def found(self, region: Region, cluster: Cluster, target: CudaTarget) -> Run | None:
-        return _with_products(super().found(region, cluster, target))
 
-
-class OneClusterTf32(OneCluster):
+class OneClusterTf32(_WithProducts):
     """With products in float32 whose factors are rounded to 10 bits of a mantissa."""
 
     name = "one cluster, tf32"
     rounding = Tf32Fragments.rounding
     products = Tf32Fragments()
-
-    def found(self, region: Region, cluster: Cluster, target: CudaTarget) -> Run | None:
-        return _with_products(super().found(region, cluster, target))
-
-
-def _with_products(run: Run | None) -> Run | None:
-    """A run that would be the same without products is not offered twice."""
-    return run if run is not None and any(isinstance(s, ProductStage) for s in run.stages) else None
 
 
 TACTICS = (OneCluster(), OneClusterSplit(), OneClusterTf32())

@@ -11,7 +11,7 @@ from tensorwright.graph.graph import Value, is_constant, storage_root
 from tensorwright.kernels.cuda.cluster.plan import Run
 from tensorwright.kernels.cuda.cluster.stages import Cluster, Stage
 from tensorwright.tensor.dim import product, upper_bound
-from tensorwright.tensor.dtype import INT32, INT64, UINT8
+from tensorwright.tensor.dtype import INT32, UINT8
 
 LINE = 128
 """Bytes that are requested at once."""
@@ -143,8 +143,3 @@ class RunKernel:
             if size >= FEW_BYTES:
                 with builder.loop(first, i64(size // LINE), cluster.all_threads) as loop:
                     builder.prefetch(builder.offset(self._place(value), builder.scaled(loop.index, LINE), UINT8))
-
-
-def symbol_registers(names: list[str]) -> dict[str, Register]:
-    """The arguments of a kernel that symbols are, in order."""
-    return {name: Register(f"%s{number}", INT64) for number, name in enumerate(names)}

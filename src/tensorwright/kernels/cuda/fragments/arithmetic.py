@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tensorwright.codegen.cuda.matrix import below_tf32, multiply_16x8, rounded_to_tf32
+from tensorwright.codegen.cuda.matrix import below_tf32, multiply_16x8, word_rounded_to_tf32
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.values import Register, literal
-from tensorwright.tensor.dtype import FLOAT32, INT32, DType
+from tensorwright.tensor.dtype import FLOAT32, DType
 
 Words = list[list[Register]]
 """For each row four words of it, or for each 16 columns, half a step each, four words of theirs; i32."""
@@ -83,8 +83,5 @@ class SplitProducts:
         return [[builder.add(a, b) for a, b in zip(*pair, strict=True)] for pair in zip(sums, parts, strict=True)]
 
 
-def _rounded(builder: ThreadBuilder, factors: Words) -> Words:
-    def rounded(word: Register) -> Register:
-        return builder.bitcast(rounded_to_tf32(builder, builder.bitcast(word, FLOAT32)), INT32)
-
-    return [[rounded(word) for word in words] for words in factors]
+def _rounded(builder: ThreadBuilder, words: Words) -> Words:
+    return [[word_rounded_to_tf32(builder, word) for word in own] for own in words]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tensorwright.codegen.cuda.matrix import load_matrices, multiply_16x8, rounded_to_tf32
+from tensorwright.codegen.cuda.matrix import load_matrices, multiply_16x8, rounded_to_tf32, word_rounded_to_tf32
 from tensorwright.codegen.cuda.targets import CudaTarget
 from tensorwright.codegen.cuda.threads import ThreadBuilder
 from tensorwright.codegen.cuda.warpgroup import (
@@ -273,8 +273,7 @@ class WarpProducts(_AtOnce):
         words = load_matrices(builder, place)
         if self.dtype != FLOAT32:
             return words
-        rounded = (rounded_to_tf32(builder, builder.bitcast(word, FLOAT32)) for word in words)
-        return [builder.bitcast(value, INT32) for value in rounded]
+        return [word_rounded_to_tf32(builder, word) for word in words]
 
 
 @dataclass(frozen=True)
