@@ -23,7 +23,7 @@ from tensorwright.runtime.arrays import Array, OutputMemory, output_maker
 POISON = 0xA7
 TIMES = 3
 HANDS = 40
-DEALT = 10
+DEALT = 6
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -15,22 +16,29 @@ Numbers = npt.NDArray[np.generic]
 _FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "bf16": ml_dtypes.bfloat16}
 
 
+@cache
 def width(kind: str) -> int:
     """Bits of a type such as ``u32``."""
     return 1 if kind == "pred" else int("".join(filter(str.isdigit, kind)))
 
 
+@cache
 def dtype_of(kind: str) -> np.dtype[np.generic]:
     if kind == "pred":
         return np.dtype(np.bool_)
     return np.dtype(_FLOATS.get(kind) or f"{'i' if kind[0] == 's' else 'u'}{width(kind) // 8}")
 
 
+@cache
+def _unsigned(kind: str) -> np.dtype[np.generic]:
+    return np.dtype(f"u{width(kind) // 8}")
+
+
 def numbers(bits: Bits, kind: str) -> Numbers:
     """The numbers that bits mean."""
     if kind == "pred":
         return bits != 0
-    return bits.astype(f"u{width(kind) // 8}").view(dtype_of(kind))
+    return bits.astype(_unsigned(kind)).view(dtype_of(kind))
 
 
 def bits_of(values: Numbers, kind: str) -> Bits:
@@ -38,7 +46,7 @@ def bits_of(values: Numbers, kind: str) -> Bits:
     if kind == "pred":
         return values.astype(np.uint64)
     exact = values.astype(dtype_of(kind))
-    return exact.view(f"u{width(kind) // 8}").astype(np.uint64)
+    return exact.view(_unsigned(kind)).astype(np.uint64)
 
 
 def literal(text: str, kind: str) -> int:
@@ -51,8 +59,22 @@ def literal(text: str, kind: str) -> int:
 
 def multiplied_high(a: Numbers, b: Numbers, kind: str) -> Numbers:
     """The upper half of products of integers."""
-    products = a.astype(object) * b.astype(object)
-    return np.array([int(product) >> width(kind) for product in products], dtype=object).astype(dtype_of(kind))
+    if width(kind) < 64:
+        wide = np.int64 if kind[0] == "s" else np.uint64
+        return (a.astype(wide) * b.astype(wide) >> wide(width(kind))).astype(dtype_of(kind))
+    x, y = a.view(np.uint64), b.view(np.uint64)
+    high = _multiplied_high(x, y)
+    if kind[0] == "s":
+        high = high - np.where(a < 0, y, 0) - np.where(b < 0, x, 0)
+    return high.view(dtype_of(kind))
+
+
+def _multiplied_high(x: Bits, y: Bits) -> Bits:
+    """Of 64 bits without a sign, by products of their halves."""
+    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    x1, x0, y1, y0 = x >> half, x & low, y >> half, y & low
+    middle = x1 * y0 + (x0 * y0 >> half)
+    return x1 * y1 + (middle >> half) + ((middle & low) + x0 * y1 >> half)
 
 
 def rounded_to_tf32(bits: Bits) -> Bits:

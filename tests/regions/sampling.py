@@ -54,30 +54,19 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Seldom:
-    """What somebody else chooses, of some tactics and for some examples for one of so many pairs only.
+    """What somebody else chooses, for one of so many pairs of an example and a tactic only.
 
-    names: of these tactics and examples.
+    names: of these tactics and examples, for which it is one of `rarely`.
     """
 
     choose: Choose
+    one_of: int
     names: frozenset[str]
-    count: int
+    rarely: int
 
     def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
-        is_seldom = any(f" {name} " in f" {key} " for name in self.names)
-        return [] if is_seldom and crc32(key.encode()) % self.count else self.choose(key, configs)
-
-
-@dataclass(frozen=True)
-class Supplemented:
-    """What somebody else chooses, and in some places configs that are like none of them: by key, their numbers."""
-
-    choose: Choose
-    more: dict[str, list[int]]
-
-    def __call__(self, key: str, configs: Sequence[AnyConfig]) -> Sequence[AnyConfig]:
-        chosen = self.choose(key, configs)
-        return [*chosen, *(configs[number] for number in self.more.get(key, ()))]
+        is_rare = any(f" {name} " in f" {key} " for name in self.names)
+        return [] if crc32(key.encode()) % (self.rarely if is_rare else self.one_of) else self.choose(key, configs)
 
 
 def kinds_of(tactic: AnyTactic[Any], config: AnyConfig) -> set[tuple[object, ...]]:
@@ -86,8 +75,8 @@ def kinds_of(tactic: AnyTactic[Any], config: AnyConfig) -> set[tuple[object, ...
     return {(tactic.name, "layouts", layouts), *((tactic.name, *option) for option in config.options.items())}
 
 
-def supplemented(choose: Choose, offered: Sequence[tuple[str, AnyTactic[Any], Sequence[AnyConfig]]]) -> Supplemented:
-    """A choice that has every kind of config that is offered, by tactics for examples, with their keys."""
+def lacking(choose: Choose, offered: Sequence[tuple[str, AnyTactic[Any], Sequence[AnyConfig]]]) -> dict[str, list[int]]:
+    """By key, the numbers of configs with all kinds that a choice lacks of what is offered, the first ones of each."""
     seen = set[tuple[object, ...]]()
     for key, tactic, configs in offered:
         seen.update(*(kinds_of(tactic, config) for config in choose(key, configs)))
@@ -98,4 +87,4 @@ def supplemented(choose: Choose, offered: Sequence[tuple[str, AnyTactic[Any], Se
             if not kinds <= seen:
                 more.setdefault(key, []).append(number)
                 seen |= kinds
-    return Supplemented(choose, more)
+    return more

@@ -111,7 +111,7 @@ def test_attention_of_float32_keeps_to_registers(target: CudaTarget, rng: np.ran
         for tactic in (*SPLIT, *TF32):
             configs = tactic.configs(region, target)
             assert configs or isinstance(tactic, AttentionOfHeads)
-            for config in configs:
+            for config in configs if target == NEWEST else configs[:1]:
                 check(tactic, region, config, target)
 
 

@@ -64,7 +64,7 @@ def test_fragments_of_float32_compile(name: str, target_name: str, rng: np.rando
     for tactic in (SplitFragments(), Tf32Fragments()):
         configs = tactic.configs(region, target)
         assert configs
-        for config in configs[:3]:
+        for config in configs[: 3 if target == NEWEST else 1]:
             check(tactic, region, config, target)
 
 
