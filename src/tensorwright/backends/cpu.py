@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -175,9 +175,9 @@ class CpuBackend:
         )
 
     def toolchain(self, target: str | None, threads: int | None, allocator: Allocator | None) -> CpuToolchain:
-        machine = target_named(target or _best_instruction_set())
-        catalogue = tactics() if self.catalogue is None else self.catalogue
         count = threads or len(os.sched_getaffinity(0))
+        machine = replace(target_named(target or _best_instruction_set()), threads=count)
+        catalogue = tactics() if self.catalogue is None else self.catalogue
         stamp = host_stamp(machine.name) if is_native(machine.name) else stamp_elsewhere(machine.name)
         return CpuToolchain(machine, stamp, count, catalogue, allocator)
 

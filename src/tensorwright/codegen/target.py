@@ -17,7 +17,8 @@ class Target:
     has_bfloat16_dot: dot products of pairs of bfloat16;
     has_integer_dot: dot products of four unsigned and four signed bytes; has_half_arithmetic: products and sums of
     float16, twice as many at once as of float32; has_tiles: products of matrices in tile registers (AMX), of bfloat16
-    and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in bytes for one core.
+    and of bytes; cpu, features: as LLVM spells them. L1 and L2 are data cache sizes in bytes for one core. threads: how
+    many share the tasks of a kernel.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     has_integer_dot: bool = False
     has_half_arithmetic: bool = False
     has_tiles: bool = False
+    threads: int = 1
 
     def lanes(self, dtype: DType) -> int:
         """Elements of a type in one vector register."""

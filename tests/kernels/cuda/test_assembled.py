@@ -2,8 +2,8 @@
 
 All configs of all tactics, some 34 000 kernels, are assembled with `--kernels` (`make test-assembled`: 40 minutes of
 one core), one of 64 parts of them with `--kernels 3/64`. Those whose text passed before, with the same tools, are left
-out: 4 minutes if all are; `--cache-clear` forgets them. Else one config of each tactic is assembled, for every sixteenth
-example, for others with another `--seed`.
+out: 4 minutes if all are; `--cache-clear` forgets them. Else one config of each tactic is assembled, for one of sixteen
+examples, for others with another `--seed`.
 """
 
 from __future__ import annotations

@@ -86,8 +86,7 @@ class _Code:
         share, threads, number, wave = (Register(f"%{name}", INT64) for name in ("share", "threads", "number", "wave"))
         calls = _Calls(builder, self, share, piece.steps[:1])
         calls.call_share(piece, number, threads, wave)
-        with builder.when(builder.compare("eq", share, 0)):
-            calls.profile(number)
+        calls.profile(number)
         signature = f"internal void @step_{piece.first}({STEP_ARGUMENTS})"
         return builder.function(signature, self.attributes)
 
@@ -128,7 +127,7 @@ class _Calls:
         return self._emitter.integer(value)
 
     def profile(self, number: Register) -> None:
-        """Say that the step with a number is done."""
+        """Say that a share of the step with a number is done."""
         self._builder.emit(f"call void @profile(ptr %context, {self._builder.add(number, 1).typed})")
 
     def call_alone(self, piece: Piece) -> None:

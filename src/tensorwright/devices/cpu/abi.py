@@ -28,7 +28,7 @@ CONTEXT_FIELDS = (
     "symbols",  # ptr to one i64 per symbol, in the order of the plan
     "team",  # ptr to the counters of the threads
     "threads",  # i64, number of threads that take part
-    "profile",  # null, or ptr to (steps + 1) u64 to be filled with the cycle counter before, between and after steps
+    "profile",  # null, or ptr to (steps + 1) zeros, u64, which become the cycle counter before, between and after steps
     "syscall",  # null, or the address of the C library's `long syscall(long, ...)`, for futex wait and wake on Linux
 )
 CONTEXT_BYTES = 8 * len(CONTEXT_FIELDS)

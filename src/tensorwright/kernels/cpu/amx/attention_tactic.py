@@ -60,7 +60,7 @@ class TileAttention(Tactic[Target, TileAttentionOptions]):
         if problem.q.column_step != 1 or problem.k.row_step != 1 or problem.v.column_step != 1:
             return []
         count, batches = -(-problem.rows // (TALL * ROWS)), max(1, tuning_value(problem.batches))
-        options = {TileAttentionOptions(groups) for groups in (1, task_groups(count, batches))}
+        options = {TileAttentionOptions(groups) for groups in (1, task_groups(count, batches, target))}
         plain = plain_inputs(region)
         configs = [Config(plain, PLAIN, each) for each in sorted(options, key=lambda each: -each.groups)]
         return [config for config in configs if _tiling(problem, config.options).workspace <= target.l2_bytes]

@@ -27,6 +27,7 @@ from tensorwright.kernels.cpu.amx.unfinished import STATE_BYTES, Unfinished
 from tensorwright.kernels.cpu.blocks import blocked_layout
 from tensorwright.kernels.cpu.convolution.kernel import in_place_inputs
 from tensorwright.kernels.cpu.convolution.packing import pack_bias
+from tensorwright.kernels.cpu.dealing import sharers
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.matmul.tiling import Panel, Panels
 from tensorwright.kernels.cpu.spatial.tile import Memory, input_memory
@@ -42,9 +43,6 @@ FEW_CHANNELS = 4
 MOST_TAPS = 25
 MOST_PIECES = 5
 """Behind so many taps at most there is code to finish a piece of another block."""
-
-PARTS = ((8, 1), (1, 1), (4, 4), (1, 8), (32, 1))
-"""Into how many parts to deal the positions of an image and its outputs, the most promising of many positions first."""
 
 
 @dataclass(frozen=True)
@@ -247,13 +245,16 @@ def _candidates(problem: Problem, arithmetic: TileArithmetic, target: Target) ->
 
 
 def _parts(problem: Problem, arithmetic: TileArithmetic, target: Target) -> Sequence[tuple[int, int]]:
-    """Positions are dealt out if there are many, and the weights, which all of them read, stay in the second-level
-    cache; else outputs come first.
+    """Into how many parts to deal the positions of an image and its outputs, the most promising first.
+
+    Positions are dealt out if there are many, and the weights, which all of them read, stay in the second-level cache;
+    else outputs come first.
     """
-    tiling = ConvolutionTiling(problem, ConvolutionOptions(1, 1, 1, 1), arithmetic)
-    if tiling.units >= PARTS[0][0] and tiling.output_blocks * tiling.vector_bytes <= target.l2_bytes:
-        return PARTS
-    return sorted(PARTS, key=lambda parts: parts[0] / parts[1])
+    tiling, count = ConvolutionTiling(problem, ConvolutionOptions(1, 1, 1, 1), arithmetic), sharers(target)
+    parts = ((count, 1), (1, 1), (count // 2, 4), (1, count), (4 * count, 1))
+    if tiling.units >= count and tiling.output_blocks * tiling.vector_bytes <= target.l2_bytes:
+        return parts
+    return sorted(parts, key=lambda parts: parts[0] / parts[1])
 
 
 def _options(

@@ -62,7 +62,7 @@ class TileMatMul(Tactic[Target, TileOptions]):
             return []
         if problem.columns == 1:
             return []
-        plain, options = plain_inputs(region), dict.fromkeys(_options(problem, problem.columns))
+        plain, options = plain_inputs(region), dict.fromkeys(_options(problem, problem.columns, target))
         return [Config(plain, PLAIN, each) for each in options]
 
     def efficiency(self, region: Region, config: Config[TileOptions]) -> float:
@@ -97,7 +97,7 @@ class TileMatMul(Tactic[Target, TileOptions]):
 TACTICS = (TileMatMul(),)
 
 
-def _options(problem: Problem, columns: int) -> Sequence[TileOptions]:
+def _options(problem: Problem, columns: int, target: Target) -> Sequence[TileOptions]:
     found = []
     for tall, wide in SHAPES:
         options = TileOptions(tall, min(wide, -(-columns // ROWS)), 1)
@@ -105,7 +105,7 @@ def _options(problem: Problem, columns: int) -> Sequence[TileOptions]:
         blocks = max(1, tuning_value(grid.blocks))
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
         units = blocks * max(1, tuning_value(grid.panels.count))
-        found.append(TileOptions(tall, options.wide, task_groups(tiles, units)))
+        found.append(TileOptions(tall, options.wide, task_groups(tiles, units, target)))
     return found
 
 

@@ -51,7 +51,7 @@ class Attention(Tactic[Target, AttentionOptions]):
         if problem is None or not _packs(problem):
             return []
         vectors = -(-tuning_value(problem.columns) // target.lanes(FLOAT_TOTAL))
-        configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
+        configs = [_config(problem, region, *shape, target) for shape in sorted(tile_shapes(target, vectors))]
         return [config for config in configs if _tiling(problem, config.options, target).workspace <= target.l2_bytes]
 
     def emit(self, region: Region, config: Config[AttentionOptions], target: Target) -> Kernel:
@@ -74,7 +74,7 @@ class PairAttention(Tactic[Target, AttentionOptions]):
         if problem is None or not pairs_fit(problem):
             return []
         vectors = -(-problem.columns // target.lanes(FLOAT_TOTAL))
-        configs = [_config(problem, region, *shape) for shape in sorted(tile_shapes(target, vectors))]
+        configs = [_config(problem, region, *shape, target) for shape in sorted(tile_shapes(target, vectors))]
         return [each for each in configs if _pair_tiling(problem, each.options, target).workspace <= target.l2_bytes]
 
     def efficiency(self, region: Region, config: Config[AttentionOptions]) -> float:
@@ -98,10 +98,10 @@ def _packs(problem: Problem) -> bool:
     return is_static(problem.columns) or (bounds(problem.columns)[0] > 0 and problem.v.column_step == 1)
 
 
-def _config(problem: Problem, region: Region, rows: int, vectors: int) -> Config[AttentionOptions]:
+def _config(problem: Problem, region: Region, rows: int, vectors: int, target: Target) -> Config[AttentionOptions]:
     rows = rows if is_static(problem.rows) else min(rows, TALLEST_OF_UNKNOWN)
     tiles = RowTiles(1, problem.rows, rows)
-    groups = task_groups(max(1, tuning_value(tiles.count)), max(1, tuning_value(problem.batches)))
+    groups = task_groups(max(1, tuning_value(tiles.count)), max(1, tuning_value(problem.batches)), target)
     options = AttentionOptions(rows, vectors, max(1, BLOCK_ROWS // rows), groups)
     return Config(plain_inputs(region), PLAIN, options)
 

@@ -62,7 +62,7 @@ class ConcatenationTactic(Tactic[Target, TilingOptions]):
         if len(tiling.runs) > MOST_RUNS:
             return ()
         blocked = blocked_layout(target)
-        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(tiling))]
+        return [Config(layouts(region, set(joined.operands), blocked), blocked, dealt(tiling, target))]
 
     def emit(self, region: Region, config: Config[TilingOptions], target: Target) -> Kernel:
         joined = _joined(region)

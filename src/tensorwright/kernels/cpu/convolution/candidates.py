@@ -11,8 +11,9 @@ from tensorwright.codegen.target import Target
 from tensorwright.kernels.convolution.problem import Problem
 from tensorwright.kernels.cpu.arithmetic import MOST_REGISTERS
 from tensorwright.kernels.cpu.convolution.ahead import LINE_BYTES
+from tensorwright.kernels.cpu.dealing import many_tasks, sharers
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
-from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
+from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
 
 STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
 """From so many weights on, for at most so many positions, it may pay to prefetch them."""
@@ -20,8 +21,8 @@ STREAMED_WEIGHTS, STREAMED_POSITIONS = 1 << 16, 64
 FEWEST_PARTS = 4
 """Channels are summed in parts if there are so many, or more, of those whose weights fit into the first-level cache."""
 
-DEEP_TILES, DEEP_TASKS = 2, (8, PARALLEL_TASKS)
-"""The tiles for which that is tried, and numbers of tasks: each task brings all weights into that cache."""
+DEEP_TILES = 2
+"""The tiles for which that is tried, with few and many tasks: each task brings all weights into that cache."""
 
 DEPTH_STEP, SHALLOWEST = 32, 64
 """Channels in a part are a multiple, and at least so many: sums are stored and loaded again for each part."""
@@ -58,7 +59,8 @@ def _options_with(problem: Problem, target: Target, most: int, cost: Cost) -> li
     orders = [list(_orders(problem, target, tile)) for tile in tiles]
     rounds = [options for candidates in zip_longest(*orders) for options in candidates if options is not None]
     known = [tile for tile in tiles if not tile[-1] or problem.axes[-1].kernel == 1][:DEEP_TILES]
-    deep = (options for tasks in DEEP_TASKS for tile in known for options in _deep(problem, target, tile, tasks))
+    counts = (sharers(target), many_tasks(target))
+    deep = (options for tasks in counts for tile in known for options in _deep(problem, target, tile, tasks))
     rounds = [options for pair in zip_longest(deep, rounds) for options in pair if options is not None]
     if _streams_weights(problem):
         asking = [replace(options, prefetch=True) for options in rounds]
@@ -123,14 +125,14 @@ def _orders(problem: Problem, target: Target, tile: TapTile) -> Iterator[TilingO
     options = TilingOptions(rows, columns, blocks, unroll, inside, 1, 1, pixels_first=False, prefetch=False)
     tiling = Tiling(problem, options, target.lanes(problem.numerics.total))
     units, groups = tiling.units, tiling.group_count
-    chunks = max(1, min(units, -(-PARALLEL_TASKS // (groups * tiling.outer_positions))))
+    chunks = max(1, min(units, -(-many_tasks(target) // (groups * tiling.outer_positions))))
     yield replace(options, pixels=_largest_divisor(units, -(-units // chunks)))
     pixels = rows * problem.axes[-1].output if tiling.rows_are_units else columns
     size = pixels * prod(axis.stride for axis in problem.axes) * problem.all_channels * 4
     for cache in (target.l2_bytes // 4, target.l1_bytes // 2):
         most = max(1, min(units, cache // size))
         chunk = -(-units // -(-units // most))
-        parts = max(1, min(groups, -(-PARALLEL_TASKS // (-(-units // chunk) * tiling.outer_positions))))
+        parts = max(1, min(groups, -(-many_tasks(target) // (-(-units // chunk) * tiling.outer_positions))))
         yield replace(options, pixels=chunk, outputs=-(-groups // parts), pixels_first=True)
 
 

@@ -24,13 +24,14 @@ from tensorwright.kernels.cpu.convolution.chain_tiling import (
     merged_members,
 )
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
+from tensorwright.kernels.cpu.dealing import sharers
 from tensorwright.kernels.cpu.spatial.operands import row_options
 from tensorwright.kernels.cpu.spatial.runs import even_size
 from tensorwright.kernels.cpu.spatial.tiling import TilingOptions
 from tensorwright.kernels.tactic import Config, Kernel, Tactic
 from tensorwright.tensor.layout import PLAIN, Layout
 
-TASKS = (1, 2, 8)
+FEW_TASKS = (1, 2)
 """Into so many tasks the strips of an image are divided, where that makes work."""
 
 MOST_CANDIDATES = 3
@@ -108,7 +109,7 @@ def _tilings(members: Members, region: Region, target: Target) -> list[ChainTili
         ranked = [
             (rank + number, ChainTiling(own, candidates, strips, _lanes(members, target)))
             for rank, candidates in _candidates(own, target, by_rows=height < output)
-            for number, strips in enumerate(_strips(own, height, candidates, _lanes(members, target)))
+            for number, strips in enumerate(_strips(own, height, candidates, target))
         ]
         by_height.append([(rank, tiling) for rank, tiling in ranked if tiling.is_sound and tiling.workspace <= limit])
     by_height = sorted(filter(None, by_height), key=lambda tilings: _distance(tilings[0][1], limit))
@@ -121,17 +122,17 @@ def _distance(tiling: ChainTiling, limit: int) -> float:
     return -1.0 if tiling.is_whole else abs(tiling.workspace - limit * PREFERRED)
 
 
-def _strips(members: Members, height: int, candidates: Sequence[TilingOptions], lanes: int) -> list[Strips]:
+def _strips(members: Members, height: int, candidates: Sequence[TilingOptions], target: Target) -> list[Strips]:
     """Few tasks, between which few rows are computed twice, and more of them; one for every strip where nothing is, or
     for every part of the channels, if these are enough.
     """
-    one = ChainTiling(members, tuple(candidates), Strips(height, 1), lanes)
+    one = ChainTiling(members, tuple(candidates), Strips(height, 1), _lanes(members, target))
     if members.before is None:
         return [Strips(height, 1)]
     if members.after is None:
         parts = one.tilings[0].group_count
-        return [Strips(height, -(-one.strip_count // -(-TASKS[-1] // parts)), parts)]
-    return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in TASKS))
+        return [Strips(height, -(-one.strip_count // -(-sharers(target) // parts)), parts)]
+    return list(dict.fromkeys(Strips(height, -(-one.strip_count // tasks)) for tasks in (*FEW_TASKS, sharers(target))))
 
 
 def _candidates(members: Members, target: Target, *, by_rows: bool) -> Iterator[tuple[int, tuple[TilingOptions, ...]]]:

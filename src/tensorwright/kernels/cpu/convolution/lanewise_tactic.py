@@ -74,4 +74,4 @@ def _candidates(problem: Problem, target: Target) -> Iterator[TilingOptions]:
 
 def _dealt(problem: Problem, options: TilingOptions, target: Target) -> TilingOptions:
     """The options with so many tiles in a task that there are enough tasks."""
-    return dealt(LanewiseTiling(problem, options, target.lanes(problem.numerics.total)))
+    return dealt(LanewiseTiling(problem, options, target.lanes(problem.numerics.total)), target)

@@ -20,10 +20,11 @@ from tensorwright.kernels.cpu.convolution.open import OpenTasks
 from tensorwright.kernels.cpu.convolution.open_deep import DeepOpenTasks
 from tensorwright.kernels.cpu.convolution.packing import pack_bias, pack_outputs, pack_spanning
 from tensorwright.kernels.cpu.convolution.tactic import FEW_CHANNELS, PLAIN_CHANNELS
+from tensorwright.kernels.cpu.dealing import many_tasks
 from tensorwright.kernels.cpu.function import argument_emitter, signature
 from tensorwright.kernels.cpu.spatial.operands import row_options
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
-from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
+from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
 from tensorwright.kernels.tactic import TUNED, Config, Kernel, Tactic
 from tensorwright.tensor.dtype import INT64
 from tensorwright.tensor.layout import PLAIN
@@ -108,7 +109,7 @@ def _options(problem: OpenProblem, target: Target) -> Iterator[TilingOptions]:
             yield options
             continue
         units = usual.axes[0].output if problem.axes[0].output != 1 else -(-usual.axes[1].output // options.columns)
-        dealt = max(1, units * Tiling(usual, options, lanes).group_count // PARALLEL_TASKS)
+        dealt = max(1, units * Tiling(usual, options, lanes).group_count // many_tasks(target))
         yield replace(options, pixels=min(options.pixels, dealt) if options.pixels_first else dealt)
 
 

@@ -129,7 +129,7 @@ def grid_options(
         blocks = max(1, tuning_value(grid.blocks))
         units = max(1, tuning_value(grid.batches) * blocks * tuning_value(grid.panels.count))
         tiles = max(1, tuning_value(grid.tiles.count) // blocks)
-        yield GridOptions(rows, vectors, task_groups(tiles, units))
+        yield GridOptions(rows, vectors, task_groups(tiles, units, target))
 
 
 def grid_at(make: Callable[[int, int, int], Grid], options: GridOptions) -> Grid:

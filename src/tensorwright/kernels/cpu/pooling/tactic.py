@@ -104,8 +104,8 @@ def _blocked_candidates(pooling: Pooling, target: Target) -> Iterator[TilingOpti
     width = pooling.problem.axes[-1].output
     for limit in (target.registers // 4, target.registers // 2):
         columns = even_size(width, limit)
-        yield dealt(_tiling(pooling, row_options(columns), blocked_layout(target), target))
+        yield dealt(_tiling(pooling, row_options(columns), blocked_layout(target), target), target)
 
 
 def _line_options(pooling: Pooling, target: Target) -> TilingOptions:
-    return dealt(_tiling(pooling, row_options(blocked_layout(target).block), PLAIN, target))
+    return dealt(_tiling(pooling, row_options(blocked_layout(target).block), PLAIN, target), target)

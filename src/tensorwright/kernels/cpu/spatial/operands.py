@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from tensorwright.codegen.target import Target
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
-from tensorwright.kernels.cpu.spatial.tiling import PARALLEL_TASKS, Tiling, TilingOptions
+from tensorwright.kernels.cpu.dealing import many_tasks
+from tensorwright.kernels.cpu.spatial.tiling import Tiling, TilingOptions
 from tensorwright.kernels.numerics import IN_BLOCKS
 from tensorwright.kernels.tactic import AnyConfig, Packing, pack_channels
 from tensorwright.tensor.layout import PLAIN, Layout
@@ -38,7 +40,7 @@ def row_options(columns: int) -> TilingOptions:
     return TilingOptions(1, columns, 1, 1, True, 1, 1, pixels_first=False, prefetch=False)
 
 
-def dealt(tiling: Tiling) -> TilingOptions:
+def dealt(tiling: Tiling, target: Target) -> TilingOptions:
     """The tiling's options with as many tiles of positions in a task as leave enough tasks."""
-    chunks = max(1, min(tiling.units, -(-PARALLEL_TASKS // (tiling.group_count * tiling.outer_positions))))
+    chunks = max(1, min(tiling.units, -(-many_tasks(target) // (tiling.group_count * tiling.outer_positions))))
     return replace(tiling.options, pixels=-(-tiling.units // chunks))

@@ -16,10 +16,6 @@ HALVED_LANES = 16
 """Vectors of so many lanes may be halved: on some processors half a vector takes half the time."""
 
 
-PARALLEL_TASKS = 32
-"""So many tasks, where there is room, keep up to eight threads evenly busy."""
-
-
 @dataclass(frozen=True)
 class TilingOptions(TacticOptions):
     """The options of a direct convolution.

@@ -12,13 +12,12 @@ from typing import overload
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.winograd import FINITE_POINTS
 from tensorwright.kernels.convolution.problem import Axis, OpenAxis, Problem
+from tensorwright.kernels.cpu.dealing import idling, sharers
 from tensorwright.kernels.cpu.spatial.runs import even_size, even_sizes
 from tensorwright.kernels.cpu.winograd.phases import PHASES, Patch
 from tensorwright.kernels.cpu.winograd.tiles import TileAxis, TileRun, every, most_taps, tile_runs
 from tensorwright.kernels.tactic import TacticOptions
-from tensorwright.tensor.dim import Dim, ceil_divide
-
-PARALLEL_TASKS = 8
+from tensorwright.tensor.dim import Dim, ceil_divide, tuning_value
 
 BEST_BLOCKS = 2
 """With so many blocks of outputs in a register tile, products were measured to be fastest."""
@@ -290,13 +289,15 @@ def winograd_tilings(
 
 
 def cost(tiling: WinogradTiling, target: Target) -> float:
-    """Cycles for an image, about: multiply-adds, blocks that leave the second cache, and weights.
+    """Cycles for an image, about: multiply-adds, tasks that threads wait for, blocks that leave the second cache, and
+    weights.
 
     Weights that do not stay in that cache come from memory, mostly, but not altogether, while others are multiplied;
     more of them if they are asked for. Further blocks of tiles bring them again, from a cache that cores share.
     """
     options, room = tiling.options, target.l2_bytes
     compute = tiling.multiply_adds / tiling.lanes * (1 + 1.5 / (options.pixels * options.blocks))
+    compute *= idling(tuning_value(tiling.tasks), target.threads)
     compute *= 1.0 if tiling.workspace <= room // 2 else 1.05 if tiling.workspace <= room else 1.1
     compute *= (
         1.0 if options.blocks == BEST_BLOCKS else 1.02 if options.prefetch and options.blocks < BEST_BLOCKS else 1.08
@@ -322,7 +323,7 @@ def _tilings(
             for pixels in sorted({even_size(tiles, most), even_size(tiles, -(-most // 2))}):
                 for multiple in (1, 2, WHOLE):
                     size = even_size(tiles, pixels * multiple)
-                    splits = _splits(-(-blocks_out // blocks), -(-tiles // size))
+                    splits = _splits(-(-blocks_out // blocks), -(-tiles // size), sharers(target))
                     options = WinogradOptions(
                         rows, columns, size, even_size(size, pixels), blocks, splits, prefetch=False
                     )
@@ -352,7 +353,7 @@ def _most_pixels(target: Target, blocks: int) -> int:
     return min((target.registers - others) // blocks, target.registers - 4)
 
 
-def _splits(groups: int, tile_blocks: int) -> int:
+def _splits(groups: int, tile_blocks: int, tasks: int) -> int:
     """The fewest equal parts of the output channels that give enough tasks."""
     fitting = [parts for parts in range(1, groups + 1) if groups % parts == 0]
-    return next((parts for parts in fitting if parts * tile_blocks >= PARALLEL_TASKS), fitting[-1])
+    return next((parts for parts in fitting if parts * tile_blocks >= tasks), fitting[-1])
