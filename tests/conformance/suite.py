@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 import warnings
 import zlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import ModelProto, OptionalProto, SequenceProto, TensorProto, ValueInfoProto, numpy_helper
@@ -18,6 +20,8 @@ from onnx.backend.test.runner import Runner
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 KNOWN_FAILURES = Path(__file__).with_name("known_failures.toml")
+TO_FEW_BITS = re.compile(r"test_cast(like)?_FLOAT(16)?_to_U?INT[24](_expanded)?")
+"""Cases whose names match as a whole convert floats to integers that do not hold all of them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ def _tests(kind: str) -> list[object]:
 
 def _case(found: object) -> Case:
     if found.model_dir is None:
-        return Case(found.name, found.model, [tuple(map(_plain, d)) for d in found.data_sets], found.rtol, found.atol)
+        data = [tuple(map(_plain, d)) for d in found.data_sets]
+        if TO_FEW_BITS.fullmatch(found.name):
+            data = [(inputs, [wrapped(inputs[0], output) for output in outputs]) for inputs, outputs in data]
+        return Case(found.name, found.model, data, found.rtol, found.atol)
     folder = Path(found.model_dir)
     model = onnx.load(folder / "model.onnx")
     data = [
@@ -81,6 +88,17 @@ def _case(found: object) -> Case:
         for part in sorted(folder.glob("test_data_set*"))
     ]
     return Case(found.name, model, data, found.rtol, found.atol)
+
+
+def wrapped(floats: np.ndarray, integers: np.ndarray) -> np.ndarray:
+    """Converted floats, where the type does not hold them with the lowest bits of their whole part.
+
+    ONNX leaves open what those become, and the suite has what ml_dtypes makes of them: these bits, and from 0.7 on 0.
+    Ours are these bits.
+    """
+    whole, limits = np.asarray(floats).astype(np.int64), ml_dtypes.iinfo(integers.dtype)
+    is_held = (whole >= limits.min) & (whole <= limits.max)
+    return np.where(is_held, integers, whole.astype(integers.dtype))
 
 
 def _plain(values: Sequence[object]) -> list[object]:
