@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 import tensorwright as tw
 from cuda_emulator import emulated
+from exact_products import exact_options
 from targets import RUNNABLE
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.graph.region import Region
@@ -106,8 +107,9 @@ def dynamic(rng: np.random.Generator) -> onnx.ModelProto:
 
 
 def judged(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = exact_options()
+    if all(node.op_type != "MatMulInteger" for node in model.graph.node):  # What is dequantised stays in floats.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
 
 

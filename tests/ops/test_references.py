@@ -16,11 +16,13 @@ from onnx.reference import ReferenceEvaluator
 
 from cases import collection
 from cases.case import Array, Case, assert_close
+from exact_products import UNSIGNED, unsigned
 from tensorwright.ops import activation, indexing, normalization, reduction, shape
 from tensorwright.ops.convolution import Convolution, Deconvolution
 from tensorwright.ops.matmul import MatMul
 from tensorwright.ops.pooling import Pool
 from tensorwright.ops.resize import Resize
+from tensorwright.tensor.dtype import INT8
 
 Node = tuple[str, dict[str, object], list[Array]]
 """Name of the ONNX operator, its attributes, and the inputs that it has beside those of the case."""
@@ -199,7 +201,7 @@ def node_of(case: Case) -> Node | None:
     if isinstance(op, MatMul):
         is_bytes = case.types[0].dtype.is_integer and case.types[0].dtype.size == 1
         if not op.transpose_a and not op.transpose_b:
-            return "MatMulInteger" if is_bytes else "MatMul", {}, []
+            return ("MatMulInteger", {}, zero_points(case)) if is_bytes else ("MatMul", {}, [])
         if is_bytes:
             return None
         matrices = all(operand.type.rank == 2 for operand in case.inputs)
@@ -208,6 +210,12 @@ def node_of(case: Case) -> Node | None:
         if node is not None:
             return node
     return window_node(op, case) or shape_node(op, case) or resize_node(op, case)
+
+
+def zero_points(case: Case) -> list[Array]:
+    """Those of a product of bytes, as they are judged."""
+    left, right = (type.dtype for type in case.types)
+    return [np.zeros((), left.numpy), np.asarray(UNSIGNED, np.uint8)] if right == INT8 else []
 
 
 def model_of(node: Node, arrays: Sequence[Array]) -> onnx.ModelProto:
@@ -228,7 +236,9 @@ def model_of(node: Node, arrays: Sequence[Array]) -> onnx.ModelProto:
 
 
 def as_judged(name: str, number: int, array: Array) -> Array:
-    """An input in a type that the judges have kernels for."""
+    """An input in a type that the judges have exact kernels for."""
+    if (name, number, array.dtype) == ("MatMulInteger", 1, np.int8):
+        return unsigned(array)
     if (name, number) in (("Gather", 1), ("OneHot", 0)):
         return array.astype(np.int64)
     return array.astype(np.float32) if array.dtype.kind not in "iub" or name == "Conv" else array

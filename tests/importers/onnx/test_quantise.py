@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tensorwright as tw
+from exact_products import exact_options
 from tensorwright.importers.onnx.quantise import (
     Product,
     load_whole,
@@ -79,7 +80,9 @@ MODELS = {"convolutions": (convolutions, (3, 4, 6, 5)), "transformer": (transfor
 
 
 def by_onnxruntime(model, x):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), exact_options(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"x": x})[0]
 
 
