@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,9 @@ UNIT = 2.0**-24
 LOST = 2.0**-8
 """Of a result, times `networks.judge.FACTOR`: nothing is left of it, or it is NaN."""
 LARGEST = (1 << 31) - 1
+LARGEST_OF_PAIRS = (1 << 15) - 1
+FACTORS = {"MatMulInteger": (0, 1), "ConvInteger": (0, 1), "QLinearMatMul": (0, 3), "QLinearConv": (0, 3)}
+"""Which operands of a product of bytes are its factors."""
 
 
 def judges(data: bytes, inputs: Arrays) -> bool:
@@ -100,6 +103,9 @@ def _judges_contents(node: NodeProto, given: Mapping[str, object], operands: Seq
             return not (operands[1:] and node.input[1] in known and operands[1].size == 0)
         case "AffineGrid":  # Of one element, aligned at both ends, ONNX divides by zero.
             return not (given.get("align_corners") and operands[1:] and 1 in operands[1][2:])
+        case "MatMulInteger" | "ConvInteger" | "QLinearMatMul" | "QLinearConv":
+            # Of uint8 by int8, without VNNI: pairs are added up in 16 bits, and saturate.
+            return not _pairs_may_saturate([operands[n] for n in FACTORS[node.op_type] if n < len(operands)])
         case "TopK":  # Unsorted, in any order.
             return bool(given.get("sorted", 1))
     return True
@@ -239,6 +245,15 @@ def _lacks_parameters(given: Mapping[str, object]) -> bool:
     functions = given.get("activations") or ()
     needy = {b"Affine", b"ScaledTanh", b"ThresholdedRelu"} & set(functions if isinstance(functions, list) else ())
     return bool(needy) and not (given.get("activation_alpha") and given.get("activation_beta"))
+
+
+def _pairs_may_saturate(factors: Sequence[Array]) -> bool:
+    """Whether two products of bytes may be more than 16 bits hold. What is not known may be the largest bytes."""
+    known = [array for array in factors if array.dtype.kind in "iu"]
+    if len(known) == len(factors) and len({array.dtype for array in known}) == 1:
+        return False
+    largest = [int(np.abs(array.astype(np.int64)).max(initial=0)) for array in known]
+    return 2 * prod(largest) * 255 ** (len(factors) - len(known)) > LARGEST_OF_PAIRS
 
 
 def _may_overflow(array: Array, operator: str) -> bool:

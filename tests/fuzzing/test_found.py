@@ -476,6 +476,11 @@ def largest_of_numbers_that_are_alike() -> bytes:
     return model_of(nodes, {"x": (1, [64, 9])}, ["y"], constants=constants).SerializeToString()
 
 
+def products_of_bytes() -> bytes:
+    constants = {"c": np.full((2, 8), 255, np.uint8), "w": np.full((8, 16), 127, np.int8)}
+    return model_of([node("MatMulInteger", "c w", "y")], {}, ["y"], constants=constants).SerializeToString()
+
+
 FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a transposition of 2^31 rows listed their pieces": ("TensorFlow", long_pooling),
     "a constant index was taken to be inside of every size of its axis": (
@@ -557,6 +562,7 @@ FOUND: dict[str, tuple[str, Callable[[], bytes]]] = {
     "two functions had one name": ("ONNX node", functions_of_one_name),
     "grams were counted beyond the pool's items": ("ONNX node", grams_beyond_the_pool),
     "each of many numbers was to be the largest in one of 32 trials": ("ONNX node", largest_of_numbers_that_are_alike),
+    "pairs of products of bytes were compared that leave 16 bits": ("ONNX node", products_of_bytes),
     "a segment of a tensor was refused when it was first read": ("ONNX node", segment),
 }
 
