@@ -237,7 +237,9 @@ def ways(task: Task) -> dict[str, Callable[[Floats], Floats]]:
         return lambda images: np.concatenate([next(iter(made(image[None]).values())) for image in images])
 
     def judge(model: onnx.ModelProto) -> Callable[[Floats], Floats]:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1")  # Without VNNI, sums saturate otherwise.
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda images: np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
 

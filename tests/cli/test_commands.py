@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import tensorwright as tw
@@ -166,6 +166,24 @@ def test_bench_fails_when_the_outputs_differ(plan, tmp_path):
     result = invoke("bench", plan, "--model", tmp_path / "other.onnx", "--against", "onnxruntime", "--duration", "0.02")
     assert result.exit_code == 1
     assert "the outputs differ from those of onnxruntime" in result.stderr
+
+
+def test_bench_compares_quantised_models(tmp_path):
+    """Also where sums of products of bytes saturate in ONNX Runtime."""
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["wide", "scale"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", [5, 64]), ("y", [5, 24])))
+    weights = numpy_helper.from_array(np.full((64, 24), 127, np.int8), "w")
+    graph = helper.make_graph(nodes, "quantised", [x], [y], [weights])
+    path = tmp_path / "quantised.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    result = invoke("bench", path, "--against", "onnxruntime", "--duration", "0.02", "--json", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["difference"] < 1e-4
 
 
 def test_inspect_shows_a_model():
