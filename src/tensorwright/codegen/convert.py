@@ -7,6 +7,7 @@ from dataclasses import replace
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.term import Term
 from tensorwright.codegen.values import Register, memory_name
+from tensorwright.tensor.conversion import limits
 from tensorwright.tensor.dtype import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, DType
 
 ROUNDING = 12582912.0
@@ -33,14 +34,6 @@ def convert(builder: FunctionBuilder, value: Register, dtype: DType) -> Register
     if dtype.is_float:
         return builder.convert("sitofp" if signed else "uitofp", value, dtype)
     return _integer_of_integer(builder, value, dtype)
-
-
-def limits(dtype: DType) -> tuple[int, int]:
-    """The smallest and the largest number of an integer type."""
-    bits = 8 * dtype.size
-    if dtype.kind == "signed":
-        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    return 0, (1 << bits) - 1
 
 
 def _integer_of_integer(builder: FunctionBuilder, value: Register, dtype: DType) -> Register:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tensorwright.codegen.convert import bounded_integer, limits, rounded_integer
+from tensorwright.codegen.convert import bounded_integer, rounded_integer
 from tensorwright.codegen.functions import apply_function, convert
 from tensorwright.codegen.instructions import Loop
 from tensorwright.codegen.ir import FunctionBuilder
@@ -31,6 +31,7 @@ from tensorwright.graph.expression import (
     stride_along,
 )
 from tensorwright.graph.functions import reduction_identity
+from tensorwright.tensor.conversion import limits
 from tensorwright.tensor.dim import (
     Atom,
     Dim,

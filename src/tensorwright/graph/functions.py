@@ -2,10 +2,10 @@
 
 The first table is the vocabulary of `Apply`. Arithmetic works on equal operand types; comparisons and `is_nan` give
 bool; `select(condition, then, otherwise)`; `cast` converts to the type of the `Apply` as ONNX Cast does (float to
-integer truncates toward zero; to bool is ``!= 0``); `bits` reads the bits of a number of 4 or 8 bytes as another type
-of that size. Integer division truncates toward zero, and so do negative powers of integers, that of 0 being 0;
-`floor_mod` takes the sign of the divisor, `mod` that of the dividend. `round` rounds halves to even. `max` and `min`
-propagate NaN.
+integer truncates toward zero, within the bounds of the type, NaN is 0; to bool is ``!= 0``); `bits` reads the bits of a
+number of 4 or 8 bytes as another type of that size. Integer division truncates toward zero, and so do negative powers
+of integers, that of 0 being 0; `floor_mod` takes the sign of the divisor, `mod` that of the dividend. `round` rounds
+halves to even. `max` and `min` propagate NaN.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from tensorwright.graph.expression import (
     walk,
 )
 from tensorwright.graph.functions import FUNCTIONS, REDUCTIONS, reduction_identity
+from tensorwright.tensor.conversion import converted
 from tensorwright.tensor.dim import Atom, Dim, Extremum, IntegerExpression, Quotient, Remainder, Symbol, evaluate
 from tensorwright.tensor.dtype import FLOAT64, DType
 
@@ -107,7 +108,8 @@ class _Interpreter:
             case Load():
                 return self.load(node)
             case Apply(function="cast", operands=(operand,), dtype=dtype):
-                return self.scalar(operand).astype(self.numpy(dtype))
+                x = self.scalar(operand)
+                return converted(x, dtype) if dtype.is_integer else x.astype(self.numpy(dtype))
             case Apply(function="bits", operands=(operand,), dtype=dtype):
                 return self.scalar(operand).astype(operand.dtype.numpy).view(dtype.numpy)
             case Apply(function=function, operands=operands, dtype=dtype):

@@ -12,6 +12,7 @@ from tensorwright.graph.expression import Apply, Computation, Constant, Scalar, 
 from tensorwright.graph.functions import FUNCTIONS
 from tensorwright.graph.op import Array, Kind, Op, expect, expect_inputs
 from tensorwright.ops.broadcast import broadcast_shapes, load_broadcast
+from tensorwright.tensor.conversion import converted
 from tensorwright.tensor.dim import Dim, expression
 from tensorwright.tensor.dtype import BOOL, DType
 from tensorwright.tensor.type import TensorType
@@ -140,7 +141,9 @@ class ReplaceNan(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Cast(Elementwise):
-    """Conversion to another element type: float to integer truncates toward zero, anything to bool is ``!= 0``."""
+    """Conversion to another element type: float to integer truncates toward zero, within the bounds of the type, NaN
+    being 0; anything to bool is ``!= 0``.
+    """
 
     dtype: DType
 
@@ -150,7 +153,7 @@ class Cast(Elementwise):
 
     def reference(self, *inputs: Array) -> Array:
         with np.errstate(invalid="ignore"):
-            return inputs[0].astype(self.dtype.numpy)
+            return converted(inputs[0], self.dtype)
 
     def scalar(self, operands: Sequence[Scalar], output: TensorType) -> Scalar:
         return Apply("cast", tuple(operands), output.dtype)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
-from tensorwright.codegen.convert import limits
 from tensorwright.codegen.ir import FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Register, literal
+from tensorwright.tensor.conversion import limits
 from tensorwright.tensor.dtype import DType
 
 Step = Callable[[Register, Register], Register]
