@@ -12,7 +12,19 @@ from tensorwright.graph.graph import Graph, Value, apply, input_value
 from tensorwright.ops.elementwise import Cast
 from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dtype import (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, DType,
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64,
+    DType,
 )  # fmt: skip
 from tensorwright.tensor.type import TensorType
 
