@@ -1,10 +1,11 @@
-"""Kernels with AMX's tile registers, and with arithmetic in float16, on processors that have neither.
+"""Kernels for AVX-512, with AMX's tile registers, and with arithmetic in float16, on processors that have AVX2.
 
 The instructions become functions: what a kernel calls is replaced in its text, so that everything else is the code that
-those processors get. The tile registers lie on the stack of the kernel's function, and the functions have names that
-are local to their object. A register that was configured for no rows, or for sizes that do not fit together, ends the
-process, as it does there. Multiply-adds of float16 are rounded to float32 first, which makes a difference once in
-thousands of times; other arithmetic in float16 LLVM does in float32 by itself, with the same results.
+those processors get, but that LLVM takes two registers where this one's are shorter. The tile registers lie on the
+stack of the kernel's function, and the functions have names that are local to their object. A register that was
+configured for no rows, or for sizes that do not fit together, ends the process, as it does there. Multiply-adds of
+float16 are rounded to float32 first, which makes a difference once in thousands of times; other arithmetic in float16
+LLVM does in float32 by itself, with the same results.
 """
 
 from __future__ import annotations
@@ -12,16 +13,28 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.target import Target
+import pytest
 
-_HALF_ARITHMETIC = ",+avx512fp16"
+from emulated_instructions import declared, dot_of_bytes, dot_of_pairs, with_functions
+from targets import RUNNABLE
+from tensorwright.codegen.cpu import pool
+from tensorwright.codegen.cpu.compile import compile_object
+from tensorwright.codegen.cpu.targets import TARGETS
+from tensorwright.codegen.target import Target
+from tensorwright.devices.cpu import host, permission
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
+from tensorwright.kernels.tactic import Kernel
+from tensorwright.tune.cpu import kernel_runner, machine, peak
+from tensorwright.tune.cpu.kernel_runner import LoadedKernel
+
+PROCESSOR = TARGETS[RUNNABLE[0]]
+"""What emulated code is made for: the best that this one has."""
+
 _HALF_FMA = re.compile(r"^declare <(\d+) x half> @llvm\.fma\.v\d+f16\(.*\)\n", re.MULTILINE)
 _CALL = re.compile(r"call void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(")
 _DECLARATION = re.compile(r"^declare void @llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\(.*\)\n", re.MULTILINE)
 _CONFIGURATION, _TILE = 64, 1024
 _STATE = _CONFIGURATION + 8 * _TILE
-_FMA = "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"
 
 FUNCTIONS = f"""
 attributes #0 = {{ noinline nounwind "no-builtins" }}
@@ -197,66 +210,62 @@ done:
 """
 
 
-_PAIRS = """
-  %a.low.bits = shl <16 x i32> %a, splat (i32 16)
-  %b.low.bits = shl <16 x i32> %b, splat (i32 16)
-  %a.high.bits = and <16 x i32> %a, splat (i32 -65536)
-  %b.high.bits = and <16 x i32> %b, splat (i32 -65536)
-  %a.low = bitcast <16 x i32> %a.low.bits to <16 x float>
-  %b.low = bitcast <16 x i32> %b.low.bits to <16 x float>
-  %a.high = bitcast <16 x i32> %a.high.bits to <16 x float>
-  %b.high = bitcast <16 x i32> %b.high.bits to <16 x float>
-  %half = call <16 x float> @llvm.fma.v16f32(<16 x float> %a.low, <16 x float> %b.low, <16 x float> %before)
-  %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %a.high, <16 x float> %b.high, <16 x float> %half)"""
+PRODUCTS = {
+    "tdpbf16ps": _product("tdpbf16ps", "float", dot_of_pairs(16)),
+    "tdpbusd": _product("tdpbusd", "i32", dot_of_bytes(16)),
+}
 
 
-def _bytes() -> str:
-    """Four unsigned and four signed bytes."""
-    lines, before = [], "%before"
-    for number in range(4):
-        after = "%sum" if number == 3 else f"%sum{number}"
-        lines += [
-            f"  %a.up{number} = shl <16 x i32> %a, splat (i32 {24 - 8 * number})",
-            f"  %b.up{number} = shl <16 x i32> %b, splat (i32 {24 - 8 * number})",
-            f"  %a{number} = lshr <16 x i32> %a.up{number}, splat (i32 24)",
-            f"  %b{number} = ashr <16 x i32> %b.up{number}, splat (i32 24)",
-            f"  %p{number} = mul <16 x i32> %a{number}, %b{number}",
-            f"  {after} = add <16 x i32> {before}, %p{number}",
-        ]
-        before = after
-    return "\n".join(lines)
+def load(kernel: Kernel, target: Target) -> LoadedKernel:
+    """A kernel for a target, emulated if this processor lacks its instructions."""
+    code, own = compiled(kernel.code, target)
+    return LoadedKernel(kernel, own, code)
 
 
-PRODUCTS = {"tdpbf16ps": _product("tdpbf16ps", "float", _PAIRS), "tdpbusd": _product("tdpbusd", "i32", _bytes())}
+def compiled(code: str, target: Target) -> tuple[bytes, Target]:
+    """A relocatable object of a module for a target that this processor can run, and what it was made for."""
+    if target.name in RUNNABLE:
+        return compile_object(code, target), target
+    return compile_emulated(code, target), PROCESSOR
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    """This processor has an instruction set, whatever it lacks of it: in this process code for it is emulated."""
+    if target in RUNNABLE:
+        return
+    present = host.host_features().union(INSTRUCTION_SETS[target].features)
+    monkeypatch.setattr(host, "processor_features", lambda: present)
+    monkeypatch.setattr(host, "host_features", lambda: present)
+    monkeypatch.setattr(permission, "tiles_are_permitted", lambda: True)
+    for module in (pool, kernel_runner, machine, peak):
+        monkeypatch.setattr(module, "compile_object", compile_emulated)
+    monkeypatch.setattr(pool.CompilerPool, "_start", lambda self: None)
 
 
 def compile_emulated(code: str, target: Target) -> bytes:
-    """A relocatable object of a module for a target, some of whose instructions this processor lacks."""
-    features = target.features.replace(_HALF_ARITHMETIC, "")
-    return compile_object(emulated(code), replace(target, features=features))
+    """A relocatable object, for this processor, of a module for a target some of whose instructions it lacks."""
+    return compile_object(emulated(code), replace(target, cpu=PROCESSOR.cpu, features=PROCESSOR.features))
 
 
 def emulated(code: str) -> str:
     """A module with functions in place of instructions; its last function is a kernel."""
-    functions = [_half_fma(int(lanes), code) for lanes in _HALF_FMA.findall(code)]
-    without = re.sub(r"@llvm\.fma\.v(\d+)f16", r"@.Lemulated.fma.\1", _HALF_FMA.sub("", code))
-    return "\n".join((*functions, _with_tiles(without)))
+    code = with_functions(code, PROCESSOR)
+    code = code if PROCESSOR.has_half_arithmetic else _with_half_fma(code)
+    return code if PROCESSOR.has_tiles else _with_tiles(code)
 
 
-def _half_fma(lanes: int, code: str) -> str:
-    """A function that multiplies and adds, for a module."""
-    halves, floats, name = f"<{lanes} x half>", f"<{lanes} x float>", f"@llvm.fma.v{lanes}f32"
-    declaration = f"declare {floats} {name}({floats}, {floats}, {floats})"
-    widened = "\n".join(f"  %{each}.wide = fpext {halves} %{each} to {floats}" for each in "abc")
-    return f"""
-{"" if declaration in code else declaration}
-define internal {halves} @.Lemulated.fma.{lanes}({halves} %a, {halves} %b, {halves} %c) nounwind "no-builtins" {{
-{widened}
-  %sum = call {floats} {name}({floats} %a.wide, {floats} %b.wide, {floats} %c.wide)
-  %result = fptrunc {floats} %sum to {halves}
-  ret {halves} %result
-}}
-"""
+def _with_half_fma(code: str) -> str:
+    """A module with functions that multiply and add in float16."""
+    for lanes in _HALF_FMA.findall(code):
+        halves, floats = f"<{lanes} x half>", f"<{lanes} x float>"
+        widened = "\n".join(f"  %{each}.wide = fpext {halves} %{each} to {floats}" for each in "abc")
+        lines = f"""{widened}
+  %sum = call {floats} @llvm.fma.v{lanes}f32({floats} %a.wide, {floats} %b.wide, {floats} %c.wide)
+  %result = fptrunc {floats} %sum to {halves}"""
+        name = f"@.Lemulated.fma.{lanes}"
+        function = f'define internal {halves} {name}({halves} %a, {halves} %b, {halves} %c) nounwind "no-builtins" {{'
+        code = f"{declared(lines, code)}{function}\n{lines}\n  ret {halves} %result\n}}\n{code}"
+    return re.sub(r"@llvm\.fma\.v(\d+)f16", r"@.Lemulated.fma.\1", _HALF_FMA.sub("", code))
 
 
 def _with_tiles(code: str) -> str:
@@ -268,7 +277,5 @@ def _with_tiles(code: str) -> str:
     code = code.replace("(ptr %emulated.state, )", "(ptr %emulated.state)")
     before, name, after = code.rpartition("define void @")
     after = after.replace("entry:\n", f"entry:\n  %emulated.state = alloca [{_STATE} x i8], align 64\n", 1)
-    fma = () if _FMA in before else (_FMA,)
-    return "\n".join(
-        (*fma, FUNCTIONS, *(PRODUCTS[each] for each in sorted(used & set(PRODUCTS))), before + name + after)
-    )
+    products = "\n".join(PRODUCTS[each] for each in sorted(used & set(PRODUCTS)))
+    return "\n".join((declared(products, code), FUNCTIONS, products, before + name + after))

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tensorwright.devices.cpu.host import runnable_instruction_sets
-from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS, InstructionSet
 
 RUNNABLE = runnable_instruction_sets()
 """Those that this machine has, the best first."""
 
-EMULATED = ("avx512_amx", "avx512_fp16") if "avx512_bf16" in RUNNABLE else ()
-EXECUTABLE = (*dict.fromkeys((*EMULATED, *RUNNABLE)),)
-"""Those whose kernels tests can run: with `emulation`, tile registers and arithmetic in float16 need a processor with
-all the rest.
-"""
-
-SINGLE = tuple(
-    name for name in RUNNABLE if not (INSTRUCTION_SETS[name].has_bfloat16_dot or INSTRUCTION_SETS[name].has_integer_dot)
+EXECUTABLE = tuple(
+    name
+    for name, known in INSTRUCTION_SETS.items()
+    if name in RUNNABLE or ("avx2" in RUNNABLE and known.architecture == INSTRUCTION_SETS["avx2"].architecture)
 )
-"""Those whose code for float32 differs: what only brings dot products of narrower types is left out."""
+"""Those whose kernels tests can run: with `emulation`, all of a processor's family if it has AVX2."""
+
+
+def _is_single(name: str) -> bool:
+    known = INSTRUCTION_SETS[name]
+    return not (known.has_bfloat16_dot or known.has_integer_dot)
+
+
+SINGLE = tuple(filter(_is_single, RUNNABLE))
+"""Those of this machine whose code for float32 differs: what only brings dot products of narrower types is left out."""
+
+EMULATED_SINGLE = tuple(name for name in filter(_is_single, EXECUTABLE) if name not in RUNNABLE)
+"""The same of those that are emulated."""
+
+
+def with_one(has: Callable[[InstructionSet], bool]) -> tuple[str, ...]:
+    """Those that this machine has, and the least one that has something more, emulated if it has to be."""
+    least = [name for name in EXECUTABLE if has(INSTRUCTION_SETS[name])][-1:]
+    return tuple(dict.fromkeys((*RUNNABLE, *least)))

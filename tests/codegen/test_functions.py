@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from codegen.vector_kernel import WIDTHS, Array, Body, applied, kernel_text, run, units_in_the_last_place
-from targets import RUNNABLE, SINGLE
+from targets import EXECUTABLE, SINGLE
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.convert import rounded_integer
 from tensorwright.codegen.cpu.compile import compile_assembly, compile_object
@@ -243,7 +243,7 @@ def nearest_half(values: Array, dtype: DType) -> Array:
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
-@pytest.mark.parametrize("target", [name for name in RUNNABLE if TARGETS[name].has_bfloat16_dot])
+@pytest.mark.parametrize("target", [name for name in EXECUTABLE if TARGETS[name].has_bfloat16_dot])
 def test_the_instruction_for_bfloat16_rounds_to_nearest_even(target: str, lanes: int) -> None:
     """What is below the normal numbers becomes zero."""
     numbers = np.arange(32640, dtype=np.uint32) << 16

@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from targets import SINGLE
-from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.link import link
+from emulation import compiled
+from targets import EMULATED_SINGLE, SINGLE
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.functions import apply_function
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.values import Pointer, Register
-from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import INT64, DType, dtype_of
+from tensorwright.tune.cpu.loaded import LoadedFunction
 
 Array = npt.NDArray[np.generic]
 Body = Callable[[FunctionBuilder, Sequence[Register]], Register]
 
-WIDTHS = [(name, lanes) for name in SINGLE for lanes in (TARGETS[name].float_lanes, 1)]
+WIDTHS = [(name, lanes) for name in (*SINGLE, *EMULATED_SINGLE) for lanes in (TARGETS[name].float_lanes, 1)]
 
 
 def applied(function: str, dtype: DType) -> Body:
@@ -52,12 +51,11 @@ def run(bodies: Sequence[tuple[Body, DType]], arrays: Sequence[Array], target_na
     length = arrays[0].size
     assert length % lanes == 0
     text = kernel_text(bodies, [dtype_of(array.dtype) for array in arrays], target_name, lanes)
-    image = link([compile_object(text, TARGETS[target_name])])
-    memory = ExecutableMemory(image.code)
+    code, own = compiled(text, TARGETS[target_name])
+    pointers = [ctypes.c_void_p] * (len(arrays) + len(bodies))
+    kernel = LoadedFunction("kernel", code, own, [*pointers, ctypes.c_int64])
     outputs = [np.frombuffer(b"\xa5" * (length * dtype.size), dtype.numpy).copy() for _, dtype in bodies]
-    call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (len(arrays) + len(outputs)), ctypes.c_int64)
-    pointers = [array.ctypes.data for array in [*arrays, *outputs]]
-    call(memory.address + image.functions["kernel"])(*pointers, length)
+    kernel.call(*[array.ctypes.data for array in [*arrays, *outputs]], length)
     return outputs
 
 

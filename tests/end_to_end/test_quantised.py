@@ -14,15 +14,17 @@ from onnx import helper, numpy_helper
 
 import tensorwright as tw
 from cuda_emulator import emulated
+from emulation import pretend
 from exact_products import exact_options
-from targets import RUNNABLE
+from targets import with_one
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.graph.region import Region
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tune.select import Candidate
 from tensorwright.tune.tuner import Tuner
 
-WITH_DOTS = tuple(name for name in RUNNABLE if INSTRUCTION_SETS[name].has_integer_dot)
+TARGETS = with_one(lambda known: known.has_integer_dot)
+WITH_DOTS = tuple(name for name in TARGETS if INSTRUCTION_SETS[name].has_integer_dot)
 ROWS, DEPTH, WIDE, COLUMNS = 21, 64, 200, 35
 
 
@@ -125,19 +127,21 @@ def check(model: onnx.ModelProto, step: float, rng: np.random.Generator, **optio
     return [str(one["precision"]) for one in engine.report["steps"] if {"MatMul", "Convolution"} & {*one["operators"]}]
 
 
-@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("dtype", "zero", "per_column"), [(np.uint8, 131, False), (np.int8, 0, True)])
-def test_products_are_those_of_integers(target, dtype, zero, per_column, rng):
+def test_products_are_those_of_integers(target, dtype, zero, per_column, rng, monkeypatch):
+    pretend(monkeypatch, target)
     model = perceptron(rng, dtype, zero, per_column)
     found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
 
 
-@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("dtype", "zero", "kernel", "stride"), [(np.uint8, 131, 3, 1), (np.int8, -128, 3, 1), (np.int8, 0, 1, 2)]
 )
-def test_convolutions_are_those_of_integers(target, dtype, zero, kernel, stride, rng):
+def test_convolutions_are_those_of_integers(target, dtype, zero, kernel, stride, rng, monkeypatch):
+    pretend(monkeypatch, target)
     model = network(rng, dtype, zero, kernel, stride)
     found = check(model, 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8", "uint8"] if target in WITH_DOTS else ["float32", "float32"])
@@ -166,13 +170,14 @@ def test_tuned(threads, rng):
     check(perceptron(rng, np.int8, 4, True), 0.1, rng, level=3, threads=threads)
 
 
-@pytest.mark.parametrize("target", RUNNABLE)
-def test_quantised_while_it_runs(target, rng):
+@pytest.mark.parametrize("target", TARGETS)
+def test_quantised_while_it_runs(target, rng, monkeypatch):
+    pretend(monkeypatch, target)
     found = check(dynamic(rng), 0.1, rng, level=0, threads=2, instruction_set=target)
     assert found == (["uint8"] if target in WITH_DOTS else found)
 
 
-@pytest.mark.skipif(not WITH_DOTS, reason="this machine has no dot products of bytes")
+@pytest.mark.skipif(not WITH_DOTS, reason="this processor neither has nor emulates dot products of bytes")
 @pytest.mark.parametrize(
     ("integers", "floats", "wanted"),
     [(1e-3, 1e-5, ["float32"] * 2), (1e-9, 1e-3, ["uint8"] * 2)],
@@ -181,16 +186,18 @@ def test_products_are_those_of_floats_where_these_are_faster(integers, floats, w
     """Where arithmetic is what takes the time, as in one product of the two, hopeless floats are not timed."""
     timed: list[Region] = []
 
-    def pretend(self: Tuner, region: Region, candidates: Sequence[Candidate]) -> None:
+    def measured(self: Tuner, region: Region, candidates: Sequence[Candidate]) -> None:
         for candidate in candidates:
             timed.append(region)
             multiplies_floats = region.anchor is not None and region.anchor.type.dtype.is_float
             self.cache.put(self._key(region, candidate), floats if multiplies_floats else integers)
 
-    monkeypatch.setattr(Tuner, "_measure", pretend)
+    monkeypatch.setattr(Tuner, "_measure", measured)
     monkeypatch.setattr(Tuner, "_compile", lambda *arguments: None)
+    pretend(monkeypatch, WITH_DOTS[0])
     model, x = perceptron(rng, np.int8, 4, True), rng.standard_normal((ROWS, DEPTH)).astype(np.float32)
-    engine = tw.build(model, shapes={"batch": (1, ROWS, 40)}, timing_cache="", level=3, threads=1)
+    options = {"timing_cache": "", "level": 3, "threads": 1, "instruction_set": WITH_DOTS[0]}
+    engine = tw.build(model, shapes={"batch": (1, ROWS, 40)}, **options)
     assert np.abs(engine({"x": x})["y"] - judged(model, x)).max() <= 0.1
     assert [str(one["precision"]) for one in engine.report["steps"] if "MatMul" in one["operators"]] == wanted
     products = {region.signature for region in timed if region.anchor and region.anchor.type.dtype == FLOAT32}

@@ -9,12 +9,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tensorwright as tw
-from emulation import compile_emulated
-from targets import EXECUTABLE, RUNNABLE
-from tensorwright.codegen.cpu import pool
-from tensorwright.devices.cpu import host, permission
-from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
-from tensorwright.tune.cpu import kernel_runner
+from emulation import pretend
+from targets import EXECUTABLE
 
 TARGET = "avx512_amx"
 needs_tiles = pytest.mark.skipif(TARGET not in EXECUTABLE, reason="this processor neither has nor emulates AMX")
@@ -23,15 +19,7 @@ needs_tiles = pytest.mark.skipif(TARGET not in EXECUTABLE, reason="this processo
 @pytest.fixture
 def tiles(monkeypatch):
     """A processor that has tile registers and arithmetic in float16, whatever this one has."""
-    if TARGET in RUNNABLE:
-        return
-    present = host.host_features() | frozenset(INSTRUCTION_SETS[TARGET].features)
-    monkeypatch.setattr(host, "processor_features", lambda: present)
-    monkeypatch.setattr(host, "host_features", lambda: present)
-    monkeypatch.setattr(permission, "tiles_are_permitted", lambda: True)
-    for module in (pool, kernel_runner):
-        monkeypatch.setattr(module, "compile_object", compile_emulated)
-    monkeypatch.setattr(pool.CompilerPool, "_start", lambda self: None)
+    pretend(monkeypatch, TARGET)
 
 
 def model(rng: np.random.Generator) -> onnx.ModelProto:

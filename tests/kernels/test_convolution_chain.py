@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from cases.case import assert_close
+from emulation import load
 from graphs import network
 from regions.chains import CHAINS, Chain, Link, depthwise
 from regions.sampling import Rotation
+from targets import EMULATED_SINGLE, SINGLE
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
 from tensorwright.codegen.cpu.targets import TARGETS
@@ -25,7 +27,7 @@ from tensorwright.runtime.engine import Engine
 from tensorwright.tensor.dtype import FLOAT32
 from tensorwright.tensor.type import TensorType
 from tensorwright.tensor.weights import weights_of
-from tensorwright.tune.cpu.kernel_runner import LoadedKernel, prepare
+from tensorwright.tune.cpu.kernel_runner import prepare
 from tensorwright.tune.inputs import random_inputs
 from tensorwright.tune.memory import POISON
 
@@ -40,17 +42,18 @@ def test_all_strips(rng: np.random.Generator):
     assert len({config.options.strips.count for config in configs}) > 2
 
 
-def test_workspace(rng: np.random.Generator):
+@pytest.mark.parametrize("target_name", [*SINGLE, *EMULATED_SINGLE])
+def test_workspace(target_name: str, rng: np.random.Generator):
     """The tensors between the convolutions are larger than the workspace, and nothing behind its end is written."""
     chain = Chain((1, 16, 40, 64), (Link(32, tail="bias clip"), depthwise(), Link(16)))
-    region, machine = chain.region(rng), TARGETS["avx512"]
+    region, machine = chain.region(rng), TARGETS[target_name]
     for config in Rotation(4, 0)("", TACTIC.configs(region, machine)):
         kernel = TACTIC.emit(region, config, machine)
         assert 0 < kernel.workspace < 2 * 32 * 40 * 64 * 4
         operands = prepare(
             region, replace(kernel, workspace=kernel.workspace + 4096), random_inputs(region, {}, rng), {}
         )
-        LoadedKernel(kernel, machine).call(*operands.arguments)
+        load(kernel, machine).call(*operands.arguments)
         assert (operands.workspace[kernel.workspace :] == POISON).all()
         assert (operands.workspace[: kernel.workspace] != POISON).mean() > 0.5
 

@@ -22,6 +22,7 @@ from regions.collection import EXAMPLES
 from regions.example import Example
 from regions.rigs import CpuRig, CudaRig, NullRig, Rig
 from regions.sampling import Choose, Part, Rotation, Seldom, every, key_of, lacking
+from targets import EMULATED_SINGLE
 from tensorwright.kernels.tactic import AnyConfig, AnyTactic
 from tensorwright.kernels.work import work
 from tensorwright.tensor.dim import upper_bound
@@ -65,7 +66,7 @@ def test_equals_the_reference(
         choices = _choices(rig_name, name, request.config.getoption("--seed"))
     for target, choose in choices.items():
         if part or rig.fits(trial.region, target):
-            trial.check(target, choose, rig.main if target in rig.further and not part else "")
+            trial.check(target, choose, rig.plain if target in rig.further and not part else "")
 
 
 def test_every_text_belongs_to_one_part() -> None:
@@ -80,15 +81,17 @@ def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
     """By target: for every second pair of a tactic and an example one config on the main one, and on those with further
-    instructions if it uses them; on another that runs here, in turn, for every fourth example; on the rest for some
-    examples only.
+    instructions if it uses them, but rarely where these are slow; on another that runs here, in turn, for every fourth
+    example; on the rest for some examples only.
     """
     rig, one = RIGS[rig_name], Rotation(1, seed)
     turn = crc32(f"{seed} {name}".encode()) % SELDOM
     others = [target for target in rig.targets if target not in (rig.main, *rig.native, *rig.further)]
     seldom = {target: one for number, target in enumerate(others) if number % SELDOM == turn}
     in_turn = rig.native[turn % (4 * len(rig.native)) :][:1] if rig.native else ()
-    return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys((*in_turn, *rig.further), one), **seldom}
+    is_slow = rig.plain in EMULATED_SINGLE
+    further = dict.fromkeys(rig.further, Seldom(one, RARELY, frozenset(), RARELY) if is_slow else one)
+    return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys(in_turn, one), **further, **seldom}
 
 
 @cache

@@ -6,28 +6,34 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from regions.rigs import CpuRig
 from regions.weight_blocks import Weights
+from targets import EXECUTABLE
 from tensorwright.codegen.cpu.targets import TARGETS
-from tensorwright.devices.cpu.host import is_native
 from tensorwright.graph.graph import weights_in
 from tensorwright.graph.region import Region
 from tensorwright.kernels.cpu.weight_blocks.tactic import WeightBlocks
-from tensorwright.tune.cpu.kernel_runner import run_kernel
 
 TARGET = TARGETS["avx512_bf16"]
-native = pytest.mark.skipif(not is_native(TARGET.name), reason="this machine has no dot products of bytes")
+executed = pytest.mark.skipif(
+    TARGET.name not in EXECUTABLE, reason="this processor neither has nor emulates dot products of bytes"
+)
 
 
-def computed(region: Region, a: npt.NDArray[np.float32], number: int = 0) -> npt.NDArray[np.float32]:
+def computed(
+    region: Region, a: npt.NDArray[np.float32], rng: np.random.Generator, number: int = 0
+) -> npt.NDArray[np.float32]:
     """By one of the first configs, which multiply bytes."""
-    tactic = WeightBlocks()
+    tactic, rig = WeightBlocks(), CpuRig()
     config = tactic.configs(region, TARGET)[number]
     assert config.options.bytes
     constants = [weights_in(value).array for value in region.inputs[1:]]
-    return run_kernel(region, tactic.emit(region, config, TARGET), TARGET, [a, *constants])
+    kernel = tactic.emit(region, config, TARGET)
+    (_, found), *_ = rig.outputs(region, kernel, rig.compiled(kernel, TARGET.name), [a, *constants], {}, rng)
+    return found
 
 
-@native
+@executed
 @pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_rounds_no_more_than_the_largest_of_a_block(bits: int, zeros: bool, rng: np.random.Generator) -> None:
@@ -39,7 +45,7 @@ def test_rounds_no_more_than_the_largest_of_a_block(bits: int, zeros: bool, rng:
     a[1] *= np.exp2(rng.integers(-30, 30, 256)).astype(np.float32)
     a[2, ::32] = 1e6
     a[3] *= np.float32(1e-36)
-    found = computed(region, a)
+    found = computed(region, a, rng)
     arrays = [weights_in(value).array for value in region.inputs[1:]]
     weights = region.output.op.weights(*arrays)
     exact = a.astype(np.float64) @ weights.T
@@ -50,7 +56,7 @@ def test_rounds_no_more_than_the_largest_of_a_block(bits: int, zeros: bool, rng:
     assert np.abs(found[3]).max() < 1e-30
 
 
-@native
+@executed
 @pytest.mark.parametrize("number", [0, 3])
 def test_rest_behind_long_blocks(number: int, rng: np.random.Generator) -> None:
     """Numbers that the loop over the blocks computes do not reach behind it: LLVM gave up the process."""
@@ -60,15 +66,15 @@ def test_rest_behind_long_blocks(number: int, rng: np.random.Generator) -> None:
     )
     arrays = [weights_in(value).array for value in region.inputs[1:]]
     exact = a.astype(np.float64) @ region.output.op.weights(*arrays).T
-    assert np.abs(computed(region, a, number) - exact).max() < 1e-5 * np.abs(exact).max()
+    assert np.abs(computed(region, a, rng, number) - exact).max() < 1e-5 * np.abs(exact).max()
 
 
-@native
+@executed
 def test_what_is_not_finite_stays_so(rng: np.random.Generator) -> None:
     region = Weights((3, 64), 16).region(rng)
     a = rng.standard_normal((3, 64), np.float32)
     a[0, 5], a[2, 40] = np.inf, np.nan
-    found = computed(region, a)
+    found = computed(region, a, rng)
     assert not np.isfinite(found[[0, 2]]).any()
     assert np.isfinite(found[1]).all()
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from cases.case import Array
-from emulation import compile_emulated
+from emulation import load
 from guarded import GuardedMemory
 from ptx.run import run_on_machine
 from regions.example import Symbols
 from schedule.slabs import check_slabs
-from targets import EXECUTABLE, RUNNABLE, SINGLE
+from targets import EMULATED_SINGLE, EXECUTABLE, SINGLE
 from tensorwright.codegen.cpu.compile import compile_object
 from tensorwright.codegen.cpu.targets import TARGETS
 from tensorwright.codegen.cuda.compile import compile_ptx
@@ -51,13 +51,15 @@ class Rig(ABC, Generic[TargetType]):
     """A device's tactics, its targets, and how its kernels run.
 
     main: the target that most is tried on. native: others that run as they would on a device of their own.
-    further: those that have instructions for some element types beside what another one has, and run, too.
+    further: those that have instructions for some element types beside what another one, `plain`, has, and run, too;
+    emulated, they take long if that one is as well.
     """
 
     name: ClassVar[str]
     main: ClassVar[str]
     native: ClassVar[Sequence[str]] = ()
     further: ClassVar[Sequence[str]] = ()
+    plain: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -96,7 +98,9 @@ class CpuRig(Rig[Target]):
     """All instruction sets; the processor's own ones run, and those that it can emulate."""
 
     name = "cpu"
-    main, native, further = SINGLE[0], SINGLE[1:], tuple(name for name in EXECUTABLE if name not in SINGLE)
+    main, native = SINGLE[0], (*SINGLE[1:], *EMULATED_SINGLE)
+    further = tuple(name for name in EXECUTABLE if name not in (*SINGLE, *EMULATED_SINGLE))
+    plain = next((name for name in TARGETS if name in (*SINGLE, *EMULATED_SINGLE)), "")
     tactics = (*cpu_tactics(), StrassenMatMul(32, 32))
     targets = TARGETS
 
@@ -110,9 +114,10 @@ class CpuRig(Rig[Target]):
         return target in EXECUTABLE
 
     def compiled(self, kernel: Kernel, target: str) -> LoadedKernel | None:
-        is_emulated = target in EXECUTABLE and target not in RUNNABLE
-        code = (compile_emulated if is_emulated else compile_object)(kernel.code, TARGETS[target])
-        return LoadedKernel(kernel, TARGETS[target], code) if target in EXECUTABLE else None
+        if target in EXECUTABLE:
+            return load(kernel, TARGETS[target])
+        assert compile_object(kernel.code, TARGETS[target])
+        return None
 
     def outputs(
         self,

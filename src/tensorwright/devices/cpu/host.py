@@ -27,24 +27,41 @@ def host_stamp(instruction_set: str | None = None, extensions: Sequence[str] = (
         PlanError: the instruction set is unknown, or the machine lacks one of its features.
     """
     name = best_instruction_set() if instruction_set is None else instruction_set
-    if name not in INSTRUCTION_SETS:
-        raise PlanError(f"instruction set '{name}' is unknown; expected one of {', '.join(INSTRUCTION_SETS)}")
-    features = sorted({*INSTRUCTION_SETS[name].features, *extensions})
-    missing = [feature for feature in features if feature not in host_features()]
-    if missing or INSTRUCTION_SETS[name].architecture != _architecture():
-        raise PlanError(
-            f"instruction set '{name}' needs {', '.join(features) or 'an x86-64 processor'}; this machine "
-            f"({_architecture()}, {_cpu_model()}) lacks {_named(missing) or 'it'}; choose '{best_instruction_set()}'"
-        )
+    require_runnable(name, extensions)
     return MachineStamp(
         package_version=tensorwright.__version__,
         device="cpu",
         architecture=_architecture(),
         operating_system=_system().lower(),
         target=name,
-        features=tuple(features),
+        features=tuple(sorted({*INSTRUCTION_SETS[name].features, *extensions})),
         model=_cpu_model(),
     )
+
+
+def require_runnable(name: str, extensions: Sequence[str] = ()) -> None:
+    """Refuse an instruction set, and features beyond it, that this machine cannot run.
+
+    Raises:
+        PlanError: the instruction set is unknown, or the machine lacks one of its features.
+    """
+    if name not in INSTRUCTION_SETS:
+        raise PlanError(f"instruction set '{name}' is unknown; expected one of {', '.join(INSTRUCTION_SETS)}")
+    missing = lacking(name, extensions)
+    if missing:
+        features = sorted({*INSTRUCTION_SETS[name].features, *extensions})
+        raise PlanError(
+            f"instruction set '{name}' needs {', '.join(features) or 'an x86-64 processor'}; this machine "
+            f"({_architecture()}, {_cpu_model()}) lacks {missing}; choose '{best_instruction_set()}'"
+        )
+
+
+def lacking(name: str, extensions: Sequence[str] = ()) -> str:
+    """What this machine lacks of what an instruction set, and features beyond it, need; empty if it has all."""
+    known = INSTRUCTION_SETS[name]
+    if known.architecture != _architecture():
+        return f"an {known.architecture} processor"
+    return _named([feature for feature in sorted({*known.features, *extensions}) if feature not in host_features()])
 
 
 def is_native(instruction_set: str) -> bool:

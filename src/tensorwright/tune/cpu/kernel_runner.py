@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.target import Target
-from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.graph import is_constant
 from tensorwright.graph.region import Region
@@ -22,23 +20,31 @@ from tensorwright.tensor.arrange import from_layout, in_order
 from tensorwright.tensor.dim import evaluate
 from tensorwright.tensor.dtype import UINT8
 from tensorwright.tensor.layout import Layout
+from tensorwright.tune.cpu.loaded import LoadedFunction
 from tensorwright.tune.memory import aligned_copy, poisoned
 
 Array = npt.NDArray[np.generic]
 
 
 class LoadedKernel:
-    """A kernel's machine code in memory, ready to be called with addresses."""
+    """A kernel's machine code in memory, ready to be called with addresses.
+
+    target: what the code is for. compiled: the code, if it was compiled before.
+
+    Raises:
+        PlanError: this machine lacks the target's instruction set.
+    """
 
     def __init__(self, kernel: Kernel, target: Target, compiled: bytes | None = None) -> None:
-        image = link([compiled if compiled is not None else compile_object(kernel.code, target)])
-        self._memory = ExecutableMemory(image.code)
-        arguments = [ctypes.c_void_p] * (len(kernel.inputs) + 2) + [ctypes.c_int64] * (len(kernel.symbols) + 2)
-        self._function = ctypes.CFUNCTYPE(None, *arguments)(self._memory.address + image.functions[kernel.name])
+        code = compiled if compiled is not None else compile_object(kernel.code, target)
+        addresses, numbers = len(kernel.inputs) + 2, len(kernel.symbols) + 2
+        self._function = LoadedFunction(
+            kernel.name, code, target, (*[ctypes.c_void_p] * addresses, *[ctypes.c_int64] * numbers)
+        )
 
     def call(self, *arguments: int) -> None:
         """Run it on addresses of output, inputs and workspace, the symbols' values, the first task, the last + 1."""
-        self._function(*arguments)
+        self._function.call(*arguments)
 
 
 @dataclass(frozen=True)

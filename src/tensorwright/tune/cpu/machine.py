@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -13,12 +13,11 @@ import numpy as np
 
 from tensorwright.base.errors import BuildError
 from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tune.cpu.loaded import LoadedFunction
 from tensorwright.tune.cpu.peak import measured_peak
 from tensorwright.tune.machine import Capacities, Machine, MemoryLevel
 
@@ -36,8 +35,8 @@ def measured_machine(target: Target, threads: int) -> Machine:
     levels = capacities(target, threads)
     l1, l2, l3, _ = (held for _, held in levels)
     sizes = [l1 // 2 // threads, l2 // 2 // threads, l3 // 3 // threads, _beyond_caches() // threads]
-    with _reader(target) as read:
-        speeds = [_gigabytes_per_second(read, size, threads) for size in sizes]
+    read = _reader(target)
+    speeds = [_gigabytes_per_second(read, size, threads) for size in sizes]
     measured = tuple(MemoryLevel(n, b, s) for (n, b), s in zip(levels, speeds, strict=True))
     return Machine(measured_peak(target) * threads, measured)
 
@@ -49,8 +48,7 @@ def measured_speed(target: Target, size: int, threads: int) -> float | None:
     """
     if not _l3_bytes() // 3 < size < _beyond_caches():
         return None
-    with _reader(target) as read:
-        return _gigabytes_per_second(read, size // threads, threads)
+    return _gigabytes_per_second(_reader(target), size // threads, threads)
 
 
 def _beyond_caches() -> int:
@@ -76,14 +74,11 @@ Reader = Callable[[int, int, int], None]
 """Reads (address, vectors of all chains, passes)."""
 
 
-@contextmanager
-def _reader(target: Target) -> Iterator[Reader]:
-    image = link([compile_object(_reading(target), target)])
-    memory = ExecutableMemory(image.code)
+def _reader(target: Target) -> Reader:
     arguments = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
-    call = ctypes.CFUNCTYPE(None, *arguments)(memory.address + image.functions["read"])
+    function = LoadedFunction("read", compile_object(_reading(target), target), target, arguments)
     stride = _chains(target) * target.vector_bytes
-    yield lambda address, size, passes: call(address, size // stride, passes)
+    return lambda address, size, passes: function.call(address, size // stride, passes)
 
 
 def _chains(target: Target) -> int:

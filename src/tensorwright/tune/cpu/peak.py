@@ -8,12 +8,11 @@ from time import perf_counter
 import numpy as np
 
 from tensorwright.codegen.cpu.compile import compile_object
-from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.ir import FUNCTION_ATTRIBUTES, FunctionBuilder
 from tensorwright.codegen.target import Target
 from tensorwright.codegen.values import Pointer, Register, literal
-from tensorwright.devices.cpu.code import ExecutableMemory
 from tensorwright.tensor.dtype import FLOAT32, INT64
+from tensorwright.tune.cpu.loaded import LoadedFunction
 
 _ROUNDS = 100_000
 
@@ -24,18 +23,17 @@ def measured_peak(target: Target, repeats: int = 9) -> float:
     The best of several runs of a few milliseconds each.
     """
     chains = 3 * target.registers // 4
-    image = link([compile_object(_chains(chains, target), target)])
-    memory = ExecutableMemory(image.code)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(memory.address + image.functions["peak"])
+    arguments = ctypes.c_void_p, ctypes.c_int64
+    function = LoadedFunction("peak", compile_object(_chains(chains, target), target), target, arguments)
     data = np.full(chains * target.float_lanes, 0.5, np.float32)
-    call(data.ctypes.data, _ROUNDS // 10)
-    best = min(_timed(call, data.ctypes.data) for _ in range(repeats))
+    function.call(data.ctypes.data, _ROUNDS // 10)
+    best = min(_timed(function, data.ctypes.data) for _ in range(repeats))
     return 2 * chains * target.float_lanes * _ROUNDS / best / 1e9
 
 
-def _timed(call: ctypes._CFunctionType, address: int) -> float:
+def _timed(function: LoadedFunction, address: int) -> float:
     start = perf_counter()
-    call(address, _ROUNDS)
+    function.call(address, _ROUNDS)
     return perf_counter() - start
 
 
