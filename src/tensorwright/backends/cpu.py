@@ -17,13 +17,13 @@ from tensorwright.codegen.cpu.entry import entry_module
 from tensorwright.codegen.cpu.link import link
 from tensorwright.codegen.cpu.pool import CpuCompilerPool
 from tensorwright.codegen.cpu.steps import EntryStep
-from tensorwright.codegen.cpu.targets import TARGETS, runs_on, target_named
+from tensorwright.codegen.cpu.targets import TARGETS, target_named
 from tensorwright.codegen.target import Target
 from tensorwright.devices.cpu.code import ENTRIES
 from tensorwright.devices.cpu.host import (
     best_instruction_set,
     host_stamp,
-    is_native,
+    lacking,
     refused_features,
     stamp_elsewhere,
 )
@@ -131,8 +131,7 @@ class CpuToolchain:
         def load(kernel: Kernel) -> LoadedKernel:
             return LoadedKernel(kernel, self.machine, compiler.compile(kernel.name, kernel.code))
 
-        runs_here = runs_on(self.machine, target_named(best_instruction_set()))
-        check_program(program, symbols, {*CHECKED_THREADS, self.threads}, load if runs_here else None)
+        check_program(program, symbols, {*CHECKED_THREADS, self.threads}, load if self.bench.is_here else None)
 
     def executable(self, program: Program, symbols: Sequence[Symbol], compiler: Compiler) -> Executable:
         kernels = {step.kernel.name: step.kernel for step in program.steps}
@@ -178,7 +177,7 @@ class CpuBackend:
         count = threads or len(os.sched_getaffinity(0))
         machine = replace(target_named(target or _best_instruction_set()), threads=count)
         catalogue = tactics() if self.catalogue is None else self.catalogue
-        stamp = host_stamp(machine.name) if is_native(machine.name) else stamp_elsewhere(machine.name)
+        stamp = stamp_elsewhere(machine.name) if lacking(machine.name) else host_stamp(machine.name)
         return CpuToolchain(machine, stamp, count, catalogue, allocator)
 
 

@@ -228,9 +228,10 @@ def _dumps(config: BuildConfig, profiles: int) -> list[Dump]:
 
 def _require_bench(tools: Toolchain, config: BuildConfig) -> None:
     if config.level > 0 and not tools.bench.is_here:
+        lacking = f", which lacks {tools.bench.lacking}" if tools.bench.lacking else ""
         raise BuildError(
-            f"level {config.level} times kernels, and those for '{tools.target}' cannot run on this machine; build at "
-            "level 0, or on a machine that has it"
+            f"level {config.level} times kernels, and those for '{tools.target}' cannot run on this machine{lacking}; "
+            "build at level 0, or on a machine that has it"
         )
 
 

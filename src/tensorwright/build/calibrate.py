@@ -18,6 +18,7 @@ from tensorwright.base.cancellation import WatchedProgress
 from tensorwright.base.errors import BuildError, FileError
 from tensorwright.build.build import build
 from tensorwright.build.config import BuildConfig
+from tensorwright.build.tools import toolchain_for
 from tensorwright.graph.graph import Graph
 from tensorwright.plan.plan import Json
 from tensorwright.runtime.bindings import bare_symbol
@@ -151,14 +152,18 @@ def calibrate(graph: Graph, calibrator: Calibrator, config: BuildConfig) -> Cali
 
 
 def observe(graph: Graph, calibrator: Calibrator, config: BuildConfig, see: Callable[[str, Array], None]) -> int:
-    """Show the inputs and outputs of a graph, for each of a calibrator's batches; how many there were.
+    """Show the inputs and outputs of a graph, for each of a calibrator's batches; how many there were. If this machine
+    lacks the target, it is computed with what the machine has.
 
     see: called with name and elements.
 
     Raises:
         BuildError: there are no batches, or they do not fit.
     """
-    engine = Engine(build(graph, replace(config, level=0, timing_cache="", batch_symbol=None)), config.allocator)
+    own = replace(config, level=0, timing_cache="", batch_symbol=None)
+    if toolchain_for(own).bench.lacking:
+        own = replace(own, target=None, instruction_set=None)
+    engine = Engine(build(graph, own), config.allocator)
     batches = 0
     progress = WatchedProgress(config.progress, config.cancellation, config.max_seconds)
     progress.phase("measuring ranges", calibrator.expected_batches())

@@ -106,8 +106,8 @@ class BuildOptions(Options):
     instruction_set: Annotated[
         str | None,
         About(
-            'what code for CPUs may use, such as "avx512" or "baseline" (the error for an unknown name lists all); '
-            "None for the best here.",
+            'what code for CPUs may use, such as "avx512" or "baseline" (the error for an unknown name lists all), '
+            "which this machine need not have at level 0; None for the best here.",
             help="What code for CPUs may use, such as avx512 or baseline; the best here by default.",
         ),
     ] = None

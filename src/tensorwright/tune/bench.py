@@ -44,6 +44,11 @@ class Bench(Protocol):
         ...
 
     @property
+    def lacking(self) -> str:
+        """What this machine lacks to run them, where that can be said; empty if nothing."""
+        ...
+
+    @property
     def capacities(self) -> Capacities:
         """The levels of memory of the machine."""
         ...

@@ -39,8 +39,3 @@ def target_named(name: str) -> Target:
     if name not in TARGETS:
         raise BuildError(f"no instruction set '{name}'; expected one of {', '.join(TARGETS)}")
     return TARGETS[name]
-
-
-def runs_on(target: Target, machine: Target) -> bool:
-    """Whether code for one target runs on a machine whose best target is another."""
-    return target.triple == machine.triple and target.vector_bytes <= machine.vector_bytes

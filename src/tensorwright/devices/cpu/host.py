@@ -64,13 +64,8 @@ def lacking(name: str, extensions: Sequence[str] = ()) -> str:
     return _named([feature for feature in sorted({*known.features, *extensions}) if feature not in host_features()])
 
 
-def is_native(instruction_set: str) -> bool:
-    """Whether an instruction set is of this machine's family of processors."""
-    return INSTRUCTION_SETS[instruction_set].architecture == _architecture()
-
-
 def stamp_elsewhere(instruction_set: str) -> MachineStamp:
-    """Any Linux machine of another family with a known instruction set, for code that this machine cannot run."""
+    """Any Linux machine with a known instruction set, for code that this machine cannot run."""
     known = INSTRUCTION_SETS[instruction_set]
     return MachineStamp(
         package_version=tensorwright.__version__,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tensorwright.codegen.target import Target
-from tensorwright.devices.cpu.host import is_native
+from tensorwright.devices.cpu.host import lacking
 from tensorwright.devices.device import Allocator
 from tensorwright.graph.region import Region
 from tensorwright.kernels.tactic import Kernel
@@ -63,7 +63,11 @@ class CpuBench:
 
     @property
     def is_here(self) -> bool:
-        return is_native(self.target.name)
+        return not self.lacking
+
+    @property
+    def lacking(self) -> str:
+        return lacking(self.target.name)
 
     @property
     def capacities(self) -> Capacities:

@@ -104,6 +104,10 @@ class CudaBench:
         return self.open_context()
 
     @property
+    def lacking(self) -> str:
+        return ""
+
+    @property
     def capacities(self) -> Capacities:
         return [("L2", self.target.l2_bytes), ("memory", 0)]
 

@@ -44,6 +44,10 @@ class NullBench:
         return True
 
     @property
+    def lacking(self) -> str:
+        return ""
+
+    @property
     def capacities(self) -> Capacities:
         return self.machine().capacities
 
