@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
 import tensorwright as tw
-from targets import RUNNABLE
+from emulation import pretend
+from targets import with_one
 from tensorwright.build.calibrate import BINS, LEVELS, Histogram, entropy_threshold, quantile_threshold, read_text
 from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 from tensorwright.graph.evaluate import evaluate_graph
+from tensorwright.plan.file import read_plan
 
 
 def divergence(counts, first):
@@ -236,13 +240,18 @@ def perceptron(rng):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
+TARGETS = "avx512_vnni", "avx2"
+"""One with fast products of integers, and one without."""
+
+
 def factors(engine):
     return [step["precision"] for step in engine.report["steps"] if "MatMul" in step["operators"]]
 
 
-@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("target", with_one(lambda known: known.has_integer_dot))
 @pytest.mark.parametrize("level", [0, 1])
-def test_products_of_measured_tensors_are_those_of_integers(target, level, rng):
+def test_products_of_measured_tensors_are_those_of_integers(target, level, rng, monkeypatch):
+    pretend(monkeypatch, target)
     model = perceptron(rng)
     batches = rng.standard_normal((6, 4, 32)).astype(np.float32)
     options = {"level": level, "threads": 1, "timing_cache": "", "target" if level else "instruction_set": target}
@@ -257,19 +266,26 @@ def test_products_of_measured_tensors_are_those_of_integers(target, level, rng):
     assert set(engine.report["calibration"]["ranges"]) == {"x", "hidden"}
 
 
-def test_layers_without_a_range_stay_and_are_named(builder, config, rng, tmp_path):
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("is_known", [False, True])
+def test_layers_stay_where_integers_bring_nothing_and_without_a_range(target, is_known, builder, config, rng, tmp_path):
+    """People hear why, for a target with fast products of integers and for one without, whatever this machine has."""
     network = builder.create_network(1)
     x = network.add_input("x", tw.float32, (4, 32))
     weights = network.add_constant((32, 8), rng.standard_normal((32, 8)).astype(np.float32))
     product = network.add_matrix_multiply(x, tw.MatrixOperation.NONE, weights.get_output(0), tw.MatrixOperation.NONE)
     product.name = "product"
     network.mark_output(product.get_output(0))
-    cache = tmp_path / "cache"
-    cache.write_bytes(b"TRT-8000-MinMaxCalibration\nmatrix_multiply_0_output: 3c000000\nproduct_output: 3c000000\n")
-    config.int8_calibrator = tw.Calibrator([], cache=cache)
-    assert factors(builder.build_engine(network, config)) == ["float32"]
-    message = "int8: 1 of 1 tensors have no range: x; 1 of 1 products stay in float32"
-    assert builder.logger.said(tw.Severity.WARNING, message)
+    cache, names = tmp_path / "cache", ["matrix_multiply_0_output", "product_output", *["x"] * is_known]
+    cache.write_text("\n".join(["TRT-8000-MinMaxCalibration", *(f"{name}: 3c000000" for name in names), ""]))
+    config.int8_calibrator, config.instruction_set = tw.Calibrator([], cache=cache), target
+    plan = read_plan(bytes(builder.build_serialized_network(network, config)))
+    dots, said = INSTRUCTION_SETS[target].has_integer_dot, partial(builder.logger.said, tw.Severity.WARNING)
+    assert factors(plan) == (["uint8"] if dots and is_known else ["float32"])
+    assert plan.report["calibration"]["missing"] == ([] if is_known else ["x"])
+    assert said("int8: 1 of 1 tensors have no range: x") == (not is_known)
+    assert said("x; 1 of 1 products stay in float32") == (dots and not is_known)
+    assert said(f"int8 brings nothing on {target}, which has no fast products of integers: not used") == (not dots)
 
 
 @pytest.mark.parametrize(

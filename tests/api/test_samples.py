@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 import tensorwright as tw
 from tensorwright.api.samples import FolderCalibrator
+from tensorwright.api.shortcuts import build_plan
+from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS
 
 DEMO = Path(__file__).parents[2] / "demo"
 QUICK = {"precision": "int8", "level": 0, "threads": 1, "timing_cache": ""}
@@ -120,23 +123,40 @@ def products_in_integers(engine):
     return [name for name in ("conv1", "conv2", "fc1", "fc2") if "int8" in steps.get(name, "")]
 
 
-def test_layers_are_held_to_float32_and_tensors_without_a_range_are_named():
+def test_layers_are_held_to_float32():
     lenet = DEMO / "lenet.onnx"
     all_of_them = tw.build(lenet, calibrator=tw.Calibrator(digits(2)), **QUICK)
     held = tw.build(lenet, calibrator=tw.Calibrator(digits(2)), layer_precision={"conv2": "fp32"}, **QUICK)
+    if products_in_integers(all_of_them):
+        assert len(products_in_integers(all_of_them)) == 4
+        assert len(products_in_integers(held)) == 3
+
+
+@pytest.mark.parametrize("target", ["avx512_amx", "aarch64"])
+def test_ranges_for_another_processor_are_measured_by_this_one(target):
+    samples = partial(tw.Calibrator, digits(2), "MinMaxCalibration")
+    there = build_plan(DEMO / "lenet.onnx", calibrator=samples(), instruction_set=target, **QUICK)
+    here = build_plan(DEMO / "lenet.onnx", calibrator=samples(), **QUICK)
+    assert there.report["calibration"]["ranges"] == pytest.approx(here.report["calibration"]["ranges"], rel=1e-5)
+    assert len(products_in_integers(there)) == (4 if INSTRUCTION_SETS[target].has_integer_dot else 0)
+
+
+@pytest.mark.parametrize("target", ["avx512_vnni", "avx2"])
+def test_tensors_without_a_range_are_named(target):
+    """Also where integers bring nothing: the ranges may be kept for other machines."""
     messages = []
 
     class Log(tw.ILogger):
         def log(self, severity, msg):
             messages.append(msg)
 
-    some = tw.build(lenet, dynamic_ranges={"pool1": 3.0, "relu": 4}, logger=Log(), **QUICK)
-    assert some.report["calibration"]["ranges"] == {"pool1": 3.0, "relu": 4}
+    ranges, dots = {"pool1": 3.0, "relu": 4}, INSTRUCTION_SETS[target].has_integer_dot
+    some = build_plan(DEMO / "lenet.onnx", dynamic_ranges=ranges, logger=Log(), instruction_set=target, **QUICK)
+    assert some.report["calibration"]["ranges"] == ranges
+    assert len(products_in_integers(some)) == (2 if dots else 0)
     assert any("2 of 4 tensors have no range: image, flatten" in message for message in messages), messages
-    if products_in_integers(all_of_them):
-        assert len(products_in_integers(all_of_them)) == 4
-        assert len(products_in_integers(held)) == 3
-        assert len(products_in_integers(some)) == 2
+    assert any("2 of 4 products stay in float32" in message for message in messages) == dots
+    assert any(f"int8 brings nothing on {target}" in message for message in messages) != dots
 
 
 @pytest.mark.parametrize(

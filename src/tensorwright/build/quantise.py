@@ -62,36 +62,34 @@ def build_quantised(
         BuildError: there are no batches, or they do not fit; a given range is of no tensor or not a number above 0.
     """
     found = _ranges(tensors, measured, calibrator, config, given or {})
-    quantisable = None
-    tools = toolchain_for(config)
-    if INT8 in tools.fast_types:
-        ranges = {tensors[name]: found.range_of(name) for name in found.ranges if name in tensors}
-        wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
+    ranges = {tensors[name]: found.range_of(name) for name in found.ranges if name in tensors}
+    wishes = wishes_of(config.precision, config.layer_precision or {}, graph)
 
-        def partly(kept: Kept) -> Quantised:
-            return quantised(graph, ranges, kept=lambda value: wishes.held_type(value) is not None or kept(value))
+    def partly(kept: Kept) -> Quantised:
+        return quantised(graph, ranges, kept=lambda value: wishes.held_type(value) is not None or kept(value))
 
-        made = partly(nothing)
-        _tell_missing(made, config)
-        quantisable = Quantisable(made.products, lambda kept: partly(kept).graph)
-    else:
-        config.log(
-            "warning", f"int8 brings nothing on {tools.target}, which has no fast products of integers: not used"
-        )
+    made, tools = partly(nothing), toolchain_for(config)
+    is_used = INT8 in tools.fast_types
+    _tell(made, config, "" if is_used else tools.target)
+    quantisable = Quantisable(made.products, lambda kept: partly(kept).graph) if is_used else None
     plan = build(graph, config, quantisable=quantisable)
     return replace(plan, report={**plan.report, "calibration": found.report()})
 
 
-def _tell_missing(made: Quantised, config: BuildConfig) -> None:
+def _tell(made: Quantised, config: BuildConfig, slow: str) -> None:
+    """What stays in float32, and why. slow: the target if it multiplies integers no faster. Of ranges that are missing
+    people hear there, too: they may be kept for other machines.
+    """
+    products = len(made.products) + len(made.missing)
+    if slow and products:
+        config.log("warning", f"int8 brings nothing on {slow}, which has no fast products of integers: not used")
     names = list(dict.fromkeys(value.inputs[0].name for value in made.missing))
     if names:
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        tensors, products = len(made.steps) + len(names), len(made.products) + len(made.missing)
-        message = (
-            f"int8: {len(names)} of {tensors} tensors have no range: {shown}; {len(made.missing)} of {products} "
-            "products stay in float32"
+        stay = "" if slow else f"; {len(made.missing)} of {products} products stay in float32"
+        config.log(
+            "warning", f"int8: {len(names)} of {len(made.steps) + len(names)} tensors have no range: {shown}{stay}"
         )
-        config.log("warning", message)
 
 
 def _ranges(

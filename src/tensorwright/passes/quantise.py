@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tensorwright.base.fork import cached_property
 from tensorwright.graph.graph import Graph, Value, apply, constant_value, is_constant
 from tensorwright.ops.activation import Clip, Relu, Sigmoid
 from tensorwright.ops.convolution import Convolution
@@ -40,14 +41,18 @@ class Steps:
 class Quantised:
     """A network with quantised products.
 
-    products: these in the network as it was; missing: those whose left factor has no known range.
+    source: the network as it was; products: these in it; missing: those whose left factor has no known range.
     steps: of all left factors that have one.
     """
 
-    graph: Graph
+    source: Graph
     products: tuple[Value, ...]
     missing: tuple[Value, ...]
     steps: Mapping[Value, Steps]
+
+    @cached_property
+    def graph(self) -> Graph:
+        return _rebuilt(self.source, self.steps, frozenset(self.products))
 
 
 def nothing(_value: Value) -> bool:
@@ -74,7 +79,7 @@ def quantised(graph: Graph, ranges: Mapping[Value, Range], kept: Callable[[Value
     steps = {value: _steps(value, found, value in images) for value, found in known.items() if found is not None}
     missing = tuple(value for value in products if value.inputs[0] not in steps)
     wanted = tuple(value for value in products if value.inputs[0] in steps)
-    return Quantised(_rebuilt(graph, steps, frozenset(wanted)), wanted, missing, steps)
+    return Quantised(graph, wanted, missing, steps)
 
 
 def _rebuilt(graph: Graph, steps: Mapping[Value, Steps], wanted: frozenset[Value]) -> Graph:
