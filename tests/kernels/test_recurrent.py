@@ -89,9 +89,10 @@ def test_one_kernel_for_all_numbers_of_steps_and_sequences(rng: np.random.Genera
             assert_close(found, expected(given.op, arrays), 1e-5)
 
 
-def test_waves_have_equally_many_tasks(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_waves_have_equally_many_tasks(target: Target, rng: np.random.Generator) -> None:
     """Also as an expression; layers with one step or two phases in a step have none."""
-    target, t = TARGETS[best_instruction_set()], symbol("t", 1, 4, 90)
+    t = symbol("t", 1, 4, 90)
 
     def waves(name: str, steps: Dim) -> set[bool]:
         given = Given(LAYERS[name], steps)

@@ -21,6 +21,9 @@ LARGEST_SIZE = 1 << 14
 LARGEST_ATOM = 1 << 10
 """How long expressions and atoms may be to write; shapes that need more come from damaged or hostile models."""
 
+LONGEST_QUOTIENT = 8
+"""Terms of the quotients that long division looks for."""
+
 
 @runtime_checkable
 class Atom(Protocol):
@@ -427,21 +430,43 @@ def _divide_by_constant(numerator: IntegerExpression, denominator: int) -> Dim:
 
 
 def _divide_exactly(numerator: Dim, denominator: IntegerExpression) -> Dim | None:
+    """The polynomial that, times the denominator, is the numerator; None if there is none, or none that is short."""
     if numerator == denominator:
         return 1
-    if len(denominator.terms) != 1:
+    if len(denominator.terms) > 1:
+        return _divide_at_length(numerator, denominator)
+    quotient = [_divide_term(term, denominator.terms[0]) for term in _terms(numerator)]
+    exact = [term for term in quotient if term is not None]
+    return _collect(exact) if len(exact) == len(quotient) else None
+
+
+def _divide_at_length(numerator: Dim, denominator: IntegerExpression) -> Dim | None:
+    """By long division: the largest term that is left is divided by that of the denominator until nothing is left."""
+    if size_of(numerator) * denominator.size > LARGEST_SIZE:
         return None
-    (divisor, factor), quotient = denominator.terms[0], []
-    for monomial, coefficient in _terms(numerator):
-        rest = list(monomial)
-        for atom in divisor:
-            if atom not in rest:
-                return None
-            rest.remove(atom)
-        if coefficient % factor:
+    divisor, rest, quotient = max(denominator.terms, key=_order), numerator, list[tuple[Monomial, int]]()
+    while rest != 0:
+        term = _divide_term(max(_terms(rest), key=_order), divisor)
+        if term is None or len(quotient) == LONGEST_QUOTIENT:
             return None
-        quotient.append((tuple(rest), coefficient // factor))
+        quotient.append(term)
+        rest = rest - denominator * _collect([term])
     return _collect(quotient)
+
+
+def _order(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    """An order that products keep: first by degree, then by the atoms."""
+    return len(term[0]), [repr(atom) for atom in term[0]]
+
+
+def _divide_term(numerator: tuple[Monomial, int], denominator: tuple[Monomial, int]) -> tuple[Monomial, int] | None:
+    rest = list(numerator[0])
+    for atom in denominator[0]:
+        if atom not in rest:
+            return None
+        rest.remove(atom)
+    factor, left = divmod(numerator[1], denominator[1])
+    return None if left else (tuple(rest), factor)
 
 
 def _extremum(function: str, left: Dim, right: Dim) -> Dim:
