@@ -31,9 +31,9 @@ DEEP = {
     "pointwise": Window((1, 1536, HEIGHT, WIDTH), 24, (1, 1), tail="bias add relu"),
     "pointwise-stride": Window((2, 1552, HEIGHT, WIDTH), 17, (1, 1), (2, 2), tail="bias"),
     "3x3-far-taps": Window((1, 272, HEIGHT, WIDTH), 40, (3, 3), begin=(6, 12), dilations=(6, 12), tail="bias relu"),
-    "1x3": Window((1, 528, HEIGHT, WIDTH), 8, (1, 3), (1, 2), (0, 1), tail=""),
+    "1x3": Window((1, 1040, HEIGHT, WIDTH), 8, (1, 3), (1, 2), (0, 1), tail=""),
 }
-"""So many channels that they are summed in parts."""
+"""So many channels that they are summed in parts, in tiles of AVX2 as in those of AVX-512."""
 
 
 class OpenAlone(CpuRig):

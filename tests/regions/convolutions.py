@@ -83,14 +83,14 @@ DIRECT = {
 
 
 DEEP = {
-    "pointwise": Window((1, 396, 9, 7), 70, (1, 1), tail="bias add relu"),
+    "pointwise": Window((1, 1548, 9, 7), 70, (1, 1), tail="bias add relu"),
     "pointwise-stride": Window((2, 1540, 5, 9), 40, (1, 1), (2, 2), tail="bias"),
     "3x3": Window((BATCH, 260, 7, 5), 40, (3, 3), begin=(1, 1), tail="bias add relu"),
     "3x3-far-taps": Window((1, 256, 6, 19), 24, (3, 3), begin=(4, 7), dilations=(4, 7), tail="bias clip"),
     "3d": Window((1, 264, 2, 3, 9), 17, (2, 1, 3), (1, 1, 2), (1, 0, 1), (0, 0, 1), (1, 1, 1), tail=""),
     "bfloat16": Window((1, 456, 4, 9), 40, (3, 3), begin=(1, 1), tail="bias relu", dtype=BFLOAT16),
 }
-"""So many channels that they are summed in parts."""
+"""So many channels that they are summed in parts, in tiles of AVX2 as in those of AVX-512."""
 
 
 @dataclass(frozen=True)
