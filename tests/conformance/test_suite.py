@@ -15,6 +15,7 @@ import pytest
 
 import tensorwright as tw
 from conformance.suite import KINDS, Case, hand, known_failures, names
+from targets import SINGLE
 from tensorwright import backend
 from tensorwright.backend import TensorwrightRep
 from tensorwright.runtime import calls, fixed_calls
@@ -40,8 +41,7 @@ STANDARD = Configuration()
 OTHERS = (
     Configuration(threads=1),
     Configuration(threads=3),
-    Configuration(instruction_set="avx2"),
-    Configuration(instruction_set="baseline"),
+    *(Configuration(instruction_set=name) for name in SINGLE[1:]),
     Configuration(level=3),
 )
 

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from graphs import binary, drawn, given, network, unary
+from targets import SINGLE
 from tensorwright.backends.cpu import CpuBackend
 from tensorwright.base.errors import WorkspaceError
 from tensorwright.build.build import build
@@ -158,7 +159,7 @@ def test_built_network_equals_references(
         check(graph, engine, rng, batch)
 
 
-@pytest.mark.parametrize("instruction_set", ["avx2", "baseline"])
+@pytest.mark.parametrize("instruction_set", SINGLE[1:])
 @pytest.mark.parametrize("make", GRAPHS)
 def test_narrower_instruction_sets(
     make: Callable[[np.random.Generator], Graph], instruction_set: str, rng: np.random.Generator
