@@ -20,7 +20,7 @@
 #   make clean       remove environments and caches
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint test-kernels test-assembled test-cuda test-cuda-sanitized test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
+.PHONY: demo test run-tests lint test-kernels test-assembled test-cuda test-cuda-sanitized test-torch test-conformance test-tensorflow test-networks test-aarch64 fuzz soak format clean
 
 JOBS ?= 2
 PART ?= 1/1
@@ -44,9 +44,13 @@ endef
 demo: $(VENV)/.installed-test
 	$(BIN)/python demo/demo.py
 
+# What reads the sources goes on beside the tests, which it needs a core of for a minute.
+test: $(VENV)/.installed-test
+	$(MAKE) --no-print-directory -j 2 lint run-tests
+
 # Each of several processes that test computes with one thread: theirs would wait for each other's. Programs that they
 # start find compiled modules, also where the environment says that none are to be kept.
-test: lint
+run-tests: $(VENV)/.installed-test
 	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.installed-test

@@ -30,9 +30,9 @@ from tensorwright.tensor.dim import upper_bound
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
 SELDOM = 16
 """One of so many examples is tried on targets that no device here has."""
-ONE_OF = 2
+ONE_OF = 3
 """One of so many tactics for examples is tried on the main target."""
-RARELY = 8
+RARELY = 12
 """One of so many is tried of kernels that differ from others in the digits of their factors alone, and of slow ones."""
 SLOW_FLOPS = 4e6
 """Of examples on GPUs."""
@@ -80,15 +80,15 @@ def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
 
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
-    """By target: for every second pair of a tactic and an example one config on the main one, and on those with further
-    instructions if it uses them, but rarely where these are slow; on another that runs here, in turn, for every fourth
+    """By target: for every third pair of a tactic and an example one config on the main one, and on those with further
+    instructions if it uses them, but rarely where these are slow; on each of the others that run here for every eighth
     example; on the rest for some examples only.
     """
     rig, one = RIGS[rig_name], Rotation(1, seed)
     turn = crc32(f"{seed} {name}".encode()) % SELDOM
     others = [target for target in rig.targets if target not in (rig.main, *rig.native, *rig.further)]
     seldom = {target: one for number, target in enumerate(others) if number % SELDOM == turn}
-    in_turn = rig.native[turn % (4 * len(rig.native)) :][:1] if rig.native else ()
+    in_turn = rig.native[turn % (SELDOM // 2) :][:1]
     is_slow = rig.plain in EMULATED_SINGLE
     further = dict.fromkeys(rig.further, Seldom(one, RARELY, frozenset(), RARELY) if is_slow else one)
     return {rig.main: _main_choice(rig_name, seed), **dict.fromkeys(in_turn, one), **further, **seldom}
@@ -130,10 +130,10 @@ def _offered_on_main(rig_name: str, seed: int) -> Sequence[tuple[Example, AnyTac
 
 
 @pytest.mark.parametrize("rig_name", RIGS)
-def test_every_tactic_has_an_example(rig_name: str, rng: np.random.Generator) -> None:
-    rig = RIGS[rig_name]
-    idle = set(rig.tactics)
-    for target, example in product(dict.fromkeys((rig.main, *rig.targets)), EXAMPLES.values()):
+def test_every_tactic_has_an_example(rig_name: str, request: pytest.FixtureRequest, rng: np.random.Generator) -> None:
+    rig, seed = RIGS[rig_name], request.config.getoption("--seed")
+    idle = set(rig.tactics) - {tactic for _, tactic, _ in _offered_on_main(rig_name, seed)}
+    for target, example in product(rig.targets, EXAMPLES.values()):
         if idle:
             idle -= {tactic for tactic, _ in applicable(rig, example.region(rng), target, idle)}
     assert not idle, "no example is computed by these tactics: add one to tests/regions"
