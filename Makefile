@@ -66,13 +66,13 @@ test-tensorflow: $(TENSORFLOW_VENV)/.installed-tensorflow
 	$(TENSORFLOW_VENV)/bin/python -m pytest -n $(JOBS) -m tensorflow
 
 test-kernels: $(VENV)/.installed-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
+	OPENBLAS_NUM_THREADS=1 TENSORWRIGHT_EMULATE_AVX512=1 $(BIN)/python -m pytest -n $(JOBS) tests/kernels/test_examples.py --kernels $(PART)
 
 test-assembled: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) tests/kernels/cuda/test_assembled.py -k kernels_are_assembled --kernels $(PART)
 
 test-conformance: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) tests/conformance --conformance
+	$(BIN)/python -m pytest -n $(JOBS) tests/conformance tests/end_to_end/test_light_models.py --conformance
 
 test-networks: $(VENV)/.installed-test
 	cd tests && ../$(BIN)/python -m networks --seconds $(SECONDS) --folder $(abspath $(FOLDER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from tensorwright.devices.cpu.host import runnable_instruction_sets
@@ -10,12 +11,16 @@ from tensorwright.devices.cpu.instruction_sets import INSTRUCTION_SETS, Instruct
 RUNNABLE = runnable_instruction_sets()
 """Those that this machine has, the best first."""
 
+_EMULATES = "avx512" in RUNNABLE or os.environ.get("TENSORWRIGHT_EMULATE_AVX512") == "1"
+"""Emulating AVX-512 with AVX2 takes minutes: `make test-kernels` asks for it."""
+
 EXECUTABLE = tuple(
     name
     for name, known in INSTRUCTION_SETS.items()
-    if name in RUNNABLE or ("avx2" in RUNNABLE and known.architecture == INSTRUCTION_SETS["avx2"].architecture)
+    if name in RUNNABLE
+    or (_EMULATES and "avx2" in RUNNABLE and known.architecture == INSTRUCTION_SETS["avx2"].architecture)
 )
-"""Those whose kernels tests can run: with `emulation`, all of a processor's family if it has AVX2."""
+"""Those whose kernels tests can run: with `emulation`, all of a processor's family if that is quick or asked for."""
 
 
 def _is_single(name: str) -> bool:

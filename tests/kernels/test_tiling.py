@@ -77,4 +77,4 @@ def test_balance(tiles: int, units: int, groups: int) -> None:
         edges = [len(sizes) * thread // threads for thread in range(threads + 1)]
         largest = max(sum(sizes[a:b]) for a, b in pairwise(edges))
         expected *= sum(sizes) / threads / largest
-    assert shapes._balance(tiles, units, groups) == pytest.approx(expected)
+    assert shapes._balance(tiles, units, groups, shapes.THREADS) == pytest.approx(expected)
