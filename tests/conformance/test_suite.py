@@ -24,7 +24,7 @@ from tensorwright.runtime.arrays import Array, OutputMemory, output_maker
 POISON = 0xA7
 TIMES = 3
 HANDS = 40
-DEALT = 5
+DEALT = 4
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 All configs of all tactics, some 34 000 kernels, are assembled with `--kernels` (`make test-assembled`: 40 minutes of
 one core), one of 64 parts of them with `--kernels 3/64`. Those whose text passed before, with the same tools, are left
-out: 4 minutes if all are; `--cache-clear` forgets them. Else one config of each tactic is assembled, for one of 32
+out: 4 minutes if all are; `--cache-clear` forgets them. Else one config of each tactic is assembled, for one of 64
 examples, for others with another `--seed`.
 """
 
@@ -35,7 +35,7 @@ from tensorwright.kernels.cuda.function import REGISTERS
 from tensorwright.kernels.cuda.kernel import CudaKernel
 from tensorwright.kernels.tactic import AnyTactic
 
-SELDOM = 32
+SELDOM = 64
 """One of so many examples is assembled."""
 SHARES = 32
 """Tests of an architecture, for processes to share."""
