@@ -109,19 +109,19 @@ $(VENV)/bin/python:
 	$(call create_venv,$(VENV))
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
 $(TORCH_VENV)/bin/python:
 	$(call create_venv,$(TORCH_VENV))
 
 $(TORCH_VENV)/.installed-torch: pyproject.toml | $(TORCH_VENV)/bin/python
-	$(TORCH_VENV)/bin/python -m pip install --quiet --no-compile --editable '.[test,torch]'
+	$(TORCH_VENV)/bin/python -m pip install --quiet --editable '.[test,torch]'
 	touch $@
 
 $(TENSORFLOW_VENV)/bin/python:
 	$(call create_venv,$(TENSORFLOW_VENV))
 
 $(TENSORFLOW_VENV)/.installed-tensorflow: pyproject.toml | $(TENSORFLOW_VENV)/bin/python
-	$(TENSORFLOW_VENV)/bin/python -m pip install --quiet --no-compile --editable '.[test,tensorflow]'
+	$(TENSORFLOW_VENV)/bin/python -m pip install --quiet --editable '.[test,tensorflow]'
 	touch $@

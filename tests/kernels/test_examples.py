@@ -30,9 +30,9 @@ from tensorwright.tensor.dim import upper_bound
 RIGS: Mapping[str, Rig[Any]] = {rig.name: rig for rig in (CpuRig(), NullRig(), CudaRig())}
 SELDOM = 16
 """One of so many examples is tried on targets that no device here has."""
-ONE_OF = 4
+ONE_OF = 6
 """One of so many tactics for examples is tried on the main target."""
-RARELY = 12
+RARELY = 24
 """One of so many is tried of kernels that differ from others in the digits of their factors alone, and of slow ones."""
 SLOW_FLOPS = 4e6
 """Of examples on GPUs."""
@@ -80,7 +80,7 @@ def _choices_of(part: Part, rig_name: str, name: str) -> Mapping[str, Choose]:
 
 
 def _choices(rig_name: str, name: str, seed: int) -> Mapping[str, Choose]:
-    """By target: for every fourth pair of a tactic and an example one config on the main one, and on those with further
+    """By target: for every sixth pair of a tactic and an example one config on the main one, and on those with further
     instructions if it uses them, but rarely where these are slow; on each of the others that run here for every eighth
     example; on the rest for some examples only.
     """
